@@ -1,0 +1,1 @@
+//! The command line: arguments, calls, printing. One file a command.

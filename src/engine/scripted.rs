@@ -1,0 +1,99 @@
+//! An engine that answers from a function: for tests of everything above it.
+
+use std::collections::VecDeque;
+
+use super::{
+    Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish, Prepared,
+    Request, RequestId, Usage,
+};
+use crate::chat::Message;
+
+type Script = Box<dyn FnMut(&Request) -> Result<String, Failure> + Send>;
+
+/// Answers each request by calling a function; one request a step, in order.
+pub struct Scripted {
+    script: Script,
+    waiting: VecDeque<Request>,
+    counters: Counters,
+    width: usize,
+}
+
+impl Scripted {
+    /// An engine that answers by `script`.
+    pub fn new(script: impl FnMut(&Request) -> Result<String, Failure> + Send + 'static) -> Self {
+        Self {
+            script: Box::new(script),
+            waiting: VecDeque::new(),
+            counters: Counters::default(),
+            width: 4,
+        }
+    }
+}
+
+/// The scripted engine's tokens are words.
+fn words(text: &str) -> u32 {
+    u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
+}
+
+impl Engine for Scripted {
+    fn describe(&self) -> Description {
+        Description {
+            model: serde_json::json!({"engine": "scripted"}),
+            settings: serde_json::json!({"parallel": self.width}),
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
+        let tokens = |turns: &[Message]| -> Vec<(i32, String)> {
+            (0..)
+                .zip(turns.iter().flat_map(|turn| turn.content.split_whitespace()))
+                .map(|(at, word)| (at, word.to_owned()))
+                .collect()
+        };
+        Ok(Prepared { shared: tokens(&turns[..shared_turns]).len(), tokens: tokens(turns) })
+    }
+
+    fn submit(&mut self, request: Request) {
+        self.waiting.push_back(request);
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        self.waiting.retain(|request| request.id != id);
+    }
+
+    fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
+        let Some(request) = self.waiting.pop_front() else {
+            return Ok(false);
+        };
+        let id = request.id;
+        match (self.script)(&request) {
+            Ok(text) => {
+                let usage = Usage {
+                    prompt: request.turns.iter().map(|turn| words(&turn.content)).sum(),
+                    cached: 0,
+                    decoded: words(&text),
+                };
+                self.counters.prefilled += u64::from(usage.prompt);
+                self.counters.decoded += u64::from(usage.decoded);
+                self.counters.batches += 1;
+                let finish = if usage.decoded >= request.sampling.max_tokens {
+                    Finish::Length
+                } else {
+                    Finish::Stop
+                };
+                events.push(Event::Text { id, text: text.clone() });
+                events.push(Event::Done { id, completion: Completion { text, finish, usage } });
+            }
+            Err(failure) => events.push(Event::Failed { id, failure }),
+        }
+        Ok(!self.waiting.is_empty())
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}

@@ -1,0 +1,14 @@
+//! amend: a local model answers, criticises its answer against the principles
+//! of a constitution, and revises it; what comes out is preference data.
+//!
+//! `ARCHITECTURE.md` maps the modules and states the invariants they keep.
+
+pub mod chat;
+pub mod cli;
+pub mod constitution;
+pub mod dataset;
+pub mod diagnostic;
+pub mod engine;
+pub mod random;
+pub mod template;
+pub mod trajectory;

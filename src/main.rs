@@ -1,0 +1,3 @@
+//! The `amend` program: its exit code, nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Jinja sets: data in, chat turns out.
