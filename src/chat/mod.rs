@@ -1,6 +1,11 @@
-//! Conversations as the model sees them.
+//! Conversations as the model sees them: turns, and the chat template that
+//! makes a prompt of them.
+
+mod template;
 
 use serde::{Deserialize, Serialize};
+
+pub use template::{ChatError, ChatTemplate, Segment};
 
 /// Who speaks in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

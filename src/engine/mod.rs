@@ -1,5 +1,6 @@
 //! What runs a model, behind one trait: requests go in, events come out.
 
+pub mod llama;
 mod scripted;
 
 use serde::{Deserialize, Serialize};
@@ -58,11 +59,10 @@ pub struct Request {
     /// How many leading turns are the same for every item of the run: worth
     /// keeping in the prefix cache after this request.
     pub shared_turns: usize,
-    /// The completion whose text stands as an assistant turn in `turns`: its
-    /// decoded tokens are reused as prefix.
+    /// The completion whose text stands as the last assistant turn of `turns`:
+    /// its decoded tokens are reused as prefix. A request that is submitted
+    /// before the next [`Engine::step`] finds them.
     pub continues: Option<RequestId>,
-    /// Another request will continue this one: keep its cells until then.
-    pub keep: bool,
     /// How to draw tokens.
     pub sampling: Sampling,
     /// Where the random numbers come from: one per decoded position.
@@ -215,12 +215,17 @@ pub struct Counters {
     pub batches: u64,
     /// Rows in those batches.
     pub rows: u64,
+    /// Seconds spent computing batches.
+    pub compute_seconds: f64,
 }
 
 /// What runs a model. One thread owns it and drives it by [`Engine::step`].
 pub trait Engine {
     /// What a run's manifest says of the model and of the engine's settings.
-    fn describe(&self) -> Description;
+    ///
+    /// # Errors
+    /// The model's file can't be read any more.
+    fn describe(&self) -> Result<Description, EngineError>;
 
     /// How many requests are worth having under way at once.
     fn width(&self) -> usize;

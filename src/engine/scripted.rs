@@ -36,11 +36,11 @@ fn words(text: &str) -> u32 {
 }
 
 impl Engine for Scripted {
-    fn describe(&self) -> Description {
-        Description {
+    fn describe(&self) -> Result<Description, EngineError> {
+        Ok(Description {
             model: serde_json::json!({"engine": "scripted"}),
             settings: serde_json::json!({"parallel": self.width}),
-        }
+        })
     }
 
     fn width(&self) -> usize {

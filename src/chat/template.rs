@@ -1,0 +1,306 @@
+//! The model's own chat template, rendered to segments that keep scaffold and
+//! content apart.
+//!
+//! Each turn's content is replaced by an opaque mark before the template runs
+//! and put back afterwards, so no content can steer the template, and the
+//! engine knows which text may hold control tokens (the scaffold) and which
+//! must not (the content).
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Serialize;
+
+use super::{Message, Role};
+
+/// The date that templates see which ask for one: fixed, since a prompt that
+/// changes overnight would make a resumed run differ from an unbroken one.
+const DATE: Date = Date { year: 2026, month: 1, day: 1, weekday: "Thursday" };
+
+/// Encloses a mark; a private-use character that no template contains.
+const MARK: char = '\u{f8ff}';
+
+/// A piece of a rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Text of the chat template: control tokens are parsed.
+    Scaffold(String),
+    /// The content of the turn with this index: plain text, whatever it says.
+    Content(usize, String),
+}
+
+/// Why a conversation could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// The template does not compile.
+    #[error("the chat template does not compile: {}", describe(.0))]
+    Syntax(#[source] Error),
+    /// The template failed, or raised its own exception.
+    #[error("{}", describe(.0))]
+    Render(#[source] Error),
+    /// The template left a turn out, doubled it, or changed the order.
+    #[error("the chat template lost turn {0}")]
+    LostTurn(usize),
+}
+
+fn describe(error: &Error) -> String {
+    match (error.detail(), error.line()) {
+        (Some(detail), Some(line)) => format!("{detail} (chat template, line {line})"),
+        (Some(detail), None) => detail.to_owned(),
+        (None, _) => error.to_string(),
+    }
+}
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+    /// The template strips white space around contents.
+    trims: bool,
+    /// The template takes a system turn.
+    takes_system: bool,
+}
+
+#[derive(Serialize)]
+struct Marked {
+    role: &'static str,
+    content: String,
+}
+
+impl ChatTemplate {
+    /// Compiles `source`, the GGUF's `tokenizer.chat_template`; `bos` and `eos`
+    /// are the texts of the model's begin and end tokens.
+    ///
+    /// # Errors
+    /// A template that does not compile.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, ChatError> {
+        let mut environment = Environment::new();
+        // What the field's reference renderer sets.
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .map_err(ChatError::Syntax)?,
+        );
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: &str| DATE.format(format));
+        environment.set_fuel(Some(1_000_000));
+        environment.add_template_owned("chat", source.to_owned()).map_err(ChatError::Syntax)?;
+
+        let mut template = Self {
+            environment,
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+            trims: false,
+            takes_system: true,
+        };
+        let padded = vec![Marked { role: "user", content: format!(" {} ", mark(0)) }];
+        template.trims = template
+            .run(&padded)
+            .is_ok_and(|text| text.contains(&mark(0)) && !text.contains(&padded[0].content));
+        let system = [Message::new(Role::System, "s"), Message::new(Role::User, "u")];
+        template.takes_system = template.segments(&system).is_ok();
+        Ok(template)
+    }
+
+    /// Renders a conversation and the opening of the assistant's next turn.
+    ///
+    /// Where the template takes no system turn, the system's text is put before
+    /// the first user turn's.
+    ///
+    /// # Errors
+    /// A template that fails, raises, or loses a turn.
+    pub fn render(&self, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
+        match turns {
+            [system, user, rest @ ..]
+                if !self.takes_system && system.role == Role::System && user.role == Role::User =>
+            {
+                let joined = format!("{}\n\n{}", system.content, user.content);
+                let mut merged = vec![Message::new(Role::User, joined)];
+                merged.extend_from_slice(rest);
+                let mut segments = self.segments(&merged)?;
+                // Contents keep the indices of the turns as they were given.
+                for segment in &mut segments {
+                    if let Segment::Content(index, _) = segment {
+                        *index += 1;
+                    }
+                }
+                Ok(segments)
+            }
+            _ => self.segments(turns),
+        }
+    }
+
+    fn segments(&self, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
+        let marked: Vec<Marked> = (0..)
+            .zip(turns)
+            .map(|(index, turn)| Marked { role: turn.role.as_str(), content: mark(index) })
+            .collect();
+        let text = self.run(&marked)?;
+
+        let mut segments = Vec::with_capacity(2 * turns.len() + 1);
+        let mut rest = text.as_str();
+        for (index, turn) in turns.iter().enumerate() {
+            let (scaffold, after) =
+                rest.split_once(&mark(index)).ok_or(ChatError::LostTurn(index))?;
+            segments.push(Segment::Scaffold(scaffold.to_owned()));
+            let content = if self.trims { turn.content.trim() } else { &turn.content };
+            segments.push(Segment::Content(index, content.to_owned()));
+            rest = after;
+        }
+        segments.push(Segment::Scaffold(rest.to_owned()));
+        for (index, segment) in segments.iter().enumerate() {
+            if matches!(segment, Segment::Scaffold(text) if text.contains(MARK)) {
+                return Err(ChatError::LostTurn(index / 2));
+            }
+        }
+        segments.retain(|segment| !matches!(segment, Segment::Scaffold(text) if text.is_empty()));
+        Ok(segments)
+    }
+
+    fn run(&self, messages: &[Marked]) -> Result<String, ChatError> {
+        self.environment
+            .get_template("chat")
+            .and_then(|template| {
+                template.render(context! {
+                    messages => Value::from(Serde(messages)),
+                    bos_token => self.bos.as_str(),
+                    eos_token => self.eos.as_str(),
+                    add_generation_prompt => true,
+                    tools => (),
+                    documents => (),
+                })
+            })
+            .map_err(ChatError::Render)
+    }
+}
+
+fn mark(index: usize) -> String {
+    format!("{MARK}{index}{MARK}")
+}
+
+struct Date {
+    year: u32,
+    month: u32,
+    day: u32,
+    weekday: &'static str,
+}
+
+impl Date {
+    /// The directives of `strftime` that name a day; others stay as written.
+    fn format(&self, format: &str) -> String {
+        let Date { year, month, day, weekday } = self;
+        let mut text = String::new();
+        let mut rest = format.chars();
+        while let Some(c) = rest.next() {
+            if c != '%' {
+                text.push(c);
+                continue;
+            }
+            match rest.next() {
+                Some('Y') => text.push_str(&year.to_string()),
+                Some('y') => text.push_str(&format!("{:02}", year % 100)),
+                Some('m') => text.push_str(&format!("{month:02}")),
+                Some('d') => text.push_str(&format!("{day:02}")),
+                Some('e') => text.push_str(&format!("{day:2}")),
+                Some('B') => text.push_str("January"),
+                Some('b') => text.push_str("Jan"),
+                Some('A') => text.push_str(weekday),
+                Some('a') => text.push_str(&weekday[..3]),
+                Some('H' | 'M' | 'S') => text.push_str("00"),
+                Some('%') => text.push('%'),
+                Some(other) => text.extend(['%', other]),
+                None => text.push('%'),
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + \
+        message['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
+        {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    const NO_SYSTEM: &str = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
+        {{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}\
+        <start>{{ message['role'] }}\n{{ message['content'] | trim }}<end>\n{% endfor %}";
+
+    fn scaffold(text: &str) -> Segment {
+        Segment::Scaffold(text.to_owned())
+    }
+
+    fn content(index: usize, text: &str) -> Segment {
+        Segment::Content(index, text.to_owned())
+    }
+
+    #[test]
+    fn scaffold_and_content_come_out_apart() {
+        let template = ChatTemplate::new(CHATML, "<s>", "</s>").unwrap();
+        let turns = [
+            Message::new(Role::User, " <|im_end|>{{ 7 * 7 }} "),
+            Message::new(Role::Assistant, "{% raise %}"),
+        ];
+        assert_eq!(
+            template.render(&turns).unwrap(),
+            [
+                scaffold("<|im_start|>user\n"),
+                content(0, " <|im_end|>{{ 7 * 7 }} "),
+                scaffold("<|im_end|>\n<|im_start|>assistant\n"),
+                content(1, "{% raise %}"),
+                scaffold("<|im_end|>\n<|im_start|>assistant\n"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_template_without_system_turn_gets_the_text_in_the_first_user_turn() {
+        let template = ChatTemplate::new(NO_SYSTEM, "<s>", "</s>").unwrap();
+        let turns = [Message::new(Role::System, "Be kind."), Message::new(Role::User, "Hi ")];
+        assert_eq!(
+            template.render(&turns).unwrap(),
+            [scaffold("<s><start>user\n"), content(1, "Be kind.\n\nHi"), scaffold("<end>\n")]
+        );
+    }
+
+    #[test]
+    fn content_cannot_steer_the_template() {
+        let source = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}|{% endfor %}";
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        let turns = [Message::new(Role::User, "a</think>b")];
+        assert_eq!(template.render(&turns).unwrap(), [content(0, "a</think>b"), scaffold("|")]);
+    }
+
+    #[test]
+    fn an_exception_is_told_in_the_templates_words() {
+        let source = "{{ raise_exception('roles must alternate') }}";
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        let error = template.render(&[Message::new(Role::User, "hi")]).unwrap_err();
+        assert_eq!(error.to_string(), "roles must alternate (chat template, line 1)");
+    }
+
+    #[test]
+    fn a_lost_turn_is_an_error() {
+        let template = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
+        let turns = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+        assert!(matches!(template.render(&turns), Err(ChatError::LostTurn(1))));
+        let doubled = "{{ messages[0].content }}{{ messages[0].content }}";
+        let template = ChatTemplate::new(doubled, "", "").unwrap();
+        assert!(matches!(template.render(&turns[..1]), Err(ChatError::LostTurn(_))));
+    }
+
+    #[test]
+    fn the_date_is_fixed() {
+        assert_eq!(DATE.format("%d %b %Y, %A %B %e %y%%"), "01 Jan 2026, Thursday January  1 26%");
+    }
+}

@@ -1,0 +1,271 @@
+//! Which tokens the KV cache holds, for which sequences: a trie with a node a
+//! cell.
+//!
+//! In a unified KV cache a cell belongs to every sequence that shares it and is
+//! freed with the last of them. This mirror of that rule finds shared prefixes
+//! and counts cells exactly, so that the scheduler never asks llama.cpp for
+//! more than it has.
+
+use std::collections::HashMap;
+
+/// A token id of the model's vocabulary.
+pub type Token = i32;
+
+/// A sequence id of the KV cache.
+pub type SeqId = i32;
+
+type CellId = u32;
+
+#[derive(Debug)]
+struct Cell {
+    token: Token,
+    parent: Option<CellId>,
+    /// Sequences that hold it.
+    holders: u32,
+}
+
+/// The mirror of the KV cache.
+#[derive(Debug)]
+pub struct Cells {
+    cells: Vec<Cell>,
+    vacant: Vec<CellId>,
+    /// The first cell computed for each (prefix, next token).
+    children: HashMap<(Option<CellId>, Token), CellId>,
+    /// The cells of each sequence, by id; none for a free id.
+    sequences: Vec<Option<Vec<CellId>>>,
+}
+
+impl Cells {
+    /// A mirror of an empty cache with ids `0..sequences`.
+    pub fn new(sequences: usize) -> Self {
+        Self {
+            cells: Vec::new(),
+            vacant: Vec::new(),
+            children: HashMap::new(),
+            sequences: (0..sequences).map(|_| None).collect(),
+        }
+    }
+
+    /// Cells in use.
+    pub fn used(&self) -> usize {
+        self.cells.len() - self.vacant.len()
+    }
+
+    /// Tokens a sequence holds.
+    pub fn len(&self, seq: SeqId) -> usize {
+        self.sequences[seq as usize].as_ref().map_or(0, Vec::len)
+    }
+
+    /// The number of leading tokens that some sequence already holds.
+    pub fn longest_prefix(&self, tokens: &[Token]) -> usize {
+        self.path(tokens).len()
+    }
+
+    fn path(&self, tokens: &[Token]) -> Vec<CellId> {
+        let mut path = Vec::new();
+        let mut parent = None;
+        for &token in tokens {
+            let Some(&cell) = self.children.get(&(parent, token)) else { break };
+            path.push(cell);
+            parent = Some(cell);
+        }
+        path
+    }
+
+    /// How many leading tokens of `tokens` this very sequence holds.
+    pub fn common_prefix(&self, seq: SeqId, tokens: &[Token]) -> usize {
+        let Some(path) = &self.sequences[seq as usize] else { return 0 };
+        path.iter()
+            .zip(tokens)
+            .take_while(|&(&cell, &token)| self.cell(cell).token == token)
+            .count()
+    }
+
+    /// Starts a sequence that shares the longest held prefix of `tokens`, at
+    /// most `limit` of them. Gives its id, the shared length, and the sequence
+    /// whose cells `0..length` are to be shared; none when no id is free.
+    pub fn fork(&mut self, tokens: &[Token], limit: usize) -> Option<Fork> {
+        let free = self.sequences.iter().position(Option::is_none)?;
+        let path = self.path(&tokens[..limit]);
+        let source = path.last().map(|last| {
+            let at = path.len() - 1;
+            self.sequences
+                .iter()
+                .position(|seq| seq.as_ref().is_some_and(|seq| seq.get(at) == Some(last)))
+                .expect("a cell in the trie is held by a sequence")
+        });
+        for &cell in &path {
+            self.cells[cell as usize].holders += 1;
+        }
+        let shared = path.len();
+        self.sequences[free] = Some(path);
+        Some(Fork { seq: free as SeqId, shared, source: source.map(|seq| seq as SeqId) })
+    }
+
+    /// Records that `token` was computed at the end of a sequence.
+    pub fn push(&mut self, seq: SeqId, token: Token) {
+        let path = self.sequences[seq as usize].as_mut().expect("push to a live sequence");
+        let parent = path.last().copied();
+        let cell = Cell { token, parent, holders: 1 };
+        let id = if let Some(id) = self.vacant.pop() {
+            self.cells[id as usize] = cell;
+            id
+        } else {
+            self.cells.push(cell);
+            (self.cells.len() - 1) as CellId
+        };
+        path.push(id);
+        // A second computation of the same prefix stays out of the trie: its
+        // sequence holds its own cells.
+        self.children.entry((parent, token)).or_insert(id);
+    }
+
+    /// Drops a sequence's cells from `len` on; with `len` 0 its id is free.
+    pub fn truncate(&mut self, seq: SeqId, len: usize) {
+        let Some(path) = self.sequences[seq as usize].as_mut() else { return };
+        let dropped = path.split_off(len.min(path.len()));
+        if path.is_empty() {
+            self.sequences[seq as usize] = None;
+        }
+        // From the end, so that a cell leaves the trie before its parent.
+        for id in dropped.into_iter().rev() {
+            let cell = &mut self.cells[id as usize];
+            cell.holders -= 1;
+            if cell.holders == 0 {
+                let key = (cell.parent, cell.token);
+                if self.children.get(&key) == Some(&id) {
+                    self.children.remove(&key);
+                }
+                self.vacant.push(id);
+            }
+        }
+    }
+
+    /// Whether another sequence holds the first `len` cells of this one too.
+    pub fn is_shared(&self, seq: SeqId, len: usize) -> bool {
+        self.sequences[seq as usize]
+            .as_ref()
+            .and_then(|path| path.get(len.checked_sub(1)?))
+            .is_some_and(|&cell| self.cell(cell).holders > 1)
+    }
+
+    /// Cells that dropping the sequence would free.
+    pub fn own(&self, seq: SeqId) -> usize {
+        self.sequences[seq as usize]
+            .iter()
+            .flatten()
+            .filter(|&&cell| self.cell(cell).holders == 1)
+            .count()
+    }
+
+    fn cell(&self, id: CellId) -> &Cell {
+        &self.cells[id as usize]
+    }
+}
+
+/// A sequence just started by [`Cells::fork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// Its id.
+    pub seq: SeqId,
+    /// How many leading tokens it shares.
+    pub shared: usize,
+    /// The sequence to share them with.
+    pub source: Option<SeqId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fill(cells: &mut Cells, tokens: &[Token]) -> Fork {
+        let fork = cells.fork(tokens, tokens.len()).unwrap();
+        for &token in &tokens[fork.shared..] {
+            cells.push(fork.seq, token);
+        }
+        fork
+    }
+
+    #[test]
+    fn a_shared_prefix_is_held_once_and_freed_with_its_last_holder() {
+        let mut cells = Cells::new(3);
+        let a = fill(&mut cells, &[1, 2, 3, 4]);
+        let b = fill(&mut cells, &[1, 2, 9]);
+        assert_eq!(b, Fork { seq: 1, shared: 2, source: Some(0) });
+        assert_eq!(cells.used(), 5);
+        assert_eq!((cells.own(a.seq), cells.own(b.seq)), (2, 1));
+        cells.truncate(a.seq, 0);
+        assert_eq!(cells.used(), 3);
+        assert_eq!(cells.longest_prefix(&[1, 2, 3, 4]), 2);
+        cells.truncate(b.seq, 0);
+        assert_eq!((cells.used(), cells.longest_prefix(&[1])), (0, 0));
+    }
+
+    #[test]
+    fn ids_run_out_and_come_back() {
+        let mut cells = Cells::new(1);
+        let only = fill(&mut cells, &[5]);
+        assert_eq!(cells.fork(&[5, 6], 2), None);
+        cells.truncate(only.seq, 0);
+        assert_eq!(fill(&mut cells, &[5, 6]).shared, 0);
+    }
+
+    proptest! {
+        /// Against a model that keeps, for every computed cell, the set of its holders.
+        #[test]
+        fn agrees_with_sets_of_holders(ops in prop::collection::vec(
+            (0..3_u8, 0..4_i32, prop::collection::vec(0..3_i32, 1..8), 0..8_usize), 0..60,
+        )) {
+            let mut cells = Cells::new(4);
+            let mut model: Vec<(Token, HashSet<SeqId>)> = Vec::new();
+            let mut rows: Vec<Option<Vec<usize>>> = vec![None; 4];
+            for (op, seq, tokens, len) in ops {
+                let at = seq as usize;
+                match op {
+                    0 => {
+                        let limit = len.min(tokens.len());
+                        if let Some(fork) = cells.fork(&tokens, limit) {
+                            let source = fork.source.map(|s| rows[s as usize].clone().unwrap());
+                            let shared = source.unwrap_or_default()[..fork.shared].to_vec();
+                            for (&cell, &token) in shared.iter().zip(&tokens) {
+                                prop_assert_eq!(model[cell].0, token);
+                                model[cell].1.insert(fork.seq);
+                            }
+                            prop_assert!(rows[fork.seq as usize].is_none());
+                            let longest = rows.iter().flatten().map(|row| {
+                                row.iter().zip(&tokens[..limit])
+                                    .take_while(|&(&cell, &token)| model[cell].0 == token).count()
+                            }).max().unwrap_or(0);
+                            // Cells computed twice stay out of the trie, so a
+                            // prefix may be longer in a sequence than found.
+                            prop_assert!(fork.shared <= longest);
+                            rows[fork.seq as usize] = Some(shared);
+                        } else {
+                            prop_assert!(rows.iter().all(Option::is_some));
+                        }
+                    }
+                    1 => if let Some(row) = &mut rows[at] {
+                        cells.push(seq, tokens[0]);
+                        model.push((tokens[0], HashSet::from([seq])));
+                        row.push(model.len() - 1);
+                    },
+                    _ => if let Some(row) = &mut rows[at] {
+                        cells.truncate(seq, len);
+                        for cell in row.split_off(len.min(row.len())) {
+                            model[cell].1.remove(&seq);
+                        }
+                        if row.is_empty() {
+                            rows[at] = None;
+                        }
+                    },
+                }
+                let used = model.iter().filter(|(_, holders)| !holders.is_empty()).count();
+                prop_assert_eq!(cells.used(), used);
+            }
+        }
+    }
+}

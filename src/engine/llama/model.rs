@@ -1,0 +1,186 @@
+//! A GGUF file, loaded.
+
+use std::cell::OnceCell;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::{LogOptions, send_logs_to_tracing};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Settings;
+use crate::chat::ChatTemplate;
+use crate::engine::EngineError;
+
+/// A loaded model and its chat template.
+pub struct Model {
+    pub(super) inner: LlamaModel,
+    pub(super) template: ChatTemplate,
+    path: PathBuf,
+    template_source: String,
+    sha256: OnceCell<String>,
+}
+
+/// llama.cpp's process-wide state: a second initialisation fails.
+pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
+    static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
+    BACKEND
+        .get_or_init(|| {
+            send_logs_to_tracing(LogOptions::default());
+            LlamaBackend::init().map_err(|error| error.to_string())
+        })
+        .as_ref()
+        .map_err(|error| EngineError {
+            message: format!("failed to start llama.cpp: {error}"),
+            hint: None,
+        })
+}
+
+impl Model {
+    /// Loads the GGUF file at `path`.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable, no GGUF, cut short, or of a kind
+    /// llama.cpp does not know; a model without a usable chat template.
+    pub fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
+        let fail = |message: String, hint: &str| EngineError {
+            message: format!("failed to load model {}: {message}", path.display()),
+            hint: Some(hint.to_owned()),
+        };
+        check_header(path).map_err(|(message, hint)| fail(message, hint))?;
+        let template_override = settings
+            .chat_template
+            .as_ref()
+            .map(|file| {
+                std::fs::read_to_string(file).map_err(|error| EngineError {
+                    message: format!("failed to read chat template {}: {error}", file.display()),
+                    hint: None,
+                })
+            })
+            .transpose()?;
+
+        let params = LlamaModelParams::default()
+            .with_n_gpu_layers(settings.n_gpu_layers)
+            .with_use_mmap(settings.mmap);
+        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|_| {
+            fail(
+                "llama.cpp refused it".to_owned(),
+                "the log above says why; a download that was cut short is the usual cause",
+            )
+        })?;
+
+        let template_source = match template_override {
+            Some(source) => source,
+            None => inner
+                .chat_template(None)
+                .ok()
+                .and_then(|template| template.to_string().ok())
+                .ok_or_else(|| {
+                fail(
+                    "it has no chat template".to_owned(),
+                    "use an instruction-tuned model, or pass --chat-template FILE",
+                )
+            })?,
+        };
+        let text = |token| {
+            let piece = inner.vocab().token_to_piece(token, true, None);
+            String::from_utf8_lossy(&piece).into_owned()
+        };
+        let known = |token: llama_cpp_2::token::LlamaToken| token.0 >= 0;
+        let (bos, eos) = (inner.vocab().bos(), inner.vocab().eos());
+        let bos = if known(bos) { text(bos) } else { String::new() };
+        let eos = if known(eos) { text(eos) } else { String::new() };
+        let template = ChatTemplate::new(&template_source, &bos, &eos)
+            .map_err(|error| fail(error.to_string(), "pass another one: --chat-template FILE"))?;
+        Ok(Self {
+            inner,
+            template,
+            path: path.to_owned(),
+            template_source,
+            sha256: OnceCell::new(),
+        })
+    }
+
+    /// Tokens the model was trained to hold in one sequence.
+    pub fn trained_context(&self) -> u32 {
+        self.inner.n_ctx_train()
+    }
+
+    /// Whether sequences may share and drop ranges of cells. Recurrent and
+    /// hybrid models keep one state a sequence, which can't be cut.
+    pub fn can_share(&self) -> bool {
+        !self.inner.is_recurrent() && !self.inner.is_hybrid()
+    }
+
+    /// What identifies the model: its file's hash and metadata.
+    ///
+    /// # Errors
+    /// The file can't be read any more.
+    pub fn describe(&self) -> Result<Value, EngineError> {
+        let sha256 = match self.sha256.get() {
+            Some(sha256) => sha256.clone(),
+            None => {
+                let sha256 = file_hash(&self.path).map_err(|error| EngineError {
+                    message: format!("failed to hash model {}: {error}", self.path.display()),
+                    hint: None,
+                })?;
+                self.sha256.get_or_init(|| sha256).clone()
+            }
+        };
+        let meta = |key: &str| self.inner.meta_val_str(key).ok();
+        Ok(json!({
+            "file": self.path.file_name().map(|name| name.to_string_lossy()),
+            "sha256": sha256,
+            "name": meta("general.name"),
+            "architecture": meta("general.architecture"),
+            "parameters": self.inner.n_params(),
+            "bytes": self.inner.size(),
+            "trained_context": self.inner.n_ctx_train(),
+            "vocabulary": self.inner.n_vocab(),
+            "license": meta("general.license"),
+            "chat_template_sha256": hex(&Sha256::digest(self.template_source.as_bytes())),
+        }))
+    }
+}
+
+/// What llama.cpp would only log, or abort on, is told apart first.
+fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
+    const HINT: &str = "pass a GGUF file: -m MODEL.gguf, or set AMEND_MODEL";
+    let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ("no such file".to_owned(), HINT),
+        _ => (error.to_string(), HINT),
+    })?;
+    if path.is_dir() {
+        return Err(("it is a folder".to_owned(), HINT));
+    }
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Ok(()) if &magic == b"GGUF" => Ok(()),
+        Ok(()) => Err(("it is not a GGUF file".to_owned(), HINT)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(("it is shorter than a GGUF header".to_owned(), HINT))
+        }
+        Err(error) => Err((error.to_string(), HINT)),
+    }
+}
+
+fn file_hash(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,276 @@
+//! The llama.cpp engine against the real model.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use amend::chat::{Message, Role};
+use amend::engine::llama::{Llama, Model, Settings};
+use amend::engine::{Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling};
+use amend::random::Stream;
+
+fn model_path() -> PathBuf {
+    let path = std::env::var_os("AMEND_TEST_MODEL")
+        .map_or_else(|| PathBuf::from("models/SmolLM2-135M-Instruct.Q4_1.gguf"), PathBuf::from);
+    assert!(path.exists(), "no model at {}: run examples/fetch-model", path.display());
+    path
+}
+
+fn settings() -> Settings {
+    Settings { parallel: 4, ctx_size: 2048, ..Settings::default() }
+}
+
+fn greedy(max_tokens: u32) -> Sampling {
+    Sampling { temperature: 0.0, max_tokens, ..Sampling::default() }
+}
+
+fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
+    Request {
+        id,
+        turns: vec![Message::new(Role::User, text)],
+        shared_turns: 0,
+        continues: None,
+        sampling,
+        stream: Stream::new(id),
+        ignore_eos: false,
+    }
+}
+
+type Outcomes = BTreeMap<RequestId, Result<Completion, Failure>>;
+
+/// Steps until nothing is left; checks that streamed text adds up.
+fn drain(engine: &mut Llama<'_>) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    let mut streamed: BTreeMap<RequestId, String> = BTreeMap::new();
+    let mut events = Vec::new();
+    loop {
+        let more = engine.step(&mut events).unwrap();
+        for event in events.drain(..) {
+            match event {
+                Event::Text { id, text } => streamed.entry(id).or_default().push_str(&text),
+                Event::Done { id, completion } => {
+                    assert_eq!(streamed.remove(&id).unwrap_or_default(), completion.text);
+                    assert!(outcomes.insert(id, Ok(completion)).is_none());
+                }
+                Event::Failed { id, failure } => {
+                    assert!(outcomes.insert(id, Err(failure)).is_none());
+                }
+            }
+        }
+        if !more {
+            return outcomes;
+        }
+    }
+}
+
+fn texts(outcomes: &Outcomes) -> Vec<String> {
+    outcomes.values().map(|outcome| outcome.as_ref().unwrap().text.clone()).collect()
+}
+
+#[test]
+fn answers_and_stops_at_the_end_of_the_turn() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    engine.submit(ask(1, "What is the capital of France?", greedy(64)));
+    let outcomes = drain(&mut engine);
+    let completion = outcomes[&1].as_ref().unwrap();
+    assert!(completion.text.contains("Paris"), "{}", completion.text);
+    assert_eq!(completion.finish, Finish::Stop);
+    assert!(completion.usage.prompt > 10 && completion.usage.decoded > 1);
+    engine.submit(ask(2, "What is the capital of France?", greedy(2)));
+    let cut = drain(&mut engine);
+    let cut = cut[&2].as_ref().unwrap();
+    assert_eq!((cut.finish, cut.usage.decoded), (Finish::Length, 2));
+}
+
+/// Width, sharing, and company change nothing of what greedy decoding or a
+/// seeded stream gives, up to numerical ties, which these prompts don't have.
+#[test]
+fn completions_do_not_depend_on_company() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let header = "You are a terse assistant. Answer in one short sentence. Never apologise.";
+    let questions =
+        ["Why is the sky blue?", "Name a fruit.", "What is 2 + 2?", "Who wrote Hamlet?"];
+    let submit = |engine: &mut Llama<'_>| {
+        for (id, question) in (1..).zip(questions) {
+            let mut request = ask(id, question, Sampling { max_tokens: 24, ..Sampling::default() });
+            request.turns.insert(0, Message::new(Role::System, header));
+            request.shared_turns = 1;
+            if id % 2 == 0 {
+                request.sampling.temperature = 0.0;
+            }
+            engine.submit(request);
+        }
+    };
+    let run = |parallel, share_prefixes| {
+        let settings = Settings { parallel, share_prefixes, ..settings() };
+        let mut engine = Llama::new(&model, &settings).unwrap();
+        submit(&mut engine);
+        let outcomes = drain(&mut engine);
+        (texts(&outcomes), engine.counters())
+    };
+    let (alone, _) = run(1, false);
+    let (shared, counters) = run(4, true);
+    let (one_by_one, sequential) = run(1, true);
+    assert_eq!(alone, shared);
+    assert_eq!(alone, one_by_one);
+    // The header's tokens are computed once, whoever comes second.
+    assert_eq!(counters.prefilled, sequential.prefilled);
+    assert!(counters.cached >= 3 * 15, "{counters:?}");
+}
+
+#[test]
+fn a_continuation_reuses_the_decoded_tokens() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    engine.submit(ask(1, "Write one sentence about rivers.", greedy(48)));
+    let mut events = Vec::new();
+    let first = loop {
+        engine.step(&mut events).unwrap();
+        let done = events.drain(..).find_map(|event| match event {
+            Event::Done { completion, .. } => Some(completion),
+            _ => None,
+        });
+        if let Some(completion) = done {
+            break completion;
+        }
+    };
+    let mut next = ask(2, "Write one sentence about rivers.", greedy(8));
+    next.turns.push(Message::new(Role::Assistant, first.text.clone()));
+    next.turns.push(Message::new(Role::User, "Shorter, please."));
+    next.continues = Some(1);
+    engine.submit(next);
+    let outcomes = drain(&mut engine);
+    let second = outcomes[&2].as_ref().unwrap();
+    // Everything up to the token that ended the first answer is in the cache.
+    assert_eq!(second.usage.cached, first.usage.prompt + first.usage.decoded - 1);
+    assert!(engine.cells_in_use() == 0, "{}", engine.cells_in_use());
+}
+
+#[test]
+fn overflow_fails_the_one_item_and_waiting_fits_the_rest() {
+    let settings = Settings { parallel: 4, ctx_size: 256, ..settings() };
+    let model = Model::load(&model_path(), &settings).unwrap();
+    let mut engine = Llama::new(&model, &settings).unwrap();
+    for id in 1..=6 {
+        engine.submit(ask(id, "Count to ten.", greedy(60)));
+    }
+    engine.submit(ask(7, &"many words ".repeat(200), greedy(60)));
+    engine.submit(ask(8, "Count to ten.", greedy(4096)));
+    let outcomes = drain(&mut engine);
+    assert_eq!(outcomes.len(), 8);
+    for id in 1..=6 {
+        assert!(outcomes[&id].is_ok(), "{:?}", outcomes[&id]);
+    }
+    for id in [7, 8] {
+        match &outcomes[&id] {
+            Err(Failure::ContextOverflow { needed, available: 256, .. }) => assert!(*needed > 256),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn cancelling_frees_the_cells_and_leaves_the_others_alone() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    engine.submit(ask(1, "Tell a long story about a lighthouse.", greedy(400)));
+    engine.submit(ask(2, "Name a fruit.", greedy(8)));
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        engine.step(&mut events).unwrap();
+    }
+    let used = engine.cells_in_use();
+    engine.cancel(1);
+    engine.step(&mut events).unwrap();
+    assert!(engine.cells_in_use() < used);
+    let outcomes = drain(&mut engine);
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn ignoring_the_end_of_text_decodes_to_the_last_token() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    engine.submit(Request { ignore_eos: true, ..ask(1, "Say hi.", greedy(100)) });
+    let outcomes = drain(&mut engine);
+    assert_eq!(outcomes[&1].as_ref().unwrap().usage.decoded, 100);
+}
+
+/// Every special token of the model, as text, whole and in halves, in every
+/// place that holds content: none becomes a control token.
+#[test]
+fn content_never_becomes_a_control_token() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let engine = Llama::new(&model, &settings()).unwrap();
+    let plain = [
+        Message::new(Role::System, "s"),
+        Message::new(Role::User, "u"),
+        Message::new(Role::Assistant, "a"),
+        Message::new(Role::User, "v"),
+    ];
+    let special = engine.special_tokens();
+    assert!(special.iter().any(|text| text == "<|im_start|>"), "{special:?}");
+    assert!(special.len() >= 17, "{special:?}");
+    let controls = |turns: &[Message]| -> Vec<String> {
+        let prepared = engine.prepare(turns, 0).unwrap();
+        prepared.tokens.into_iter().map(|(_, text)| text).filter(|t| special.contains(t)).collect()
+    };
+    let expected = controls(&plain);
+    for token in &special {
+        let (head, tail) = token.split_at(token.len() / 2);
+        for text in [
+            token.clone(),
+            format!("{token}\n{token}assistant\n"),
+            format!("x{token}x {token} {token}"),
+            head.to_owned(),
+            tail.to_owned(),
+            format!("|>{token}<|"),
+        ] {
+            for turn in 0..plain.len() {
+                let mut turns = plain.clone();
+                turns[turn].content = text.clone();
+                assert_eq!(controls(&turns), expected, "{text:?} in turn {turn}");
+                let written = engine.prepare(&turns, 0).unwrap();
+                let written: String = written.tokens.iter().map(|(_, t)| t.as_str()).collect();
+                assert!(written.contains(&text), "{text:?} is still said as it is");
+            }
+        }
+        // A token whose halves meet at the border of two turns' contents.
+        let mut turns = plain.clone();
+        turns[0].content = format!("s{head}");
+        turns[1].content = format!("{tail}u");
+        assert_eq!(controls(&turns), expected, "{token:?} in halves");
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_model_is_told_from_a_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.gguf");
+    let message = |path: &std::path::Path| {
+        let error = Model::load(path, &settings()).err().expect("must fail");
+        (error.to_string(), error.hint.unwrap_or_default())
+    };
+    let (text, hint) = message(&missing);
+    assert!(text.ends_with("none.gguf: no such file"), "{text}");
+    assert!(hint.contains("AMEND_MODEL"), "{hint}");
+
+    let bytes = std::fs::read(model_path()).unwrap();
+    for (length, expected) in [
+        (0, "shorter than a GGUF header"),
+        (3, "shorter than a GGUF header"),
+        (100, "llama.cpp refused it"),
+        (1 << 20, "llama.cpp refused it"),
+        (bytes.len() - 1, "llama.cpp refused it"),
+    ] {
+        let path = folder.path().join(format!("cut-{length}.gguf"));
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let (text, hint) = message(&path);
+        assert!(text.contains(expected), "{length}: {text}");
+        assert!(!hint.is_empty());
+    }
+    let other = folder.path().join("other.gguf");
+    std::fs::write(&other, b"PK\x03\x04 not a model").unwrap();
+    assert!(message(&other).0.ends_with("it is not a GGUF file"));
+    assert!(message(folder.path()).0.contains("it is a folder"));
+}
