@@ -1,0 +1,153 @@
+//! How a command ends: exit codes, and what is printed when it fails.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::constitution;
+use crate::dataset::export::ExportError;
+use crate::dataset::input::InputErrors;
+use crate::dataset::journal::JournalError;
+use crate::dataset::run_dir::RunError;
+use crate::diagnostic::Diagnostics;
+use crate::driver::DriveError;
+use crate::engine::{EngineError, Failure};
+use crate::template;
+
+/// Everything asked for was done.
+pub const DONE: u8 = 0;
+/// Done, but some items failed, or a check found something.
+pub const FINDINGS: u8 = 1;
+/// The command line or an input file is wrong; nothing was started.
+pub const USAGE: u8 = 2;
+/// The engine, the disk or another part of the machine failed.
+pub const ENVIRONMENT: u8 = 3;
+/// Interrupted; what was finished is kept, and a run can be resumed.
+pub const INTERRUPTED: u8 = 130;
+
+/// Why a command did not simply succeed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant says what failed; its content says how")]
+pub enum CliError {
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+    #[error("{0}")]
+    Diagnostics(#[from] Diagnostics),
+    #[error(transparent)]
+    Constitution(#[from] constitution::LoadError),
+    #[error(transparent)]
+    Templates(#[from] template::LoadError),
+    #[error(transparent)]
+    Input(#[from] InputErrors),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("{0}")]
+    Item(#[from] Failure),
+    #[error("failed to {attempt}")]
+    Io { attempt: String, source: io::Error },
+    #[error("failed to write to standard output")]
+    Output(#[source] io::Error),
+    #[error("{key}")]
+    Replay { key: String, source: crate::trajectory::ReplayError },
+    /// Already told in other words.
+    #[error("some items failed, or something was found")]
+    Findings,
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CliError {
+    /// A mistake in how the command was called.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// The exit code that tells scripts what kind of end this is.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Findings | Self::Item(_) => FINDINGS,
+            Self::Usage { .. } | Self::Diagnostics(_) | Self::Input(_) => USAGE,
+            Self::Constitution(_) | Self::Templates(_) => USAGE,
+            Self::Run(error) => match error {
+                RunError::Io { .. } => ENVIRONMENT,
+                RunError::Journal(_) => ENVIRONMENT,
+                _ => USAGE,
+            },
+            Self::Export(_)
+            | Self::Journal(_)
+            | Self::Engine(_)
+            | Self::Io { .. }
+            | Self::Replay { .. } => ENVIRONMENT,
+            // Whoever read the output has had enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
+            Self::Output(_) => ENVIRONMENT,
+            Self::Interrupted => INTERRUPTED,
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Usage { hint, .. } => hint.as_deref(),
+            Self::Engine(error) => error.hint.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn diagnostics(&self) -> Option<&Diagnostics> {
+        match self {
+            Self::Diagnostics(diagnostics)
+            | Self::Constitution(constitution::LoadError::Invalid(diagnostics))
+            | Self::Templates(template::LoadError::Invalid(diagnostics)) => Some(diagnostics),
+            _ => None,
+        }
+    }
+}
+
+impl From<DriveError<CliError>> for CliError {
+    fn from(error: DriveError<CliError>) -> Self {
+        match error {
+            DriveError::Engine(error) => Self::Engine(error),
+            DriveError::Observer(error) => error,
+            DriveError::Replay { key, source } => Self::Replay {
+                key: format!("item {key} can't go on from the steps in the journal"),
+                source,
+            },
+        }
+    }
+}
+
+/// Prints what went wrong to stderr and gives the exit code.
+pub fn finish(result: Result<(), CliError>, color: bool) -> ExitCode {
+    let Err(error) = result else { return ExitCode::from(DONE) };
+    match &error {
+        // Told while it happened.
+        CliError::Findings | CliError::Interrupted => {}
+        CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {}
+        _ => eprint!("{}", describe(&error, color)),
+    }
+    ExitCode::from(error.exit_code())
+}
+
+fn describe(error: &CliError, color: bool) -> String {
+    if let Some(diagnostics) = error.diagnostics() {
+        return diagnostics.render(color);
+    }
+    let (red, bold, reset) =
+        if color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+    let mut text = format!("{red}error{reset}: {error}\n");
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(&format!("  cause: {source}\n"));
+        cause = source.source();
+    }
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("{bold}help{reset}: {hint}\n"));
+    }
+    text
+}
