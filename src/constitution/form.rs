@@ -25,8 +25,10 @@ pub(super) struct File {
     pub(super) plan: Loop,
     #[serde(default)]
     pub(super) sampling: Steps,
+    /// The rules, in order.
     #[serde(default)]
     pub(super) principle: Vec<PrincipleForm>,
+    /// The questions for scoring by rubric.
     #[serde(default)]
     pub(super) dimension: Vec<DimensionForm>,
 }

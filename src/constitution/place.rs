@@ -15,7 +15,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
 ];
 
 /// The largest constitution file that is read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a constitution file can't be read.
 #[derive(Debug, thiserror::Error)]

@@ -326,7 +326,7 @@ fn unreadable_references() {
     assert!(matches!(error, LoadError::Unreadable(ReadError::Io { .. })), "{error}");
 
     let path = folder.path().join("large.toml");
-    fs::write(&path, vec![b'\n'; (4 << 20) + 1]).unwrap();
+    fs::write(&path, vec![b'\n'; (1 << 20) + 1]).unwrap();
     let error = load(path.to_str().unwrap()).unwrap_err();
     assert!(matches!(error, LoadError::Unreadable(ReadError::TooLarge { .. })), "{error}");
 
@@ -357,6 +357,22 @@ fn cut_off_anywhere_it_is_right_or_told() {
     for end in (0..=WHOLE.len()).filter(|&end| WHOLE.is_char_boundary(end)) {
         check_total(&WHOLE[..end]);
     }
+}
+
+#[test]
+fn a_file_wrong_all_over_is_told_in_part_and_soon() {
+    for line in ["x\n", "= [\n", "[[principle]]\nid = 'a'\n", "\"", "\0", "[", "{a=", "a.\n"] {
+        let text = line.repeat((1 << 20) / line.len());
+        let found = parse("c.toml", &text).unwrap_err().0;
+        assert!(!found.is_empty() && found.len() <= 101, "{line:?}: {}", found.len());
+        check_total(&text);
+    }
+    let text = "[[principle]]\nid = 'a'\n".repeat(200);
+    let found = parse("c.toml", &text).unwrap_err().0;
+    assert_eq!(found.len(), 101);
+    let last = &found[100];
+    // The 100 before it: no header, then two a table (no rule, and the id again).
+    assert_eq!((last.message.as_str(), last.line()), ("more is wrong from here on", 101));
 }
 
 proptest::proptest! {

@@ -80,8 +80,11 @@ impl<'a> Walker<'a> {
     fn value(&mut self, node: &Spanned<DeValue<'_>>, schema: &'a Value, slot: &Slot) {
         let schema = self.resolve(schema);
         let span = node.span();
+        if !self.trusts(&span) {
+            return;
+        }
         if let Some(choices) = choices(schema) {
-            return self.choice(node, &choices, schema, slot);
+            return self.choice(node, &choices, slot);
         }
         match (schema["type"].as_str(), node.get_ref()) {
             (Some("object"), DeValue::Table(table)) => self.table(table, span, schema, slot),
@@ -101,6 +104,10 @@ impl<'a> Walker<'a> {
         }
     }
 
+    fn trusts(&self, span: &Range<usize>) -> bool {
+        self.trusted.is_none_or(|end| span.start < end)
+    }
+
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         schema["$ref"]
             .as_str()
@@ -110,63 +117,56 @@ impl<'a> Walker<'a> {
 
     fn table(&mut self, table: &DeTable<'_>, span: Range<usize>, schema: &'a Value, slot: &Slot) {
         let properties = &schema["properties"];
-        let known = || properties.as_object().into_iter().flat_map(|map| map.keys());
+        let known: Vec<&str> =
+            properties.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        // A slip of a required key is one mistake, not two.
+        let mut meant = Vec::new();
         for (key, value) in table {
-            if self.trusted.is_some_and(|end| key.span().start >= end) {
+            let name = key.get_ref().as_ref();
+            if !self.trusts(&key.span()) {
                 continue;
             }
-            let name = key.get_ref().as_ref();
             if let Some(schema) = properties.get(name) {
                 self.value(value, schema, &slot.key(name));
             } else if schema["additionalProperties"] == false {
-                let hint = match closest(name, known().map(String::as_str)) {
+                let near = closest(name, known.iter().copied());
+                meant.extend(near);
+                let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => {
-                        let known: Vec<_> = known().map(|key| format!("`{key}`")).collect();
-                        format!("known here: {}", known.join(", "))
-                    }
+                    None => format!("known here: `{}`", known.join("`, `")),
                 };
-                let message = format!("{} has no key `{name}`", slot.table());
-                self.found.push(
-                    self.source.error(key.span(), message).with_label("unknown").with_hint(hint),
-                );
+                let message = format!("unknown key `{name}` in {}", slot.table());
+                self.found.push(self.source.error(key.span(), message).with_hint(hint));
             }
         }
         if self.trusted.is_some() {
             return;
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !table.contains_key(key) {
-                let hint = match self.resolve(&properties[key])["type"].as_str() {
-                    Some("object") => format!("add a table `[{key}]`"),
-                    _ => format!("add `{key} = \"…\"`"),
-                };
-                let message = format!("{} lacks the key `{key}`", slot.table());
-                self.found.push(self.source.error(span.clone(), message).with_hint(hint));
+            if table.contains_key(key) || meant.contains(&key) {
+                continue;
             }
+            let (what, hint) = match self.resolve(&properties[key])["type"].as_str() {
+                Some("object") => (format!("`[{key}]`"), format!("add a table `[{key}]`")),
+                _ => (format!("`{key}`"), format!("add `{key} = \"…\"`")),
+            };
+            let message = format!("{} has no {what}", slot.table());
+            self.found.push(self.source.error(span.clone(), message).with_hint(hint));
         }
     }
 
-    fn choice(
-        &mut self,
-        node: &Spanned<DeValue<'_>>,
-        choices: &[&str],
-        schema: &'a Value,
-        slot: &Slot,
-    ) {
-        let Some(text) = node.get_ref().as_str() else {
-            return self.wrong_type(node, "string", schema, slot);
+    fn choice(&mut self, node: &Spanned<DeValue<'_>>, choices: &[&str], slot: &Slot) {
+        let message = match node.get_ref().as_str() {
+            Some(text) if choices.contains(&text) => return,
+            Some(text) => format!("{} can't be {text:?}", slot.name),
+            None => type_message(node.get_ref(), "string", slot),
         };
-        if choices.contains(&text) {
-            return;
-        }
-        let hint = match closest(text, choices.iter().copied()) {
+        let near = node.get_ref().as_str().and_then(|text| closest(text, choices.iter().copied()));
+        let hint = match near {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("choose one of \"{}\"", choices.join("\", \"")),
         };
-        let message = format!("{} can't be {text:?}", slot.name);
-        self.found
-            .push(self.source.error(node.span(), message).with_label("unknown").with_hint(hint));
+        self.found.push(self.source.error(node.span(), message).with_hint(hint));
     }
 
     fn length(&mut self, len: usize, span: Range<usize>, schema: &Value, slot: &Slot) {
@@ -187,7 +187,7 @@ impl<'a> Walker<'a> {
             // An empty id is told as an empty text: that names the mistake better.
             Some(_) if text.trim().is_empty() => {
                 let message = format!("{} is empty", slot.name);
-                self.found.push(self.source.error(span, message).with_label("no text"));
+                self.found.push(self.source.error(span, message));
             }
             Some((_, Pattern::Id)) if !text.chars().all(is_id_char) => {
                 let message = format!(
@@ -230,10 +230,8 @@ impl<'a> Walker<'a> {
         schema: &'a Value,
         slot: &Slot,
     ) {
-        let found = found_words(node.get_ref());
-        let message = format!("{} must be {}, not {found}", slot.name, expected_words(expected));
-        let mut diagnostic =
-            self.source.error(node.span(), message).with_label(format!("this is {found}"));
+        let message = type_message(node.get_ref(), expected, slot);
+        let mut diagnostic = self.source.error(node.span(), message);
         diagnostic.hint = self.retype_hint(node, expected, schema, slot);
         self.found.push(diagnostic);
     }
@@ -258,7 +256,9 @@ impl<'a> Walker<'a> {
             ("boolean", DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
                 Some(format!("leave out the quotes: {text}"))
             }
-            ("array", DeValue::String(_)) => Some(format!("put it in brackets: [{written}]")),
+            ("array", DeValue::String(_)) if self.resolve(&schema["items"])["type"] == "string" => {
+                Some(format!("put it in brackets: [{written}]"))
+            }
             (
                 "string",
                 DeValue::Integer(_)
@@ -275,6 +275,10 @@ impl<'a> Walker<'a> {
             _ => None,
         }
     }
+}
+
+fn type_message(found: &DeValue<'_>, expected: &str, slot: &Slot) -> String {
+    format!("{} must be {}, not {}", slot.name, expected_words(expected), found_words(found))
 }
 
 fn found_words(value: &DeValue<'_>) -> &'static str {
