@@ -1,8 +1,26 @@
 //! Constitutions: TOML in, checked types out.
 
-use serde::Serialize;
+mod defaults;
+mod form;
+mod load;
+mod merge;
+mod parse;
+mod place;
+mod schema;
+mod source;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::Sampling;
+
+pub use load::{LoadError, Loaded, SourceFile, load, parse};
+pub use place::{ReadError, SHIPPED};
+pub use schema::schema;
 
 /// A checked constitution, its `extends` resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +62,7 @@ pub struct Plan {
 }
 
 /// How principles are chosen for a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Select {
     /// Uniformly at random, none twice in an item until all were used.
@@ -109,7 +127,7 @@ pub struct Dimension {
 }
 
 /// Sampling by step (`[sampling.generate|critique|revise|judge]`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepSampling {
     /// The first answer.
     pub generate: Sampling,

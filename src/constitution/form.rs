@@ -1,0 +1,253 @@
+//! The form of a constitution file. From these types come both the reader and
+//! the JSON Schema; their doc comments are what an editor shows.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use toml::Spanned;
+
+use super::{Plan, Select, StepSampling, defaults};
+use crate::engine::Sampling;
+
+/// The schema's pattern for ids.
+pub(super) const ID: &str = "^[a-z0-9_-]+$";
+/// The schema's pattern for texts: something other than white space in them.
+pub(super) const TEXT: &str = r"\S";
+
+/// A constitution: principles, how the loop uses them, and questions for scoring.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Constitution")]
+pub(super) struct File {
+    #[schemars(with = "Header")]
+    pub(super) constitution: Spanned<Header>,
+    #[serde(default, rename = "loop")]
+    pub(super) plan: Loop,
+    #[serde(default)]
+    pub(super) sampling: Steps,
+    /// The rules, in order.
+    #[serde(default)]
+    pub(super) principle: Vec<PrincipleForm>,
+    /// The questions for scoring by rubric.
+    #[serde(default)]
+    pub(super) dimension: Vec<DimensionForm>,
+}
+
+/// What the constitution is called, and what it builds on.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    /// The constitution's name.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) name: String,
+    /// Its version, as you count.
+    #[serde(default = "defaults::version")]
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) version: String,
+    /// What it is for.
+    #[serde(default)]
+    pub(super) description: String,
+    /// The language of its principles, as a BCP 47 tag such as `en` or `pt-BR`.
+    #[serde(default = "defaults::language")]
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) language: String,
+    /// Constitutions to build on: paths relative to this file, or names of
+    /// shipped ones. Their principles come first; a principle here replaces an
+    /// inherited one of the same id.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", inner(regex(pattern = TEXT)))]
+    pub(super) extends: Vec<Spanned<String>>,
+}
+
+/// How the loop of critique and revision uses the principles.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Loop {
+    /// Rounds of critique and revision.
+    #[schemars(range(min = 1, max = 16), extend("default" = Plan::default().rounds))]
+    rounds: Option<u32>,
+    /// How a round's principles are chosen.
+    #[schemars(extend("default" = Plan::default().select))]
+    select: Option<Select>,
+    /// Principles applied in a round, one after another (ignored by `all`).
+    #[schemars(range(min = 1, max = 64), extend("default" = Plan::default().principles_per_round))]
+    principles_per_round: Option<u32>,
+    /// False revises without a critique.
+    #[schemars(extend("default" = Plan::default().critique))]
+    critique: Option<bool>,
+    /// Stop when a revision changes nothing.
+    #[schemars(extend("default" = Plan::default().stop_unchanged))]
+    stop_unchanged: Option<bool>,
+    /// Few-shot examples shown, taken from the principles in order.
+    #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().few_shot))]
+    few_shot: Option<u32>,
+}
+
+impl Loop {
+    /// Writes what the file says over `plan`.
+    pub(super) fn apply(&self, plan: &mut Plan) {
+        set(&mut plan.rounds, self.rounds);
+        set(&mut plan.select, self.select);
+        set(&mut plan.principles_per_round, self.principles_per_round);
+        set(&mut plan.critique, self.critique);
+        set(&mut plan.stop_unchanged, self.stop_unchanged);
+        set(&mut plan.few_shot, self.few_shot);
+    }
+}
+
+/// How each step draws its tokens.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Steps {
+    /// The first answer.
+    #[schemars(extend("default" = shown(&StepSampling::default().generate)))]
+    generate: SamplingForm,
+    /// Critiques.
+    #[schemars(extend("default" = shown(&StepSampling::default().critique)))]
+    critique: SamplingForm,
+    /// Revisions.
+    #[schemars(extend("default" = shown(&StepSampling::default().revise)))]
+    revise: SamplingForm,
+    /// Reasoning before a verdict.
+    #[schemars(extend("default" = shown(&StepSampling::default().judge)))]
+    judge: SamplingForm,
+}
+
+impl Steps {
+    /// Writes what the file says over `steps`.
+    pub(super) fn apply(&self, steps: &mut StepSampling) {
+        self.generate.apply(&mut steps.generate);
+        self.critique.apply(&mut steps.critique);
+        self.revise.apply(&mut steps.revise);
+        self.judge.apply(&mut steps.judge);
+    }
+}
+
+/// How one step draws its tokens, and when it stops.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Sampling")]
+struct SamplingForm {
+    /// Divides the logits; 0 always takes the likeliest token.
+    #[schemars(range(min = 0, max = 5))]
+    temperature: Option<f32>,
+    /// Keeps the k likeliest tokens; 0 keeps all.
+    top_k: Option<u32>,
+    /// Keeps the smallest set of tokens whose probability reaches p; 1 keeps all.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    top_p: Option<f32>,
+    /// Drops tokens below p times the likeliest token's probability; 0 keeps all.
+    #[schemars(range(min = 0, max = 1))]
+    min_p: Option<f32>,
+    /// Makes tokens seen of late less likely; 1 changes nothing.
+    #[schemars(range(max = 10), extend("exclusiveMinimum" = 0))]
+    repeat_penalty: Option<f32>,
+    /// How many recent tokens the repeat penalty looks at.
+    repeat_last_n: Option<u32>,
+    /// The most tokens the step may decode.
+    #[schemars(range(min = 1, max = 131_072))]
+    max_tokens: Option<u32>,
+}
+
+impl SamplingForm {
+    fn apply(&self, sampling: &mut Sampling) {
+        set(&mut sampling.temperature, self.temperature);
+        set(&mut sampling.top_k, self.top_k);
+        set(&mut sampling.top_p, self.top_p);
+        set(&mut sampling.min_p, self.min_p);
+        set(&mut sampling.repeat_penalty, self.repeat_penalty);
+        set(&mut sampling.repeat_last_n, self.repeat_last_n);
+        set(&mut sampling.max_tokens, self.max_tokens);
+    }
+}
+
+/// One rule.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Principle")]
+pub(super) struct PrincipleForm {
+    /// Its name within the constitution: lower-case letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = ID))]
+    pub(super) id: String,
+    /// The rule itself.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) principle: String,
+    /// A short title for people; made from the id when left out.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) title: Option<String>,
+    /// What kind of matter it rules on.
+    #[serde(default = "defaults::category")]
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) category: String,
+    /// Its share under `select = "weighted"`.
+    #[serde(default = "defaults::weight")]
+    #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
+    pub(super) weight: f64,
+    /// What the critique step is asked; made from the rule when left out.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) critique: Option<String>,
+    /// What the revision step is asked; made from the rule when left out.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) revise: Option<String>,
+    /// What the judge is asked; made from the rule when left out.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) judge: Option<String>,
+    /// When the rule applies, in words; always when left out.
+    #[serde(default)]
+    pub(super) applies_when: String,
+    /// Worked examples, shown to the model before the task.
+    #[serde(default)]
+    pub(super) examples: Vec<ExampleForm>,
+}
+
+/// A worked example of critique and revision.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Example")]
+pub(super) struct ExampleForm {
+    /// What the person asked.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) prompt: String,
+    /// An answer that breaks the rule.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) response: String,
+    /// What is wrong with it.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) critique: String,
+    /// The answer put right.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) revision: String,
+}
+
+/// A question for scoring by rubric.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Dimension")]
+pub(super) struct DimensionForm {
+    /// Its name within the constitution: lower-case letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = ID))]
+    pub(super) id: String,
+    /// What the scorer is asked.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) question: String,
+    /// Lowest and highest score, whole numbers.
+    #[serde(default = "defaults::scale")]
+    #[schemars(inner(range(min = 0, max = 10)))]
+    pub(super) scale: [u32; 2],
+    /// Its share in the total.
+    #[serde(default = "defaults::weight")]
+    #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
+    pub(super) weight: f64,
+}
+
+fn set<T: Copy>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+/// The numbers as a person writes them: a `f32` taken to JSON by way of `f64`
+/// would show 0.8 as 0.800000011920929.
+fn shown(sampling: &Sampling) -> Value {
+    serde_json::to_string(sampling).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
+}

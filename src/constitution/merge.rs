@@ -1,0 +1,188 @@
+//! Several files' forms to one constitution: what `extends` means.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
+use super::source::Source;
+use super::{Constitution, Dimension, Example, Plan, Principle, StepSampling, defaults};
+use crate::diagnostic::Diagnostic;
+
+/// A file with what it extends.
+pub(super) struct Node {
+    pub(super) source: Source,
+    pub(super) file: File,
+    /// The nodes it names, by index, each with where it names them.
+    pub(super) extends: Vec<(usize, Range<usize>)>,
+}
+
+/// Makes one constitution of `nodes`, which come in the order they apply: each
+/// after all that it extends, so that the last is the one asked for.
+pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
+    let reach = reach(nodes);
+    let mut plan = Plan::default();
+    let mut sampling = StepSampling::default();
+    let mut principles = Collected::default();
+    let mut dimensions = Collected::default();
+    for (index, node) in nodes.iter().enumerate() {
+        node.file.plan.apply(&mut plan);
+        node.file.sampling.apply(&mut sampling);
+        for form in &node.file.principle {
+            principles.add(principle(form), index, &reach);
+        }
+        for form in &node.file.dimension {
+            dimensions.add(dimension(form), index, &reach);
+        }
+    }
+    let mut found = principles.clashes(nodes, &reach);
+    found.extend(dimensions.clashes(nodes, &reach));
+    let Some(root) = nodes.last() else { return Err(found) };
+    let header = &root.file.constitution;
+    if principles.items.is_empty() {
+        found.push(
+            root.source
+                .error(header.span(), "the constitution has no principle")
+                .with_hint("add a `[[principle]]` with an `id` and a `principle`"),
+        );
+    }
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let header = header.get_ref();
+    Ok(Constitution {
+        name: header.name.clone(),
+        version: header.version.clone(),
+        description: header.description.clone(),
+        language: header.language.clone(),
+        plan,
+        principles: principles.finish(),
+        dimensions: dimensions.finish(),
+        sampling,
+    })
+}
+
+/// For each node, the nodes it builds on, near and far.
+fn reach(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
+    let mut reach: Vec<BTreeSet<usize>> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let mut all = BTreeSet::new();
+        for &(base, _) in &node.extends {
+            all.insert(base);
+            all.extend(&reach[base]);
+        }
+        reach.push(all);
+    }
+    reach
+}
+
+/// What has an id that a file may take over from one it extends.
+trait Named: PartialEq {
+    const KIND: &'static str;
+    fn id(&self) -> &str;
+}
+
+impl Named for Principle {
+    const KIND: &'static str = "principle";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Named for Dimension {
+    const KIND: &'static str = "dimension";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Items in order, each with the node it comes from.
+struct Collected<T> {
+    items: Vec<(T, usize)>,
+    /// Ids that two nodes define differently, neither building on the other.
+    clashes: Vec<(String, usize, usize)>,
+}
+
+impl<T> Default for Collected<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), clashes: Vec::new() }
+    }
+}
+
+impl<T: Named> Collected<T> {
+    fn add(&mut self, item: T, node: usize, reach: &[BTreeSet<usize>]) {
+        let Some((old, owner)) = self.items.iter_mut().find(|(old, _)| old.id() == item.id())
+        else {
+            self.items.push((item, node));
+            return;
+        };
+        if reach[node].contains(owner) {
+            self.clashes.retain(|(id, one, two)| {
+                id != item.id() || !(reach[node].contains(one) && reach[node].contains(two))
+            });
+            *old = item;
+            *owner = node;
+        } else if *old != item {
+            self.clashes.push((item.id().to_owned(), *owner, node));
+        }
+    }
+
+    /// The clashes left, each told where a file brings the two together.
+    fn clashes(&self, nodes: &[Node], reach: &[BTreeSet<usize>]) -> Vec<Diagnostic> {
+        let told = |(id, one, two): &(String, usize, usize)| {
+            let both = reach.iter().position(|all| all.contains(one) && all.contains(two))?;
+            let leads = |&&(base, _): &&(usize, _)| base == *two || reach[base].contains(two);
+            let (_, span) = nodes[both].extends.iter().find(leads)?;
+            let (one, two) = (&nodes[*one].source.name, &nodes[*two].source.name);
+            let kind = T::KIND;
+            let message = format!("the {kind} {id:?} is not the same in {one} and in {two}");
+            Some(
+                nodes[both]
+                    .source
+                    .error(span.clone(), message)
+                    .with_label("brings in the second")
+                    .with_hint(format!("write a `[[{kind}]]` with that id here to decide")),
+            )
+        };
+        self.clashes.iter().filter_map(told).collect()
+    }
+
+    fn finish(self) -> Vec<T> {
+        self.items.into_iter().map(|(item, _)| item).collect()
+    }
+}
+
+fn principle(form: &PrincipleForm) -> Principle {
+    let rule = form.principle.trim();
+    let or =
+        |text: &Option<String>, default: &dyn Fn() -> String| text.clone().unwrap_or_else(default);
+    Principle {
+        id: form.id.clone(),
+        title: or(&form.title, &|| defaults::title(&form.id)),
+        category: form.category.clone(),
+        weight: form.weight,
+        principle: rule.to_owned(),
+        critique: or(&form.critique, &|| defaults::critique_request(rule)),
+        revise: or(&form.revise, &|| defaults::revise_request(rule)),
+        judge: or(&form.judge, &|| defaults::judge_request(rule)),
+        applies_when: form.applies_when.clone(),
+        examples: form.examples.iter().map(example).collect(),
+    }
+}
+
+fn example(form: &ExampleForm) -> Example {
+    Example {
+        prompt: form.prompt.clone(),
+        response: form.response.clone(),
+        critique: form.critique.clone(),
+        revision: form.revision.clone(),
+    }
+}
+
+fn dimension(form: &DimensionForm) -> Dimension {
+    Dimension {
+        id: form.id.clone(),
+        question: form.question.clone(),
+        scale: form.scale,
+        weight: form.weight,
+    }
+}
