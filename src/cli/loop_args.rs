@@ -1,0 +1,88 @@
+//! Flags that say what the loop does: constitution, templates, seed, and a few
+//! values of the constitution that are handy to change for one call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::config::Config;
+use super::error::CliError;
+use crate::constitution::{self, Constitution};
+use crate::driver::Job;
+use crate::random::Stream;
+use crate::template::{Fence, Templates};
+
+/// The constitution where none is named.
+const DEFAULT: &str = "harmless";
+
+/// The loop.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Loop")]
+pub struct LoopArgs {
+    /// The constitution: a TOML file, or a shipped one by name (harmless,
+    /// honest, privacy, fairness) [default: harmless]
+    #[arg(short, long, env = "AMEND_CONSTITUTION", value_name = "FILE|NAME")]
+    constitution: Option<String>,
+    /// A folder of prompt templates that replace the built-in ones, file by file
+    #[arg(long, env = "AMEND_PROMPTS", value_name = "DIR")]
+    prompts: Option<PathBuf>,
+    /// The seed of every random choice
+    #[arg(short, long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Rounds of critique and revision, in place of the constitution's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    rounds: Option<u32>,
+    /// The most tokens of an answer or a revision, in place of the constitution's
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    max_tokens: Option<u32>,
+    /// Temperature of every step, in place of the constitution's; 0 is greedy
+    #[arg(long, value_name = "T")]
+    temp: Option<f32>,
+}
+
+impl LoopArgs {
+    /// The constitution, with the values given on the command line.
+    ///
+    /// # Errors
+    /// It can't be read, or is wrong; a value out of range.
+    pub fn constitution(&self, config: &Config) -> Result<Constitution, CliError> {
+        let reference =
+            self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
+        let mut constitution = constitution::load(reference)?.constitution;
+        if let Some(rounds) = self.rounds {
+            constitution.plan.rounds = rounds;
+        }
+        let sampling = &mut constitution.sampling;
+        if let Some(most) = self.max_tokens {
+            sampling.generate.max_tokens = most;
+            sampling.revise.max_tokens = most;
+        }
+        if let Some(temperature) = self.temp {
+            if !(0.0..=5.0).contains(&temperature) {
+                return Err(CliError::usage(
+                    format!("--temp {temperature} is out of range"),
+                    "a temperature is between 0 (greedy) and 5",
+                ));
+            }
+            for step in [&mut sampling.generate, &mut sampling.critique, &mut sampling.revise] {
+                step.temperature = temperature;
+            }
+        }
+        Ok(constitution)
+    }
+
+    /// What the items of a call have in common. `input` is a hash of all their
+    /// content: it makes the fence, so that no content can foresee it.
+    ///
+    /// # Errors
+    /// The constitution's and the templates'.
+    pub fn job(&self, config: &Config, input: &str) -> Result<Job, CliError> {
+        let constitution = Arc::new(self.constitution(config)?);
+        let stream = Stream::new(self.seed);
+        let fence = Fence::from_stream(stream.child(input));
+        let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
+        let templates = Arc::new(Templates::load(overlay, &fence)?);
+        Ok(Job { constitution, templates, fence, stream })
+    }
+}

@@ -1,0 +1,152 @@
+//! Flags that say which model runs, and how: the names llama.cpp's users know.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::config::Config;
+use super::error::CliError;
+use crate::engine::llama::{CacheType, Model, Settings, Switch};
+
+/// The model and its engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The model's GGUF file
+    #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Sequences decoded together [default: 16] (also -np)
+    #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
+    parallel: Option<usize>,
+    /// Tokens of context, shared by all sequences [default: 1024 a sequence]
+    #[arg(long, env = "AMEND_CTX_SIZE", value_name = "N")]
+    ctx_size: Option<u32>,
+    /// Threads [default: one a core]
+    #[arg(short, long, env = "AMEND_THREADS", value_name = "N")]
+    threads: Option<usize>,
+    /// Threads that prefill [default: as --threads] (also -tb)
+    #[arg(long, value_name = "N")]
+    threads_batch: Option<usize>,
+    /// Layers held by the GPU [default: 0] (also -ngl)
+    #[arg(long, env = "AMEND_N_GPU_LAYERS", value_name = "N")]
+    n_gpu_layers: Option<u32>,
+    /// The most tokens of a batch
+    #[arg(short, long, default_value_t = Settings::default().batch_size, value_name = "N")]
+    batch_size: u32,
+    /// The most tokens computed at once (also -ub)
+    #[arg(long, default_value_t = Settings::default().ubatch_size, value_name = "N")]
+    ubatch_size: u32,
+    /// Flash attention (also -fa)
+    #[arg(long, value_enum, default_value_t = Settings::default().flash_attention)]
+    flash_attn: Switch,
+    /// Type of the cached keys (also -ctk)
+    #[arg(long, value_enum, default_value_t = Settings::default().cache_type_k, value_name = "TYPE")]
+    cache_type_k: CacheType,
+    /// Type of the cached values; a quantised one needs flash attention (also -ctv)
+    #[arg(long, value_enum, default_value_t = Settings::default().cache_type_v, value_name = "TYPE")]
+    cache_type_v: CacheType,
+    /// Read the model into memory instead of mapping its file
+    #[arg(long)]
+    no_mmap: bool,
+    /// A chat template (Jinja) to use instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+}
+
+/// Flags of llama.cpp with one dash and several letters, which the parser of
+/// arguments doesn't know, and what they stand for.
+const SHORT: &[(&str, &str)] = &[
+    ("-np", "--parallel"),
+    ("-tb", "--threads-batch"),
+    ("-ngl", "--n-gpu-layers"),
+    ("-ub", "--ubatch-size"),
+    ("-fa", "--flash-attn"),
+    ("-ctk", "--cache-type-k"),
+    ("-ctv", "--cache-type-v"),
+];
+
+/// Writes llama.cpp's multi-letter flags out in full.
+pub fn expand_short_flags(
+    arguments: impl Iterator<Item = std::ffi::OsString>,
+) -> Vec<std::ffi::OsString> {
+    let mut literal = false;
+    arguments
+        .map(|argument| {
+            literal |= argument == "--";
+            let Some(text) = argument.to_str().filter(|_| !literal) else { return argument };
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (text, None),
+            };
+            match (SHORT.iter().find(|(short, _)| *short == name), value) {
+                (Some((_, long)), None) => long.into(),
+                (Some((_, long)), Some(value)) => format!("{long}={value}").into(),
+                (None, _) => argument,
+            }
+        })
+        .collect()
+}
+
+impl ModelArgs {
+    /// The model named by flag, environment or config file, if any.
+    #[must_use]
+    pub fn path(&self, config: &Config) -> Option<PathBuf> {
+        self.model.clone().or_else(|| config.model.clone())
+    }
+
+    /// The engine's settings.
+    #[must_use]
+    pub fn settings(&self, config: &Config) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            parallel: self.parallel.or(config.parallel).unwrap_or(defaults.parallel),
+            ctx_size: self.ctx_size.or(config.ctx_size).unwrap_or(defaults.ctx_size),
+            batch_size: self.batch_size,
+            ubatch_size: self.ubatch_size,
+            threads: self.threads.or(config.threads).unwrap_or(defaults.threads),
+            threads_batch: self.threads_batch.unwrap_or(defaults.threads_batch),
+            n_gpu_layers: self
+                .n_gpu_layers
+                .or(config.n_gpu_layers)
+                .unwrap_or(defaults.n_gpu_layers),
+            flash_attention: self.flash_attn,
+            cache_type_k: self.cache_type_k,
+            cache_type_v: self.cache_type_v,
+            mmap: !self.no_mmap,
+            chat_template: self.chat_template.clone(),
+            ..defaults
+        }
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// No model is named, or it can't be loaded.
+    pub fn load(&self, config: &Config) -> Result<(Model, Settings), CliError> {
+        let Some(path) = self.path(config) else {
+            let file = super::config::path()
+                .map_or_else(String::new, |path| format!(", or write it in {}", path.display()));
+            return Err(CliError::usage(
+                "no model was named",
+                format!("pass -m MODEL.gguf, set AMEND_MODEL{file}"),
+            ));
+        };
+        let settings = self.settings(config);
+        let model = Model::load(&path, &settings)?;
+        Ok((model, settings))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llamas_flags_are_written_out() {
+        let given = ["amend", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
+        let expanded = expand_short_flags(given.iter().map(Into::into));
+        let expected =
+            ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];
+        assert_eq!(expanded, expected.map(std::ffi::OsString::from));
+    }
+}
