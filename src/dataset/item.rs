@@ -1,7 +1,11 @@
 //! Items: the input rows of a run.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::hash;
 use crate::chat::Message;
 
 /// One input row.
@@ -23,4 +27,44 @@ pub struct Item {
     /// Everything else the row carried.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Gives items their keys, in input order.
+#[derive(Debug, Default)]
+pub struct Keys {
+    seen: HashMap<String, u64>,
+}
+
+impl Keys {
+    /// The key of the next item: the first 16 bytes of SHA-256 over the JSON of
+    /// messages and response, in hexadecimal, and a counter from the second
+    /// item of the same content on.
+    pub fn next(&mut self, messages: &[Message], response: Option<&str>) -> String {
+        // `{}` of a JSON value is compact, and the order of fields is `Message`'s.
+        let content = serde_json::json!([messages, response]).to_string();
+        let key = hash::hex(&Sha256::digest(content)[..16]);
+        let count = self.seen.entry(key.clone()).or_default();
+        *count += 1;
+        if *count == 1 { key } else { format!("{key}-{count}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Role;
+
+    #[test]
+    fn keys_hash_messages_and_response_and_count_repeats() {
+        let mut keys = Keys::default();
+        let hello = [Message::new(Role::User, "hello")];
+        // printf '[[{"role":"user","content":"hello"}],null]' | sha256sum
+        let key = keys.next(&hello, None);
+        assert_eq!(key, "87b5073bf6a770694c108b9a1546106e");
+        let other = keys.next(&hello, Some("hi"));
+        assert_ne!(other, key);
+        assert_eq!(keys.next(&hello, None), format!("{key}-2"));
+        assert_eq!(keys.next(&hello, Some("hi")), format!("{other}-2"));
+        assert_eq!(keys.next(&hello, None), format!("{key}-3"));
+    }
 }

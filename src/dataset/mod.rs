@@ -1,3 +1,15 @@
 //! Data in and out: items, the run directory and its journal, pairs, exports.
+//! Nothing outside this module writes to a run directory.
 
+mod atomic;
+mod hash;
+
+pub mod export;
+pub mod input;
 pub mod item;
+pub mod journal;
+pub mod manifest;
+pub mod pairs;
+pub mod row;
+pub mod run_dir;
+pub mod trajectories;

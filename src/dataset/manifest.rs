@@ -1,0 +1,211 @@
+//! The manifest: everything a run was started with, and what may not differ
+//! when it is resumed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::hash;
+use super::item::Item;
+
+/// The version of the run directory's format.
+pub const FORMAT: u32 = 1;
+
+/// How many characters of a value a difference shows.
+const SHOWN: usize = 60;
+
+/// What a run was started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The run directory's format ([`FORMAT`]).
+    pub format: u32,
+    /// The version of amend; another patch version may resume.
+    pub amend: String,
+    /// The model, as its engine describes it.
+    pub model: Value,
+    /// The constitution, everything it extends included.
+    pub constitution: Hashed<Value>,
+    /// Each template's text, by name.
+    pub templates: BTreeMap<String, Hashed<String>>,
+    /// The input rows.
+    pub input: InputSummary,
+    /// The most rows taken.
+    pub limit: Option<u64>,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// What encloses content in prompts.
+    pub fence: String,
+    /// Whether resuming must give the same bytes as never stopping.
+    pub reproducible: bool,
+    /// What changes speed but not the task; may differ.
+    pub settings: Value,
+}
+
+/// A value and the SHA-256 of its text (of a JSON value: its compact form).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed<T> {
+    /// In hexadecimal.
+    pub sha256: String,
+    /// The value itself.
+    pub value: T,
+}
+
+impl Hashed<String> {
+    /// A text and its hash.
+    #[must_use]
+    pub fn text(value: String) -> Self {
+        Self { sha256: hash::sha256(value.as_bytes()), value }
+    }
+}
+
+impl Hashed<Value> {
+    /// A JSON value and its hash.
+    #[must_use]
+    pub fn json(value: Value) -> Self {
+        Self { sha256: hash::sha256(value.to_string().as_bytes()), value }
+    }
+}
+
+/// The input of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputSummary {
+    /// The files, as they were named; may differ, as long as the rows do not.
+    pub files: Vec<String>,
+    /// How many rows.
+    pub rows: u64,
+    /// SHA-256 over the items' keys in order, a newline after each.
+    pub sha256: String,
+}
+
+impl InputSummary {
+    /// Sums up what was read from `files`.
+    #[must_use]
+    pub fn new(files: Vec<String>, items: &[Item]) -> Self {
+        let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
+        Self { files, rows: items.len() as u64, sha256: hash::sha256(keys.as_bytes()) }
+    }
+}
+
+/// One thing two manifests don't agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where, as `constitution.loop.rounds` or `templates["critique.j2"]`.
+    pub path: String,
+    /// What this manifest says, shortened.
+    pub ours: String,
+    /// What the other says, shortened.
+    pub theirs: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: was {}, is {}", self.path, self.ours, self.theirs)
+    }
+}
+
+impl Manifest {
+    /// The manifest as it stands in its file.
+    ///
+    /// # Errors
+    /// None that a manifest's types allow.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Everything that keeps a run with this manifest from being resumed with
+    /// another; empty if nothing does.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        walk("", Some(&self.task()), Some(&other.task()), &mut differences);
+        differences
+    }
+
+    /// What must be equal to resume. Where a value stands its hash is left out:
+    /// it would say the same less plainly.
+    fn task(&self) -> Value {
+        let templates: serde_json::Map<_, _> = self
+            .templates
+            .iter()
+            .map(|(name, template)| (name.clone(), template.value.clone().into()))
+            .collect();
+        serde_json::json!({
+            "format": self.format,
+            "amend": minor_version(&self.amend),
+            "model": self.model,
+            "constitution": self.constitution.value,
+            "templates": templates,
+            "input": { "rows": self.input.rows, "sha256": self.input.sha256 },
+            "limit": self.limit,
+            "seed": self.seed,
+            "fence": self.fence,
+            "reproducible": self.reproducible,
+        })
+    }
+}
+
+/// `1.2` of `1.2.3`.
+fn minor_version(version: &str) -> &str {
+    version.match_indices('.').nth(1).map_or(version, |(at, _)| &version[..at])
+}
+
+/// Collects the places where two values differ, as deep as both are alike.
+fn walk(path: &str, ours: Option<&Value>, theirs: Option<&Value>, out: &mut Vec<Difference>) {
+    match (ours, theirs) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                walk(&member(path, key), a.get(key), b.get(key), out);
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            for at in 0..a.len().max(b.len()) {
+                walk(&format!("{path}[{at}]"), a.get(at), b.get(at), out);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => {
+            let (ours, theirs) = (shown(ours), shown(theirs));
+            let same = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+            out.push(Difference {
+                path: path.to_owned(),
+                ours: shorten(&ours, same),
+                theirs: shorten(&theirs, same),
+            });
+        }
+    }
+}
+
+/// The path of a key: `path.key`, or `path["key"]` where the key has other
+/// characters than a name has.
+fn member(path: &str, key: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    match (path, key.chars().all(plain)) {
+        ("", true) => key.to_owned(),
+        (_, true) => format!("{path}.{key}"),
+        (_, false) => format!("{path}[{key:?}]"),
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "absent".to_owned(),
+        Some(Value::Null) => "none".to_owned(),
+        Some(value) => value.to_string(),
+    }
+}
+
+/// A window on `text` of at most [`SHOWN`] characters that holds the first
+/// place where it differs, `same` characters in.
+fn shorten(text: &str, same: usize) -> String {
+    let length = text.chars().count();
+    if length <= SHOWN {
+        return text.to_owned();
+    }
+    let start = same.saturating_sub(SHOWN / 3);
+    let window: String = text.chars().skip(start).take(SHOWN).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let after = if start + SHOWN < length { "…" } else { "" };
+    format!("{before}{window}{after}")
+}

@@ -1,0 +1,131 @@
+//! From trajectories to preference pairs: the last revision over the first
+//! answer.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::journal::Outcome;
+use super::trajectories::Trajectory;
+use crate::engine::Finish;
+use crate::trajectory::{Step, StepKind};
+
+/// A preference, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair<'a> {
+    /// The better answer: the last revision.
+    pub chosen: &'a str,
+    /// The worse answer: the first one.
+    pub rejected: &'a str,
+    /// What the last critique found; none where the loop has no critiques.
+    pub reason: Option<&'a str>,
+    /// The ids of the principles revised by, each once, in order of first use.
+    pub principles: Vec<&'a str>,
+}
+
+/// Why a trajectory gives no pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// The item failed.
+    Failed,
+    /// Nothing was revised.
+    NoRevision,
+    /// One of the answers is blank.
+    Empty,
+    /// One of the answers was cut off at its greatest length.
+    Cut,
+    /// Both answers are the same, blank ends aside.
+    Same,
+}
+
+impl DropReason {
+    /// Its name, for counts and files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::NoRevision => "no_revision",
+            Self::Empty => "empty",
+            Self::Cut => "cut",
+            Self::Same => "same",
+        }
+    }
+}
+
+/// The pair a trajectory gives.
+///
+/// # Errors
+/// Why it gives none: the first reason that holds, in the order of
+/// [`DropReason`].
+pub fn pair(trajectory: &Trajectory) -> Result<Pair<'_>, DropReason> {
+    if matches!(trajectory.outcome, Outcome::Failed { .. }) {
+        return Err(DropReason::Failed);
+    }
+    let steps = &trajectory.steps;
+    let last = |kind| steps.iter().rev().find(|step| step.kind == kind);
+    let first = steps.iter().find(|step| step.kind == StepKind::Generate);
+    let (Some(rejected), Some(chosen)) = (first, last(StepKind::Revise)) else {
+        return Err(DropReason::NoRevision);
+    };
+    let answers = [chosen, rejected];
+    if answers.iter().any(|answer| answer.text.trim().is_empty()) {
+        return Err(DropReason::Empty);
+    }
+    if answers.iter().any(|answer| answer.finish == Some(Finish::Length)) {
+        return Err(DropReason::Cut);
+    }
+    if chosen.text.trim() == rejected.text.trim() {
+        return Err(DropReason::Same);
+    }
+    Ok(Pair {
+        chosen: &chosen.text,
+        rejected: &rejected.text,
+        reason: last(StepKind::Critique).map(|critique| critique.text.as_str()),
+        principles: principles(steps),
+    })
+}
+
+fn principles(steps: &[Step]) -> Vec<&str> {
+    let mut ids = Vec::new();
+    for step in steps.iter().filter(|step| step.kind == StepKind::Revise) {
+        if let Some(id) = step.principle.as_deref()
+            && !ids.contains(&id)
+        {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
+/// The category of each principle of a constitution.
+#[derive(Debug, Clone, Default)]
+pub struct Categories(HashMap<String, String>);
+
+impl Categories {
+    /// Reads them from a constitution as manifests keep it. Principles without
+    /// a category are left out.
+    #[must_use]
+    pub fn new(constitution: &Value) -> Self {
+        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
+        let entry = |principle: &Value| {
+            let category =
+                principle["category"].as_str().filter(|category| !category.is_empty())?;
+            Some((principle["id"].as_str()?.to_owned(), category.to_owned()))
+        };
+        Self(principles.iter().filter_map(entry).collect())
+    }
+
+    /// The categories of some principles, each once, in order.
+    #[must_use]
+    pub fn of(&self, principles: &[&str]) -> Vec<&str> {
+        let mut categories = Vec::new();
+        for category in principles.iter().filter_map(|&id| self.0.get(id)) {
+            if !categories.contains(&category.as_str()) {
+                categories.push(category.as_str());
+            }
+        }
+        categories
+    }
+}

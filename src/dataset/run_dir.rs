@@ -1,0 +1,310 @@
+//! The run directory: `manifest.json`, `journal.jsonl`, `lock`.
+//!
+//! One process at a time writes, under a lock of the operating system's that
+//! ends with it; any number read.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::atomic;
+use super::hash;
+use super::journal::{Journal, JournalError, Record, State};
+use super::manifest::{Difference, FORMAT, Manifest};
+use super::trajectories::Trajectories;
+
+const MANIFEST: &str = "manifest.json";
+const JOURNAL: &str = "journal.jsonl";
+const LOCK: &str = "lock";
+
+/// How many differences a refusal shows.
+const SHOWN: usize = 20;
+
+/// What goes wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Something in it can't be read or written.
+    #[error("failed to {action} {path}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A new run was asked for where there is one.
+    #[error("{path} already holds a run: pass --resume to go on with it, or choose another folder")]
+    HoldsRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A new run was asked for among other files.
+    #[error("{path} is not empty (it has {found:?}): choose a new folder")]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files in it.
+        found: String,
+    },
+    /// There is no run.
+    #[error("{path} holds no run: it has no {MANIFEST}")]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The manifest can't be understood.
+    #[error("{path} is not a manifest this version of amend reads")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// The run is in another format.
+    #[error("{path} has format {found}, this version of amend reads {FORMAT}")]
+    Format {
+        /// The manifest.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Somebody else writes.
+    #[error("another amend ({}) is writing to {path}: wait for it, or stop it", Process(.pid))]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process, where it could be told.
+        pid: Option<u32>,
+    },
+    /// The run was started with something else.
+    #[error(
+        "the run in {path} was started with something else:\n{}\n\
+         resume it with what it was started with, or start a new run in another folder",
+        Differences(.differences)
+    )]
+    Differs {
+        /// The folder.
+        path: PathBuf,
+        /// The run's manifest (ours) against the one given (theirs).
+        differences: Vec<Difference>,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+struct Process<'a>(&'a Option<u32>);
+
+impl fmt::Display for Process<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "pid {pid}"),
+            None => f.write_str("pid unknown"),
+        }
+    }
+}
+
+struct Differences<'a>(&'a [Difference]);
+
+impl fmt::Display for Differences<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, difference) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}  {difference}", if at == 0 { "" } else { "\n" })?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  … and {more} more"),
+        }
+    }
+}
+
+/// A run on disk, as readers see it: they need no lock.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+    manifest: Manifest,
+    hash: String,
+}
+
+impl RunDir {
+    /// Opens a run to read it, whether or not it is being written to.
+    ///
+    /// # Errors
+    /// There is no run, or its manifest can't be read.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let file = path.join(MANIFEST);
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RunError::NoRun { path: path.to_owned() });
+            }
+            Err(source) => return Err(RunError::Io { action: "read", path: file, source }),
+        };
+        let parsed = |source| RunError::Manifest { path: file.clone(), source };
+        // The format first: another one need not parse as this one.
+        let Format { format } = serde_json::from_slice(&bytes).map_err(parsed)?;
+        if format != FORMAT {
+            return Err(RunError::Format { path: file, found: format });
+        }
+        let manifest = serde_json::from_slice(&bytes).map_err(parsed)?;
+        Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes) })
+    }
+
+    /// Starts a run in `path`, which is created unless it is an empty folder.
+    ///
+    /// # Errors
+    /// The folder holds a run or anything else, another process writes to it,
+    /// or it can't be written.
+    pub fn create(path: &Path, manifest: &Manifest) -> Result<RunWriter, RunError> {
+        let io = |action| move |source| RunError::Io { action, path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(io("create"))?;
+        atomic::sync_folder(atomic::parent(path)).map_err(io("sync the folder of"))?;
+        vacant(path)?;
+        let lock = Lock::take(path)?;
+        // Again, for another process may have had the lock in between.
+        vacant(path)?;
+        let file = path.join(MANIFEST);
+        let json = manifest
+            .to_json()
+            .map_err(|source| RunError::Manifest { path: file.clone(), source })?;
+        atomic::write(&file, |out| out.write_all(json.as_bytes()))
+            .map_err(|source| RunError::Io { action: "write", path: file, source })?;
+        Ok(RunWriter::open(path, lock)?.0)
+    }
+
+    /// Goes on with the run in `path`, started with an equal manifest.
+    ///
+    /// # Errors
+    /// There is no run, another process writes to it, it was started with
+    /// something else, or its journal is damaged.
+    pub fn resume(path: &Path, manifest: &Manifest) -> Result<(RunWriter, State), RunError> {
+        let differences = Self::open(path)?.manifest.difference(manifest);
+        if !differences.is_empty() {
+            return Err(RunError::Differs { path: path.to_owned(), differences });
+        }
+        RunWriter::open(path, Lock::take(path)?)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The SHA-256 of `manifest.json`, in hexadecimal: names the run in exports.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Its ended items, in the order of their ends.
+    ///
+    /// # Errors
+    /// The journal is damaged or can't be read.
+    pub fn trajectories(&self) -> Result<Trajectories, JournalError> {
+        Trajectories::open(&self.path.join(JOURNAL))
+    }
+}
+
+/// The one field every format has.
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// A run on disk, as its one writer holds it.
+pub struct RunWriter {
+    dir: RunDir,
+    journal: Journal<File>,
+    // Held, and so last: fields are dropped in order.
+    _lock: Lock,
+}
+
+impl RunWriter {
+    fn open(path: &Path, lock: Lock) -> Result<(Self, State), RunError> {
+        let dir = RunDir::open(path)?;
+        let (journal, state) = Journal::open(&path.join(JOURNAL))?;
+        let io = |source| RunError::Io { action: "sync", path: path.to_owned(), source };
+        atomic::sync_folder(path).map_err(io)?;
+        Ok((Self { dir, journal, _lock: lock }, state))
+    }
+
+    /// The run, to read.
+    #[must_use]
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// Adds a record to the journal. An item's end is on the disk when this
+    /// returns; steps follow with the next end.
+    ///
+    /// # Errors
+    /// The record can't be written; after that, no other is taken.
+    pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        self.journal.append(record)
+    }
+}
+
+/// Checks that a run may start in a folder. What a creation that was cut short
+/// leaves behind does not count.
+fn vacant(path: &Path) -> Result<(), RunError> {
+    let io = |source| RunError::Io { action: "list", path: path.to_owned(), source };
+    let mut found = None;
+    for entry in fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if name == MANIFEST {
+            return Err(RunError::HoldsRun { path: path.to_owned() });
+        }
+        let name = name.to_string_lossy().into_owned();
+        if name != LOCK && !name.starts_with(atomic::TEMPORARY_PREFIX) {
+            found = Some(name);
+        }
+    }
+    found.map_or(Ok(()), |found| Err(RunError::NotEmpty { path: path.to_owned(), found }))
+}
+
+/// The right to write to a run directory, given up when dropped. The file
+/// names the process that holds it, and stays.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(folder: &Path) -> Result<Self, RunError> {
+        let path = folder.join(LOCK);
+        let io = |action| {
+            let path = path.clone();
+            move |source| RunError::Io { action, path, source }
+        };
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // Not being able to tell who it is doesn't change the answer.
+                let pid =
+                    file.take(32).read_to_string(&mut text).ok().and(text.trim().parse().ok());
+                return Err(RunError::Locked { path: folder.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
+        }
+        file.set_len(0).map_err(io("write"))?;
+        writeln!(file, "{}", std::process::id()).map_err(io("write"))?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,85 @@
+//! Ended items with their steps, read from a journal one after another.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::item::Item;
+use super::journal::{JournalError, Outcome, Reader, Record};
+use crate::trajectory::Step;
+
+/// All that happened to an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trajectory {
+    /// The item.
+    pub item: Item,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// Yields a journal's ended items in the order of their ends, each once. Only
+/// the steps of items under way are in memory.
+///
+/// The journal is read twice: first for the items that were started over, whose
+/// earlier records are then passed by. What a writer adds meanwhile is left out.
+pub struct Trajectories {
+    reader: Reader<BufReader<File>>,
+    /// Records to read.
+    records: u64,
+    /// By item: records before its last retry, which count no more.
+    voided: HashMap<String, u64>,
+    steps: HashMap<String, Vec<Step>>,
+}
+
+impl Trajectories {
+    /// Starts at the top of the journal at `path`, once all of it is known to
+    /// be sound.
+    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+        let open = || {
+            let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
+            Ok(Reader::new(BufReader::new(File::open(path).map_err(io)?), path.to_owned()))
+        };
+        let mut reader = open()?;
+        let mut voided = HashMap::new();
+        while let Some(record) = reader.next()? {
+            if let Record::Retry { item } = record {
+                voided.insert(item, reader.records());
+            }
+        }
+        Ok(Self { records: reader.records(), reader: open()?, voided, steps: HashMap::new() })
+    }
+
+    fn advance(&mut self) -> Result<Option<Trajectory>, JournalError> {
+        while self.reader.records() < self.records
+            && let Some(record) = self.reader.next()?
+        {
+            if self.voided.get(record.key()).is_some_and(|&end| self.reader.records() <= end) {
+                continue;
+            }
+            match record {
+                Record::Step { item, step } => self.steps.entry(item).or_default().push(step),
+                Record::End { item, outcome } => {
+                    let steps = self.steps.remove(&item.key).unwrap_or_default();
+                    return Ok(Some(Trajectory { item, steps, outcome }));
+                }
+                Record::Retry { .. } => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Trajectories {
+    type Item = Result<Trajectory, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.records = 0; // nothing follows an error
+        }
+        next
+    }
+}
