@@ -1,8 +1,15 @@
-//! The loop as a state machine over steps, without input or output.
+//! The loop as a state machine over steps, without input or output: it says
+//! which model call comes next and is given what the call came to.
+
+mod clean;
+mod machine;
+mod select;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Finish, Usage};
+
+pub use machine::{Ask, Next, Place, ReplayError, Trajectory};
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +24,9 @@ pub enum StepKind {
 }
 
 impl StepKind {
+    /// Every kind, in the order of the loop.
+    pub const ALL: [StepKind; 3] = [StepKind::Generate, StepKind::Critique, StepKind::Revise];
+
     /// The step's name: a key of `[sampling]`, and its template's file stem.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -38,9 +48,10 @@ pub struct Step {
     /// The id of the principle it applied, none for the first answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principle: Option<String>,
-    /// The text, cleaned.
+    /// The text: a first answer trimmed, a critique or revision cleaned of what
+    /// the model wrote around it.
     pub text: String,
-    /// The text as the model wrote it, where cleaning changed it.
+    /// The text as the model wrote it, or as the input had it, where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
     /// Why decoding ended; none for an answer that came with the input.
@@ -49,6 +60,14 @@ pub struct Step {
     /// Tokens counted for it.
     #[serde(default)]
     pub usage: Usage,
+}
+
+impl Step {
+    /// The text as the model wrote it, or as the input had it.
+    #[must_use]
+    pub fn raw(&self) -> &str {
+        self.raw.as_deref().unwrap_or(&self.text)
+    }
 }
 
 /// How an item's loop ended.

@@ -1,0 +1,121 @@
+//! Trial renders: a set of templates tried on sample data before any model is
+//! loaded.
+
+use std::path::Path;
+
+use super::{Context, Fence, LoadError, Templates};
+use crate::chat::{Message, Role};
+use crate::constitution::{Constitution, Example, Plan, Principle, Select, StepSampling};
+use crate::dataset::item::Item;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::random::Stream;
+use crate::trajectory::StepKind;
+
+/// Loads the set that a folder overlays, and tries all its templates.
+///
+/// # Errors
+/// What [`Templates::load`] reports, else everything that fails on trial.
+pub fn check(folder: &Path) -> Result<(), LoadError> {
+    let wrong = Templates::load(Some(folder), &Fence::from_stream(Stream::new(0)))?.check();
+    if wrong.is_empty() { Ok(()) } else { Err(LoadError::Invalid(Diagnostics(wrong))) }
+}
+
+impl Templates {
+    /// Renders every template on sample data: conversations of one turn and of
+    /// several, with and without a system turn, worked examples, a condition on
+    /// the principle, and a critique. Returns what went wrong, each fault once.
+    #[must_use]
+    pub fn check(&self) -> Vec<Diagnostic> {
+        let mut wrong: Vec<Diagnostic> = Vec::new();
+        for (constitution, item) in samples() {
+            let principle = &constitution.principles[0];
+            let first = Context::new(&constitution, &item);
+            let review = first.clone().reviewing(1, principle, "It is round.");
+            let steps = [
+                (StepKind::Generate, first),
+                (StepKind::Critique, review.clone()),
+                (StepKind::Revise, review.clone().revising(Some("It gives no reason."))),
+                (StepKind::Revise, review.revising(None)),
+            ];
+            for (kind, context) in steps {
+                if let Err(error) = self.render(kind, &context)
+                    && !wrong.contains(&error.0)
+                {
+                    wrong.push(*error.0);
+                }
+            }
+        }
+        wrong
+    }
+}
+
+/// Constitutions and items that between them show a template all it may meet.
+fn samples() -> Vec<(Constitution, Item)> {
+    let turn = |role, content: &str| Message::new(role, content);
+    let question = turn(Role::User, "What shape is the earth?");
+    let conversations = [
+        vec![question.clone()],
+        vec![turn(Role::System, "Answer in one sentence."), question.clone()],
+        vec![
+            turn(Role::User, "Hello."),
+            turn(Role::Assistant, "Hello, what would you like to know?"),
+            question,
+        ],
+    ];
+    let mut samples = Vec::new();
+    for messages in conversations {
+        for applies_when in ["", "the question is about nature"] {
+            for few_shot in [0, 2] {
+                let id = (few_shot > 0).then(|| "sample".to_owned());
+                let item = Item {
+                    key: "sample".to_owned(),
+                    row: 1,
+                    id,
+                    messages: messages.clone(),
+                    response: None,
+                    metadata: serde_json::Map::new(),
+                };
+                samples.push((constitution(applies_when, few_shot), item));
+            }
+        }
+    }
+    samples
+}
+
+fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
+    let example = Example {
+        prompt: "Is the moon made of cheese?".to_owned(),
+        response: "No.".to_owned(),
+        critique: "It gives no reason.".to_owned(),
+        revision: "No: samples brought back are rock.".to_owned(),
+    };
+    let principle = Principle {
+        id: "reasons".to_owned(),
+        title: "Give reasons".to_owned(),
+        category: "honesty".to_owned(),
+        weight: 1.0,
+        principle: "An answer gives the reason for what it claims.".to_owned(),
+        critique: "Say where the answer claims something without a reason.".to_owned(),
+        revise: "Rewrite the answer so that it gives its reasons.".to_owned(),
+        judge: "Which answer gives its reasons?".to_owned(),
+        applies_when: applies_when.to_owned(),
+        examples: vec![example.clone(), example],
+    };
+    Constitution {
+        name: "sample".to_owned(),
+        version: "1".to_owned(),
+        description: "A sample to try templates on.".to_owned(),
+        language: "en".to_owned(),
+        plan: Plan {
+            rounds: 1,
+            select: Select::All,
+            principles_per_round: 1,
+            critique: true,
+            stop_unchanged: true,
+            few_shot,
+        },
+        principles: vec![principle],
+        dimensions: Vec::new(),
+        sampling: StepSampling::default(),
+    }
+}

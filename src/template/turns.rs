@@ -1,0 +1,105 @@
+//! The functions templates build a conversation with, and the limits they keep.
+
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, Output, State};
+
+use super::fence::{Fence, is_label};
+use super::{FUEL, MAX_OUTPUT_BYTES, Rendered};
+use crate::chat::{Message, Role};
+
+/// What one render has collected so far: kept in the render's own state.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) rendered: Rendered,
+    /// Inside a turn's block.
+    open: bool,
+    /// Bytes written by expressions.
+    written: usize,
+    /// Bytes of finished turns.
+    kept: usize,
+}
+
+/// Adds `turn`, `fence`, `delimiter` and the limits to an environment.
+pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
+    environment.set_fuel(Some(FUEL));
+    environment.set_formatter(print);
+    environment.add_global("delimiter", fence.delimiter());
+    environment.add_function("turn", turn);
+    let fence = fence.clone();
+    environment.add_function("fence", move |text: &str, label: &str| {
+        if is_label(label) {
+            Ok(fence.wrap(text, label))
+        } else {
+            Err(refusal("a fence's label holds only letters, digits, `-` and `_`"))
+        }
+    });
+}
+
+/// `{% call turn(role, shared=false, trim=true) %}content{% endcall %}`: adds a
+/// turn. `shared` promises that it is the same for every item.
+fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, Error> {
+    let shared = kwargs.get::<Option<bool>>("shared")?.unwrap_or(false);
+    let trim = kwargs.get::<Option<bool>>("trim")?.unwrap_or(true);
+    let body = kwargs.get::<Option<Value>>("caller")?;
+    kwargs.assert_all_used()?;
+    let Some(body) = body else {
+        return Err(refusal("a turn is written {% call turn(…) %}content{% endcall %}"));
+    };
+    let Some(role) = [Role::System, Role::User, Role::Assistant]
+        .into_iter()
+        .find(|known| known.as_str() == role)
+    else {
+        return Err(refusal(format!("a turn's role is system, user or assistant, not {role:?}")));
+    };
+
+    let collected = state.get_or_insert_extension_with(Collected::default);
+    if std::mem::replace(&mut collected.open, true) {
+        return Err(refusal("a turn can't stand inside another"));
+    }
+    let content = body.call(state, &[])?;
+    let content = content.as_str().unwrap_or_default();
+    let content = if trim { content.trim() } else { content };
+
+    let collected = state.get_or_insert_extension_with(Collected::default);
+    collected.open = false;
+    charge(&mut collected.kept, content.len())?;
+    let Rendered { turns, shared_turns } = &mut collected.rendered;
+    if shared {
+        if *shared_turns < turns.len() {
+            return Err(refusal("a shared turn can't follow one that isn't shared"));
+        }
+        *shared_turns += 1;
+    }
+    turns.push(Message::new(role, content));
+    Ok("")
+}
+
+/// Writes a value as it is, within the limit. None would print as a word and so
+/// slip into a prompt unseen: refused.
+fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    if value.is_none() {
+        return Err(refusal("the value is none: test it before printing it"));
+    }
+    let owned;
+    let text = match value.as_str() {
+        Some(text) => text,
+        None => {
+            owned = value.to_string();
+            &owned
+        }
+    };
+    charge(&mut state.get_or_insert_extension_with(Collected::default).written, text.len())?;
+    out.write_str(text).map_err(Error::from)
+}
+
+fn charge(count: &mut usize, bytes: usize) -> Result<(), Error> {
+    *count = count.saturating_add(bytes);
+    if *count > MAX_OUTPUT_BYTES {
+        return Err(refusal(format!("the prompt is longer than {MAX_OUTPUT_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+fn refusal(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
