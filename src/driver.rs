@@ -62,7 +62,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// As the observer sees fit.
-    fn text(&mut self, _item: &Item, _ask: &Ask, _text: &str) -> Result<(), Self::Error> {
+    fn text(&mut self, _: &Trajectory, _: &Ask, _: &str) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -70,7 +70,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// As the observer sees fit.
-    fn step(&mut self, item: &Item, step: &Step) -> Result<(), Self::Error>;
+    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), Self::Error>;
 
     /// An item's loop ended.
     ///
@@ -170,7 +170,7 @@ impl<O: Observer> Drive<'_, O> {
             Event::Text { id, text } => match self.flights.get(&id) {
                 Some(Flight { trajectory, ask }) => self
                     .observer
-                    .text(trajectory.item(), ask, &text)
+                    .text(trajectory, ask, &text)
                     .map_err(DriveError::Observer),
                 None => Ok(()),
             },
@@ -234,7 +234,7 @@ impl<O: Observer> Drive<'_, O> {
     fn tell_step(&mut self, trajectory: &Trajectory) -> Result<(), DriveError<O::Error>> {
         match trajectory.steps().last() {
             Some(step) => {
-                self.observer.step(trajectory.item(), step).map_err(DriveError::Observer)
+                self.observer.step(trajectory, step).map_err(DriveError::Observer)
             }
             None => Ok(()),
         }

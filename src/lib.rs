@@ -8,6 +8,7 @@ pub mod cli;
 pub mod constitution;
 pub mod dataset;
 pub mod diagnostic;
+pub mod driver;
 pub mod engine;
 pub mod random;
 pub mod template;

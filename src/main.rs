@@ -1,3 +1,5 @@
 //! The `amend` program: its exit code, nothing else.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    amend::cli::main(std::env::args_os())
+}

@@ -91,6 +91,26 @@ impl CliError {
         }
     }
 
+    /// The error as it is printed: what, why, and how to mend it.
+    #[must_use]
+    pub fn describe(&self, color: bool) -> String {
+        if let Some(diagnostics) = self.diagnostics() {
+            return diagnostics.render(color);
+        }
+        let (red, bold, reset) =
+            if color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        let mut text = format!("{red}error{reset}: {self}\n");
+        let mut cause = std::error::Error::source(self);
+        while let Some(source) = cause {
+            text.push_str(&format!("  cause: {source}\n"));
+            cause = source.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("{bold}help{reset}: {hint}\n"));
+        }
+        text
+    }
+
     fn hint(&self) -> Option<&str> {
         match self {
             Self::Usage { hint, .. } => hint.as_deref(),
@@ -102,7 +122,7 @@ impl CliError {
     fn diagnostics(&self) -> Option<&Diagnostics> {
         match self {
             Self::Diagnostics(diagnostics)
-            | Self::Constitution(constitution::LoadError::Invalid(diagnostics))
+            | Self::Constitution(constitution::LoadError::Wrong(diagnostics))
             | Self::Templates(template::LoadError::Invalid(diagnostics)) => Some(diagnostics),
             _ => None,
         }
@@ -129,25 +149,7 @@ pub fn finish(result: Result<(), CliError>, color: bool) -> ExitCode {
         // Told while it happened.
         CliError::Findings | CliError::Interrupted => {}
         CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {}
-        _ => eprint!("{}", describe(&error, color)),
+        _ => eprint!("{}", error.describe(color)),
     }
     ExitCode::from(error.exit_code())
-}
-
-fn describe(error: &CliError, color: bool) -> String {
-    if let Some(diagnostics) = error.diagnostics() {
-        return diagnostics.render(color);
-    }
-    let (red, bold, reset) =
-        if color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-    let mut text = format!("{red}error{reset}: {error}\n");
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(&format!("  cause: {source}\n"));
-        cause = source.source();
-    }
-    if let Some(hint) = error.hint() {
-        text.push_str(&format!("{bold}help{reset}: {hint}\n"));
-    }
-    text
 }

@@ -1,1 +1,91 @@
-//! The command line: arguments, calls, printing. One file a command.
+//! The command line: arguments, calls, printing. One file a command; what they
+//! have in common (model, loop, logs, progress, errors) has a file each too.
+
+mod check;
+mod config;
+mod dry_run;
+pub mod error;
+mod export;
+mod interrupt;
+mod logging;
+mod loop_args;
+mod model_args;
+mod pipe;
+mod progress;
+mod record;
+mod render;
+mod run;
+mod schema;
+mod show;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::config::Config;
+use self::error::CliError;
+
+/// A constitutional critique-and-revise engine for local GGUF models.
+///
+/// The model answers, criticises its answer against the principles of a
+/// constitution, and revises it. Without a command, amend takes one prompt and
+/// prints the revised answer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "amend",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 done, 1 items failed or something was found, 2 usage or bad input, \
+                  3 engine or environment, 130 interrupted and resumable."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    pipe: pipe::PipeArgs,
+    #[command(flatten)]
+    log: logging::LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::RunArgs>),
+    Export(export::ExportArgs),
+    Check(check::CheckArgs),
+    Render(Box<render::RenderArgs>),
+    /// Print the JSON Schema of constitutions, for editors
+    Schema,
+}
+
+/// Runs the program on its arguments, the program's name first.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = model_args::expand_short_flags(arguments);
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error.
+            let code = if error.use_stderr() { error::USAGE } else { error::DONE };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::from(error::ENVIRONMENT),
+            };
+        }
+    };
+    cli.log.install();
+    error::finish(cli.run(), terminal::stderr_color())
+}
+
+impl Cli {
+    fn run(&self) -> Result<(), CliError> {
+        match &self.command {
+            None => pipe::run(&self.pipe, &Config::load()?),
+            Some(Command::Run(args)) => run::run(args, &Config::load()?),
+            Some(Command::Render(args)) => render::run(args, &Config::load()?),
+            Some(Command::Export(args)) => export::run(args),
+            Some(Command::Check(args)) => check::run(args),
+            Some(Command::Schema) => schema::run(),
+        }
+    }
+}

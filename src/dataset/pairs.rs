@@ -52,6 +52,18 @@ impl DropReason {
             Self::Same => "same",
         }
     }
+
+    /// The reason in words, for people.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Failed => "the item failed",
+            Self::NoRevision => "no revision",
+            Self::Empty => "a side is empty",
+            Self::Cut => "a side was cut off by max_tokens",
+            Self::Same => "both sides say the same",
+        }
+    }
 }
 
 /// The pair a trajectory gives.

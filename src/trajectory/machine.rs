@@ -133,6 +133,18 @@ impl Trajectory {
         Self { constitution, item, stream, fence, steps: Vec::new() }
     }
 
+    /// The item.
+    #[must_use]
+    pub fn item(&self) -> &Arc<Item> {
+        &self.item
+    }
+
+    /// The principles and how the loop uses them.
+    #[must_use]
+    pub fn constitution(&self) -> &Constitution {
+        &self.constitution
+    }
+
     /// What the loop needs now. Asking again gives the same until a step is
     /// accepted.
     #[must_use]

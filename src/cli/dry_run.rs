@@ -1,0 +1,64 @@
+//! `amend run --dry-run`: what a run would cost, in tokens.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::error::CliError;
+use crate::dataset::item::Item;
+use crate::driver::{Job, sampling};
+use crate::engine::Engine;
+use crate::trajectory::{Next, StepKind};
+
+/// Counts the prompts of every item's first answer exactly, and bounds the rest.
+///
+/// # Errors
+/// [`CliError::Findings`] when an item would fail at its first step.
+pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliError> {
+    let mut counts = Vec::with_capacity(items.len());
+    let mut wrong = 0;
+    for item in items {
+        let trajectory = job.trajectory(Arc::new(item.clone()));
+        let Next::Ask(ask) = trajectory.next() else { continue };
+        let prepared = job
+            .templates
+            .render(ask.kind, &trajectory.context(&ask))
+            .map_err(Into::into)
+            .and_then(|rendered| engine.prepare(&rendered.turns, rendered.shared_turns));
+        match prepared {
+            Ok(prepared) => counts.push(prepared.tokens.len()),
+            Err(failure) => {
+                wrong += 1;
+                eprintln!("row {}: {failure}", item.row);
+            }
+        }
+    }
+    counts.sort_unstable();
+    let plan = &job.constitution.plan;
+    let each = match plan.select {
+        crate::constitution::Select::All => job.constitution.principles.len() as u64,
+        _ => u64::from(plan.principles_per_round),
+    };
+    let revisions = u64::from(plan.rounds) * each;
+    let critiques = if plan.critique { revisions } else { 0 };
+    let most = |kind| u64::from(sampling(&job.constitution.sampling, kind).max_tokens);
+    let decoded = counts.len() as u64 * most(StepKind::Generate)
+        + items.len() as u64
+            * (critiques * most(StepKind::Critique) + revisions * most(StepKind::Revise));
+    let mut out = std::io::stdout().lock();
+    let mut write = || {
+        writeln!(out, "items                  {}", items.len())?;
+        writeln!(out, "with an answer given   {}", items.len() - counts.len() - wrong)?;
+        if let (Some(least), Some(most)) = (counts.first(), counts.last()) {
+            writeln!(
+                out,
+                "first prompts          {} tokens (least {least}, median {}, most {most})",
+                counts.iter().sum::<usize>(),
+                counts[counts.len() / 2],
+            )?;
+        }
+        writeln!(out, "steps an item          1 answer, {critiques} critiques, {revisions} revisions")?;
+        writeln!(out, "decoded, at the most   {decoded} tokens")
+    };
+    write().map_err(CliError::Output)?;
+    if wrong == 0 { Ok(()) } else { Err(CliError::Findings) }
+}

@@ -1,0 +1,82 @@
+//! A trajectory for people to read: `--show`, `--preview`.
+
+use std::io::{self, Write};
+
+use crate::constitution::Constitution;
+use crate::dataset::journal::Outcome;
+use crate::engine::Finish;
+use crate::trajectory::{Step, StepKind, Stop};
+
+/// Writes steps as they are done.
+#[derive(Debug, Clone, Copy)]
+pub struct Show {
+    color: bool,
+}
+
+impl Show {
+    /// In colour, or plain.
+    #[must_use]
+    pub fn new(color: bool) -> Self {
+        Self { color }
+    }
+
+    /// A heading over what follows.
+    ///
+    /// # Errors
+    /// `out` can't be written to.
+    pub fn heading(self, out: &mut impl Write, text: &str) -> io::Result<()> {
+        self.line(out, "1", text)
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// `out` can't be written to.
+    pub fn step(
+        self,
+        out: &mut impl Write,
+        constitution: &Constitution,
+        step: &Step,
+    ) -> io::Result<()> {
+        let title = step.principle.as_deref().map(|id| {
+            let named = constitution.principles.iter().find(|principle| principle.id == id);
+            named.map_or(id, |principle| principle.title.as_str())
+        });
+        let (code, what) = match step.kind {
+            StepKind::Generate => ("1;34", "answer".to_owned()),
+            StepKind::Critique => ("1;33", format!("critique {}", step.round)),
+            StepKind::Revise => ("1;32", format!("revision {}", step.round)),
+        };
+        let mut heading = format!("── {what}");
+        if let Some(title) = title {
+            heading.push_str(&format!(": {title}"));
+        }
+        if step.finish == Some(Finish::Length) {
+            heading.push_str(" (cut off by max_tokens)");
+        }
+        self.line(out, code, &heading)?;
+        writeln!(out, "{}\n", step.text)
+    }
+
+    /// How it ended, where that is worth a word.
+    ///
+    /// # Errors
+    /// `out` can't be written to.
+    pub fn end(self, out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
+        match outcome {
+            Outcome::Done { stop: Stop::Rounds } => Ok(()),
+            Outcome::Done { stop: Stop::Unchanged } => {
+                self.line(out, "2", "── stopped: the revision changed nothing\n")
+            }
+            Outcome::Failed { failure } => self.line(out, "1;31", &format!("── failed: {failure}\n")),
+        }
+    }
+
+    fn line(self, out: &mut impl Write, code: &str, text: &str) -> io::Result<()> {
+        if self.color {
+            writeln!(out, "\x1b[{code}m{text}\x1b[0m")
+        } else {
+            writeln!(out, "{text}")
+        }
+    }
+}
