@@ -235,3 +235,6 @@ fn next_line(
 fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line)
 }
+
+#[cfg(test)]
+mod tests;

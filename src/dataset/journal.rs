@@ -479,3 +479,6 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,3 +209,97 @@ fn shorten(text: &str, same: usize) -> String {
     let after = if start + SHOWN < length { "…" } else { "" };
     format!("{before}{window}{after}")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dataset::testing::{item, manifest};
+
+    /// The differences between the sample manifest and a changed one.
+    fn differences(change: impl FnOnce(&mut Manifest)) -> String {
+        let mut other = manifest();
+        change(&mut other);
+        let lines: Vec<_> = manifest().difference(&other).iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_manifest_read_back_is_equal() {
+        let text = manifest().to_json().unwrap();
+        let back: Manifest = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, manifest());
+        assert_eq!(manifest().difference(&back), []);
+        assert_eq!(back.to_json().unwrap(), text);
+    }
+
+    #[test]
+    fn speed_patch_version_and_file_names_may_differ() {
+        let differences = differences(|other| {
+            other.settings = json!({"threads": 64});
+            other.amend = "0.1.9".to_owned();
+            other.input.files = vec!["/elsewhere/prompts.jsonl".to_owned()];
+        });
+        assert_eq!(differences, "");
+    }
+
+    #[test]
+    fn every_other_difference_is_named() {
+        let differences = differences(|other| {
+            other.amend = "0.2.0".to_owned();
+            other.model = json!({"name": "tiny"});
+            other.constitution.value["loop"]["rounds"] = json!(2);
+            other.constitution.value["principles"][1]["id"] = json!("honest");
+            let principles = other.constitution.value["principles"].as_array_mut().unwrap();
+            principles.push(json!({"id": "new"}));
+            let template = other.templates.get_mut("critique.j2").unwrap();
+            *template = Hashed::text(format!("{} {}", template.value, "Be thorough. ".repeat(9)));
+            other.templates.insert("gate.j2".to_owned(), Hashed::text(String::new()));
+            other.input = InputSummary::new(Vec::new(), &[item("a")]);
+            other.limit = Some(3);
+            other.seed = u64::MAX;
+            other.fence = "0000".to_owned();
+            other.reproducible = true;
+        });
+        insta::assert_snapshot!(differences, @r#"
+        amend: was "0.1", is "0.2"
+        model.sha256: was "00ff", is absent
+        constitution.loop.rounds: was 1, is 2
+        constitution.principles[1].id: was "true", is "honest"
+        constitution.principles[3]: was absent, is {"id":"new"}
+        templates["critique.j2"]: was "Find fault with {{ answer }}.", is …t with {{ answer }}. Be thorough. Be thorough. Be thorough. …
+        templates["gate.j2"]: was absent, is ""
+        input.rows: was 2, is 1
+        input.sha256: was "911169ddaaf146aff539f58c26c489af3b892dff0fe283c1c264c65ae5a…, is "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4c…
+        limit: was none, is 3
+        seed: was 7, is 18446744073709551615
+        fence: was "f3a9", is "0000"
+        reproducible: was false, is true
+        "#);
+    }
+
+    #[test]
+    fn long_values_are_shown_where_they_part() {
+        let long = "0123456789".repeat(20);
+        let at = shorten(&format!("{long}x{long}"), 200);
+        assert_eq!(at, format!("…{}x{}…", "0123456789".repeat(2), &long[..39]));
+        assert_eq!(shorten(&long, 0), format!("{}…", "0123456789".repeat(6)));
+        assert_eq!(shorten("short", 3), "short");
+    }
+
+    #[test]
+    fn the_input_s_hash_follows_keys_and_their_order() {
+        let hash = |keys: &[&str]| {
+            let items: Vec<_> = keys.iter().map(|&key| item(key)).collect();
+            InputSummary::new(Vec::new(), &items).sha256
+        };
+        // printf 'a\nb\n' | sha256sum
+        assert_eq!(
+            hash(&["a", "b"]),
+            "911169ddaaf146aff539f58c26c489af3b892dff0fe283c1c264c65ae5aa59a2"
+        );
+        assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
+        assert_ne!(hash(&["ab"]), hash(&["a", "b"]));
+    }
+}

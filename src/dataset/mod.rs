@@ -3,6 +3,8 @@
 
 mod atomic;
 mod hash;
+#[cfg(test)]
+mod testing;
 
 pub mod export;
 pub mod input;

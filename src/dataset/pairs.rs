@@ -141,3 +141,106 @@ impl Categories {
         categories
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dataset::testing::{item, step};
+    use crate::engine::Failure;
+    use crate::trajectory::Stop;
+
+    fn trajectory(steps: &[Step]) -> Trajectory {
+        let outcome = Outcome::Done { stop: Stop::Rounds };
+        Trajectory { item: item("a"), steps: steps.to_vec(), outcome }
+    }
+
+    fn generate(text: &str) -> Step {
+        step(StepKind::Generate, None, text)
+    }
+
+    fn critique(principle: &str, text: &str) -> Step {
+        step(StepKind::Critique, Some(principle), text)
+    }
+
+    fn revise(principle: &str, text: &str) -> Step {
+        step(StepKind::Revise, Some(principle), text)
+    }
+
+    #[test]
+    fn the_last_revision_is_chosen_over_the_first_answer() {
+        let trajectory = trajectory(&[
+            generate("bad"),
+            critique("kind", "rude"),
+            revise("kind", "better"),
+            critique("true", "wrong"),
+            revise("true", "good"),
+            critique("kind", "still rude"),
+            revise("kind", "best"),
+        ]);
+        let expected = Pair {
+            chosen: "best",
+            rejected: "bad",
+            reason: Some("still rude"),
+            principles: vec!["kind", "true"],
+        };
+        assert_eq!(pair(&trajectory), Ok(expected));
+    }
+
+    #[test]
+    fn without_critiques_there_is_no_reason() {
+        let trajectory = trajectory(&[generate("bad"), revise("kind", "good")]);
+        let expected =
+            Pair { chosen: "good", rejected: "bad", reason: None, principles: vec!["kind"] };
+        assert_eq!(pair(&trajectory), Ok(expected));
+    }
+
+    #[test]
+    fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
+        let cut = |step: Step| Step { finish: Some(Finish::Length), ..step };
+        let given = |step: Step| Step { finish: None, ..step };
+        for (steps, expected) in [
+            (vec![], Err(DropReason::NoRevision)),
+            (vec![generate("x"), critique("k", "c")], Err(DropReason::NoRevision)),
+            (vec![generate(" \n"), revise("k", "x")], Err(DropReason::Empty)),
+            (vec![cut(generate("x")), revise("k", "")], Err(DropReason::Empty)),
+            (vec![cut(generate("x")), revise("k", "y")], Err(DropReason::Cut)),
+            (vec![generate("x"), cut(revise("k", "x"))], Err(DropReason::Cut)),
+            (vec![generate("x"), revise("k", "x \n")], Err(DropReason::Same)),
+            (vec![generate("x"), revise("k", "y"), revise("l", "x")], Err(DropReason::Same)),
+            // Cut on the way, or in the critique: what is compared is whole.
+            (vec![generate("x"), cut(revise("k", "y")), revise("l", "z")], Ok("z")),
+            (vec![generate("x"), cut(critique("k", "c")), revise("k", "y")], Ok("y")),
+            (vec![given(generate("x")), revise("k", "y")], Ok("y")),
+        ] {
+            let trajectory = trajectory(&steps);
+            assert_eq!(pair(&trajectory).map(|pair| pair.chosen), expected, "{steps:?}");
+            let outcome = Outcome::Failed { failure: Failure::NotFinite };
+            let failed = Trajectory { outcome, ..trajectory };
+            assert_eq!(pair(&failed), Err(DropReason::Failed));
+        }
+    }
+
+    #[test]
+    fn reasons_have_one_name_everywhere() {
+        use DropReason::{Cut, Empty, Failed, NoRevision, Same};
+        let names = ["failed", "no_revision", "empty", "cut", "same"];
+        for (reason, name) in [Failed, NoRevision, Empty, Cut, Same].into_iter().zip(names) {
+            assert_eq!(reason.as_str(), name);
+            assert_eq!(serde_json::to_value(reason).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn categories_come_once_in_order() {
+        let categories = Categories::new(&json!({"principles": [
+            {"id": "a", "category": "x"},
+            {"id": "b", "category": ""},
+            {"id": "c", "category": "y"},
+            {"id": "d", "category": "x"},
+        ]}));
+        assert_eq!(categories.of(&["c", "a", "b", "d", "unknown"]), ["y", "x"]);
+        assert_eq!(Categories::new(&json!({})).of(&["a"]), Vec::<&str>::new());
+    }
+}

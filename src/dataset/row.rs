@@ -109,10 +109,13 @@ pub enum Problem {
         /// What it is.
         found: &'static str,
     },
+    /// A text without a word.
+    #[error("a blank text: fill it in, or leave the row out")]
+    BlankText,
     /// A prompt without a word.
     #[error("{key:?} is blank: fill it in, or leave the row out")]
     Blank {
-        /// The key that holds the prompt; empty for a bare JSON string.
+        /// The key that holds the prompt.
         key: String,
     },
     /// A turn that isn't one.
@@ -200,9 +203,7 @@ pub(super) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row
         Problem::Json { column: error.column(), message, guessed }
     };
     match serde_json::from_str(text) {
-        Ok(Value::String(prompt)) if prompt.trim().is_empty() => {
-            Err(Problem::Blank { key: String::new() })
-        }
+        Ok(Value::String(prompt)) if prompt.trim().is_empty() => Err(Problem::BlankText),
         Ok(Value::String(prompt)) => Ok(plain(&prompt)),
         Ok(Value::Object(map)) => object(map, field),
         Ok(Value::Array(_)) => Err(Problem::Array),

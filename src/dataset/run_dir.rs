@@ -308,3 +308,142 @@ impl Lock {
         Ok(Self { _file: file })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::journal::Progress;
+    use crate::dataset::testing::{done, failed, manifest, records, stepped};
+
+    /// An error's message, the folder's name left out.
+    fn message<T>(result: Result<T, RunError>, folder: &Path) -> String {
+        match result {
+            Ok(_) => panic!("no error"),
+            Err(error) => error.to_string().replace(&folder.display().to_string(), "DIR"),
+        }
+    }
+
+    #[test]
+    fn a_run_is_created_written_resumed_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/run");
+        let mut run = RunDir::create(&path, &manifest()).unwrap();
+        run.append(&done("a")).unwrap();
+        run.append(&stepped("b", "one")).unwrap();
+        // A reader needs no lock, and no end of the writing.
+        assert_eq!(run.dir().trajectories().unwrap().count(), 1);
+        drop(run);
+
+        let (mut run, state) = RunDir::resume(&path, &manifest()).unwrap();
+        assert_eq!(state.get("a"), Some(&Progress::Done));
+        assert!(matches!(state.get("b"), Some(Progress::Unfinished(steps)) if steps.len() == 1));
+        assert_eq!(state.get("c"), None);
+        run.append(&failed("b")).unwrap();
+
+        let read = RunDir::open(&path).unwrap();
+        assert_eq!(*read.manifest(), manifest());
+        assert_eq!(read.hash(), hash::sha256(&fs::read(path.join(MANIFEST)).unwrap()));
+        let keys: Vec<_> =
+            read.trajectories().unwrap().map(|next| next.unwrap().item.key).collect();
+        assert_eq!(keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_reader_passes_by_a_line_being_written_and_leaves_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = RunDir::create(folder.path(), &manifest()).unwrap();
+        for record in records() {
+            run.append(&record).unwrap();
+        }
+        let file = folder.path().join(JOURNAL);
+        let mut journal = File::options().append(true).open(&file).unwrap();
+        journal.write_all(b"{\"n\":12,\"su").unwrap();
+        let length = fs::metadata(&file).unwrap().len();
+        assert_eq!(RunDir::open(folder.path()).unwrap().trajectories().unwrap().count(), 3);
+        assert_eq!(fs::metadata(&file).unwrap().len(), length);
+        drop(run);
+        drop(RunDir::resume(folder.path(), &manifest()).unwrap());
+        assert_eq!(fs::metadata(&file).unwrap().len(), length - 11);
+    }
+
+    #[test]
+    fn the_second_writer_is_refused_and_told_who_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path(), &manifest()).unwrap();
+        let expected = format!(
+            "another amend (pid {}) is writing to DIR: wait for it, or stop it",
+            std::process::id()
+        );
+        let second = RunDir::resume(folder.path(), &manifest());
+        assert_eq!(message(second, folder.path()), expected);
+        drop(run);
+        assert!(RunDir::resume(folder.path(), &manifest()).is_ok());
+    }
+
+    #[test]
+    fn a_new_run_takes_only_an_empty_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::write(path.join("thesis.tex"), "").unwrap();
+        assert_eq!(
+            message(RunDir::create(path, &manifest()), path),
+            "DIR is not empty (it has \"thesis.tex\"): choose a new folder"
+        );
+        assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+        fs::remove_file(path.join("thesis.tex")).unwrap();
+
+        // What a creation leaves that was cut short is no obstacle.
+        fs::write(path.join(LOCK), "123\n").unwrap();
+        fs::write(path.join(".amend-x7"), "{").unwrap();
+        drop(RunDir::create(path, &manifest()).unwrap());
+        assert_eq!(
+            message(RunDir::create(path, &manifest()), path),
+            "DIR already holds a run: pass --resume to go on with it, or choose another folder"
+        );
+    }
+
+    #[test]
+    fn resuming_needs_a_run_of_the_same_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert_eq!(
+            message(RunDir::resume(path, &manifest()), path),
+            "DIR holds no run: it has no manifest.json"
+        );
+        drop(RunDir::create(path, &manifest()).unwrap());
+        let other = Manifest { seed: 8, limit: Some(10), ..manifest() };
+        assert_eq!(
+            message(RunDir::resume(path, &other), path),
+            "the run in DIR was started with something else:\n  \
+             limit: was none, is 10\n  \
+             seed: was 7, is 8\n\
+             resume it with what it was started with, or start a new run in another folder"
+        );
+
+        let file = path.join(MANIFEST);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        assert_eq!(
+            message(RunDir::open(path), path),
+            "DIR/manifest.json has format 2, this version of amend reads 1"
+        );
+        fs::write(&file, &text[..40]).unwrap();
+        assert_eq!(
+            message(RunDir::open(path), path),
+            "DIR/manifest.json is not a manifest this version of amend reads"
+        );
+    }
+
+    #[test]
+    fn many_differences_are_counted_after_the_first() {
+        let difference = |at| Difference {
+            path: format!("templates.t{at}"),
+            ours: "absent".to_owned(),
+            theirs: "1".to_owned(),
+        };
+        let all: Vec<_> = (1..=23).map(difference).collect();
+        let shown = Differences(&all).to_string();
+        assert_eq!(shown.lines().count(), 21);
+        assert!(shown.ends_with("\n  templates.t20: was absent, is 1\n  … and 3 more"), "{shown}");
+    }
+}

@@ -83,3 +83,53 @@ impl Iterator for Trajectories {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::journal::{Journal, Record};
+    use crate::dataset::testing::{done, failed, records, retry, stepped};
+
+    /// Key, texts of the steps, and whether it is done, of each ended item.
+    fn read(records: &[Record]) -> Vec<(String, Vec<String>, bool)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        for record in records {
+            journal.append(record).unwrap();
+        }
+        let row = |trajectory: Trajectory| {
+            let texts = trajectory.steps.into_iter().map(|step| step.text).collect();
+            let done = matches!(trajectory.outcome, Outcome::Done { .. });
+            (trajectory.item.key, texts, done)
+        };
+        Trajectories::open(&path).unwrap().map(|next| row(next.unwrap())).collect()
+    }
+
+    fn row(key: &str, steps: &[&str], done: bool) -> (String, Vec<String>, bool) {
+        (key.to_owned(), steps.iter().map(|&text| text.to_owned()).collect(), done)
+    }
+
+    #[test]
+    fn ended_items_come_in_the_order_of_their_ends() {
+        let expected = [
+            row("a", &["one", "three"], true),
+            row("c", &["naïve \u{1f600}", ""], true),
+            row("b", &["five"], true),
+        ];
+        assert_eq!(read(&records()), expected);
+    }
+
+    #[test]
+    fn a_retry_voids_what_came_before_it_and_only_that() {
+        let first = [stepped("a", "x"), failed("a"), stepped("b", "y"), done("b")];
+        assert_eq!(read(&first), [row("a", &["x"], false), row("b", &["y"], true)]);
+        // Started over and not yet ended: it is not there.
+        let again = [&first[..], &[retry("a"), stepped("a", "z")]].concat();
+        assert_eq!(read(&again), [row("b", &["y"], true)]);
+        // Started over twice, once in the middle.
+        let twice = [&again[..], &[retry("a"), stepped("a", "w"), failed("a")]].concat();
+        assert_eq!(read(&twice), [row("b", &["y"], true), row("a", &["w"], false)]);
+        assert_eq!(read(&[]), []);
+    }
+}

@@ -124,3 +124,132 @@ pub fn write_file(run: &RunDir, format: &dyn Format, path: &Path) -> Result<Coun
         other => other,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::{Message, Role};
+    use crate::dataset::item::Item;
+    use crate::dataset::journal::{Outcome, Record};
+    use crate::dataset::testing::{failed, item, manifest, step};
+    use crate::trajectory::{StepKind, Stop};
+
+    /// A run of four items: two pairs, one failure, one unchanged answer.
+    fn run(folder: &Path) -> RunDir {
+        let rich = Item {
+            id: Some("q-1".to_owned()),
+            messages: vec![
+                Message::new(Role::System, "Be brief."),
+                Message::new(Role::User, "Hello\n\"you\""),
+            ],
+            metadata: json!({"source": "letters", "score": 0.1}).as_object().unwrap().clone(),
+            ..item("a")
+        };
+        let mut run = RunDir::create(folder, &manifest()).unwrap();
+        let mut ended = |item: &Item, steps: &[(StepKind, Option<&str>, &str)]| {
+            for &(kind, principle, text) in steps {
+                let step = step(kind, principle, text);
+                run.append(&Record::Step { item: item.key.clone(), step }).unwrap();
+            }
+            let outcome = Outcome::Done { stop: Stop::Rounds };
+            run.append(&Record::End { item: item.clone(), outcome }).unwrap();
+        };
+        use StepKind::{Critique, Generate, Revise};
+        ended(
+            &rich,
+            &[
+                (Generate, None, "Go away."),
+                (Critique, Some("polite"), "It is rude."),
+                (Revise, Some("polite"), "Good day — welcome."),
+                (Critique, Some("true"), "It isn't day."),
+                (Revise, Some("true"), "Good evening."),
+            ],
+        );
+        ended(&item("b"), &[(Generate, None, "No."), (Revise, Some("kind"), "No, sorry.")]);
+        ended(&item("c"), &[(Generate, None, "Yes."), (Revise, Some("kind"), "Yes.")]);
+        run.append(&failed("d")).unwrap();
+        run.dir().clone()
+    }
+
+    fn counts() -> Counts {
+        let dropped = BTreeMap::from([(DropReason::Failed, 1), (DropReason::Same, 1)]);
+        Counts { written: 2, dropped }
+    }
+
+    #[test]
+    fn trl_lines_are_these() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let mut out = Vec::new();
+        assert_eq!(write(&run, format("trl").unwrap(), &mut out).unwrap(), counts());
+        let text = String::from_utf8(out).unwrap().replace(run.hash(), "HASH");
+        insta::assert_snapshot!(text, @r#"
+        {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"run":"HASH","metadata":{"source":"letters","score":0.1}}
+        {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":null,"principles":["kind"],"run":"HASH","metadata":{}}
+        "#);
+    }
+
+    #[test]
+    fn a_file_gets_what_a_stream_gets() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(&folder.path().join("run"));
+        let (path, link) = (folder.path().join("pairs.jsonl"), folder.path().join("link"));
+        let trl = format("trl").unwrap();
+        let mut out = Vec::new();
+        write(&run, trl, &mut out).unwrap();
+        assert_eq!(write_file(&run, trl, &path).unwrap(), counts());
+        assert_eq!(fs::read(&path).unwrap(), out);
+
+        // Written anew through a link, the link stays and its target is replaced.
+        #[cfg(unix)]
+        {
+            fs::write(&path, "old").unwrap();
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            write_file(&run, trl, &link).unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!(fs::read(&path).unwrap(), out);
+        }
+
+        let missing = folder.path().join("no/such/folder.jsonl");
+        let error = write_file(&run, trl, &missing).unwrap_err();
+        assert_eq!(error.to_string(), format!("failed to write {}", missing.display()));
+    }
+
+    #[test]
+    fn a_device_is_written_to_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let device = Path::new("/dev/full");
+        if !device.exists() {
+            return; // not every system has one
+        }
+        let error = write_file(&run, format("trl").unwrap(), device).unwrap_err();
+        let ExportError::File { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        assert!(!fs::metadata(device).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_damaged_journal_gives_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(&folder.path().join("run"));
+        let journal = run.path().join("journal.jsonl");
+        let text = fs::read_to_string(&journal).unwrap();
+        fs::write(&journal, text.replace("Good evening.", "Good morning.")).unwrap();
+        let out = folder.path().join("pairs.jsonl");
+        let error = write_file(&run, format("trl").unwrap(), &out).unwrap_err();
+        assert!(
+            matches!(error, ExportError::Journal(JournalError::Damaged { line: 5, .. })),
+            "{error:?}"
+        );
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn formats_are_found_by_name() {
+        assert!(FORMATS.iter().all(|known| format(known.name()).is_some()));
+        assert!(format("csv").is_none());
+    }
+}

@@ -1,0 +1,102 @@
+//! Small values that tests of several modules share.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::item::Item;
+use super::journal::{Outcome, Record};
+use super::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use crate::chat::{Message, Role};
+use crate::engine::{Failure, Finish, Usage};
+use crate::trajectory::{Step, StepKind, Stop};
+
+pub(super) fn item(key: &str) -> Item {
+    Item {
+        key: key.to_owned(),
+        row: 1,
+        id: None,
+        messages: vec![Message::new(Role::User, format!("Why {key}?\nReally \"é\"?"))],
+        response: None,
+        metadata: serde_json::Map::new(),
+    }
+}
+
+/// A step in full: what it did, under which principle, with what text.
+pub(super) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
+    Step {
+        kind,
+        round: u32::from(kind != StepKind::Generate),
+        principle: principle.map(str::to_owned),
+        text: text.to_owned(),
+        raw: None,
+        finish: Some(Finish::Stop),
+        usage: Usage { prompt: 9, cached: 4, decoded: 3 },
+    }
+}
+
+/// A step's record.
+pub(super) fn stepped(key: &str, text: &str) -> Record {
+    Record::Step { item: key.to_owned(), step: step(StepKind::Generate, None, text) }
+}
+
+/// The record of an item that is done.
+pub(super) fn done(key: &str) -> Record {
+    Record::End { item: item(key), outcome: Outcome::Done { stop: Stop::Rounds } }
+}
+
+/// The record of an item that failed.
+pub(super) fn failed(key: &str) -> Record {
+    let failure = Failure::Empty { step: "critique".to_owned() };
+    Record::End { item: item(key), outcome: Outcome::Failed { failure } }
+}
+
+/// The record of an item started over.
+pub(super) fn retry(key: &str) -> Record {
+    Record::Retry { item: key.to_owned() }
+}
+
+/// A small run: four items side by side, one of them failed and tried again,
+/// one still under way.
+pub(super) fn records() -> Vec<Record> {
+    vec![
+        stepped("a", "one"),
+        stepped("b", "two\nlines"),
+        stepped("a", "three"),
+        done("a"),
+        stepped("c", "naïve \u{1f600}"),
+        failed("b"),
+        stepped("c", ""),
+        done("c"),
+        retry("b"),
+        stepped("d", "four"),
+        stepped("b", "five"),
+        done("b"),
+    ]
+}
+
+pub(super) fn manifest() -> Manifest {
+    Manifest {
+        format: FORMAT,
+        amend: "0.1.0".to_owned(),
+        model: json!({"name": "tiny", "sha256": "00ff"}),
+        constitution: Hashed::json(json!({
+            "loop": {"rounds": 1},
+            "principles": [
+                {"id": "kind", "category": "manners", "weight": 0.1_f32},
+                {"id": "true", "category": "honesty"},
+                {"id": "polite", "category": "manners"},
+            ],
+        })),
+        templates: BTreeMap::from([
+            ("critique.j2".to_owned(), Hashed::text("Find fault with {{ answer }}.".to_owned())),
+            ("revise.j2".to_owned(), Hashed::text("Mend it.".to_owned())),
+        ]),
+        input: InputSummary::new(vec!["prompts.jsonl".to_owned()], &[item("a"), item("b")]),
+        limit: None,
+        seed: 7,
+        fence: "f3a9".to_owned(),
+        reproducible: false,
+        settings: json!({"threads": 2, "temperature": 0.7}),
+    }
+}
