@@ -21,15 +21,17 @@ pub(super) fn diagnose(
     let error = innermost(error);
     let name = error.name().unwrap_or(entry);
     let Some(source) = sources.get(name) else {
-        return about(name, Arc::from(""), 0..0, message(error));
+        return about(name, Arc::from(""), 0..0, message(error, ""));
     };
     let span = error
         .range()
         .filter(|span| source.text.get(span.clone()).is_some())
         .or_else(|| error.line().map(|line| line_span(&source.text, line)))
         .unwrap_or(0..0);
-    let hint = hint(error, &source.text[span.clone()], sources);
-    Diagnostic { hint, ..about(&source.shown, source.text.clone(), span, message(error)) }
+    let snippet = &source.text[span.clone()];
+    let hint = hint(error, snippet, sources);
+    let message = message(error, snippet);
+    Diagnostic { hint, ..about(&source.shown, source.text.clone(), span, message) }
 }
 
 /// A diagnostic without label or hint.
@@ -55,8 +57,11 @@ fn innermost(error: &Error) -> &Error {
     found
 }
 
-fn message(error: &Error) -> String {
+fn message(error: &Error, snippet: &str) -> String {
     match (error.kind(), error.detail()) {
+        (ErrorKind::UndefinedError, None) if !snippet.is_empty() => {
+            format!("`{snippet}` is undefined")
+        }
         (ErrorKind::OutOfFuel, _) => format!("the template takes more than {FUEL} steps"),
         (ErrorKind::InvalidOperation | ErrorKind::UndefinedError, Some(detail)) => {
             detail.to_owned()
@@ -80,7 +85,7 @@ fn hint(error: &Error, snippet: &str, sources: &BTreeMap<String, Source>) -> Opt
             did_you_mean(word, ["turn", "fence", "range"].into_iter())
         }
         ErrorKind::TemplateNotFound => {
-            let word = error.detail()?.split('"').nth(1)?;
+            let word = error.detail()?.split(['"', '\'']).nth(1)?;
             did_you_mean(word, sources.keys().map(String::as_str))
         }
         _ => None,

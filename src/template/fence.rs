@@ -8,7 +8,6 @@
 //! the content itself holds the delimiter, in any case, a hyphen breaks it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use crate::random::Stream;
 
@@ -113,7 +112,7 @@ impl Fence {
             if open >= copied
                 && let Some(length) = self.mark_length(&line[open..])
             {
-                let _ = rest.write_str(&line[copied..open]);
+                rest.push_str(&line[copied..open]);
                 copied = open + length;
             }
         }

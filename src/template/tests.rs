@@ -168,6 +168,7 @@ fn a_revision_prompt_continues_its_critique_prompt() {
     plain.applies_when.clear();
     for principle in [kindness(), plain] {
         for few_shot in 0..3 {
+            let mut shared = Vec::new();
             for messages in [talk(), vec![Message::new(Role::User, "Help.")]] {
                 let constitution = constitution(vec![principle.clone()], few_shot);
                 let item = item(messages);
@@ -182,11 +183,13 @@ fn a_revision_prompt_continues_its_critique_prompt() {
                     .unwrap();
                 assert_eq!(critique.shared_turns, 1 + 4 * few_shot as usize);
                 assert_eq!(revise.shared_turns, critique.shared_turns);
+                shared.push(critique.turns[..critique.shared_turns].to_vec());
                 let (prefix, rest) = revise.turns.split_at(critique.turns.len());
                 assert_eq!(prefix, critique.turns);
                 assert_eq!(rest[0], Message::new(Role::Assistant, "It is rude."));
                 assert_eq!(rest.len(), 2);
             }
+            assert_eq!(shared[0], shared[1], "what is shared depends on no item");
         }
     }
 }
@@ -352,12 +355,12 @@ fn faults_at_render_are_told_with_their_place() {
         (
             "\n{% include 'reveiw.j2' %}",
             "generate.j2:2: template not found: tried to include non-existing template \
-             \"reveiw.j2\" [include 'reveiw.j2'] | did you mean `review.j2`?",
+             'reveiw.j2' [include 'reveiw.j2'] | did you mean `review.j2`?",
         ),
         (
             "{% include 'review.j2' %}",
-            "review.j2 (built in):21: `response` is undefined [response] | not every step, or \
-             not every object, has `response`",
+            "macros.j2 (built in):9: a fence holds a text, and this is undefined \
+             [fence(response, \"answer\")]",
         ),
     ] {
         assert_eq!(fault(template), expected, "{template}");
@@ -370,7 +373,7 @@ fn rendering_is_bounded() {
         fault(
             "{% call turn('user') %}{% for i in range(9000) %}{% for j in range(9000) %}{% endfor %}{% endfor %}{% endcall %}"
         ),
-        "generate.j2:1: the template takes more than 4000000 steps [range(9000)]"
+        "generate.j2:1: the template takes more than 4000000 steps [turn('user')]"
     );
     let long = "x".repeat(1 << 20);
     let by_expressions = "{% call turn('user') %}{% for i in range(17) %}{{ messages[0].content }}{% endfor %}{% endcall %}";
@@ -388,7 +391,8 @@ fn rendering_is_bounded() {
     // A prompt near the limit still fits its fuel.
     let templates = overlaid(&[(
         "generate.j2",
-        "{% call turn('user') %}{% for i in range(15) %}{{ fence(messages[0].content, 'x') }}{% endfor %}{% endcall %}",
+        "{% call turn('user') %}{% for i in range(15) %}{{ fence(messages[0].content, 'x') }}\
+         {% endfor %}{% endcall %}",
     )])
     .unwrap();
     let (constitution, item) =
@@ -415,8 +419,8 @@ fn faults_at_load_are_told_all_at_once() {
             ("revise.j2", "{% if critique %}"),
         ]),
         [
-            "generate.j2:2: syntax error: unexpected `.`, expected `]` [.]",
-            "revise.j2:1: syntax error: unexpected end of input, expected end of block []",
+            "generate.j2:2: syntax error: unexpected `}`, expected `]` [}]",
+            "revise.j2:1: syntax error: unexpected end of input, expected end of block [%}]",
         ]
     );
     assert_eq!(

@@ -26,12 +26,10 @@ pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
     environment.add_global("delimiter", fence.delimiter());
     environment.add_function("turn", turn);
     let fence = fence.clone();
-    environment.add_function("fence", move |text: &str, label: &str| {
-        if is_label(label) {
-            Ok(fence.wrap(text, label))
-        } else {
-            Err(refusal("a fence's label holds only letters, digits, `-` and `_`"))
-        }
+    environment.add_function("fence", move |text: &Value, label: &str| match text.as_str() {
+        Some(text) if is_label(label) => Ok(fence.wrap(text, label)),
+        Some(_) => Err(refusal("a fence's label holds only letters, digits, `-` and `_`")),
+        None => Err(refusal(format!("a fence holds a text, and this is {}", text.kind()))),
     });
 }
 

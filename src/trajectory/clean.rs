@@ -43,16 +43,14 @@ const QUOTES: [(char, char); 4] = [('"', '"'), ('“', '”'), ('„', '“'), (
 
 const PROSE: [&str; 6] = ["", "text", "txt", "plaintext", "markdown", "md"];
 
-const OPENERS: [&str; 20] = [
+const OPENERS: [&str; 18] = [
     "sure",
     "certainly",
     "of course",
     "absolutely",
     "okay",
     "ok",
-    "yes",
     "alright",
-    "great",
     "no problem",
     "here is",
     "here's",
@@ -66,7 +64,7 @@ const OPENERS: [&str; 20] = [
     "i’ve",
 ];
 
-const CHANGES: [&str; 12] = [
+const CHANGES: [&str; 10] = [
     "revised",
     "rewritten",
     "rewrote",
@@ -77,8 +75,6 @@ const CHANGES: [&str; 12] = [
     "corrected",
     "edited",
     "modified",
-    "new",
-    "better",
 ];
 
 const THINGS: [&str; 5] = ["answer", "response", "reply", "version", "text"];
@@ -155,12 +151,14 @@ fn without_quotes(text: &str) -> Option<&str> {
 }
 
 fn without_preamble(kind: StepKind, text: &str) -> Option<&str> {
-    let (preamble, rest) = text
-        .lines()
-        .next()?
-        .split_once(':')
-        .map(|(preamble, _)| (preamble, text[preamble.len() + 1..].trim_start_matches('*')))?;
-    let preamble = preamble.trim_start_matches('*').to_lowercase();
+    let unmarked = text.trim_start_matches('*');
+    let emphasis = &text[..text.len() - unmarked.len()];
+    let end = unmarked.find([':', '\n']).filter(|&end| unmarked[end..].starts_with(':'))?;
+    let (preamble, rest) = (&unmarked[..end], &unmarked[end + 1..]);
+    // Emphasis ends before the colon or behind it; where it goes on it is the
+    // text's own.
+    let rest = if preamble.ends_with(emphasis) { rest } else { rest.strip_prefix(emphasis)? };
+    let preamble = preamble.to_lowercase();
     let opens = OPENERS.iter().any(|opener| {
         preamble.strip_prefix(opener).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
     });
@@ -261,6 +259,8 @@ mod tests {
             ("Here's a rewritten version that is kinder:\n\n\"Tea.\"", "Tea."),
             ("Here’s the updated text:\nTea.", "Tea."),
             ("**Here is the revised answer:**\n\nTea.", "Tea."),
+            ("**Here is the revised answer**: Tea.", "Tea."),
+            ("Here is the revised answer:\n* Tea.\n* Milk.", "* Tea.\n* Milk."),
             ("Of course. I have rewritten the answer to be kind:\n\n- Tea.", "- Tea."),
             ("Okay, this is my revision:\n```\nTea.\n```", "Tea."),
             ("HERE IS THE REVISED ANSWER:\nTea.", "Tea."),
@@ -275,7 +275,7 @@ mod tests {
             ("__Revision:__\nTea.", "Tea."),
             ("## Revised answer\nTea.", "Tea."),
             ("### **Revision:**\nTea.", "Tea."),
-            ("Revision:\n\nNew version: Tea.", "Tea."),
+            ("Revision:\n\nImproved version: Tea.", "Tea."),
             // Closings.
             ("Tea.\n\nI hope this helps!", "Tea."),
             ("Tea.\nLet me know if you need more.\nHope this helps.", "Tea."),
@@ -324,6 +324,8 @@ mod tests {
             "Revision\n\nis hard.",
             "**Revision: always revise twice.** Then rest.",
             "New York: a city.",
+            "Yes, there is an updated version: 3.2.",
+            "**Here is the revised answer: tea, now hot.** Or milk.",
             "Surely the revised answer: tea.",
             "```python\nprint(1)\n```",
             "```\na\n```\nThen run it.",
