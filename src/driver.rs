@@ -168,10 +168,9 @@ impl<O: Observer> Drive<'_, O> {
     fn take(&mut self, event: Event) -> Result<(), DriveError<O::Error>> {
         match event {
             Event::Text { id, text } => match self.flights.get(&id) {
-                Some(Flight { trajectory, ask }) => self
-                    .observer
-                    .text(trajectory, ask, &text)
-                    .map_err(DriveError::Observer),
+                Some(Flight { trajectory, ask }) => {
+                    self.observer.text(trajectory, ask, &text).map_err(DriveError::Observer)
+                }
                 None => Ok(()),
             },
             Event::Done { id, completion } => {
@@ -233,9 +232,7 @@ impl<O: Observer> Drive<'_, O> {
 
     fn tell_step(&mut self, trajectory: &Trajectory) -> Result<(), DriveError<O::Error>> {
         match trajectory.steps().last() {
-            Some(step) => {
-                self.observer.step(trajectory, step).map_err(DriveError::Observer)
-            }
+            Some(step) => self.observer.step(trajectory, step).map_err(DriveError::Observer),
             None => Ok(()),
         }
     }

@@ -56,7 +56,10 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
                 counts[counts.len() / 2],
             )?;
         }
-        writeln!(out, "steps an item          1 answer, {critiques} critiques, {revisions} revisions")?;
+        writeln!(
+            out,
+            "steps an item          1 answer, {critiques} critiques, {revisions} revisions"
+        )?;
         writeln!(out, "decoded, at the most   {decoded} tokens")
     };
     write().map_err(CliError::Output)?;

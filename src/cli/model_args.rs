@@ -145,8 +145,7 @@ mod tests {
     fn llamas_flags_are_written_out() {
         let given = ["amend", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
         let expanded = expand_short_flags(given.iter().map(Into::into));
-        let expected =
-            ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];
+        let expected = ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];
         assert_eq!(expanded, expected.map(std::ffi::OsString::from));
     }
 }

@@ -136,7 +136,10 @@ enum Mode {
     Answer(Streamed),
     Show(Show),
     /// Records in the order of the input: those that ended early wait.
-    Json { waiting: BTreeMap<u64, String>, next: u64 },
+    Json {
+        waiting: BTreeMap<u64, String>,
+        next: u64,
+    },
 }
 
 struct Printer {

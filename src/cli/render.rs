@@ -156,11 +156,8 @@ fn print(json: bool, rendered: &Rendered, prepared: Option<&Prepared>) -> io::Re
         });
         return writeln!(out, "{value}");
     }
-    let (bold, dim, reset) = if terminal::stdout_color() {
-        ("\x1b[1m", "\x1b[2m", "\x1b[0m")
-    } else {
-        ("", "", "")
-    };
+    let (bold, dim, reset) =
+        if terminal::stdout_color() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     for (at, turn) in rendered.turns.iter().enumerate() {
         let shared = if at < rendered.shared_turns { ", the same for every item" } else { "" };
         writeln!(out, "{bold}── {}{reset}{dim}{shared}{reset}", turn.role.as_str())?;
@@ -170,11 +167,8 @@ fn print(json: bool, rendered: &Rendered, prepared: Option<&Prepared>) -> io::Re
         None => writeln!(out, "{dim}pass -m MODEL.gguf to see the tokens{reset}"),
         Some(prepared) => {
             writeln!(out, "{bold}── tokens{reset}")?;
-            let texts: Vec<String> = prepared
-                .tokens
-                .iter()
-                .map(|(_, text)| text.escape_debug().to_string())
-                .collect();
+            let texts: Vec<String> =
+                prepared.tokens.iter().map(|(_, text)| text.escape_debug().to_string()).collect();
             writeln!(out, "{}", texts.join(&format!("{dim}|{reset}")))?;
             writeln!(
                 out,

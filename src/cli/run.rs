@@ -131,10 +131,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let ended = drive(&mut engine, &job, work, &mut recorder);
     let Recorder { progress, done, failed, .. } = recorder;
     drop(progress);
-    let tally = Tally {
-        done: before.done + done,
-        failed: before.failed - retried + failed,
-    };
+    let tally = Tally { done: before.done + done, failed: before.failed - retried + failed };
     tally.tell(total, engine.counters(), out, args.resume && done + failed == 0)?;
     match ended? {
         Ended::Stopped if interrupt::requested() => Err(CliError::Interrupted),
@@ -143,12 +140,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     }
 }
 
-fn manifest(
-    job: &Job,
-    input: InputSummary,
-    engine: Description,
-    args: &RunArgs,
-) -> Manifest {
+fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs) -> Manifest {
     let constitution = serde_json::to_value(&*job.constitution).unwrap_or_default();
     Manifest {
         format: FORMAT,

@@ -68,7 +68,9 @@ impl Show {
             Outcome::Done { stop: Stop::Unchanged } => {
                 self.line(out, "2", "── stopped: the revision changed nothing\n")
             }
-            Outcome::Failed { failure } => self.line(out, "1;31", &format!("── failed: {failure}\n")),
+            Outcome::Failed { failure } => {
+                self.line(out, "1;31", &format!("── failed: {failure}\n"))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use minijinja::{Error, ErrorKind};
 
 use super::context::NAMES;
 use super::{FUEL, Source};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, closest};
 
 /// What the template engine reports on a template of the set; `entry` is the
 /// template that was being loaded or rendered.
@@ -94,11 +94,7 @@ fn hint(error: &Error, snippet: &str, sources: &BTreeMap<String, Source>) -> Opt
 
 /// The likeliest of the names one may have meant, as a hint.
 pub(super) fn did_you_mean<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    names
-        .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|&(likeness, _)| likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| format!("did you mean `{name}`?"))
+    closest(word, names).map(|name| format!("did you mean `{name}`?"))
 }
 
 /// The bytes of a line, counted from 1, without its end.

@@ -109,6 +109,30 @@ pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
     text
 }
 
+/// Of a step's text as far as it is decoded, the part that cleaning will not
+/// take back when more comes: for printing while it is decoded.
+///
+/// A line that is short enough to be a preamble, a label or a closing line is
+/// held back until it is followed by another; a text that opens with a quotation
+/// mark, a code fence, or one of the run's marks, to its end.
+#[must_use]
+pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
+    let start = raw.trim_start().chars().next();
+    let opens = |c: char| matches!(c, '`' | '~' | '[') || QUOTES.iter().any(|pair| pair.0 == c);
+    if start.is_none_or(opens) {
+        return String::new();
+    }
+    let mut text = clean(kind, raw, fence);
+    let last_line = text.rfind('\n').map_or(0, |at| at + 1);
+    let short = text[last_line..].chars().count() <= PREAMBLE_CHARS.max(CLOSING_CHARS);
+    // A mark of the run's that is not whole yet can't be told from other text.
+    let open = text[last_line..].rfind('[').map(|at| last_line + at);
+    let end =
+        if short && kind != StepKind::Generate { last_line } else { open.unwrap_or(text.len()) };
+    text.truncate(text[..end].trim_end().len());
+    text
+}
+
 /// The text after the first rule that takes something off and leaves something.
 fn shorten(kind: StepKind, text: &str, fence: &Fence) -> Option<String> {
     let marks = match fence.strip(text) {
@@ -357,6 +381,32 @@ mod tests {
     fn a_first_answer_is_only_trimmed() {
         let raw = " Here is the revised answer:\n\"Tea.\"\n";
         assert_eq!(clean(StepKind::Generate, raw, &fence()), raw.trim());
+    }
+
+    #[test]
+    fn what_is_settled_is_never_taken_back() {
+        let long = "word ".repeat(60);
+        let cases = [
+            format!("Sure, here is the revised answer:\n\n{long}\n\nI hope this helps!"),
+            format!("**Revised answer:** {long}\n- one\n- two\n\nLet me know if you like it."),
+            format!("\"{long}\""),
+            format!("```\n{long}\n```"),
+            format!("{long} [answer {}] {long}", fence().delimiter()),
+            long.clone(),
+            "Short.".to_owned(),
+        ];
+        for raw in cases {
+            let whole = clean(StepKind::Revise, &raw, &fence());
+            let mut longest = 0;
+            for end in (0..=raw.len()).filter(|&end| raw.is_char_boundary(end)) {
+                let settled = settled(StepKind::Revise, &raw[..end], &fence());
+                assert!(whole.starts_with(&settled), "{settled:?} of {whole:?}");
+                longest = longest.max(settled.len());
+            }
+            // Long plain text is printed as it comes.
+            assert!(longest > 200 || raw.starts_with(['"', '`', 'S']), "{longest} of {raw:?}");
+        }
+        assert_eq!(settled(StepKind::Generate, "Short.", &fence()), "Short.");
     }
 
     #[test]

@@ -139,6 +139,22 @@ impl Trajectory {
         &self.item
     }
 
+    /// The fence of its prompts.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// Whether the call is the last the loop can ask for, so that its text is
+    /// the final answer, unless it changes nothing.
+    #[must_use]
+    pub fn is_last(&self, ask: &Ask) -> bool {
+        let plan = &self.constitution.plan;
+        let steps_each = if plan.critique { 2 } else { 1 };
+        let revisions = plan.rounds as usize * select::per_round(&self.constitution);
+        ask.step == revisions * steps_each
+    }
+
     /// The principles and how the loop uses them.
     #[must_use]
     pub fn constitution(&self) -> &Constitution {

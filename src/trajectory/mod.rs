@@ -1,7 +1,7 @@
 //! The loop as a state machine over steps, without input or output: it says
 //! which model call comes next and is given what the call came to.
 
-mod clean;
+pub mod clean;
 mod machine;
 mod select;
 

@@ -149,15 +149,6 @@ impl Cells {
             .is_some_and(|&cell| self.cell(cell).holders > 1)
     }
 
-    /// Cells that dropping the sequence would free.
-    pub fn own(&self, seq: SeqId) -> usize {
-        self.sequences[seq as usize]
-            .iter()
-            .flatten()
-            .filter(|&&cell| self.cell(cell).holders == 1)
-            .count()
-    }
-
     fn cell(&self, id: CellId) -> &Cell {
         &self.cells[id as usize]
     }
@@ -197,7 +188,6 @@ mod tests {
         let b = fill(&mut cells, &[1, 2, 9]);
         assert_eq!(b, Fork { seq: 1, shared: 2, source: Some(0) });
         assert_eq!(cells.used(), 5);
-        assert_eq!((cells.own(a.seq), cells.own(b.seq)), (2, 1));
         cells.truncate(a.seq, 0);
         assert_eq!(cells.used(), 3);
         assert_eq!(cells.longest_prefix(&[1, 2, 3, 4]), 2);
