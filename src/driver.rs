@@ -27,6 +27,9 @@ pub struct Job {
     pub fence: Fence,
     /// The run's random stream.
     pub stream: Stream,
+    /// Decode every step to its last token, past the end of the turn: for
+    /// measurements of fixed length.
+    pub ignore_eos: bool,
 }
 
 impl Job {
@@ -224,7 +227,7 @@ impl<O: Observer> Drive<'_, O> {
             continues: previous.filter(|_| ask.kind == StepKind::Revise),
             sampling: sampling(&self.job.constitution.sampling, ask.kind).clone(),
             stream: ask.stream,
-            ignore_eos: false,
+            ignore_eos: self.job.ignore_eos,
         });
         self.flights.insert(id, Flight { trajectory, ask });
         Ok(())

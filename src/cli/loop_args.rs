@@ -39,6 +39,9 @@ pub struct LoopArgs {
     /// Temperature of every step, in place of the constitution's; 0 is greedy
     #[arg(long, value_name = "T")]
     temp: Option<f32>,
+    /// Decode every step to its last token, past the end of the turn
+    #[arg(long, hide = true)]
+    ignore_eos: bool,
 }
 
 impl LoopArgs {
@@ -83,6 +86,6 @@ impl LoopArgs {
         let fence = Fence::from_stream(stream.child(input));
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
         let templates = Arc::new(Templates::load(overlay, &fence)?);
-        Ok(Job { constitution, templates, fence, stream })
+        Ok(Job { constitution, templates, fence, stream, ignore_eos: self.ignore_eos })
     }
 }

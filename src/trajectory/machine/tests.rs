@@ -98,7 +98,6 @@ fn drive(
             turns: rendered.turns,
             shared_turns: rendered.shared_turns,
             continues: None,
-            keep: false,
             sampling: trajectory.constitution.sampling.revise.clone(),
             stream: ask.stream,
             ignore_eos: false,
