@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::constitution::{Constitution, StepSampling};
 use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
-use crate::engine::{Engine, EngineError, Event, Failure, Request, RequestId, Sampling};
+use crate::engine::{Engine, EngineError, Event, Failure, Request, RequestId, Sampling, Task};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
 use crate::trajectory::{Ask, Next, ReplayError, Step, StepKind, Trajectory};
@@ -192,6 +192,7 @@ impl<O: Observer> Drive<'_, O> {
                 Some(Flight { trajectory, .. }) => self.fail(&trajectory, failure),
                 None => Ok(()),
             },
+            Event::Chosen { .. } | Event::Scored { .. } => Ok(()),
         }
     }
 
@@ -225,9 +226,11 @@ impl<O: Observer> Drive<'_, O> {
             shared_turns: rendered.shared_turns,
             // A revision's prompt goes on from its critique's completion.
             continues: previous.filter(|_| ask.kind == StepKind::Revise),
-            sampling: sampling(&self.job.constitution.sampling, ask.kind).clone(),
-            stream: ask.stream,
-            ignore_eos: self.job.ignore_eos,
+            task: Task::Complete {
+                sampling: sampling(&self.job.constitution.sampling, ask.kind).clone(),
+                stream: ask.stream,
+                ignore_eos: self.job.ignore_eos,
+            },
         });
         self.flights.insert(id, Flight { trajectory, ask });
         Ok(())

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use amend::chat::{Message, Role};
 use amend::engine::llama::{Llama, Model, Settings};
-use amend::engine::{Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling};
+use amend::engine::{
+    Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling, Task,
+};
 use amend::random::Stream;
 
 fn model_path() -> PathBuf {
@@ -31,9 +33,7 @@ fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
         turns: vec![Message::new(Role::User, text)],
         shared_turns: 0,
         continues: None,
-        sampling,
-        stream: Stream::new(id),
-        ignore_eos: false,
+        task: Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false },
     }
 }
 
@@ -53,6 +53,7 @@ fn drain(engine: &mut Llama<'_>) -> Outcomes {
                     assert_eq!(streamed.remove(&id).unwrap_or_default(), completion.text);
                     assert!(outcomes.insert(id, Ok(completion)).is_none());
                 }
+                Event::Chosen { .. } | Event::Scored { .. } => panic!("{event:?}"),
                 Event::Failed { id, failure } => {
                     assert!(outcomes.insert(id, Err(failure)).is_none());
                 }
@@ -190,7 +191,8 @@ fn cancelling_frees_the_cells_and_leaves_the_others_alone() {
 fn ignoring_the_end_of_text_decodes_to_the_last_token() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let mut engine = Llama::new(&model, &settings()).unwrap();
-    engine.submit(Request { ignore_eos: true, ..ask(1, "Say hi.", greedy(100)) });
+    let task = Task::Complete { sampling: greedy(100), stream: Stream::new(1), ignore_eos: true };
+    engine.submit(Request { task, ..ask(1, "Say hi.", greedy(100)) });
     let outcomes = drain(&mut engine);
     assert_eq!(outcomes[&1].as_ref().unwrap().usage.decoded, 100);
 }
@@ -272,4 +274,106 @@ fn a_damaged_or_missing_model_is_told_from_a_good_one() {
     std::fs::write(&other, b"PK\x03\x04 not a model").unwrap();
     assert!(message(&other).0.ends_with("it is not a GGUF file"));
     assert!(message(folder.path()).0.contains("it is a folder"));
+}
+
+/// The rows that only ask for probabilities agree with each other and with what
+/// decoding does, within what batches of another shape round differently: this
+/// quantised model's log-probabilities move by a few tenths.
+const ROUNDING: f64 = 1.0;
+
+fn drain_log_probs(engine: &mut Llama<'_>) -> BTreeMap<RequestId, (Vec<f64>, u32, u32)> {
+    let mut found = BTreeMap::new();
+    let mut events = Vec::new();
+    while engine.step(&mut events).unwrap() {}
+    for event in events {
+        match event {
+            Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
+                assert_eq!(usage.decoded, 0);
+                assert!(found.insert(id, (log_probs, usage.prompt, usage.cached)).is_none());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    found
+}
+
+#[test]
+fn choices_tell_the_probability_of_the_first_token() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    let choose = |id, spellings: &[&[&str]]| Request {
+        task: Task::Choose {
+            choices: spellings
+                .iter()
+                .map(|spellings| spellings.iter().map(|&s| s.to_owned()).collect())
+                .collect(),
+        },
+        ..ask(id, "Is ice cold? Answer Yes or No.", greedy(1))
+    };
+    engine.submit(choose(1, &[&["Yes", " Yes"], &["No", " No"], &["Yes"]]));
+    engine.submit(choose(2, &[&["Yes"]]));
+    let found = drain_log_probs(&mut engine);
+    let [yes_both, no, yes] = found[&1].0[..] else { panic!("{found:?}") };
+    assert!(yes <= yes_both && yes_both < 0.0 && no < 0.0, "{found:?}");
+    assert!(yes_both.exp() + no.exp() <= 1.0 + 1e-6);
+    // The second asks the same of the same prompt: all but its last token is shared.
+    assert_eq!(found[&2].2, found[&2].1 - 1);
+    assert!((found[&2].0[0] - yes).abs() < ROUNDING, "{found:?}");
+
+    engine.submit(choose(3, &[&["Yes"], &["no single token at all"]]));
+    let mut events = Vec::new();
+    engine.step(&mut events).unwrap();
+    let [Event::Failed { id: 3, failure }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        failure.to_string(),
+        "none of [\"no single token at all\"] is a single token of this model's vocabulary"
+    );
+}
+
+#[test]
+fn scores_agree_with_choices_token_by_token() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    let words = ["The", " sky", " is", " blue", "."];
+    let response = words.concat();
+    let question = "What colour is the sky?";
+    let score = |id| Request {
+        task: Task::Score { response: response.clone() },
+        ..ask(id, question, greedy(1))
+    };
+    engine.submit(score(1));
+    engine.submit(score(2));
+    let found = drain_log_probs(&mut engine);
+    let (scores, prompt, _) = &found[&1];
+    assert_eq!(scores.len(), words.len());
+    assert!(scores.iter().all(|&score| score < 0.0));
+    // Its own rows are computed, the conversation's are shared.
+    assert_eq!(found[&2].2 as usize, *prompt as usize - words.len());
+    for (a, b) in scores.iter().zip(&found[&2].0) {
+        assert!((a - b).abs() < ROUNDING, "{found:?}");
+    }
+    engine.submit(Request {
+        task: Task::Choose { choices: vec![vec!["The".to_owned()]] },
+        ..ask(3, question, greedy(1))
+    });
+    let first = drain_log_probs(&mut engine)[&3].0[0];
+    assert!((first - scores[0]).abs() < ROUNDING, "{first} {scores:?}");
+}
+
+#[test]
+fn a_long_text_is_scored_in_chunks() {
+    let model = Model::load(&model_path(), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    let response = "one two three four five six seven eight nine ten ".repeat(40);
+    engine.submit(Request {
+        task: Task::Score { response: response.clone() },
+        ..ask(1, "Count, please.", greedy(1))
+    });
+    let found = drain_log_probs(&mut engine);
+    let scores = &found[&1].0;
+    assert!(scores.len() > 400);
+    assert!(engine.counters().batches >= 4, "{:?}", engine.counters());
+    // What was said before is easy to say again.
+    let (early, late) = (&scores[..10], &scores[scores.len() - 10..]);
+    assert!(late.iter().sum::<f64>() > early.iter().sum::<f64>());
 }

@@ -63,12 +63,34 @@ pub struct Request {
     /// its decoded tokens are reused as prefix. A request that is submitted
     /// before the next [`Engine::step`] finds them.
     pub continues: Option<RequestId>,
-    /// How to draw tokens.
-    pub sampling: Sampling,
-    /// Where the random numbers come from: one per decoded position.
-    pub stream: Stream,
-    /// Decode to `max_tokens` even past an end-of-text token (benchmarks).
-    pub ignore_eos: bool,
+    /// What is wanted of the assistant turn.
+    pub task: Task,
+}
+
+/// What a request wants of the assistant turn that follows its conversation.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Its text, decoded.
+    Complete {
+        /// How to draw tokens.
+        sampling: Sampling,
+        /// Where the random numbers come from: one per decoded position.
+        stream: Stream,
+        /// Decode to `max_tokens` even past an end-of-text token (benchmarks).
+        ignore_eos: bool,
+    },
+    /// The probability that it begins with one of some words: nothing is
+    /// decoded.
+    Choose {
+        /// For each choice, its spellings (`"A"`, `" A"`, …). Those that are one
+        /// token of the vocabulary count.
+        choices: Vec<Vec<String>>,
+    },
+    /// The probability of a given text: nothing is decoded.
+    Score {
+        /// The text. The token that ends the turn is not counted.
+        response: String,
+    },
 }
 
 /// Why decoding ended.
@@ -140,6 +162,12 @@ pub enum Failure {
         /// The token's text.
         token: String,
     },
+    /// A choice is no single token, in any of its spellings.
+    #[error("none of {spellings:?} is a single token of this model's vocabulary")]
+    NoSuchToken {
+        /// The choice's spellings.
+        spellings: Vec<String>,
+    },
     /// The step gave no text at all.
     #[error("the model gave an empty {step}")]
     Empty {
@@ -173,6 +201,26 @@ pub enum Event {
         id: RequestId,
         /// What it came to.
         completion: Completion,
+    },
+    /// A [`Task::Choose`] is done.
+    Chosen {
+        /// Whose choice.
+        id: RequestId,
+        /// For each choice, the natural logarithm of its probability: summed
+        /// over its spellings, out of the whole vocabulary.
+        log_probs: Vec<f64>,
+        /// Tokens counted for it.
+        usage: Usage,
+    },
+    /// A [`Task::Score`] is done.
+    Scored {
+        /// Whose score.
+        id: RequestId,
+        /// The natural logarithm of each token's probability given all before
+        /// it, in order.
+        log_probs: Vec<f64>,
+        /// Tokens counted for it; the scored ones are part of the prompt.
+        usage: Usage,
     },
     /// A request failed.
     Failed {

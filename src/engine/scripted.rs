@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish, Prepared,
-    Request, RequestId, Usage,
+    Request, RequestId, Task, Usage,
 };
 use crate::chat::Message;
 
@@ -70,6 +70,13 @@ impl Engine for Scripted {
             return Ok(false);
         };
         let id = request.id;
+        let Task::Complete { sampling, .. } = &request.task else {
+            // A script has no probabilities to tell.
+            let message = "the scripted engine only completes".to_owned();
+            events.push(Event::Failed { id, failure: Failure::Decode { message } });
+            return Ok(!self.waiting.is_empty());
+        };
+        let max_tokens = sampling.max_tokens;
         match (self.script)(&request) {
             Ok(text) => {
                 let usage = Usage {
@@ -80,11 +87,8 @@ impl Engine for Scripted {
                 self.counters.prefilled += u64::from(usage.prompt);
                 self.counters.decoded += u64::from(usage.decoded);
                 self.counters.batches += 1;
-                let finish = if usage.decoded >= request.sampling.max_tokens {
-                    Finish::Length
-                } else {
-                    Finish::Stop
-                };
+                let finish =
+                    if usage.decoded >= max_tokens { Finish::Length } else { Finish::Stop };
                 events.push(Event::Text { id, text: text.clone() });
                 events.push(Event::Done { id, completion: Completion { text, finish, usage } });
             }

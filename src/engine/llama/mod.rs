@@ -5,11 +5,13 @@
 //! computes it, and samples. What is admitted, and in what order, depends on
 //! the requests and settings alone, never on a clock.
 
+mod active;
 mod batch;
 mod cells;
 mod model;
 mod sampler;
 mod settings;
+mod softmax;
 mod tokenize;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,23 +22,26 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::vocab::LlamaVocab;
 use serde_json::{Value, json};
 
+use self::active::{Active, Completing, Goal, Queued, Tools};
 use self::batch::{Batch, Bounds};
 use self::cells::{Cells, SeqId, Token};
 pub use self::model::Model;
 use self::sampler::Sampler;
 pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
-use self::tokenize::{Decoded, Prompt, Utf8};
+use self::tokenize::{Decoded, Prompt};
 use super::{
-    Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish, Prepared,
-    Request, RequestId, Usage,
+    Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request, RequestId, Task,
 };
 use crate::chat::Message;
 
 /// The version of the bindings that `Cargo.toml` pins, for manifests.
 const LLAMA_CPP_2: &str = "0.1.160";
+
+/// The most rows of a batch whose logits are wanted for scores: each takes a
+/// vocabulary's worth of memory.
+const MAX_SCORED_ROWS: usize = 128;
 
 /// An engine over one model and one context.
 pub struct Llama<'m> {
@@ -49,7 +54,7 @@ pub struct Llama<'m> {
     /// What one sequence may hold, in tokens.
     sequence_limit: usize,
     end_tokens: Vec<Token>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Queued>,
     active: Vec<Active>,
     /// Sequences of finished requests that may still serve as prefix, oldest first.
     idle: Vec<Idle>,
@@ -60,25 +65,6 @@ pub struct Llama<'m> {
     batch: Batch,
     sampler: Sampler,
     counters: Counters,
-}
-
-struct Waiting {
-    request: Request,
-    prompt: Prompt,
-}
-
-struct Active {
-    request: Request,
-    prompt: Prompt,
-    seq: SeqId,
-    /// Prompt tokens in the cache.
-    computed: usize,
-    cached: usize,
-    decoded: Vec<Token>,
-    text: String,
-    utf8: Utf8,
-    /// The row of the current batch whose logits decide the next token.
-    row: Option<usize>,
 }
 
 struct Idle {
@@ -173,13 +159,55 @@ impl<'m> Llama<'m> {
             .collect()
     }
 
+    /// A request in tokens, if it can be computed at all.
+    fn queue(&self, request: Request) -> Result<Queued, Failure> {
+        let decoded = request.continues.and_then(|id| self.decoded.get(&id));
+        let vocab = self.model.inner.vocab();
+        let template = &self.model.template;
+        let Prompt { mut tokens, shared } =
+            tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, decoded)?;
+        let Some(last) = tokens.len().checked_sub(1) else {
+            let message = "the prompt has no tokens".to_owned();
+            return Err(Failure::ChatTemplate { message });
+        };
+        let goal = match request.task {
+            Task::Complete { sampling, stream, ignore_eos } => {
+                Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos)))
+            }
+            Task::Choose { choices } => {
+                let tokens = choices.into_iter().map(|spellings| self.model.tokens_of(spellings));
+                Goal::Choose(tokens.collect::<Result<_, _>>()?)
+            }
+            Task::Score { response } => {
+                let targets = tokenize::content(&vocab, &response)?;
+                let Some((_, given)) = targets.split_last() else {
+                    return Err(Failure::Empty { step: "response".to_owned() });
+                };
+                // The last token is scored from the row before it.
+                tokens.extend_from_slice(given);
+                Goal::Score { targets, log_probs: Vec::new() }
+            }
+        };
+        let queued = Queued { id: request.id, tokens, shared, first_wanted: last, goal };
+        let needed = queued.tokens.len() + queued.max_tokens();
+        if needed > self.sequence_limit {
+            return Err(Failure::ContextOverflow {
+                needed: needed as u32,
+                prompt: queued.tokens.len() as u32,
+                answer: queued.max_tokens() as u32,
+                available: self.sequence_limit as u32,
+            });
+        }
+        Ok(queued)
+    }
+
     /// Admits waiting requests, first come first served, while slots and cells
     /// suffice. A request waits while another one is computing a longer part of
     /// its prompt than is in the cache, so that no prefix is computed twice.
     fn admit(&mut self) -> Result<(), EngineError> {
         let mut at = 0;
         while at < self.waiting.len() && self.active.len() < self.settings.parallel {
-            if self.is_being_computed(&self.waiting[at].prompt.tokens) {
+            if self.is_being_computed(self.waiting[at].cacheable()) {
                 at += 1;
                 continue;
             }
@@ -190,22 +218,20 @@ impl<'m> Llama<'m> {
         Ok(())
     }
 
-    fn is_being_computed(&self, tokens: &[Token]) -> bool {
-        let usable = &tokens[..tokens.len() - 1];
+    fn is_being_computed(&self, usable: &[Token]) -> bool {
         self.sharing
             && self.active.iter().any(|active| {
-                let common = common_prefix(&active.prompt.tokens, usable);
+                let common = common_prefix(&active.queued.tokens, usable);
                 active.computed < common && self.cells.longest_prefix(usable) < common
             })
     }
 
     /// Starts the waiting request at `at`; false when it doesn't fit yet.
     fn start(&mut self, at: usize) -> Result<bool, EngineError> {
-        let Waiting { request, prompt } = &self.waiting[at];
-        // The last token is always computed: its logits are wanted.
-        let limit = if self.sharing { prompt.tokens.len() - 1 } else { 0 };
+        let queued = &self.waiting[at];
+        let limit = if self.sharing { queued.first_wanted } else { 0 };
         let fork = loop {
-            match self.cells.fork(&prompt.tokens, limit) {
+            match self.cells.fork(&queued.tokens, limit) {
                 Some(fork) => break fork,
                 None if self.idle.is_empty() => return Ok(false),
                 None => {
@@ -220,7 +246,7 @@ impl<'m> Llama<'m> {
                 .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
         }
         let reserved: usize = self.active.iter().map(Active::cells_to_come).sum();
-        let needed = prompt.tokens.len() - fork.shared + request.sampling.max_tokens as usize;
+        let needed = queued.tokens.len() - fork.shared + queued.max_tokens();
         while self.cells.used() + reserved + needed > self.settings.ctx_size as usize {
             if self.idle.is_empty() {
                 drop_cells(&mut self.context, &mut self.cells, fork.seq, 0)?;
@@ -229,18 +255,15 @@ impl<'m> Llama<'m> {
             let oldest = self.idle.remove(0);
             drop_cells(&mut self.context, &mut self.cells, oldest.seq, 0)?;
         }
-        let Some(Waiting { request, prompt }) = self.waiting.remove(at) else { return Ok(false) };
+        let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
         self.counters.cached += fork.shared as u64;
         self.active.push(Active {
-            request,
-            prompt,
+            queued,
             seq: fork.seq,
             computed: fork.shared,
             cached: fork.shared,
-            decoded: Vec::new(),
-            text: String::new(),
-            utf8: Utf8::default(),
-            row: None,
+            chunk: 0,
+            rows: Vec::new(),
         });
         Ok(true)
     }
@@ -256,7 +279,7 @@ impl<'m> Llama<'m> {
             let wanted = self
                 .waiting
                 .iter()
-                .map(|waiting| self.cells.common_prefix(idle.seq, &waiting.prompt.tokens))
+                .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
                 .max()
                 .unwrap_or(0);
             let keep = if self.sharing { header.max(wanted) } else { 0 };
@@ -273,21 +296,27 @@ impl<'m> Llama<'m> {
     fn compose(&mut self) -> Result<(), EngineError> {
         self.batch.clear();
         for active in &mut self.active {
-            active.row = None;
-            if let Some(&token) = active.decoded.last() {
-                let position = active.prompt.tokens.len() + active.decoded.len() - 1;
-                active.row = Some(self.batch.push(token, position, active.seq, true)?);
+            active.rows.clear();
+            active.chunk = 0;
+            if let Some((token, position)) = active.next() {
+                active.rows.push(self.batch.push(token, position, active.seq, true)?);
             }
         }
+        let mut scored = 0;
         for active in &mut self.active {
-            let prompt = &active.prompt.tokens;
-            let chunk = (prompt.len() - active.computed).min(self.batch.room());
-            for at in active.computed..active.computed + chunk {
-                let last = at + 1 == prompt.len();
-                let row = self.batch.push(prompt[at], at, active.seq, last)?;
-                if last {
-                    active.row = Some(row);
+            let queued = &active.queued;
+            while active.chunk < active.remaining() && self.batch.room() > 0 {
+                let at = active.computed + active.chunk;
+                let wanted = at >= queued.first_wanted;
+                scored += usize::from(wanted);
+                if scored > MAX_SCORED_ROWS {
+                    break;
                 }
+                let row = self.batch.push(queued.tokens[at], at, active.seq, wanted)?;
+                if wanted {
+                    active.rows.push(row);
+                }
+                active.chunk += 1;
             }
         }
         Ok(())
@@ -295,76 +324,45 @@ impl<'m> Llama<'m> {
 
     /// Mirrors the computed batch in the counts of cells.
     fn record(&mut self) {
-        let mut room = self.batch.len();
         self.counters.batches += 1;
-        self.counters.rows += room as u64;
-        for active in &self.active {
-            if let Some(&token) = active.decoded.last() {
-                self.cells.push(active.seq, token);
-                room -= 1;
-            }
-        }
+        self.counters.rows += self.batch.len() as u64;
         for active in &mut self.active {
-            let chunk = (active.prompt.tokens.len() - active.computed).min(room);
-            for &token in &active.prompt.tokens[active.computed..active.computed + chunk] {
+            if let Some((token, _)) = active.next() {
                 self.cells.push(active.seq, token);
             }
-            active.computed += chunk;
-            room -= chunk;
-            self.counters.prefilled += chunk as u64;
+            let end = active.computed + active.chunk;
+            for &token in &active.queued.tokens[active.computed..end] {
+                self.cells.push(active.seq, token);
+            }
+            active.computed = end;
+            self.counters.prefilled += active.chunk as u64;
         }
     }
 
-    /// Draws the next token of every sequence whose logits are there.
-    fn draw(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
+    /// Hands every request its logits; those that end give up their slots.
+    fn take_logits(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
         let vocab = self.model.inner.vocab();
+        let (batch, context) = (&self.batch, &self.context);
+        let mut tools = Tools {
+            vocab: &vocab,
+            end_tokens: &self.end_tokens,
+            sampler: &mut self.sampler,
+            decoded: &mut self.counters.decoded,
+        };
         let mut going_on = Vec::with_capacity(self.active.len());
         for mut active in std::mem::take(&mut self.active) {
-            let Some(row) = active.row else {
+            if !active.take(|row| batch.logits(context, row), &mut tools, events)? {
                 going_on.push(active);
                 continue;
-            };
-            let logits = self.batch.logits(&self.context, row)?;
-            let banned: &[Token] = if active.request.ignore_eos { &self.end_tokens } else { &[] };
-            let sampling = &active.request.sampling;
-            let uniform = active.request.stream.uniform(active.decoded.len() as u64);
-            let recent = active.recent();
-            let Some(token) = self.sampler.sample(logits, sampling, &recent, banned, uniform)
-            else {
-                events.push(Event::Failed { id: active.request.id, failure: Failure::NotFinite });
-                drop_cells(&mut self.context, &mut self.cells, active.seq, 0)?;
-                continue;
-            };
-            self.counters.decoded += 1;
-            active.decoded.push(token);
-            match active.advance(&vocab, token, events) {
-                None => going_on.push(active),
-                Some(finish) => self.finish(active, finish, events),
+            }
+            self.idle.push(Idle { seq: active.seq, shared: active.queued.shared });
+            let id = active.queued.id;
+            if let Some(decoded) = active.into_decoded() {
+                self.decoded.insert(id, decoded);
             }
         }
         self.active = going_on;
         Ok(())
-    }
-
-    fn finish(&mut self, mut active: Active, finish: Finish, events: &mut Vec<Event>) {
-        let id = active.request.id;
-        let rest = active.utf8.finish();
-        if !rest.is_empty() {
-            active.text.push_str(&rest);
-            events.push(Event::Text { id, text: rest });
-        }
-        let usage = Usage {
-            prompt: active.prompt.tokens.len() as u32,
-            cached: active.cached as u32,
-            decoded: active.decoded.len() as u32,
-        };
-        if finish == Finish::Stop {
-            active.decoded.pop();
-        }
-        self.decoded.insert(id, Decoded { text: active.text.clone(), tokens: active.decoded });
-        self.idle.push(Idle { seq: active.seq, shared: active.prompt.shared });
-        events
-            .push(Event::Done { id, completion: Completion { text: active.text, finish, usage } });
     }
 
     /// After llama.cpp found no cells for a batch, which the counts should rule
@@ -377,46 +375,8 @@ impl<'m> Llama<'m> {
             "llama.cpp found no room in the KV cache"
         );
         let failure = Failure::Decode { message: "no room in the KV cache".to_owned() };
-        events.push(Event::Failed { id: active.request.id, failure });
+        events.push(Event::Failed { id: active.queued.id, failure });
         drop_cells(&mut self.context, &mut self.cells, active.seq, 0)
-    }
-}
-
-impl Active {
-    /// Cells it may still come to need.
-    fn cells_to_come(&self) -> usize {
-        self.prompt.tokens.len() - self.computed + self.request.sampling.max_tokens as usize
-            - self.decoded.len().saturating_sub(1)
-    }
-
-    /// The tokens the repeat penalty looks at.
-    fn recent(&self) -> Vec<Token> {
-        let sampling = &self.request.sampling;
-        if sampling.repeat_penalty == 1.0 {
-            return Vec::new();
-        }
-        let backwards = self.decoded.iter().rev().chain(self.prompt.tokens.iter().rev());
-        backwards.take(sampling.repeat_last_n as usize).copied().collect()
-    }
-
-    /// Takes in the token just drawn; says whether decoding ends with it. Any
-    /// control token ends the turn: an answer never contains one.
-    fn advance(
-        &mut self,
-        vocab: &LlamaVocab<'_>,
-        token: Token,
-        events: &mut Vec<Event>,
-    ) -> Option<Finish> {
-        let token = LlamaToken(token);
-        if vocab.is_eog(token) || vocab.is_control(token) {
-            return Some(Finish::Stop);
-        }
-        let text = self.utf8.push(&vocab.token_to_piece(token, false, None));
-        if !text.is_empty() {
-            self.text.push_str(&text);
-            events.push(Event::Text { id: self.request.id, text });
-        }
-        (self.decoded.len() >= self.request.sampling.max_tokens as usize).then_some(Finish::Length)
     }
 }
 
@@ -450,37 +410,17 @@ impl Engine for Llama<'_> {
     }
 
     fn submit(&mut self, request: Request) {
-        let decoded = request.continues.and_then(|id| self.decoded.get(&id));
-        let vocab = self.model.inner.vocab();
-        let template = &self.model.template;
-        let prompt =
-            match tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, decoded)
-            {
-                Ok(prompt) => prompt,
-                Err(failure) => {
-                    self.failed.push((request.id, failure));
-                    return;
-                }
-            };
-        let answer = request.sampling.max_tokens;
-        let needed = prompt.tokens.len() + answer as usize;
-        if needed > self.sequence_limit || prompt.tokens.is_empty() {
-            let failure = Failure::ContextOverflow {
-                needed: needed as u32,
-                prompt: prompt.tokens.len() as u32,
-                answer,
-                available: self.sequence_limit as u32,
-            };
-            self.failed.push((request.id, failure));
-            return;
+        let id = request.id;
+        match self.queue(request) {
+            Ok(queued) => self.waiting.push_back(queued),
+            Err(failure) => self.failed.push((id, failure)),
         }
-        self.waiting.push_back(Waiting { request, prompt });
     }
 
     fn cancel(&mut self, id: RequestId) {
-        self.waiting.retain(|waiting| waiting.request.id != id);
+        self.waiting.retain(|waiting| waiting.id != id);
         self.failed.retain(|(failed, _)| *failed != id);
-        if let Some(at) = self.active.iter().position(|active| active.request.id == id) {
+        if let Some(at) = self.active.iter().position(|active| active.queued.id == id) {
             let active = self.active.remove(at);
             // Its cells are dropped before the next batch, unless wanted.
             self.idle.push(Idle { seq: active.seq, shared: 0 });
@@ -507,7 +447,7 @@ impl Engine for Llama<'_> {
         match result {
             Ok(()) => {
                 self.record();
-                self.draw(events)?;
+                self.take_logits(events)?;
             }
             Err(DecodeError::NoKvCacheSlot) => self.give_way(events)?,
             Err(error) => {

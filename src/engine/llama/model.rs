@@ -1,6 +1,7 @@
 //! A GGUF file, loaded.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,13 +9,15 @@ use std::sync::OnceLock;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Settings;
+use super::cells::Token;
 use crate::chat::ChatTemplate;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Failure};
 
 /// A loaded model and its chat template.
 pub struct Model {
@@ -23,6 +26,8 @@ pub struct Model {
     path: PathBuf,
     template_source: String,
     sha256: OnceCell<String>,
+    /// The tokens of each piece of text, made when first asked for.
+    pieces: OnceCell<HashMap<Vec<u8>, Vec<Token>>>,
 }
 
 /// llama.cpp's process-wide state: a second initialisation fails.
@@ -102,6 +107,7 @@ impl Model {
             path: path.to_owned(),
             template_source,
             sha256: OnceCell::new(),
+            pieces: OnceCell::new(),
         })
     }
 
@@ -114,6 +120,33 @@ impl Model {
     /// hybrid models keep one state a sequence, which can't be cut.
     pub fn can_share(&self) -> bool {
         !self.inner.is_recurrent() && !self.inner.is_hybrid()
+    }
+
+    /// The tokens that say one of some words, control tokens left out.
+    ///
+    /// # Errors
+    /// [`Failure::NoSuchToken`] when there is none.
+    pub(super) fn tokens_of(&self, spellings: Vec<String>) -> Result<Vec<Token>, Failure> {
+        let pieces = self.pieces.get_or_init(|| {
+            let vocab = self.inner.vocab();
+            let mut pieces: HashMap<Vec<u8>, Vec<Token>> = HashMap::new();
+            for token in (0..vocab.n_tokens()).map(LlamaToken) {
+                if !vocab.is_control(token) {
+                    let piece = vocab.token_to_piece(token, false, None);
+                    pieces.entry(piece).or_default().push(token.0);
+                }
+            }
+            pieces
+        });
+        let mut tokens: Vec<Token> = spellings
+            .iter()
+            .filter_map(|spelling| pieces.get(spelling.as_bytes()))
+            .flatten()
+            .copied()
+            .collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        if tokens.is_empty() { Err(Failure::NoSuchToken { spellings }) } else { Ok(tokens) }
     }
 
     /// What identifies the model: its file's hash and metadata.

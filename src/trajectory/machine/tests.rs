@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::chat::{Message, Role};
 use crate::constitution::{Example, Plan, Select, StepSampling};
-use crate::engine::{Engine, Event, Finish, Request, Scripted};
+use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
 use crate::template::Templates;
 
 fn principle(id: &str, weight: f64) -> Principle {
@@ -98,15 +98,17 @@ fn drive(
             turns: rendered.turns,
             shared_turns: rendered.shared_turns,
             continues: None,
-            sampling: trajectory.constitution.sampling.revise.clone(),
-            stream: ask.stream,
-            ignore_eos: false,
+            task: Task::Complete {
+                sampling: trajectory.constitution.sampling.revise.clone(),
+                stream: ask.stream,
+                ignore_eos: false,
+            },
         });
         let mut events = Vec::new();
         while engine.step(&mut events).unwrap() {}
         for event in events {
             match event {
-                Event::Text { .. } => {}
+                Event::Text { .. } | Event::Chosen { .. } | Event::Scored { .. } => {}
                 Event::Done { completion, .. } => {
                     trajectory.accept(completion)?;
                 }
@@ -417,7 +419,8 @@ proptest! {
     ) {
         // A small variety makes some revisions equal what they revise.
         let engine = || Scripted::new(move |request: &Request| {
-            Ok(format!("Revised answer: text {}", request.stream.bits(0) % variety))
+            let Task::Complete { stream, .. } = request.task else { panic!("{request:?}") };
+            Ok(format!("Revised answer: text {}", stream.bits(0) % variety))
         });
         let fresh = trajectory(plan, item(response.as_deref()), seed);
         let mut whole = fresh.clone();
