@@ -262,7 +262,6 @@ impl<O: Observer> Drive<'_, O> {
         trajectory: &Trajectory,
         failure: Failure,
     ) -> Result<(), DriveError<O::Error>> {
-        tracing::warn!(row = trajectory.item().row, key = trajectory.item().key, "{failure}");
         self.observer.end(trajectory, Outcome::Failed { failure }).map_err(DriveError::Observer)
     }
 }

@@ -46,7 +46,7 @@ pub enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("{0}")]
+    #[error(transparent)]
     Item(#[from] Failure),
     #[error("failed to {attempt}")]
     Io { attempt: String, source: io::Error },

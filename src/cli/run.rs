@@ -247,12 +247,15 @@ impl Observer for Recorder {
     }
 
     fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
-        match outcome {
+        let item = Item::clone(trajectory.item());
+        match &outcome {
             Outcome::Done { .. } => self.done += 1,
-            Outcome::Failed { .. } => self.failed += 1,
+            Outcome::Failed { failure } => {
+                self.failed += 1;
+                tracing::warn!(key = item.key, "row {}: {failure}", item.row);
+            }
         }
         self.progress.item();
-        let item = Item::clone(trajectory.item());
         Ok(self.writer.append(&Record::End { item, outcome })?)
     }
 }
