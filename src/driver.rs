@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
 use crate::dataset::item::Item;
-use crate::dataset::journal::Outcome;
+use crate::dataset::journal::{Outcome, Progress, State};
 use crate::engine::{Engine, EngineError, Event, Failure, Request, RequestId, Sampling, Task};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
@@ -48,6 +48,23 @@ pub struct Work {
     pub item: Arc<Item>,
     /// Steps recorded before an interruption.
     pub steps: Vec<Step>,
+}
+
+/// What of a run's items is left to do: those that have not ended and, where
+/// `retry` says so, those that failed, from their first step.
+#[must_use]
+pub fn left(items: Vec<Item>, state: &mut State, retry: bool) -> Vec<Work> {
+    items
+        .into_iter()
+        .filter_map(|item| {
+            let is_left = match state.get(&item.key) {
+                None | Some(Progress::Unfinished(_)) => true,
+                Some(Progress::Failed(_)) => retry,
+                Some(Progress::Done) => false,
+            };
+            is_left.then(|| Work { steps: state.take_steps(&item.key), item: Arc::new(item) })
+        })
+        .collect()
 }
 
 /// Is told what happens, in the order it happens.
@@ -248,7 +265,6 @@ impl<O: Observer> Drive<'_, O> {
         trajectory: &Trajectory,
         failure: Failure,
     ) -> Result<(), DriveError<O::Error>> {
-        tracing::warn!(row = trajectory.item().row, key = trajectory.item().key, "{failure}");
         self.observer.end(trajectory, Outcome::Failed { failure }).map_err(DriveError::Observer)
     }
 }
@@ -262,3 +278,6 @@ pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
         StepKind::Revise => &steps.revise,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! The llama.cpp engine against the real model.
 
+#[path = "common/model.rs"]
+mod model;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use amend::chat::{Message, Role};
 use amend::engine::llama::{Llama, Model, Settings};
@@ -9,13 +11,7 @@ use amend::engine::{
     Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling, Task,
 };
 use amend::random::Stream;
-
-fn model_path() -> PathBuf {
-    let path = std::env::var_os("AMEND_TEST_MODEL")
-        .map_or_else(|| PathBuf::from("models/SmolLM2-135M-Instruct.Q4_1.gguf"), PathBuf::from);
-    assert!(path.exists(), "no model at {}: run examples/fetch-model", path.display());
-    path
-}
+use model::model_path;
 
 const TERSE: &str = "You are a terse assistant. Answer in one short sentence. Never apologise.";
 

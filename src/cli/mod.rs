@@ -71,7 +71,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let code = if error.use_stderr() { error::USAGE } else { error::DONE };
             return match error.print() {
                 Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(error::ENVIRONMENT),
+                Err(source) => error::finish(Err(CliError::Output(source)), false),
             };
         }
     };

@@ -153,6 +153,15 @@ impl RunDir {
         Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes) })
     }
 
+    /// Checks that a run could start in `path`: nothing is there, or an empty
+    /// folder.
+    ///
+    /// # Errors
+    /// The folder holds a run or anything else, or can't be listed.
+    pub fn check_vacant(path: &Path) -> Result<(), RunError> {
+        if path.exists() { vacant(path) } else { Ok(()) }
+    }
+
     /// Starts a run in `path`, which is created unless it is an empty folder.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ pub struct Usage {
 pub enum Failure {
     /// Prompt and answer can't fit in the context, even alone.
     #[error(
-        "needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
+        "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
          raise --ctx-size, lower max_tokens, or shorten the prompt"
     )]
     ContextOverflow {
@@ -169,7 +169,7 @@ pub enum Failure {
         spellings: Vec<String>,
     },
     /// The step gave no text at all.
-    #[error("the model gave an empty {step}")]
+    #[error("the {step} step gave no text")]
     Empty {
         /// The step's name.
         step: String,
