@@ -115,6 +115,7 @@ impl CliError {
         match self {
             Self::Usage { hint, .. } => hint.as_deref(),
             Self::Engine(error) => error.hint.as_deref(),
+            Self::Constitution(constitution::LoadError::Missing { hint, .. }) => Some(hint),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! Stopping the process is safe at any moment: what is finished is on the disk,
 //! and a record cut in half is cut off when the run is opened again.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ pub fn listen() {
         }
         std::thread::spawn(|| {
             std::thread::sleep(GRACE);
+            // Told here, since the command has had no time to; where stderr is
+            // gone there is nobody to tell.
+            let _ = writeln!(
+                std::io::stderr(),
+                "interrupted in the middle of a step; a run goes on with --resume"
+            );
             std::process::exit(i32::from(INTERRUPTED));
         });
     });

@@ -90,7 +90,10 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
             CliError::usage(
                 format!("there is no principle {id:?} in the constitution"),
                 known.map_or_else(
-                    || "amend render --json lists none; see the constitution".to_owned(),
+                    || {
+                        let ids: Vec<_> = principles.iter().map(|p| p.id.as_str()).collect();
+                        format!("it has {}", ids.join(", "))
+                    },
                     |known| format!("did you mean {known:?}?"),
                 ),
             )
