@@ -120,3 +120,58 @@ fn killed_at_thirty_moments_every_item_ends_exactly_once() {
     let pairs = exported.out.lines().count();
     assert!(exported.err.starts_with(&format!("{pairs} pairs written")), "{}", exported.err);
 }
+
+#[test]
+fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
+    const KILLS: u64 = 20;
+    let place = Place::new();
+    let prompts: String = (1..=ITEMS).map(|row| format!("\"Question {row}: how?\"\n")).collect();
+    place.write("in.jsonl", prompts);
+    let run = |name: &str, resume: bool| {
+        let resume = if resume { " --resume" } else { "" };
+        place.small(&format!("run in.jsonl --out {name} --reproducible{resume}"))
+    };
+    let start = Instant::now();
+    let whole = place.run(&mut run("whole", false));
+    assert_eq!(whole.code, Some(0), "{}", whole.err);
+    let whole = start.elapsed();
+
+    // Early enough that a cohort is often cut, late enough that one ends now
+    // and then; when the run is done, it starts again in another folder.
+    let moments = Stream::new(5);
+    let (mut kills, mut draw, mut finished) = (0, 0, 0);
+    let mut name = "broken0".to_owned();
+    let started = |name: &str| place.path(name).join("manifest.json").exists();
+    while kills < KILLS || !started(&name) {
+        let delay = moments.uniform(draw) * whole.as_secs_f64() / 2.0;
+        draw += 1;
+        let mut child = run(&name, started(&name)).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs_f64(delay));
+        child.kill().unwrap();
+        match child.wait_with_output().unwrap().status.code() {
+            None => kills += 1,
+            Some(0) => {
+                finished += 1;
+                same(&place, "whole", &name);
+                name = format!("broken{finished}");
+            }
+            Some(code) => panic!("exit code {code}"),
+        }
+    }
+    let rest = place.run(&mut run(&name, true));
+    assert_eq!(rest.code, Some(0), "{}", rest.err);
+    same(&place, "whole", &name);
+
+    // Another width would round otherwise, and is refused by name.
+    let other = place.run(run(&name, true).env("AMEND_PARALLEL", "2"));
+    assert_eq!(other.code, Some(2));
+    assert!(other.err.contains("settings.settings.parallel: was 4, is 2"), "{}", other.err);
+}
+
+/// Two runs hold and export the same bytes.
+fn same(place: &Place, a: &str, b: &str) {
+    let journal = |run: &str| std::fs::read(place.path(run).join("journal.jsonl")).unwrap();
+    assert!(journal(a) == journal(b), "the journals of {a} and {b} differ");
+    let export = |run: &str| place.run(&mut place.amend(&format!("export {run}"))).out;
+    assert_eq!(export(a), export(b));
+}

@@ -209,6 +209,7 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
         fence,
         stream,
         ignore_eos: true,
+        cohorts: false,
     };
     let mut keys = Keys::default();
     let work = (1..=size.prompts as u64).map(|row| {

@@ -49,6 +49,11 @@ pub struct RunArgs {
     /// With --resume: do the items again that failed
     #[arg(long, requires = "resume")]
     retry_errors: bool,
+    /// Give the same bytes on every run and however often it is interrupted,
+    /// on one machine with one setting of the engine: slower, since items are
+    /// taken in cohorts
+    #[arg(long, conflicts_with = "retry_errors")]
+    reproducible: bool,
     /// Stop once N items have failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_errors: Option<u64>,
@@ -78,7 +83,8 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     }
     let files = inputs.iter().map(Input::name).collect();
     let summary = InputSummary::new(files, &items);
-    let job = args.job.job(config, &summary.sha256)?;
+    let mut job = args.job.job(config, &summary.sha256)?;
+    job.cohorts = args.reproducible;
     args.check_out()?;
     let (model, settings) = args.model.load(config)?;
     interrupt::listen();
@@ -162,7 +168,7 @@ fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs)
         limit: args.limit,
         seed: args.job.seed,
         fence: job.fence.delimiter().to_owned(),
-        reproducible: false,
+        reproducible: args.reproducible,
         settings: engine.settings,
     }
 }

@@ -39,7 +39,8 @@ pub struct Manifest {
     pub fence: String,
     /// Whether resuming must give the same bytes as never stopping.
     pub reproducible: bool,
-    /// What changes speed but not the task; may differ.
+    /// What changes speed but not the task; may differ, unless the run is to be
+    /// reproducible.
     pub settings: Value,
 }
 
@@ -131,6 +132,8 @@ impl Manifest {
             .iter()
             .map(|(name, template)| (name.clone(), template.value.clone().into()))
             .collect();
+        // A reproducible run's numbers hang on how the engine runs.
+        let settings = self.reproducible.then_some(&self.settings);
         serde_json::json!({
             "format": self.format,
             "amend": minor_version(&self.amend),
@@ -142,6 +145,7 @@ impl Manifest {
             "seed": self.seed,
             "fence": self.fence,
             "reproducible": self.reproducible,
+            "settings": settings,
         })
     }
 }

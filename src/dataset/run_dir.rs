@@ -241,7 +241,7 @@ pub struct RunWriter {
 impl RunWriter {
     fn open(path: &Path, lock: Lock) -> Result<(Self, State), RunError> {
         let dir = RunDir::open(path)?;
-        let (journal, state) = Journal::open(&path.join(JOURNAL))?;
+        let (journal, state) = Journal::open(&path.join(JOURNAL), dir.manifest.reproducible)?;
         let io = |source| RunError::Io { action: "sync", path: path.to_owned(), source };
         atomic::sync_folder(path).map_err(io)?;
         Ok((Self { dir, journal, _lock: lock }, state))

@@ -11,6 +11,7 @@ use super::*;
 use crate::chat::{Message, Role};
 use crate::dataset::item::Keys;
 use crate::dataset::journal::Record;
+use crate::dataset::manifest::Manifest;
 use crate::dataset::run_dir::{RunDir, RunWriter};
 use crate::dataset::testing::manifest;
 use crate::dataset::trajectories::Trajectory as Recorded;
@@ -29,6 +30,7 @@ fn job(rounds: u32, critique: bool) -> Job {
         fence,
         stream: Stream::new(7),
         ignore_eos: false,
+        cohorts: false,
     }
 }
 
@@ -89,6 +91,10 @@ impl Observer for Recorder {
         self.append(&Record::Step { item, step: step.clone() })
     }
 
+    fn cohort(&mut self) -> Result<(), Killed> {
+        self.append(&Record::Cohort {})
+    }
+
     fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Killed> {
         let item = Item::clone(trajectory.item());
         self.append(&Record::End { item, outcome })
@@ -98,10 +104,11 @@ impl Observer for Recorder {
 /// One process's part of a run: opens or resumes the directory and goes on
 /// until the end or until `records` records are written. Whether it was the end.
 fn part(path: &Path, job: &Job, items: &[Item], engine: &mut Scripted, records: usize) -> bool {
+    let manifest = Manifest { reproducible: job.cohorts, ..manifest() };
     let (run, mut state) = if path.exists() {
-        RunDir::resume(path, &manifest()).unwrap()
+        RunDir::resume(path, &manifest).unwrap()
     } else {
-        (RunDir::create(path, &manifest()).unwrap(), State::default())
+        (RunDir::create(path, &manifest).unwrap(), State::default())
     };
     let work = left(items.to_vec(), &mut state, false);
     let mut recorder = Recorder { run, left: records };
@@ -155,6 +162,36 @@ proptest! {
         let length = std::fs::metadata(broken.join("journal.jsonl")).unwrap().len();
         prop_assert!(part(&broken, &job, &items, &mut engine(1), 0));
         prop_assert_eq!(std::fs::metadata(broken.join("journal.jsonl")).unwrap().len(), length);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// In cohorts, the journal's bytes are those of the unbroken run.
+    #[test]
+    fn in_cohorts_a_resumed_run_is_the_unbroken_one_byte_for_byte(
+        count in 1_u64..12,
+        given in prop::collection::vec(1_u64..12, 0..3),
+        rounds in 1_u32..3,
+        failing in prop::sample::select(vec![0_u64, 3, 9]),
+        kills in prop::collection::vec(0_usize..24, 1..6),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Job { cohorts: true, ..job(rounds, true) };
+        let items = items(count, &given);
+        let bytes = |path: &Path| std::fs::read(path.join("journal.jsonl")).unwrap();
+        let whole = folder.path().join("whole");
+        prop_assert!(part(&whole, &job, &items, &mut engine(failing), usize::MAX));
+        let broken = folder.path().join("broken");
+        for records in kills {
+            part(&broken, &job, &items, &mut engine(failing), records);
+        }
+        prop_assert!(part(&broken, &job, &items, &mut engine(failing), usize::MAX));
+        prop_assert!(bytes(&broken) == bytes(&whole));
+        let cohorts = count.div_ceil(engine(0).width() as u64) as usize;
+        let text = String::from_utf8(bytes(&whole)).unwrap();
+        prop_assert_eq!(text.matches(r#""type":"cohort""#).count(), cohorts);
     }
 }
 

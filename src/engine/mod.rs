@@ -290,6 +290,10 @@ pub trait Engine {
     /// Drops a request and whatever it holds. Unknown ids are ignored.
     fn cancel(&mut self, id: RequestId);
 
+    /// Forgets whatever earlier requests left behind, so that what follows is
+    /// computed as by a new engine. Only called with nothing under way.
+    fn reset(&mut self);
+
     /// Computes one batch and appends what happened to `events`. Returns false
     /// when nothing is left to do.
     ///

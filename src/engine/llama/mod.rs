@@ -494,6 +494,17 @@ impl Engine for Llama<'_> {
         }
     }
 
+    fn reset(&mut self) {
+        self.context.clear_kv_cache();
+        self.cells = Cells::new(self.settings.sequences());
+        self.headers = Headers::default();
+        self.waiting.clear();
+        self.active.clear();
+        self.idle.clear();
+        self.decoded.clear();
+        self.failed.clear();
+    }
+
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
         for (id, failure) in self.failed.drain(..) {
             events.push(Event::Failed { id, failure });
