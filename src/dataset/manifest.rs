@@ -121,6 +121,10 @@ impl Manifest {
     pub fn difference(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         walk("", Some(&self.task()), Some(&other.task()), &mut differences);
+        if self.reproducible && other.reproducible {
+            // Its numbers hang on how the engine runs.
+            walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
+        }
         differences
     }
 
@@ -132,8 +136,6 @@ impl Manifest {
             .iter()
             .map(|(name, template)| (name.clone(), template.value.clone().into()))
             .collect();
-        // A reproducible run's numbers hang on how the engine runs.
-        let settings = self.reproducible.then_some(&self.settings);
         serde_json::json!({
             "format": self.format,
             "amend": minor_version(&self.amend),
@@ -145,7 +147,6 @@ impl Manifest {
             "seed": self.seed,
             "fence": self.fence,
             "reproducible": self.reproducible,
-            "settings": settings,
         })
     }
 }
@@ -281,6 +282,17 @@ mod tests {
         fence: was "f3a9", is "0000"
         reproducible: was false, is true
         "#);
+    }
+
+    #[test]
+    fn a_reproducible_run_takes_no_other_settings() {
+        let ours = Manifest { reproducible: true, ..manifest() };
+        let settings = serde_json::json!({"threads": 99});
+        let theirs = Manifest { settings, ..ours.clone() };
+        assert!(ours.difference(&ours).is_empty());
+        let differences = ours.difference(&theirs);
+        let paths: Vec<&str> = differences.iter().map(|one| one.path.as_str()).collect();
+        assert!(paths.contains(&"settings.threads"), "{paths:?}");
     }
 
     #[test]
