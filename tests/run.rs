@@ -271,7 +271,6 @@ impl Drop for Disk {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_a_run_that_can_be_resumed() {
     let place = Place::new();
