@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::CliError;
+use super::error::{CliError, tell};
 use super::terminal;
 use crate::constitution;
 use crate::dataset::input::{self, Input};
@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> Result<(), CliError> {
                 .map_err(CliError::Output)?,
             Err(error) => {
                 wrong += 1;
-                eprintln!("{}", error.describe(terminal::stderr_color()));
+                tell(&format!("{}\n", error.describe(terminal::stderr_color())));
             }
         }
     }

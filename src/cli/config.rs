@@ -67,6 +67,12 @@ impl Config {
         for file in [&mut config.model, &mut config.prompts].into_iter().flatten() {
             *file = folder.join(&file);
         }
+        // A shipped constitution goes by a bare name.
+        if let Some(reference) = &mut config.constitution
+            && (reference.ends_with(".toml") || reference.contains('/'))
+        {
+            *reference = folder.join(&reference).to_string_lossy().into_owned();
+        }
         Ok(config)
     }
 }
@@ -82,6 +88,12 @@ mod tests {
         assert_eq!(config.model, Some(PathBuf::from("/home/a/.config/amend/m.gguf")));
         assert_eq!(config.prompts, Some(PathBuf::from("/p")));
         assert_eq!(config.parallel, Some(4));
+        let constitution = |written: &str| {
+            let text = format!("constitution = {written:?}");
+            Config::parse(Path::new("/c/config.toml"), &text).unwrap().constitution.unwrap()
+        };
+        assert_eq!(constitution("mine.toml"), "/c/mine.toml");
+        assert_eq!(constitution("honest"), "honest");
     }
 
     #[test]

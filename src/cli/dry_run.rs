@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::error::CliError;
+use super::error::{CliError, tell};
 use crate::dataset::item::Item;
 use crate::driver::{Job, sampling};
 use crate::engine::Engine;
@@ -28,7 +28,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
             Ok(prepared) => counts.push(prepared.tokens.len()),
             Err(failure) => {
                 wrong += 1;
-                eprintln!("row {}: {failure}", item.row);
+                tell(&format!("row {}: {failure}\n", item.row));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How a command ends: exit codes, and what is printed when it fails.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::constitution;
@@ -143,6 +143,11 @@ impl From<DriveError<CliError>> for CliError {
     }
 }
 
+/// Writes to stderr. Where it is closed, nobody is left to tell.
+pub fn tell(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Prints what went wrong to stderr and gives the exit code.
 pub fn finish(result: Result<(), CliError>, color: bool) -> ExitCode {
     let Err(error) = result else { return ExitCode::from(DONE) };
@@ -150,7 +155,7 @@ pub fn finish(result: Result<(), CliError>, color: bool) -> ExitCode {
         // Told while it happened.
         CliError::Findings | CliError::Interrupted => {}
         CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {}
-        _ => eprint!("{}", error.describe(color)),
+        _ => tell(&error.describe(color)),
     }
     ExitCode::from(error.exit_code())
 }

@@ -61,6 +61,11 @@ enum Command {
     Schema,
 }
 
+/// The names of the commands.
+fn commands() -> impl Iterator<Item = &'static str> {
+    ["run", "export", "check", "render", "bench", "schema"].into_iter()
+}
+
 /// Runs the program on its arguments, the program's name first.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = model_args::expand_short_flags(arguments);
@@ -90,5 +95,19 @@ impl Cli {
             Some(Command::Check(args)) => check::run(args),
             Some(Command::Schema) => schema::run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_named() {
+        let cli = Cli::command();
+        let names = cli.get_subcommands().map(clap::Command::get_name);
+        assert!(names.eq(commands()));
     }
 }

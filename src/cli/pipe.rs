@@ -18,6 +18,7 @@ use crate::dataset::input::{self, Input};
 use crate::dataset::item::{Item, Keys};
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
+use crate::diagnostic::closest;
 use crate::driver::{Ended, Observer, Work, drive};
 use crate::engine::llama::Llama;
 use crate::trajectory::{Ask, Step, StepKind, Trajectory, clean};
@@ -85,6 +86,14 @@ impl PipeArgs {
     fn items(&self) -> Result<Vec<Item>, CliError> {
         if self.jsonl {
             return Ok(input::read(&[Input::Stdin], None)?);
+        }
+        if let Some(word) = &self.prompt
+            && let Some(command) = closest(word, super::commands())
+        {
+            return Err(CliError::usage(
+                format!("{word:?} is no command, and a short prompt"),
+                format!("did you mean amend {command}? A prompt of one word goes by stdin"),
+            ));
         }
         let text = match self.prompt.as_deref() {
             Some(text) if text != "-" => text.to_owned(),

@@ -99,7 +99,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let Some(out) = &args.out else {
         return Err(CliError::usage("there is no run directory", "name one: --out DIR"));
     };
-    let manifest = manifest(&job, summary, engine.describe()?, args);
+    let manifest = manifest(&job, summary, engine.describe()?, args)?;
     let (mut writer, mut state) = if args.resume {
         RunDir::resume(out, &manifest)?
     } else {
@@ -130,7 +130,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let Recorder { progress, done, failed, .. } = recorder;
     drop(progress);
     let tally = Tally { done: before.done + done, failed: before.failed - retried + failed };
-    tally.tell(total, engine.counters(), out, args.resume && done + failed == 0)?;
+    tally.tell(total, engine.counters(), out)?;
     match ended? {
         Ended::Stopped if interrupt::requested() => Err(CliError::Interrupted),
         Ended::Stopped | Ended::Done if tally.failed > 0 => Err(CliError::Findings),
@@ -151,9 +151,21 @@ impl RunArgs {
     }
 }
 
-fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs) -> Manifest {
-    let constitution = serde_json::to_value(&*job.constitution).unwrap_or_default();
-    Manifest {
+fn manifest(
+    job: &Job,
+    input: InputSummary,
+    engine: Description,
+    args: &RunArgs,
+) -> Result<Manifest, CliError> {
+    // By way of the text, which has the shortest form of each number; a value
+    // made directly would show 0.8 as the double next to it.
+    let constitution = serde_json::to_string(&*job.constitution)
+        .and_then(|text| serde_json::from_str(&text))
+        .map_err(|error| CliError::Io {
+            attempt: "write the constitution down".to_owned(),
+            source: error.into(),
+        })?;
+    Ok(Manifest {
         format: FORMAT,
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: engine.model,
@@ -170,7 +182,7 @@ fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs)
         fence: job.fence.delimiter().to_owned(),
         reproducible: args.reproducible,
         settings: engine.settings,
-    }
+    })
 }
 
 /// Items that ended.
@@ -199,7 +211,6 @@ impl Tally {
         total: u64,
         counters: Counters,
         out: &std::path::Path,
-        nothing_new: bool,
     ) -> Result<(), CliError> {
         let Self { done, failed } = self;
         let left = total - done - failed;
@@ -210,8 +221,8 @@ impl Tally {
         if left > 0 {
             text.push_str(&format!(", {left} to go (--resume goes on)"));
         }
-        if nothing_new {
-            text.push_str("; there was nothing left to do");
+        if counters.batches == 0 {
+            text.push_str("; there was nothing left to compute");
         } else {
             let prompts = counters.prefilled + counters.cached;
             let cached = 100 * counters.cached / prompts.max(1);

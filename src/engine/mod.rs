@@ -132,7 +132,8 @@ pub enum Failure {
     /// Prompt and answer can't fit in the context, even alone.
     #[error(
         "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
-         raise --ctx-size, lower max_tokens, or shorten the prompt"
+         lower max_tokens, shorten the prompt or, up to what the model was trained for, raise \
+         --ctx-size"
     )]
     ContextOverflow {
         /// Prompt plus answer, in tokens.

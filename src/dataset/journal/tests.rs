@@ -198,7 +198,7 @@ fn what_is_wrong_with_a_line_is_said() {
         (
             sealed(1, r#"{"type":"verdict","item":"x"}"#),
             "the record is none that this version knows (unknown variant `verdict`, expected one \
-             of `step`, `end`, `retry` at line 1 column 17)",
+             of `step`, `end`, `retry`, `cohort` at line 1 column 17)",
         ),
         (sealed(1, &done) + &sealed(2, &done), "item a had already ended"),
     ] {

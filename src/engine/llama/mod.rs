@@ -453,6 +453,7 @@ impl Engine for Llama<'_> {
             model: self.model.describe()?,
             settings: json!({
                 "engine": "llama.cpp",
+                "model_file": self.model.file_name(),
                 "llama-cpp-2": LLAMA_CPP_2,
                 "settings": serde_json::to_value(&self.settings).unwrap_or(Value::Null),
             }),

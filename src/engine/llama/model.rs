@@ -149,6 +149,12 @@ impl Model {
         if tokens.is_empty() { Err(Failure::NoSuchToken { spellings }) } else { Ok(tokens) }
     }
 
+    /// The name of the model's file.
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        self.path.file_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
     /// What identifies the model: its file's hash and metadata.
     ///
     /// # Errors
@@ -166,7 +172,6 @@ impl Model {
         };
         let meta = |key: &str| self.inner.meta_val_str(key).ok();
         Ok(json!({
-            "file": self.path.file_name().map(|name| name.to_string_lossy()),
             "sha256": sha256,
             "name": meta("general.name"),
             "architecture": meta("general.architecture"),
