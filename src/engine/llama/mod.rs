@@ -53,7 +53,7 @@ pub struct Llama<'m> {
     cells: Cells,
     /// Whether sequences share the cells of common prefixes.
     sharing: bool,
-    /// The model's sliding window, in tokens, where it is known.
+    /// The model's [`Model::window`].
     window: Option<usize>,
     /// What one sequence may hold, in tokens.
     sequence_limit: usize,
@@ -84,7 +84,14 @@ impl<'m> Llama<'m> {
     /// A context llama.cpp can't make: too little memory, or settings that do
     /// not go together.
     pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
-        let settings = settings.resolved();
+        let mut settings = settings.resolved();
+        let window = model.window();
+        if window.is_some() {
+            // Where a batch is cut, llama.cpp finds cells for all parts before
+            // it computes the first, and in a cache with a window may drop for
+            // a later part what an earlier one still looks at.
+            settings.ubatch_size = settings.batch_size;
+        }
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(settings.ctx_size))
             // llama.cpp aborts if a batch may have fewer rows than sequences.
@@ -131,7 +138,7 @@ impl<'m> Llama<'m> {
             context,
             cells: Cells::new(settings.sequences()),
             sharing: settings.share_prefixes && model.can_share() && can_cut,
-            window: model.window(),
+            window,
             sequence_limit: cells.min(model.trained_context() as usize),
             end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
             settings,

@@ -131,17 +131,17 @@ impl Model {
         !self.inner.is_recurrent() && !self.inner.is_hybrid()
     }
 
-    /// The width of the model's sliding attention window, in tokens, where its
-    /// metadata names one.
+    /// How many tokens back the attention of some layers reaches, where the
+    /// metadata says that it is bounded; `usize::MAX` where it goes by chunks,
+    /// which no number of tokens describes.
     pub(super) fn window(&self) -> Option<usize> {
         let meta = |key: &str| self.inner.meta_val_str(key).ok();
         let architecture = meta("general.architecture")?;
         let key = |name: &str| meta(&format!("{architecture}.attention.{name}"));
-        // Where attention goes by chunks a window would mean something else.
-        if key("chunk_size").is_some() {
-            return None;
+        match key("chunk_size") {
+            Some(_) => Some(usize::MAX),
+            None => key("sliding_window")?.parse().ok().filter(|&window| window > 0),
         }
-        key("sliding_window")?.parse().ok()
     }
 
     /// The tokens that say one of some words, control tokens left out.
