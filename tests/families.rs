@@ -169,8 +169,9 @@ fn answers_are_the_same_however_they_are_computed() {
                 assert_eq!(computed + cached, reference.counters.prefilled, "{case}");
                 assert_eq!(decoded, reference.counters.decoded, "{case}");
                 if share_prefixes && shares {
-                    // The header stays for requests to come.
-                    assert!(run.left > 0, "{case}");
+                    // The header stays for requests to come, but for a window:
+                    // llama.cpp may have reused its cells.
+                    assert!(run.left > 0 || family == WINDOWED, "{case}");
                     assert!(2 * computed < reference.counters.prefilled, "{case}");
                 } else {
                     assert_eq!((cached, run.left), (0, 0), "{case}");
