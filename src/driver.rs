@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
 use crate::dataset::item::Item;
-use crate::dataset::journal::Outcome;
+use crate::dataset::journal::{Outcome, Progress, State};
 use crate::engine::{Engine, EngineError, Event, Failure, Request, RequestId, Sampling, Task};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
@@ -30,6 +30,10 @@ pub struct Job {
     /// Decode every step to its last token, past the end of the turn: for
     /// measurements of fixed length.
     pub ignore_eos: bool,
+    /// Take items in cohorts as wide as the engine, one after another, each on
+    /// an engine that remembers nothing: an item's numbers then depend on its
+    /// cohort alone, so that resuming at a cohort's start changes nothing.
+    pub cohorts: bool,
 }
 
 impl Job {
@@ -48,6 +52,23 @@ pub struct Work {
     pub item: Arc<Item>,
     /// Steps recorded before an interruption.
     pub steps: Vec<Step>,
+}
+
+/// What of a run's items is left to do: those that have not ended and, where
+/// `retry` says so, those that failed, from their first step.
+#[must_use]
+pub fn left(items: Vec<Item>, state: &mut State, retry: bool) -> Vec<Work> {
+    items
+        .into_iter()
+        .filter_map(|item| {
+            let is_left = match state.get(&item.key) {
+                None | Some(Progress::Unfinished(_)) => true,
+                Some(Progress::Failed(_)) => retry,
+                Some(Progress::Done) => false,
+            };
+            is_left.then(|| Work { steps: state.take_steps(&item.key), item: Arc::new(item) })
+        })
+        .collect()
 }
 
 /// Is told what happens, in the order it happens.
@@ -74,6 +95,14 @@ pub trait Observer {
     /// # Errors
     /// As the observer sees fit.
     fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), Self::Error>;
+
+    /// Every item of a cohort ended.
+    ///
+    /// # Errors
+    /// As the observer sees fit.
+    fn cohort(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// An item's loop ended.
     ///
@@ -139,6 +168,7 @@ pub fn drive<O: Observer>(
     let mut drive = Drive { engine, job, observer, flights: HashMap::new(), requests: 0 };
     let mut work = work.into_iter();
     let mut events = Vec::new();
+    let mut in_cohort = false;
     loop {
         if drive.observer.stops() {
             for &id in drive.flights.keys() {
@@ -146,18 +176,30 @@ pub fn drive<O: Observer>(
             }
             return Ok(Ended::Stopped);
         }
-        while drive.flights.len() < width
-            && let Some(Work { item, steps }) = work.next()
-        {
-            let mut trajectory = job.trajectory(item.clone());
-            for step in steps {
-                trajectory
-                    .replay(step)
-                    .map_err(|source| DriveError::Replay { key: item.key.clone(), source })?;
+        if job.cohorts {
+            if drive.flights.is_empty() {
+                if in_cohort {
+                    drive.observer.cohort().map_err(DriveError::Observer)?;
+                    drive.engine.reset();
+                }
+                in_cohort = false;
+                for next in work.by_ref().take(width) {
+                    in_cohort = true;
+                    drive.begin(next)?;
+                }
             }
-            drive.go_on(trajectory, None)?;
+        } else {
+            while drive.flights.len() < width
+                && let Some(next) = work.next()
+            {
+                drive.begin(next)?;
+            }
         }
         if drive.flights.is_empty() {
+            if in_cohort {
+                // All of them ended without a call.
+                continue;
+            }
             return Ok(Ended::Done);
         }
         drive.engine.step(&mut events).map_err(DriveError::Engine)?;
@@ -168,6 +210,17 @@ pub fn drive<O: Observer>(
 }
 
 impl<O: Observer> Drive<'_, O> {
+    /// Takes up an item, after the steps it has behind it.
+    fn begin(&mut self, Work { item, steps }: Work) -> Result<(), DriveError<O::Error>> {
+        let mut trajectory = self.job.trajectory(item.clone());
+        for step in steps {
+            trajectory
+                .replay(step)
+                .map_err(|source| DriveError::Replay { key: item.key.clone(), source })?;
+        }
+        self.go_on(trajectory, None)
+    }
+
     fn take(&mut self, event: Event) -> Result<(), DriveError<O::Error>> {
         match event {
             Event::Text { id, text } => match self.flights.get(&id) {
@@ -248,7 +301,6 @@ impl<O: Observer> Drive<'_, O> {
         trajectory: &Trajectory,
         failure: Failure,
     ) -> Result<(), DriveError<O::Error>> {
-        tracing::warn!(row = trajectory.item().row, key = trajectory.item().key, "{failure}");
         self.observer.end(trajectory, Outcome::Failed { failure }).map_err(DriveError::Observer)
     }
 }
@@ -262,3 +314,6 @@ pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
         StepKind::Revise => &steps.revise,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,15 +51,21 @@ fn check(file: &Path, field: Option<&str>) -> Result<String, CliError> {
     match extension {
         Some("jsonl" | "ndjson" | "json" | "txt") => {
             let items = input::read(&[Input::from(file.to_owned())], field)?;
-            Ok(format!("{} input rows", items.len()))
+            Ok(count(items.len(), "input row"))
         }
         Some("j2") => check_set(file.parent().unwrap_or(Path::new("."))),
         _ if file.is_dir() => check_set(file),
         _ => {
             let loaded = constitution::load(&file.to_string_lossy())?;
-            Ok(format!("a constitution of {} principles", loaded.constitution.principles.len()))
+            let principles = loaded.constitution.principles.len();
+            Ok(format!("a constitution of {}", count(principles, "principle")))
         }
     }
+}
+
+/// `1 row`, `2 rows`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn check_set(folder: &Path) -> Result<String, CliError> {

@@ -58,7 +58,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
         }
         writeln!(
             out,
-            "steps an item          1 answer, {critiques} critiques, {revisions} revisions"
+            "steps of an item       answers 1, critiques {critiques}, revisions {revisions}"
         )?;
         writeln!(out, "decoded, at the most   {decoded} tokens")
     };

@@ -46,7 +46,7 @@ pub enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("{0}")]
+    #[error(transparent)]
     Item(#[from] Failure),
     #[error("failed to {attempt}")]
     Io { attempt: String, source: io::Error },
@@ -115,6 +115,7 @@ impl CliError {
         match self {
             Self::Usage { hint, .. } => hint.as_deref(),
             Self::Engine(error) => error.hint.as_deref(),
+            Self::Constitution(constitution::LoadError::Missing { hint, .. }) => Some(hint),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! Stopping the process is safe at any moment: what is finished is on the disk,
 //! and a record cut in half is cut off when the run is opened again.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub fn listen() {
         }
         std::thread::spawn(|| {
             std::thread::sleep(GRACE);
+            // The command, busy to the end, could not say so itself.
+            let _ = writeln!(io::stderr(), "interrupted; a run goes on with --resume");
             std::process::exit(i32::from(INTERRUPTED));
         });
     });

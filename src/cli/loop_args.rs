@@ -86,6 +86,13 @@ impl LoopArgs {
         let fence = Fence::from_stream(stream.child(input));
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
         let templates = Arc::new(Templates::load(overlay, &fence)?);
-        Ok(Job { constitution, templates, fence, stream, ignore_eos: self.ignore_eos })
+        Ok(Job {
+            constitution,
+            templates,
+            fence,
+            stream,
+            ignore_eos: self.ignore_eos,
+            cohorts: false,
+        })
     }
 }

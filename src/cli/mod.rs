@@ -1,6 +1,7 @@
 //! The command line: arguments, calls, printing. One file a command; what they
 //! have in common (model, loop, logs, progress, errors) has a file each too.
 
+mod bench;
 mod check;
 mod config;
 mod dry_run;
@@ -55,6 +56,7 @@ enum Command {
     Export(export::ExportArgs),
     Check(check::CheckArgs),
     Render(Box<render::RenderArgs>),
+    Bench(bench::BenchArgs),
     /// Print the JSON Schema of constitutions, for editors
     Schema,
 }
@@ -69,7 +71,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let code = if error.use_stderr() { error::USAGE } else { error::DONE };
             return match error.print() {
                 Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(error::ENVIRONMENT),
+                Err(source) => error::finish(Err(CliError::Output(source)), false),
             };
         }
     };
@@ -83,6 +85,7 @@ impl Cli {
             None => pipe::run(&self.pipe, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
+            Some(Command::Bench(args)) => bench::run(args, &Config::load()?),
             Some(Command::Export(args)) => export::run(args),
             Some(Command::Check(args)) => check::run(args),
             Some(Command::Schema) => schema::run(),

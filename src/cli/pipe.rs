@@ -122,10 +122,11 @@ fn read_stdin(asked: bool) -> Result<String, CliError> {
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let byte = 1 + valid.iter().rev().take_while(|&&byte| byte != b'\n').count();
         CliError::usage(
-            format!("standard input:{line}: byte {valid} is not UTF-8"),
+            format!("standard input:{line}: not UTF-8 at byte {byte} of the line"),
             "convert it first, for example with iconv",
         )
     })

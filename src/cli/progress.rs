@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::terminal;
 
@@ -35,10 +35,10 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{bar:28} {pos}/{len} items  {msg}  {elapsed} gone, {eta} left",
-        ) {
-            bar.set_style(style);
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:28} {pos}/{len} items  {msg}  {elapsed} gone{left}")
+        {
+            bar.set_style(style.with_key("left", left));
         }
         bar.set_position(done);
         bar.reset_eta();
@@ -59,6 +59,15 @@ impl Progress {
         if seconds > 0.5 {
             self.bar.set_message(format!("{:.0} tokens/s", decoded as f64 / seconds));
         }
+    }
+}
+
+/// The time left, once there is an item to tell by.
+fn left(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let left = state.eta();
+    if !left.is_zero() {
+        // A bar that can't be drawn is no reason to stop.
+        let _ = write!(out, ", {:#} left", HumanDuration(left));
     }
 }
 

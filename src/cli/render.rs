@@ -86,13 +86,13 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
     let principle = match &args.principle {
         None => &principles[0],
         Some(id) => principles.iter().find(|principle| principle.id == *id).ok_or_else(|| {
-            let known = closest(id, principles.iter().map(|principle| principle.id.as_str()));
+            let ids: Vec<&str> = principles.iter().map(|principle| &*principle.id).collect();
             CliError::usage(
                 format!("there is no principle {id:?} in the constitution"),
-                known.map_or_else(
-                    || "amend render --json lists none; see the constitution".to_owned(),
-                    |known| format!("did you mean {known:?}?"),
-                ),
+                match closest(id, ids.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("it has {}", ids.join(", ")),
+                },
             )
         })?,
     };

@@ -19,7 +19,7 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::{Outcome, Progress as ItemProgress, Record, State};
 use crate::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use crate::dataset::run_dir::{RunDir, RunWriter};
-use crate::driver::{Ended, Job, Observer, Work, drive};
+use crate::driver::{self, Ended, Job, Observer, Work, drive};
 use crate::engine::llama::Llama;
 use crate::engine::{Counters, Description, Engine};
 use crate::trajectory::{Step, Trajectory};
@@ -41,7 +41,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
     /// Take the first N rows only
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Go on with the run in the directory
     #[arg(long)]
@@ -49,14 +49,19 @@ pub struct RunArgs {
     /// With --resume: do the items again that failed
     #[arg(long, requires = "resume")]
     retry_errors: bool,
+    /// Give the same bytes on every run and however often it is interrupted,
+    /// on one machine with one setting of the engine: slower, since items are
+    /// taken in cohorts
+    #[arg(long, conflicts_with = "retry_errors")]
+    reproducible: bool,
     /// Stop once N items have failed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_errors: Option<u64>,
     /// Count the tokens of what would run; generate nothing
     #[arg(long, conflicts_with_all = ["preview", "resume"])]
     dry_run: bool,
     /// Run the first N rows and show them; write nothing
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(1..))]
     preview: Option<u64>,
     #[command(flatten)]
     job: LoopArgs,
@@ -78,7 +83,9 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     }
     let files = inputs.iter().map(Input::name).collect();
     let summary = InputSummary::new(files, &items);
-    let job = args.job.job(config, &summary.sha256)?;
+    let mut job = args.job.job(config, &summary.sha256)?;
+    job.cohorts = args.reproducible;
+    args.check_out()?;
     let (model, settings) = args.model.load(config)?;
     interrupt::listen();
     let mut engine = Llama::new(&model, &settings)?;
@@ -109,16 +116,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
         }
     }
     let total = items.len() as u64;
-    let retries = |progress: Option<&ItemProgress>| {
-        args.retry_errors && matches!(progress, Some(ItemProgress::Failed(_)))
-    };
-    let work: Vec<Work> = items
-        .into_iter()
-        .filter(|item| !state.ended(&item.key) || retries(state.get(&item.key)))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|item| Work { steps: state.take_steps(&item.key), item: Arc::new(item) })
-        .collect();
+    let work = driver::left(items, &mut state, args.retry_errors);
 
     let mut recorder = Recorder {
         writer,
@@ -140,6 +138,19 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     }
 }
 
+impl RunArgs {
+    /// Refuses a run directory that can't be meant, before a model is loaded
+    /// for it.
+    fn check_out(&self) -> Result<(), CliError> {
+        match &self.out {
+            Some(out) if self.resume => RunDir::open(out).map(drop)?,
+            Some(out) if !self.dry_run && self.preview.is_none() => RunDir::check_vacant(out)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs) -> Manifest {
     let constitution = serde_json::to_value(&*job.constitution).unwrap_or_default();
     Manifest {
@@ -157,7 +168,7 @@ fn manifest(job: &Job, input: InputSummary, engine: Description, args: &RunArgs)
         limit: args.limit,
         seed: args.job.seed,
         fence: job.fence.delimiter().to_owned(),
-        reproducible: false,
+        reproducible: args.reproducible,
         settings: engine.settings,
     }
 }
@@ -242,12 +253,15 @@ impl Observer for Recorder {
     }
 
     fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
-        match outcome {
+        let item = Item::clone(trajectory.item());
+        match &outcome {
             Outcome::Done { .. } => self.done += 1,
-            Outcome::Failed { .. } => self.failed += 1,
+            Outcome::Failed { failure } => {
+                self.failed += 1;
+                tracing::warn!(key = item.key, "row {}: {failure}", item.row);
+            }
         }
         self.progress.item();
-        let item = Item::clone(trajectory.item());
         Ok(self.writer.append(&Record::End { item, outcome })?)
     }
 }

@@ -48,15 +48,18 @@ pub enum Record {
         /// The item's key.
         item: String,
     },
+    /// Every item of a cohort has ended: a reproducible run resumes here.
+    Cohort {},
 }
 
 impl Record {
-    /// The key of the item it is about.
+    /// The key of the item it is about, if it is about one.
     #[must_use]
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> Option<&str> {
         match self {
-            Self::Step { item, .. } | Self::Retry { item } => item,
-            Self::End { item, .. } => &item.key,
+            Self::Step { item, .. } | Self::Retry { item } => Some(item),
+            Self::End { item, .. } => Some(&item.key),
+            Self::Cohort {} => None,
         }
     }
 }
@@ -243,8 +246,11 @@ impl State {
 
     /// Takes in the next record.
     fn apply(&mut self, record: Record) -> Result<(), Fault> {
-        if !matches!(record, Record::Retry { .. }) && self.ended(record.key()) {
-            return Err(Fault::Ended { key: record.key().to_owned() });
+        if let Some(key) = record.key()
+            && !matches!(record, Record::Retry { .. })
+            && self.ended(key)
+        {
+            return Err(Fault::Ended { key: key.to_owned() });
         }
         match record {
             Record::Step { item, step } => {
@@ -262,6 +268,7 @@ impl State {
             Record::Retry { item } => {
                 self.items.remove(&item);
             }
+            Record::Cohort {} => {}
         }
         Ok(())
     }
@@ -318,11 +325,13 @@ pub(super) struct Reader<R> {
     length: u64,
     /// Bytes after the last newline.
     tail: u64,
+    /// Records and bytes up to the end of the last whole cohort.
+    whole: (u64, u64),
 }
 
 impl<R: BufRead> Reader<R> {
     pub(super) fn new(input: R, path: PathBuf) -> Self {
-        Self { input, path, line: Vec::new(), records: 0, length: 0, tail: 0 }
+        Self { input, path, line: Vec::new(), records: 0, length: 0, tail: 0, whole: (0, 0) }
     }
 
     /// How many records were read.
@@ -348,6 +357,9 @@ impl<R: BufRead> Reader<R> {
         let record = decode(line, self.records).map_err(|fault| self.damaged(fault))?;
         self.records += 1;
         self.length += read as u64;
+        if record == (Record::Cohort {}) {
+            self.whole = (self.records, self.length);
+        }
         Ok(Some(record))
     }
 
@@ -401,8 +413,9 @@ pub(super) struct Journal<S> {
 
 impl Journal<File> {
     /// Opens a journal to go on with it, or a new one. A last line without a
-    /// newline, left by a crash, is cut off.
-    pub(super) fn open(path: &Path) -> Result<(Self, State), JournalError> {
+    /// newline, left by a crash, is cut off; with `cohorts`, everything after
+    /// the last whole cohort is.
+    pub(super) fn open(path: &Path, cohorts: bool) -> Result<(Self, State), JournalError> {
         let io = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         let mut file = File::options()
             .read(true)
@@ -413,7 +426,16 @@ impl Journal<File> {
             .map_err(io("open"))?;
         let mut reader = Reader::new(io::BufReader::new(&file), path.to_owned());
         let state = reader.replay()?;
-        let Reader { records, length, tail, .. } = reader;
+        let Reader { records, length, tail, whole, .. } = reader;
+        if cohorts && whole.0 < records {
+            tracing::info!(
+                journal = %path.display(), records = records - whole.0,
+                "cutting off a cohort that was not finished, to do it again"
+            );
+            file.set_len(whole.1).map_err(io("cut"))?;
+            file.sync_data().map_err(io("sync"))?;
+            return Self::open(path, cohorts);
+        }
         if tail > 0 {
             tracing::warn!(
                 journal = %path.display(), bytes = tail,
@@ -441,8 +463,11 @@ impl<S: Storage> Journal<S> {
             return Err(JournalError::Poisoned { path: self.path.clone() });
         }
         let refused = |fault| JournalError::Refused { path: self.path.clone(), fault };
-        if !matches!(record, Record::Retry { .. }) && self.ended.contains(record.key()) {
-            return Err(refused(Fault::Ended { key: record.key().to_owned() }));
+        if let Some(key) = record.key()
+            && !matches!(record, Record::Retry { .. })
+            && self.ended.contains(key)
+        {
+            return Err(refused(Fault::Ended { key: key.to_owned() }));
         }
         let line = encode(self.records, record).map_err(refused)?;
         if let Err(source) = self.storage.write_all(&line) {
@@ -468,15 +493,19 @@ impl<S: Storage> Journal<S> {
             }
             Record::End { item, .. } => {
                 self.ended.insert(item.key.clone());
-                if let Err(source) = self.storage.sync() {
-                    // Never tried again: the system may have dropped what it failed to write.
-                    self.poisoned = true;
-                    let (path, records) = (self.path.clone(), self.records);
-                    return Err(JournalError::Sync { path, records, source });
-                }
+                self.sync()?;
             }
+            Record::Cohort {} => self.sync()?,
         }
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.storage.sync().map_err(|source| {
+            // Never tried again: the system may have dropped what it failed to write.
+            self.poisoned = true;
+            JournalError::Sync { path: self.path.clone(), records: self.records, source }
+        })
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Manifest {
     pub fence: String,
     /// Whether resuming must give the same bytes as never stopping.
     pub reproducible: bool,
-    /// What changes speed but not the task; may differ.
+    /// What changes speed but not the task; may differ, unless the run is to be
+    /// reproducible.
     pub settings: Value,
 }
 
@@ -120,6 +121,10 @@ impl Manifest {
     pub fn difference(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         walk("", Some(&self.task()), Some(&other.task()), &mut differences);
+        if self.reproducible && other.reproducible {
+            // Its numbers hang on how the engine runs.
+            walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
+        }
         differences
     }
 
@@ -277,6 +282,17 @@ mod tests {
         fence: was "f3a9", is "0000"
         reproducible: was false, is true
         "#);
+    }
+
+    #[test]
+    fn a_reproducible_run_takes_no_other_settings() {
+        let ours = Manifest { reproducible: true, ..manifest() };
+        let settings = serde_json::json!({"threads": 99});
+        let theirs = Manifest { settings, ..ours.clone() };
+        assert!(ours.difference(&ours).is_empty());
+        let differences = ours.difference(&theirs);
+        let paths: Vec<&str> = differences.iter().map(|one| one.path.as_str()).collect();
+        assert!(paths.contains(&"settings.threads"), "{paths:?}");
     }
 
     #[test]

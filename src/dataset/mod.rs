@@ -4,7 +4,7 @@
 mod atomic;
 mod hash;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub mod export;
 pub mod input;

@@ -153,6 +153,15 @@ impl RunDir {
         Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes) })
     }
 
+    /// Checks that a run could start in `path`: nothing is there, or an empty
+    /// folder.
+    ///
+    /// # Errors
+    /// The folder holds a run or anything else, or can't be listed.
+    pub fn check_vacant(path: &Path) -> Result<(), RunError> {
+        if path.exists() { vacant(path) } else { Ok(()) }
+    }
+
     /// Starts a run in `path`, which is created unless it is an empty folder.
     ///
     /// # Errors
@@ -232,7 +241,7 @@ pub struct RunWriter {
 impl RunWriter {
     fn open(path: &Path, lock: Lock) -> Result<(Self, State), RunError> {
         let dir = RunDir::open(path)?;
-        let (journal, state) = Journal::open(&path.join(JOURNAL))?;
+        let (journal, state) = Journal::open(&path.join(JOURNAL), dir.manifest.reproducible)?;
         let io = |source| RunError::Io { action: "sync", path: path.to_owned(), source };
         atomic::sync_folder(path).map_err(io)?;
         Ok((Self { dir, journal, _lock: lock }, state))

@@ -75,7 +75,7 @@ pub(super) fn records() -> Vec<Record> {
     ]
 }
 
-pub(super) fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,
         amend: "0.1.0".to_owned(),

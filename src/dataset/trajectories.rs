@@ -56,7 +56,8 @@ impl Trajectories {
         while self.reader.records() < self.records
             && let Some(record) = self.reader.next()?
         {
-            if self.voided.get(record.key()).is_some_and(|&end| self.reader.records() <= end) {
+            let voided = record.key().and_then(|key| self.voided.get(key));
+            if voided.is_some_and(|&end| self.reader.records() <= end) {
                 continue;
             }
             match record {
@@ -65,7 +66,7 @@ impl Trajectories {
                     let steps = self.steps.remove(&item.key).unwrap_or_default();
                     return Ok(Some(Trajectory { item, steps, outcome }));
                 }
-                Record::Retry { .. } => {}
+                Record::Retry { .. } | Record::Cohort {} => {}
             }
         }
         Ok(None)
@@ -94,7 +95,7 @@ mod tests {
     fn read(records: &[Record]) -> Vec<(String, Vec<String>, bool)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let (mut journal, _) = Journal::open(&path).unwrap();
+        let (mut journal, _) = Journal::open(&path, false).unwrap();
         for record in records {
             journal.append(record).unwrap();
         }

@@ -131,7 +131,7 @@ pub struct Usage {
 pub enum Failure {
     /// Prompt and answer can't fit in the context, even alone.
     #[error(
-        "needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
+        "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
          raise --ctx-size, lower max_tokens, or shorten the prompt"
     )]
     ContextOverflow {
@@ -169,7 +169,7 @@ pub enum Failure {
         spellings: Vec<String>,
     },
     /// The step gave no text at all.
-    #[error("the model gave an empty {step}")]
+    #[error("the {step} step gave no text")]
     Empty {
         /// The step's name.
         step: String,
@@ -289,6 +289,10 @@ pub trait Engine {
 
     /// Drops a request and whatever it holds. Unknown ids are ignored.
     fn cancel(&mut self, id: RequestId);
+
+    /// Forgets whatever earlier requests left behind, so that what follows is
+    /// computed as by a new engine. Only called with nothing under way.
+    fn reset(&mut self);
 
     /// Computes one batch and appends what happened to `events`. Returns false
     /// when nothing is left to do.

@@ -65,6 +65,8 @@ impl Engine for Scripted {
         self.waiting.retain(|request| request.id != id);
     }
 
+    fn reset(&mut self) {}
+
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
         let Some(request) = self.waiting.pop_front() else {
             return Ok(false);

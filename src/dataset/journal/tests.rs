@@ -80,10 +80,10 @@ fn written(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
 /// item's last retry counts.
 fn told(records: &[Record]) -> BTreeMap<String, Progress> {
     let mut items = BTreeMap::new();
-    for key in records.iter().map(Record::key) {
+    for key in records.iter().filter_map(Record::key) {
         let retried = |record: &Record| matches!(record, Record::Retry { item } if item == key);
         let from = records.iter().rposition(retried).map_or(0, |at| at + 1);
-        let mine: Vec<&Record> = records[from..].iter().filter(|r| r.key() == key).collect();
+        let mine: Vec<&Record> = records[from..].iter().filter(|r| r.key() == Some(key)).collect();
         let steps = mine.iter().filter_map(|record| match record {
             Record::Step { step, .. } => Some(step.clone()),
             _ => None,
@@ -124,7 +124,7 @@ fn cut_anywhere_it_resumes_without_losing_a_finished_item() {
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         let whole = ends.iter().filter(|&&end| end <= cut).count();
-        let (mut journal, state) = Journal::open(&path).unwrap();
+        let (mut journal, state) = Journal::open(&path, false).unwrap();
         assert_eq!(items(&state), told(&records[..whole]), "cut at byte {cut}");
         let Some(record) = records.get(whole) else { continue };
         journal.append(record).unwrap();
@@ -386,7 +386,7 @@ struct Run {
 impl Run {
     fn new(folder: &Path) -> Self {
         let path = folder.join("journal.jsonl");
-        let (journal, _) = Journal::open(&path).unwrap();
+        let (journal, _) = Journal::open(&path, false).unwrap();
         Self { path, journal, log: Vec::new(), synced_records: 0, synced_bytes: 0 }
     }
 
@@ -417,7 +417,7 @@ impl Run {
         let left = self.synced_bytes + loose * u64::from(share) / 255;
         drop(self.journal);
         File::options().write(true).open(&self.path).unwrap().set_len(left).unwrap();
-        let (journal, state) = Journal::open(&self.path).unwrap();
+        let (journal, state) = Journal::open(&self.path, false).unwrap();
         let kept = usize::try_from(journal.records).unwrap();
         assert!(kept >= self.synced_records, "a finished item was lost");
         self.log.truncate(kept);

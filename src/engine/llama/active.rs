@@ -4,6 +4,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
 
 use super::cells::{SeqId, Token};
+use super::headers::KindId;
 use super::sampler::Sampler;
 use super::softmax;
 use super::tokenize::{Decoded, Utf8};
@@ -17,8 +18,8 @@ pub struct Queued {
     pub id: RequestId,
     /// What to prefill.
     pub tokens: Vec<Token>,
-    /// Leading tokens that every item's prompt has.
-    pub shared: usize,
+    /// The kind of prompt, by its header.
+    pub kind: KindId,
     /// The first token whose logits are wanted; those after it are too.
     pub first_wanted: usize,
     /// What is made of the logits.
@@ -116,6 +117,15 @@ impl Active {
         Some((token, self.queued.tokens.len() + completing.decoded.len() - 1))
     }
 
+    /// The tokens decoded so far, the one that ended the turn included.
+    #[must_use]
+    pub fn decoded(&self) -> &[Token] {
+        match &self.queued.goal {
+            Goal::Complete(completing) => &completing.decoded,
+            Goal::Choose(_) | Goal::Score { .. } => &[],
+        }
+    }
+
     /// Tokens still to prefill.
     #[must_use]
     pub fn remaining(&self) -> usize {
@@ -125,22 +135,15 @@ impl Active {
     /// Cells it may still come to need.
     #[must_use]
     pub fn cells_to_come(&self) -> usize {
-        let decoded = match &self.queued.goal {
-            Goal::Complete(completing) => completing.decoded.len().saturating_sub(1),
-            Goal::Choose(_) | Goal::Score { .. } => 0,
-        };
-        self.remaining() + self.queued.max_tokens() - decoded
+        let computed = self.decoded().len().saturating_sub(1);
+        self.remaining() + self.queued.max_tokens() - computed
     }
 
     fn usage(&self) -> Usage {
-        let decoded = match &self.queued.goal {
-            Goal::Complete(completing) => completing.decoded.len(),
-            Goal::Choose(_) | Goal::Score { .. } => 0,
-        };
         Usage {
             prompt: self.queued.tokens.len() as u32,
             cached: self.cached as u32,
-            decoded: decoded as u32,
+            decoded: self.decoded().len() as u32,
         }
     }
 

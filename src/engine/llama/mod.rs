@@ -6,8 +6,10 @@
 //! the requests and settings alone, never on a clock.
 
 mod active;
+pub mod bare;
 mod batch;
 mod cells;
+mod headers;
 mod model;
 mod probe;
 mod row;
@@ -29,6 +31,7 @@ use serde_json::{Value, json};
 use self::active::{Active, Completing, Goal, Queued, Tools};
 use self::batch::{Batch, Bounds};
 use self::cells::{Cells, Fork, SeqId, Token};
+use self::headers::{Headers, KindId, common_prefix};
 pub use self::model::Model;
 use self::sampler::Sampler;
 pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
@@ -69,12 +72,23 @@ pub struct Llama<'m> {
     batch: Batch,
     sampler: Sampler,
     counters: Counters,
+    ideal: Option<Ideal>,
+    headers: Headers,
+}
+
+/// A cache without limit, for benchmarks: what would have to be computed if
+/// nothing were ever computed twice.
+struct Ideal {
+    cells: Cells,
+    prefilled: u64,
+    /// Σ of the positions at which tokens were decoded.
+    decoded_positions: u64,
 }
 
 struct Idle {
     seq: SeqId,
-    /// Leading tokens that every item's prompt has.
-    shared: usize,
+    /// The kind of its prompt, whose header may be kept.
+    kind: KindId,
 }
 
 impl<'m> Llama<'m> {
@@ -150,7 +164,31 @@ impl<'m> Llama<'m> {
             batch: Batch::new(bounds),
             sampler: Sampler::default(),
             counters: Counters::default(),
+            ideal: None,
+            headers: Headers::default(),
         })
+    }
+
+    /// From now on counts what a cache without limit would have had to prefill,
+    /// over at most `requests` requests.
+    pub fn count_ideal(&mut self, requests: usize) {
+        let cells = Cells::new(requests);
+        self.ideal = Some(Ideal { cells, prefilled: 0, decoded_positions: 0 });
+    }
+
+    /// Tokens that a cache without limit would have had to prefill for the
+    /// requests that ended since [`Llama::count_ideal`].
+    #[must_use]
+    pub fn ideal_prefill(&self) -> u64 {
+        self.ideal.as_ref().map_or(0, |ideal| ideal.prefilled)
+    }
+
+    /// The mean position at which a token was decoded since
+    /// [`Llama::count_ideal`]: how long the contexts were.
+    #[must_use]
+    pub fn mean_decoded_position(&self) -> f64 {
+        let sum = self.ideal.as_ref().map_or(0, |ideal| ideal.decoded_positions);
+        sum as f64 / self.counters.decoded.max(1) as f64
     }
 
     /// Cells of the KV cache in use, in tokens.
@@ -173,8 +211,14 @@ impl<'m> Llama<'m> {
             .collect()
     }
 
+    /// Cells of the KV cache, in tokens.
+    #[must_use]
+    pub fn cells_in_all(&self) -> usize {
+        self.settings.ctx_size as usize
+    }
+
     /// A request in tokens, if it can be computed at all.
-    fn queue(&self, request: Request) -> Result<Queued, Failure> {
+    fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
         let decoded = request.continues.and_then(|id| self.decoded.get(&id));
         let vocab = self.model.inner.vocab();
         let template = &self.model.template;
@@ -202,7 +246,8 @@ impl<'m> Llama<'m> {
                 Goal::Score { targets, log_probs: Vec::new() }
             }
         };
-        let queued = Queued { id: request.id, tokens, shared, first_wanted: last, goal };
+        let kind = self.headers.note(&tokens, shared.min(last));
+        let queued = Queued { id: request.id, tokens, kind, first_wanted: last, goal };
         let needed = queued.tokens.len() + queued.max_tokens();
         if needed > self.sequence_limit {
             return Err(Failure::ContextOverflow {
@@ -305,8 +350,8 @@ impl<'m> Llama<'m> {
     /// items excepted.
     fn trim_idle(&mut self) -> Result<(), EngineError> {
         for idle in std::mem::take(&mut self.idle) {
-            let header = match idle.shared {
-                shared if shared > 0 && !self.cells.is_shared(idle.seq, shared) => shared,
+            let header = match self.headers.length(idle.kind).min(self.cells.len(idle.seq)) {
+                length if length > 0 && !self.cells.is_shared(idle.seq, length) => length,
                 _ => 0,
             };
             let wanted = self
@@ -389,8 +434,11 @@ impl<'m> Llama<'m> {
                 going_on.push(active);
                 continue;
             }
-            self.idle.push(Idle { seq: active.seq, shared: active.queued.shared });
+            self.idle.push(Idle { seq: active.seq, kind: active.queued.kind });
             let id = active.queued.id;
+            if let Some(ideal) = &mut self.ideal {
+                ideal.count(&active);
+            }
             if let Some(decoded) = active.into_decoded() {
                 self.decoded.insert(id, decoded);
             }
@@ -411,6 +459,25 @@ impl<'m> Llama<'m> {
         let failure = Failure::Decode { message: "no room in the KV cache".to_owned() };
         events.push(Event::Failed { id: active.queued.id, failure });
         drop_cells(&mut self.context, &mut self.cells, active.seq, 0)
+    }
+}
+
+impl Ideal {
+    fn count(&mut self, active: &Active) {
+        let tokens = &active.queued.tokens;
+        let Some(fork) = self.cells.fork(tokens, active.queued.first_wanted) else { return };
+        self.prefilled += (tokens.len() - fork.shared) as u64;
+        for &token in &tokens[fork.shared..] {
+            self.cells.push(fork.seq, token);
+        }
+        // The last token drawn was never computed.
+        let decoded = active.decoded();
+        for (at, &token) in decoded.iter().enumerate() {
+            self.decoded_positions += (tokens.len() + at) as u64;
+            if at + 1 < decoded.len() {
+                self.cells.push(fork.seq, token);
+            }
+        }
     }
 }
 
@@ -457,8 +524,19 @@ impl Engine for Llama<'_> {
         if let Some(at) = self.active.iter().position(|active| active.queued.id == id) {
             let active = self.active.remove(at);
             // Its cells are dropped before the next batch, unless wanted.
-            self.idle.push(Idle { seq: active.seq, shared: 0 });
+            self.idle.push(Idle { seq: active.seq, kind: None });
         }
+    }
+
+    fn reset(&mut self) {
+        self.context.clear_kv_cache();
+        self.cells = Cells::new(self.settings.sequences());
+        self.headers = Headers::default();
+        self.waiting.clear();
+        self.active.clear();
+        self.idle.clear();
+        self.decoded.clear();
+        self.failed.clear();
     }
 
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
@@ -518,10 +596,6 @@ fn drop_cells(
     }
     cells.truncate(seq, keep);
     Ok(())
-}
-
-fn common_prefix(a: &[Token], b: &[Token]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn cache_type(cache_type: CacheType) -> KvCacheType {

@@ -23,7 +23,8 @@ pub struct Decoded {
 pub struct Prompt {
     /// The tokens.
     pub tokens: Vec<Token>,
-    /// How many of them the leading shared turns make.
+    /// How many of them the leading shared turns make, and what opens the turn
+    /// after them.
     pub shared: usize,
 }
 
@@ -47,31 +48,32 @@ pub fn prompt(
         .map_err(|error| Failure::ChatTemplate { message: error.to_string() })?;
     let mut tokens: Vec<Token> = Vec::new();
     let mut shared = 0;
+    let mut turns_done = 0;
     for segment in &segments {
         match segment {
             Segment::Scaffold(text) => {
-                if tokens.is_empty() && vocab.should_add_bos() {
-                    let bos = vocab.bos();
-                    let parsed = vocab.tokenize(text.as_bytes(), false, true);
-                    if parsed.first() != Some(&bos) {
-                        tokens.push(bos.0);
-                    }
-                    tokens.extend(parsed.iter().map(|token| token.0));
-                } else {
-                    let parsed = vocab.tokenize(text.as_bytes(), false, true);
-                    tokens.extend(parsed.iter().map(|token| token.0));
+                let parsed = vocab.tokenize(text.as_bytes(), false, true);
+                let bos = vocab.bos();
+                if tokens.is_empty() && vocab.should_add_bos() && parsed.first() != Some(&bos) {
+                    tokens.push(bos.0);
+                }
+                tokens.extend(parsed.iter().map(|token| token.0));
+                // What opens the turn after the shared ones is the same too.
+                if turns_done <= shared_turns && turns_done < turns.len() {
+                    shared = tokens.len();
                 }
             }
             Segment::Content(turn, text) => {
                 match decoded {
                     Some(decoded)
-                        if decoded.text.trim() == text.trim() && *turn + 2 == turns.len() =>
+                        if decoded.text.trim() == text.trim() && turn + 2 == turns.len() =>
                     {
                         tokens.extend_from_slice(&decoded.tokens);
                     }
                     _ => tokens.extend(content(vocab, text)?),
                 }
-                if *turn < shared_turns {
+                turns_done = turn + 1;
+                if turns_done <= shared_turns {
                     shared = tokens.len();
                 }
             }

@@ -1,0 +1,278 @@
+//! The three workloads of `amend bench`, made of words drawn by a fixed seed:
+//! the same on every machine, each word about a token.
+
+use std::sync::Arc;
+
+use crate::chat::{Message, Role};
+use crate::constitution::{Constitution, Plan, Principle, Select, StepSampling};
+use crate::dataset::item::{Item, Keys};
+use crate::dataset::journal::Outcome;
+use crate::driver::{DriveError, Job, Observer, Work, drive};
+use crate::engine::{Engine, EngineError, Event, Request, Sampling, Task};
+use crate::random::Stream;
+use crate::template::{Fence, LoadError, Templates};
+use crate::trajectory::{Step, Trajectory};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Workload {
+    /// Prompts through the loop: an answer, then two rounds of critique and revision.
+    Loop,
+    /// Conversations, each under many principles, a critique decoded for each.
+    FanOut,
+    /// Conversations, each under many principles in both orders; nothing decoded.
+    Verdicts,
+}
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Size {
+    /// Prompts of the loop.
+    pub prompts: usize,
+    /// Conversations of the other two.
+    pub conversations: usize,
+    /// Principles they are put under.
+    pub principles: usize,
+    /// Tokens decoded, in percent of the full workload's.
+    pub length_percent: u32,
+}
+
+impl Size {
+    /// The workload that results are quoted for.
+    pub const FULL: Self =
+        Self { prompts: 32, conversations: 8, principles: 16, length_percent: 100 };
+    /// A few seconds' worth, to see that it works.
+    pub const QUICK: Self =
+        Self { prompts: 4, conversations: 2, principles: 4, length_percent: 12 };
+
+    fn tokens(self, full: u32) -> u32 {
+        (full * self.length_percent / 100).max(2)
+    }
+}
+
+const ANSWER: u32 = 96;
+const CRITIQUE: u32 = 64;
+const REVISION: u32 = 96;
+const FAN_OUT_CRITIQUE: u32 = 48;
+const CONVERSATION_WORDS: u64 = 600;
+const PRINCIPLE_WORDS: u64 = 60;
+const PROMPT_WORDS: u64 = 40;
+
+const WORDS: [&str; 48] = [
+    "time", "water", "house", "light", "paper", "friend", "garden", "music", "letter", "river",
+    "morning", "answer", "question", "story", "window", "table", "summer", "winter", "city",
+    "people", "world", "small", "large", "green", "quiet", "open", "first", "second", "under",
+    "over", "between", "after", "before", "never", "always", "often", "walk", "read", "write",
+    "carry", "bring", "hold", "keep", "find", "learn", "help", "make", "see",
+];
+
+fn words(stream: Stream, count: u64) -> String {
+    let word = |at| WORDS[(stream.bits(at) % WORDS.len() as u64) as usize];
+    (0..count).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// How many requests a workload makes, at the most.
+#[must_use]
+pub fn requests(workload: Workload, size: Size) -> usize {
+    match workload {
+        Workload::Loop => size.prompts * 5,
+        Workload::FanOut => size.conversations * size.principles,
+        Workload::Verdicts => size.conversations * size.principles * 2,
+    }
+}
+
+/// Rows a workload counts as done: items, critiques, or verdicts.
+#[must_use]
+pub fn rows(workload: Workload, size: Size) -> usize {
+    match workload {
+        Workload::Loop => size.prompts,
+        Workload::FanOut | Workload::Verdicts => size.conversations * size.principles,
+    }
+}
+
+/// Why a workload did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// The engine can't go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The built-in templates don't load.
+    #[error(transparent)]
+    Templates(#[from] LoadError),
+    /// A request failed, so that the figures would say nothing.
+    #[error("a request of the benchmark failed: {0}")]
+    Request(#[from] crate::engine::Failure),
+}
+
+/// Runs a workload to its end.
+///
+/// # Errors
+/// The engine's, or that of any request.
+pub fn run(engine: &mut dyn Engine, workload: Workload, size: Size) -> Result<(), WorkloadError> {
+    match workload {
+        Workload::Loop => run_loop(engine, size),
+        Workload::FanOut | Workload::Verdicts => {
+            let mut requests = flat(workload, size).into_iter().peekable();
+            let mut events = Vec::new();
+            let mut under_way = 0;
+            while under_way > 0 || requests.peek().is_some() {
+                while under_way < 2 * engine.width()
+                    && let Some(request) = requests.next()
+                {
+                    engine.submit(request);
+                    under_way += 1;
+                }
+                engine.step(&mut events)?;
+                for event in events.drain(..) {
+                    match event {
+                        Event::Text { .. } => {}
+                        Event::Failed { failure, .. } => return Err(failure.into()),
+                        _ => under_way -= 1,
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The requests of a workload whose requests do not depend on each other, in
+/// the order of their tree: conversation by conversation.
+fn flat(workload: Workload, size: Size) -> Vec<Request> {
+    let stream = Stream::new(2);
+    let system = "You check answers against a rule. Be brief.";
+    let mut requests = Vec::new();
+    for conversation in 0..size.conversations {
+        let text =
+            |name: &str, count| words(stream.child(&format!("{name} {conversation}")), count);
+        let (asked, first, second) = match workload {
+            Workload::Verdicts => {
+                let third = CONVERSATION_WORDS / 3;
+                (text("asked", third), text("first", third), text("second", third))
+            }
+            _ => (text("asked", CONVERSATION_WORDS), String::new(), String::new()),
+        };
+        let orders: &[(&str, &str)] = match workload {
+            Workload::Verdicts => &[(&first, &second), (&second, &first)],
+            _ => &[("", "")],
+        };
+        for (a, b) in orders {
+            for principle in 0..size.principles {
+                let rule = words(stream.child(&format!("rule {principle}")), PRINCIPLE_WORDS);
+                let (content, task) = match workload {
+                    Workload::Verdicts => (
+                        format!(
+                            "{asked}\n\nA: {a}\n\nB: {b}\n\nRule: {rule}\nWhich keeps it, A or B?"
+                        ),
+                        Task::Choose {
+                            choices: ["A", "B"]
+                                .map(|label| vec![label.into(), format!(" {label}")])
+                                .into(),
+                        },
+                    ),
+                    _ => (
+                        format!("{asked}\n\nRule: {rule}\nWhat breaks it?"),
+                        Task::Complete {
+                            sampling: sampling(size.tokens(FAN_OUT_CRITIQUE)),
+                            stream: stream.child(&format!("draw {conversation} {principle}")),
+                            ignore_eos: true,
+                        },
+                    ),
+                };
+                requests.push(Request {
+                    id: requests.len() as u64,
+                    turns: vec![
+                        Message::new(Role::System, system),
+                        Message::new(Role::User, content),
+                    ],
+                    shared_turns: 1,
+                    continues: None,
+                    task,
+                });
+            }
+        }
+    }
+    requests
+}
+
+fn sampling(max_tokens: u32) -> Sampling {
+    Sampling { max_tokens, ..Sampling::default() }
+}
+
+fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
+    let stream = Stream::new(1);
+    let fence = Fence::from_stream(stream);
+    let job = Job {
+        constitution: Arc::new(constitution(size)),
+        templates: Arc::new(Templates::load(None, &fence)?),
+        fence,
+        stream,
+        ignore_eos: true,
+        cohorts: false,
+    };
+    let mut keys = Keys::default();
+    let work = (1..=size.prompts as u64).map(|row| {
+        let prompt = words(stream.child(&format!("prompt {row}")), PROMPT_WORDS);
+        let messages = vec![Message::new(Role::User, prompt)];
+        let key = keys.next(&messages, None);
+        let metadata = serde_json::Map::new();
+        let item = Item { key, row, id: None, messages, response: None, metadata };
+        Work { item: Arc::new(item), steps: Vec::new() }
+    });
+    drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(|error| match error {
+        DriveError::Engine(error) => error.into(),
+        DriveError::Observer(error) => error,
+        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
+    })
+}
+
+/// The loop's constitution: sixteen rules of random words.
+fn constitution(size: Size) -> Constitution {
+    let stream = Stream::new(3);
+    let principle = |at: usize| Principle {
+        id: format!("rule-{at}"),
+        title: format!("Rule {at}"),
+        category: "bench".to_owned(),
+        weight: 1.0,
+        principle: words(stream.child(&format!("rule {at}")), PRINCIPLE_WORDS),
+        critique: "Say what breaks the rule.".to_owned(),
+        revise: "Write the answer so that it keeps the rule.".to_owned(),
+        judge: String::new(),
+        applies_when: String::new(),
+        examples: Vec::new(),
+    };
+    Constitution {
+        name: "bench".to_owned(),
+        version: "1".to_owned(),
+        description: String::new(),
+        language: "en".to_owned(),
+        plan: Plan { rounds: 2, select: Select::Random, stop_unchanged: false, ..Plan::default() },
+        principles: (0..16).map(principle).collect(),
+        dimensions: Vec::new(),
+        sampling: StepSampling {
+            generate: sampling(size.tokens(ANSWER)),
+            critique: sampling(size.tokens(CRITIQUE)),
+            revise: sampling(size.tokens(REVISION)),
+            ..StepSampling::default()
+        },
+    }
+}
+
+/// Takes no failure: figures over fewer requests would mislead.
+struct Strict;
+
+impl Observer for Strict {
+    type Error = WorkloadError;
+
+    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), WorkloadError> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &Trajectory, outcome: Outcome) -> Result<(), WorkloadError> {
+        match outcome {
+            Outcome::Done { .. } => Ok(()),
+            Outcome::Failed { failure } => Err(failure.into()),
+        }
+    }
+}

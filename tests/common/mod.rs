@@ -1,0 +1,112 @@
+//! The program in a folder of its own, cut off from the user's settings.
+
+mod model;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+pub use model::model_path;
+
+/// A loop that costs little: one principle, short steps, short prompts. Its
+/// templates are next to it.
+const SMALL: &str = r#"
+[constitution]
+name = "small"
+version = "1.0.0"
+
+[loop]
+rounds = 1
+few_shot = 0
+
+[sampling.generate]
+max_tokens = 6
+
+[sampling.critique]
+max_tokens = 4
+
+[sampling.revise]
+max_tokens = 6
+
+[[principle]]
+id = "kind"
+title = "Kindness"
+category = "manners"
+principle = "The answer is kind."
+"#;
+
+const CRITIQUE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
+What is wrong?{% endcall %}"#;
+
+const REVISE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
+Say it better.{% endcall %}"#;
+
+/// A folder to run the program in.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    /// With `small.toml`, and templates for it in `prompts`.
+    pub fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(place.path("prompts")).unwrap();
+        place.write("small.toml", SMALL);
+        place.write("prompts/critique.j2", CRITIQUE);
+        place.write("prompts/revise.j2", REVISE);
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// The program with no model, its arguments set apart by blanks.
+    pub fn amend(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
+        command
+            .args(arguments.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The program with the model and the small loop.
+    pub fn small(&self, arguments: &str) -> Command {
+        let mut command = self.amend(arguments);
+        command
+            .env("AMEND_MODEL", model_path())
+            .env("AMEND_CONSTITUTION", "small.toml")
+            .env("AMEND_PROMPTS", "prompts")
+            // Tests run side by side: a thread each.
+            .env("AMEND_THREADS", "1")
+            .env("AMEND_PARALLEL", "4");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, command: &mut Command) -> Ran {
+        let output = command.output().unwrap();
+        let text = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&self.folder.path().display().to_string(), "PLACE")
+        };
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}

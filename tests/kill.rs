@@ -1,0 +1,179 @@
+//! The program killed at random moments, on the real model.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use amend::dataset::run_dir::RunDir;
+use amend::random::Stream;
+use common::Place;
+use serde_json::Value;
+
+const KILLS: u64 = 30;
+const ITEMS: usize = 12;
+
+/// The journal's records, by whole lines.
+fn records(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
+    assert!(text.ends_with('\n'));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The items that have ended so far, as a reader finds them at any moment.
+fn ended(run: &Path) -> BTreeSet<String> {
+    // Killed before the manifest or the journal stood, it holds nothing.
+    if !run.join("journal.jsonl").exists() {
+        return BTreeSet::new();
+    }
+    let all = RunDir::open(run).unwrap().trajectories().unwrap();
+    all.map(|trajectory| trajectory.unwrap().item.key).collect()
+}
+
+/// Checks the journal of a finished run line by line.
+fn check(run: &Path) {
+    let mut steps: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut ends = BTreeSet::new();
+    let mut rows = BTreeSet::new();
+    for (at, line) in records(run).iter().enumerate() {
+        assert_eq!(line["n"], at, "numbers follow one another");
+        let record = &line["record"];
+        match record["type"].as_str().unwrap() {
+            "step" => {
+                let key = record["item"].as_str().unwrap();
+                assert!(!ends.contains(key), "a step after the end of {key}");
+                let kind = record["step"]["kind"].as_str().unwrap();
+                steps.entry(key.to_owned()).or_default().push(kind.to_owned());
+            }
+            "end" => {
+                let key = record["item"]["key"].as_str().unwrap();
+                assert_eq!(record["outcome"]["kind"], "done");
+                assert!(ends.insert(key.to_owned()), "{key} ended twice");
+                assert!(rows.insert(record["item"]["row"].as_u64().unwrap()));
+            }
+            other => panic!("a record of type {other}"),
+        }
+    }
+    assert!(rows.iter().copied().eq(1..=ITEMS as u64), "{rows:?}");
+    assert_eq!(steps.len(), ITEMS);
+    for (key, steps) in &steps {
+        assert_eq!(steps, &["generate", "critique", "revise"], "no step of {key} is made twice");
+    }
+}
+
+#[test]
+fn killed_at_thirty_moments_every_item_ends_exactly_once() {
+    let place = Place::new();
+    let prompts: String = (1..=ITEMS).map(|row| format!("\"Question {row}: why?\"\n")).collect();
+    place.write("in.jsonl", prompts);
+    let arguments = |run: usize| {
+        // What a user would type: --resume once there is a run.
+        let resume = place.path(&format!("run{run}/manifest.json")).exists();
+        format!("run in.jsonl --out run{run}{}", if resume { " --resume" } else { "" })
+    };
+
+    // How long a whole run takes, its start included.
+    let start = Instant::now();
+    let whole = place.run(&mut place.small(&arguments(0)));
+    assert_eq!(whole.code, Some(0), "{}", whole.err);
+    let whole = start.elapsed();
+    check(&place.path("run0"));
+
+    // Moments from before the model is loaded to a quarter of a run: progress
+    // adds up, and runs are at every stage when they are killed. A run that
+    // comes to its end is followed by the next, until enough were killed.
+    let moments = Stream::new(4);
+    let (mut run, mut kills, mut draw) = (1, 0, 0);
+    let mut before = BTreeSet::new();
+    let mut stages = BTreeSet::new();
+    while kills < KILLS {
+        let delay = moments.uniform(draw) * whole.as_secs_f64() / 4.0;
+        draw += 1;
+        let mut child = place.small(&arguments(run)).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs_f64(delay));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let folder = place.path(&format!("run{run}"));
+        match output.status.code() {
+            None => kills += 1,
+            Some(0) => {
+                check(&folder);
+                run += 1;
+                before.clear();
+                continue;
+            }
+            Some(_) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        }
+        let now = ended(&folder);
+        assert!(now.is_superset(&before), "an item that had ended is gone");
+        stages.insert(now.len());
+        before = now;
+    }
+    // A machine busier than while the whole run was timed gets less far.
+    eprintln!("killed with so many items ended: {stages:?}, in {run} runs");
+    assert!(stages.len() >= 2, "the moments are spread over the run: {stages:?}");
+
+    let rest = place.run(&mut place.small(&arguments(run)));
+    assert_eq!(rest.code, Some(0), "{}", rest.err);
+    check(&place.path(&format!("run{run}")));
+    let exported = place.run(&mut place.amend(&format!("export run{run}")));
+    assert_eq!(exported.code, Some(0));
+    let pairs = exported.out.lines().count();
+    assert!(exported.err.starts_with(&format!("{pairs} pairs written")), "{}", exported.err);
+}
+
+#[test]
+fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
+    const KILLS: u64 = 20;
+    let place = Place::new();
+    let prompts: String = (1..=ITEMS).map(|row| format!("\"Question {row}: how?\"\n")).collect();
+    place.write("in.jsonl", prompts);
+    let run = |name: &str, resume: bool| {
+        let resume = if resume { " --resume" } else { "" };
+        place.small(&format!("run in.jsonl --out {name} --reproducible{resume}"))
+    };
+    let start = Instant::now();
+    let whole = place.run(&mut run("whole", false));
+    assert_eq!(whole.code, Some(0), "{}", whole.err);
+    let whole = start.elapsed();
+
+    // Early enough that a cohort is often cut, late enough that one ends now
+    // and then; when the run is done, it starts again in another folder.
+    let moments = Stream::new(5);
+    let (mut kills, mut draw, mut finished) = (0, 0, 0);
+    let mut name = "broken0".to_owned();
+    let started = |name: &str| place.path(name).join("manifest.json").exists();
+    while kills < KILLS || !started(&name) {
+        let delay = moments.uniform(draw) * whole.as_secs_f64() / 2.0;
+        draw += 1;
+        let mut child = run(&name, started(&name)).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs_f64(delay));
+        child.kill().unwrap();
+        match child.wait_with_output().unwrap().status.code() {
+            None => kills += 1,
+            Some(0) => {
+                finished += 1;
+                same(&place, "whole", &name);
+                name = format!("broken{finished}");
+            }
+            Some(code) => panic!("exit code {code}"),
+        }
+    }
+    let rest = place.run(&mut run(&name, true));
+    assert_eq!(rest.code, Some(0), "{}", rest.err);
+    same(&place, "whole", &name);
+
+    // Another width would round otherwise, and is refused by name.
+    let other = place.run(run(&name, true).env("AMEND_PARALLEL", "2"));
+    assert_eq!(other.code, Some(2));
+    assert!(other.err.contains("settings.settings.parallel: was 4, is 2"), "{}", other.err);
+}
+
+/// Two runs hold and export the same bytes.
+fn same(place: &Place, a: &str, b: &str) {
+    let journal = |run: &str| std::fs::read(place.path(run).join("journal.jsonl")).unwrap();
+    assert!(journal(a) == journal(b), "the journals of {a} and {b} differ");
+    let export = |run: &str| place.run(&mut place.amend(&format!("export {run}"))).out;
+    assert_eq!(export(a), export(b));
+}
