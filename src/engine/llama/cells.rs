@@ -141,6 +141,18 @@ impl Cells {
         }
     }
 
+    /// Takes a sequence's cells out of the trie: they are found as a prefix no
+    /// more, and their tokens may be computed again by another sequence.
+    pub fn forget(&mut self, seq: SeqId) {
+        for &id in self.sequences[seq as usize].iter().flatten() {
+            let cell = &self.cells[id as usize];
+            let key = (cell.parent, cell.token);
+            if self.children.get(&key) == Some(&id) {
+                self.children.remove(&key);
+            }
+        }
+    }
+
     /// Whether another sequence holds the first `len` cells of this one too.
     pub fn is_shared(&self, seq: SeqId, len: usize) -> bool {
         self.sequences[seq as usize]
@@ -193,6 +205,22 @@ mod tests {
         assert_eq!(cells.longest_prefix(&[1, 2, 3, 4]), 2);
         cells.truncate(b.seq, 0);
         assert_eq!((cells.used(), cells.longest_prefix(&[1])), (0, 0));
+    }
+
+    #[test]
+    fn a_forgotten_sequence_is_no_prefix_but_keeps_its_cells() {
+        let mut cells = Cells::new(3);
+        let a = fill(&mut cells, &[1, 2, 3]);
+        cells.forget(a.seq);
+        assert_eq!((cells.used(), cells.longest_prefix(&[1, 2, 3])), (3, 0));
+        let b = fill(&mut cells, &[1, 2, 3]);
+        assert_eq!((b.shared, cells.used()), (0, 6));
+        cells.push(a.seq, 4);
+        assert_eq!(cells.longest_prefix(&[1, 2, 3, 4]), 3);
+        cells.truncate(a.seq, 0);
+        assert_eq!((cells.used(), cells.longest_prefix(&[1, 2, 3])), (3, 3));
+        cells.truncate(b.seq, 0);
+        assert_eq!(cells.used(), 0);
     }
 
     #[test]

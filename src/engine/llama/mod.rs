@@ -11,6 +11,8 @@ mod batch;
 mod cells;
 mod headers;
 mod model;
+mod probe;
+mod row;
 mod sampler;
 mod settings;
 mod softmax;
@@ -28,7 +30,7 @@ use serde_json::{Value, json};
 
 use self::active::{Active, Completing, Goal, Queued, Tools};
 use self::batch::{Batch, Bounds};
-use self::cells::{Cells, SeqId, Token};
+use self::cells::{Cells, Fork, SeqId, Token};
 use self::headers::{Headers, KindId, common_prefix};
 pub use self::model::Model;
 use self::sampler::Sampler;
@@ -54,6 +56,8 @@ pub struct Llama<'m> {
     cells: Cells,
     /// Whether sequences share the cells of common prefixes.
     sharing: bool,
+    /// The model's [`Model::window`].
+    window: Option<usize>,
     /// What one sequence may hold, in tokens.
     sequence_limit: usize,
     end_tokens: Vec<Token>,
@@ -94,10 +98,18 @@ impl<'m> Llama<'m> {
     /// A context llama.cpp can't make: too little memory, or settings that do
     /// not go together.
     pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
-        let settings = settings.resolved();
+        let mut settings = settings.resolved();
+        let window = model.window();
+        if window.is_some() {
+            // Where a batch is cut, llama.cpp finds cells for all parts before
+            // it computes the first, and in a cache with a window may drop for
+            // a later part what an earlier one still looks at.
+            settings.ubatch_size = settings.batch_size;
+        }
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(settings.ctx_size))
-            .with_n_batch(settings.batch_size)
+            // llama.cpp aborts if a batch may have fewer rows than sequences.
+            .with_n_batch(settings.batch_size.max(settings.sequences() as u32))
             .with_n_ubatch(settings.ubatch_size)
             .with_n_seq_max(settings.sequences() as u32)
             .with_n_threads(settings.threads as i32)
@@ -112,7 +124,7 @@ impl<'m> Llama<'m> {
             .with_kv_unified(true)
             .with_swa_full(true)
             .with_no_perf(true);
-        let context =
+        let mut context =
             model.inner.new_context(model::backend()?, params).map_err(|_| EngineError {
                 message: format!(
                     "failed to make a context of {} tokens for {} sequences",
@@ -124,11 +136,12 @@ impl<'m> Llama<'m> {
                         .to_owned(),
                 ),
             })?;
+        let can_cut = probe::can_cut(&mut context)?;
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
         let cells = context.n_ctx() as usize;
         let bounds = Bounds {
-            rows: context.n_batch() as usize,
+            rows: context.n_batch().min(settings.batch_size) as usize,
             sequences: settings.sequences(),
             positions: cells,
             vocabulary: vocabulary as usize,
@@ -138,7 +151,8 @@ impl<'m> Llama<'m> {
             model,
             context,
             cells: Cells::new(settings.sequences()),
-            sharing: settings.share_prefixes && model.can_share(),
+            sharing: settings.share_prefixes && model.can_share() && can_cut,
+            window,
             sequence_limit: cells.min(model.trained_context() as usize),
             end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
             settings,
@@ -277,6 +291,12 @@ impl<'m> Llama<'m> {
         let limit = if self.sharing { queued.first_wanted } else { 0 };
         let fork = loop {
             match self.cells.fork(&queued.tokens, limit) {
+                Some(Fork { seq, shared, source: Some(source) })
+                    if !self.is_whole(source, shared) =>
+                {
+                    self.cells.truncate(seq, 0);
+                    self.cells.forget(source);
+                }
                 Some(fork) => break fork,
                 None if self.idle.is_empty() => return Ok(false),
                 None => {
@@ -313,6 +333,19 @@ impl<'m> Llama<'m> {
         Ok(true)
     }
 
+    /// Whether a sequence can go on after its first `len` tokens.
+    ///
+    /// In a cache with a sliding window, full-sized or not, llama.cpp reuses a
+    /// cell that a single sequence holds once that sequence's window has passed
+    /// it. What is left serves to go on where the sequence is, but not where it
+    /// was. The mirror does not see this; llama.cpp tells the first position
+    /// that is left.
+    fn is_whole(&self, seq: SeqId, len: usize) -> bool {
+        let first = self.context.kv_cache_seq_pos_min(seq);
+        let needed = self.window.map_or(0, |window| len.saturating_sub(window));
+        len == 0 || usize::try_from(first).is_ok_and(|first| first <= needed)
+    }
+
     /// Drops of idle sequences what nobody waits for, the headers shared by all
     /// items excepted.
     fn trim_idle(&mut self) -> Result<(), EngineError> {
@@ -328,6 +361,7 @@ impl<'m> Llama<'m> {
                 .max()
                 .unwrap_or(0);
             let keep = if self.sharing { header.max(wanted) } else { 0 };
+            let keep = if self.is_whole(idle.seq, keep) { keep } else { 0 };
             drop_cells(&mut self.context, &mut self.cells, idle.seq, keep)?;
             if keep > 0 {
                 self.idle.push(idle);
@@ -579,13 +613,4 @@ fn cache_type(cache_type: CacheType) -> KvCacheType {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_manifest_names_the_pinned_bindings() {
-        let manifest = include_str!("../../../Cargo.toml");
-        let pin = format!("llama-cpp-2 = {{ version = \"={LLAMA_CPP_2}\"");
-        assert!(manifest.contains(&pin), "{pin}");
-    }
-}
+mod tests;

@@ -78,6 +78,15 @@ impl Model {
             )
         })?;
 
+        // Asked to decode without having encoded, these end the process.
+        const ENCODERS: [&str; 4] = ["t5", "t5encoder", "eagle3", "dflash"];
+        let architecture = inner.meta_val_str("general.architecture").unwrap_or_default();
+        if ENCODERS.contains(&architecture.as_str()) {
+            return Err(fail(
+                format!("models of the family {architecture} encode one text into another"),
+                "use a model that generates text from left to right",
+            ));
+        }
         let template_source = match template_override {
             Some(source) => source,
             None => inner
@@ -120,6 +129,19 @@ impl Model {
     /// hybrid models keep one state a sequence, which can't be cut.
     pub fn can_share(&self) -> bool {
         !self.inner.is_recurrent() && !self.inner.is_hybrid()
+    }
+
+    /// How many tokens back the attention of some layers reaches, where the
+    /// metadata says that it is bounded; `usize::MAX` where it goes by chunks,
+    /// which no number of tokens describes.
+    pub(super) fn window(&self) -> Option<usize> {
+        let meta = |key: &str| self.inner.meta_val_str(key).ok();
+        let architecture = meta("general.architecture")?;
+        let key = |name: &str| meta(&format!("{architecture}.attention.{name}"));
+        match key("chunk_size") {
+            Some(_) => Some(usize::MAX),
+            None => key("sliding_window")?.parse().ok().filter(|&window| window > 0),
+        }
     }
 
     /// The tokens that say one of some words, control tokens left out.

@@ -1,13 +1,16 @@
 //! Draws a token from a row of logits.
 //!
 //! The chain is llama.cpp's default one: repeat penalty, top-k, top-p, min-p,
-//! temperature, draw. The row is read in place; what is copied is the
-//! candidates that survive truncation.
+//! temperature, draw. Each truncation keeps the best of a row, so together they
+//! come to one threshold: the least candidate kept. Nothing is sorted but what
+//! lies about the threshold, and the row is copied only where a penalty or a
+//! ban changes it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::cells::Token;
+use super::row::{self, Weights};
 use crate::engine::Sampling;
 
 /// A candidate: its logit and its token. Ordered by logit, the lower token
@@ -35,9 +38,17 @@ impl Ord for Candidate {
 /// Draws tokens; holds scratch memory between calls.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    /// Tokens whose logit differs from the row's: penalised or banned.
-    changed: Vec<(Token, f32)>,
+    /// The row with penalties and bans in it.
+    changed: Vec<f32>,
     candidates: Vec<Candidate>,
+}
+
+/// What truncation keeps.
+enum Kept {
+    /// The whole row.
+    All,
+    /// The sampler's candidates.
+    Candidates,
 }
 
 impl Sampler {
@@ -54,228 +65,189 @@ impl Sampler {
         banned: &[Token],
         uniform: f64,
     ) -> Option<Token> {
-        self.find_changed(logits, settings, recent, banned);
-        if settings.temperature <= 0.0 {
-            return self.likeliest(logits);
-        }
-
-        let total = self.select(logits, settings)?;
-        // Truncation by top-p counts probability from the likeliest down.
-        let max = self.candidates.first()?.logit;
-        let top_p = f64::from(settings.top_p);
-        if top_p < 1.0 {
-            let mut reached = 0.0;
-            let mut keep = 0;
-            for candidate in &self.candidates {
-                reached += f64::from(candidate.logit - max).exp() / total;
-                keep += 1;
-                if reached >= top_p {
-                    break;
-                }
-            }
-            self.candidates.truncate(keep);
-        }
-
-        let temperature = f64::from(settings.temperature);
-        let weight = |c: &Candidate| (f64::from(c.logit - max) / temperature).exp();
-        let mass: f64 = self.candidates.iter().map(weight).sum();
-        let mut left = uniform * mass;
-        for candidate in &self.candidates {
-            left -= weight(candidate);
-            if left < 0.0 {
-                return Some(candidate.token);
-            }
-        }
-        self.candidates.last().map(|candidate| candidate.token)
-    }
-
-    fn find_changed(
-        &mut self,
-        logits: &[f32],
-        settings: &Sampling,
-        recent: &[Token],
-        banned: &[Token],
-    ) {
-        self.changed.clear();
-        let penalty = settings.repeat_penalty;
-        if penalty != 1.0 {
-            self.changed.extend(recent.iter().map(|&token| {
-                let logit = logits[token as usize];
-                (token, if logit > 0.0 { logit / penalty } else { logit * penalty })
-            }));
-        }
-        self.changed.extend(banned.iter().map(|&token| (token, f32::NEG_INFINITY)));
-        // A banned token sorts before its penalised twin and so wins.
-        self.changed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        self.changed.dedup_by_key(|change| change.0);
-    }
-
-    /// Every candidate of the row, changes applied, in order of token.
-    fn row<'a>(
-        changed: &'a [(Token, f32)],
-        logits: &'a [f32],
-    ) -> impl Iterator<Item = Candidate> + 'a {
-        let mut changes = changed.iter().peekable();
-        (0..).zip(logits).map(move |(token, &logit)| match changes.peek() {
-            Some(&&(at, new)) if at == token => {
-                changes.next();
-                Candidate { logit: new, token }
-            }
-            _ => Candidate { logit, token },
-        })
-    }
-
-    fn likeliest(&self, logits: &[f32]) -> Option<Token> {
-        let best = if self.changed.is_empty() {
-            // The common case, in a form the compiler turns into vector code.
-            let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let token = logits.iter().position(|&logit| logit == max)?;
-            Candidate { logit: max, token: token as Token }
+        let mut changed = std::mem::take(&mut self.changed);
+        let row = if change(&mut changed, logits, settings.repeat_penalty, recent, banned) {
+            &changed
         } else {
-            Self::row(&self.changed, logits).filter(|candidate| !candidate.logit.is_nan()).max()?
+            logits
         };
-        best.logit.is_finite().then_some(best.token)
+        let token = self.sample_row(row, settings, uniform);
+        self.changed = changed;
+        token
     }
 
-    /// Fills `candidates`, best first, with those that pass top-k and min-p,
-    /// and gives Σ exp(logit − max) over those that pass top-k.
-    fn select(&mut self, logits: &[f32], settings: &Sampling) -> Option<f64> {
-        self.candidates.clear();
-        let k = settings.top_k as usize;
-        if k > 0 && k < logits.len() {
-            let mut heap = BinaryHeap::with_capacity(k + 1);
-            for candidate in Self::row(&self.changed, logits) {
-                if heap.len() < k {
-                    heap.push(Reverse(candidate));
-                } else if heap.peek().is_some_and(|Reverse(least)| candidate.logit > least.logit) {
-                    heap.pop();
-                    heap.push(Reverse(candidate));
-                }
+    fn sample_row(&mut self, row: &[f32], settings: &Sampling, uniform: f64) -> Option<Token> {
+        if settings.temperature <= 0.0 {
+            return row::position(row, row::peak(row)?).map(|token| token as Token);
+        }
+        let (kept, weights) = self.truncate(row, settings)?;
+        match kept {
+            Kept::All => {
+                let mass = weights.sum(row);
+                weights.find(row, uniform * mass).map(|token| token as Token)
             }
-            self.candidates.extend(heap.into_iter().map(|Reverse(candidate)| candidate));
-        } else {
-            self.candidates.extend(Self::row(&self.changed, logits));
+            Kept::Candidates => {
+                let mut left = uniform * self.mass(weights);
+                let drawn = self.candidates.iter().find(|candidate| {
+                    left -= f64::from(weights.of(candidate.logit));
+                    left < 0.0
+                });
+                drawn.or(self.candidates.iter().max()).map(|candidate| candidate.token)
+            }
         }
-        let max = self.candidates.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
-        if !max.is_finite() || self.candidates.iter().any(|c| c.logit.is_nan()) {
-            return None;
-        }
-        let total = self.candidates.iter().map(|c| f64::from(c.logit - max).exp()).sum();
-        // ln 0 is −∞: a min-p of 0 keeps all but the banned.
-        let floor = max + settings.min_p.ln();
-        self.candidates.retain(|c| c.logit >= floor && c.logit > f32::NEG_INFINITY);
-        self.candidates.sort_unstable_by(|a, b| b.cmp(a));
-        Some(total)
     }
+
+    /// What top-k, top-p and min-p keep of a row, in order of token, and how to
+    /// weigh it. None when the row is not finite.
+    fn truncate(&mut self, row: &[f32], settings: &Sampling) -> Option<(Kept, Weights)> {
+        let peak = row::peak(row)?;
+        // No more than f32 holds, lest 0 · ∞ come up.
+        let weights = Weights { peak, scale: settings.temperature.recip().min(f32::MAX) };
+        let Some(least) = self.least_kept(row, settings, peak) else {
+            return Some((Kept::All, weights));
+        };
+        self.candidates.clear();
+        self.collect(row, least.logit);
+        self.candidates.retain(|candidate| *candidate >= least);
+        Some((Kept::Candidates, weights))
+    }
+
+    /// The least candidate that top-k, top-p and min-p keep; none when they
+    /// keep all.
+    fn least_kept(&mut self, row: &[f32], settings: &Sampling, peak: f32) -> Option<Candidate> {
+        // ln 0 is −∞: a min-p of 0 keeps all.
+        let floor = peak + settings.min_p.ln();
+        let mut least = Candidate { logit: floor, token: Token::MAX };
+        let k = settings.top_k as usize;
+        let cut_to_k = k > 0 && k < row.len();
+        if cut_to_k {
+            self.collect_best(row, k);
+            least = least.max(*self.candidates.iter().min()?);
+        }
+        if settings.top_p < 1.0 {
+            let weights = Weights { peak, scale: 1.0 };
+            let top_p = f64::from(settings.top_p);
+            let target = if cut_to_k {
+                top_p * self.mass(weights)
+            } else {
+                let target = top_p * weights.sum(row);
+                self.collect_mass(row, weights, floor, target);
+                target
+            };
+            least = least.max(self.nucleus_end(weights, target)?);
+        }
+        (least.logit > f32::NEG_INFINITY).then_some(least)
+    }
+
+    /// Adds the candidates at or above `floor`, in order of token.
+    fn collect(&mut self, row: &[f32], floor: f32) {
+        row::at_least(row, floor, |token, logit| {
+            self.candidates.push(Candidate { logit, token: token as Token });
+            floor
+        });
+    }
+
+    /// Sets the candidates to the best `k`, in no order.
+    fn collect_best(&mut self, row: &[f32], k: usize) {
+        let mut heap = BinaryHeap::with_capacity(k + 1);
+        row::at_least(row, f32::NEG_INFINITY, |token, logit| {
+            heap.push(Reverse(Candidate { logit, token: token as Token }));
+            if heap.len() > k {
+                heap.pop();
+            }
+            match heap.peek() {
+                Some(Reverse(least)) if heap.len() == k => least.logit,
+                _ => f32::NEG_INFINITY,
+            }
+        });
+        self.candidates.clear();
+        self.candidates.extend(heap.into_iter().map(|Reverse(candidate)| candidate));
+    }
+
+    /// Sets the candidates to some of the best whose weights reach `target`, or
+    /// to all at or above `floor`.
+    fn collect_mass(&mut self, row: &[f32], weights: Weights, floor: f32, target: f64) {
+        /// Few tokens lie this near the peak, and most of a peaked row's mass.
+        const DEPTH: f32 = 4.0;
+        /// No weight lies deeper.
+        const BOTTOM: f32 = 100.0;
+        let mut depth = DEPTH;
+        loop {
+            let low = floor.max(weights.peak - depth);
+            self.candidates.clear();
+            self.collect(row, low);
+            if low == floor || depth > BOTTOM || self.mass(weights) >= target {
+                return;
+            }
+            depth *= 2.0;
+        }
+    }
+
+    fn mass(&self, weights: Weights) -> f64 {
+        self.candidates.iter().map(|candidate| f64::from(weights.of(candidate.logit))).sum()
+    }
+
+    /// The last of the fewest best candidates whose weights reach `target`; the
+    /// least of all if none do. Halves the candidates in doubt until few are.
+    fn nucleus_end(&mut self, weights: Weights, target: f64) -> Option<Candidate> {
+        /// So few are sorted.
+        const FEW: usize = 32;
+        let mut left = target;
+        let mut doubtful = &mut self.candidates[..];
+        let mut end = None;
+        let mass = |candidates: &[Candidate]| -> f64 {
+            candidates.iter().map(|c| f64::from(weights.of(c.logit))).sum()
+        };
+        while doubtful.len() > FEW {
+            let middle = doubtful.len() / 2;
+            doubtful.select_nth_unstable_by(middle, |a, b| b.cmp(a));
+            let (better, rest) = doubtful.split_at_mut(middle + 1);
+            let sum = mass(better);
+            if sum >= left {
+                doubtful = better;
+            } else {
+                left -= sum;
+                end = better.last().copied();
+                doubtful = rest;
+            }
+        }
+        doubtful.sort_unstable_by(|a, b| b.cmp(a));
+        for candidate in doubtful {
+            left -= f64::from(weights.of(candidate.logit));
+            end = Some(*candidate);
+            if left <= 0.0 {
+                break;
+            }
+        }
+        end
+    }
+}
+
+/// Fills `row` with the logits as penalties and bans change them; false when
+/// they don't.
+fn change(
+    row: &mut Vec<f32>,
+    logits: &[f32],
+    penalty: f32,
+    recent: &[Token],
+    banned: &[Token],
+) -> bool {
+    let recent = if penalty == 1.0 { &[] } else { recent };
+    if recent.is_empty() && banned.is_empty() {
+        return false;
+    }
+    row.clear();
+    row.extend_from_slice(logits);
+    for &token in recent {
+        // From the logits, so that a token counts once however often it came.
+        let logit = logits[token as usize];
+        row[token as usize] = if logit > 0.0 { logit / penalty } else { logit * penalty };
+    }
+    for &token in banned {
+        row[token as usize] = f32::NEG_INFINITY;
+    }
+    true
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::random::Stream;
-
-    fn settings(temperature: f32) -> Sampling {
-        Sampling {
-            temperature,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repeat_penalty: 1.0,
-            repeat_last_n: 64,
-            max_tokens: 1,
-        }
-    }
-
-    fn logits(probabilities: &[f32]) -> Vec<f32> {
-        probabilities.iter().map(|p| p.ln()).collect()
-    }
-
-    /// Which tokens can come out, over a fine grid of uniform numbers.
-    fn support(row: &[f32], settings: &Sampling, recent: &[Token], banned: &[Token]) -> Vec<Token> {
-        let mut sampler = Sampler::default();
-        let mut seen: Vec<Token> = (0..4096)
-            .filter_map(|i| sampler.sample(row, settings, recent, banned, f64::from(i) / 4096.0))
-            .collect();
-        seen.sort_unstable();
-        seen.dedup();
-        seen
-    }
-
-    #[test]
-    fn truncation_keeps_what_the_chain_says() {
-        let row = logits(&[0.1, 0.4, 0.05, 0.25, 0.2]);
-        let base = settings(1.0);
-        let cases: &[(&str, Sampling, &[Token])] = &[
-            ("all", base.clone(), &[0, 1, 2, 3, 4]),
-            ("top-k 2", Sampling { top_k: 2, ..base.clone() }, &[1, 3]),
-            ("top-p reaches 0.65 with two", Sampling { top_p: 0.649, ..base.clone() }, &[1, 3]),
-            ("top-p just past two", Sampling { top_p: 0.66, ..base.clone() }, &[1, 3, 4]),
-            ("min-p half the best", Sampling { min_p: 0.5, ..base.clone() }, &[1, 3, 4]),
-            // Within the top 2, 0.4 stands for 0.4 / 0.65 = 0.615 of the mass.
-            ("top-p counts within top-k", Sampling { top_k: 2, top_p: 0.6, ..base.clone() }, &[1]),
-            ("greedy", Sampling { temperature: 0.0, ..base.clone() }, &[1]),
-        ];
-        for (name, settings, expected) in cases {
-            assert_eq!(&support(&row, settings, &[], &[]), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn banned_tokens_never_come_out_even_penalised() {
-        let row = logits(&[0.1, 0.9]);
-        let penal = Sampling { repeat_penalty: 1.5, ..settings(1.0) };
-        assert_eq!(support(&row, &penal, &[1], &[1]), [0]);
-        assert_eq!(support(&row, &settings(0.0), &[], &[1]), [0]);
-    }
-
-    #[test]
-    fn the_penalty_lowers_recent_tokens_of_either_sign() {
-        let greedy = Sampling { repeat_penalty: 2.0, ..settings(0.0) };
-        let mut sampler = Sampler::default();
-        assert_eq!(sampler.sample(&[3.0, 2.0], &greedy, &[0], &[], 0.0), Some(1));
-        assert_eq!(sampler.sample(&[-1.0, -1.5], &greedy, &[0], &[], 0.0), Some(1));
-    }
-
-    #[test]
-    fn ties_go_to_the_lower_token() {
-        let mut sampler = Sampler::default();
-        assert_eq!(sampler.sample(&[1.0, 5.0, 5.0], &settings(0.0), &[], &[], 0.5), Some(1));
-        assert_eq!(sampler.sample(&[1.0, 5.0, 5.0], &settings(0.0), &[], &[0], 0.5), Some(1));
-    }
-
-    #[test]
-    fn rows_that_are_not_numbers_give_nothing() {
-        let mut sampler = Sampler::default();
-        for row in [[f32::NAN; 3], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
-            for temperature in [0.0, 1.0] {
-                assert_eq!(sampler.sample(&row, &settings(temperature), &[], &[], 0.5), None);
-            }
-        }
-    }
-
-    #[test]
-    fn the_draw_follows_the_softmax() {
-        let row = logits(&[0.5, 0.3, 0.15, 0.05]);
-        let warm = settings(2.0);
-        let stream = Stream::new(3);
-        let mut sampler = Sampler::default();
-        let mut counts = [0.0_f64; 4];
-        let draws = 40_000;
-        for at in 0..draws {
-            let token = sampler.sample(&row, &warm, &[], &[], stream.uniform(at)).unwrap();
-            counts[token as usize] += 1.0;
-        }
-        let weights = [0.5_f64, 0.3, 0.15, 0.05].map(f64::sqrt);
-        let mass: f64 = weights.iter().sum();
-        let chi2: f64 = counts
-            .iter()
-            .zip(weights)
-            .map(|(count, weight)| {
-                let expected = draws as f64 * weight / mass;
-                (count - expected).powi(2) / expected
-            })
-            .sum();
-        // χ² with 3 degrees of freedom exceeds 21.1 with probability 1e-4.
-        assert!(chi2 < 21.1, "χ² = {chi2}");
-    }
-}
+mod tests;

@@ -1,25 +1,15 @@
 //! Log-probabilities from a row of logits.
 
-use std::f32::consts::LOG2_E;
-
 use super::cells::Token;
+use super::row::{self, Weights};
 
 /// ln Σ exp(logit) over a row: what is taken from a logit to give the token's
 /// log-probability. None when the row is not finite.
 ///
 /// Relative error of the sum below 1e-6.
 pub fn log_normaliser(row: &[f32]) -> Option<f64> {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !max.is_finite() {
-        return None;
-    }
-    // Short sums in f32, which the compiler turns into vector code; their total
-    // in f64.
-    let sum: f64 = row
-        .chunks(64)
-        .map(|chunk| f64::from(chunk.iter().map(|&logit| exp(logit - max)).sum::<f32>()))
-        .sum();
-    sum.is_finite().then(|| f64::from(max) + sum.ln())
+    let peak = row::peak(row)?;
+    Some(f64::from(peak) + Weights { peak, scale: 1.0 }.sum(row).ln())
 }
 
 /// ln Σ p(token) over some tokens of a row.
@@ -30,27 +20,6 @@ pub fn log_mass(row: &[f32], tokens: &[Token], log_normaliser: f64) -> f64 {
         return max;
     }
     max + logits().map(|logit| (logit - max).exp()).sum::<f64>().ln() - log_normaliser
-}
-
-/// e^x for x ≤ 0, without a branch: 2^n by the exponent's bits, times a
-/// polynomial for the rest, |rest| ≤ ½. Results below 2⁻¹²⁶ are of its size.
-fn exp(x: f32) -> f32 {
-    /// Adding and taking away 1.5 · 2²³ rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
-    let power = (x * LOG2_E).max(-126.0);
-    let whole = (power + ROUND) - ROUND;
-    let rest = (power - whole) * std::f32::consts::LN_2;
-    // Taylor's series: the first term left out is below 1e-8.
-    let series = 1.0
-        + rest
-            * (1.0
-                + rest
-                    * (0.5
-                        + rest
-                            * (1.0 / 6.0
-                                + rest
-                                    * (1.0 / 24.0 + rest * (1.0 / 120.0 + rest * (1.0 / 720.0))))));
-    series * f32::from_bits(((whole as i32 + 127) << 23) as u32)
 }
 
 #[cfg(test)]
