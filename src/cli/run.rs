@@ -206,12 +206,7 @@ impl Tally {
     }
 
     /// Says on stderr what came of the run, and what to do next.
-    fn tell(
-        self,
-        total: u64,
-        counters: Counters,
-        out: &std::path::Path,
-    ) -> Result<(), CliError> {
+    fn tell(self, total: u64, counters: Counters, out: &std::path::Path) -> Result<(), CliError> {
         let Self { done, failed } = self;
         let left = total - done - failed;
         let mut text = format!("{done} of {total} items done");

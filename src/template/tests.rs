@@ -239,9 +239,10 @@ fn data_is_never_compiled() {
     assert_eq!(first.turns[0].content, hostile("asked"));
     let revise = templates.render(StepKind::Revise, &review.clone().revising(Some(&critique)));
     let revise = show(&revise.unwrap());
-    // Examples 4; the rule thrice and its revision request once for the example
-    // and once for the task; the conversation, the answer, the critique.
-    assert_eq!(revise.matches(HOSTILE).count(), 4 + 2 * 4 + 3);
+    // Examples 4, their answer once more; the rule thrice and its revision request
+    // once for the example and once for the task; the conversation, the answer
+    // twice, the critique.
+    assert_eq!(revise.matches(HOSTILE).count(), 5 + 2 * 4 + 4);
     assert_eq!(revise.matches("49").count(), 0);
 
     let every = overlaid(&[(

@@ -95,12 +95,12 @@ impl Settings {
     /// what each slot leaves behind, and a few for shared headers.
     #[must_use]
     pub fn sequences(&self) -> usize {
-        2 * self.parallel + 4
+        2 * self.parallel + 8
     }
 }
 
 /// llama.cpp has 256 sequence ids; see [`Settings::sequences`].
-pub const MAX_PARALLEL: usize = 126;
+pub const MAX_PARALLEL: usize = 124;
 
 /// On, off, or as the engine sees fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
