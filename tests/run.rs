@@ -80,7 +80,7 @@ fn a_run_is_made_exported_and_guarded() {
     "#);
     assert!(fewer.err.contains("\n  input.rows: was 5, is 3\n"), "{}", fewer.err);
     insta::assert_snapshot!(same.err, @r"
-    5 of 5 items done; there was nothing left to do
+    5 of 5 items done; there was nothing left to compute
     the run is in r; next: amend export r
     ");
 
@@ -179,7 +179,8 @@ fn failed_items_are_counted_kept_and_retried() {
     let stopped = run("--ctx-size 256 --max-errors 1");
     assert_eq!(stopped.code, Some(1));
     let failure = "the step needs 357 tokens of context (prompt 351 + answer 6), there are 256: \
-                   raise --ctx-size, lower max_tokens, or shorten the prompt";
+                   lower max_tokens, shorten the prompt or, up to what the model was trained for, \
+                   raise --ctx-size";
     assert!(stopped.err.starts_with(&format!(" WARN row 1: {failure} key=")), "{}", stopped.err);
     let (_, stopped) = stopped.err.split_once('\n').unwrap();
     assert!(stopped.starts_with(
