@@ -367,7 +367,8 @@ fn a_prompt_that_cannot_fit_is_said_and_prints_nothing() {
     insta::assert_snapshot!(
         ran.err,
         @"error: the step needs 836 tokens of context (prompt 830 + answer 6), there are 256: \
-         raise --ctx-size, lower max_tokens, or shorten the prompt"
+         lower max_tokens, shorten the prompt or, up to what the model was trained for, \
+         raise --ctx-size"
     );
 }
 

@@ -15,7 +15,7 @@ pub struct ModelArgs {
     /// The model's GGUF file
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Sequences decoded together [default: 16] (also -np)
+    /// Sequences decoded together [default: 8] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Tokens of context, shared by all sequences [default: 1024 a sequence]

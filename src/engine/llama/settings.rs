@@ -57,8 +57,8 @@ impl Default for Settings {
 }
 
 /// Sequences decoded together where the user names no number: past it, a CPU's
-/// throughput hardly rises while every sequence costs cells.
-const PARALLEL: usize = 16;
+/// throughput hardly rises, while attention looks at every sequence's cells.
+const PARALLEL: usize = 8;
 
 /// Cells a sequence gets on average where the user names no context size.
 const CELLS_PER_SEQUENCE: u32 = 1024;
