@@ -34,10 +34,10 @@ use super::StepKind;
 use crate::template::Fence;
 
 /// The longest preamble, in characters.
-const PREAMBLE_CHARS: usize = 120;
+pub const PREAMBLE_CHARS: usize = 120;
 
 /// The longest closing line, in characters.
-const CLOSING_CHARS: usize = 160;
+pub const CLOSING_CHARS: usize = 160;
 
 const QUOTES: [(char, char); 4] = [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»')];
 
@@ -231,6 +231,8 @@ fn is_label(kind: StepKind, label: &str) -> bool {
     match (kind, words) {
         (StepKind::Critique, [word]) => CRITIQUES.contains(word),
         (_, [word]) => REVISIONS.contains(word),
+        // What the built-in prompt calls it.
+        (_, ["answer", "to", "rewrite"]) => true,
         (StepKind::Revise, [change, thing]) => CHANGES.contains(change) && THINGS.contains(thing),
         _ => false,
     }
@@ -266,6 +268,7 @@ mod tests {
             ("[answer 3f9c2a81]\nTea.\n[/answer 3f9c2a81]", "Tea."),
             ("[answer 3f9c2a81] Tea. [/answer 3f9c2a81]", "Tea."),
             ("Revised answer:\n[answer 3f9c2a81]\nTea.\n[/answer 3f9c2a81]", "Tea."),
+            ("The answer to rewrite:\n[answer 3f9c2a81]\nTea.\n[/answer 3f9c2a81]", "Tea."),
             // Code fences.
             ("```\nTea.\n```", "Tea."),
             ("```text\nTea.\n\nMilk.\n```", "Tea.\n\nMilk."),
