@@ -10,6 +10,7 @@ pub mod bare;
 mod batch;
 mod cells;
 mod headers;
+mod ideal;
 mod model;
 mod probe;
 mod row;
@@ -24,7 +25,7 @@ use std::time::Instant;
 
 use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
@@ -32,6 +33,7 @@ use self::active::{Active, Completing, Goal, Queued, Tools};
 use self::batch::{Batch, Bounds};
 use self::cells::{Cells, Fork, SeqId, Token};
 use self::headers::{Headers, KindId, common_prefix};
+use self::ideal::Ideal;
 pub use self::model::Model;
 use self::sampler::Sampler;
 pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
@@ -76,15 +78,6 @@ pub struct Llama<'m> {
     headers: Headers,
 }
 
-/// A cache without limit, for benchmarks: what would have to be computed if
-/// nothing were ever computed twice.
-struct Ideal {
-    cells: Cells,
-    prefilled: u64,
-    /// Σ of the positions at which tokens were decoded.
-    decoded_positions: u64,
-}
-
 struct Idle {
     seq: SeqId,
     /// The kind of its prompt, whose header may be kept.
@@ -119,8 +112,8 @@ impl<'m> Llama<'m> {
                 Switch::Off => 0,
                 Switch::On => 1,
             })
-            .with_type_k(cache_type(settings.cache_type_k))
-            .with_type_v(cache_type(settings.cache_type_v))
+            .with_type_k(settings.cache_type_k.into())
+            .with_type_v(settings.cache_type_v.into())
             .with_kv_unified(true)
             .with_swa_full(true)
             .with_no_perf(true);
@@ -172,8 +165,7 @@ impl<'m> Llama<'m> {
     /// From now on counts what a cache without limit would have had to prefill,
     /// over at most `requests` requests.
     pub fn count_ideal(&mut self, requests: usize) {
-        let cells = Cells::new(requests);
-        self.ideal = Some(Ideal { cells, prefilled: 0, decoded_positions: 0 });
+        self.ideal = Some(Ideal::new(requests));
     }
 
     /// Tokens that a cache without limit would have had to prefill for the
@@ -462,25 +454,6 @@ impl<'m> Llama<'m> {
     }
 }
 
-impl Ideal {
-    fn count(&mut self, active: &Active) {
-        let tokens = &active.queued.tokens;
-        let Some(fork) = self.cells.fork(tokens, active.queued.first_wanted) else { return };
-        self.prefilled += (tokens.len() - fork.shared) as u64;
-        for &token in &tokens[fork.shared..] {
-            self.cells.push(fork.seq, token);
-        }
-        // The last token drawn was never computed.
-        let decoded = active.decoded();
-        for (at, &token) in decoded.iter().enumerate() {
-            self.decoded_positions += (tokens.len() + at) as u64;
-            if at + 1 < decoded.len() {
-                self.cells.push(fork.seq, token);
-            }
-        }
-    }
-}
-
 impl Engine for Llama<'_> {
     fn describe(&self) -> Result<Description, EngineError> {
         Ok(Description {
@@ -597,19 +570,6 @@ fn drop_cells(
     }
     cells.truncate(seq, keep);
     Ok(())
-}
-
-fn cache_type(cache_type: CacheType) -> KvCacheType {
-    match cache_type {
-        CacheType::F32 => KvCacheType::F32,
-        CacheType::F16 => KvCacheType::F16,
-        CacheType::BF16 => KvCacheType::BF16,
-        CacheType::Q8_0 => KvCacheType::Q8_0,
-        CacheType::Q5_1 => KvCacheType::Q5_1,
-        CacheType::Q5_0 => KvCacheType::Q5_0,
-        CacheType::Q4_1 => KvCacheType::Q4_1,
-        CacheType::Q4_0 => KvCacheType::Q4_0,
-    }
 }
 
 #[cfg(test)]

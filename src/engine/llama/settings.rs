@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use llama_cpp_2::context::params::KvCacheType;
 use serde::Serialize;
 
 /// How the engine loads and runs a model. Zero means: chosen for the machine.
@@ -128,6 +129,21 @@ pub enum CacheType {
     Q5_0,
     Q4_1,
     Q4_0,
+}
+
+impl From<CacheType> for KvCacheType {
+    fn from(cache_type: CacheType) -> Self {
+        match cache_type {
+            CacheType::F32 => KvCacheType::F32,
+            CacheType::F16 => KvCacheType::F16,
+            CacheType::BF16 => KvCacheType::BF16,
+            CacheType::Q8_0 => KvCacheType::Q8_0,
+            CacheType::Q5_1 => KvCacheType::Q5_1,
+            CacheType::Q5_0 => KvCacheType::Q5_0,
+            CacheType::Q4_1 => KvCacheType::Q4_1,
+            CacheType::Q4_0 => KvCacheType::Q4_0,
+        }
+    }
 }
 
 #[cfg(test)]
