@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use llama_cpp_2::context::params::KvCacheType;
 use llama_cpp_2::llama_batch::LlamaBatch;
 
 use super::*;
