@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod diagnostic;
 pub mod driver;
 pub mod engine;
+mod hash;
 pub mod random;
 pub mod template;
 pub mod trajectory;

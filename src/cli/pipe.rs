@@ -13,9 +13,8 @@ use super::model_args::ModelArgs;
 use super::record::TrailRecord;
 use super::show::Show;
 use super::{interrupt, terminal};
-use crate::chat::{Message, Role};
 use crate::dataset::input::{self, Input};
-use crate::dataset::item::{Item, Keys};
+use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::diagnostic::closest;
@@ -103,10 +102,7 @@ impl PipeArgs {
         if text.is_empty() {
             return Err(CliError::usage("the prompt is empty", "write one: amend \"…\""));
         }
-        let messages = vec![Message::new(Role::User, text)];
-        let key = Keys::default().next(&messages, None);
-        let metadata = serde_json::Map::new();
-        Ok(vec![Item { key, row: 1, id: None, messages, response: None, metadata }])
+        Ok(vec![Item::of_prompt(text)])
     }
 }
 

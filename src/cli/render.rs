@@ -13,9 +13,8 @@ use super::error::CliError;
 use super::loop_args::LoopArgs;
 use super::model_args::ModelArgs;
 use super::terminal;
-use crate::chat::{Message, Role};
 use crate::dataset::input::{self, Input};
-use crate::dataset::item::{Item, Keys};
+use crate::dataset::item::Item;
 use crate::diagnostic::closest;
 use crate::engine::llama::Llama;
 use crate::engine::{Engine, Prepared};
@@ -130,11 +129,7 @@ impl RenderArgs {
                 )
             });
         }
-        let text = self.prompt.clone().unwrap_or_default();
-        let messages = vec![Message::new(Role::User, text)];
-        let key = Keys::default().next(&messages, None);
-        let metadata = serde_json::Map::new();
-        Ok(Item { key, row: 1, id: None, messages, response: None, metadata })
+        Ok(Item::of_prompt(self.prompt.clone().unwrap_or_default()))
     }
 }
 

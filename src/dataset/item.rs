@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hash;
-use crate::chat::Message;
+use crate::chat::{Message, Role};
+use crate::hash;
 
 /// One input row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,17 @@ pub struct Item {
     /// Everything else the row carried.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Item {
+    /// The one item of a lone prompt.
+    #[must_use]
+    pub fn of_prompt(prompt: impl Into<String>) -> Self {
+        let messages = vec![Message::new(Role::User, prompt)];
+        let key = Keys::default().next(&messages, None);
+        let metadata = serde_json::Map::new();
+        Self { key, row: 1, id: None, messages, response: None, metadata }
+    }
 }
 
 /// Gives items their keys, in input order.

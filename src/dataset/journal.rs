@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hash;
 use super::item::Item;
 use crate::engine::Failure;
+use crate::hash;
 use crate::trajectory::{Step, Stop};
 
 /// The longest line, in bytes: more than the longest input row can grow to by

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::hash;
 use super::item::Item;
+use crate::hash;
 
 /// The version of the run directory's format.
 pub const FORMAT: u32 = 1;

@@ -2,7 +2,6 @@
 //! Nothing outside this module writes to a run directory.
 
 mod atomic;
-mod hash;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -9,10 +9,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::atomic;
-use super::hash;
 use super::journal::{Journal, JournalError, Record, State};
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::trajectories::Trajectories;
+use crate::hash;
 
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "journal.jsonl";

@@ -18,6 +18,7 @@ use super::Settings;
 use super::cells::Token;
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineError, Failure};
+use crate::hash;
 
 /// A loaded model and its chat template.
 pub struct Model {
@@ -202,7 +203,7 @@ impl Model {
             "trained_context": self.inner.n_ctx_train(),
             "vocabulary": self.inner.n_vocab(),
             "license": meta("general.license"),
-            "chat_template_sha256": hex(&Sha256::digest(self.template_source.as_bytes())),
+            "chat_template_sha256": hash::sha256(self.template_source.as_bytes()),
         }))
     }
 }
@@ -230,17 +231,13 @@ fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
 
 fn file_hash(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
-    let mut hash = Sha256::new();
+    let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(hex(&hash.finalize()));
+            return Ok(hash::hex(&digest.finalize()));
         }
-        hash.update(&buffer[..read]);
+        digest.update(&buffer[..read]);
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
