@@ -1,24 +1,30 @@
 //! Takes items through the loop on an engine: renders what each trajectory
 //! asks for, hands back what the engine answers, and tells an observer.
 //!
-//! As many items are under way as the engine decodes at once, and each has one
-//! request with it; an item's next request follows before the engine's next
-//! step, so that it finds its prefix in the cache.
+//! As many items are under way as the engine decodes at once. What an item needs
+//! next is submitted before the engine's next step, so that it finds its prefix
+//! in the cache; judgements that share a prefix are submitted together.
 
-use std::collections::HashMap;
+mod call;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
 use crate::dataset::item::Item;
 use crate::dataset::journal::{Outcome, Progress, State};
-use crate::engine::{Engine, EngineError, Event, Failure, Request, RequestId, Sampling, Task};
+use crate::engine::{Counters, Engine, EngineError, Event, Failure, Request, RequestId, Sampling};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
-use crate::trajectory::{Ask, Next, ReplayError, Step, StepKind, Trajectory};
+use crate::trajectory::{Ask, Next, Procedure, ReplayError, Step, StepKind, Trajectory};
+
+use call::{Answer, Call};
 
 /// What every item of a run has in common.
 #[derive(Debug, Clone)]
 pub struct Job {
+    /// What every item is taken through.
+    pub procedure: Procedure,
     /// The principles and how the loop uses them.
     pub constitution: Arc<Constitution>,
     /// The wording of the prompts.
@@ -41,7 +47,13 @@ impl Job {
     #[must_use]
     pub fn trajectory(&self, item: Arc<Item>) -> Trajectory {
         let stream = self.stream.child(&item.key);
-        Trajectory::new(self.constitution.clone(), item, stream, self.fence.clone())
+        Trajectory::new(
+            self.procedure.clone(),
+            self.constitution.clone(),
+            item,
+            stream,
+            self.fence.clone(),
+        )
     }
 }
 
@@ -139,18 +151,83 @@ pub enum DriveError<E> {
     },
 }
 
-/// An item under way and the call it waits for.
-struct Flight {
-    trajectory: Trajectory,
-    ask: Ask,
+/// What answers the requests.
+pub struct Engines<'a> {
+    /// Writes answers, critiques and revisions; and judges, unless another does.
+    pub writer: &'a mut dyn Engine,
+    /// Answers gates, verdicts and rubrics.
+    pub judge: Option<&'a mut dyn Engine>,
 }
 
-struct Drive<'a, O> {
-    engine: &'a mut dyn Engine,
+impl<'a> From<&'a mut dyn Engine> for Engines<'a> {
+    fn from(writer: &'a mut dyn Engine) -> Self {
+        Self { writer, judge: None }
+    }
+}
+
+impl<'a, E: Engine> From<&'a mut E> for Engines<'a> {
+    fn from(writer: &'a mut E) -> Self {
+        Self { writer, judge: None }
+    }
+}
+
+impl Engines<'_> {
+    /// How many items are worth having under way.
+    fn width(&self) -> usize {
+        self.writer.width()
+    }
+
+    /// The engine that takes a step of a kind.
+    fn of(&mut self, kind: StepKind) -> &mut dyn Engine {
+        match &mut self.judge {
+            Some(judge) if !kind.is_text() => *judge,
+            _ => self.writer,
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut dyn Engine)) {
+        act(self.writer);
+        if let Some(judge) = &mut self.judge {
+            act(*judge);
+        }
+    }
+
+    /// The counts of both engines so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let counters = self.writer.counters();
+        match &self.judge {
+            Some(judge) => counters + judge.counters(),
+            None => counters,
+        }
+    }
+}
+
+/// An item under way.
+struct Flight {
+    trajectory: Trajectory,
+    /// The steps asked for and not accepted yet, in order.
+    calls: VecDeque<Call>,
+}
+
+/// Whose a request is.
+#[derive(Clone, Copy)]
+struct Origin {
+    flight: u64,
+    /// The number of the step in the item's loop.
+    step: usize,
+    /// Which of the call's requests.
+    part: usize,
+}
+
+struct Drive<'a, 'e, O> {
+    engines: Engines<'e>,
     job: &'a Job,
     observer: &'a mut O,
-    flights: HashMap<RequestId, Flight>,
-    requests: RequestId,
+    flights: HashMap<u64, Flight>,
+    begun: u64,
+    requests: HashMap<RequestId, (StepKind, Origin)>,
+    submitted: RequestId,
 }
 
 /// Takes every item through the loop.
@@ -158,29 +235,35 @@ struct Drive<'a, O> {
 /// # Errors
 /// The engine's and the observer's; recorded steps that don't fit their item.
 /// What goes wrong with one item ends that item alone.
-pub fn drive<O: Observer>(
-    engine: &mut dyn Engine,
+pub fn drive<'e, O: Observer>(
+    engines: impl Into<Engines<'e>>,
     job: &Job,
     work: impl IntoIterator<Item = Work>,
     observer: &mut O,
 ) -> Result<Ended, DriveError<O::Error>> {
-    let width = engine.width();
-    let mut drive = Drive { engine, job, observer, flights: HashMap::new(), requests: 0 };
+    let engines = engines.into();
+    let width = engines.width();
+    let mut drive = Drive {
+        engines,
+        job,
+        observer,
+        flights: HashMap::new(),
+        begun: 0,
+        requests: HashMap::new(),
+        submitted: 0,
+    };
     let mut work = work.into_iter();
-    let mut events = Vec::new();
     let mut in_cohort = false;
     loop {
         if drive.observer.stops() {
-            for &id in drive.flights.keys() {
-                drive.engine.cancel(id);
-            }
+            drive.cancel(|_| true);
             return Ok(Ended::Stopped);
         }
         if job.cohorts {
             if drive.flights.is_empty() {
                 if in_cohort {
                     drive.observer.cohort().map_err(DriveError::Observer)?;
-                    drive.engine.reset();
+                    drive.engines.each(|engine| engine.reset());
                 }
                 in_cohort = false;
                 for next in work.by_ref().take(width) {
@@ -202,14 +285,32 @@ pub fn drive<O: Observer>(
             }
             return Ok(Ended::Done);
         }
-        drive.engine.step(&mut events).map_err(DriveError::Engine)?;
-        for event in events.drain(..) {
+        for event in drive.step()? {
             drive.take(event)?;
         }
     }
 }
 
-impl<O: Observer> Drive<'_, O> {
+impl<O: Observer> Drive<'_, '_, O> {
+    /// Lets each engine that has requests take a step.
+    fn step(&mut self) -> Result<Vec<Event>, DriveError<O::Error>> {
+        let mut events = Vec::new();
+        let mut step = |engine: &mut dyn Engine| engine.step(&mut events);
+        match &mut self.engines.judge {
+            None => drop(step(self.engines.writer).map_err(DriveError::Engine)?),
+            Some(judge) => {
+                let waits = |text| self.requests.values().any(|(kind, _)| kind.is_text() == text);
+                if waits(true) {
+                    step(self.engines.writer).map_err(DriveError::Engine)?;
+                }
+                if waits(false) {
+                    step(*judge).map_err(DriveError::Engine)?;
+                }
+            }
+        }
+        Ok(events)
+    }
+
     /// Takes up an item, after the steps it has behind it.
     fn begin(&mut self, Work { item, steps }: Work) -> Result<(), DriveError<O::Error>> {
         let mut trajectory = self.job.trajectory(item.clone());
@@ -218,74 +319,138 @@ impl<O: Observer> Drive<'_, O> {
                 .replay(step)
                 .map_err(|source| DriveError::Replay { key: item.key.clone(), source })?;
         }
-        self.go_on(trajectory, None)
+        self.begun += 1;
+        self.go_on(self.begun, trajectory, None)
     }
 
     fn take(&mut self, event: Event) -> Result<(), DriveError<O::Error>> {
-        match event {
-            Event::Text { id, text } => match self.flights.get(&id) {
-                Some(Flight { trajectory, ask }) => {
-                    self.observer.text(trajectory, ask, &text).map_err(DriveError::Observer)
-                }
-                None => Ok(()),
-            },
-            Event::Done { id, completion } => {
-                let Some(Flight { mut trajectory, .. }) = self.flights.remove(&id) else {
-                    return Ok(());
-                };
-                match trajectory.accept(completion) {
-                    Ok(_) => {
-                        self.tell_step(&trajectory)?;
-                        self.go_on(trajectory, Some(id))
-                    }
-                    Err(failure) => self.fail(&trajectory, failure),
-                }
+        let (id, answer) = match event {
+            Event::Text { id, text } => return self.text(id, &text),
+            Event::Done { id, completion } => (id, Ok(Answer::Text(completion))),
+            Event::Chosen { id, log_probs, usage } => {
+                (id, Ok(Answer::LogProbs { log_probs, usage }))
             }
-            Event::Failed { id, failure } => match self.flights.remove(&id) {
-                Some(Flight { trajectory, .. }) => self.fail(&trajectory, failure),
-                None => Ok(()),
+            // No step asks for a whole text's probability.
+            Event::Scored { .. } => return Ok(()),
+            Event::Failed { id, failure } => (id, Err(failure)),
+        };
+        let Some((_, origin)) = self.requests.remove(&id) else {
+            return Ok(());
+        };
+        let Some(flight) = self.flights.get_mut(&origin.flight) else {
+            return Ok(());
+        };
+        let call = flight.calls.iter_mut().find(|call| call.ask.step == origin.step);
+        let more = match (call, answer) {
+            (Some(call), Ok(answer)) => call.take(origin.part, answer),
+            (None, Ok(_)) => return Ok(()),
+            (_, Err(failure)) => Err(failure),
+        };
+        match more {
+            Ok(true) => match self.submit(origin, Some(id)) {
+                Ok(()) => Ok(()),
+                Err(failure) => self.fail(origin.flight, failure),
             },
-            Event::Chosen { .. } | Event::Scored { .. } => Ok(()),
+            Ok(false) => self.settle(origin.flight, id),
+            Err(failure) => self.fail(origin.flight, failure),
         }
     }
 
-    /// Asks the engine for an item's next step, or ends it. `previous` is the
+    fn text(&mut self, id: RequestId, text: &str) -> Result<(), DriveError<O::Error>> {
+        let Some((kind, origin)) = self.requests.get(&id) else { return Ok(()) };
+        let Some(flight) = self.flights.get(&origin.flight).filter(|_| kind.is_text()) else {
+            return Ok(());
+        };
+        match flight.calls.iter().find(|call| call.ask.step == origin.step) {
+            Some(call) => self
+                .observer
+                .text(&flight.trajectory, &call.ask, text)
+                .map_err(DriveError::Observer),
+            None => Ok(()),
+        }
+    }
+
+    /// Accepts the steps of a flight that are done, in order, and goes on once
+    /// all are. `previous` is the request that was answered last.
+    fn settle(&mut self, flight: u64, previous: RequestId) -> Result<(), DriveError<O::Error>> {
+        let Some(Flight { mut trajectory, mut calls }) = self.flights.remove(&flight) else {
+            return Ok(());
+        };
+        while let Some(found) = calls.front_mut().and_then(Call::found) {
+            calls.pop_front();
+            match trajectory.accept(found) {
+                Ok(_) => self.tell_step(&trajectory)?,
+                Err(failure) => {
+                    self.flights.insert(flight, Flight { trajectory, calls });
+                    return self.fail(flight, failure);
+                }
+            }
+        }
+        if calls.is_empty() {
+            return self.go_on(flight, trajectory, Some(previous));
+        }
+        self.flights.insert(flight, Flight { trajectory, calls });
+        Ok(())
+    }
+
+    /// Asks the engines for an item's next steps, or ends it. `previous` is the
     /// request whose completion was its last step.
     fn go_on(
         &mut self,
+        flight: u64,
         mut trajectory: Trajectory,
         previous: Option<RequestId>,
     ) -> Result<(), DriveError<O::Error>> {
-        if trajectory.accept_given().is_some() {
+        while trajectory.accept_given().is_some() {
             self.tell_step(&trajectory)?;
         }
-        let ask = match trajectory.next() {
-            Next::Ask(ask) => ask,
+        let asks = match trajectory.next() {
+            Next::Ask(asks) => asks,
             Next::Done(stop) => {
                 let outcome = Outcome::Done { stop };
                 return self.observer.end(&trajectory, outcome).map_err(DriveError::Observer);
             }
-            Next::Given => unreachable!("the given answer was just accepted"),
+            Next::Given => unreachable!("given answers were just accepted"),
         };
-        let rendered = match self.job.templates.render(ask.kind, &trajectory.context(&ask)) {
-            Ok(rendered) => rendered,
-            Err(error) => return self.fail(&trajectory, error.into()),
+        let constitution = &self.job.constitution;
+        let calls: VecDeque<Call> =
+            asks.into_iter().map(|ask| Call::new(ask, constitution)).collect();
+        let origins: Vec<Origin> = calls
+            .iter()
+            .flat_map(|call| {
+                let step = call.ask.step;
+                (0..call.parts()).map(move |part| Origin { flight, step, part })
+            })
+            .collect();
+        self.flights.insert(flight, Flight { trajectory, calls });
+        for origin in origins {
+            if let Err(failure) = self.submit(origin, previous) {
+                return self.fail(flight, failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits the request that a part of a call needs now. `previous` is the
+    /// one whose completion its prompt may go on from.
+    fn submit(&mut self, origin: Origin, previous: Option<RequestId>) -> Result<(), Failure> {
+        let Some(flight) = self.flights.get(&origin.flight) else { return Ok(()) };
+        let Some(call) = flight.calls.iter().find(|call| call.ask.step == origin.step) else {
+            return Ok(());
         };
-        self.requests += 1;
-        let id = self.requests;
-        self.engine.submit(Request {
+        let wanted = call.wants(origin.part, &flight.trajectory, self.job)?;
+        self.submitted += 1;
+        let id = self.submitted;
+        let kind = call.ask.kind;
+        let request = Request {
             id,
-            turns: rendered.turns,
-            shared_turns: rendered.shared_turns,
-            // A revision's prompt goes on from its critique's completion.
-            continues: previous.filter(|_| ask.kind == StepKind::Revise),
-            task: Task::Complete {
-                sampling: sampling(&self.job.constitution.sampling, ask.kind).clone(),
-                stream: ask.stream,
-                ignore_eos: self.job.ignore_eos,
-            },
-        });
-        self.flights.insert(id, Flight { trajectory, ask });
+            turns: wanted.rendered.turns,
+            shared_turns: wanted.rendered.shared_turns,
+            continues: previous.filter(|_| wanted.continues),
+            task: wanted.task,
+        };
+        self.requests.insert(id, (kind, origin));
+        self.engines.of(kind).submit(request);
         Ok(())
     }
 
@@ -296,22 +461,41 @@ impl<O: Observer> Drive<'_, O> {
         }
     }
 
-    fn fail(
-        &mut self,
-        trajectory: &Trajectory,
-        failure: Failure,
-    ) -> Result<(), DriveError<O::Error>> {
-        self.observer.end(trajectory, Outcome::Failed { failure }).map_err(DriveError::Observer)
+    /// Drops the requests of some flights.
+    fn cancel(&mut self, of: impl Fn(u64) -> bool) {
+        let ids: Vec<(RequestId, StepKind)> = self
+            .requests
+            .iter()
+            .filter(|(_, (_, origin))| of(origin.flight))
+            .map(|(&id, &(kind, _))| (id, kind))
+            .collect();
+        for (id, kind) in ids {
+            self.requests.remove(&id);
+            self.engines.of(kind).cancel(id);
+        }
+    }
+
+    /// Ends an item that can't go on, with all that is under way for it.
+    fn fail(&mut self, flight: u64, failure: Failure) -> Result<(), DriveError<O::Error>> {
+        self.cancel(|other| other == flight);
+        match self.flights.remove(&flight) {
+            Some(Flight { trajectory, .. }) => self
+                .observer
+                .end(&trajectory, Outcome::Failed { failure })
+                .map_err(DriveError::Observer),
+            None => Ok(()),
+        }
     }
 }
 
-/// The sampling of a step's kind.
+/// How a step of a kind draws its tokens.
 #[must_use]
 pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
     match kind {
         StepKind::Generate => &steps.generate,
         StepKind::Critique => &steps.critique,
         StepKind::Revise => &steps.revise,
+        StepKind::Gate | StepKind::Judge | StepKind::Rubric => &steps.judge,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod driver;
 pub mod engine;
 mod hash;
+pub mod judge;
 pub mod random;
 pub mod template;
 pub mod trajectory;

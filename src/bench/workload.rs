@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use crate::chat::{Message, Role};
-use crate::constitution::{Constitution, Plan, Principle, Select, StepSampling};
+use crate::constitution::{Judge, Constitution, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::{Item, Keys};
 use crate::dataset::journal::Outcome;
 use crate::driver::{DriveError, Job, Observer, Work, drive};
 use crate::engine::{Engine, EngineError, Event, Request, Sampling, Task};
 use crate::random::Stream;
 use crate::template::{Fence, LoadError, Templates};
-use crate::trajectory::{Step, Trajectory};
+use crate::trajectory::{Procedure, Step, Trajectory};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
@@ -204,6 +204,7 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
     let stream = Stream::new(1);
     let fence = Fence::from_stream(stream);
     let job = Job {
+        procedure: Procedure::Revise { judging: false },
         constitution: Arc::new(constitution(size)),
         templates: Arc::new(Templates::load(None, &fence)?),
         fence,
@@ -215,9 +216,9 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
     let work = (1..=size.prompts as u64).map(|row| {
         let prompt = words(stream.child(&format!("prompt {row}")), PROMPT_WORDS);
         let messages = vec![Message::new(Role::User, prompt)];
-        let key = keys.next(&messages, None);
+        let key = keys.next(&messages, None, None);
         let metadata = serde_json::Map::new();
-        let item = Item { key, row, id: None, messages, response: None, metadata };
+        let item = Item { key, row, id: None, messages, response: None, rival: None, metadata };
         Work { item: Arc::new(item), steps: Vec::new() }
     });
     drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(|error| match error {
@@ -250,6 +251,7 @@ fn constitution(size: Size) -> Constitution {
         plan: Plan { rounds: 2, select: Select::Random, stop_unchanged: false, ..Plan::default() },
         principles: (0..16).map(principle).collect(),
         dimensions: Vec::new(),
+        judge: Judge::default(),
         sampling: StepSampling {
             generate: sampling(size.tokens(ANSWER)),
             critique: sampling(size.tokens(CRITIQUE)),

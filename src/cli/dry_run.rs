@@ -7,6 +7,7 @@ use super::error::{CliError, tell};
 use crate::dataset::item::Item;
 use crate::driver::{Job, sampling};
 use crate::engine::Engine;
+use crate::template::Reasons;
 use crate::trajectory::{Next, StepKind};
 
 /// Counts the prompts of every item's first answer exactly, and bounds the rest.
@@ -18,10 +19,10 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
     let mut wrong = 0;
     for item in items {
         let trajectory = job.trajectory(Arc::new(item.clone()));
-        let Next::Ask(ask) = trajectory.next() else { continue };
+        let Next::Ask(asks) = trajectory.next() else { continue };
         let prepared = job
             .templates
-            .render(ask.kind, &trajectory.context(&ask))
+            .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
             .map_err(Into::into)
             .and_then(|rendered| engine.prepare(&rendered.turns, rendered.shared_turns));
         match prepared {
@@ -41,7 +42,8 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
     let revisions = u64::from(plan.rounds) * each;
     let critiques = if plan.critique { revisions } else { 0 };
     let most = |kind| u64::from(sampling(&job.constitution.sampling, kind).max_tokens);
-    let decoded = counts.len() as u64 * most(StepKind::Generate)
+    let candidates = u64::from(plan.candidates);
+    let decoded = (counts.len() as u64 * candidates) * most(StepKind::Generate)
         + items.len() as u64
             * (critiques * most(StepKind::Critique) + revisions * most(StepKind::Revise));
     let mut out = std::io::stdout().lock();
@@ -58,7 +60,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
         }
         writeln!(
             out,
-            "steps of an item       answers 1, critiques {critiques}, revisions {revisions}"
+            "steps of an item       answers {candidates}, critiques {critiques}, revisions {revisions}"
         )?;
         writeln!(out, "decoded, at the most   {decoded} tokens")
     };

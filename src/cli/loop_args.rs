@@ -12,6 +12,7 @@ use crate::constitution::{self, Constitution};
 use crate::driver::Job;
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
+use crate::trajectory::Procedure;
 
 /// The constitution where none is named.
 const DEFAULT: &str = "harmless";
@@ -68,7 +69,8 @@ impl LoopArgs {
                     "a temperature is between 0 (greedy) and 5",
                 ));
             }
-            for step in [&mut sampling.generate, &mut sampling.critique, &mut sampling.revise] {
+            let steps = [&mut sampling.generate, &mut sampling.critique, &mut sampling.revise];
+            for step in steps {
                 step.temperature = temperature;
             }
         }
@@ -86,7 +88,16 @@ impl LoopArgs {
         let fence = Fence::from_stream(stream.child(input));
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
         let templates = Arc::new(Templates::load(overlay, &fence)?);
+        for name in &constitution.judge.templates {
+            if !templates.has(name) {
+                return Err(CliError::usage(
+                    format!("there is no judge template {name:?}"),
+                    format!("write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"),
+                ));
+            }
+        }
         Ok(Job {
+            procedure: Procedure::Revise { judging: constitution.judge.enabled },
             constitution,
             templates,
             fence,

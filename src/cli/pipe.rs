@@ -163,7 +163,7 @@ impl Observer for Printer {
 
     fn text(&mut self, trajectory: &Trajectory, ask: &Ask, text: &str) -> Result<(), CliError> {
         let Mode::Answer(streamed) = &mut self.mode else { return Ok(()) };
-        if trajectory.is_last(ask) {
+        if ask.last {
             let new = streamed.push(ask.kind, text, trajectory);
             self.out
                 .write_all(new.as_bytes())

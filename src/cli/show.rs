@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use crate::constitution::Constitution;
 use crate::dataset::journal::Outcome;
 use crate::engine::Finish;
+use crate::judge::combine;
 use crate::trajectory::{Step, StepKind, Stop};
 
 /// Writes steps as they are done.
@@ -46,15 +47,34 @@ impl Show {
             StepKind::Generate => ("1;34", "answer".to_owned()),
             StepKind::Critique => ("1;33", format!("critique {}", step.round)),
             StepKind::Revise => ("1;32", format!("revision {}", step.round)),
+            StepKind::Gate => ("2", format!("gate {}", step.round)),
+            StepKind::Judge => ("1;35", "verdict".to_owned()),
+            StepKind::Rubric => ("1;35", "score".to_owned()),
         };
         let mut heading = format!("── {what}");
-        if let Some(title) = title {
+        if let Some(title) = title.or(step.dimension.as_deref()) {
             heading.push_str(&format!(": {title}"));
         }
         if step.finish == Some(Finish::Length) {
             heading.push_str(" (cut off by max_tokens)");
         }
         self.line(out, code, &heading)?;
+        if let Some(score) = step.score {
+            let what = if step.kind == StepKind::Gate { "violation" } else { "score" };
+            return writeln!(out, "{what} {:.2}, mass {:.2}\n", score.value, score.mass);
+        }
+        let found = step.verdict.as_ref().and_then(|verdict| {
+            combine(&[(verdict, 1.0)], &constitution.judge.standing())
+        });
+        if let (Some(found), &[x, y]) = (found, &step.about[..]) {
+            let undecided = if found.undecided { ", undecided" } else { "" };
+            return writeln!(
+                out,
+                "p(answer {x} is better than answer {y}) = {:.2}, margin {:+.2}, position {:+.2}, \
+                 mass {:.2}{undecided}\n",
+                found.p, found.margin, found.offset, found.mass,
+            );
+        }
         writeln!(out, "{}\n", step.text)
     }
 
@@ -64,7 +84,10 @@ impl Show {
     /// `out` can't be written to.
     pub fn end(self, out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
         match outcome {
-            Outcome::Done { stop: Stop::Rounds } => Ok(()),
+            Outcome::Done { stop: Stop::Rounds | Stop::Judged } => Ok(()),
+            Outcome::Done { stop: Stop::Passed } => {
+                self.line(out, "2", "── stopped: the answer breaks no principle\n")
+            }
             Outcome::Done { stop: Stop::Unchanged } => {
                 self.line(out, "2", "── stopped: the revision changed nothing\n")
             }

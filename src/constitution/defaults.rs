@@ -1,7 +1,8 @@
 //! What holds where a constitution says nothing: numbers and wording.
 
-use super::{Plan, Select, StepSampling};
+use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling};
 use crate::engine::Sampling;
+use crate::judge::{Calibration, Mode, labels};
 
 impl Default for Plan {
     fn default() -> Self {
@@ -12,6 +13,27 @@ impl Default for Plan {
             critique: true,
             stop_unchanged: true,
             few_shot: 2,
+            gate: None,
+            candidates: 1,
+        }
+    }
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            policy: Policy::KeepWithLabel,
+            decide_by: DecideBy::Overall,
+            min_margin: 0.0,
+            mass_floor: 0.5,
+            mode: Mode::Soft,
+            clamp: [0.4, 0.6],
+            reasons: 0,
+            templates: vec!["judge".to_owned()],
+            labels: labels::ANSWERS.map(str::to_owned),
+            pairs: CandidatePairs::BestWorst,
+            calibration: Calibration::default(),
         }
     }
 }

@@ -6,8 +6,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{Plan, Select, StepSampling, defaults};
+use super::{
+    CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling, defaults,
+};
 use crate::engine::Sampling;
+use crate::judge::{Calibration, Mode};
 
 /// The schema's pattern for ids.
 pub(super) const ID: &str = "^[a-z0-9_-]+$";
@@ -25,6 +28,8 @@ pub(super) struct File {
     pub(super) plan: Loop,
     #[serde(default)]
     pub(super) sampling: Steps,
+    #[serde(default)]
+    pub(super) judge: JudgeForm,
     /// The rules, in order.
     #[serde(default)]
     pub(super) principle: Vec<PrincipleForm>,
@@ -63,8 +68,8 @@ pub(super) struct Header {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Loop {
-    /// Rounds of critique and revision.
-    #[schemars(range(min = 1, max = 16), extend("default" = Plan::default().rounds))]
+    /// Rounds of critique and revision; 0 only compares candidates.
+    #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().rounds))]
     rounds: Option<u32>,
     /// How a round's principles are chosen.
     #[schemars(extend("default" = Plan::default().select))]
@@ -81,6 +86,13 @@ pub(super) struct Loop {
     /// Few-shot examples shown, taken from the principles in order.
     #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().few_shot))]
     few_shot: Option<u32>,
+    /// The least violation at which a principle is applied; every one that is
+    /// chosen is applied when left out.
+    #[schemars(range(min = 0, max = 1))]
+    gate: Option<f64>,
+    /// First answers sampled; where there are several, the best is revised.
+    #[schemars(range(min = 1, max = 16), extend("default" = Plan::default().candidates))]
+    candidates: Option<u32>,
 }
 
 impl Loop {
@@ -92,7 +104,88 @@ impl Loop {
         set(&mut plan.critique, self.critique);
         set(&mut plan.stop_unchanged, self.stop_unchanged);
         set(&mut plan.few_shot, self.few_shot);
+        set(&mut plan.gate, self.gate.map(Some));
+        set(&mut plan.candidates, self.candidates);
     }
+}
+
+/// How answers are compared, and what a verdict does to a pair.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Judge")]
+pub(super) struct JudgeForm {
+    /// Judge each item's revision against its first answer.
+    #[schemars(extend("default" = Judge::default().enabled))]
+    enabled: Option<bool>,
+    /// What a verdict does to a pair.
+    #[schemars(extend("default" = Judge::default().policy))]
+    policy: Option<Policy>,
+    /// Which verdicts decide.
+    #[schemars(extend("default" = Judge::default().decide_by))]
+    decide_by: Option<DecideBy>,
+    /// Verdicts whose log-odds are nearer to 0 are undecided.
+    #[schemars(range(min = 0, max = 100), extend("default" = Judge::default().min_margin))]
+    min_margin: Option<f64>,
+    /// Verdicts are undecided where the labels have less probability than this.
+    #[schemars(range(min = 0, max = 1), extend("default" = Judge::default().mass_floor))]
+    mass_floor: Option<f64>,
+    /// How log-odds become probabilities.
+    #[schemars(extend("default" = Judge::default().mode))]
+    mode: Option<Mode>,
+    /// Least and greatest probability in the mode `clamped`.
+    #[schemars(inner(range(min = 0, max = 1)), extend("default" = Judge::default().clamp))]
+    clamp: Option<[f64; 2]>,
+    /// Reasons sampled before each answer of the judge's; 0 asks for none.
+    #[schemars(range(min = 0, max = 32), extend("default" = Judge::default().reasons))]
+    reasons: Option<u32>,
+    /// The judge templates, by name without `.j2`; several make an ensemble.
+    #[schemars(length(min = 1, max = 16), inner(regex(pattern = ID)), extend("default" = Judge::default().templates))]
+    templates: Option<Vec<String>>,
+    /// What the two answers are called: one token each.
+    #[schemars(inner(regex(pattern = TEXT)), extend("default" = Judge::default().labels))]
+    labels: Option<[String; 2]>,
+    /// Which pairs several candidates make.
+    #[schemars(extend("default" = Judge::default().pairs))]
+    pairs: Option<CandidatePairs>,
+    #[serde(default)]
+    calibration: CalibrationForm,
+}
+
+impl JudgeForm {
+    /// Writes what the file says over `judge`.
+    pub(super) fn apply(&self, judge: &mut Judge) {
+        set(&mut judge.enabled, self.enabled);
+        set(&mut judge.policy, self.policy);
+        set(&mut judge.decide_by, self.decide_by);
+        set(&mut judge.min_margin, self.min_margin);
+        set(&mut judge.mass_floor, self.mass_floor);
+        set(&mut judge.mode, self.mode);
+        set(&mut judge.clamp, self.clamp);
+        set(&mut judge.reasons, self.reasons);
+        if let Some(templates) = &self.templates {
+            judge.templates.clone_from(templates);
+        }
+        if let Some(labels) = &self.labels {
+            judge.labels.clone_from(labels);
+        }
+        set(&mut judge.pairs, self.pairs);
+        set(&mut judge.calibration.temperature, self.calibration.temperature);
+        set(&mut judge.calibration.offset, self.calibration.offset);
+    }
+}
+
+/// Corrects the judge's log-odds: (s + offset) / temperature. `amend judge
+/// --fit` finds the numbers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Calibration")]
+struct CalibrationForm {
+    /// Divides the log-odds: above 1 for a judge that is surer than it is right.
+    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0, "default" = Calibration::default().temperature))]
+    temperature: Option<f64>,
+    /// Added to the log-odds of the answer named first.
+    #[schemars(range(min = -100, max = 100), extend("default" = Calibration::default().offset))]
+    offset: Option<f64>,
 }
 
 /// How each step draws its tokens.

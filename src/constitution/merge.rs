@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
 use super::source::Source;
-use super::{Constitution, Dimension, Example, Plan, Principle, StepSampling, defaults};
+use super::{Constitution, Dimension, Example, Judge, Plan, Principle, StepSampling, defaults};
 use crate::diagnostic::Diagnostic;
 
 /// A file with what it extends.
@@ -22,11 +22,13 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let reach = reach(nodes);
     let mut plan = Plan::default();
     let mut sampling = StepSampling::default();
+    let mut judge = Judge::default();
     let mut principles = Collected::default();
     let mut dimensions = Collected::default();
     for (index, node) in nodes.iter().enumerate() {
         node.file.plan.apply(&mut plan);
         node.file.sampling.apply(&mut sampling);
+        node.file.judge.apply(&mut judge);
         for form in &node.file.principle {
             principles.add(principle(form), index, &reach);
         }
@@ -45,6 +47,9 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
                 .with_hint("add a `[[principle]]` with an `id` and a `principle`"),
         );
     }
+    found.extend(contradictions(&plan, &judge, &sampling).into_iter().map(|(message, hint)| {
+        root.source.error(header.span(), message).with_hint(hint)
+    }));
     if !found.is_empty() {
         return Err(found);
     }
@@ -57,8 +62,43 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         plan,
         principles: principles.finish(),
         dimensions: dimensions.finish(),
+        judge,
         sampling,
     })
+}
+
+/// What no single key of a file shows: values that don't go together.
+fn contradictions(
+    plan: &Plan,
+    judge: &Judge,
+    sampling: &StepSampling,
+) -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    if plan.rounds == 0 && plan.candidates < 2 {
+        found.push((
+            "with no rounds and one candidate there is nothing to compare",
+            "in `[loop]`, set `rounds` to 1 or more, or `candidates` to 2 or more",
+        ));
+    }
+    if plan.candidates > 1 && !judge.enabled {
+        found.push((
+            "several candidates need a judge to choose among them",
+            "take out `enabled = false` in `[judge]`, or set `candidates` to 1",
+        ));
+    }
+    if judge.reasons > 1 && sampling.judge.temperature == 0.0 {
+        found.push((
+            "samples of reasons drawn at temperature 0 are all the same",
+            "set `temperature` in `[sampling.judge]` above 0, or `reasons` in `[judge]` to 1",
+        ));
+    }
+    if judge.clamp[0] > judge.clamp[1] {
+        found.push(("the two numbers of `clamp` run downwards", "write the lower one first"));
+    }
+    if judge.labels[0] == judge.labels[1] {
+        found.push(("both answers have the same label", "give `labels` two different texts"));
+    }
+    found
 }
 
 /// For each node, the nodes it builds on, near and far.

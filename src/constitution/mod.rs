@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Sampling;
+use crate::judge::{Calibration, Mode, Standing};
 
 pub use load::{LoadError, Loaded, SourceFile, load, parse};
 pub use place::{ReadError, SHIPPED};
@@ -40,6 +41,8 @@ pub struct Constitution {
     pub principles: Vec<Principle>,
     /// Questions for scoring by rubric.
     pub dimensions: Vec<Dimension>,
+    /// How answers are compared, and what a verdict does to a pair.
+    pub judge: Judge,
     /// How each step draws its tokens.
     pub sampling: StepSampling,
 }
@@ -47,7 +50,7 @@ pub struct Constitution {
 /// How the loop uses the principles (`[loop]`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Rounds of critique and revision, 1 to 16.
+    /// Rounds of critique and revision, 0 to 16.
     pub rounds: u32,
     /// How a round's principles are chosen.
     pub select: Select,
@@ -59,6 +62,11 @@ pub struct Plan {
     pub stop_unchanged: bool,
     /// Few-shot examples shown, taken from the principles in order.
     pub few_shot: u32,
+    /// The least violation, 0 to 1, at which a principle is applied: the gate,
+    /// asked before each critique. None applies every principle that is chosen.
+    pub gate: Option<f64>,
+    /// First answers sampled; where there are several, the best is revised.
+    pub candidates: u32,
 }
 
 /// How principles are chosen for a round.
@@ -73,6 +81,87 @@ pub enum Select {
     RoundRobin,
     /// At random by weight, none twice in an item until all were used.
     Weighted,
+    /// The one that the current answer breaks most, by the gate's score.
+    Worst,
+}
+
+/// How answers are compared (`[judge]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judge {
+    /// Judge each item's revision against its first answer.
+    pub enabled: bool,
+    /// What a verdict does to a pair.
+    pub policy: Policy,
+    /// Which verdicts decide.
+    pub decide_by: DecideBy,
+    /// Verdicts whose log-odds are nearer to 0 are undecided.
+    pub min_margin: f64,
+    /// Verdicts are undecided where the labels have less probability than this.
+    pub mass_floor: f64,
+    /// How log-odds become probabilities.
+    pub mode: Mode,
+    /// Least and greatest probability in the mode `clamped`.
+    pub clamp: [f64; 2],
+    /// Reasons sampled before each answer of the judge's; 0 asks for none.
+    pub reasons: u32,
+    /// The judge templates, by name; several make an ensemble.
+    pub templates: Vec<String>,
+    /// What the two answers are called.
+    pub labels: [String; 2],
+    /// Which pairs candidates make.
+    pub pairs: CandidatePairs,
+    /// The judge's correction.
+    pub calibration: Calibration,
+}
+
+impl Judge {
+    /// What the arithmetic of verdicts needs of it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            mode: self.mode,
+            clamp: self.clamp,
+            mass_floor: self.mass_floor,
+            min_margin: self.min_margin,
+            calibration: self.calibration,
+        }
+    }
+}
+
+/// What a verdict does to a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Nothing: the revision is chosen, and no verdict is exported.
+    Keep,
+    /// Where the first answer is judged better, it is chosen.
+    Flip,
+    /// Pairs whose revision isn't judged better are left out.
+    Drop,
+    /// Nothing, but the verdict is exported beside the pair.
+    KeepWithLabel,
+}
+
+/// Which verdicts on a pair decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecideBy {
+    /// The overall verdict.
+    Overall,
+    /// The verdicts under the principles used, by weight.
+    Principles,
+    /// All of them, the overall verdict with weight 1.
+    All,
+}
+
+/// Which pairs several candidates make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CandidatePairs {
+    /// The best over the worst.
+    BestWorst,
+    /// Every two.
+    All,
 }
 
 /// One rule (`[[principle]]`).

@@ -99,6 +99,22 @@ fn every_key_is_read() {
                 critique: false,
                 stop_unchanged: false,
                 few_shot: 0,
+                gate: Some(0.25),
+                candidates: 4,
+            },
+            judge: Judge {
+                enabled: true,
+                policy: Policy::Drop,
+                decide_by: DecideBy::All,
+                min_margin: 0.5,
+                mass_floor: 0.25,
+                mode: Mode::Clamped,
+                clamp: [0.3, 0.7],
+                reasons: 3,
+                templates: vec!["judge".into(), "judge-strict".into()],
+                labels: ["1".into(), "2".into()],
+                pairs: CandidatePairs::All,
+                calibration: Calibration { temperature: 2.0, offset: -0.25 },
             },
             principles: vec![Principle {
                 id: "sur".into(),
@@ -127,7 +143,7 @@ fn every_key_is_read() {
                 generate: Sampling { temperature: 1.0, ..steps.generate },
                 critique: Sampling { top_k: 0, ..steps.critique },
                 revise: greedy,
-                judge: Sampling { max_tokens: 131_072, ..steps.judge },
+                judge: Sampling { max_tokens: 131_072, temperature: 0.5, ..steps.judge },
             },
         }
     );

@@ -203,11 +203,12 @@ impl<'a> Reader<'a> {
             Format::Plain => row::plain(text),
         };
         Ok(Item {
-            key: self.keys.next(&row.messages, row.response.as_deref()),
+            key: self.keys.next(&row.messages, row.response.as_deref(), None),
             row: self.items.len() as u64 + 1,
             id: row.id,
             messages: row.messages,
             response: row.response,
+            rival: None,
             metadata: row.metadata,
         })
     }

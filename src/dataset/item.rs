@@ -24,6 +24,9 @@ pub struct Item {
     /// The answer that came with the input, if any: the loop starts from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
+    /// A second answer that came with the input, to compare the first with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<String>,
     /// Everything else the row carried.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
@@ -34,9 +37,9 @@ impl Item {
     #[must_use]
     pub fn of_prompt(prompt: impl Into<String>) -> Self {
         let messages = vec![Message::new(Role::User, prompt)];
-        let key = Keys::default().next(&messages, None);
+        let key = Keys::default().next(&messages, None, None);
         let metadata = serde_json::Map::new();
-        Self { key, row: 1, id: None, messages, response: None, metadata }
+        Self { key, row: 1, id: None, messages, response: None, rival: None, metadata }
     }
 }
 
@@ -48,11 +51,20 @@ pub struct Keys {
 
 impl Keys {
     /// The key of the next item: the first 16 bytes of SHA-256 over the JSON of
-    /// messages and response, in hexadecimal, and a counter from the second
-    /// item of the same content on.
-    pub fn next(&mut self, messages: &[Message], response: Option<&str>) -> String {
+    /// messages and response, and of the rival where there is one, in
+    /// hexadecimal, and a counter from the second item of the same content on.
+    pub fn next(
+        &mut self,
+        messages: &[Message],
+        response: Option<&str>,
+        rival: Option<&str>,
+    ) -> String {
         // `{}` of a JSON value is compact, and the order of fields is `Message`'s.
-        let content = serde_json::json!([messages, response]).to_string();
+        let content = match rival {
+            None => serde_json::json!([messages, response]),
+            Some(rival) => serde_json::json!([messages, response, rival]),
+        };
+        let content = content.to_string();
         let key = hash::hex(&Sha256::digest(content)[..16]);
         let count = self.seen.entry(key.clone()).or_default();
         *count += 1;
@@ -70,12 +82,14 @@ mod tests {
         let mut keys = Keys::default();
         let hello = [Message::new(Role::User, "hello")];
         // printf '[[{"role":"user","content":"hello"}],null]' | sha256sum
-        let key = keys.next(&hello, None);
+        let key = keys.next(&hello, None, None);
         assert_eq!(key, "87b5073bf6a770694c108b9a1546106e");
-        let other = keys.next(&hello, Some("hi"));
+        let other = keys.next(&hello, Some("hi"), None);
         assert_ne!(other, key);
-        assert_eq!(keys.next(&hello, None), format!("{key}-2"));
-        assert_eq!(keys.next(&hello, Some("hi")), format!("{other}-2"));
-        assert_eq!(keys.next(&hello, None), format!("{key}-3"));
+        assert_eq!(keys.next(&hello, None, None), format!("{key}-2"));
+        assert_eq!(keys.next(&hello, Some("hi"), None), format!("{other}-2"));
+        assert_eq!(keys.next(&hello, None, None), format!("{key}-3"));
+        let rivals = keys.next(&hello, Some("hi"), Some("ho"));
+        assert_ne!(rivals, keys.next(&hello, Some("hi"), Some("hum")));
     }
 }

@@ -200,7 +200,7 @@ pub enum Fault {
 }
 
 /// How far an item has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// Under way: its steps so far.
     Unfinished(Vec<Step>),
@@ -212,7 +212,7 @@ pub enum Progress {
 
 /// How far every item of a journal has come, by key. Items not named have not
 /// begun.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     items: HashMap<String, Progress>,
 }

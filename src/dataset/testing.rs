@@ -18,6 +18,7 @@ pub(super) fn item(key: &str) -> Item {
         id: None,
         messages: vec![Message::new(Role::User, format!("Why {key}?\nReally \"é\"?"))],
         response: None,
+        rival: None,
         metadata: serde_json::Map::new(),
     }
 }
@@ -25,13 +26,12 @@ pub(super) fn item(key: &str) -> Item {
 /// A step in full: what it did, under which principle, with what text.
 pub(super) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
     Step {
-        kind,
         round: u32::from(kind != StepKind::Generate),
         principle: principle.map(str::to_owned),
         text: text.to_owned(),
-        raw: None,
         finish: Some(Finish::Stop),
         usage: Usage { prompt: 9, cached: 4, decoded: 3 },
+        ..Step::new(kind, 0)
     }
 }
 

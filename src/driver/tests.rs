@@ -25,6 +25,7 @@ fn job(rounds: u32, critique: bool) -> Job {
     constitution.plan.few_shot = 0;
     let fence = Fence::new("3f9c2a81").unwrap();
     Job {
+        procedure: Procedure::Revise { judging: false },
         constitution: Arc::new(constitution),
         templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
@@ -41,9 +42,9 @@ fn items(count: u64, given: &[u64]) -> Vec<Item> {
         .map(|row| {
             let messages = vec![Message::new(Role::User, format!("Question {row}?"))];
             let response = given.contains(&row).then(|| format!("An answer to {row}."));
-            let key = keys.next(&messages, response.as_deref());
+            let key = keys.next(&messages, response.as_deref(), None);
             let metadata = serde_json::Map::new();
-            Item { key, row, id: None, messages, response, metadata }
+            Item { key, row, id: None, messages, response, rival: None, metadata }
         })
         .collect()
 }

@@ -54,7 +54,8 @@ impl Default for Sampling {
 pub struct Request {
     /// The caller's name for it.
     pub id: RequestId,
-    /// The conversation to continue with an assistant turn.
+    /// The conversation to continue with an assistant turn. Where the last turn
+    /// is the assistant's, that is what its reply begins with.
     pub turns: Vec<Message>,
     /// How many leading turns are the same for every item of the run: worth
     /// keeping in the prefix cache after this request.
@@ -123,6 +124,18 @@ pub struct Usage {
     pub cached: u32,
     /// Tokens decoded, the end-of-text token included.
     pub decoded: u32,
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prompt: self.prompt + other.prompt,
+            cached: self.cached + other.cached,
+            decoded: self.decoded + other.decoded,
+        }
+    }
 }
 
 /// Why one request, and so one item, failed. The others go on.
@@ -266,6 +279,21 @@ pub struct Counters {
     pub rows: u64,
     /// Seconds spent computing batches.
     pub compute_seconds: f64,
+}
+
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prefilled: self.prefilled + other.prefilled,
+            cached: self.cached + other.cached,
+            decoded: self.decoded + other.decoded,
+            batches: self.batches + other.batches,
+            rows: self.rows + other.rows,
+            compute_seconds: self.compute_seconds + other.compute_seconds,
+        }
+    }
 }
 
 /// What runs a model. One thread owns it and drives it by [`Engine::step`].

@@ -9,10 +9,12 @@ use super::{
 use crate::chat::Message;
 
 type Script = Box<dyn FnMut(&Request) -> Result<String, Failure> + Send>;
+type Judge = Box<dyn FnMut(&Request) -> Result<Vec<f64>, Failure> + Send>;
 
 /// Answers each request by calling a function; one request a step, in order.
 pub struct Scripted {
     script: Script,
+    judge: Judge,
     waiting: VecDeque<Request>,
     counters: Counters,
     width: usize,
@@ -23,10 +25,24 @@ impl Scripted {
     pub fn new(script: impl FnMut(&Request) -> Result<String, Failure> + Send + 'static) -> Self {
         Self {
             script: Box::new(script),
+            // A script has no probabilities to tell.
+            judge: Box::new(|_| {
+                let message = "the scripted engine only completes".to_owned();
+                Err(Failure::Decode { message })
+            }),
             waiting: VecDeque::new(),
             counters: Counters::default(),
             width: 4,
         }
+    }
+
+    /// The same, answering requests for log-probabilities by `judge`.
+    #[must_use]
+    pub fn judging(
+        self,
+        judge: impl FnMut(&Request) -> Result<Vec<f64>, Failure> + Send + 'static,
+    ) -> Self {
+        Self { judge: Box::new(judge), ..self }
     }
 }
 
@@ -72,23 +88,26 @@ impl Engine for Scripted {
             return Ok(false);
         };
         let id = request.id;
-        let Task::Complete { sampling, .. } = &request.task else {
-            // A script has no probabilities to tell.
-            let message = "the scripted engine only completes".to_owned();
-            events.push(Event::Failed { id, failure: Failure::Decode { message } });
-            return Ok(!self.waiting.is_empty());
+        let prompt = request.turns.iter().map(|turn| words(&turn.content)).sum();
+        self.counters.prefilled += u64::from(prompt);
+        self.counters.batches += 1;
+        let usage = Usage { prompt, cached: 0, decoded: 0 };
+        let max_tokens = match &request.task {
+            Task::Complete { sampling, .. } => sampling.max_tokens,
+            task => {
+                let scored = matches!(task, Task::Score { .. });
+                events.push(match (self.judge)(&request) {
+                    Ok(log_probs) if scored => Event::Scored { id, log_probs, usage },
+                    Ok(log_probs) => Event::Chosen { id, log_probs, usage },
+                    Err(failure) => Event::Failed { id, failure },
+                });
+                return Ok(!self.waiting.is_empty());
+            }
         };
-        let max_tokens = sampling.max_tokens;
         match (self.script)(&request) {
             Ok(text) => {
-                let usage = Usage {
-                    prompt: request.turns.iter().map(|turn| words(&turn.content)).sum(),
-                    cached: 0,
-                    decoded: words(&text),
-                };
-                self.counters.prefilled += u64::from(usage.prompt);
+                let usage = Usage { decoded: words(&text), ..usage };
                 self.counters.decoded += u64::from(usage.decoded);
-                self.counters.batches += 1;
                 let finish =
                     if usage.decoded >= max_tokens { Finish::Length } else { Finish::Stop };
                 events.push(Event::Text { id, text: text.clone() });

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
-use super::{Context, Fence, LoadError, Templates};
+use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templates};
 use crate::chat::{Message, Role};
-use crate::constitution::{Constitution, Example, Plan, Principle, Select, StepSampling};
+use crate::constitution::{
+    Constitution, Dimension, Example, Judge, Plan, Principle, Select, StepSampling,
+};
 use crate::dataset::item::Item;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::random::Stream;
@@ -32,16 +34,31 @@ impl Templates {
             let first = Context::new(&constitution, &item);
             let review = first.clone().reviewing(1, principle, "It is round.");
             let steps = [
-                (StepKind::Generate, first),
+                (StepKind::Generate, first.clone()),
                 (StepKind::Critique, review.clone()),
                 (StepKind::Revise, review.clone().revising(Some("It gives no reason."))),
-                (StepKind::Revise, review.revising(None)),
+                (StepKind::Revise, review.clone().revising(None)),
+                (StepKind::Gate, review),
+                (StepKind::Rubric, first.clone().scoring(&constitution.dimensions[0], "Round.")),
             ];
-            for (kind, context) in steps {
-                if let Err(error) = self.render(kind, &context)
+            let mut note = |result: Result<_, RenderError>| {
+                if let Err(error) = result
                     && !wrong.contains(&error.0)
                 {
                     wrong.push(*error.0);
+                }
+            };
+            for (kind, context) in &steps {
+                note(self.render(*kind, context).map(|_| ()));
+            }
+            for principle in [None, Some(principle)] {
+                for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
+                    let comparison =
+                        Comparison { answers: ["Round.", "Flat."], labels: ["A", "B"], reasons };
+                    let context = first.clone().comparing(1, principle, comparison);
+                    for judge in self.judges() {
+                        note(self.render_judge(judge, &context).map(|_| ()));
+                    }
                 }
             }
         }
@@ -73,6 +90,7 @@ fn samples() -> Vec<(Constitution, Item)> {
                     id,
                     messages: messages.clone(),
                     response: None,
+                    rival: None,
                     metadata: serde_json::Map::new(),
                 };
                 samples.push((constitution(applies_when, few_shot), item));
@@ -101,6 +119,12 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         applies_when: applies_when.to_owned(),
         examples: vec![example.clone(), example],
     };
+    let dimension = Dimension {
+        id: "helpfulness".to_owned(),
+        question: "How helpful is the answer?".to_owned(),
+        scale: [1, 5],
+        weight: 1.0,
+    };
     Constitution {
         name: "sample".to_owned(),
         version: "1".to_owned(),
@@ -113,9 +137,11 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
             critique: true,
             stop_unchanged: true,
             few_shot,
+            ..Plan::default()
         },
         principles: vec![principle],
-        dimensions: Vec::new(),
+        dimensions: vec![dimension],
+        judge: Judge::default(),
         sampling: StepSampling::default(),
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::chat::Message;
-use crate::constitution::{Constitution, Example, Principle};
+use crate::constitution::{Constitution, Dimension, Example, Principle};
 use crate::dataset::item::Item;
 
 /// The variables of one render. A name is undefined where a step has no such
@@ -16,13 +16,19 @@ pub struct Context<'a> {
     /// The answer under review.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<&'a str>,
-    /// The principle being applied.
+    /// The principle being applied; none in an overall verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
-    principle: Option<PrincipleView<'a>>,
+    principle: Option<Option<PrincipleView<'a>>>,
     /// In a revision: the critique as the model wrote it, or none where the
     /// loop asks for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     critique: Option<Option<&'a str>>,
+    /// What a judge compares.
+    #[serde(flatten)]
+    comparison: Option<Comparison<'a>>,
+    /// In a score: what is scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimension: Option<DimensionView<'a>>,
     /// The constitution's worked examples.
     examples: Vec<ExampleView<'a>>,
     constitution: ConstitutionView<'a>,
@@ -53,6 +59,12 @@ pub(super) const NAMES: &[&str] = &[
     "applies_when",
     "prompt",
     "revision",
+    "answers",
+    "labels",
+    "reasons",
+    "dimension",
+    "question",
+    "scale",
     "name",
     "description",
     "language",
@@ -84,6 +96,36 @@ impl<'a> From<&'a Principle> for PrincipleView<'a> {
             applies_when: &principle.applies_when,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct DimensionView<'a> {
+    id: &'a str,
+    question: &'a str,
+    scale: [u32; 2],
+}
+
+/// Two answers to compare.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Comparison<'a> {
+    /// The answers, in the order they are shown.
+    pub answers: [&'a str; 2],
+    /// What they are called.
+    pub labels: [&'a str; 2],
+    /// Whether the judge reasons first, and the reasons it gave.
+    pub reasons: Reasons<'a>,
+}
+
+/// How far a judge has reasoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "ask", content = "text")]
+pub enum Reasons<'a> {
+    /// It is asked for a label alone.
+    None,
+    /// It is asked for its reasons.
+    Wanted,
+    /// It is asked for a label after these reasons.
+    Given(&'a str),
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -128,6 +170,8 @@ impl<'a> Context<'a> {
             response: None,
             principle: None,
             critique: None,
+            comparison: None,
+            dimension: None,
             examples,
             constitution: ConstitutionView {
                 name: &constitution.name,
@@ -142,7 +186,27 @@ impl<'a> Context<'a> {
     /// The same, in a round that applies a principle to an answer.
     #[must_use]
     pub fn reviewing(self, round: u32, principle: &'a Principle, response: &'a str) -> Self {
-        Self { response: Some(response), principle: Some(principle.into()), round, ..self }
+        Self { response: Some(response), principle: Some(Some(principle.into())), round, ..self }
+    }
+
+    /// The same, about to compare two answers, under a principle or overall.
+    #[must_use]
+    pub fn comparing(
+        self,
+        round: u32,
+        principle: Option<&'a Principle>,
+        comparison: Comparison<'a>,
+    ) -> Self {
+        let principle = Some(principle.map(PrincipleView::from));
+        Self { principle, comparison: Some(comparison), round, ..self }
+    }
+
+    /// The same, about to score an answer.
+    #[must_use]
+    pub fn scoring(self, dimension: &'a Dimension, response: &'a str) -> Self {
+        let Dimension { id, question, scale, .. } = dimension;
+        let view = DimensionView { id, question, scale: *scale };
+        Self { dimension: Some(view), response: Some(response), ..self }
     }
 
     /// The same, about to revise by a critique, or without one.

@@ -11,7 +11,8 @@
 //!   unless told otherwise. `shared=true` promises that the turn is the same for
 //!   every item of the run, so that its place in the prefix cache is worth
 //!   keeping; shared turns come first. Outside turns only whitespace may stand.
-//!   There is at least one turn, and the last is not the assistant's.
+//!   There is at least one turn. Where a label is asked for (gate, judge,
+//!   rubric), the last may be the assistant's: its reply begins with that.
 //! - `fence(text, label)` sets data off from the prompt ([`Fence`]); `delimiter`
 //!   is the run's, to speak of the fences.
 //! - [`Context`] holds the variables. Undefined names are errors, and so is
@@ -40,7 +41,7 @@ use crate::engine::Failure;
 use crate::trajectory::StepKind;
 
 pub use check::check;
-pub use context::Context;
+pub use context::{Comparison, Context, Reasons};
 pub use fence::{Fence, FenceError};
 
 use diagnose::{about, diagnose};
@@ -112,6 +113,9 @@ fn template_name(kind: StepKind) -> &'static str {
         StepKind::Generate => "generate.j2",
         StepKind::Critique => "critique.j2",
         StepKind::Revise => "revise.j2",
+        StepKind::Gate => "gate.j2",
+        StepKind::Judge => "judge.j2",
+        StepKind::Rubric => "rubric.j2",
     }
 }
 
@@ -152,7 +156,39 @@ impl Templates {
     /// The template fails on this data, breaks a limit, or doesn't build a
     /// conversation that an assistant turn could continue.
     pub fn render(&self, kind: StepKind, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        let name = template_name(kind);
+        self.render_file(template_name(kind), kind, context)
+    }
+
+    /// Renders a judge template by its name without `.j2`.
+    ///
+    /// # Errors
+    /// As [`Templates::render`]; there is none of that name.
+    pub fn render_judge(
+        &self,
+        name: &str,
+        context: &Context<'_>,
+    ) -> Result<Rendered, RenderError> {
+        self.render_file(&format!("{name}.j2"), StepKind::Judge, context)
+    }
+
+    /// The judge templates, by name without `.j2`.
+    pub fn judges(&self) -> impl Iterator<Item = &str> {
+        let names = self.sources.keys().filter_map(|name| name.strip_suffix(".j2"));
+        names.filter(|name| *name == "judge" || name.starts_with(set::JUDGES))
+    }
+
+    /// Whether there is a judge template of a name without `.j2`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.judges().any(|judge| judge == name)
+    }
+
+    fn render_file(
+        &self,
+        name: &str,
+        kind: StepKind,
+        context: &Context<'_>,
+    ) -> Result<Rendered, RenderError> {
         let failed =
             |error: minijinja::Error| RenderError(Box::new(diagnose(&error, &self.sources, name)));
         let template = self.environment.get_template(name).map_err(failed)?;
@@ -168,12 +204,12 @@ impl Templates {
             .unwrap_or_default();
         match rendered.turns.last().map(|turn| turn.role) {
             None => Err(self.refuse(name, 0..0, "the template makes no turn")),
-            Some(Role::Assistant) => Err(self.refuse(
+            Some(Role::Assistant) if kind.is_text() => Err(self.refuse(
                 name,
                 0..0,
                 "the last turn is the assistant's: there is nothing left to answer",
             )),
-            Some(Role::System | Role::User) => Ok(rendered),
+            Some(_) => Ok(rendered),
         }
     }
 

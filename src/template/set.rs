@@ -23,8 +23,19 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 5] =
-    built_in!["critique.j2", "generate.j2", "macros.j2", "review.j2", "revise.j2"];
+const BUILT_IN: [(&str, &str); 8] = built_in![
+    "critique.j2",
+    "gate.j2",
+    "generate.j2",
+    "judge.j2",
+    "macros.j2",
+    "review.j2",
+    "revise.j2",
+    "rubric.j2"
+];
+
+/// What the name of a further judge template begins with.
+pub(super) const JUDGES: &str = "judge-";
 
 /// Reads a set: the built-in files, and in their stead those of the folder.
 ///
@@ -76,11 +87,12 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
     if stray.is_empty() { Ok(set) } else { Err(LoadError::Invalid(Diagnostics(stray))) }
 }
 
-/// The templates that steps render, and those whose names these quote, and so
+/// The templates that steps render, further judges, and those whose names these quote, and so
 /// on: what an include could reach.
 fn reachable(set: &BTreeMap<String, Source>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut waiting: Vec<&str> = StepKind::ALL.map(template_name).to_vec();
+    waiting.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));
     while let Some(name) = waiting.pop() {
         if let Some(source) = set.get(name)
             && reached.insert(name.to_owned())

@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::constitution::{Constitution, Example, Plan, Principle, Select, StepSampling};
+use crate::constitution::{Constitution, Example, Judge, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::Item;
 
 const HOSTILE: &str = "{{ 7*7 }} {% include \"review.j2\" %} {# gone? #} {{ delimiter }}";
@@ -21,6 +21,7 @@ fn item(messages: Vec<Message>) -> Item {
         id: None,
         messages,
         response: None,
+        rival: None,
         metadata: serde_json::Map::new(),
     }
 }
@@ -53,9 +54,11 @@ fn constitution(principles: Vec<Principle>, few_shot: u32) -> Constitution {
             critique: true,
             stop_unchanged: true,
             few_shot,
+            ..Plan::default()
         },
         principles,
         dimensions: Vec::new(),
+        judge: Judge::default(),
         sampling: StepSampling::default(),
     }
 }
@@ -360,7 +363,7 @@ fn faults_at_render_are_told_with_their_place() {
         ),
         (
             "{% include 'review.j2' %}",
-            "macros.j2 (built in):9: a fence holds a text, and this is undefined \
+            "macros.j2 (built in):13: a fence holds a text, and this is undefined \
              [fence(response, \"answer\")]",
         ),
     ] {
@@ -439,15 +442,28 @@ fn an_overlay_replaces_files_one_by_one() {
     let templates = overlaid(&[
         ("generate.j2", "{% include 'opening.j2' %}{% call turn('user') %}Go.{% endcall %}"),
         ("opening.j2", "{% call turn('system', shared=true) %} Be brief. {% endcall %}"),
+        ("judge-strict.j2", "{% call turn('user') %}Which?{% endcall %}"),
         ("README.md", "notes"),
         (".hidden", ""),
         ("generate.j2~", ""),
     ])
     .unwrap();
+    assert_eq!(templates.judges().collect::<Vec<_>>(), ["judge-strict", "judge"]);
     let sources = templates.sources();
     assert_eq!(
         sources.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["critique.j2", "generate.j2", "macros.j2", "opening.j2", "review.j2", "revise.j2"]
+        [
+            "critique.j2",
+            "gate.j2",
+            "generate.j2",
+            "judge-strict.j2",
+            "judge.j2",
+            "macros.j2",
+            "opening.j2",
+            "review.j2",
+            "revise.j2",
+            "rubric.j2"
+        ]
     );
     assert_eq!(sources["critique.j2"], include_str!("../../prompts/critique.j2"));
     let (constitution, item) = (constitution(vec![kindness()], 0), item(talk()));

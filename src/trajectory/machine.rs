@@ -1,19 +1,20 @@
 //! The loop of one item: what it asks for next, and what it has so far.
 //!
-//! The order of steps is fixed by the constitution and the item's stream: the
-//! first answer, then for each principle a critique and a revision (or the
-//! revision alone). The state is therefore the list of steps done, and what
-//! comes next is computed from it; only an unchanged revision cuts it short.
+//! The order of steps is fixed by the procedure, the constitution, the item's
+//! stream, and what the steps came to. The state is therefore the list of steps
+//! done, and what comes next is computed from it.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Step, StepKind, Stop, clean, select};
-use crate::constitution::{Constitution, Principle};
+use super::procedure::{After, Due, Procedure, current};
+use super::{Step, StepKind, Stop, answers, clean};
+use crate::constitution::{Constitution, Dimension, Principle};
 use crate::dataset::item::Item;
 use crate::engine::{Completion, Failure, Usage};
+use crate::judge::{Score, Verdict};
 use crate::random::Stream;
-use crate::template::{Context, Fence};
+use crate::template::{Comparison, Context, Fence, Reasons};
 
 /// The loop of one item.
 ///
@@ -21,13 +22,18 @@ use crate::template::{Context, Fence};
 /// loop {
 ///     match trajectory.next() {
 ///         Next::Given => journal(trajectory.accept_given()),
-///         Next::Ask(ask) => journal(trajectory.accept(call(trajectory.context(&ask)))?),
+///         Next::Ask(asks) => {
+///             for ask in &asks {
+///                 journal(trajectory.accept(call(ask))?);
+///             }
+///         }
 ///         Next::Done(stop) => break,
 ///     }
 /// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Trajectory {
+    procedure: Procedure,
     constitution: Arc<Constitution>,
     item: Arc<Item>,
     stream: Stream,
@@ -38,28 +44,47 @@ pub struct Trajectory {
 /// What the loop needs next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// The first answer came with the item: [`Trajectory::accept_given`]
-    /// records it, without a model call.
+    /// An answer came with the item: [`Trajectory::accept_given`] records it,
+    /// without a model call.
     Given,
-    /// A model call, whose completion goes to [`Trajectory::accept`].
-    Ask(Ask),
+    /// Steps that can be taken side by side. What they come to goes to
+    /// [`Trajectory::accept`] in this order.
+    Ask(Vec<Ask>),
     /// Nothing: the loop has ended.
     Done(Stop),
 }
 
-/// A model call the loop asks for.
+/// A step the loop asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// What the step does.
     pub kind: StepKind,
     /// Its round, from 1; 0 for the first answer.
     pub round: u32,
-    /// The index of the principle it applies, none for the first answer.
+    /// The index of the principle it applies; none for the first answer and an
+    /// overall verdict.
     pub principle: Option<usize>,
+    /// The index of the dimension it scores.
+    pub dimension: Option<usize>,
+    /// The answers it judges, by their number.
+    pub about: Vec<usize>,
     /// Its number in the item's loop, from 0.
     pub step: usize,
-    /// Where the call's random numbers come from.
+    /// No answer can follow this one.
+    pub last: bool,
+    /// Where the step's random numbers come from.
     pub stream: Stream,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// A text.
+    Text(Completion),
+    /// A gate's or a rubric's score.
+    Score(Score, Usage),
+    /// A judge's verdict, for the first of the answers compared.
+    Verdict(Verdict, Usage),
 }
 
 /// Which step of a loop: for messages.
@@ -71,14 +96,21 @@ pub struct Place {
     pub round: u32,
     /// The id of its principle.
     pub principle: Option<String>,
+    /// The id of its dimension.
+    pub dimension: Option<String>,
+    /// The answers it judges.
+    pub about: Vec<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of round {}", self.kind.as_str(), self.round)?;
-        match &self.principle {
-            Some(principle) => write!(f, " under `{principle}`"),
-            None => Ok(()),
+        if let Some(id) = self.principle.as_ref().or(self.dimension.as_ref()) {
+            write!(f, " under `{id}`")?;
+        }
+        match &self.about[..] {
+            [] => Ok(()),
+            about => write!(f, " about {about:?}"),
         }
     }
 }
@@ -104,13 +136,15 @@ pub enum ReplayError {
         /// What was recorded.
         found: Place,
     },
-    /// The first answer isn't from where it should be.
-    #[error("step 0 should be {}, and is not", if *.given { "the answer that came with the item" } else { "an answer of the model's" })]
+    /// An answer isn't from where it should be.
+    #[error("step {step} should be {}, and is not", if *.given { "the answer that came with the item" } else { "an answer of the model's" })]
     Origin {
+        /// The step's number, from 0.
+        step: usize,
         /// The item came with an answer.
         given: bool,
     },
-    /// The step has no text.
+    /// The step doesn't hold what its kind makes: a text, a score, a verdict.
     #[error("step {step}, the {found}, is empty")]
     Empty {
         /// The step's number, from 0.
@@ -125,12 +159,13 @@ impl Trajectory {
     /// `fence` is the one its prompts are rendered with.
     #[must_use]
     pub fn new(
+        procedure: Procedure,
         constitution: Arc<Constitution>,
         item: Arc<Item>,
         stream: Stream,
         fence: Fence,
     ) -> Self {
-        Self { constitution, item, stream, fence, steps: Vec::new() }
+        Self { procedure, constitution, item, stream, fence, steps: Vec::new() }
     }
 
     /// The item.
@@ -145,16 +180,6 @@ impl Trajectory {
         &self.fence
     }
 
-    /// Whether the call is the last the loop can ask for, so that its text is
-    /// the final answer, unless it changes nothing.
-    #[must_use]
-    pub fn is_last(&self, ask: &Ask) -> bool {
-        let plan = &self.constitution.plan;
-        let steps_each = if plan.critique { 2 } else { 1 };
-        let revisions = plan.rounds as usize * select::per_round(&self.constitution);
-        ask.step == revisions * steps_each
-    }
-
     /// The principles and how the loop uses them.
     #[must_use]
     pub fn constitution(&self) -> &Constitution {
@@ -162,70 +187,34 @@ impl Trajectory {
     }
 
     /// What the loop needs now. Asking again gives the same until a step is
-    /// accepted.
+    /// accepted, and then the rest of it.
     #[must_use]
     pub fn next(&self) -> Next {
-        let step = self.steps.len();
-        let Some(after_first) = step.checked_sub(1) else {
-            return match self.given() {
-                Some(_) => Next::Given,
-                None => self.ask(StepKind::Generate, 0, None),
-            };
+        let due = match self.procedure.after(&self.constitution, self.stream, &self.steps) {
+            After::Steps(due) => due,
+            After::End(stop) => return Next::Done(stop),
         };
-        if self.constitution.plan.stop_unchanged && self.is_unchanged() {
-            return Next::Done(Stop::Unchanged);
+        if due.first().is_some_and(|due| due.kind == StepKind::Generate) && self.given().is_some() {
+            return Next::Given;
         }
-        let steps_each = if self.constitution.plan.critique { 2 } else { 1 };
-        let used = after_first / steps_each;
-        let done = used.checked_div(select::per_round(&self.constitution));
-        let round = match done.and_then(|rounds| u32::try_from(rounds).ok()) {
-            Some(done) if done < self.constitution.plan.rounds => done + 1,
-            _ => return Next::Done(Stop::Rounds),
-        };
-        let kind = if after_first % steps_each + 1 == steps_each {
-            StepKind::Revise
-        } else {
-            StepKind::Critique
-        };
-        let principle = select::principle(
-            self.constitution.plan.select,
-            &self.constitution.principles,
-            self.stream.child("select"),
-            used,
-        );
-        self.ask(kind, round, Some(principle))
+        Next::Ask((self.steps.len()..).zip(due).map(|(step, due)| self.ask(step, due)).collect())
     }
 
-    fn ask(&self, kind: StepKind, round: u32, principle: Option<usize>) -> Next {
-        let step = self.steps.len();
+    fn ask(&self, step: usize, due: Due) -> Ask {
+        let Due { kind, round, principle, dimension, about, last } = due;
         let stream = self.stream.child(&format!("{step} {}", kind.as_str()));
-        Next::Ask(Ask { kind, round, principle, step, stream })
+        Ask { kind, round, principle, dimension, about, step, last, stream }
     }
 
-    /// The answer that came with the item; a blank one counts as none.
+    /// The answer that came with the item for the place that is due; a blank one
+    /// counts as none.
     fn given(&self) -> Option<&str> {
-        self.item.response.as_deref().filter(|response| !response.trim().is_empty())
-    }
-
-    /// Whether the last step is a revision equal to the answer it revises, white
-    /// space aside.
-    fn is_unchanged(&self) -> bool {
-        let mut answers = self.answers();
-        match (self.steps.last(), answers.next(), answers.next()) {
-            (Some(last), Some(revision), Some(revised)) if last.kind == StepKind::Revise => {
-                revision.split_whitespace().eq(revised.split_whitespace())
-            }
-            _ => false,
-        }
-    }
-
-    /// Answers so far, the latest first.
-    fn answers(&self) -> impl Iterator<Item = &str> {
-        self.steps
-            .iter()
-            .rev()
-            .filter(|step| step.kind != StepKind::Critique)
-            .map(|step| step.text.as_str())
+        let answer = match self.steps.len() {
+            0 => self.item.response.as_deref(),
+            1 if self.procedure.compares() => self.item.rival.as_deref(),
+            _ => None,
+        };
+        answer.filter(|answer| !answer.trim().is_empty())
     }
 
     /// Records the answer that came with the item, where [`Next::Given`] stands,
@@ -236,43 +225,49 @@ impl Trajectory {
         }
         let response = self.given()?.to_owned();
         let text = response.trim().to_owned();
-        Some(self.record(Step {
-            kind: StepKind::Generate,
-            round: 0,
-            principle: None,
-            raw: (text != response).then_some(response),
-            text,
-            finish: None,
-            usage: Usage::default(),
-        }))
+        let raw = (text != response).then_some(response);
+        Some(self.record(Step { raw, text, ..Step::new(StepKind::Generate, 0) }))
     }
 
-    /// Cleans and records the completion of the call that [`Trajectory::next`]
-    /// asks for, and returns the step for the journal. A revision cut off by
-    /// length is the current answer all the same; its `finish` tells.
+    /// Records what the first of the steps that [`Trajectory::next`] asks for
+    /// came to, and returns the step for the journal. A text is cleaned. A
+    /// revision cut off by length is the current answer all the same; its
+    /// `finish` tells.
     ///
     /// # Errors
-    /// The completion is blank. Nothing is recorded.
+    /// The text is blank. Nothing is recorded.
     ///
     /// # Panics
-    /// When the loop asks for no call.
-    pub fn accept(&mut self, completion: Completion) -> Result<&Step, Failure> {
-        let Next::Ask(ask) = self.next() else {
-            panic!("a completion was given to a loop that asked for none");
+    /// When the loop asks for no step, or for one of another sort.
+    pub fn accept(&mut self, found: Found) -> Result<&Step, Failure> {
+        let Next::Ask(asks) = self.next() else {
+            panic!("a step was given to a loop that asked for none");
         };
-        let Completion { text: raw, finish, usage } = completion;
-        let text = clean::clean(ask.kind, &raw, &self.fence);
-        if text.is_empty() {
-            return Err(Failure::Empty { step: ask.kind.as_str().to_owned() });
-        }
+        let ask = &asks[0];
+        let place = self.place(ask);
         let step = Step {
-            kind: ask.kind,
-            round: ask.round,
-            principle: ask.principle.map(|at| self.constitution.principles[at].id.clone()),
-            raw: (text != raw).then_some(raw),
-            text,
-            finish: Some(finish),
-            usage,
+            principle: place.principle,
+            dimension: place.dimension,
+            about: place.about,
+            ..Step::new(ask.kind, ask.round)
+        };
+        let step = match (ask.kind, found) {
+            (kind, Found::Text(completion)) if kind.is_text() => {
+                let Completion { text: raw, finish, usage } = completion;
+                let text = clean::clean(kind, &raw, &self.fence);
+                if text.is_empty() {
+                    return Err(Failure::Empty { step: kind.as_str().to_owned() });
+                }
+                let raw = (text != raw).then_some(raw);
+                Step { text, raw, finish: Some(finish), usage, ..step }
+            }
+            (StepKind::Gate | StepKind::Rubric, Found::Score(score, usage)) => {
+                Step { score: Some(score), usage, ..step }
+            }
+            (StepKind::Judge, Found::Verdict(verdict, usage)) => {
+                Step { verdict: Some(verdict), usage, ..step }
+            }
+            (kind, found) => panic!("the {} step came to {found:?}", kind.as_str()),
         };
         Ok(self.record(step))
     }
@@ -282,55 +277,111 @@ impl Trajectory {
         &self.steps[self.steps.len() - 1]
     }
 
+    /// Where in the loop a step stands.
+    fn place(&self, ask: &Ask) -> Place {
+        Place {
+            kind: ask.kind,
+            round: ask.round,
+            principle: self.principle(ask).map(|principle| principle.id.clone()),
+            dimension: self.dimension(ask).map(|dimension| dimension.id.clone()),
+            about: ask.about.clone(),
+        }
+    }
+
     /// Takes a step from the journal in place of a model call.
     ///
     /// # Errors
     /// It isn't the step that the loop would take now. Nothing is recorded.
     pub fn replay(&mut self, step: Step) -> Result<(), ReplayError> {
         let number = self.steps.len();
-        let found = Place { kind: step.kind, round: step.round, principle: step.principle.clone() };
-        let (expected, given) = match self.next() {
-            Next::Given => (Place { kind: StepKind::Generate, round: 0, principle: None }, true),
-            Next::Ask(ask) => {
-                let principle = ask.principle.map(|at| self.constitution.principles[at].id.clone());
-                (Place { kind: ask.kind, round: ask.round, principle }, false)
-            }
+        let found = Place {
+            kind: step.kind,
+            round: step.round,
+            principle: step.principle.clone(),
+            dimension: step.dimension.clone(),
+            about: step.about.clone(),
+        };
+        let next = self.next();
+        let given = next == Next::Given;
+        let expected = match &next {
+            Next::Given => Place {
+                kind: StepKind::Generate,
+                round: 0,
+                principle: None,
+                dimension: None,
+                about: Vec::new(),
+            },
+            Next::Ask(asks) => self.place(&asks[0]),
             Next::Done(_) => return Err(ReplayError::AfterEnd { step: number, found }),
         };
         if expected != found {
             return Err(ReplayError::OutOfPlace { step: number, expected, found });
         }
-        let as_given = step.finish.is_none();
+        let as_given = step.kind == StepKind::Generate && step.finish.is_none();
         if as_given != given || (given && self.given() != Some(step.raw())) {
-            return Err(ReplayError::Origin { given });
+            return Err(ReplayError::Origin { step: number, given });
         }
-        if step.text.trim().is_empty() {
+        let empty = match step.kind {
+            StepKind::Gate | StepKind::Rubric => step.score.is_none(),
+            StepKind::Judge => step.verdict.is_none(),
+            _ => step.text.trim().is_empty(),
+        };
+        if empty {
             return Err(ReplayError::Empty { step: number, found });
         }
         self.steps.push(step);
         Ok(())
     }
 
-    /// What the template of a call sees.
+    /// What the template of a step sees; of a comparison, with the answers in
+    /// `order` (0: as they are named, 1: exchanged) and the judge's `reasons`.
     #[must_use]
-    pub fn context(&self, ask: &Ask) -> Context<'_> {
+    pub fn context<'a>(&'a self, ask: &Ask, order: usize, reasons: Reasons<'a>) -> Context<'a> {
         let context = Context::new(&self.constitution, &self.item);
-        let (Some(principle), Some(answer)) = (self.principle(ask), self.answer()) else {
-            return context;
-        };
-        let context = context.reviewing(ask.round, principle, answer);
-        if ask.kind == StepKind::Revise {
-            let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
-            context.revising(critique.map(Step::raw))
-        } else {
-            context
+        let principle = self.principle(ask);
+        let answer = |number: usize| answers(&self.steps).nth(number).map_or("", |step| &step.text);
+        match (ask.kind, principle) {
+            (StepKind::Judge, principle) => {
+                let judge = &self.constitution.judge;
+                let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
+                pair.rotate_left(order % 2);
+                let comparison = Comparison {
+                    answers: pair.map(answer),
+                    labels: [&judge.labels[0], &judge.labels[1]],
+                    reasons,
+                };
+                context.comparing(ask.round, principle, comparison)
+            }
+            (StepKind::Gate | StepKind::Rubric, _) => {
+                let answer = answer(ask.about.first().copied().unwrap_or_default());
+                match (self.dimension(ask), principle) {
+                    (Some(dimension), _) => context.scoring(dimension, answer),
+                    (None, Some(principle)) => context.reviewing(ask.round, principle, answer),
+                    (None, None) => context,
+                }
+            }
+            (StepKind::Critique | StepKind::Revise, Some(principle)) => {
+                let context = context.reviewing(ask.round, principle, self.current());
+                if ask.kind == StepKind::Critique {
+                    return context;
+                }
+                let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
+                context.revising(critique.map(Step::raw))
+            }
+            _ => context,
         }
     }
 
-    /// The principle a call applies.
+    /// The principle a step applies.
     #[must_use]
     pub fn principle(&self, ask: &Ask) -> Option<&Principle> {
         self.constitution.principles.get(ask.principle?)
+    }
+
+    /// The dimension a step scores.
+    #[must_use]
+    pub fn dimension(&self, ask: &Ask) -> Option<&Dimension> {
+        self.constitution.dimensions.get(ask.dimension?)
     }
 
     /// The steps done, in order.
@@ -339,16 +390,16 @@ impl Trajectory {
         &self.steps
     }
 
-    /// The current answer: the last revision, or the first answer.
+    /// The current answer: the last revision, else the best of the first
+    /// answers so far.
     #[must_use]
     pub fn answer(&self) -> Option<&str> {
-        self.answers().next()
+        answers(&self.steps).next().map(|_| self.current())
     }
 
-    /// The first answer.
-    #[must_use]
-    pub fn first_answer(&self) -> Option<&str> {
-        self.steps.first().map(|step| step.text.as_str())
+    fn current(&self) -> &str {
+        let number = current(&self.steps, &self.constitution);
+        answers(&self.steps).nth(number).map_or("", |step| &step.text)
     }
 }
 

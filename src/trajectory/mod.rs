@@ -3,13 +3,16 @@
 
 pub mod clean;
 mod machine;
+mod procedure;
 mod select;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Finish, Usage};
+use crate::judge::{Score, Verdict};
 
-pub use machine::{Ask, Next, Place, ReplayError, Trajectory};
+pub use machine::{Ask, Found, Next, Place, ReplayError, Trajectory};
+pub use procedure::{Procedure, current, first, standings};
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,35 +24,71 @@ pub enum StepKind {
     Critique,
     /// The answer put right.
     Revise,
+    /// How much the current answer breaks a principle; nothing is decoded.
+    Gate,
+    /// Which of two answers is better.
+    Judge,
+    /// How good an answer is in one respect; nothing is decoded.
+    Rubric,
 }
 
 impl StepKind {
-    /// Every kind, in the order of the loop.
-    pub const ALL: [StepKind; 3] = [StepKind::Generate, StepKind::Critique, StepKind::Revise];
+    /// Every kind.
+    pub const ALL: [StepKind; 6] = [
+        StepKind::Generate,
+        StepKind::Critique,
+        StepKind::Revise,
+        StepKind::Gate,
+        StepKind::Judge,
+        StepKind::Rubric,
+    ];
 
-    /// The step's name: a key of `[sampling]`, and its template's file stem.
+    /// The step's name: its template's file stem.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             StepKind::Generate => "generate",
             StepKind::Critique => "critique",
             StepKind::Revise => "revise",
+            StepKind::Gate => "gate",
+            StepKind::Judge => "judge",
+            StepKind::Rubric => "rubric",
         }
+    }
+
+    /// Whether it makes a text, and not a judgement.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        matches!(self, StepKind::Generate | StepKind::Critique | StepKind::Revise)
+    }
+
+    /// Whether its text is an answer.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, StepKind::Generate | StepKind::Revise)
     }
 }
 
 /// One finished model call of an item's loop, as the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// What it did.
     pub kind: StepKind,
     /// Its round, from 1; 0 for the first answer.
     pub round: u32,
-    /// The id of the principle it applied, none for the first answer.
+    /// The id of the principle it applied; none for a first answer and an
+    /// overall verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principle: Option<String>,
+    /// The id of the dimension it scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<String>,
+    /// The answers it judged, by their number among the trajectory's answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<usize>,
     /// The text: a first answer trimmed, a critique or revision cleaned of what
-    /// the model wrote around it.
+    /// the model wrote around it; empty for a judgement.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// The text as the model wrote it, or as the input had it, where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,12 +96,38 @@ pub struct Step {
     /// Why decoding ended; none for an answer that came with the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
+    /// Of a gate, how much the answer breaks the principle (0 to 1); of a rubric,
+    /// the score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+    /// What a judge found, for the first of the answers in `about` over the
+    /// second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// Tokens counted for it.
     #[serde(default)]
     pub usage: Usage,
 }
 
 impl Step {
+    /// A step that has come to nothing yet.
+    #[must_use]
+    pub fn new(kind: StepKind, round: u32) -> Self {
+        Self {
+            kind,
+            round,
+            principle: None,
+            dimension: None,
+            about: Vec::new(),
+            text: String::new(),
+            raw: None,
+            finish: None,
+            score: None,
+            verdict: None,
+            usage: Usage::default(),
+        }
+    }
+
     /// The text as the model wrote it, or as the input had it.
     #[must_use]
     pub fn raw(&self) -> &str {
@@ -78,4 +143,13 @@ pub enum Stop {
     Rounds,
     /// A revision changed nothing.
     Unchanged,
+    /// No principle was broken enough to pass the gate.
+    Passed,
+    /// Everything asked was judged.
+    Judged,
+}
+
+/// The answers of some steps, in order: their number is what judgements name.
+pub fn answers(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
+    steps.iter().filter(|step| step.kind.is_answer())
 }

@@ -30,7 +30,8 @@ pub(super) fn principle(
 ) -> usize {
     let (deck, position) = (used / principles.len(), used % principles.len());
     match select {
-        Select::All | Select::RoundRobin => position,
+        // The worst is chosen by the gate, not here.
+        Select::All | Select::RoundRobin | Select::Worst => position,
         Select::Random => deal(principles.iter().map(|_| 1.0), stream, deck, position),
         Select::Weighted => deal(principles.iter().map(|p| p.weight), stream, deck, position),
     }

@@ -74,11 +74,12 @@ fn id_and_metadata_are_kept_in_order() {
     let line = br#"{"z":1,"id":42,"prompt":"p","a":{"b":[0.1,null]},"response":"r","m":"x"}"#;
     let items = read_bytes(JSON, None, line).unwrap();
     let expected = Item {
-        key: Keys::default().next(&[Message::new(Role::User, "p")], Some("r")),
+        key: Keys::default().next(&[Message::new(Role::User, "p")], Some("r"), None),
         row: 1,
         id: Some("42".to_owned()),
         messages: vec![Message::new(Role::User, "p")],
         response: Some("r".to_owned()),
+        rival: None,
         metadata: json!({"z": 1, "a": {"b": [0.1, null]}, "m": "x"}).as_object().unwrap().clone(),
     };
     assert_eq!(items, [expected]);

@@ -6,7 +6,7 @@ use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
 
 use super::cells::Token;
-use crate::chat::{ChatTemplate, Message, Segment};
+use crate::chat::{ChatTemplate, Message, Role, Segment};
 use crate::engine::Failure;
 
 /// A completion whose decoded tokens may stand in a later prompt.
@@ -32,7 +32,7 @@ pub struct Prompt {
 /// that no merge crosses the border between scaffold and content.
 ///
 /// The assistant turn that says what `decoded` says is made of the tokens it
-/// was decoded as.
+/// was decoded as. A last turn of the assistant's is what its reply begins with.
 ///
 /// # Errors
 /// The chat template's, and content that would become a control token.
@@ -43,6 +43,10 @@ pub fn prompt(
     shared_turns: usize,
     decoded: Option<&Decoded>,
 ) -> Result<Prompt, Failure> {
+    let (turns, opening) = match turns.split_last() {
+        Some((last, before)) if last.role == Role::Assistant => (before, Some(&last.content)),
+        _ => (turns, None),
+    };
     let segments = template
         .render(turns)
         .map_err(|error| Failure::ChatTemplate { message: error.to_string() })?;
@@ -78,6 +82,9 @@ pub fn prompt(
                 }
             }
         }
+    }
+    if let Some(opening) = opening {
+        tokens.extend(content(vocab, opening)?);
     }
     Ok(Prompt { tokens, shared })
 }

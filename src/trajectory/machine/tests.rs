@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chat::{Message, Role};
-use crate::constitution::{Example, Plan, Select, StepSampling};
+use crate::constitution::{Example, Judge, Plan, Select, StepSampling};
 use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
+use crate::judge::{Poll, Reading};
+use crate::trajectory::standings;
 use crate::template::Templates;
 
 fn principle(id: &str, weight: f64) -> Principle {
@@ -48,9 +50,11 @@ fn constitution(
             critique: true,
             stop_unchanged: true,
             few_shot: 0,
+            ..Plan::default()
         },
         principles: (1..).zip(ids).map(|(weight, id)| principle(id, f64::from(weight))).collect(),
         dimensions: Vec::new(),
+        judge: Judge::default(),
         sampling: StepSampling::default(),
     }
 }
@@ -62,6 +66,7 @@ fn item(response: Option<&str>) -> Item {
         id: None,
         messages: vec![Message::new(Role::User, "Hi")],
         response: response.map(str::to_owned),
+        rival: None,
         metadata: serde_json::Map::new(),
     }
 }
@@ -71,8 +76,36 @@ fn fence() -> Fence {
 }
 
 fn trajectory(constitution: Constitution, item: Item, seed: u64) -> Trajectory {
+    taking(Procedure::Revise { judging: false }, constitution, item, seed)
+}
+
+fn taking(
+    procedure: Procedure,
+    constitution: Constitution,
+    item: Item,
+    seed: u64,
+) -> Trajectory {
     let stream = Stream::new(seed).child(&item.key);
-    Trajectory::new(Arc::new(constitution), Arc::new(item), stream, fence())
+    Trajectory::new(procedure, Arc::new(constitution), Arc::new(item), stream, fence())
+}
+
+/// A judgement that depends on the step's stream alone.
+fn judged(ask: &Ask) -> Found {
+    let share = ask.stream.uniform(0);
+    if ask.kind == StepKind::Judge {
+        return verdict(3.0 * (share - 0.5));
+    }
+    Found::Score(Score { value: share, mass: 0.9 }, Usage::default())
+}
+
+/// A verdict of these log-odds.
+fn verdict(log_odds: f64) -> Found {
+    let poll = Poll {
+        template: "judge".into(),
+        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds }],
+        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0 }],
+    };
+    Found::Verdict(Verdict { polls: vec![poll] }, Usage::default())
 }
 
 /// Drives a trajectory to its end on an engine; returns the calls it asked for
@@ -90,9 +123,15 @@ fn drive(
                 continue;
             }
             Next::Done(stop) => return Ok((asks, stop)),
-            Next::Ask(ask) => ask,
+            Next::Ask(asks) => asks[0].clone(),
         };
-        let rendered = templates.render(ask.kind, &trajectory.context(&ask))?;
+        if !ask.kind.is_text() {
+            trajectory.accept(judged(&ask))?;
+            asks.push(ask);
+            continue;
+        }
+        let rendered =
+            templates.render(ask.kind, &trajectory.context(&ask, 0, Reasons::None))?;
         engine.submit(Request {
             id: ask.step as u64,
             turns: rendered.turns,
@@ -110,7 +149,7 @@ fn drive(
             match event {
                 Event::Text { .. } | Event::Chosen { .. } | Event::Scored { .. } => {}
                 Event::Done { completion, .. } => {
-                    trajectory.accept(completion)?;
+                    trajectory.accept(Found::Text(completion))?;
                 }
                 Event::Failed { failure, .. } => return Err(failure),
             }
@@ -182,7 +221,7 @@ fn a_round_criticises_and_revises_by_one_principle_after_another() {
     let item_stream = Stream::new(0).child("k");
     assert_eq!(asks[0].stream, item_stream.child("0 generate"));
     assert_eq!(asks[4].stream, item_stream.child("4 revise"));
-    assert_eq!(trajectory.first_answer(), Some("text 0"));
+    assert_eq!(trajectory.steps()[0].text, "text 0");
     assert_eq!(trajectory.answer(), Some("text 8"));
 }
 
@@ -267,13 +306,9 @@ fn an_item_with_an_answer_needs_no_first_call() {
     assert_eq!(
         *step,
         Step {
-            kind: StepKind::Generate,
-            round: 0,
-            principle: None,
             text: "given".into(),
             raw: Some(" given\n".into()),
-            finish: None,
-            usage: Usage::default(),
+            ..Step::new(StepKind::Generate, 0)
         }
     );
     assert_eq!(trajectory.accept_given(), None);
@@ -285,7 +320,8 @@ fn an_item_with_an_answer_needs_no_first_call() {
 #[test]
 fn a_blank_given_answer_is_none() {
     let trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(Some(" \n")), 0);
-    assert!(matches!(trajectory.next(), Next::Ask(Ask { kind: StepKind::Generate, .. })));
+    let Next::Ask(asks) = trajectory.next() else { panic!("{:?}", trajectory.next()) };
+    assert_eq!(asks.iter().map(|ask| ask.kind).collect::<Vec<_>>(), [StepKind::Generate]);
 }
 
 #[test]
@@ -320,7 +356,7 @@ fn no_principles_end_the_loop_after_the_first_answer() {
 fn a_completion_nobody_asked_for_is_the_drivers_mistake() {
     let mut trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(Some("x")), 0);
     let completion = Completion { text: "y".into(), finish: Finish::Stop, usage: Usage::default() };
-    let _ = trajectory.accept(completion);
+    let _ = trajectory.accept(Found::Text(completion));
 }
 
 #[test]
@@ -372,12 +408,181 @@ fn a_given_answer_is_replayed_only_for_the_item_that_brought_it() {
     trajectory(plan.clone(), item(Some(" given ")), 0).replay(step.clone()).unwrap();
     assert_eq!(
         trajectory(plan.clone(), item(Some("other")), 0).replay(step.clone()),
-        Err(ReplayError::Origin { given: true })
+        Err(ReplayError::Origin { step: 0, given: true })
     );
     assert_eq!(
         trajectory(plan, item(None), 0).replay(step),
-        Err(ReplayError::Origin { given: false })
+        Err(ReplayError::Origin { step: 0, given: false })
     );
+}
+
+/// The steps in short, gates and verdicts with what they are about.
+fn judgements(trajectory: &Trajectory) -> Vec<String> {
+    let short = |step: &Step| {
+        let about: String = step.about.iter().map(|number| format!(" {number}")).collect();
+        let principle = step.principle.as_deref().unwrap_or("-");
+        format!("{} {principle}{about}", step.kind.as_str())
+    };
+    trajectory.steps().iter().map(short).collect()
+}
+
+/// Takes steps as `found` says, all that are due at once.
+fn walk(trajectory: &mut Trajectory, mut found: impl FnMut(&Ask) -> Found) -> (Vec<usize>, Stop) {
+    let mut batches = Vec::new();
+    loop {
+        match trajectory.next() {
+            Next::Given => drop(trajectory.accept_given().unwrap()),
+            Next::Done(stop) => return (batches, stop),
+            Next::Ask(asks) => {
+                batches.push(asks.len());
+                for ask in &asks {
+                    trajectory.accept(found(ask)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn text(text: impl Into<String>) -> Found {
+    let usage = Usage::default();
+    Found::Text(Completion { text: text.into(), finish: Finish::Stop, usage })
+}
+
+fn violation(value: f64) -> Found {
+    Found::Score(Score { value, mass: 0.9 }, Usage::default())
+}
+
+#[test]
+fn a_gate_skips_what_is_kept_and_looks_again_after_a_revision() {
+    let mut plan = constitution(&["a", "b", "c"], 1, Select::All, 1);
+    plan.plan.gate = Some(0.5);
+    let mut trajectory = trajectory(plan, item(None), 0);
+    // The first answer breaks b and c, the revision nothing more.
+    let broken = |ask: &Ask| match (ask.about[0], ask.principle) {
+        (0, Some(1 | 2)) => 0.5,
+        _ => 0.49,
+    };
+    let (batches, stop) = walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Gate => violation(broken(ask)),
+        _ => text(format!("text {}", ask.step)),
+    });
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(
+        judgements(&trajectory),
+        ["generate -", "gate a 0", "gate b 0", "gate c 0", "critique b", "revise b", "gate c 1"]
+    );
+    assert_eq!(batches, [1, 3, 1, 1, 1]);
+    assert_eq!(trajectory.answer(), Some("text 5"));
+}
+
+#[test]
+fn an_answer_that_passes_every_gate_ends_the_loop() {
+    for (select, stop) in [(Select::All, Stop::Passed), (Select::Worst, Stop::Passed), (Select::Random, Stop::Rounds)] {
+        let mut plan = constitution(&["a", "b"], 3, select, 1);
+        plan.plan.gate = Some(0.5);
+        let mut trajectory = trajectory(plan, item(Some("given")), 0);
+        let (_, stopped) = walk(&mut trajectory, |_| violation(0.1));
+        assert_eq!(stopped, stop, "{select:?}");
+        assert_eq!(trajectory.answer(), Some("given"));
+    }
+}
+
+#[test]
+fn the_worst_broken_principle_is_applied_first() {
+    let mut plan = constitution(&["a", "b", "c"], 1, Select::Worst, 2);
+    plan.plan.critique = false;
+    let mut trajectory = trajectory(plan, item(None), 0);
+    walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Gate => violation([0.2, 0.9, 0.4][ask.principle.unwrap()]),
+        _ => text(format!("text {}", ask.step)),
+    });
+    assert_eq!(
+        judgements(&trajectory),
+        [
+            "generate -", "gate a 0", "gate b 0", "gate c 0", "revise b", "gate a 1", "gate c 1",
+            "revise c",
+        ]
+    );
+}
+
+#[test]
+fn what_came_of_the_loop_is_judged_under_each_principle_used_and_overall() {
+    let procedure = Procedure::Revise { judging: true };
+    let plan = constitution(&["a", "b"], 2, Select::RoundRobin, 1);
+    let mut whole = taking(procedure.clone(), plan.clone(), item(None), 0);
+    let by_step = |ask: &Ask| match ask.kind {
+        StepKind::Judge => verdict(1.0),
+        _ => text(format!("text {}", ask.step)),
+    };
+    let (batches, stop) = walk(&mut whole, by_step);
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(judgements(&whole)[5..], ["judge a 2 0", "judge b 2 0", "judge - 2 0"]);
+    assert_eq!(batches.last(), Some(&3));
+    // Nothing to judge where nothing changed.
+    let mut same = taking(procedure, plan, item(None), 0);
+    walk(&mut same, |_| text("the same"));
+    assert_eq!(judgements(&same), ["generate -", "critique a", "revise a"]);
+}
+
+#[test]
+fn the_best_candidate_is_revised() {
+    let mut plan = constitution(&["a"], 1, Select::All, 1);
+    plan.plan.candidates = 3;
+    plan.plan.critique = false;
+    let mut trajectory = taking(Procedure::Revise { judging: true }, plan, item(None), 0);
+    // The second beats both others, narrowly the third.
+    let odds = |about: &[usize]| match about {
+        [0, 1] => -1.0,
+        [1, 2] => 0.1,
+        _ => 0.5,
+    };
+    let (batches, _) = walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Judge => verdict(odds(&ask.about)),
+        StepKind::Revise => text("revised"),
+        _ => text(format!("candidate {}", ask.step)),
+    });
+    assert_eq!(batches, [3, 3, 1, 2]);
+    assert_eq!(
+        judgements(&trajectory)[3..],
+        ["judge - 0 1", "judge - 0 2", "judge - 1 2", "revise a", "judge a 3 1", "judge - 3 1"]
+    );
+    let standings = standings(3, &trajectory.steps()[3..6], trajectory.constitution());
+    let expected = [-0.5, 1.1, -0.6];
+    for (found, expected) in standings.into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn two_given_answers_are_compared() {
+    let procedure = Procedure::Compare { principles: [1, 0].into(), overall: true };
+    let item = Item { rival: Some("other".into()), ..item(Some("one")) };
+    let mut trajectory =
+        taking(procedure, constitution(&["a", "b"], 1, Select::All, 1), item, 0);
+    let (batches, stop) = walk(&mut trajectory, |_| verdict(0.5));
+    assert_eq!((batches, stop), (vec![3], Stop::Judged));
+    assert_eq!(
+        judgements(&trajectory),
+        ["generate -", "generate -", "judge b 0 1", "judge a 0 1", "judge - 0 1"]
+    );
+}
+
+#[test]
+fn the_last_answer_is_known_before_it_is_written() {
+    let mut plan = constitution(&["a", "b"], 2, Select::All, 1);
+    plan.plan.gate = Some(0.5);
+    let mut trajectory = trajectory(plan, item(None), 0);
+    let mut last = Vec::new();
+    walk(&mut trajectory, |ask| {
+        if ask.last {
+            last.push(ask.step);
+        }
+        match ask.kind {
+            StepKind::Gate => violation(1.0),
+            _ => text(format!("text {}", ask.step)),
+        }
+    });
+    assert_eq!(last, [trajectory.steps().len() - 1]);
 }
 
 fn plans() -> impl Strategy<Value = Constitution> {
@@ -389,18 +594,23 @@ fn plans() -> impl Strategy<Value = Constitution> {
             Select::Random,
             Select::RoundRobin,
             Select::Weighted,
+            Select::Worst,
         ]),
         1_u32..8,
         any::<bool>(),
         any::<bool>(),
         0_u32..3,
+        prop::sample::select(vec![None, Some(0.3), Some(0.7)]),
+        1_u32..4,
     )
-        .prop_map(|(count, rounds, select, per_round, critique, stop_unchanged, few_shot)| {
+        .prop_map(|(count, rounds, select, per_round, critique, stop, few_shot, gate, candidates)| {
             let ids = &["a", "b", "c", "d", "e"][..count];
             let mut plan = constitution(ids, rounds, select, per_round);
             plan.plan.critique = critique;
-            plan.plan.stop_unchanged = stop_unchanged;
+            plan.plan.stop_unchanged = stop;
             plan.plan.few_shot = few_shot;
+            plan.plan.gate = gate;
+            plan.plan.candidates = candidates;
             plan
         })
 }
@@ -416,13 +626,15 @@ proptest! {
         response in prop::option::of("[a-c ]{1,3}"),
         seed in any::<u64>(),
         variety in 1_u64..6,
+        judging in any::<bool>(),
     ) {
         // A small variety makes some revisions equal what they revise.
         let engine = || Scripted::new(move |request: &Request| {
             let Task::Complete { stream, .. } = request.task else { panic!("{request:?}") };
             Ok(format!("Revised answer: text {}", stream.bits(0) % variety))
         });
-        let fresh = trajectory(plan, item(response.as_deref()), seed);
+        let procedure = Procedure::Revise { judging };
+        let fresh = taking(procedure, plan, item(response.as_deref()), seed);
         let mut whole = fresh.clone();
         let (asks, stop) = drive(&mut whole, &mut engine()).unwrap();
         for kept in 0..=whole.steps().len() {
