@@ -31,6 +31,8 @@ pub struct Job {
     pub templates: Arc<Templates>,
     /// What encloses content in them.
     pub fence: Fence,
+    /// The run's seed.
+    pub seed: u64,
     /// The run's random stream.
     pub stream: Stream,
     /// Decode every step to its last token, past the end of the turn: for
@@ -168,6 +170,13 @@ impl<'a> From<&'a mut dyn Engine> for Engines<'a> {
 impl<'a, E: Engine> From<&'a mut E> for Engines<'a> {
     fn from(writer: &'a mut E) -> Self {
         Self { writer, judge: None }
+    }
+}
+
+impl<'a> From<&'a mut Engines<'_>> for Engines<'a> {
+    fn from(engines: &'a mut Engines<'_>) -> Self {
+        let judge = engines.judge.as_mut().map(|judge| &mut **judge as &mut dyn Engine);
+        Self { writer: engines.writer, judge }
     }
 }
 

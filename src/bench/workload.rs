@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chat::{Message, Role};
-use crate::constitution::{Judge, Constitution, Plan, Principle, Select, StepSampling};
+use crate::constitution::{Constitution, Judge, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::{Item, Keys};
 use crate::dataset::journal::Outcome;
 use crate::driver::{DriveError, Job, Observer, Work, drive};
@@ -208,6 +208,7 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
         constitution: Arc::new(constitution(size)),
         templates: Arc::new(Templates::load(None, &fence)?),
         fence,
+        seed: 1,
         stream,
         ignore_eos: true,
         cohorts: false,

@@ -30,7 +30,7 @@ pub struct LoopArgs {
     prompts: Option<PathBuf>,
     /// The seed of every random choice
     #[arg(short, long, default_value_t = 0, value_name = "N")]
-    pub seed: u64,
+    seed: u64,
     /// Rounds of critique and revision, in place of the constitution's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     rounds: Option<u32>,
@@ -92,7 +92,9 @@ impl LoopArgs {
             if !templates.has(name) {
                 return Err(CliError::usage(
                     format!("there is no judge template {name:?}"),
-                    format!("write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"),
+                    format!(
+                        "write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"
+                    ),
                 ));
             }
         }
@@ -101,6 +103,7 @@ impl LoopArgs {
             constitution,
             templates,
             fence,
+            seed: self.seed,
             stream,
             ignore_eos: self.ignore_eos,
             cohorts: false,

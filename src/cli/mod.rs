@@ -14,6 +14,7 @@ mod model_args;
 mod pipe;
 mod progress;
 mod record;
+mod recording;
 mod render;
 mod run;
 mod schema;

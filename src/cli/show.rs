@@ -63,9 +63,10 @@ impl Show {
             let what = if step.kind == StepKind::Gate { "violation" } else { "score" };
             return writeln!(out, "{what} {:.2}, mass {:.2}\n", score.value, score.mass);
         }
-        let found = step.verdict.as_ref().and_then(|verdict| {
-            combine(&[(verdict, 1.0)], &constitution.judge.standing())
-        });
+        let found = step
+            .verdict
+            .as_ref()
+            .and_then(|verdict| combine(&[(verdict, 1.0)], &constitution.judge.standing()));
         if let (Some(found), &[x, y]) = (found, &step.about[..]) {
             let undecided = if found.undecided { ", undecided" } else { "" };
             return writeln!(

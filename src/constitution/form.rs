@@ -6,9 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{
-    CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling, defaults,
-};
+use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling, defaults};
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
 

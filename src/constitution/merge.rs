@@ -47,9 +47,11 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
                 .with_hint("add a `[[principle]]` with an `id` and a `principle`"),
         );
     }
-    found.extend(contradictions(&plan, &judge, &sampling).into_iter().map(|(message, hint)| {
-        root.source.error(header.span(), message).with_hint(hint)
-    }));
+    found.extend(
+        contradictions(&plan, &judge, &sampling)
+            .into_iter()
+            .map(|(message, hint)| root.source.error(header.span(), message).with_hint(hint)),
+    );
     if !found.is_empty() {
         return Err(found);
     }

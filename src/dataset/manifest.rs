@@ -21,10 +21,15 @@ const SHOWN: usize = 60;
 pub struct Manifest {
     /// The run directory's format ([`FORMAT`]).
     pub format: u32,
+    /// The command that made it: `run`, `judge`, `eval`, `audit`.
+    pub command: String,
     /// The version of amend; another patch version may resume.
     pub amend: String,
     /// The model, as its engine describes it.
     pub model: Value,
+    /// The model that judges, where another writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_model: Option<Value>,
     /// The constitution, everything it extends included.
     pub constitution: Hashed<Value>,
     /// Each template's text, by name.
@@ -139,7 +144,9 @@ impl Manifest {
         serde_json::json!({
             "format": self.format,
             "amend": minor_version(&self.amend),
+            "command": self.command,
             "model": self.model,
+            "judge_model": self.judge_model,
             "constitution": self.constitution.value,
             "templates": templates,
             "input": { "rows": self.input.rows, "sha256": self.input.sha256 },

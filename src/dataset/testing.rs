@@ -78,8 +78,10 @@ pub(super) fn records() -> Vec<Record> {
 pub(crate) fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,
+        command: "run".to_owned(),
         amend: "0.1.0".to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),
+        judge_model: None,
         constitution: Hashed::json(json!({
             "loop": {"rounds": 1},
             "principles": [

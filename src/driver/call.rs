@@ -99,18 +99,15 @@ impl Call {
         let ask = &self.ask;
         let sampling = sampling(&job.constitution.sampling, ask.kind).clone();
         let Work::Polls { polls, reasons, .. } = &self.work else {
-            let rendered = job
-                .templates
-                .render(ask.kind, &trajectory.context(ask, 0, Reasons::None))?;
+            let rendered =
+                job.templates.render(ask.kind, &trajectory.context(ask, 0, Reasons::None))?;
             let task = match ask.kind {
                 StepKind::Gate => Task::Choose { choices: labels::yes_no() },
                 StepKind::Rubric => {
                     let scale = trajectory.dimension(ask).map_or([1, 5], |found| found.scale);
                     Task::Choose { choices: labels::scale(scale) }
                 }
-                _ => {
-                    Task::Complete { sampling, stream: ask.stream, ignore_eos: job.ignore_eos }
-                }
+                _ => Task::Complete { sampling, stream: ask.stream, ignore_eos: job.ignore_eos },
             };
             // A revision's prompt goes on from its critique's completion.
             return Ok(Wanted { rendered, continues: ask.kind == StepKind::Revise, task });

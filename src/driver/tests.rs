@@ -29,6 +29,7 @@ fn job(rounds: u32, critique: bool) -> Job {
         constitution: Arc::new(constitution),
         templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
+        seed: 7,
         stream: Stream::new(7),
         ignore_eos: false,
         cohorts: false,

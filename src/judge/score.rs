@@ -22,8 +22,11 @@ impl Score {
         if !(mass > 0.0 && mass.is_finite()) {
             return None;
         }
-        let sum: f64 =
-            log_probs.iter().zip(0_u32..).map(|(log, at)| (lowest + f64::from(at)) * log.exp()).sum();
+        let sum: f64 = log_probs
+            .iter()
+            .zip(0_u32..)
+            .map(|(log, at)| (lowest + f64::from(at)) * log.exp())
+            .sum();
         // Rounding may carry the sum a little past 1.
         Some(Self { value: sum / mass, mass: mass.min(1.0) })
     }

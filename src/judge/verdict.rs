@@ -326,8 +326,7 @@ mod tests {
 
     #[test]
     fn verdicts_combine_by_weighted_log_odds() {
-        let (for_x, for_y) =
-            (verdict((0.8, 0.2), (0.2, 0.8)), verdict((0.4, 0.5), (0.5, 0.4)));
+        let (for_x, for_y) = (verdict((0.8, 0.2), (0.2, 0.8)), verdict((0.4, 0.5), (0.5, 0.4)));
         let found = combine(&[(&for_x, 3.0), (&for_y, 1.0)], &PLAIN).unwrap();
         near(found.margin, (3.0 * 4.0_f64.ln() - 1.25_f64.ln()) / 4.0);
         near(found.mass, 0.9);

@@ -163,11 +163,7 @@ impl Templates {
     ///
     /// # Errors
     /// As [`Templates::render`]; there is none of that name.
-    pub fn render_judge(
-        &self,
-        name: &str,
-        context: &Context<'_>,
-    ) -> Result<Rendered, RenderError> {
+    pub fn render_judge(&self, name: &str, context: &Context<'_>) -> Result<Rendered, RenderError> {
         self.render_file(&format!("{name}.j2"), StepKind::Judge, context)
     }
 

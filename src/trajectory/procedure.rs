@@ -291,8 +291,7 @@ pub fn standings(count: usize, steps: &[Step], constitution: &Constitution) -> V
 
 /// The number of the answer that stands best; the first of equals.
 fn best(standings: &[f64]) -> usize {
-    (0..standings.len())
-        .fold(0, |best, at| if standings[at] > standings[best] { at } else { best })
+    (0..standings.len()).fold(0, |best, at| if standings[at] > standings[best] { at } else { best })
 }
 
 /// The number of the first answer: of several candidates, the one that the loop

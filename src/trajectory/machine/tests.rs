@@ -9,8 +9,8 @@ use crate::chat::{Message, Role};
 use crate::constitution::{Example, Judge, Plan, Select, StepSampling};
 use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
 use crate::judge::{Poll, Reading};
-use crate::trajectory::standings;
 use crate::template::Templates;
+use crate::trajectory::standings;
 
 fn principle(id: &str, weight: f64) -> Principle {
     Principle {
@@ -79,12 +79,7 @@ fn trajectory(constitution: Constitution, item: Item, seed: u64) -> Trajectory {
     taking(Procedure::Revise { judging: false }, constitution, item, seed)
 }
 
-fn taking(
-    procedure: Procedure,
-    constitution: Constitution,
-    item: Item,
-    seed: u64,
-) -> Trajectory {
+fn taking(procedure: Procedure, constitution: Constitution, item: Item, seed: u64) -> Trajectory {
     let stream = Stream::new(seed).child(&item.key);
     Trajectory::new(procedure, Arc::new(constitution), Arc::new(item), stream, fence())
 }
@@ -130,8 +125,7 @@ fn drive(
             asks.push(ask);
             continue;
         }
-        let rendered =
-            templates.render(ask.kind, &trajectory.context(&ask, 0, Reasons::None))?;
+        let rendered = templates.render(ask.kind, &trajectory.context(&ask, 0, Reasons::None))?;
         engine.submit(Request {
             id: ask.step as u64,
             turns: rendered.turns,
@@ -477,7 +471,9 @@ fn a_gate_skips_what_is_kept_and_looks_again_after_a_revision() {
 
 #[test]
 fn an_answer_that_passes_every_gate_ends_the_loop() {
-    for (select, stop) in [(Select::All, Stop::Passed), (Select::Worst, Stop::Passed), (Select::Random, Stop::Rounds)] {
+    for (select, stop) in
+        [(Select::All, Stop::Passed), (Select::Worst, Stop::Passed), (Select::Random, Stop::Rounds)]
+    {
         let mut plan = constitution(&["a", "b"], 3, select, 1);
         plan.plan.gate = Some(0.5);
         let mut trajectory = trajectory(plan, item(Some("given")), 0);
@@ -499,7 +495,13 @@ fn the_worst_broken_principle_is_applied_first() {
     assert_eq!(
         judgements(&trajectory),
         [
-            "generate -", "gate a 0", "gate b 0", "gate c 0", "revise b", "gate a 1", "gate c 1",
+            "generate -",
+            "gate a 0",
+            "gate b 0",
+            "gate c 0",
+            "revise b",
+            "gate a 1",
+            "gate c 1",
             "revise c",
         ]
     );
@@ -557,8 +559,7 @@ fn the_best_candidate_is_revised() {
 fn two_given_answers_are_compared() {
     let procedure = Procedure::Compare { principles: [1, 0].into(), overall: true };
     let item = Item { rival: Some("other".into()), ..item(Some("one")) };
-    let mut trajectory =
-        taking(procedure, constitution(&["a", "b"], 1, Select::All, 1), item, 0);
+    let mut trajectory = taking(procedure, constitution(&["a", "b"], 1, Select::All, 1), item, 0);
     let (batches, stop) = walk(&mut trajectory, |_| verdict(0.5));
     assert_eq!((batches, stop), (vec![3], Stop::Judged));
     assert_eq!(
@@ -603,16 +604,18 @@ fn plans() -> impl Strategy<Value = Constitution> {
         prop::sample::select(vec![None, Some(0.3), Some(0.7)]),
         1_u32..4,
     )
-        .prop_map(|(count, rounds, select, per_round, critique, stop, few_shot, gate, candidates)| {
-            let ids = &["a", "b", "c", "d", "e"][..count];
-            let mut plan = constitution(ids, rounds, select, per_round);
-            plan.plan.critique = critique;
-            plan.plan.stop_unchanged = stop;
-            plan.plan.few_shot = few_shot;
-            plan.plan.gate = gate;
-            plan.plan.candidates = candidates;
-            plan
-        })
+        .prop_map(
+            |(count, rounds, select, per_round, critique, stop, few_shot, gate, candidates)| {
+                let ids = &["a", "b", "c", "d", "e"][..count];
+                let mut plan = constitution(ids, rounds, select, per_round);
+                plan.plan.critique = critique;
+                plan.plan.stop_unchanged = stop;
+                plan.plan.few_shot = few_shot;
+                plan.plan.gate = gate;
+                plan.plan.candidates = candidates;
+                plan
+            },
+        )
 }
 
 proptest! {

@@ -1,0 +1,285 @@
+//! What every command that takes many items through a model has in common: a run
+//! directory to make or to resume, progress, and a tally at the end.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::error::CliError;
+use super::interrupt;
+use super::progress::Progress;
+use crate::dataset::item::Item;
+use crate::dataset::journal::{Outcome, Progress as ItemProgress, Record, State};
+use crate::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use crate::dataset::run_dir::{RunDir, RunWriter};
+use crate::driver::{self, Ended, Engines, Job, Observer, drive};
+use crate::engine::Counters;
+use crate::trajectory::{Step, Trajectory};
+
+/// Where what is done is written down, and how far to go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RecordArgs {
+    /// The run directory to make, or to resume
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Take the first N rows only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Go on with the run in the directory
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    /// With --resume: do the items again that failed
+    #[arg(long, requires = "resume")]
+    pub retry_errors: bool,
+    /// Stop once N items have failed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_errors: Option<u64>,
+}
+
+/// What came of a recorded run.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The run, to read.
+    pub dir: RunDir,
+    /// How many items there were.
+    total: u64,
+    tally: Tally,
+    /// The engines' counts.
+    pub counters: Counters,
+    ended: Ended,
+}
+
+/// Items that ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    done: u64,
+    failed: u64,
+}
+
+impl RecordArgs {
+    /// Refuses a run directory that can't be meant, before a model is loaded
+    /// for it.
+    ///
+    /// # Errors
+    /// There is no run to resume, or something where a new one should be.
+    pub fn check_out(&self) -> Result<(), CliError> {
+        match &self.out {
+            Some(out) if self.resume => RunDir::open(out).map(drop)?,
+            Some(out) => RunDir::check_vacant(out)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps the first rows, as many as were asked for.
+    pub fn truncate(&self, items: &mut Vec<Item>) {
+        if let Some(limit) = self.limit {
+            items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Takes the items through the job and writes all of it down in `out`.
+    ///
+    /// # Errors
+    /// A run directory that can't be written or resumed, an engine that can't go
+    /// on.
+    pub fn record(
+        &self,
+        command: &str,
+        out: &Path,
+        mut engines: Engines<'_>,
+        job: &Job,
+        items: Vec<Item>,
+        input: InputSummary,
+    ) -> Result<Recorded, CliError> {
+        let manifest = self.manifest(command, &engines, job, input)?;
+        let (mut writer, mut state) = if self.resume {
+            RunDir::resume(out, &manifest)?
+        } else {
+            (RunDir::create(out, &manifest)?, State::default())
+        };
+        let before = Tally::of(&state);
+        let mut retried = 0;
+        if self.retry_errors {
+            for item in &items {
+                if let Some(ItemProgress::Failed(_)) = state.get(&item.key) {
+                    writer.append(&Record::Retry { item: item.key.clone() })?;
+                    retried += 1;
+                }
+            }
+        }
+        let total = items.len() as u64;
+        let work = driver::left(items, &mut state, self.retry_errors);
+        let mut recorder = Recorder {
+            writer,
+            progress: Progress::new(total, total - work.len() as u64),
+            done: 0,
+            failed: 0,
+            decoded: 0,
+            max_errors: self.max_errors,
+        };
+        let ended = drive(&mut engines, job, work, &mut recorder);
+        let Recorder { writer, progress, done, failed, .. } = recorder;
+        drop(progress);
+        let tally = Tally { done: before.done + done, failed: before.failed - retried + failed };
+        let recorded = Recorded {
+            dir: writer.dir().clone(),
+            total,
+            tally,
+            counters: engines.counters(),
+            ended: *ended.as_ref().unwrap_or(&Ended::Stopped),
+        };
+        if let Err(error) = ended {
+            recorded.tell(None)?;
+            return Err(error.into());
+        }
+        Ok(recorded)
+    }
+
+    fn manifest(
+        &self,
+        command: &str,
+        engines: &Engines<'_>,
+        job: &Job,
+        input: InputSummary,
+    ) -> Result<Manifest, CliError> {
+        // By way of the text, which has the shortest form of each number; a value
+        // made directly would show 0.8 as the double next to it.
+        let constitution = serde_json::to_string(&*job.constitution)
+            .and_then(|text| serde_json::from_str(&text))
+            .map_err(|error| CliError::Io {
+                attempt: "write the constitution down".to_owned(),
+                source: error.into(),
+            })?;
+        let engine = engines.writer.describe()?;
+        let judge = engines.judge.as_ref().map(|judge| judge.describe()).transpose()?;
+        Ok(Manifest {
+            format: FORMAT,
+            command: command.to_owned(),
+            amend: env!("CARGO_PKG_VERSION").to_owned(),
+            model: engine.model,
+            judge_model: judge.map(|judge| judge.model),
+            constitution: Hashed::json(constitution),
+            templates: job
+                .templates
+                .sources()
+                .into_iter()
+                .map(|(name, text)| (name, Hashed::text(text)))
+                .collect(),
+            input,
+            limit: self.limit,
+            seed: job.seed,
+            fence: job.fence.delimiter().to_owned(),
+            reproducible: job.cohorts,
+            settings: engine.settings,
+        })
+    }
+}
+
+impl Recorded {
+    /// Says on stderr what came of it and, where `next` names a command, how to
+    /// go on.
+    ///
+    /// # Errors
+    /// stderr can't be written to.
+    pub fn tell(&self, next: Option<&str>) -> Result<(), CliError> {
+        let Self { total, tally: Tally { done, failed }, counters, .. } = self;
+        let mut text = format!("{done} of {total} items done");
+        if *failed > 0 {
+            text.push_str(&format!(", {failed} failed (--resume --retry-errors does them again)"));
+        }
+        let left = total - done - failed;
+        if left > 0 {
+            text.push_str(&format!(", {left} to go (--resume goes on)"));
+        }
+        if counters.batches == 0 {
+            text.push_str("; there was nothing left to compute");
+        } else {
+            let prompts = counters.prefilled + counters.cached;
+            let cached = 100 * counters.cached / prompts.max(1);
+            text.push_str(&format!(
+                "; {} tokens decoded in {:.0} s ({:.0} a second), {prompts} of prompts, {cached} % \
+                 of these from the prefix cache",
+                counters.decoded,
+                counters.compute_seconds,
+                counters.decoded as f64 / counters.compute_seconds.max(1e-9),
+            ));
+        }
+        let out = self.dir.path().display();
+        text.push_str(&format!("\nthe run is in {out}"));
+        if let Some(next) = next {
+            text.push_str(&format!("; next: amend {next} {out}"));
+        }
+        writeln!(io::stderr(), "{text}").map_err(CliError::Output)
+    }
+
+    /// Whether every item was done.
+    ///
+    /// # Errors
+    /// Interrupted, or items failed.
+    pub fn result(&self) -> Result<(), CliError> {
+        match self.ended {
+            Ended::Stopped if interrupt::requested() => Err(CliError::Interrupted),
+            _ if self.tally.failed > 0 => Err(CliError::Findings),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Tally {
+    fn of(state: &State) -> Self {
+        let mut tally = Self::default();
+        for (_, progress) in state.iter() {
+            match progress {
+                ItemProgress::Done => tally.done += 1,
+                ItemProgress::Failed(_) => tally.failed += 1,
+                ItemProgress::Unfinished(_) => {}
+            }
+        }
+        tally
+    }
+}
+
+/// Writes what happens to the journal.
+struct Recorder {
+    writer: RunWriter,
+    progress: Progress,
+    done: u64,
+    failed: u64,
+    decoded: u64,
+    max_errors: Option<u64>,
+}
+
+impl Observer for Recorder {
+    type Error = CliError;
+
+    fn stops(&mut self) -> bool {
+        interrupt::requested() || self.max_errors.is_some_and(|most| self.failed >= most)
+    }
+
+    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CliError> {
+        self.decoded += u64::from(step.usage.decoded);
+        self.progress.tokens(self.decoded);
+        let item = trajectory.item().key.clone();
+        Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
+    }
+
+    fn cohort(&mut self) -> Result<(), CliError> {
+        Ok(self.writer.append(&Record::Cohort {})?)
+    }
+
+    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+        let item = Item::clone(trajectory.item());
+        match &outcome {
+            Outcome::Done { .. } => self.done += 1,
+            Outcome::Failed { failure } => {
+                self.failed += 1;
+                tracing::warn!(key = item.key, "row {}: {failure}", item.row);
+            }
+        }
+        self.progress.item();
+        Ok(self.writer.append(&Record::End { item, outcome })?)
+    }
+}
