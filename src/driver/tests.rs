@@ -254,3 +254,5 @@ fn steps_of_another_loop_are_refused() {
     let error = drive(&mut engine(0), &job(1, false), work, &mut recorder).unwrap_err();
     assert!(matches!(error, DriveError::Replay { .. }), "{error:?}");
 }
+
+mod judging;
