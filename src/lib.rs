@@ -14,5 +14,6 @@ pub mod engine;
 mod hash;
 pub mod judge;
 pub mod random;
+pub mod stats;
 pub mod template;
 pub mod trajectory;
