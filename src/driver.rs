@@ -157,7 +157,7 @@ pub enum DriveError<E> {
 pub struct Engines<'a> {
     /// Writes answers, critiques and revisions; and judges, unless another does.
     pub writer: &'a mut dyn Engine,
-    /// Answers gates, verdicts and rubrics.
+    /// Answers gates, verdicts and rubrics, and is the reference model.
     pub judge: Option<&'a mut dyn Engine>,
 }
 
@@ -189,7 +189,7 @@ impl Engines<'_> {
     /// The engine that takes a step of a kind.
     fn of(&mut self, kind: StepKind) -> &mut dyn Engine {
         match &mut self.judge {
-            Some(judge) if !kind.is_text() => *judge,
+            Some(judge) if !kind.is_writers() => *judge,
             _ => self.writer,
         }
     }
@@ -308,7 +308,8 @@ impl<O: Observer> Drive<'_, '_, O> {
         match &mut self.engines.judge {
             None => drop(step(self.engines.writer).map_err(DriveError::Engine)?),
             Some(judge) => {
-                let waits = |text| self.requests.values().any(|(kind, _)| kind.is_text() == text);
+                let waits =
+                    |writer| self.requests.values().any(|(kind, _)| kind.is_writers() == writer);
                 if waits(true) {
                     step(self.engines.writer).map_err(DriveError::Engine)?;
                 }
@@ -336,11 +337,9 @@ impl<O: Observer> Drive<'_, '_, O> {
         let (id, answer) = match event {
             Event::Text { id, text } => return self.text(id, &text),
             Event::Done { id, completion } => (id, Ok(Answer::Text(completion))),
-            Event::Chosen { id, log_probs, usage } => {
+            Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
                 (id, Ok(Answer::LogProbs { log_probs, usage }))
             }
-            // No step asks for a whole text's probability.
-            Event::Scored { .. } => return Ok(()),
             Event::Failed { id, failure } => (id, Err(failure)),
         };
         let Some((_, origin)) = self.requests.remove(&id) else {
@@ -504,7 +503,7 @@ pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
         StepKind::Generate => &steps.generate,
         StepKind::Critique => &steps.critique,
         StepKind::Revise => &steps.revise,
-        StepKind::Gate | StepKind::Judge | StepKind::Rubric => &steps.judge,
+        _ => &steps.judge,
     }
 }
 

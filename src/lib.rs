@@ -14,6 +14,7 @@ pub mod engine;
 mod hash;
 pub mod judge;
 pub mod random;
+pub mod score;
 pub mod stats;
 pub mod template;
 pub mod trajectory;

@@ -50,6 +50,7 @@ impl Show {
             StepKind::Gate => ("2", format!("gate {}", step.round)),
             StepKind::Judge => ("1;35", "verdict".to_owned()),
             StepKind::Rubric => ("1;35", "score".to_owned()),
+            StepKind::Likelihood | StepKind::Reference => ("2", step.kind.as_str().to_owned()),
         };
         let mut heading = format!("── {what}");
         if let Some(title) = title.or(step.dimension.as_deref()) {
@@ -62,6 +63,9 @@ impl Show {
         if let Some(score) = step.score {
             let what = if step.kind == StepKind::Gate { "violation" } else { "score" };
             return writeln!(out, "{what} {:.2}, mass {:.2}\n", score.value, score.mass);
+        }
+        if let Some(likelihood) = step.likelihood {
+            return writeln!(out, "{:.3} over {} tokens\n", likelihood.sum, likelihood.tokens);
         }
         let found = step
             .verdict

@@ -7,6 +7,7 @@ use super::{Job, sampling};
 use crate::constitution::Constitution;
 use crate::engine::{Completion, Failure, Task, Usage};
 use crate::judge::{Poll, Reading, Score, Verdict, labels};
+use crate::score::Likelihood;
 use crate::template::{Reasons, Rendered};
 use crate::trajectory::{Ask, Found, StepKind, Trajectory};
 
@@ -14,7 +15,7 @@ use crate::trajectory::{Ask, Found, StepKind, Trajectory};
 pub(super) enum Answer {
     /// A text.
     Text(Completion),
-    /// The log-probability of each choice.
+    /// The log-probability of each choice, or of each token.
     LogProbs { log_probs: Vec<f64>, usage: Usage },
 }
 
@@ -107,6 +108,9 @@ impl Call {
                     let scale = trajectory.dimension(ask).map_or([1, 5], |found| found.scale);
                     Task::Choose { choices: labels::scale(scale) }
                 }
+                StepKind::Likelihood | StepKind::Reference => {
+                    Task::Score { response: trajectory.subject(ask).to_owned() }
+                }
                 _ => Task::Complete { sampling, stream: ask.stream, ignore_eos: job.ignore_eos },
             };
             // A revision's prompt goes on from its critique's completion.
@@ -138,6 +142,11 @@ impl Call {
         match (&mut self.work, answer) {
             (Work::One(found), Answer::Text(completion)) => *found = Some(Found::Text(completion)),
             (Work::One(found), Answer::LogProbs { log_probs, usage }) => {
+                if matches!(self.ask.kind, StepKind::Likelihood | StepKind::Reference) {
+                    let likelihood = Likelihood::of(&log_probs).ok_or(Failure::NotFinite)?;
+                    *found = Some(Found::Likelihood(likelihood, usage));
+                    return Ok(false);
+                }
                 let score = match self.ask.kind {
                     StepKind::Gate => Score::of_yes(&log_probs),
                     _ => Score::of(&log_probs, f64::from(self.lowest)),

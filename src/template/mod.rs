@@ -110,7 +110,8 @@ impl From<RenderError> for Failure {
 /// The template that a step renders.
 fn template_name(kind: StepKind) -> &'static str {
     match kind {
-        StepKind::Generate => "generate.j2",
+        // A likelihood is that of an answer to the conversation as it came.
+        StepKind::Generate | StepKind::Likelihood | StepKind::Reference => "generate.j2",
         StepKind::Critique => "critique.j2",
         StepKind::Revise => "revise.j2",
         StepKind::Gate => "gate.j2",

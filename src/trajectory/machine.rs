@@ -14,6 +14,7 @@ use crate::dataset::item::Item;
 use crate::engine::{Completion, Failure, Usage};
 use crate::judge::{Score, Verdict};
 use crate::random::Stream;
+use crate::score::Likelihood;
 use crate::template::{Comparison, Context, Fence, Reasons};
 
 /// The loop of one item.
@@ -85,6 +86,8 @@ pub enum Found {
     Score(Score, Usage),
     /// A judge's verdict, for the first of the answers compared.
     Verdict(Verdict, Usage),
+    /// How likely an answer is.
+    Likelihood(Likelihood, Usage),
 }
 
 /// Which step of a loop: for messages.
@@ -267,6 +270,9 @@ impl Trajectory {
             (StepKind::Judge, Found::Verdict(verdict, usage)) => {
                 Step { verdict: Some(verdict), usage, ..step }
             }
+            (StepKind::Likelihood | StepKind::Reference, Found::Likelihood(likelihood, usage)) => {
+                Step { likelihood: Some(likelihood), usage, ..step }
+            }
             (kind, found) => panic!("the {} step came to {found:?}", kind.as_str()),
         };
         Ok(self.record(step))
@@ -324,6 +330,7 @@ impl Trajectory {
         let empty = match step.kind {
             StepKind::Gate | StepKind::Rubric => step.score.is_none(),
             StepKind::Judge => step.verdict.is_none(),
+            StepKind::Likelihood | StepKind::Reference => step.likelihood.is_none(),
             _ => step.text.trim().is_empty(),
         };
         if empty {
@@ -339,21 +346,20 @@ impl Trajectory {
     pub fn context<'a>(&'a self, ask: &Ask, order: usize, reasons: Reasons<'a>) -> Context<'a> {
         let context = Context::new(&self.constitution, &self.item);
         let principle = self.principle(ask);
-        let answer = |number: usize| answers(&self.steps).nth(number).map_or("", |step| &step.text);
         match (ask.kind, principle) {
             (StepKind::Judge, principle) => {
                 let judge = &self.constitution.judge;
                 let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
                 pair.rotate_left(order % 2);
                 let comparison = Comparison {
-                    answers: pair.map(answer),
+                    answers: pair.map(|number| self.numbered(number)),
                     labels: [&judge.labels[0], &judge.labels[1]],
                     reasons,
                 };
                 context.comparing(ask.round, principle, comparison)
             }
             (StepKind::Gate | StepKind::Rubric, _) => {
-                let answer = answer(ask.about.first().copied().unwrap_or_default());
+                let answer = self.subject(ask);
                 match (self.dimension(ask), principle) {
                     (Some(dimension), _) => context.scoring(dimension, answer),
                     (None, Some(principle)) => context.reviewing(ask.round, principle, answer),
@@ -370,6 +376,16 @@ impl Trajectory {
             }
             _ => context,
         }
+    }
+
+    /// The text of the first answer a step is about; blank where there is none.
+    #[must_use]
+    pub fn subject(&self, ask: &Ask) -> &str {
+        ask.about.first().map_or("", |&number| self.numbered(number))
+    }
+
+    fn numbered(&self, number: usize) -> &str {
+        answers(&self.steps).nth(number).map_or("", |step| &step.text)
     }
 
     /// The principle a step applies.
@@ -398,8 +414,7 @@ impl Trajectory {
     }
 
     fn current(&self) -> &str {
-        let number = current(&self.steps, &self.constitution);
-        answers(&self.steps).nth(number).map_or("", |step| &step.text)
+        self.numbered(current(&self.steps, &self.constitution))
     }
 }
 

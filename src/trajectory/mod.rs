@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Finish, Usage};
 use crate::judge::{Score, Verdict};
+use crate::score::Likelihood;
 
 pub use machine::{Ask, Found, Next, Place, ReplayError, Trajectory};
 pub use procedure::{Procedure, current, first, standings};
@@ -30,20 +31,26 @@ pub enum StepKind {
     Judge,
     /// How good an answer is in one respect; nothing is decoded.
     Rubric,
+    /// How likely the model finds an answer; nothing is decoded.
+    Likelihood,
+    /// How likely the reference model finds an answer; nothing is decoded.
+    Reference,
 }
 
 impl StepKind {
     /// Every kind.
-    pub const ALL: [StepKind; 6] = [
+    pub const ALL: [StepKind; 8] = [
         StepKind::Generate,
         StepKind::Critique,
         StepKind::Revise,
         StepKind::Gate,
         StepKind::Judge,
         StepKind::Rubric,
+        StepKind::Likelihood,
+        StepKind::Reference,
     ];
 
-    /// The step's name: its template's file stem.
+    /// The step's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,6 +60,8 @@ impl StepKind {
             StepKind::Gate => "gate",
             StepKind::Judge => "judge",
             StepKind::Rubric => "rubric",
+            StepKind::Likelihood => "likelihood",
+            StepKind::Reference => "reference",
         }
     }
 
@@ -60,6 +69,12 @@ impl StepKind {
     #[must_use]
     pub fn is_text(self) -> bool {
         matches!(self, StepKind::Generate | StepKind::Critique | StepKind::Revise)
+    }
+
+    /// Whether the model that writes takes it, and not the one that judges.
+    #[must_use]
+    pub fn is_writers(self) -> bool {
+        self.is_text() || self == StepKind::Likelihood
     }
 
     /// Whether its text is an answer.
@@ -104,6 +119,9 @@ pub struct Step {
     /// second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// How likely the answer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<Likelihood>,
     /// Tokens counted for it.
     #[serde(default)]
     pub usage: Usage,
@@ -124,6 +142,7 @@ impl Step {
             finish: None,
             score: None,
             verdict: None,
+            likelihood: None,
             usage: Usage::default(),
         }
     }
@@ -145,7 +164,7 @@ pub enum Stop {
     Unchanged,
     /// No principle was broken enough to pass the gate.
     Passed,
-    /// Everything asked was judged.
+    /// Everything asked was judged, or scored.
     Judged,
 }
 

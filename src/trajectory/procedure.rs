@@ -28,6 +28,11 @@ pub enum Procedure {
         /// On these dimensions, by index.
         dimensions: Arc<[usize]>,
     },
+    /// How likely the item's two given answers are.
+    Likelihood {
+        /// Under the reference model too.
+        reference: bool,
+    },
 }
 
 /// One step that is due.
@@ -62,7 +67,7 @@ pub(super) enum After {
 impl Procedure {
     /// Whether an item brings two answers.
     pub(super) fn compares(&self) -> bool {
-        matches!(self, Self::Compare { .. })
+        matches!(self, Self::Compare { .. } | Self::Likelihood { .. })
     }
 
     /// What is due after `steps`, each of which was due in its turn.
@@ -77,6 +82,7 @@ impl Procedure {
             Self::Revise { judging } => walk.revise(*judging),
             Self::Compare { principles, overall } => walk.compare(principles, *overall),
             Self::Score { dimensions } => walk.score(dimensions),
+            Self::Likelihood { reference } => walk.likelihood(*reference),
         };
         match ended {
             Err(due) => After::Steps(due),
@@ -232,6 +238,16 @@ impl<'a> Walk<'a> {
         self.first_answers(2, false)?;
         let asked = principles.iter().map(|&at| Some(at)).chain(overall.then_some(None));
         self.take(asked.map(|principle| Due::judge(0, principle, [0, 1])).collect())?;
+        Ok(Stop::Judged)
+    }
+
+    fn likelihood(mut self, reference: bool) -> Read<Stop> {
+        self.first_answers(2, false)?;
+        let kinds = [StepKind::Likelihood, StepKind::Reference];
+        let due = kinds.iter().take(1 + usize::from(reference)).flat_map(|&kind| {
+            [0, 1].map(|answer| Due { about: vec![answer], ..Due::new(kind, 0, None) })
+        });
+        self.take(due.collect())?;
         Ok(Stop::Judged)
     }
 
