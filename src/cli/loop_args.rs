@@ -22,7 +22,8 @@ const DEFAULT: &str = "harmless";
 #[command(next_help_heading = "Loop")]
 pub struct LoopArgs {
     /// The constitution: a TOML file, or a shipped one by name (harmless,
-    /// honest, privacy, fairness) [default: harmless]
+    /// honest, privacy, fairness, learning, governance, developer) [default:
+    /// harmless]
     #[arg(short, long, env = "AMEND_CONSTITUTION", value_name = "FILE|NAME")]
     constitution: Option<String>,
     /// A folder of prompt templates that replace the built-in ones, file by file

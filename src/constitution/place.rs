@@ -12,6 +12,9 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("honest", include_str!("../../constitutions/honest.toml")),
     ("privacy", include_str!("../../constitutions/privacy.toml")),
     ("fairness", include_str!("../../constitutions/fairness.toml")),
+    ("learning", include_str!("../../constitutions/learning.toml")),
+    ("governance", include_str!("../../constitutions/governance.toml")),
+    ("developer", include_str!("../../constitutions/developer.toml")),
 ];
 
 /// The largest constitution file that is read, in bytes.

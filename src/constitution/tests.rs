@@ -335,7 +335,10 @@ fn unreadable_references() {
     let LoadError::Missing { hint, .. } = load("harmles").unwrap_err() else { panic!() };
     assert_eq!(hint, "did you mean the shipped constitution `harmless`?");
     let LoadError::Missing { hint, .. } = load("no/such.toml").unwrap_err() else { panic!() };
-    assert_eq!(hint, "shipped constitutions: harmless, honest, privacy, fairness");
+    assert_eq!(
+        hint,
+        "shipped constitutions: harmless, honest, privacy, fairness, learning, governance, developer"
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let error = load(folder.path().to_str().unwrap()).unwrap_err();
