@@ -1,0 +1,372 @@
+//! What an audit is computed from, and the checks that make it sound.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The scores of a set of principles over a set of items, and what is known of
+/// both. An item is a pair of answers, x and y, to one prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The principles, in the constitution's order.
+    pub principles: Vec<Principle>,
+    /// The items.
+    pub items: Vec<Item>,
+    /// For each principle, in order, its score of each item, in order; `None`
+    /// where it was not asked.
+    pub scores: Vec<Vec<Option<Score>>>,
+    /// A judge's overall score of each item; empty if there is none.
+    #[serde(default)]
+    pub overall: Vec<Option<Score>>,
+    /// Scores under other wordings of a principle.
+    #[serde(default)]
+    pub paraphrases: Vec<Variant>,
+    /// Scores with other words for the two answers than the first ("1" and "2",
+    /// say, instead of "A" and "B").
+    #[serde(default)]
+    pub label_words: Vec<Variant>,
+    /// The loop's revisions.
+    #[serde(default)]
+    pub revisions: Vec<Revision>,
+}
+
+/// A principle, as far as an audit needs to know it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Principle {
+    /// Its id, unique.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Its category.
+    pub category: String,
+    /// Its weight in the ensemble, > 0.
+    pub weight: f64,
+}
+
+/// A pair of answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its key, unique.
+    pub key: String,
+    /// Its category; empty if it has none.
+    #[serde(default)]
+    pub category: String,
+    /// Which answer is better, where that is known.
+    #[serde(default)]
+    pub label: Option<Better>,
+    /// How many words x is longer than y.
+    #[serde(default)]
+    pub length: Option<f64>,
+    /// How much more verbose x is than y, in any unit that is the same for all
+    /// items (words a sentence, say).
+    #[serde(default)]
+    pub verbosity: Option<f64>,
+    /// Whether the prompt is known to be harmless, so that a refusal is a fault.
+    #[serde(default)]
+    pub harmless: bool,
+}
+
+/// The better of two answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// The first.
+    X,
+    /// The second.
+    Y,
+}
+
+impl Better {
+    /// The answer that a score favours; `None` for 0.
+    #[must_use]
+    pub fn of(score: f64) -> Option<Self> {
+        if score > 0.0 {
+            Some(Self::X)
+        } else if score < 0.0 {
+            Some(Self::Y)
+        } else {
+            None
+        }
+    }
+
+    /// 1 for x, −1 for y.
+    #[must_use]
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::X => 1.0,
+            Self::Y => -1.0,
+        }
+    }
+}
+
+/// A verdict's numbers, from both orders of the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// ½(s_AB − s_BA), in log-odds: above 0 where x is better.
+    pub log_odds: f64,
+    /// The probability of giving a verdict at all, p(A) + p(B): the lower of the
+    /// two orders'.
+    pub mass: f64,
+    /// ½(s_AB + s_BA), in log-odds: above 0 where the first place is favoured.
+    pub offset: f64,
+}
+
+impl Score {
+    /// The log-odds, unless the mass is below `floor`.
+    #[must_use]
+    pub fn decided(&self, floor: f64) -> Option<f64> {
+        (self.mass >= floor).then_some(self.log_odds)
+    }
+}
+
+/// Scores of every item under a principle that was asked for otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The principle's index.
+    pub principle: usize,
+    /// What distinguishes the variant, for people: the other wording, or the words
+    /// for the answers.
+    pub name: String,
+    /// Its score of each item.
+    pub scores: Vec<Option<Score>>,
+}
+
+/// A step of the loop: an answer revised under a principle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The index of the principle it was revised under.
+    pub principle: usize,
+    /// The item's index.
+    pub item: usize,
+    /// Whether the revision is the same text.
+    pub unchanged: bool,
+    /// Whether the answer was a refusal before.
+    pub refused_before: bool,
+    /// Whether it is one after.
+    pub refused_after: bool,
+    /// Under each principle, the score of the revision as x against the answer
+    /// before as y; empty if none was asked.
+    #[serde(default)]
+    pub shifts: Vec<Option<Score>>,
+}
+
+impl Revision {
+    /// The revision of `before` to `after`, still without scores. Texts that differ
+    /// only in white space at their ends are the same.
+    #[must_use]
+    pub fn observe(
+        principle: usize,
+        item: usize,
+        before: &str,
+        after: &str,
+        is_refusal: impl Fn(&str) -> bool,
+    ) -> Self {
+        Self {
+            principle,
+            item,
+            unchanged: before.trim() == after.trim(),
+            refused_before: is_refusal(before),
+            refused_after: is_refusal(after),
+            shifts: Vec::new(),
+        }
+    }
+}
+
+/// Input that no audit can be made of.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum InputError {
+    /// A list is not as long as what it goes with.
+    #[error("{what}: expected {expected} scores, found {found}")]
+    Length {
+        /// Which list.
+        what: String,
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Two principles or items have the same name.
+    #[error("{what} {name:?} occurs twice")]
+    Twice {
+        /// "principle" or "item".
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A weight is not above 0.
+    #[error("principle {id:?}: the weight is {weight}, it must be a number above 0")]
+    Weight {
+        /// The principle.
+        id: String,
+        /// Its weight.
+        weight: f64,
+    },
+    /// A number is infinite or not a number.
+    #[error("{what}, item {item:?}: a number is not finite")]
+    NotFinite {
+        /// Which scores, or "item".
+        what: String,
+        /// The item's key.
+        item: String,
+    },
+    /// An index names no principle or item.
+    #[error("{what}: there is no {of} of index {index}")]
+    Index {
+        /// Where the index stands.
+        what: String,
+        /// "principle" or "item".
+        of: &'static str,
+        /// The index.
+        index: usize,
+    },
+}
+
+impl Input {
+    /// Checks that names are unique, weights positive, numbers finite, lists as
+    /// long as what they go with, and indices in range.
+    pub(super) fn check(&self) -> Result<(), InputError> {
+        unique("principle", self.principles.iter().map(|principle| &principle.id))?;
+        unique("item", self.items.iter().map(|item| &item.key))?;
+        for Principle { id, weight, .. } in &self.principles {
+            if !(weight.is_finite() && *weight > 0.0) {
+                return Err(InputError::Weight { id: id.clone(), weight: *weight });
+            }
+        }
+        for item in &self.items {
+            if [item.length, item.verbosity].iter().flatten().any(|value| !value.is_finite()) {
+                return Err(not_finite("length or verbosity".into(), item));
+            }
+        }
+        length("scores", self.principles.len(), self.scores.len())?;
+        for (principle, scores) in self.principles.iter().zip(&self.scores) {
+            self.check_scores(format!("scores under {:?}", principle.id), scores)?;
+        }
+        if !self.overall.is_empty() {
+            self.check_scores("overall scores".into(), &self.overall)?;
+        }
+        for variant in self.paraphrases.iter().chain(&self.label_words) {
+            let what = format!("variant {:?}", variant.name);
+            in_range(&what, "principle", variant.principle, self.principles.len())?;
+            self.check_scores(what, &variant.scores)?;
+        }
+        for (at, revision) in self.revisions.iter().enumerate() {
+            self.check_revision(format!("revision {at}"), revision)?;
+        }
+        Ok(())
+    }
+
+    fn check_scores(&self, what: String, scores: &[Option<Score>]) -> Result<(), InputError> {
+        length(&what, self.items.len(), scores.len())?;
+        match scores.iter().position(|score| score.as_ref().is_some_and(|score| !finite(score))) {
+            Some(at) => Err(not_finite(what, &self.items[at])),
+            None => Ok(()),
+        }
+    }
+
+    fn check_revision(&self, what: String, revision: &Revision) -> Result<(), InputError> {
+        in_range(&what, "principle", revision.principle, self.principles.len())?;
+        in_range(&what, "item", revision.item, self.items.len())?;
+        if !revision.shifts.is_empty() {
+            length(&what, self.principles.len(), revision.shifts.len())?;
+        }
+        if revision.shifts.iter().flatten().any(|score| !finite(score)) {
+            return Err(not_finite(what, &self.items[revision.item]));
+        }
+        Ok(())
+    }
+}
+
+fn unique<'a>(
+    what: &'static str,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<(), InputError> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(InputError::Twice { what, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn length(what: &str, expected: usize, found: usize) -> Result<(), InputError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(InputError::Length { what: what.to_owned(), expected, found })
+    }
+}
+
+fn in_range(what: &str, of: &'static str, index: usize, len: usize) -> Result<(), InputError> {
+    if index < len { Ok(()) } else { Err(InputError::Index { what: what.to_owned(), of, index }) }
+}
+
+fn finite(score: &Score) -> bool {
+    [score.log_odds, score.mass, score.offset].iter().all(|value| value.is_finite())
+}
+
+fn not_finite(what: String, item: &Item) -> InputError {
+    InputError::NotFinite { what, item: item.key.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::testing::{input, score};
+
+    type Change = fn(&mut Input);
+
+    /// What the check says of a sound input, changed.
+    fn check(change: impl FnOnce(&mut Input)) -> String {
+        let mut input = input(&[&[1.0, 2.0], &[-1.0, 0.5]]);
+        input.revisions.push(Revision::observe(0, 1, "a", "b", |_| false));
+        assert_eq!(input.check(), Ok(()));
+        change(&mut input);
+        input.check().expect_err("an error").to_string()
+    }
+
+    #[test]
+    fn unsound_input_is_named() {
+        let cases: [(Change, &str); 9] = [
+            (
+                |input| input.scores[1].truncate(1),
+                "scores under \"p1\": expected 2 scores, found 1",
+            ),
+            (|input| input.scores.truncate(1), "scores: expected 2 scores, found 1"),
+            (|input| input.principles[1].id = "p0".into(), "principle \"p0\" occurs twice"),
+            (|input| input.items[1].key = "i0".into(), "item \"i0\" occurs twice"),
+            (
+                |input| input.principles[0].weight = 0.0,
+                "principle \"p0\": the weight is 0, it must be a number above 0",
+            ),
+            (
+                |input| input.scores[0][1] = Some(score(f64::NAN)),
+                "scores under \"p0\", item \"i1\": a number is not finite",
+            ),
+            (
+                |input| input.items[0].length = Some(f64::INFINITY),
+                "length or verbosity, item \"i0\": a number is not finite",
+            ),
+            (
+                |input| input.revisions[0].principle = 2,
+                "revision 0: there is no principle of index 2",
+            ),
+            (
+                |input| input.revisions[0].shifts = vec![None],
+                "revision 0: expected 2 scores, found 1",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(check(change), expected);
+        }
+    }
+
+    #[test]
+    fn a_revision_is_observed_from_its_texts() {
+        let refuses = |text: &str| text.starts_with("I can't");
+        let changed = Revision::observe(1, 0, "Take two.", "I can't say.", refuses);
+        assert!(!changed.unchanged && !changed.refused_before && changed.refused_after);
+        assert!(Revision::observe(1, 0, "Take two.", " Take two.\n", refuses).unchanged);
+    }
+}
