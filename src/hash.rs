@@ -1,4 +1,4 @@
-//! SHA-256 as lower-case hexadecimal.
+//! SHA-256: as lower-case hexadecimal, or cut to a number.
 
 use std::fmt::Write;
 
@@ -7,6 +7,11 @@ use sha2::{Digest, Sha256};
 /// The whole digest of `bytes`: 64 digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The first eight bytes of the digest, for tables and random streams.
+pub(crate) fn first_64_bits(bytes: &[u8]) -> u64 {
+    Sha256::digest(bytes)[..8].iter().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
 /// Two digits a byte.

@@ -79,11 +79,16 @@ impl CliError {
                 RunError::Journal(_) => ENVIRONMENT,
                 _ => USAGE,
             },
-            Self::Export(_)
-            | Self::Journal(_)
-            | Self::Engine(_)
-            | Self::Io { .. }
-            | Self::Replay { .. } => ENVIRONMENT,
+            Self::Export(error) => match error {
+                ExportError::Which { .. }
+                | ExportError::Occupied { .. }
+                | ExportError::EmptySplit { .. }
+                | ExportError::Licence { .. } => USAGE,
+                _ => ENVIRONMENT,
+            },
+            Self::Journal(_) | Self::Engine(_) | Self::Io { .. } | Self::Replay { .. } => {
+                ENVIRONMENT
+            }
             // Whoever read the output has had enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Output(_) => ENVIRONMENT,

@@ -1,54 +1,133 @@
-//! `amend export`: pairs from a run, in a trainer's format.
+//! `amend export`: rows of a run, in a trainer's format.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::error::CliError;
-use crate::dataset::export::{self, ExportError, FORMATS};
+use crate::dataset::export::{
+    self, Counts, Export, ExportError, FORMATS, FileFormat, Folder, Format, Splits,
+};
+use crate::dataset::pairs::Which;
 use crate::dataset::run_dir::RunDir;
 
-/// Write a run's preference pairs for a trainer
+/// Write a run's preference pairs, or what else trainers read
 ///
 /// Pairs whose sides are the same, empty or cut off are left out and counted on
-/// stderr.
+/// stderr. With --split or --card, or where --out names a folder, each split is
+/// a file of its own in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// The run directory
     #[arg(value_name = "DIR")]
     run: PathBuf,
     /// The format
-    #[arg(long, default_value = "trl", value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name())))]
+    #[arg(long, default_value = "trl", value_parser = formats())]
     format: String,
-    /// The file to write, in place of stdout
-    #[arg(short, long, value_name = "FILE")]
+    /// Which answers of an item are paired: the last revision over the first
+    /// answer, each answer over all before it, or each over the one before it
+    #[arg(long, default_value = "last", value_parser = PossibleValuesParser::new(Which::ALL.map(Which::as_str)))]
+    which: String,
+    /// How rows are written [default: as --out is named, jsonl otherwise, parquet with --card]
+    #[arg(long, value_parser = PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::as_str)))]
+    file_format: Option<String>,
+    /// The file to write, in place of stdout, or the folder
+    #[arg(short, long, value_name = "PATH", required_if_eq("card", "true"))]
     out: Option<PathBuf>,
+    /// Splits and their shares; equal and similar prompts stay in one
+    #[arg(long, value_name = "NAME=SHARE,…", requires = "out")]
+    split: Option<Splits>,
+    /// With --split: the seed that decides which split a prompt is in
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "split")]
+    seed: u64,
+    /// Write a data set card (README.md) too: a folder ready to be uploaded
+    #[arg(long)]
+    card: bool,
+    /// With --card: the data set's licence, such as cc-by-4.0
+    #[arg(long, alias = "license", value_name = "ID", requires = "card")]
+    licence: Option<String>,
+}
+
+fn formats() -> impl TypedValueParser {
+    let value = |format: &Format| PossibleValue::new(format.name).help(format.about);
+    PossibleValuesParser::new(FORMATS.iter().map(value)).map(|name| name)
 }
 
 /// Exports.
 ///
 /// # Errors
-/// The run can't be read, or the output not written.
+/// The run can't be read, the output not written, or what is asked for makes no
+/// sense.
 pub fn run(args: &ExportArgs) -> Result<(), CliError> {
-    let dir = RunDir::open(&args.run)?;
-    let format = export::format(&args.format).ok_or_else(|| {
-        CliError::usage(format!("there is no format {:?}", args.format), "see --help")
-    })?;
+    let export = export(args)?;
+    if args.card && args.licence.is_none() {
+        return Err(CliError::usage(
+            "a card names the licence of the data, and amend does not guess it",
+            "pass --licence ID, such as cc-by-4.0; mind the terms of the model and the prompts",
+        ));
+    }
+    let run = RunDir::open(&args.run)?;
     let counts = match &args.out {
-        Some(path) => export::write_file(&dir, format, path)?,
-        None => {
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            export::write(&dir, format, &mut out).map_err(|error| match error {
-                ExportError::Write(source) => CliError::Output(source),
-                other => other.into(),
-            })?
+        Some(path) if args.is_folder(path) => {
+            let folder = Folder {
+                splits: args.split.clone().unwrap_or_else(Splits::train),
+                seed: args.seed,
+                licence: args.licence.clone(),
+            };
+            export::write_folder(&run, &export, &folder, path)?
         }
+        Some(path) => export::write_file(&run, &export, path)?,
+        None => to_stdout(&run, &export)?,
     };
-    let mut told = format!("{} pairs written", counts.written);
+    tell(export.format, &counts)
+}
+
+impl ExportArgs {
+    /// Whether `--out` names a folder.
+    fn is_folder(&self, out: &Path) -> bool {
+        let ends_as_one = out.as_os_str().as_encoded_bytes().ends_with(b"/");
+        self.split.is_some() || self.card || ends_as_one || out.is_dir()
+    }
+}
+
+/// What the arguments ask for.
+fn export(args: &ExportArgs) -> Result<Export, CliError> {
+    // clap lets only known names through.
+    let unknown = || CliError::usage("there is no such format", "see amend export --help");
+    let format = Format::named(&args.format).ok_or_else(unknown)?;
+    let which = Which::ALL.into_iter().find(|which| which.as_str() == args.which);
+    let named = |name: &str| FileFormat::ALL.into_iter().find(|one| one.as_str() == name);
+    let file_format = match (&args.file_format, &args.out) {
+        (Some(name), _) => named(name).ok_or_else(unknown)?,
+        (None, _) if args.card => FileFormat::Parquet,
+        (None, Some(out)) => FileFormat::of(out).unwrap_or_default(),
+        (None, None) => FileFormat::Jsonl,
+    };
+    Ok(Export { format, which: which.ok_or_else(unknown)?, file_format })
+}
+
+fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CliError> {
+    if export.file_format == FileFormat::Parquet && io::stdout().is_terminal() {
+        return Err(CliError::usage("Parquet is not for a terminal", "name a file with --out"));
+    }
+    export::write(run, export, BufWriter::new(io::stdout())).map_err(|error| match error {
+        ExportError::Write(source) => CliError::Output(source),
+        other => other.into(),
+    })
+}
+
+/// Says on stderr what was written and what was left out.
+fn tell(format: &Format, counts: &Counts) -> Result<(), CliError> {
+    let mut told = format!("{} {} written", counts.written, format.noun());
+    if counts.splits.len() > 1 {
+        let splits: Vec<String> =
+            counts.splits.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+        told.push_str(&format!(" ({})", splits.join(", ")));
+    }
     for (reason, count) in &counts.dropped {
         told.push_str(&format!(", {count} left out: {}", reason.explain()));
     }
-    writeln!(std::io::stderr(), "{told}").map_err(CliError::Output)
+    writeln!(io::stderr(), "{told}").map_err(CliError::Output)
 }

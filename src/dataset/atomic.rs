@@ -11,7 +11,7 @@ pub(super) const TEMPORARY_PREFIX: &str = ".amend-";
 /// Writes `path` by `fill`; whatever fails, `path` is what it was before.
 pub(super) fn write<T, E: From<io::Error>>(
     path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E>,
 ) -> Result<T, E> {
     let folder = parent(path);
     let mut builder = tempfile::Builder::new();

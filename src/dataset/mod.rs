@@ -10,6 +10,7 @@ pub mod input;
 pub mod item;
 pub mod journal;
 pub mod manifest;
+pub mod minhash;
 pub mod pairs;
 pub mod row;
 pub mod run_dir;

@@ -1,30 +1,80 @@
-//! From trajectories to preference pairs: the last revision over the first
-//! answer.
+//! From trajectories to preference pairs, of a later answer over an earlier one,
+//! and to the answers that are worth learning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::item::Item;
 use super::journal::Outcome;
 use super::trajectories::Trajectory;
 use crate::engine::Finish;
 use crate::trajectory::{Step, StepKind};
 
-/// A preference, and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which answers of a trajectory are paired. With r₀ the first answer and
+/// r₁ … r_n the revisions:
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Which {
+    /// r_n over r₀.
+    #[default]
+    Last,
+    /// Each rᵢ over every rⱼ before it.
+    All,
+    /// Each rᵢ over the one just before it.
+    Adjacent,
+}
+
+impl Which {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Last, Self::All, Self::Adjacent];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::All => "all",
+            Self::Adjacent => "adjacent",
+        }
+    }
+
+    /// The numbers of chosen and rejected answers among `answers`.
+    fn candidates(self, answers: usize) -> Vec<(usize, usize)> {
+        match self {
+            Self::Last => vec![(answers - 1, 0)],
+            Self::Adjacent => (1..answers).map(|at| (at, at - 1)).collect(),
+            Self::All => (1..answers).flat_map(|at| (0..at).map(move |b| (at, b))).collect(),
+        }
+    }
+}
+
+/// A preference: everything a format says of it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pair<'a> {
-    /// The better answer: the last revision.
-    pub chosen: &'a str,
-    /// The worse answer: the first one.
-    pub rejected: &'a str,
-    /// What the last critique found; none where the loop has no critiques.
-    pub reason: Option<&'a str>,
-    /// The ids of the principles revised by, each once, in order of first use.
+    /// What was asked.
+    pub item: &'a Item,
+    /// The step of the better answer: a revision.
+    pub chosen: &'a Step,
+    /// The step of the worse answer, an earlier one.
+    pub rejected: &'a Step,
+    /// The critique that the better answer was revised by; none where the loop
+    /// has no critiques.
+    pub critique: Option<&'a Step>,
+    /// The ids of the principles revised by between the two, each once, in order
+    /// of first use.
     pub principles: Vec<&'a str>,
 }
 
-/// Why a trajectory gives no pair.
+impl<'a> Pair<'a> {
+    /// What the critique found.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'a str> {
+        self.critique.map(|critique| critique.text.as_str())
+    }
+}
+
+/// Why a trajectory, or two answers of it, give nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropReason {
@@ -32,15 +82,30 @@ pub enum DropReason {
     Failed,
     /// Nothing was revised.
     NoRevision,
-    /// One of the answers is blank.
+    /// An answer is blank.
     Empty,
-    /// One of the answers was cut off at its greatest length.
+    /// An answer was cut off at its greatest length.
     Cut,
     /// Both answers are the same, blank ends aside.
     Same,
+    /// The trajectory has given the same two answers before.
+    Repeated,
+    /// The format has no place for the conversation.
+    Conversation,
 }
 
 impl DropReason {
+    /// Every reason, in the order in which they are looked at.
+    pub const ALL: [Self; 7] = [
+        Self::Failed,
+        Self::NoRevision,
+        Self::Empty,
+        Self::Cut,
+        Self::Same,
+        Self::Repeated,
+        Self::Conversation,
+    ];
+
     /// Its name, for counts and files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -50,6 +115,8 @@ impl DropReason {
             Self::Empty => "empty",
             Self::Cut => "cut",
             Self::Same => "same",
+            Self::Repeated => "repeated",
+            Self::Conversation => "conversation",
         }
     }
 
@@ -62,44 +129,98 @@ impl DropReason {
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
             Self::Same => "both sides say the same",
+            Self::Repeated => "the same pair again",
+            Self::Conversation => "the format has no place for a system turn or earlier turns",
         }
     }
 }
 
-/// The pair a trajectory gives.
-///
-/// # Errors
-/// Why it gives none: the first reason that holds, in the order of
-/// [`DropReason`].
-pub fn pair(trajectory: &Trajectory) -> Result<Pair<'_>, DropReason> {
+/// The pairs a trajectory gives, or why two of its answers, or all of it, give
+/// none: the first reason that holds, in the order of [`DropReason`].
+#[must_use]
+pub fn pairs(trajectory: &Trajectory, which: Which) -> Vec<Result<Pair<'_>, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
-        return Err(DropReason::Failed);
+        return vec![Err(DropReason::Failed)];
     }
     let steps = &trajectory.steps;
-    let last = |kind| steps.iter().rev().find(|step| step.kind == kind);
-    let first = steps.iter().find(|step| step.kind == StepKind::Generate);
-    let (Some(rejected), Some(chosen)) = (first, last(StepKind::Revise)) else {
-        return Err(DropReason::NoRevision);
-    };
-    let answers = [chosen, rejected];
-    if answers.iter().any(|answer| answer.text.trim().is_empty()) {
-        return Err(DropReason::Empty);
+    let answers: Vec<usize> = answers(steps).collect();
+    if answers.len() < 2 || steps[answers[0]].kind != StepKind::Generate {
+        return vec![Err(DropReason::NoRevision)];
     }
-    if answers.iter().any(|answer| answer.finish == Some(Finish::Length)) {
-        return Err(DropReason::Cut);
+    let mut seen = HashSet::new();
+    let candidates = which.candidates(answers.len()).into_iter();
+    candidates
+        .map(|(chosen, rejected)| {
+            let pair = pair(trajectory, answers[chosen], answers[rejected])?;
+            if seen.insert((pair.chosen.text.trim(), pair.rejected.text.trim())) {
+                Ok(pair)
+            } else {
+                Err(DropReason::Repeated)
+            }
+        })
+        .collect()
+}
+
+/// The pair of two steps, by their numbers.
+fn pair(trajectory: &Trajectory, chosen: usize, rejected: usize) -> Result<Pair<'_>, DropReason> {
+    let steps = &trajectory.steps;
+    let between = &steps[rejected + 1..=chosen];
+    let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
+    for fault in [is_empty, is_cut] {
+        [chosen, rejected].into_iter().try_for_each(fault)?;
     }
     if chosen.text.trim() == rejected.text.trim() {
         return Err(DropReason::Same);
     }
     Ok(Pair {
-        chosen: &chosen.text,
-        rejected: &rejected.text,
-        reason: last(StepKind::Critique).map(|critique| critique.text.as_str()),
-        principles: principles(steps),
+        item: &trajectory.item,
+        chosen,
+        rejected,
+        critique: between.iter().rev().find(|step| step.kind == StepKind::Critique),
+        principles: principles(between),
     })
 }
 
-fn principles(steps: &[Step]) -> Vec<&str> {
+/// The last answer of a trajectory.
+///
+/// # Errors
+/// Why it is not worth learning.
+pub fn answer(trajectory: &Trajectory) -> Result<&Step, DropReason> {
+    if matches!(trajectory.outcome, Outcome::Failed { .. }) {
+        return Err(DropReason::Failed);
+    }
+    let steps = &trajectory.steps;
+    let last = answers(steps).last().ok_or(DropReason::Empty)?;
+    whole(&steps[last])
+}
+
+/// A step whose text is there, to its end.
+///
+/// # Errors
+/// It is blank or was cut off.
+pub fn whole(step: &Step) -> Result<&Step, DropReason> {
+    is_empty(step)?;
+    is_cut(step)?;
+    Ok(step)
+}
+
+fn is_empty(step: &Step) -> Result<(), DropReason> {
+    if step.text.trim().is_empty() { Err(DropReason::Empty) } else { Ok(()) }
+}
+
+fn is_cut(step: &Step) -> Result<(), DropReason> {
+    if step.finish == Some(Finish::Length) { Err(DropReason::Cut) } else { Ok(()) }
+}
+
+/// The numbers of the steps that made answers.
+fn answers(steps: &[Step]) -> impl Iterator<Item = usize> {
+    let answers = |kind| kind == StepKind::Generate || kind == StepKind::Revise;
+    steps.iter().enumerate().filter(move |(_, step)| answers(step.kind)).map(|(at, _)| at)
+}
+
+/// The ids of the principles that steps revised by, each once, in order.
+#[must_use]
+pub fn principles(steps: &[Step]) -> Vec<&str> {
     let mut ids = Vec::new();
     for step in steps.iter().filter(|step| step.kind == StepKind::Revise) {
         if let Some(id) = step.principle.as_deref()
@@ -110,7 +231,6 @@ fn principles(steps: &[Step]) -> Vec<&str> {
     }
     ids
 }
-
 /// The category of each principle of a constitution.
 #[derive(Debug, Clone, Default)]
 pub struct Categories(HashMap<String, String>);
@@ -168,41 +288,74 @@ mod tests {
         step(StepKind::Revise, Some(principle), text)
     }
 
-    #[test]
-    fn the_last_revision_is_chosen_over_the_first_answer() {
-        let trajectory = trajectory(&[
-            generate("bad"),
-            critique("kind", "rude"),
-            revise("kind", "better"),
-            critique("true", "wrong"),
-            revise("true", "good"),
-            critique("kind", "still rude"),
-            revise("kind", "best"),
-        ]);
-        let expected = Pair {
-            chosen: "best",
-            rejected: "bad",
-            reason: Some("still rude"),
-            principles: vec!["kind", "true"],
+    fn cut(step: Step) -> Step {
+        Step { finish: Some(Finish::Length), ..step }
+    }
+
+    /// Each pair as `chosen>rejected reason principles`, or why there is none.
+    fn told(steps: &[Step], which: Which) -> Vec<String> {
+        let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+            Ok(pair) => format!(
+                "{}>{} {} {}",
+                pair.chosen.text,
+                pair.rejected.text,
+                pair.reason().unwrap_or("-"),
+                pair.principles.join("+")
+            ),
+            Err(reason) => reason.as_str().to_owned(),
         };
-        assert_eq!(pair(&trajectory), Ok(expected));
+        pairs(&trajectory(steps), which).into_iter().map(told).collect()
     }
 
     #[test]
-    fn without_critiques_there_is_no_reason() {
-        let trajectory = trajectory(&[generate("bad"), revise("kind", "good")]);
-        let expected =
-            Pair { chosen: "good", rejected: "bad", reason: None, principles: vec!["kind"] };
-        assert_eq!(pair(&trajectory), Ok(expected));
+    fn each_pair_has_the_critique_and_the_principles_between_its_answers() {
+        let steps = [
+            generate("r0"),
+            critique("kind", "rude"),
+            revise("kind", "r1"),
+            critique("true", "wrong"),
+            revise("true", "r2"),
+            critique("kind", "curt"),
+            revise("kind", "r3"),
+            critique("late", "never answered"),
+        ];
+        for (which, expected) in [
+            (Which::Last, &["r3>r0 curt kind+true"][..]),
+            (Which::Adjacent, &["r1>r0 rude kind", "r2>r1 wrong true", "r3>r2 curt kind"]),
+            (
+                Which::All,
+                &[
+                    "r1>r0 rude kind",
+                    "r2>r0 wrong kind+true",
+                    "r2>r1 wrong true",
+                    "r3>r0 curt kind+true",
+                    "r3>r1 curt true+kind",
+                    "r3>r2 curt kind",
+                ],
+            ),
+        ] {
+            assert_eq!(told(&steps, which), expected, "{}", which.as_str());
+        }
+        assert_eq!(told(&[generate("r0"), revise("kind", "r1")], Which::Last), ["r1>r0 - kind"]);
+    }
+
+    #[test]
+    fn the_same_two_answers_are_paired_once() {
+        let steps = [generate("a"), revise("k", "b"), revise("k", "b "), revise("k", "c")];
+        assert_eq!(
+            told(&steps, Which::All),
+            ["b>a - k", "repeated", "same", "c>a - k", "c>b - k", "repeated"]
+        );
+        assert_eq!(told(&steps, Which::Adjacent), ["b>a - k", "same", "c>b  - k"]);
     }
 
     #[test]
     fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
-        let cut = |step: Step| Step { finish: Some(Finish::Length), ..step };
         let given = |step: Step| Step { finish: None, ..step };
         for (steps, expected) in [
             (vec![], Err(DropReason::NoRevision)),
             (vec![generate("x"), critique("k", "c")], Err(DropReason::NoRevision)),
+            (vec![revise("k", "x"), revise("k", "y")], Err(DropReason::NoRevision)),
             (vec![generate(" \n"), revise("k", "x")], Err(DropReason::Empty)),
             (vec![cut(generate("x")), revise("k", "")], Err(DropReason::Empty)),
             (vec![cut(generate("x")), revise("k", "y")], Err(DropReason::Cut)),
@@ -215,20 +368,37 @@ mod tests {
             (vec![given(generate("x")), revise("k", "y")], Ok("y")),
         ] {
             let trajectory = trajectory(&steps);
-            assert_eq!(pair(&trajectory).map(|pair| pair.chosen), expected, "{steps:?}");
+            let got: Vec<_> = pairs(&trajectory, Which::Last)
+                .into_iter()
+                .map(|pair| pair.map(|pair| pair.chosen.text.as_str()))
+                .collect();
+            assert_eq!(got, [expected], "{steps:?}");
             let outcome = Outcome::Failed { failure: Failure::NotFinite };
             let failed = Trajectory { outcome, ..trajectory };
-            assert_eq!(pair(&failed), Err(DropReason::Failed));
+            assert_eq!(pairs(&failed, Which::All), [Err(DropReason::Failed)]);
+            assert_eq!(answer(&failed), Err(DropReason::Failed));
+        }
+    }
+
+    #[test]
+    fn the_last_answer_is_worth_learning_if_it_is_whole() {
+        for (steps, expected) in [
+            (vec![], Err(DropReason::Empty)),
+            (vec![generate("x"), critique("k", "c")], Ok("x")),
+            (vec![generate("x"), revise("k", "y"), critique("k", "c")], Ok("y")),
+            (vec![generate("x"), revise("k", "x")], Ok("x")),
+            (vec![generate("x"), revise("k", " ")], Err(DropReason::Empty)),
+            (vec![generate("x"), cut(revise("k", "y"))], Err(DropReason::Cut)),
+        ] {
+            let trajectory = trajectory(&steps);
+            assert_eq!(answer(&trajectory).map(|step| step.text.as_str()), expected, "{steps:?}");
         }
     }
 
     #[test]
     fn reasons_have_one_name_everywhere() {
-        use DropReason::{Cut, Empty, Failed, NoRevision, Same};
-        let names = ["failed", "no_revision", "empty", "cut", "same"];
-        for (reason, name) in [Failed, NoRevision, Empty, Cut, Same].into_iter().zip(names) {
-            assert_eq!(reason.as_str(), name);
-            assert_eq!(serde_json::to_value(reason).unwrap(), name);
+        for reason in DropReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }
 

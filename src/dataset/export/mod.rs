@@ -1,61 +1,58 @@
-//! Exports: what a run's trajectories give, in the formats trainers read. One
-//! file a format.
+//! Exports: what a run's trajectories give, in the formats trainers read. The
+//! journal is read as a stream and rows are written as they are made, so memory
+//! does not grow with the run; splits alone keep something for each prompt.
 
-mod trl;
+mod card;
+mod cells;
+mod features;
+mod folder;
+mod format;
+mod origin;
+mod sink;
+mod split;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use arrow_schema::Schema;
+use parquet::errors::ParquetError;
+
+use self::format::Row;
+use self::origin::Provenance;
+use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::atomic;
+use super::item::Item;
 use super::journal::JournalError;
-use super::pairs::{Categories, DropReason};
+use super::pairs::{DropReason, Which};
 use super::run_dir::RunDir;
-use super::trajectories::Trajectory;
 
-/// What an export writes.
-pub trait Format: Sync {
-    /// Its name on the command line.
-    fn name(&self) -> &'static str;
+pub use folder::{Folder, write_folder};
+pub use format::{FORMATS, Format};
+pub use sink::FileFormat;
+pub use split::{SIMILAR, Splits, SplitsError};
 
-    /// Writes what a trajectory gives. The inner result is the reason why it
-    /// gives nothing.
-    ///
-    /// # Errors
-    /// `out` can't be written to.
-    fn write(
-        &self,
-        run: &Provenance<'_>,
-        trajectory: &Trajectory,
-        out: &mut dyn Write,
-    ) -> io::Result<Result<(), DropReason>>;
-}
-
-/// Every format.
-pub const FORMATS: &[&dyn Format] = &[&trl::Trl];
-
-/// The format of a name.
-#[must_use]
-pub fn format(name: &str) -> Option<&'static dyn Format> {
-    FORMATS.iter().copied().find(|format| format.name() == name)
-}
-
-/// What records say about the run they come from.
-#[derive(Debug)]
-pub struct Provenance<'a> {
-    /// The run's hash.
-    pub run: &'a str,
-    /// The categories of its constitution.
-    pub categories: Categories,
+/// What is written of a run, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Export {
+    /// What rows look like.
+    pub format: &'static Format,
+    /// Which answers are paired.
+    pub which: Which,
+    /// How rows are written down.
+    pub file_format: FileFormat,
 }
 
 /// What an export came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records written.
+    /// Rows written.
     pub written: u64,
-    /// Trajectories left out, by reason.
+    /// Of these, by split, in the order asked for; empty of a lone file.
+    pub splits: Vec<(String, u64)>,
+    /// What was left out, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
 }
 
@@ -69,7 +66,7 @@ pub enum ExportError {
     /// The output can't be written.
     #[error("failed to write the export")]
     Write(#[from] io::Error),
-    /// The output file can't be written.
+    /// A file or folder can't be written.
     #[error("failed to write {path}")]
     File {
         /// The file.
@@ -77,179 +74,133 @@ pub enum ExportError {
         /// Why.
         source: io::Error,
     },
+    /// The rows can't be written as Parquet.
+    #[error("failed to write the rows as Parquet")]
+    Parquet(#[source] ParquetError),
+    /// The format pairs no intermediate answers.
+    #[error("{format} takes the last pair of an item only, not {}", .which.as_str())]
+    Which {
+        /// The format.
+        format: &'static str,
+        /// What was asked for.
+        which: Which,
+    },
+    /// The folder would be mixed with something else.
+    #[error("{path} is there and not empty: choose a new folder, or remove it")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing can be in a split.
+    #[error("the split {name:?} would be empty: give it a larger share, or make more rows")]
+    EmptySplit {
+        /// The split.
+        name: String,
+    },
+    /// A licence that is none of the identifiers' form.
+    #[error(
+        "{licence:?} is no licence identifier: these have small letters, digits, `.` and `-`, \
+         as apache-2.0, cc-by-4.0 or other"
+    )]
+    Licence {
+        /// What was given.
+        licence: String,
+    },
+    /// The card's template failed.
+    #[error("failed to write the card")]
+    Card(#[source] minijinja::Error),
 }
 
-/// Writes a run's records to `out`, in the order its items ended.
-///
-/// # Errors
-/// The journal is damaged, or `out` can't be written to.
-pub fn write(
-    run: &RunDir,
-    format: &dyn Format,
-    out: &mut dyn Write,
-) -> Result<Counts, ExportError> {
-    let provenance = Provenance {
-        run: run.hash(),
-        categories: Categories::new(&run.manifest().constitution.value),
-    };
-    let mut counts = Counts::default();
-    for trajectory in run.trajectories()? {
-        match format.write(&provenance, &trajectory?, out)? {
-            Ok(()) => counts.written += 1,
-            Err(reason) => *counts.dropped.entry(reason).or_default() += 1,
+impl ExportError {
+    /// Names the file that a failed write was to.
+    fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Write(source) => Self::File { path: path.to_owned(), source },
+            other => other,
         }
     }
-    out.flush()?;
+}
+
+impl Export {
+    /// Checks that the format can make what is asked for.
+    fn check(&self) -> Result<(), ExportError> {
+        if self.format.takes(self.which) {
+            Ok(())
+        } else {
+            Err(ExportError::Which { format: self.format.name, which: self.which })
+        }
+    }
+
+    /// A sink for rows. With `typed` every column has one type, in JSON lines too.
+    fn sink<'a>(
+        &self,
+        schema: &Schema,
+        typed: bool,
+        out: impl Write + Send + 'a,
+    ) -> Result<Box<dyn Sink + 'a>, ExportError> {
+        Ok(match self.file_format {
+            FileFormat::Jsonl if typed => Box::new(Typed::new(schema, Jsonl::new(out))),
+            FileFormat::Jsonl => Box::new(Jsonl::new(out)),
+            FileFormat::Parquet => Box::new(Typed::new(schema, Parquet::new(schema.clone(), out)?)),
+        })
+    }
+
+    /// Hands on each row of a run with its item, in the order in which items
+    /// ended, and counts.
+    fn each_row(
+        &self,
+        run: &RunDir,
+        mut take: impl FnMut(&Item, Row) -> Result<(), ExportError>,
+    ) -> Result<Counts, ExportError> {
+        self.check()?;
+        let provenance = Provenance::of(run);
+        let mut counts = Counts::default();
+        for trajectory in run.trajectories()? {
+            let trajectory = trajectory?;
+            for row in self.format.rows(&trajectory, self.which, &provenance) {
+                match row {
+                    Ok(row) => {
+                        take(&trajectory.item, row)?;
+                        counts.written += 1;
+                    }
+                    Err(reason) => *counts.dropped.entry(reason).or_default() += 1,
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// Writes a run's rows to `out`.
+///
+/// # Errors
+/// The journal is damaged, `out` can't be written to, or the format can't pair
+/// answers as asked.
+pub fn write(run: &RunDir, export: &Export, out: impl Write + Send) -> Result<Counts, ExportError> {
+    let mut sink = export.sink(&export.format.schema(), false, out)?;
+    let counts = export.each_row(run, |_, row| sink.write(row))?;
+    sink.finish()?;
     Ok(counts)
 }
 
-/// Writes a run's records to a file, which is replaced whole or not at all.
-/// What is no regular file (a pipe, a terminal) is written to as it is.
+/// Writes a run's rows to a file, which is replaced whole or not at all. What
+/// is no regular file (a pipe, a terminal) is written to as it is.
 ///
 /// # Errors
-/// The journal is damaged, or the file can't be written.
-pub fn write_file(run: &RunDir, format: &dyn Format, path: &Path) -> Result<Counts, ExportError> {
+/// As [`write`].
+pub fn write_file(run: &RunDir, export: &Export, path: &Path) -> Result<Counts, ExportError> {
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let counts = match fs::metadata(&target) {
         Ok(metadata) if !metadata.is_file() => {
             let file = File::options().write(true).open(&target);
             file.map_err(ExportError::Write)
-                .and_then(|file| write(run, format, &mut io::BufWriter::new(file)))
+                .and_then(|file| write(run, export, BufWriter::new(file)))
         }
-        _ => atomic::write(&target, |out| write(run, format, out)),
+        _ => atomic::write(&target, |out| write(run, export, out)),
     };
-    counts.map_err(|error| match error {
-        ExportError::Write(source) => ExportError::File { path: path.to_owned(), source },
-        other => other,
-    })
+    counts.map_err(|error| error.at(path))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::chat::{Message, Role};
-    use crate::dataset::item::Item;
-    use crate::dataset::journal::{Outcome, Record};
-    use crate::dataset::testing::{failed, item, manifest, step};
-    use crate::trajectory::{StepKind, Stop};
-
-    /// A run of four items: two pairs, one failure, one unchanged answer.
-    fn run(folder: &Path) -> RunDir {
-        let rich = Item {
-            id: Some("q-1".to_owned()),
-            messages: vec![
-                Message::new(Role::System, "Be brief."),
-                Message::new(Role::User, "Hello\n\"you\""),
-            ],
-            metadata: json!({"source": "letters", "score": 0.1}).as_object().unwrap().clone(),
-            ..item("a")
-        };
-        let mut run = RunDir::create(folder, &manifest()).unwrap();
-        let mut ended = |item: &Item, steps: &[(StepKind, Option<&str>, &str)]| {
-            for &(kind, principle, text) in steps {
-                let step = step(kind, principle, text);
-                run.append(&Record::Step { item: item.key.clone(), step }).unwrap();
-            }
-            let outcome = Outcome::Done { stop: Stop::Rounds };
-            run.append(&Record::End { item: item.clone(), outcome }).unwrap();
-        };
-        use StepKind::{Critique, Generate, Revise};
-        ended(
-            &rich,
-            &[
-                (Generate, None, "Go away."),
-                (Critique, Some("polite"), "It is rude."),
-                (Revise, Some("polite"), "Good day — welcome."),
-                (Critique, Some("true"), "It isn't day."),
-                (Revise, Some("true"), "Good evening."),
-            ],
-        );
-        ended(&item("b"), &[(Generate, None, "No."), (Revise, Some("kind"), "No, sorry.")]);
-        ended(&item("c"), &[(Generate, None, "Yes."), (Revise, Some("kind"), "Yes.")]);
-        run.append(&failed("d")).unwrap();
-        run.dir().clone()
-    }
-
-    fn counts() -> Counts {
-        let dropped = BTreeMap::from([(DropReason::Failed, 1), (DropReason::Same, 1)]);
-        Counts { written: 2, dropped }
-    }
-
-    #[test]
-    fn trl_lines_are_these() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = run(folder.path());
-        let mut out = Vec::new();
-        assert_eq!(write(&run, format("trl").unwrap(), &mut out).unwrap(), counts());
-        let text = String::from_utf8(out).unwrap().replace(run.hash(), "HASH");
-        insta::assert_snapshot!(text, @r#"
-        {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"run":"HASH","metadata":{"source":"letters","score":0.1}}
-        {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":null,"principles":["kind"],"run":"HASH","metadata":{}}
-        "#);
-    }
-
-    #[test]
-    fn a_file_gets_what_a_stream_gets() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = run(&folder.path().join("run"));
-        let (path, link) = (folder.path().join("pairs.jsonl"), folder.path().join("link"));
-        let trl = format("trl").unwrap();
-        let mut out = Vec::new();
-        write(&run, trl, &mut out).unwrap();
-        assert_eq!(write_file(&run, trl, &path).unwrap(), counts());
-        assert_eq!(fs::read(&path).unwrap(), out);
-
-        // Written anew through a link, the link stays and its target is replaced.
-        #[cfg(unix)]
-        {
-            fs::write(&path, "old").unwrap();
-            std::os::unix::fs::symlink(&path, &link).unwrap();
-            write_file(&run, trl, &link).unwrap();
-            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-            assert_eq!(fs::read(&path).unwrap(), out);
-        }
-
-        let missing = folder.path().join("no/such/folder.jsonl");
-        let error = write_file(&run, trl, &missing).unwrap_err();
-        assert_eq!(error.to_string(), format!("failed to write {}", missing.display()));
-    }
-
-    #[test]
-    fn a_device_is_written_to_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = run(folder.path());
-        let device = Path::new("/dev/full");
-        if !device.exists() {
-            return; // not every system has one
-        }
-        let error = write_file(&run, format("trl").unwrap(), device).unwrap_err();
-        let ExportError::File { source, .. } = error else { panic!("{error:?}") };
-        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert!(!fs::metadata(device).unwrap().is_file());
-    }
-
-    #[test]
-    fn a_damaged_journal_gives_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = run(&folder.path().join("run"));
-        let journal = run.path().join("journal.jsonl");
-        let text = fs::read_to_string(&journal).unwrap();
-        fs::write(&journal, text.replace("Good evening.", "Good morning.")).unwrap();
-        let out = folder.path().join("pairs.jsonl");
-        let error = write_file(&run, format("trl").unwrap(), &out).unwrap_err();
-        assert!(
-            matches!(error, ExportError::Journal(JournalError::Damaged { line: 5, .. })),
-            "{error:?}"
-        );
-        assert!(!out.exists());
-    }
-
-    #[test]
-    fn formats_are_found_by_name() {
-        assert!(FORMATS.iter().all(|known| format(known.name()).is_some()));
-        assert!(format("csv").is_none());
-    }
-}
+mod tests;

@@ -1,0 +1,165 @@
+//! Writes a run of made-up items through the library's own writer: to try
+//! exports on any number of pairs, without a model.
+//!
+//! ```console
+//! $ cargo run --release --example synthetic_run -- DIR ITEMS
+//! ```
+//!
+//! Most items give a pair; a few fail, are cut off or change nothing, as in a
+//! real run. Some have a system turn or earlier turns, some a prompt that is
+//! nearly another's, and their metadata differ in their keys.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use amend::chat::{Message, Role};
+use amend::dataset::item::{Item, Keys};
+use amend::dataset::journal::{Outcome, Record};
+use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend::dataset::run_dir::RunDir;
+use amend::engine::{Failure, Finish, Usage};
+use amend::random::Stream;
+use amend::trajectory::{Step, StepKind, Stop};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, items] = arguments.as_slice() else {
+        eprintln!("usage: synthetic_run DIR ITEMS");
+        return ExitCode::from(2);
+    };
+    let Ok(items) = items.parse() else {
+        eprintln!("ITEMS is a number, not {items:?}");
+        return ExitCode::from(2);
+    };
+    match write(Path::new(folder), items) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn write(folder: &Path, items: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut run = RunDir::create(folder, &manifest(items))?;
+    let mut keys = Keys::default();
+    for row in 1..=items {
+        let random = Stream::new(0).child(&row.to_string());
+        let item = item(row, random, &mut keys);
+        let (steps, outcome) = steps(row, random);
+        for step in steps {
+            run.append(&Record::Step { item: item.key.clone(), step })?;
+        }
+        run.append(&Record::End { item, outcome })?;
+    }
+    Ok(())
+}
+
+fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
+    // Each tenth prompt is the one before it, but for a word.
+    let source = if row % 10 == 0 { row - 1 } else { row };
+    let words = sentence(Stream::new(0).child(&source.to_string()).child("prompt"), 25);
+    let user = |text: String| Message::new(Role::User, text);
+    let asked =
+        format!("Question {source}: {words} {}?", if row % 10 == 0 { "please" } else { "then" });
+    let messages = match row % 8 {
+        0 => vec![Message::new(Role::System, "Be brief."), user(asked)],
+        1 => {
+            let before = Message::new(Role::Assistant, sentence(random.child("before"), 20));
+            vec![user(sentence(random.child("first"), 10)), before, user(asked)]
+        }
+        _ => vec![user(asked)],
+    };
+    let metadata: Value = match row % 3 {
+        0 => json!({"source": "made up", "score": row as f64 / 4.0}),
+        1 => json!({"source": row, "tags": ["a", "b"]}),
+        _ => json!({}),
+    };
+    let metadata = metadata.as_object().cloned().unwrap_or_default();
+    let key = keys.next(&messages, None);
+    Item { key, row, id: Some(format!("item-{row}")), messages, response: None, metadata }
+}
+
+/// An item's steps and what it came to.
+fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
+    let principle = ["kind", "true", "brief"][row as usize % 3];
+    let step = |kind, round, principle: Option<&str>, text| Step {
+        kind,
+        round,
+        principle: principle.map(str::to_owned),
+        text,
+        raw: None,
+        finish: Some(Finish::Stop),
+        usage: Usage { prompt: 200, cached: 150, decoded: 60 },
+    };
+    let first = sentence(random.child("first answer"), 60);
+    let mut steps = vec![step(StepKind::Generate, 0, None, first.clone())];
+    if row % 200 == 7 {
+        return (steps, Outcome::Failed { failure: Failure::NotFinite });
+    }
+    let mut answer = first;
+    for round in 1..=2 {
+        let random = random.child(&round.to_string());
+        let critique = sentence(random.child("critique"), 25);
+        steps.push(step(StepKind::Critique, round, Some(principle), critique));
+        if row % 200 != 13 {
+            answer = sentence(random.child("revision"), 40 + random.bits(0) % 50);
+        }
+        steps.push(step(StepKind::Revise, round, Some(principle), answer.clone()));
+    }
+    if let (19, Some(last)) = (row % 200, steps.last_mut()) {
+        last.finish = Some(Finish::Length);
+    }
+    (steps, Outcome::Done { stop: Stop::Rounds })
+}
+
+/// Made-up words, each of two syllables.
+fn sentence(random: Stream, words: u64) -> String {
+    const SYLLABLES: [&str; 16] = [
+        "ba", "lo", "ki", "mer", "tan", "sul", "ve", "dor", "ni", "pa", "rek", "os", "fi", "gal",
+        "hu", "wen",
+    ];
+    let mut text = String::new();
+    for at in 0..words {
+        let bits = random.bits(at);
+        text.push_str(if at == 0 { "" } else { " " });
+        text.push_str(SYLLABLES[bits as usize % 16]);
+        text.push_str(SYLLABLES[(bits >> 8) as usize % 16]);
+    }
+    text
+}
+
+fn manifest(items: u64) -> Manifest {
+    let principle = |id: &str, category: &str| {
+        json!({
+            "id": id, "title": id, "category": category, "weight": 1.0,
+            "principle": format!("The answer is {id}."),
+            "critique": format!("Is the answer {id}?"),
+            "revise": format!("Make the answer {id}."),
+        })
+    };
+    let sampling = json!({
+        "temperature": 0.7, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "max_tokens": 256,
+    });
+    Manifest {
+        format: FORMAT,
+        amend: env!("CARGO_PKG_VERSION").to_owned(),
+        model: json!({"name": "no model", "sha256": "00"}),
+        constitution: Hashed::json(json!({
+            "name": "made-up", "version": "1.0.0", "language": "en",
+            "loop": {"rounds": 2, "select": "random", "principles_per_round": 1, "critique": true},
+            "principles": [
+                principle("kind", "manners"), principle("true", "honesty"), principle("brief", "style"),
+            ],
+            "sampling": {"generate": sampling, "critique": sampling, "revise": sampling},
+        })),
+        templates: Default::default(),
+        input: InputSummary { rows: items, ..InputSummary::new(Vec::new(), &[]) },
+        limit: None,
+        seed: 0,
+        fence: "none".to_owned(),
+        reproducible: false,
+        settings: json!({}),
+    }
+}

@@ -1,0 +1,175 @@
+//! The formats, one file each: what a trainer's rows look like. A format is a
+//! pure mapping; reading runs and writing files is done around it.
+
+mod axolotl;
+mod constitutional_ai;
+mod hh_rlhf;
+mod kto;
+mod llamafactory;
+mod openrlhf;
+mod plain;
+mod reward;
+mod sft;
+mod trajectories;
+mod trl;
+
+use arrow_schema::{Field, Schema};
+use serde_json::{Map, Value};
+
+use super::origin::{Origin, Provenance};
+use crate::chat::Role;
+use crate::dataset::item::Item;
+use crate::dataset::pairs::{self, DropReason, Pair, Which};
+use crate::dataset::trajectories::Trajectory;
+
+/// A row: its columns' values by name, in order.
+pub(super) type Row = Map<String, Value>;
+
+/// What an export writes, a row at a time.
+#[derive(Debug)]
+pub struct Format {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Who reads it, in a few words.
+    pub about: &'static str,
+    /// The columns it makes, without those of the origin.
+    columns: fn() -> Vec<Field>,
+    rows: Rows,
+    /// Its entry in LLaMA-Factory's `dataset_info.json`, less the file's name.
+    pub(super) dataset_info: Option<fn() -> Row>,
+}
+
+/// What a format makes rows of.
+#[derive(Debug)]
+enum Rows {
+    /// A row a pair.
+    Pairs(fn(&Pair<'_>, &Provenance) -> Result<Row, DropReason>),
+    /// A row for each answer of a pair, with whether it is the better one.
+    Labels(fn(&Item, &str, bool) -> Result<Row, DropReason>),
+    /// A row for an item's last answer.
+    Answers(fn(&Item, &str) -> Result<Row, DropReason>),
+    /// Rows for each model call.
+    Steps(fn(&Trajectory, &Provenance) -> Vec<Result<Row, DropReason>>),
+    /// A row for an item that ended, failed ones too.
+    Trajectories(fn(&Trajectory) -> Row),
+}
+
+/// Every format.
+pub const FORMATS: &[Format] = &[
+    trl::CONVERSATIONAL,
+    trl::STANDARD,
+    kto::KTO,
+    sft::SFT,
+    sft::STEPS,
+    reward::REWARD,
+    axolotl::INTEL,
+    axolotl::ULTRA,
+    axolotl::CHAT_TEMPLATE,
+    llamafactory::ALPACA,
+    llamafactory::SHAREGPT,
+    llamafactory::KTO,
+    openrlhf::OPENRLHF,
+    hh_rlhf::HH_RLHF,
+    constitutional_ai::CONSTITUTIONAL_AI,
+    plain::SFT,
+    plain::PREFERENCE,
+    trajectories::TRAJECTORIES,
+];
+
+impl Format {
+    /// The format of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        FORMATS.iter().find(|format| format.name == name)
+    }
+
+    /// What its rows are called.
+    #[must_use]
+    pub fn noun(&self) -> &'static str {
+        match self.rows {
+            Rows::Pairs(_) => "pairs",
+            Rows::Labels(_) => "labelled answers",
+            Rows::Answers(_) => "answers",
+            Rows::Steps(_) => "steps",
+            Rows::Trajectories(_) => "trajectories",
+        }
+    }
+
+    /// Whether it can pair answers this way. Only pairs have a choice: a label
+    /// on an answer says one thing, so an answer can't be better here and worse
+    /// there.
+    #[must_use]
+    pub fn takes(&self, which: Which) -> bool {
+        which == Which::Last || matches!(self.rows, Rows::Pairs(_))
+    }
+
+    /// All columns of its rows, in order.
+    pub(super) fn schema(&self) -> Schema {
+        let mut fields = (self.columns)();
+        if !matches!(self.rows, Rows::Trajectories(_)) {
+            fields.extend(Origin::columns());
+        }
+        Schema::new(fields)
+    }
+
+    /// The rows a trajectory gives, and for what it gives none, why.
+    pub(super) fn rows(
+        &self,
+        trajectory: &Trajectory,
+        which: Which,
+        run: &Provenance,
+    ) -> Vec<Result<Row, DropReason>> {
+        let item = &trajectory.item;
+        // The answer as a whole came about by every principle.
+        let whole =
+            || Origin { item, principles: pairs::principles(&trajectory.steps), reason: None };
+        match self.rows {
+            Rows::Pairs(make) => pairs::pairs(trajectory, which)
+                .into_iter()
+                .map(|pair| {
+                    let pair = pair?;
+                    Ok(Origin::of(&pair).sign(make(&pair, run)?, run))
+                })
+                .collect(),
+            Rows::Labels(make) => pairs::pairs(trajectory, which)
+                .into_iter()
+                .flat_map(|pair| match pair {
+                    Err(reason) => vec![Err(reason)],
+                    Ok(pair) => [(pair.chosen, true), (pair.rejected, false)]
+                        .map(|(answer, label)| {
+                            Ok(Origin::of(&pair).sign(make(item, &answer.text, label)?, run))
+                        })
+                        .into(),
+                })
+                .collect(),
+            Rows::Answers(make) => {
+                let row = pairs::answer(trajectory).and_then(|step| make(item, &step.text));
+                vec![row.map(|row| whole().sign(row, run))]
+            }
+            Rows::Steps(make) => {
+                let rows = make(trajectory, run).into_iter();
+                rows.map(|row| row.map(|row| whole().sign(row, run))).collect()
+            }
+            Rows::Trajectories(make) => vec![Ok(run.name(make(trajectory)))],
+        }
+    }
+}
+
+/// The text of the one user turn that is all of a conversation.
+fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
+    match system_and_prompt(item)? {
+        (None, prompt) => Ok(prompt),
+        (Some(_), _) => Err(DropReason::Conversation),
+    }
+}
+
+/// The system turn, if any, and the one user turn of a conversation.
+fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
+    match item.messages.as_slice() {
+        [user] if user.role == Role::User => Ok((None, &user.content)),
+        [system, user] if system.role == Role::System && user.role == Role::User => {
+            Ok((Some(&system.content), &user.content))
+        }
+        _ => Err(DropReason::Conversation),
+    }
+}

@@ -1,0 +1,24 @@
+//! Preferences with a margin, for reward models: TRL's `RewardTrainer` and
+//! OpenRLHF subtract it from the difference of the two rewards.
+
+use serde_json::json;
+
+use super::trl::turns_apart;
+use super::{Format, Rows};
+use crate::dataset::export::cells::{number, turns};
+
+/// The margin of a pair that no verdict was given on: the loss is then the one
+/// without margins.
+const UNJUDGED: f64 = 0.0;
+
+pub(super) const REWARD: Format = Format {
+    name: "reward",
+    about: "reward models, with a margin",
+    columns: || vec![turns("prompt"), turns("chosen"), turns("rejected"), number("margin")],
+    rows: Rows::Pairs(|pair, _| {
+        let mut row = turns_apart(pair);
+        row.insert("margin".to_owned(), json!(UNJUDGED));
+        Ok(row)
+    }),
+    dataset_info: None,
+};

@@ -1,0 +1,76 @@
+//! Trajectories whole: each item that ended, with all of its steps.
+
+use serde_json::{Value, json};
+
+use super::{Format, Row, Rows};
+use crate::dataset::export::cells::{
+    conversation, free_form, integer, optional_text, record, records, row, text, turns, value,
+};
+use crate::dataset::journal::Outcome;
+use crate::dataset::trajectories::Trajectory;
+use crate::trajectory::Step;
+
+pub(super) const TRAJECTORIES: Format = Format {
+    name: "trajectories",
+    about: "every item with all of its steps",
+    columns: || {
+        let usage = vec![integer("prompt"), integer("cached"), integer("decoded")];
+        let step = vec![
+            text("kind"),
+            integer("round"),
+            optional_text("principle"),
+            text("text"),
+            optional_text("raw"),
+            optional_text("finish"),
+            record("usage", usage),
+        ];
+        vec![
+            text("key"),
+            optional_text("id"),
+            integer("row"),
+            turns("messages"),
+            optional_text("response"),
+            text("outcome"),
+            optional_text("stop"),
+            free_form("failure"),
+            records("steps", step),
+            free_form("metadata"),
+            text("run"),
+        ]
+    },
+    rows: Rows::Trajectories(whole),
+    dataset_info: None,
+};
+
+fn whole(trajectory: &Trajectory) -> Row {
+    let item = &trajectory.item;
+    let (outcome, stop, failure) = match &trajectory.outcome {
+        Outcome::Done { stop } => ("done", value(stop), Value::Null),
+        Outcome::Failed { failure } => ("failed", Value::Null, value(failure)),
+    };
+    row([
+        ("key", json!(item.key)),
+        ("id", json!(item.id)),
+        ("row", json!(item.row)),
+        ("messages", conversation(&item.messages, [])),
+        ("response", json!(item.response)),
+        ("outcome", json!(outcome)),
+        ("stop", stop),
+        ("failure", failure),
+        ("steps", trajectory.steps.iter().map(step).collect()),
+        ("metadata", Value::Object(item.metadata.clone())),
+    ])
+}
+
+/// A step with every key, null where the journal leaves it out.
+fn step(step: &Step) -> Value {
+    json!({
+        "kind": step.kind.as_str(),
+        "round": step.round,
+        "principle": step.principle,
+        "text": step.text,
+        "raw": step.raw,
+        "finish": step.finish,
+        "usage": step.usage,
+    })
+}

@@ -1,0 +1,112 @@
+//! Where a row comes from: the columns that every format but the whole
+//! trajectories ends with.
+
+use std::collections::HashMap;
+
+use arrow_schema::Field;
+use serde_json::{Value, json};
+
+use super::cells::{free_form, optional_text, text, texts};
+use super::format::Row;
+use crate::dataset::item::Item;
+use crate::dataset::pairs::{Categories, Pair};
+use crate::dataset::run_dir::RunDir;
+
+/// What rows say about the run they come from.
+#[derive(Debug)]
+pub(super) struct Provenance {
+    /// The run's hash.
+    run: String,
+    /// The constitution's name and version: `name@version`.
+    pub policy: String,
+    /// The name of the model.
+    pub model: String,
+    /// The categories of the constitution's principles.
+    categories: Categories,
+    /// What each principle asks a critique and a revision for.
+    requests: HashMap<String, [String; 2]>,
+}
+
+impl Provenance {
+    /// That of a run.
+    pub fn of(run: &RunDir) -> Self {
+        let manifest = run.manifest();
+        let constitution = &manifest.constitution.value;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
+        let requests = principles.iter().map(|principle| {
+            let requests = ["critique", "revise"].map(|request| text(&principle[request]));
+            (text(&principle["id"]), requests)
+        });
+        Self {
+            run: run.hash().to_owned(),
+            policy: format!("{}@{}", text(&constitution["name"]), text(&constitution["version"])),
+            model: text(&manifest.model["name"]),
+            categories: Categories::new(constitution),
+            requests: requests.collect(),
+        }
+    }
+
+    /// What a principle asks a critique for; nothing of an unknown principle.
+    pub fn critique_request(&self, principle: Option<&str>) -> &str {
+        self.request(principle, 0)
+    }
+
+    /// What a principle asks a revision for; nothing of an unknown principle.
+    pub fn revision_request(&self, principle: Option<&str>) -> &str {
+        self.request(principle, 1)
+    }
+
+    fn request(&self, principle: Option<&str>, at: usize) -> &str {
+        principle.and_then(|id| self.requests.get(id)).map_or("", |requests| &requests[at])
+    }
+
+    /// Puts the run's name to a row.
+    pub fn name(&self, mut row: Row) -> Row {
+        row.insert("run".to_owned(), json!(self.run));
+        row
+    }
+}
+
+/// Where one row comes from.
+#[derive(Debug)]
+pub(super) struct Origin<'a> {
+    pub item: &'a Item,
+    pub principles: Vec<&'a str>,
+    pub reason: Option<&'a str>,
+}
+
+impl<'a> Origin<'a> {
+    /// That of a pair's row.
+    pub fn of(pair: &Pair<'a>) -> Self {
+        Self { item: pair.item, principles: pair.principles.clone(), reason: pair.reason() }
+    }
+
+    /// The columns, in order.
+    pub fn columns() -> [Field; 6] {
+        [
+            text("id"),
+            texts("category"),
+            optional_text("reason"),
+            texts("principles"),
+            text("run"),
+            free_form("metadata"),
+        ]
+    }
+
+    /// Puts the origin to a row.
+    pub fn sign(&self, mut row: Row, run: &Provenance) -> Row {
+        let id = self.item.id.as_deref().unwrap_or(&self.item.key);
+        let values = [
+            json!(id),
+            json!(run.categories.of(&self.principles)),
+            json!(self.reason),
+            json!(self.principles),
+            json!(run.run),
+            Value::Object(self.item.metadata.clone()),
+        ];
+        let names = Self::columns().map(|field| field.name().clone());
+        row.extend(names.into_iter().zip(values));
+        row
+    }
+}

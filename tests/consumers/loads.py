@@ -1,0 +1,76 @@
+"""The datasets library loads every format, as JSON lines and as Parquet, alone
+and as a folder with a card, and sees in it what the card says."""
+
+import re
+import subprocess
+
+from datasets import Dataset, load_dataset
+from huggingface_hub import DatasetCard
+
+from exports import AMEND, DATA, FORMATS, Tally, export
+
+
+def same_either_way(name):
+    """Both files of a format have the same rows, but for free-form columns,
+    which JSON lines keep as they are."""
+    lines = Dataset.from_json(str(export(name, f"{name}.jsonl")))
+    parquet = Dataset.from_parquet(str(export(name, f"{name}.parquet")))
+    assert parquet.column_names == lines.column_names, (lines.column_names, parquet.column_names)
+    assert len(parquet) == len(lines) > 0
+    typed = [column for column in parquet.column_names if column not in ("metadata", "failure")]
+    for column in typed:
+        assert parquet[column][:] == lines[column][:], column
+    return f"{len(parquet)} rows of {len(typed)} columns"
+
+
+def folder(name, file_format):
+    """A folder with a card loads by its name alone, split by split, with the
+    features and numbers the card states."""
+    splits = ["--split", "train=0.8,test=0.2", "--seed", "3"]
+    card = ["--card", "--licence", "cc-by-4.0", "--file-format", file_format]
+    path = export(name, f"{name}-{file_format}", *splits, *card)
+    loaded = load_dataset(str(path), verification_mode="all_checks")
+    assert list(loaded) == ["train", "test"], loaded
+    written = DatasetCard.load(path / "README.md").data
+    assert written.license == "cc-by-4.0"
+    stated = {split["name"]: split["num_examples"] for split in written.dataset_info["splits"]}
+    assert {name: len(split) for name, split in loaded.items()} == stated
+    features = [feature["name"] for feature in written.dataset_info["features"]]
+    assert loaded["train"].column_names == features
+    # Nothing but the file tells the same types.
+    suffix = {"jsonl": "json", "parquet": "parquet"}[file_format]
+    files = {split: str(path / f"{split}.{file_format}") for split in stated}
+    bare = load_dataset(suffix, data_files=files)
+    assert bare["train"].features == loaded["train"].features, (
+        bare["train"].features, loaded["train"].features)
+    return " + ".join(f"{name} {rows}" for name, rows in stated.items())
+
+
+def prompts_apart():
+    """No prompt, and no prompt that differs in a word, is in two splits."""
+    path = export("trl", "apart", "--split", "train=0.5,test=0.5")
+    loaded = load_dataset("json", data_files={s: str(path / f"{s}.jsonl") for s in ("train", "test")})
+    question = re.compile(r"Question (\d+):")
+    sources = [
+        {question.search(str(prompt)).group(1) for prompt in loaded[split]["prompt"]}
+        for split in ("train", "test")
+    ]
+    assert not sources[0] & sources[1], sources[0] & sources[1]
+    return f"{len(sources[0])} and {len(sources[1])} questions"
+
+
+def no_licence_no_card():
+    command = [AMEND, "export", DATA / "run", "--card", "--out", DATA / "unlicensed"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 2 and "--licence" in told.stderr, told
+    return told.stderr.splitlines()[0]
+
+
+tally = Tally()
+for name in FORMATS:
+    tally.check(f"{name}, both files", same_either_way, name)
+    for file_format in ("parquet", "jsonl"):
+        tally.check(f"{name}, folder of {file_format}", folder, name, file_format)
+tally.check("splits", prompts_apart)
+tally.check("a card needs a licence", no_licence_no_card)
+tally.finish()

@@ -1,0 +1,201 @@
+"""Trainers take every export: TRL's take two steps on a tiny random model, and
+the code by which Axolotl, LLaMA-Factory and OpenRLHF read data reads them."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import torch
+from datasets import Dataset, load_dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast,
+)
+from trl import (
+    DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer,
+)
+
+try:
+    from trl import KTOConfig, KTOTrainer
+except ImportError:
+    from trl.experimental.kto import KTOConfig, KTOTrainer
+
+from exports import DATA, Tally, export
+
+CHAT_TEMPLATE = """{% for turn in messages %}<|im_start|>{{ turn['role'] }}
+{{ turn['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def make_tokenizer():
+    """A small byte-level tokenizer, trained on the export itself."""
+    texts = (DATA / "texts.jsonl").read_text().splitlines()
+    special = ["<|im_start|>", "<|im_end|>", "<pad>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<pad>",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+export("sft", "texts.jsonl")
+TOKENIZER = make_tokenizer()
+
+
+def config(**further):
+    return LlamaConfig(
+        vocab_size=len(TOKENIZER), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, pad_token_id=TOKENIZER.pad_token_id,
+        eos_token_id=TOKENIZER.eos_token_id, **further,
+    )
+
+
+def language_model():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config())
+
+
+def reward_model():
+    torch.manual_seed(0)
+    return LlamaForSequenceClassification(config(num_labels=1))
+
+
+def train(name, file_format, model, trainer, settings):
+    """Two steps on an export; the loss must be a number and a weight must move."""
+    path = export(name, f"{name}.{file_format}")
+    loader = {"jsonl": Dataset.from_json, "parquet": Dataset.from_parquet}[file_format]
+    data = loader(str(path)).select(range(8))
+    model = model()
+    before = [weight.detach().clone() for weight in model.parameters()]
+    settings = settings(
+        output_dir=str(DATA / "out"), max_steps=2, per_device_train_batch_size=2,
+        learning_rate=1e-3, report_to="none", save_strategy="no", logging_steps=1,
+        disable_tqdm=True, bf16=False, use_cpu=True, max_length=1024,
+    )
+    trainer = trainer(model=model, args=settings, train_dataset=data, processing_class=TOKENIZER)
+    losses = [row["loss"] for row in trainer.train() and trainer.state.log_history if "loss" in row]
+    assert len(losses) == 2 and all(loss == loss and abs(loss) < 100 for loss in losses), losses
+    after = trainer.model.parameters()
+    assert any(not torch.equal(a, b.detach()) for a, b in zip(before, after)), "nothing was learnt"
+    return f"losses {losses[0]:.4f}, {losses[1]:.4f}"
+
+
+def bare_packages(*packages):
+    """Makes packages importable without running what they import at the top: the
+    data code alone is wanted."""
+    for name in packages:
+        head, *rest = name.split(".")
+        folder = Path(importlib.util.find_spec(head).submodule_search_locations[0]).joinpath(*rest)
+        module = ModuleType(name)
+        module.__path__ = [str(folder)]
+        sys.modules[name] = module
+
+
+def axolotl(name, strategy):
+    """Axolotl's own transformation of each row."""
+    module, function = strategy.split(".")
+    module = importlib.import_module(f"axolotl.prompt_strategies.dpo.{module}")
+    made = getattr(module, function)({"datasets": [{}], "chat_template": "tokenizer_default"})
+    transform, arguments = made if isinstance(made, tuple) else (made, None)
+    data = Dataset.from_json(str(export(name, f"{name}.jsonl")))
+    for row in data:
+        told = transform(dict(row), **({"tokenizer": TOKENIZER} if arguments is not None else {}))
+        question = row.get("question") or (row.get("messages") or row["chosen"])
+        question = question if isinstance(question, str) else question[-1 if "messages" in row else 0]
+        question = question if isinstance(question, str) else question["content"]
+        prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        assert told["prompt"].endswith(prompt), told
+        assert ("system\nBe brief." in told["prompt"]) == ("Be brief." in str(row)), told
+        for side in ("chosen", "rejected"):
+            answer = row[side]
+            answer = answer[1] if isinstance(answer, list) else answer
+            answer = answer if isinstance(answer, str) else answer["content"]
+            assert told[side] == f"{answer}<|im_end|>", told
+    return f"{len(data)} rows"
+
+
+def llamafactory(name):
+    """LLaMA-Factory finds the data set by name and converts each row."""
+    from llamafactory.data.converter import get_dataset_converter
+    from llamafactory.data.parser import get_dataset_list
+
+    folder = export(name, f"{name}-folder/")
+    [entry] = json.loads((folder / "dataset_info.json").read_text())
+    [attributes] = get_dataset_list([entry], str(folder))
+    arguments = SimpleNamespace(media_dir="")
+    convert = get_dataset_converter(attributes.formatting, attributes, arguments)
+    data = load_dataset("json", data_files=str(folder / attributes.dataset_name), split="train")
+    systems = histories = 0
+    for row in data:
+        told = convert(row)
+        prompt, response = told["_prompt"], told["_response"]
+        roles = [turn["role"] for turn in prompt]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)] and roles, told
+        assert roles[-1] == "user" and prompt[-1]["content"].startswith("Question"), told
+        assert len(response) == 2, told
+        texts = [turn["content"] for turn in response]
+        if attributes.ranking:
+            assert all(texts) and texts[0] != texts[1], told
+        else:
+            assert bool(texts[0]) == row["kto_tag"] != bool(texts[1]), told
+        systems += told["_system"] == "Be brief."
+        histories += len(roles) > 1
+    assert systems and histories, (systems, histories)
+    return f"{len(data)} rows, {systems} with a system text, {histories} with earlier turns"
+
+
+def openrlhf():
+    """OpenRLHF's preprocessing of each row, for reward models and for DPO."""
+    from openrlhf.datasets.reward_dataset import preprocess_data
+
+    for name, prompt_key in (("openrlhf", None), ("reward", "prompt")):
+        data = Dataset.from_json(str(export(name, f"{name}.jsonl")))
+        for row in data:
+            prompt, chosen, rejected, margin = preprocess_data(
+                row, None, prompt_key, "chosen", "rejected", TOKENIZER.apply_chat_template, True
+            )
+            assert prompt.endswith("<|im_start|>assistant\n") and margin == 0
+            for told, side in ((chosen, "chosen"), (rejected, "rejected")):
+                assert told == row[side][-1]["content"] + "<|im_end|>\n", told
+    return f"{len(data)} rows"
+
+
+tally = Tally()
+for file_format in ("jsonl", "parquet"):
+    for name, model, trainer, settings in (
+        ("trl", language_model, DPOTrainer, DPOConfig),
+        ("trl-standard", language_model, DPOTrainer, DPOConfig),
+        ("openrlhf", language_model, DPOTrainer, DPOConfig),
+        ("constitutional-ai", language_model, DPOTrainer, DPOConfig),
+        ("plain-preference", language_model, DPOTrainer, DPOConfig),
+        ("kto", language_model, KTOTrainer, KTOConfig),
+        ("sft", language_model, SFTTrainer, SFTConfig),
+        ("sft-steps", language_model, SFTTrainer, SFTConfig),
+        ("reward", reward_model, RewardTrainer, RewardConfig),
+        ("hh-rlhf", reward_model, RewardTrainer, RewardConfig),
+    ):
+        title = f"{name}.{file_format}, {trainer.__name__}"
+        tally.check(title, train, name, file_format, model, trainer, settings)
+
+bare_packages(
+    "axolotl.prompt_strategies", "axolotl.utils", "axolotl.utils.schemas",
+    "llamafactory", "llamafactory.data", "openrlhf", "openrlhf.datasets", "openrlhf.utils",
+)
+for name, strategy in (
+    ("axolotl-chatml-intel", "chatml.intel"),
+    ("axolotl-chatml-ultra", "chatml.ultra"),
+    ("axolotl-chat-template", "chat_template.default"),
+):
+    tally.check(f"{name}, Axolotl's {strategy}", axolotl, name, strategy)
+for name in ("llamafactory-alpaca", "llamafactory-sharegpt", "llamafactory-kto"):
+    tally.check(f"{name}, LLaMA-Factory's converter", llamafactory, name)
+tally.check("openrlhf and reward, OpenRLHF's preprocessing", openrlhf)
+tally.finish()

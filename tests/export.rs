@@ -1,0 +1,201 @@
+//! `amend export` through the command line, on a run made without a model.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use amend::chat::{Message, Role};
+use amend::dataset::item::Item;
+use amend::dataset::journal::{Outcome, Record};
+use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend::dataset::run_dir::RunDir;
+use amend::engine::{Finish, Usage};
+use amend::trajectory::{Step, StepKind, Stop};
+use common::{Place, Ran};
+use serde_json::{Value, json};
+
+/// A place with a run `r` of thirty items: a first answer and two revisions each.
+fn place() -> Place {
+    let place = Place::new();
+    let manifest = Manifest {
+        format: FORMAT,
+        amend: env!("CARGO_PKG_VERSION").to_owned(),
+        model: json!({"name": "tiny", "sha256": "00ff"}),
+        constitution: Hashed::json(json!({
+            "name": "small", "version": "1.0.0", "loop": {"rounds": 2},
+            "principles": [{"id": "kind", "category": "manners", "principle": "Be kind."}],
+        })),
+        templates: BTreeMap::new(),
+        input: InputSummary::new(Vec::new(), &[]),
+        limit: None,
+        seed: 7,
+        fence: "f3a9".to_owned(),
+        reproducible: false,
+        settings: json!({}),
+    };
+    let mut run = RunDir::create(&place.path("r"), &manifest).unwrap();
+    for row in 1..=30 {
+        let key = format!("k{row}");
+        for (round, kind) in
+            [StepKind::Generate, StepKind::Revise, StepKind::Revise].into_iter().enumerate()
+        {
+            let principle = (kind == StepKind::Revise).then(|| "kind".to_owned());
+            let text = format!("answer {round} to {row}");
+            let (finish, usage) = (Some(Finish::Stop), Usage::default());
+            let step =
+                Step { kind, round: round as u32, principle, text, raw: None, finish, usage };
+            run.append(&Record::Step { item: key.clone(), step }).unwrap();
+        }
+        let messages = vec![Message::new(Role::User, format!("What is {row} like?"))];
+        let metadata = serde_json::Map::new();
+        let item = Item { key, row, id: None, messages, response: None, metadata };
+        let outcome = Outcome::Done { stop: Stop::Rounds };
+        run.append(&Record::End { item, outcome }).unwrap();
+    }
+    place
+}
+
+fn run(place: &Place, arguments: &str) -> Ran {
+    place.run(&mut place.amend(&format!("export r {arguments}")))
+}
+
+fn rows(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_file_is_what_its_name_says() {
+    let place = place();
+    let ran = run(&place, "");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    let [chosen, rejected] = ["chosen", "rejected"].map(|side| rows(&ran.out)[29][side].clone());
+    assert_eq!(chosen, json!([{"role": "assistant", "content": "answer 2 to 30"}]));
+    assert_eq!(rejected, json!([{"role": "assistant", "content": "answer 0 to 30"}]));
+
+    for (arguments, parquet) in [
+        ("-o pairs.parquet", true),
+        ("-o pairs.jsonl", false),
+        ("-o pairs", false),
+        ("-o pairs.PARQUET", true),
+        ("-o pairs.data --file-format parquet", true),
+    ] {
+        let ran = run(&place, arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{arguments}: {}", ran.err);
+        let file = arguments.split_whitespace().nth(1).unwrap();
+        let bytes = std::fs::read(place.path(file)).unwrap();
+        assert_eq!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), parquet, "{arguments}");
+    }
+}
+
+#[test]
+fn which_answers_are_paired_is_asked_for() {
+    let place = place();
+    for (arguments, told) in [
+        ("--which adjacent", "60 pairs written\n"),
+        ("--which all", "90 pairs written\n"),
+        ("--format kto", "60 labelled answers written\n"),
+        ("--format sft", "30 answers written\n"),
+        ("--format sft-steps", "90 steps written\n"),
+        ("--format trajectories", "30 trajectories written\n"),
+    ] {
+        let ran = run(&place, arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), told), "{arguments}");
+        let count: usize = told.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(rows(&ran.out).len(), count);
+    }
+}
+
+#[test]
+fn splits_are_files_of_a_folder_and_the_seed_decides() {
+    let place = place();
+    let flags = "--format trl-standard --split train=0.7,test=0.3";
+    let read = |file: &str| std::fs::read_to_string(place.path(file)).unwrap();
+    for (folder, seed) in [("a", 1), ("b", 1), ("c", 2)] {
+        let ran = run(&place, &format!("{flags} --seed {seed} -o {folder}"));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let [train, test] =
+            ["train", "test"].map(|split| rows(&read(&format!("{folder}/{split}.jsonl"))).len());
+        assert_eq!(ran.err, format!("30 pairs written (train {train}, test {test})\n"));
+        assert_eq!(train + test, 30);
+    }
+    assert_eq!(read("a/test.jsonl"), read("b/test.jsonl"));
+    assert_ne!(read("a/test.jsonl"), read("c/test.jsonl"));
+}
+
+#[test]
+fn a_card_makes_a_folder_ready_for_upload() {
+    let place = place();
+    let ran = run(&place, "--card --licence cc-by-4.0 -o data");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    let mut files: Vec<_> = (std::fs::read_dir(place.path("data")).unwrap())
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["README.md", "train.parquet"]);
+    let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
+    assert!(card.starts_with("---\nlicense: cc-by-4.0\n"), "{card}");
+    assert!(card.contains("\n    path: train.parquet\n"), "{card}");
+
+    // An empty folder is taken, a slash makes one, what holds something is not touched.
+    std::fs::create_dir(place.path("empty")).unwrap();
+    assert_eq!(run(&place, "-o empty").code, Some(0));
+    assert_eq!(run(&place, "--file-format parquet -o slash/").code, Some(0));
+    assert!(place.path("empty/train.jsonl").exists() && place.path("slash/train.parquet").exists());
+    let again = run(&place, "-o empty");
+    assert_eq!(again.code, Some(2));
+    insta::assert_snapshot!(
+        again.err,
+        @"error: empty is there and not empty: choose a new folder, or remove it"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_written() {
+    let place = place();
+    for (arguments, told) in [
+        (
+            "--card -o x",
+            "error: a card names the licence of the data, and amend does not guess it\n\
+             help: pass --licence ID, such as cc-by-4.0; mind the terms of the model and the \
+             prompts\n",
+        ),
+        (
+            "--card --licence CC -o x",
+            "error: \"CC\" is no licence identifier: these have small letters, digits, `.` and \
+             `-`, as apache-2.0, cc-by-4.0 or other\n",
+        ),
+        (
+            "--format kto --which all -o x",
+            "error: kto takes the last pair of an item only, not all\n",
+        ),
+        (
+            "--split train=0.9999999,test=0.0000001 -o x",
+            "error: the split \"test\" would be empty: give it a larger share, or make more rows\n",
+        ),
+        (
+            "--split train=0.5 -o x",
+            "error: invalid value 'train=0.5' for '--split <NAME=SHARE,…>': the shares add up to \
+             0.5, not to 1\n\nFor more information, try '--help'.\n",
+        ),
+    ] {
+        let ran = run(&place, arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(2), told), "{arguments}");
+        assert!(!place.path("x").exists(), "{arguments}");
+    }
+    for arguments in ["--card --licence mit", "--split train=1", "--format csv", "--licence mit"] {
+        assert_eq!(run(&place, arguments).code, Some(2), "{arguments}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let place = place();
+    for file_format in ["jsonl", "parquet"] {
+        let mut command = place.amend(&format!("export r --file-format {file_format}"));
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*err), (Some(0), ""), "{file_format}");
+    }
+}
