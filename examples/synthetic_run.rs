@@ -57,12 +57,12 @@ fn write(folder: &Path, items: u64) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
-    // Each tenth prompt is the one before it, but for a word.
-    let source = if row % 10 == 0 { row - 1 } else { row };
+    // Each sixteenth prompt is the one before it, but for a word.
+    let again = row % 16 == 4;
+    let source = if again { row - 1 } else { row };
     let words = sentence(Stream::new(0).child(&source.to_string()).child("prompt"), 25);
     let user = |text: String| Message::new(Role::User, text);
-    let asked =
-        format!("Question {source}: {words} {}?", if row % 10 == 0 { "please" } else { "then" });
+    let asked = format!("Question {source}: {words} {}?", if again { "please" } else { "then" });
     let messages = match row % 8 {
         0 => vec![Message::new(Role::System, "Be brief."), user(asked)],
         1 => {

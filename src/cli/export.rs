@@ -25,14 +25,14 @@ pub struct ExportArgs {
     run: PathBuf,
     /// The format
     #[arg(long, default_value = "trl", value_parser = formats())]
-    format: String,
+    format: &'static Format,
     /// Which answers of an item are paired: the last revision over the first
     /// answer, each answer over all before it, or each over the one before it
-    #[arg(long, default_value = "last", value_parser = PossibleValuesParser::new(Which::ALL.map(Which::as_str)))]
-    which: String,
+    #[arg(long, default_value = "last", value_parser = ways())]
+    which: Which,
     /// How rows are written [default: as --out is named, jsonl otherwise, parquet with --card]
-    #[arg(long, value_parser = PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::as_str)))]
-    file_format: Option<String>,
+    #[arg(long, value_name = "FORMAT", value_parser = file_formats())]
+    file_format: Option<FileFormat>,
     /// The file to write, in place of stdout, or the folder
     #[arg(short, long, value_name = "PATH", required_if_eq("card", "true"))]
     out: Option<PathBuf>,
@@ -50,9 +50,20 @@ pub struct ExportArgs {
     licence: Option<String>,
 }
 
-fn formats() -> impl TypedValueParser {
+fn formats() -> impl TypedValueParser<Value = &'static Format> {
     let value = |format: &Format| PossibleValue::new(format.name).help(format.about);
-    PossibleValuesParser::new(FORMATS.iter().map(value)).map(|name| name)
+    PossibleValuesParser::new(FORMATS.iter().map(value))
+        .try_map(|name| Format::named(&name).ok_or("no such format"))
+}
+
+fn ways() -> impl TypedValueParser<Value = Which> {
+    PossibleValuesParser::new(Which::ALL.map(Which::as_str))
+        .try_map(|name| Which::named(&name).ok_or("no such way"))
+}
+
+fn file_formats() -> impl TypedValueParser<Value = FileFormat> {
+    PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::as_str))
+        .try_map(|name| FileFormat::named(&name).ok_or("no such format"))
 }
 
 /// Exports.
@@ -61,7 +72,7 @@ fn formats() -> impl TypedValueParser {
 /// The run can't be read, the output not written, or what is asked for makes no
 /// sense.
 pub fn run(args: &ExportArgs) -> Result<(), CliError> {
-    let export = export(args)?;
+    let export = args.export();
     if args.card && args.licence.is_none() {
         return Err(CliError::usage(
             "a card names the licence of the data, and amend does not guess it",
@@ -85,27 +96,22 @@ pub fn run(args: &ExportArgs) -> Result<(), CliError> {
 }
 
 impl ExportArgs {
+    /// What they ask for.
+    fn export(&self) -> Export {
+        let usual = match &self.out {
+            _ if self.card => FileFormat::Parquet,
+            Some(out) => FileFormat::of(out).unwrap_or_default(),
+            None => FileFormat::default(),
+        };
+        let file_format = self.file_format.unwrap_or(usual);
+        Export { format: self.format, which: self.which, file_format }
+    }
+
     /// Whether `--out` names a folder.
     fn is_folder(&self, out: &Path) -> bool {
         let ends_as_one = out.as_os_str().as_encoded_bytes().ends_with(b"/");
         self.split.is_some() || self.card || ends_as_one || out.is_dir()
     }
-}
-
-/// What the arguments ask for.
-fn export(args: &ExportArgs) -> Result<Export, CliError> {
-    // clap lets only known names through.
-    let unknown = || CliError::usage("there is no such format", "see amend export --help");
-    let format = Format::named(&args.format).ok_or_else(unknown)?;
-    let which = Which::ALL.into_iter().find(|which| which.as_str() == args.which);
-    let named = |name: &str| FileFormat::ALL.into_iter().find(|one| one.as_str() == name);
-    let file_format = match (&args.file_format, &args.out) {
-        (Some(name), _) => named(name).ok_or_else(unknown)?,
-        (None, _) if args.card => FileFormat::Parquet,
-        (None, Some(out)) => FileFormat::of(out).unwrap_or_default(),
-        (None, None) => FileFormat::Jsonl,
-    };
-    Ok(Export { format, which: which.ok_or_else(unknown)?, file_format })
 }
 
 fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CliError> {

@@ -39,6 +39,12 @@ impl Which {
         }
     }
 
+    /// The way of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|which| which.as_str() == name)
+    }
+
     /// The numbers of chosen and rejected answers among `answers`.
     fn candidates(self, answers: usize) -> Vec<(usize, usize)> {
         match self {

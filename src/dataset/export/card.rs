@@ -23,8 +23,10 @@ pub(super) struct Card<'a> {
     pub seed: u64,
     /// The file of each split.
     pub files: &'a [String],
+    /// The bytes of each split's texts, which is about what they take as a table.
+    pub bytes: &'a [usize],
     /// The files' size, all together.
-    pub bytes: u64,
+    pub download: u64,
     pub schema: &'a Schema,
     pub counts: &'a Counts,
     pub statistics: &'a Statistics,
@@ -35,8 +37,10 @@ impl Card<'_> {
     pub fn render(&self) -> Result<String, ExportError> {
         let manifest = self.run.manifest();
         let constitution = &manifest.constitution;
-        let splits: Vec<Value> = (self.counts.splits.iter().zip(self.files))
-            .map(|((name, rows), file)| json!({"name": name, "rows": rows, "file": file}))
+        let splits: Vec<Value> = (self.counts.splits.iter().zip(self.files).zip(self.bytes))
+            .map(|(((name, rows), file), bytes)| {
+                json!({"name": name, "rows": rows, "file": file, "bytes": bytes})
+            })
             .collect();
         let fields = || self.schema.fields().iter().map(AsRef::as_ref);
         let columns: Vec<_> =
@@ -71,8 +75,9 @@ impl Card<'_> {
             "splits": splits,
             "columns": columns,
             "features": features::yaml(fields(), 2),
-            "bytes": self.bytes,
-            "size": size_category(self.counts.written),
+            "size": self.bytes.iter().sum::<usize>(),
+            "download": self.download,
+            "size_category": size_category(self.counts.written),
             "written": self.counts.written,
             "dropped": dropped,
             "lengths": self.statistics.spreads(),
@@ -111,14 +116,10 @@ fn fence(text: &str) -> String {
 
 /// The hub's name for a number of rows.
 fn size_category(rows: u64) -> &'static str {
-    match rows {
-        ..1_000 => "n<1K",
-        ..10_000 => "1K<n<10K",
-        ..100_000 => "10K<n<100K",
-        ..1_000_000 => "100K<n<1M",
-        ..10_000_000 => "1M<n<10M",
-        _ => "10M<n<100M",
-    }
+    const NAMES: [&str; 6] =
+        ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"];
+    let thousands = (rows / 1000).checked_ilog10().map_or(0, |digits| digits as usize + 1);
+    NAMES[thousands.min(NAMES.len() - 1)]
 }
 
 #[cfg(test)]
@@ -144,6 +145,7 @@ mod tests {
             (1_000, "1K<n<10K"),
             (999_999, "100K<n<1M"),
             (1_000_000, "1M<n<10M"),
+            (70_000_000, "10M<n<100M"),
         ] {
             assert_eq!(size_category(rows), expected);
         }

@@ -110,3 +110,16 @@ pub(super) fn fields(of: &DataType) -> Option<&Fields> {
         _ => None,
     }
 }
+
+/// The bytes of a row's texts.
+pub(super) fn size(row: &Row) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(of).sum(),
+            Value::Object(values) => size(values),
+            _ => 0,
+        }
+    }
+    row.values().map(of).sum()
+}

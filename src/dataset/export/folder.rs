@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::card::Card;
+use super::cells;
 use super::format::Format;
 use super::sink::Sink;
 use super::split::{Prompts, Splits};
@@ -102,9 +103,11 @@ fn make(
     };
     let mut statistics = Statistics::default();
     let mut rows = vec![0; names.len()];
+    let mut bytes = vec![0; names.len()];
     let mut counts = export.each_row(run, |item, row| {
         let split = assignment.as_ref().map_or(0, |assignment| assignment.split(item));
         rows[split] += 1;
+        bytes[split] += cells::size(&row);
         statistics.add(&row);
         sinks[split].write(row)
     })?;
@@ -127,7 +130,8 @@ fn make(
             splits: &folder.splits,
             seed: folder.seed,
             files: &files,
-            bytes: bytes(place.path(), &files)?,
+            bytes: &bytes,
+            download: size(place.path(), &files)?,
             schema: &schema,
             counts: &counts,
             statistics: &statistics,
@@ -141,13 +145,13 @@ fn make(
     Ok(Made { place, counts })
 }
 
-/// What the files hold together, in bytes.
-fn bytes(folder: &Path, files: &[String]) -> Result<u64, ExportError> {
-    let mut bytes = 0;
+/// The files' size, all together.
+fn size(folder: &Path, files: &[String]) -> Result<u64, ExportError> {
+    let mut size = 0;
     for file in files {
-        bytes += fs::metadata(folder.join(file))?.len();
+        size += fs::metadata(folder.join(file))?.len();
     }
-    Ok(bytes)
+    Ok(size)
 }
 
 /// LLaMA-Factory's `dataset_info.json`: an entry a split, by the folder's name

@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
 use super::ExportError;
+use super::cells;
 use super::format::Row;
 
 /// How rows are written down.
@@ -40,11 +41,16 @@ impl FileFormat {
         }
     }
 
+    /// The format of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// What a file's extension says.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?;
-        Self::ALL.into_iter().find(|format| extension.eq_ignore_ascii_case(format.as_str()))
+        Self::named(path.extension()?.to_str()?)
     }
 }
 
@@ -165,7 +171,7 @@ impl<W: Write + Send> Parquet<W> {
 
 impl<W: Write + Send> Sink for Parquet<W> {
     fn write(&mut self, row: Row) -> Result<(), ExportError> {
-        self.bytes += row.values().map(size).sum::<usize>();
+        self.bytes += cells::size(&row);
         self.rows.push(row);
         if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
             self.encode()?;
@@ -177,16 +183,6 @@ impl<W: Write + Send> Sink for Parquet<W> {
         self.encode()?;
         self.writer.finish().map_err(writing)?;
         Ok(self.writer.inner_mut().flush()?)
-    }
-}
-
-/// The bytes of a value's texts.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(values) => values.iter().map(size).sum(),
-        Value::Object(values) => values.values().map(size).sum(),
-        _ => 0,
     }
 }
 

@@ -487,7 +487,7 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     let card = fs::read_to_string(out.join("README.md")).unwrap();
     let constitution = &run.manifest().constitution;
     let card = card.replace(run.hash(), "HASH").replace(&constitution.sha256, "SHA256");
-    let card = card.replace(&format!("size: {bytes}\n"), "size: BYTES\n");
+    let card = card.replace(&format!("download_size: {bytes}\n"), "download_size: BYTES\n");
     insta::assert_snapshot!(card.split("<details>").next().unwrap(), @r#"
     ---
     license: cc-by-4.0
@@ -541,8 +541,10 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
         dtype: string
       splits:
       - name: train
+        num_bytes: 508
         num_examples: 3
       download_size: BYTES
+      dataset_size: 508
     ---
 
     # politeness
