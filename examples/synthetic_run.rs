@@ -77,21 +77,27 @@ fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
         _ => json!({}),
     };
     let metadata = metadata.as_object().cloned().unwrap_or_default();
-    let key = keys.next(&messages, None);
-    Item { key, row, id: Some(format!("item-{row}")), messages, response: None, metadata }
+    let key = keys.next(&messages, None, None);
+    Item {
+        key,
+        row,
+        id: Some(format!("item-{row}")),
+        messages,
+        response: None,
+        rival: None,
+        metadata,
+    }
 }
 
 /// An item's steps and what it came to.
 fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
     let principle = ["kind", "true", "brief"][row as usize % 3];
     let step = |kind, round, principle: Option<&str>, text| Step {
-        kind,
-        round,
         principle: principle.map(str::to_owned),
         text,
-        raw: None,
         finish: Some(Finish::Stop),
         usage: Usage { prompt: 200, cached: 150, decoded: 60 },
+        ..Step::new(kind, round)
     };
     let first = sentence(random.child("first answer"), 60);
     let mut steps = vec![step(StepKind::Generate, 0, None, first.clone())];
@@ -144,8 +150,10 @@ fn manifest(items: u64) -> Manifest {
     });
     Manifest {
         format: FORMAT,
+        command: "run".to_owned(),
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": "no model", "sha256": "00"}),
+        judge_model: None,
         constitution: Hashed::json(json!({
             "name": "made-up", "version": "1.0.0", "language": "en",
             "loop": {"rounds": 2, "select": "random", "principles_per_round": 1, "critique": true},

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 fn place() -> Place {
     let place = Place::new();
     let manifest = Manifest {
+        command: "run".to_owned(),
+        judge_model: None,
         format: FORMAT,
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),
@@ -42,13 +44,12 @@ fn place() -> Place {
             let principle = (kind == StepKind::Revise).then(|| "kind".to_owned());
             let text = format!("answer {round} to {row}");
             let (finish, usage) = (Some(Finish::Stop), Usage::default());
-            let step =
-                Step { kind, round: round as u32, principle, text, raw: None, finish, usage };
+            let step = Step { principle, text, finish, usage, ..Step::new(kind, round as u32) };
             run.append(&Record::Step { item: key.clone(), step }).unwrap();
         }
         let messages = vec![Message::new(Role::User, format!("What is {row} like?"))];
         let metadata = serde_json::Map::new();
-        let item = Item { key, row, id: None, messages, response: None, metadata };
+        let item = Item { key, row, id: None, messages, response: None, rival: None, metadata };
         let outcome = Outcome::Done { stop: Stop::Rounds };
         run.append(&Record::End { item, outcome }).unwrap();
     }

@@ -9,6 +9,7 @@ pub mod export;
 pub mod input;
 pub mod item;
 pub mod journal;
+pub mod judgement;
 pub mod manifest;
 pub mod minhash;
 pub mod pairs;

@@ -1,5 +1,5 @@
-//! From trajectories to preference pairs, of a later answer over an earlier one,
-//! and to the answers that are worth learning.
+//! From trajectories to preference pairs, of a later answer over an earlier one
+//! or of a candidate over another, and to the answers that are worth learning.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::item::Item;
 use super::journal::Outcome;
+use super::judgement::{Judgement, Rules, Ruling};
 use super::trajectories::Trajectory;
 use crate::engine::Finish;
 use crate::trajectory::{Step, StepKind};
 
-/// Which answers of a trajectory are paired. With r₀ the first answer and
-/// r₁ … r_n the revisions:
+/// Which answers of a trajectory are paired. With r₀ the first answer (of several
+/// candidates, the best) and r₁ … r_n the revisions:
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Which {
     /// r_n over r₀.
@@ -60,9 +61,10 @@ impl Which {
 pub struct Pair<'a> {
     /// What was asked.
     pub item: &'a Item,
-    /// The step of the better answer: a revision.
+    /// The step of the better answer: a revision, unless the judge decided
+    /// otherwise.
     pub chosen: &'a Step,
-    /// The step of the worse answer, an earlier one.
+    /// The step of the worse answer.
     pub rejected: &'a Step,
     /// The critique that the better answer was revised by; none where the loop
     /// has no critiques.
@@ -70,6 +72,9 @@ pub struct Pair<'a> {
     /// The ids of the principles revised by between the two, each once, in order
     /// of first use.
     pub principles: Vec<&'a str>,
+    /// What the verdicts say of chosen over rejected, where any were asked for
+    /// and the policy tells of them.
+    pub judgement: Option<Judgement>,
 }
 
 impl<'a> Pair<'a> {
@@ -96,19 +101,25 @@ pub enum DropReason {
     Same,
     /// The trajectory has given the same two answers before.
     Repeated,
+    /// The judge prefers the answer that would be rejected.
+    NotBetter,
+    /// The judge is undecided, or was not asked.
+    Undecided,
     /// The format has no place for the conversation.
     Conversation,
 }
 
 impl DropReason {
     /// Every reason, in the order in which they are looked at.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
         Self::Cut,
         Self::Same,
         Self::Repeated,
+        Self::NotBetter,
+        Self::Undecided,
         Self::Conversation,
     ];
 
@@ -122,6 +133,8 @@ impl DropReason {
             Self::Cut => "cut",
             Self::Same => "same",
             Self::Repeated => "repeated",
+            Self::NotBetter => "not_better",
+            Self::Undecided => "undecided",
             Self::Conversation => "conversation",
         }
     }
@@ -136,28 +149,65 @@ impl DropReason {
             Self::Cut => "a side was cut off by max_tokens",
             Self::Same => "both sides say the same",
             Self::Repeated => "the same pair again",
+            Self::NotBetter => "the judge prefers the other side",
+            Self::Undecided => "the judge is undecided",
             Self::Conversation => "the format has no place for a system turn or earlier turns",
         }
     }
 }
 
 /// The pairs a trajectory gives, or why two of its answers, or all of it, give
-/// none: the first reason that holds, in the order of [`DropReason`].
+/// none: the first reason that holds, in the order of [`DropReason`]. Pairs of
+/// candidates come first.
 #[must_use]
-pub fn pairs(trajectory: &Trajectory, which: Which) -> Vec<Result<Pair<'_>, DropReason>> {
+pub fn pairs<'a>(
+    trajectory: &'a Trajectory,
+    which: Which,
+    rules: &Rules,
+) -> Vec<Result<Pair<'a>, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
     let steps = &trajectory.steps;
     let answers: Vec<usize> = answers(steps).collect();
-    if answers.len() < 2 || steps[answers[0]].kind != StepKind::Generate {
+    let candidates = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
+    if answers.len() < 2 || candidates == 0 {
         return vec![Err(DropReason::NoRevision)];
     }
+    let mut found = Vec::new();
+    if candidates > 1 {
+        for pair in rules.of_candidates(steps, candidates) {
+            let ruling = rules.rule_candidates(steps, pair);
+            found.push((pair, ruling));
+        }
+    }
+    // The answers that follow one another, by number.
+    let chain: Vec<usize> =
+        [rules.first(steps)].into_iter().chain(candidates..answers.len()).collect();
+    if chain.len() > 1 {
+        for (chosen, rejected) in which.candidates(chain.len()) {
+            let pair = [chain[chosen], chain[rejected]];
+            found.push((pair, rules.rule(steps, pair)));
+        }
+    }
     let mut seen = HashSet::new();
-    let candidates = which.candidates(answers.len()).into_iter();
-    candidates
-        .map(|(chosen, rejected)| {
+    found
+        .into_iter()
+        .map(|([chosen, rejected], ruling)| {
             let pair = pair(trajectory, answers[chosen], answers[rejected])?;
+            let pair = match ruling {
+                Ruling::Keep(judgement) => Pair { judgement, ..pair },
+                Ruling::Flip(judgement) => Pair {
+                    chosen: pair.rejected,
+                    rejected: pair.chosen,
+                    // It told what is wrong with the answer that is chosen now.
+                    critique: None,
+                    judgement: Some(judgement),
+                    ..pair
+                },
+                Ruling::NotBetter => return Err(DropReason::NotBetter),
+                Ruling::Undecided => return Err(DropReason::Undecided),
+            };
             if seen.insert((pair.chosen.text.trim(), pair.rejected.text.trim())) {
                 Ok(pair)
             } else {
@@ -167,10 +217,12 @@ pub fn pairs(trajectory: &Trajectory, which: Which) -> Vec<Result<Pair<'_>, Drop
         .collect()
 }
 
-/// The pair of two steps, by their numbers.
+/// The pair of two steps, by their numbers. Candidates have nothing between them
+/// that one came about by.
 fn pair(trajectory: &Trajectory, chosen: usize, rejected: usize) -> Result<Pair<'_>, DropReason> {
     let steps = &trajectory.steps;
-    let between = &steps[rejected + 1..=chosen];
+    let between =
+        if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
     for fault in [is_empty, is_cut] {
         [chosen, rejected].into_iter().try_for_each(fault)?;
@@ -184,6 +236,7 @@ fn pair(trajectory: &Trajectory, chosen: usize, rejected: usize) -> Result<Pair<
         rejected,
         critique: between.iter().rev().find(|step| step.kind == StepKind::Critique),
         principles: principles(between),
+        judgement: None,
     })
 }
 
@@ -220,8 +273,7 @@ fn is_cut(step: &Step) -> Result<(), DropReason> {
 
 /// The numbers of the steps that made answers.
 fn answers(steps: &[Step]) -> impl Iterator<Item = usize> {
-    let answers = |kind| kind == StepKind::Generate || kind == StepKind::Revise;
-    steps.iter().enumerate().filter(move |(_, step)| answers(step.kind)).map(|(at, _)| at)
+    steps.iter().enumerate().filter(|(_, step)| step.kind.is_answer()).map(|(at, _)| at)
 }
 
 /// The ids of the principles that steps revised by, each once, in order.
@@ -275,11 +327,17 @@ mod tests {
     use super::*;
     use crate::dataset::testing::{item, step};
     use crate::engine::Failure;
+    use crate::judge::{Poll, Reading, Verdict};
     use crate::trajectory::Stop;
 
     fn trajectory(steps: &[Step]) -> Trajectory {
         let outcome = Outcome::Done { stop: Stop::Rounds };
         Trajectory { item: item("a"), steps: steps.to_vec(), outcome }
+    }
+
+    /// Rules of a run without a judge.
+    fn unjudged() -> Rules {
+        Rules::of(&json!({}))
     }
 
     fn generate(text: &str) -> Step {
@@ -310,7 +368,7 @@ mod tests {
             ),
             Err(reason) => reason.as_str().to_owned(),
         };
-        pairs(&trajectory(steps), which).into_iter().map(told).collect()
+        pairs(&trajectory(steps), which, &unjudged()).into_iter().map(told).collect()
     }
 
     #[test]
@@ -345,6 +403,119 @@ mod tests {
         assert_eq!(told(&[generate("r0"), revise("kind", "r1")], Which::Last), ["r1>r0 - kind"]);
     }
 
+    /// Rules of a run with a judge.
+    fn judged(judge: &Value) -> Rules {
+        let defaults = serde_json::to_value(crate::constitution::Judge::default()).unwrap();
+        let mut all = defaults.as_object().unwrap().clone();
+        all.extend(judge.as_object().unwrap().clone());
+        Rules::of(&json!({
+            "judge": all,
+            "principles": [{"id": "k", "weight": 3.0}],
+        }))
+    }
+
+    /// A verdict of these log-odds for the first answer, with this mass.
+    fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: f64) -> Step {
+        let first = mass / (1.0 + (-log_odds).exp());
+        let reading = |first: f64| Reading { first: first.ln(), second: (mass - first).ln() };
+        let poll = Poll {
+            template: "judge".into(),
+            forward: vec![reading(first)],
+            backward: vec![reading(mass - first)],
+        };
+        Step {
+            about: about.into(),
+            principle: principle.map(str::to_owned),
+            verdict: Some(Verdict { polls: vec![poll] }),
+            ..Step::new(StepKind::Judge, 0)
+        }
+    }
+
+    #[test]
+    fn the_policy_says_what_a_verdict_does() {
+        let steps = |overall: f64, mass: f64| {
+            [
+                generate("old"),
+                critique("k", "rude"),
+                revise("k", "new"),
+                verdict(Some("k"), [1, 0], 1.0, 0.9),
+                verdict(None, [1, 0], overall, mass),
+            ]
+        };
+        let told = |judge: Value, steps: &[Step]| match &pairs(
+            &trajectory(steps),
+            Which::Last,
+            &judged(&judge),
+        )[..]
+        {
+            [Ok(pair)] => {
+                let margin = pair.judgement.as_ref().map(|found| found.decisive.margin);
+                let margin = margin.map_or("-".into(), |margin| format!("{margin:.2}"));
+                format!(
+                    "{}>{} {margin} {}",
+                    pair.chosen.text,
+                    pair.rejected.text,
+                    pair.reason().unwrap_or("-")
+                )
+            }
+            [Err(reason)] => reason.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        for (policy, odds, mass, expected) in [
+            ("keep", -2.0, 0.9, "new>old - rude"),
+            ("keep-with-label", -2.0, 0.9, "new>old -2.00 rude"),
+            ("keep-with-label", -2.0, 0.3, "new>old -2.00 rude"),
+            ("flip", -2.0, 0.9, "old>new 2.00 -"),
+            ("flip", 2.0, 0.9, "new>old 2.00 rude"),
+            ("flip", -2.0, 0.3, "new>old -2.00 rude"),
+            ("drop", 2.0, 0.9, "new>old 2.00 rude"),
+            ("drop", -2.0, 0.9, "not_better"),
+            ("drop", 2.0, 0.3, "undecided"),
+        ] {
+            assert_eq!(
+                told(json!({"policy": policy}), &steps(odds, mass)),
+                expected,
+                "{policy} {odds} {mass}"
+            );
+        }
+        // 3 parts of the principle's 1.0, one of the overall −2.0.
+        for (decide_by, expected) in [
+            ("overall", "new>old -2.00 rude"),
+            ("principles", "new>old 1.00 rude"),
+            ("all", "new>old 0.25 rude"),
+        ] {
+            assert_eq!(told(json!({"decide_by": decide_by}), &steps(-2.0, 0.9)), expected);
+        }
+        // A least margin makes a narrow verdict none.
+        let strict = json!({"policy": "drop", "min_margin": 2.5});
+        assert_eq!(told(strict, &steps(2.0, 0.9)), "undecided");
+        // Nobody was asked.
+        assert_eq!(told(json!({"policy": "drop"}), &steps(2.0, 0.9)[..3]), "undecided");
+    }
+
+    #[test]
+    fn candidates_are_paired_by_their_verdicts() {
+        let steps = [
+            generate("a"),
+            generate("b"),
+            generate("c"),
+            verdict(None, [0, 1], -1.0, 0.9),
+            verdict(None, [0, 2], 0.4, 0.9),
+            verdict(None, [1, 2], 2.0, 0.2),
+            revise("k", "d"),
+        ];
+        // Standings: a −0.6, b 1, c −0.4; b against c is undecided.
+        let told = |judge: Value| -> Vec<String> {
+            let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+                Ok(pair) => format!("{}>{}", pair.chosen.text, pair.rejected.text),
+                Err(reason) => reason.as_str().to_owned(),
+            };
+            pairs(&trajectory(&steps), Which::Last, &judged(&judge)).into_iter().map(told).collect()
+        };
+        assert_eq!(told(json!({})), ["b>a", "d>b"]);
+        assert_eq!(told(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
+    }
+
     #[test]
     fn the_same_two_answers_are_paired_once() {
         let steps = [generate("a"), revise("k", "b"), revise("k", "b "), revise("k", "c")];
@@ -374,14 +545,14 @@ mod tests {
             (vec![given(generate("x")), revise("k", "y")], Ok("y")),
         ] {
             let trajectory = trajectory(&steps);
-            let got: Vec<_> = pairs(&trajectory, Which::Last)
+            let got: Vec<_> = pairs(&trajectory, Which::Last, &unjudged())
                 .into_iter()
                 .map(|pair| pair.map(|pair| pair.chosen.text.as_str()))
                 .collect();
             assert_eq!(got, [expected], "{steps:?}");
             let outcome = Outcome::Failed { failure: Failure::NotFinite };
             let failed = Trajectory { outcome, ..trajectory };
-            assert_eq!(pairs(&failed, Which::All), [Err(DropReason::Failed)]);
+            assert_eq!(pairs(&failed, Which::All, &unjudged()), [Err(DropReason::Failed)]);
             assert_eq!(answer(&failed), Err(DropReason::Failed));
         }
     }

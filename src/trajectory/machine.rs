@@ -414,7 +414,7 @@ impl Trajectory {
     }
 
     fn current(&self) -> &str {
-        self.numbered(current(&self.steps, &self.constitution))
+        self.numbered(current(&self.steps, &self.constitution.judge.standing()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Step, StepKind, Stop, answers, select};
 use crate::constitution::{Constitution, Plan, Select};
-use crate::judge::combine;
+use crate::judge::{Standing, combine};
 use crate::random::Stream;
 
 /// What to do with every item.
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
     fn best_of(&mut self, count: usize) -> Read<usize> {
         let pairs = (0..count).flat_map(|x| (x + 1..count).map(move |y| [x, y]));
         let steps = self.take(pairs.map(|pair| Due::judge(0, None, pair)).collect())?;
-        Ok(best(&standings(count, steps, self.constitution)))
+        Ok(best(&standings(count, steps, &self.constitution.judge.standing())))
     }
 
     /// The rounds: why they ended, and the principles revised by, each once.
@@ -289,12 +289,11 @@ fn same(steps: &[Step], one: usize, other: usize) -> bool {
 /// Each of `count` answers' calibrated log-odds over the others, added up over
 /// the overall verdicts among `steps`; undecided ones count for neither side.
 #[must_use]
-pub fn standings(count: usize, steps: &[Step], constitution: &Constitution) -> Vec<f64> {
-    let standing = constitution.judge.standing();
+pub fn standings(count: usize, steps: &[Step], standing: &Standing) -> Vec<f64> {
     let mut sums = vec![0.0; count];
     for step in steps.iter().filter(|step| step.principle.is_none()) {
         if let (Some(verdict), &[x, y]) = (&step.verdict, &step.about[..])
-            && let Some(found) = combine(&[(verdict, 1.0)], &standing)
+            && let Some(found) = combine(&[(verdict, 1.0)], standing)
             && !found.undecided
             && x.max(y) < count
         {
@@ -313,16 +312,16 @@ fn best(standings: &[f64]) -> usize {
 /// The number of the first answer: of several candidates, the one that the loop
 /// goes on from.
 #[must_use]
-pub fn first(steps: &[Step], constitution: &Constitution) -> usize {
+pub fn first(steps: &[Step], standing: &Standing) -> usize {
     let count = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
     let compared = steps[count..].iter().take_while(|step| step.kind == StepKind::Judge).count();
-    best(&standings(count, &steps[count..count + compared], constitution))
+    best(&standings(count, &steps[count..count + compared], standing))
 }
 
 /// The number of the current answer: the last revision, else the first answer.
 #[must_use]
-pub fn current(steps: &[Step], constitution: &Constitution) -> usize {
+pub fn current(steps: &[Step], standing: &Standing) -> usize {
     let numbered = answers(steps).enumerate();
     let last = numbered.filter(|(_, step)| step.kind == StepKind::Revise).last();
-    last.map_or_else(|| first(steps, constitution), |(number, _)| number)
+    last.map_or_else(|| first(steps, standing), |(number, _)| number)
 }

@@ -82,6 +82,8 @@ impl Card<'_> {
             "dropped": dropped,
             "lengths": self.statistics.spreads(),
             "categories": self.statistics.categories(),
+            "verdicts": self.statistics.verdicts(),
+            "judge_model": manifest.judge_model,
             "longer": self.statistics.longer_share().map(|share| format!("{:.1} %", 100.0 * share)),
         });
         let mut environment = Environment::new();

@@ -44,6 +44,11 @@ pub(super) fn number(name: &str) -> Field {
     Field::new(name, DataType::Float64, false)
 }
 
+/// A number or null.
+pub(super) fn optional_number(name: &str) -> Field {
+    Field::new(name, DataType::Float64, true)
+}
+
 /// True or false.
 pub(super) fn flag(name: &str) -> Field {
     Field::new(name, DataType::Boolean, false)

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use arrow_schema::Field;
 use serde_json::{Value, json};
 
-use super::cells::{free_form, optional_text, text, texts};
+use super::cells::{free_form, optional_number, optional_text, text, texts};
 use super::format::Row;
 use crate::dataset::item::Item;
+use crate::dataset::judgement::{Judgement, Rules};
 use crate::dataset::pairs::{Categories, Pair};
 use crate::dataset::run_dir::RunDir;
 
@@ -21,6 +22,8 @@ pub(super) struct Provenance {
     pub policy: String,
     /// The name of the model.
     pub model: String,
+    /// How verdicts bear on pairs.
+    pub rules: Rules,
     /// The categories of the constitution's principles.
     categories: Categories,
     /// What each principle asks a critique and a revision for.
@@ -42,6 +45,7 @@ impl Provenance {
             run: run.hash().to_owned(),
             policy: format!("{}@{}", text(&constitution["name"]), text(&constitution["version"])),
             model: text(&manifest.model["name"]),
+            rules: Rules::of(constitution),
             categories: Categories::new(constitution),
             requests: requests.collect(),
         }
@@ -74,21 +78,39 @@ pub(super) struct Origin<'a> {
     pub item: &'a Item,
     pub principles: Vec<&'a str>,
     pub reason: Option<&'a str>,
+    pub judgement: Option<Judgement>,
 }
 
 impl<'a> Origin<'a> {
+    /// That of a row of an item's.
+    pub fn new(item: &'a Item) -> Self {
+        Self { item, principles: Vec::new(), reason: None, judgement: None }
+    }
+
     /// That of a pair's row.
     pub fn of(pair: &Pair<'a>) -> Self {
-        Self { item: pair.item, principles: pair.principles.clone(), reason: pair.reason() }
+        Self {
+            item: pair.item,
+            principles: pair.principles.clone(),
+            reason: pair.reason(),
+            judgement: pair.judgement.clone(),
+        }
     }
 
     /// The columns, in order.
-    pub fn columns() -> [Field; 6] {
+    pub fn columns() -> [Field; 13] {
         [
             text("id"),
             texts("category"),
             optional_text("reason"),
             texts("principles"),
+            optional_text("verdict"),
+            optional_number("p_chosen"),
+            optional_number("verdict_margin"),
+            optional_number("verdict_mass"),
+            optional_number("log_odds_shown_first"),
+            optional_number("log_odds_shown_second"),
+            free_form("principle_margins"),
             text("run"),
             free_form("metadata"),
         ]
@@ -97,11 +119,28 @@ impl<'a> Origin<'a> {
     /// Puts the origin to a row.
     pub fn sign(&self, mut row: Row, run: &Provenance) -> Row {
         let id = self.item.id.as_deref().unwrap_or(&self.item.key);
+        let found = self.judgement.as_ref().map(|judgement| &judgement.decisive);
+        let verdict = found.map(|found| match found {
+            found if found.undecided => "undecided",
+            found if found.margin >= 0.0 => "better",
+            _ => "worse",
+        });
+        let by_principle = self.judgement.as_ref().map(|judgement| {
+            let margins = judgement.principles.iter();
+            Value::Object(margins.map(|(id, margin)| (id.clone(), json!(margin))).collect())
+        });
         let values = [
             json!(id),
             json!(run.categories.of(&self.principles)),
             json!(self.reason),
             json!(self.principles),
+            json!(verdict),
+            json!(found.map(|found| found.p)),
+            json!(found.map(|found| found.margin)),
+            json!(found.map(|found| found.mass)),
+            json!(found.map(|found| found.orders[0])),
+            json!(found.map(|found| found.orders[1])),
+            json!(by_principle),
             json!(run.run),
             Value::Object(self.item.metadata.clone()),
         ];

@@ -29,6 +29,8 @@ pub(super) struct Statistics {
     /// Rows whose better answer is the longer one, and rows with two answers of
     /// unequal length.
     longer: (u64, u64),
+    /// Rows by the judge's verdict on them.
+    verdicts: BTreeMap<String, u64>,
 }
 
 /// How many texts have each length.
@@ -61,6 +63,9 @@ impl Statistics {
             self.longer.0 += u64::from(chosen > rejected);
             self.longer.1 += 1;
         }
+        if let Some(verdict) = row.get("verdict").and_then(Value::as_str) {
+            *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
+        }
         for category in row.get("category").and_then(Value::as_array).into_iter().flatten() {
             if let Some(category) = category.as_str() {
                 *self.categories.entry(category.to_owned()).or_default() += 1;
@@ -78,6 +83,11 @@ impl Statistics {
             most: lengths.quantile(1.0),
         };
         self.lengths.iter().map(spread).collect()
+    }
+
+    /// Rows by the judge's verdict: `better`, `worse`, `undecided`.
+    pub fn verdicts(&self) -> &BTreeMap<String, u64> {
+        &self.verdicts
     }
 
     /// Rows by category.

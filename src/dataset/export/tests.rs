@@ -133,9 +133,9 @@ fn trl_lines_are_these() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
-    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"run":"HASH","metadata":{"source":"letters","score":0.1}}
-    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"run":"HASH","metadata":{}}
-    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{}}
     "#);
 }
 
@@ -229,7 +229,7 @@ fn every_format_s_own_columns_are_these() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"usage":{"prompt":0,"cached":0,"decoded":0}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","usage":{"prompt":9,"cached":4,"decoded":3}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","usage":{"prompt":9,"cached":4,"decoded":3}}],"metadata":{},"run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3}}],"metadata":{},"run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
     {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?"}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
@@ -535,16 +535,30 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
         dtype: string
       - name: principles
         list: string
+      - name: verdict
+        dtype: string
+      - name: p_chosen
+        dtype: float64
+      - name: verdict_margin
+        dtype: float64
+      - name: verdict_mass
+        dtype: float64
+      - name: log_odds_shown_first
+        dtype: float64
+      - name: log_odds_shown_second
+        dtype: float64
+      - name: principle_margins
+        dtype: string
       - name: run
         dtype: string
       - name: metadata
         dtype: string
       splits:
       - name: train
-        num_bytes: 508
+        num_bytes: 462
         num_examples: 3
       download_size: BYTES
-      dataset_size: 508
+      dataset_size: 462
     ---
 
     # politeness
@@ -569,6 +583,13 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     | `category` | list of string |
     | `reason` | string or null |
     | `principles` | list of string |
+    | `verdict` | string or null |
+    | `p_chosen` | float64 or null |
+    | `verdict_margin` | float64 or null |
+    | `verdict_mass` | float64 or null |
+    | `log_odds_shown_first` | float64 or null |
+    | `log_odds_shown_second` | float64 or null |
+    | `principle_margins` | string or null |
     | `run` | string |
     | `metadata` | string or null |
 

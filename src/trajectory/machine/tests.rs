@@ -548,7 +548,8 @@ fn the_best_candidate_is_revised() {
         judgements(&trajectory)[3..],
         ["judge - 0 1", "judge - 0 2", "judge - 1 2", "revise a", "judge a 3 1", "judge - 3 1"]
     );
-    let standings = standings(3, &trajectory.steps()[3..6], trajectory.constitution());
+    let standings =
+        standings(3, &trajectory.steps()[3..6], &trajectory.constitution().judge.standing());
     let expected = [-0.5, 1.1, -0.6];
     for (found, expected) in standings.into_iter().zip(expected) {
         assert!((found - expected).abs() < 1e-12, "{found} for {expected}");

@@ -122,16 +122,16 @@ impl Format {
         let item = &trajectory.item;
         // The answer as a whole came about by every principle.
         let whole =
-            || Origin { item, principles: pairs::principles(&trajectory.steps), reason: None };
+            || Origin { principles: pairs::principles(&trajectory.steps), ..Origin::new(item) };
         match self.rows {
-            Rows::Pairs(make) => pairs::pairs(trajectory, which)
+            Rows::Pairs(make) => pairs::pairs(trajectory, which, &run.rules)
                 .into_iter()
                 .map(|pair| {
                     let pair = pair?;
                     Ok(Origin::of(&pair).sign(make(&pair, run)?, run))
                 })
                 .collect(),
-            Rows::Labels(make) => pairs::pairs(trajectory, which)
+            Rows::Labels(make) => pairs::pairs(trajectory, which, &run.rules)
                 .into_iter()
                 .flat_map(|pair| match pair {
                     Err(reason) => vec![Err(reason)],

@@ -7,7 +7,7 @@ use super::trl::turns_apart;
 use super::{Format, Rows};
 use crate::dataset::export::cells::{number, turns};
 
-/// The margin of a pair that no verdict was given on: the loss is then the one
+/// The margin of a pair without a decided verdict: the loss is then the one
 /// without margins.
 const UNJUDGED: f64 = 0.0;
 
@@ -17,7 +17,9 @@ pub(super) const REWARD: Format = Format {
     columns: || vec![turns("prompt"), turns("chosen"), turns("rejected"), number("margin")],
     rows: Rows::Pairs(|pair, _| {
         let mut row = turns_apart(pair);
-        row.insert("margin".to_owned(), json!(UNJUDGED));
+        let decided = pair.judgement.as_ref().map(|found| &found.decisive);
+        let decided = decided.filter(|found| !found.undecided);
+        row.insert("margin".to_owned(), json!(decided.map_or(UNJUDGED, |found| found.margin)));
         Ok(row)
     }),
     dataset_info: None,

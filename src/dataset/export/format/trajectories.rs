@@ -22,6 +22,7 @@ pub(super) const TRAJECTORIES: Format = Format {
             text("text"),
             optional_text("raw"),
             optional_text("finish"),
+            free_form("judgement"),
             record("usage", usage),
         ];
         vec![
@@ -71,6 +72,21 @@ fn step(step: &Step) -> Value {
         "text": step.text,
         "raw": step.raw,
         "finish": step.finish,
+        "judgement": judgement(step),
         "usage": step.usage,
+    })
+}
+
+/// What a step that judges found, as the journal has it.
+fn judgement(step: &Step) -> Value {
+    if step.about.is_empty() {
+        return Value::Null;
+    }
+    json!({
+        "about": step.about,
+        "dimension": step.dimension,
+        "score": step.score,
+        "verdict": step.verdict,
+        "likelihood": step.likelihood,
     })
 }

@@ -1,0 +1,158 @@
+//! How a run's verdicts bear on its pairs: which of them decide, and what the
+//! constitution's policy makes of that.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::constitution::{CandidatePairs, DecideBy, Judge, Policy};
+use crate::judge::{Combined, combine};
+use crate::trajectory::{Step, StepKind, first, standings};
+
+/// The weight of the overall verdict where all verdicts decide.
+const OVERALL: f64 = 1.0;
+
+/// A constitution's judging, as manifests keep it.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    judge: Judge,
+    /// The principles' weights, by id.
+    weights: HashMap<String, f64>,
+}
+
+/// What the verdicts say of two answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The verdicts that decide, as one.
+    pub decisive: Combined,
+    /// The margin under each principle that was asked about.
+    pub principles: Vec<(String, f64)>,
+}
+
+/// What becomes of a pair.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ruling {
+    /// It stays as it is.
+    Keep(Option<Judgement>),
+    /// The other answer is the chosen one; the judgement is for it.
+    Flip(Judgement),
+    /// The judge prefers the rejected answer.
+    NotBetter,
+    /// There is no verdict, or it is undecided.
+    Undecided,
+}
+
+impl Rules {
+    /// Reads them from a constitution as manifests keep it; what was written
+    /// before there were judges is not judged.
+    #[must_use]
+    pub fn of(constitution: &Value) -> Self {
+        let judge = Judge::deserialize(&constitution["judge"])
+            .unwrap_or_else(|_| Judge { enabled: false, ..Judge::default() });
+        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
+        let weight = |principle: &Value| {
+            Some((principle["id"].as_str()?.to_owned(), principle["weight"].as_f64()?))
+        };
+        Self { judge, weights: principles.iter().filter_map(weight).collect() }
+    }
+
+    /// The number of the first answer: of several candidates, the best.
+    #[must_use]
+    pub fn first(&self, steps: &[Step]) -> usize {
+        first(steps, &self.judge.standing())
+    }
+
+    /// The pairs that several candidates make, the better one first; those that
+    /// the judge can't tell apart are missing.
+    #[must_use]
+    pub fn of_candidates(&self, steps: &[Step], count: usize) -> Vec<[usize; 2]> {
+        let sums = standings(count, steps, &self.judge.standing());
+        let better = |x: usize, y: usize| if sums[x] > sums[y] { [x, y] } else { [y, x] };
+        match self.judge.pairs {
+            CandidatePairs::All => (0..count)
+                .flat_map(|x| (x + 1..count).map(move |y| (x, y)))
+                .map(|(x, y)| match self.on(steps, [x, y]) {
+                    Some(judgement) if judgement.decisive.margin > 0.0 => [x, y],
+                    Some(_) => [y, x],
+                    None => better(x, y),
+                })
+                .collect(),
+            CandidatePairs::BestWorst => {
+                let extreme = |of: fn(f64, f64) -> bool| {
+                    (0..count).fold(0, |kept, at| if of(sums[at], sums[kept]) { at } else { kept })
+                };
+                vec![[extreme(|a, b| a > b), extreme(|a, b| a < b)]]
+            }
+        }
+    }
+
+    /// What the verdicts say of answer x over answer y, by their numbers; none
+    /// where nothing was asked.
+    #[must_use]
+    pub fn on(&self, steps: &[Step], [x, y]: [usize; 2]) -> Option<Judgement> {
+        let standing = self.judge.standing();
+        let asked = steps.iter().filter(|step| step.kind == StepKind::Judge);
+        let verdicts: Vec<(Option<&str>, _)> = asked
+            .filter_map(|step| {
+                let verdict = step.verdict.as_ref()?;
+                let principle = step.principle.as_deref();
+                match step.about[..] {
+                    [a, b] if [a, b] == [x, y] => Some((principle, verdict.clone())),
+                    [a, b] if [a, b] == [y, x] => Some((principle, verdict.swapped())),
+                    _ => None,
+                }
+            })
+            .collect();
+        let weight = |principle: Option<&str>| match (self.judge.decide_by, principle) {
+            (DecideBy::Overall | DecideBy::All, None) => OVERALL,
+            (DecideBy::Overall, Some(_)) | (DecideBy::Principles, None) => 0.0,
+            (_, Some(id)) => self.weights.get(id).copied().unwrap_or(1.0),
+        };
+        let weighed: Vec<_> = verdicts
+            .iter()
+            .map(|(principle, verdict)| (verdict, weight(*principle)))
+            .filter(|&(_, weight)| weight > 0.0)
+            .collect();
+        let margin = |(principle, verdict): &(Option<&str>, _)| {
+            let found = combine(&[(verdict, 1.0)], &standing)?;
+            Some(((*principle)?.to_owned(), found.margin))
+        };
+        Some(Judgement {
+            decisive: combine(&weighed, &standing)?,
+            principles: verdicts.iter().filter_map(margin).collect(),
+        })
+    }
+
+    /// What becomes of a pair that the loop made, by the policy.
+    #[must_use]
+    pub fn rule(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
+        if !self.judge.enabled || self.judge.policy == Policy::Keep {
+            return Ruling::Keep(None);
+        }
+        let judgement = self.on(steps, pair);
+        let decided = judgement.as_ref().filter(|found| !found.decisive.undecided);
+        let against = decided.is_some_and(|found| found.decisive.margin < 0.0);
+        match self.judge.policy {
+            Policy::Drop if against => Ruling::NotBetter,
+            Policy::Drop if decided.is_none() => Ruling::Undecided,
+            Policy::Flip if against => match self.on(steps, [pair[1], pair[0]]) {
+                Some(flipped) => Ruling::Flip(flipped),
+                None => Ruling::Keep(judgement),
+            },
+            _ => Ruling::Keep(judgement),
+        }
+    }
+
+    /// What becomes of a pair of candidates: without a decided verdict neither
+    /// is the better one.
+    #[must_use]
+    pub fn rule_candidates(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
+        match self.on(steps, pair) {
+            Some(found) if !found.decisive.undecided && found.decisive.margin > 0.0 => {
+                Ruling::Keep(Some(found))
+            }
+            _ => Ruling::Undecided,
+        }
+    }
+}
