@@ -11,6 +11,8 @@ use crate::dataset::run_dir::RunError;
 use crate::diagnostic::Diagnostics;
 use crate::driver::DriveError;
 use crate::engine::{EngineError, Failure};
+use crate::lint::LintError;
+use crate::lint::tokenizer::TokenizerError;
 use crate::template;
 
 /// Everything asked for was done.
@@ -44,6 +46,10 @@ pub enum CliError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Lint(#[from] LintError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -89,6 +95,8 @@ impl CliError {
             Self::Journal(_) | Self::Engine(_) | Self::Io { .. } | Self::Replay { .. } => {
                 ENVIRONMENT
             }
+            Self::Lint(LintError::Write { .. }) => ENVIRONMENT,
+            Self::Lint(_) | Self::Tokenizer(_) => USAGE,
             // Whoever read the output has had enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Output(_) => ENVIRONMENT,

@@ -8,6 +8,7 @@ mod dry_run;
 pub mod error;
 mod export;
 mod interrupt;
+mod lint;
 mod logging;
 mod loop_args;
 mod model_args;
@@ -56,6 +57,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Export(export::ExportArgs),
     Check(check::CheckArgs),
+    Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
     Bench(bench::BenchArgs),
     /// Print the JSON Schema of constitutions, for editors
@@ -64,7 +66,7 @@ enum Command {
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
-    ["run", "export", "check", "render", "bench", "schema"].into_iter()
+    ["run", "export", "check", "lint", "render", "bench", "schema"].into_iter()
 }
 
 /// Runs the program on its arguments, the program's name first.
@@ -94,6 +96,7 @@ impl Cli {
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),
             Some(Command::Export(args)) => export::run(args),
             Some(Command::Check(args)) => check::run(args),
+            Some(Command::Lint(args)) => lint::run(args),
             Some(Command::Schema) => schema::run(),
         }
     }

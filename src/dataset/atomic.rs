@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) const TEMPORARY_PREFIX: &str = ".amend-";
 
 /// Writes `path` by `fill`; whatever fails, `path` is what it was before.
-pub(super) fn write<T, E: From<io::Error>>(
+pub(crate) fn write<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E>,
 ) -> Result<T, E> {

@@ -9,6 +9,10 @@
 //! bands, signatures that agree on a whole band are compared: of pairs with
 //! similarity 0.8 all but 2 in 10,000 are, of those with 0.7 all but 1 in 80.
 
+mod nearest;
+
+pub use nearest::Nearest;
+
 /// Words of a shingle.
 pub const SHINGLE: usize = 3;
 /// Hash functions of a signature.
@@ -150,7 +154,8 @@ impl Groups {
 
 /// The hashes of a text's words in lower case. East Asian characters, which
 /// are written without blanks, count as a word each.
-fn words(text: &str) -> Vec<u64> {
+#[must_use]
+pub fn words(text: &str) -> Vec<u64> {
     let mut words = Vec::new();
     let mut word = String::new();
     for c in text.chars().chain([' ']) {

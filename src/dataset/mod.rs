@@ -1,7 +1,7 @@
 //! Data in and out: items, the run directory and its journal, pairs, exports.
 //! Nothing outside this module writes to a run directory.
 
-mod atomic;
+pub(crate) mod atomic;
 #[cfg(test)]
 pub(crate) mod testing;
 

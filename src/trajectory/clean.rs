@@ -155,6 +155,24 @@ fn shorten(kind: StepKind, text: &str, fence: &Fence) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// What follows where a text opens by announcing a revision, by a preamble
+/// ("Sure, here is the revised answer:") or a label ("Revised answer:"); none
+/// where it doesn't.
+#[must_use]
+pub fn without_introduction(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        let shorter = without_preamble(StepKind::Revise, rest)
+            .or_else(|| without_label(StepKind::Revise, rest))
+            .map(str::trim_start)
+            .filter(|shorter| !shorter.is_empty());
+        match shorter {
+            Some(shorter) => rest = shorter,
+            None => return (rest.len() < text.len()).then_some(rest),
+        }
+    }
+}
+
 fn without_code_fence(text: &str) -> Option<&str> {
     let (first, rest) = text.split_once('\n')?;
     let (inside, last) = rest.rsplit_once('\n').unwrap_or(("", rest));

@@ -18,6 +18,7 @@ mod sampler;
 mod settings;
 mod softmax;
 mod tokenize;
+mod vocabulary;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -38,6 +39,7 @@ pub use self::model::Model;
 use self::sampler::Sampler;
 pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
 use self::tokenize::{Decoded, Prompt};
+pub use self::vocabulary::Vocabulary;
 use super::{
     Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request, RequestId, Task,
 };

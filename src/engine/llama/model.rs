@@ -209,7 +209,7 @@ impl Model {
 }
 
 /// What llama.cpp would only log, or abort on, is told apart first.
-fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
+pub(super) fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
     const HINT: &str = "pass a GGUF file: -m MODEL.gguf, or set AMEND_MODEL";
     let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ("no such file".to_owned(), HINT),
