@@ -177,16 +177,12 @@ fn entry(
     };
     let (paint, reset) = if color { (paint, "\x1b[0m") } else { ("", "") };
     let rows = if *count == 1 { "row " } else { "rows" };
-    writeln!(
-        text,
-        "\n{paint}{severity}{reset}  {:width$}  {count:>6} {rows} {:>5.1} %  {}",
-        rule.name,
-        100.0 * share,
-        rule.about
-    )?;
+    let (name, share) = (rule.name, 100.0 * share);
+    writeln!(text, "\n{paint}{severity}{reset}  {name:width$}  {count:>2} {rows} {share:>5.1} %")?;
+    writeln!(text, "       {}", rule.about)?;
     for sample in examples {
         let place = if one_file { String::new() } else { format!("{} ", sample.file) };
-        writeln!(text, "         {place}row {}: {}", sample.row, sample.excerpt)?;
+        writeln!(text, "       {place}row {}: {}", sample.row, sample.excerpt)?;
     }
     writeln!(text, "       fix: {}", rule.fix)
 }

@@ -62,7 +62,10 @@ mod tests {
             (json!({"question": "q", "answer": "a"}), Some("q")),
             (json!({"text": "t"}), Some("t")),
             (json!({"prompt": "p", "chosen": "a", "rejected": "b"}), Some("p")),
-            (json!({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}), Some("u")),
+            (
+                json!({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}),
+                Some("u"),
+            ),
             (json!({"label": 3}), None),
             (json!({"prompt": " "}), None),
         ] {

@@ -102,10 +102,11 @@ impl<'a> Linter<'a> {
     /// Rows of this file, and this split, follow.
     pub fn begin(&mut self, file: &Path, split: &str) {
         self.files.push(file.to_owned());
-        self.split = self.splits.iter().position(|known| known.name == split).unwrap_or_else(|| {
-            self.splits.push(Split { name: split.to_owned(), rows: 0 });
-            self.splits.len() - 1
-        });
+        self.split =
+            self.splits.iter().position(|known| known.name == split).unwrap_or_else(|| {
+                self.splits.push(Split { name: split.to_owned(), rows: 0 });
+                self.splits.len() - 1
+            });
     }
 
     /// Something for the report to say.
@@ -269,9 +270,8 @@ impl<'a> Linter<'a> {
             }
         }
         let order = |rule: &Rule| RULES.iter().position(|known| *known == rule);
-        self.tallies.sort_by_key(|tally| {
-            (std::cmp::Reverse(tally.rule.severity), order(tally.rule))
-        });
+        self.tallies
+            .sort_by_key(|tally| (std::cmp::Reverse(tally.rule.severity), order(tally.rule)));
         let share = |count: u64| count as f64 / self.rows as f64;
         let findings = self
             .tallies

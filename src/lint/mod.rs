@@ -24,8 +24,8 @@ use self::clean::Copy;
 use self::format::RowFault;
 use self::linter::Linter;
 use self::report::Report;
-use self::rows::{Form, Row};
 pub use self::rows::RowsError;
+use self::rows::{Form, Row};
 use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
 use crate::chat::{Message, Role};
@@ -69,7 +69,9 @@ pub enum LintError {
         source: io::Error,
     },
     /// A folder has no rows.
-    #[error("no .jsonl, .json or .parquet file in {path}: name a run, a file, or a folder of splits")]
+    #[error(
+        "no .jsonl, .json or .parquet file in {path}: name a run, a file, or a folder of splits"
+    )]
     NoFiles {
         /// Which.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub enum LintError {
         path: PathBuf,
     },
     /// A file is not in the form it seems to be in.
-    #[error("failed to read {path}: {source}")]
+    #[error("failed to read {path}")]
     Rows {
         /// Which.
         path: PathBuf,
@@ -98,7 +100,9 @@ pub enum LintError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The copy would overwrite something.
-    #[error("{path} is already there: a cleaned copy overwrites nothing, so name another with --fix")]
+    #[error(
+        "{path} is already there: a cleaned copy overwrites nothing, so name another with --fix"
+    )]
     Occupied {
         /// What is there.
         path: PathBuf,
@@ -110,7 +114,7 @@ pub enum LintError {
         path: PathBuf,
     },
     /// The copy can't be written.
-    #[error("failed to write {path}: {source}")]
+    #[error("failed to write {path}")]
     Write {
         /// Which file.
         path: PathBuf,

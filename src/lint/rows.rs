@@ -68,7 +68,7 @@ pub(super) enum Form {
 #[non_exhaustive]
 pub enum RowsError {
     /// The file can't be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// A row is no JSON object.
     #[error("row {row}: {message}")]
@@ -79,10 +79,10 @@ pub enum RowsError {
         message: String,
     },
     /// The Parquet library's word.
-    #[error("not readable as Parquet: {0}")]
+    #[error("not readable as Parquet")]
     Parquet(#[from] ParquetError),
     /// The Arrow library's word.
-    #[error("its columns don't go into JSON and back: {0}")]
+    #[error("its columns don't go into JSON and back")]
     Arrow(#[from] ArrowError),
 }
 
@@ -148,7 +148,10 @@ fn lines<E: From<RowsError>>(mut input: impl BufRead, each: Each<'_, E>) -> Resu
             continue;
         }
         let object = serde_json::from_str(text).map_err(|error| {
-            fault(format!("no JSON object: {error}; write one object a line"))
+            // The row is one line, so the parser's own "line 1" says nothing.
+            let place = format!("line {} column", error.line());
+            let message = error.to_string().replace(&place, "column");
+            fault(format!("no JSON object: {message}; write one object a line"))
         })?;
         each(Row { number: row, object, raw: Raw::Line(text) })?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::example::Turn;
+use super::example::{Turn, joined};
 use crate::chat::{ChatTemplate, Message, Role, Segment};
 use crate::engine::EngineError;
 use crate::engine::llama::Vocabulary;
@@ -117,12 +117,11 @@ impl Tokenizer {
     #[must_use]
     pub fn sequence(&self, prompt: &[Turn], answer: &str, chat: bool) -> Vec<i64> {
         let rendered = if chat { self.render(prompt) } else { None };
-        let mut text = rendered.unwrap_or_else(|| super::example::joined(prompt));
-        if !chat || self.template.is_none() {
-            text.push_str(if text.is_empty() { "" } else { "\n" });
-        }
-        text.push_str(answer);
-        self.encode(&text)
+        let before = rendered.unwrap_or_else(|| match joined(prompt) {
+            text if text.is_empty() => text,
+            text => text + "\n",
+        });
+        self.encode(&(before + answer))
     }
 
     /// A prompt up to where the answer begins; none without a template, or where
@@ -154,7 +153,8 @@ fn role(name: &str) -> Option<Role> {
 /// compile is none: lengths are then those of the texts.
 fn template_beside(path: &Path) -> Option<ChatTemplate> {
     let config = std::fs::read_to_string(path.with_file_name("tokenizer_config.json")).ok();
-    let config: Value = config.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let config: Value =
+        config.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let source = std::fs::read_to_string(path.with_file_name("chat_template.jinja")).ok();
     let source = source.or_else(|| match &config["chat_template"] {
         Value::String(source) => Some(source.clone()),
@@ -181,7 +181,8 @@ pub(super) mod tests {
 
     /// A tokenizer of words, with a chat template that writes `<role>`.
     pub(in crate::lint) fn words(folder: &Path, template: bool) -> Tokenizer {
-        let vocabulary = r#"{"[UNK]": 0, "<user>": 1, "<assistant>": 2, "yes": 3, "no": 4, "a": 5, "b": 6}"#;
+        let vocabulary =
+            r#"{"[UNK]": 0, "<user>": 1, "<assistant>": 2, "yes": 3, "no": 4, "a": 5, "b": 6}"#;
         let token = |id: u32, text: &str| {
             format!(
                 r#"{{"id": {id}, "content": "{text}", "single_word": false, "lstrip": false,

@@ -55,10 +55,7 @@ impl Kind {
     /// Whether it opens something, in contrast to telling who somebody is.
     #[must_use]
     pub fn is_secret(self) -> bool {
-        matches!(
-            self,
-            Self::PrivateKey | Self::AccessToken | Self::WebToken | Self::Credential
-        )
+        matches!(self, Self::PrivateKey | Self::AccessToken | Self::WebToken | Self::Credential)
     }
 }
 
@@ -112,16 +109,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
             r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:(?<find>[^\s/@:]{8,128})@[A-Za-z0-9]",
             credential,
         ),
-        rule(
-            Kind::Email,
-            r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}",
-            email,
-        ),
-        rule(
-            Kind::Iban,
-            r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?",
-            iban,
-        ),
+        rule(Kind::Email, r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}", email),
+        rule(Kind::Iban, r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?", iban),
         rule(
             Kind::Card,
             r"[0-9]{4}([ -]?)[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}|[0-9]{4}[ -]?[0-9]{6}[ -]?[0-9]{4,5}",
@@ -130,7 +119,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule(Kind::SocialSecurity, r"[0-9]{3}-[0-9]{2}-[0-9]{4}", social_security),
         rule(
             Kind::Phone,
-            r"\+[1-9][0-9]{0,2}[ .-]?(?:\([0-9]{1,4}\)[ .-]?)?[0-9]{1,12}(?:[ .-][0-9]{2,4}){0,4}",
+            r"\+[1-9][0-9]{0,2}(?:[ .-]?\([0-9]{1,4}\))?(?:[ .-]?[0-9]{2,12}){1,5}",
             international,
         ),
         rule(
@@ -153,8 +142,9 @@ pub fn find(text: &str) -> Vec<Match> {
             }
         }
     }
-    // Of two that overlap the earlier counts, then the longer.
-    matches.sort_by_key(|found| (found.span.start, std::cmp::Reverse(found.span.end)));
+    // Of two that overlap the earlier counts, then that of the earlier rule: a
+    // stable sort keeps their order.
+    matches.sort_by_key(|found: &Match| found.span.start);
     let mut end = 0;
     matches.retain(|found| {
         let apart = found.span.start >= end;
@@ -193,8 +183,18 @@ fn number(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     }
     let lead = text[start..span.start].to_lowercase();
     const OTHERS: [&str; 12] = [
-        "order", "invoice", "ticket", "case", "tracking", "reference", "serial", "isbn", "part",
-        "model", "sku", "version",
+        "order",
+        "invoice",
+        "ticket",
+        "case",
+        "tracking",
+        "reference",
+        "serial",
+        "isbn",
+        "part",
+        "model",
+        "sku",
+        "version",
     ];
     (!lead.split(|c: char| !c.is_alphanumeric()).any(|word| OTHERS.contains(&word))).then_some(span)
 }
@@ -219,8 +219,17 @@ fn entropy(text: &str) -> f64 {
 fn is_random(value: &str) -> bool {
     let has = |test: fn(&char) -> bool| value.chars().any(|c| test(&c));
     let lower = value.to_lowercase();
-    const PLACEHOLDERS: [&str; 9] =
-        ["example", "your", "xxxx", "placeholder", "changeme", "password", "secret", "12345", "test"];
+    const PLACEHOLDERS: [&str; 9] = [
+        "example",
+        "your",
+        "xxxx",
+        "placeholder",
+        "changeme",
+        "password",
+        "secret",
+        "12345",
+        "test",
+    ];
     has(char::is_ascii_digit)
         && has(char::is_ascii_alphabetic)
         && !value.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
@@ -257,14 +266,48 @@ fn credential(text: &str, span: Range<usize>) -> Option<Range<usize>> {
 
 fn email(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     const ROLES: [&str; 21] = [
-        "git", "info", "support", "contact", "admin", "sales", "help", "hello", "office", "press",
-        "noreply", "no-reply", "postmaster", "webmaster", "abuse", "user", "username", "name",
-        "you", "your.name", "email",
+        "git",
+        "info",
+        "support",
+        "contact",
+        "admin",
+        "sales",
+        "help",
+        "hello",
+        "office",
+        "press",
+        "noreply",
+        "no-reply",
+        "postmaster",
+        "webmaster",
+        "abuse",
+        "user",
+        "username",
+        "name",
+        "you",
+        "your.name",
+        "email",
     ];
-    const EXAMPLES: [&str; 6] = ["example", "domain", "email", "company", "yourdomain", "yourcompany"];
+    const EXAMPLES: [&str; 6] =
+        ["example", "domain", "email", "company", "yourdomain", "yourcompany"];
     const NO_DOMAINS: [&str; 17] = [
-        "test", "invalid", "localhost", "local", "png", "jpg", "jpeg", "gif", "svg", "webp", "pdf",
-        "js", "ts", "css", "html", "json", "example",
+        "test",
+        "invalid",
+        "localhost",
+        "local",
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "pdf",
+        "js",
+        "ts",
+        "css",
+        "html",
+        "json",
+        "example",
     ];
     let address = text[span.clone()].to_lowercase();
     let (local, domain) = address.split_once('@')?;
@@ -286,9 +329,9 @@ fn iban(text: &str, span: Range<usize>) -> Option<Range<usize>> {
             return None;
         }
         let turned = compact[4..].chars().chain(compact[..4].chars());
-        let rest = turned.filter_map(|c| c.to_digit(36)).fold(0, |rest, digit| {
-            (rest * if digit > 9 { 100 } else { 10 } + digit) % 97
-        });
+        let rest = turned
+            .filter_map(|c| c.to_digit(36))
+            .fold(0, |rest, digit| (rest * if digit > 9 { 100 } else { 10 } + digit) % 97);
         if rest == 1 && compact.len() <= 34 {
             let known = EXAMPLES.contains(&compact.as_str());
             return if known { None } else { bounded(text, span.start..end) };
@@ -299,8 +342,13 @@ fn iban(text: &str, span: Range<usize>) -> Option<Range<usize>> {
 
 fn card(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     const TESTS: [&str; 7] = [
-        "4111111111111111", "4242424242424242", "4012888888881881", "5555555555554444",
-        "5105105105105100", "378282246310005", "6011111111111117",
+        "4111111111111111",
+        "4242424242424242",
+        "4012888888881881",
+        "5555555555554444",
+        "5105105105105100",
+        "378282246310005",
+        "6011111111111117",
     ];
     let written = &text[span.clone()];
     let digits = digits(written);
@@ -312,7 +360,9 @@ fn card(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     };
     let prefix = digits.iter().take(4).fold(0, |value, digit| value * 10 + digit);
     let issued = match digits.len() {
-        16 => matches!(prefix, 2221..=2720 | 3528..=3589 | 4000..=4999 | 5100..=5599 | 6011 | 6500..=6599),
+        16 => {
+            matches!(prefix, 2221..=2720 | 3528..=3589 | 4000..=4999 | 5100..=5599 | 6011 | 6500..=6599)
+        }
         15 => matches!(prefix, 3400..=3499 | 3700..=3799),
         14 => matches!(prefix, 3600..=3699 | 3800..=3899),
         _ => false,

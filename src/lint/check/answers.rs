@@ -65,6 +65,9 @@ mod tests {
             assert_eq!(found(&Sides, row.clone()), expected, "{row}");
         }
         assert_eq!(found(&Sides, json!({"prompt": "p", "completion": " "})), ["empty"]);
-        assert_eq!(found(&Sides, json!({"messages": [{"role": "user", "content": "a"}]})), ["empty"]);
+        assert_eq!(
+            found(&Sides, json!({"messages": [{"role": "user", "content": "a"}]})),
+            ["empty"]
+        );
     }
 }

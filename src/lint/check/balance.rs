@@ -145,7 +145,8 @@ impl Balance {
             statistics.unwanted.add(length as f64);
         }
         if let (Some(wanted), Some(unwanted)) = lengths {
-            let told = || sample(format!("{wanted} against {unwanted}: {}", opening(&example.prompt)));
+            let told =
+                || sample(format!("{wanted} against {unwanted}: {}", opening(&example.prompt)));
             match wanted.cmp(&unwanted) {
                 std::cmp::Ordering::Greater => self.longer.add(wanted - unwanted, told),
                 std::cmp::Ordering::Less => self.shorter.add(unwanted - wanted, told),

@@ -161,8 +161,14 @@ mod tests {
                 ("train", pair("How is that?", LONG)),
                 ("train", pair("Why is it?", &LONG.replace("six", "6"))),
                 ("train", pair("Why is it?", &format!("{LONG} thirteen"))),
-                ("train", json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "a"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]})),
-                ("train", json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "b"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]})),
+                (
+                    "train",
+                    json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "a"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}),
+                ),
+                (
+                    "train",
+                    json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "b"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}),
+                ),
             ],
         );
         let like = |row: &str| Some(("near-duplicate", row.to_owned()));

@@ -57,7 +57,8 @@ impl Check for Evaluation {
         }
         let asked = example.prompt.iter().filter(|turn| turn.role == "user");
         let leak = |turn: &Turn| Some((self.find(&turn.text)?, excerpt(&turn.text, 0, 0)));
-        if let Some((name, text)) = asked.filter(|turn| !turn.text.trim().is_empty()).find_map(leak) {
+        if let Some((name, text)) = asked.filter(|turn| !turn.text.trim().is_empty()).find_map(leak)
+        {
             let excerpt = format!("as {name}: {text}");
             hits.push(Hit { rule: &LEAKED, excerpt, mend: Mend::Remove });
         }
@@ -67,7 +68,11 @@ impl Check for Evaluation {
 /// Hashes of the runs of [`RUN`] words.
 fn runs(text: &str) -> Vec<u64> {
     let words = minhash::words(text);
-    let hash = |run: &[u64]| run.iter().fold(0_u64, |hash, word| hash.rotate_left(5) ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let hash = |run: &[u64]| {
+        run.iter().fold(0_u64, |hash, word| {
+            hash.rotate_left(5) ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
+    };
     words.windows(RUN).map(hash).collect()
 }
 

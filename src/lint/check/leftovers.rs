@@ -38,7 +38,8 @@ static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Words that are in place only where the conversation has an earlier answer.
 static IN_A_FIRST_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"(?i)\b(?:the|my) (?:previous|original|initial|earlier) (?:answer|response|reply)\b";
+    let pattern =
+        r"(?i)\b(?:the|my) (?:previous|original|initial|earlier) (?:answer|response|reply)\b";
     Regex::new(pattern).expect("the pattern is fixed")
 });
 
@@ -58,9 +59,8 @@ impl Check for Leftovers {
             // What the other rule cuts off is not counted again.
             let from = introduction(&turn.text).unwrap_or(0);
             let rest = &turn.text[from..];
-            let found = ALWAYS
-                .find(rest)
-                .or_else(|| IN_A_FIRST_ANSWER.find(rest).filter(|_| first))?;
+            let found =
+                ALWAYS.find(rest).or_else(|| IN_A_FIRST_ANSWER.find(rest).filter(|_| first))?;
             Some(excerpt(&turn.text, from + found.start(), found.len()))
         };
         if let Some(excerpt) = turns.iter().find_map(leaked) {
@@ -139,8 +139,12 @@ mod tests {
     fn a_later_answer_may_speak_of_an_earlier_one() {
         let turn = |role: &str, content: &str| json!({"role": role, "content": content});
         let chosen = "My previous answer was wrong.";
-        let messages =
-            [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", chosen)];
+        let messages = [
+            turn("user", "a"),
+            turn("assistant", "b"),
+            turn("user", "c"),
+            turn("assistant", chosen),
+        ];
         let later = json!({"messages": messages});
         assert_eq!(found(&Leftovers, later), [""; 0]);
         let first = json!({"messages": [turn("user", "a"), turn("assistant", chosen)]});

@@ -18,15 +18,49 @@ pub(super) static MARKUP: Rule = Rule {
 /// Control tokens of common chat templates. Bare `<s>` is also HTML: it counts
 /// only where a tokenizer is given that knows it, or at an end of a text.
 const COMMON: &[&str] = &[
-    "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>", "<|endofprompt|>",
-    "<|startoftext|>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
-    "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>", "<|eot|>",
-    "<|header_start|>", "<|header_end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>",
-    "<|start|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>",
-    "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-    "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]",
-    "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>",
-    "<|SYSTEM_TOKEN|>", "<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|im_sep|>",
+    "<|endoftext|>",
+    "<|endofprompt|>",
+    "<|startoftext|>",
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|python_tag|>",
+    "<|eot|>",
+    "<|header_start|>",
+    "<|header_end|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|end|>",
+    "<|start|>",
+    "<|message|>",
+    "<|channel|>",
+    "<|return|>",
+    "<|call|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<</SYS>>",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[AVAILABLE_TOOLS]",
+    "[TOOL_CALLS]",
+    "<|START_OF_TURN_TOKEN|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|USER_TOKEN|>",
+    "<|CHATBOT_TOKEN|>",
+    "<|SYSTEM_TOKEN|>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "<｜begin▁of▁sentence｜>",
     "<｜end▁of▁sentence｜>",
 ];
 
@@ -45,7 +79,8 @@ impl Markup {
     pub(super) fn new(more: &[String]) -> Self {
         // A token of one or two characters is ordinary text.
         let more = more.iter().map(String::as_str).filter(|token| token.trim().chars().count() > 2);
-        let mut tokens: Vec<String> = COMMON.iter().copied().chain(more).map(regex::escape).collect();
+        let mut tokens: Vec<String> =
+            COMMON.iter().copied().chain(more).map(regex::escape).collect();
         // Of two that begin alike the longer is named.
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
         // Vocabularies reserve thousands.
@@ -61,9 +96,8 @@ impl Check for Markup {
             let found = token.or_else(|| MARKERS.find(&turn.text))?;
             Some(excerpt(&turn.text, found.start(), found.len()))
         };
-        let found = example
-            .sides()
-            .find_map(|(side, turns)| Some((side, turns.iter().find_map(find)?)));
+        let found =
+            example.sides().find_map(|(side, turns)| Some((side, turns.iter().find_map(find)?)));
         if let Some((side, text)) = found {
             let excerpt = format!("{}: {text}", side.name());
             hits.push(Hit { rule: &MARKUP, excerpt, mend: Mend::Remove });

@@ -179,11 +179,9 @@ pub(super) mod tests {
 
     #[test]
     fn excerpts_are_one_line_around_the_find() {
-        for (text, start, length, expected) in [
-            ("", 0, 0, ""),
-            ("a\n\n b", 0, 0, "a b"),
-            ("one two three", 4, 3, "one two three"),
-        ] {
+        for (text, start, length, expected) in
+            [("", 0, 0, ""), ("a\n\n b", 0, 0, "a b"), ("one two three", 4, 3, "one two three")]
+        {
             assert_eq!(excerpt(text, start, length), expected);
         }
         let long = format!("{}<find>{}", "é ".repeat(100), " é".repeat(100));

@@ -38,7 +38,9 @@ impl Check for Private {
                         continue;
                     }
                     let start: String = turn.text[span.clone()].chars().take(SHOWN).collect();
-                    excerpt.get_or_insert_with(|| format!("{}: {} {start}…", side.name(), kind.name()));
+                    excerpt.get_or_insert_with(|| {
+                        format!("{}: {} {start}…", side.name(), kind.name())
+                    });
                     edits.extend(turn.edits(span, &format!("[{}]", kind.name())));
                 }
             }

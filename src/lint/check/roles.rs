@@ -44,10 +44,14 @@ fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
         }
         let due = match role {
             "system" | "developer" => last.is_none(),
-            "user" => matches!(last, None | Some("system" | "developer" | "assistant")) && at < length,
+            "user" => {
+                matches!(last, None | Some("system" | "developer" | "assistant")) && at < length
+            }
             // After another of the assistant's: an answer of several turns, or a
             // call of a tool before it.
-            "assistant" => matches!(last, Some("user" | "tool")) || (at >= length && last.is_none()),
+            "assistant" => {
+                matches!(last, Some("user" | "tool")) || (at >= length && last.is_none())
+            }
             "tool" | "function" => matches!(last, Some("assistant" | "tool")),
             "function_call" => last == Some("user"),
             _ => return Some(format!("{place} has the role {role:?}")),

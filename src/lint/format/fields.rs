@@ -227,8 +227,7 @@ fn contradiction(row: &Object) -> Option<Contradiction> {
             return Some(Contradiction(format!("margin is {margin}")));
         }
         let (chosen, rejected) = (number("score_chosen")?, number("score_rejected")?);
-        (chosen < rejected).then(|| {
-            Contradiction(format!("score_chosen is {chosen}, score_rejected {rejected}"))
-        })
+        (chosen < rejected)
+            .then(|| Contradiction(format!("score_chosen is {chosen}, score_rejected {rejected}")))
     })
 }

@@ -177,7 +177,11 @@ fn a_shared_prompt_has_a_place_in_each_side() {
     let row = json!({"chosen": "\n\nHuman: q\n\nAssistant: r", "rejected": "\n\nHuman:  q\n\nAssistant: w"});
     let object: Object = serde_json::from_value(row).unwrap();
     let example = recognise(&object).unwrap().0.read(&object).unwrap();
-    let places: Vec<_> = example.prompt[0].places.iter().map(|place| (place.pointer.as_str(), place.start)).collect();
+    let places: Vec<_> = example.prompt[0]
+        .places
+        .iter()
+        .map(|place| (place.pointer.as_str(), place.start))
+        .collect();
     assert_eq!(places, [("/chosen", 9), ("/rejected", 10)]);
 }
 
@@ -193,15 +197,33 @@ fn what_does_not_fit_is_named_with_its_mend() {
     for (row, expected) in [
         (json!({"a": 1, "b": 2}), "no known format has the keys \"a\", \"b\": rename them to"),
         (json!({}), "no known format has the keys (none)"),
-        (json!({"prompt": 3, "chosen": "r", "rejected": "w"}), "/prompt must be a text, not a number"),
-        (json!({"prompt": "q", "chosen": {"a": 1}, "rejected": 2}), "/rejected must be a text, not a number"),
+        (
+            json!({"prompt": 3, "chosen": "r", "rejected": "w"}),
+            "/prompt must be a text, not a number",
+        ),
+        (
+            json!({"prompt": "q", "chosen": {"a": 1}, "rejected": 2}),
+            "/rejected must be a text, not a number",
+        ),
         (json!({"messages": ["q"]}), "/messages/0 must be a turn: an object with"),
         (json!({"messages": [{"role": 1, "content": "q"}]}), "/messages/0/role must be a text"),
-        (json!({"messages": [{"role": "user", "content": 7}]}), "/messages/0/content must be a text"),
-        (json!({"messages": [], "chosen": {"role": "assistant", "content": "r"}}), "no key \"rejected\""),
-        (json!({"prompt": "q", "completion": "r", "label": "good"}), "/label must be true or false"),
+        (
+            json!({"messages": [{"role": "user", "content": 7}]}),
+            "/messages/0/content must be a text",
+        ),
+        (
+            json!({"messages": [], "chosen": {"role": "assistant", "content": "r"}}),
+            "no key \"rejected\"",
+        ),
+        (
+            json!({"prompt": "q", "completion": "r", "label": "good"}),
+            "/label must be true or false",
+        ),
         (json!({"instruction": "q", "output": ["r"]}), "/output must be a list of two texts"),
-        (json!({"instruction": "q", "output": "r", "history": [["a"]]}), "/history/0 must be a pair"),
+        (
+            json!({"instruction": "q", "output": "r", "history": [["a"]]}),
+            "/history/0 must be a pair",
+        ),
         (json!({"chosen": "\n\nHuman: q", "rejected": 4}), "/rejected must be a transcript"),
     ] {
         let fault = fault(row);

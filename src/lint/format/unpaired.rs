@@ -1,9 +1,7 @@
 //! One answer to a prompt: `prompt` and `completion`, or `response`, as TRL's SFT
 //! and KTO trainers read them; with a `label` it is wanted or not.
 
-use super::fields::{
-    example, first, has, has_label, has_list, label, some_text, text_or_turns,
-};
+use super::fields::{example, first, has, has_label, has_list, label, some_text, text_or_turns};
 use super::{Format, RowFault};
 use crate::lint::example::{Answers, Example, Object};
 

@@ -1,0 +1,318 @@
+//! `amend lint` through the command line: planted faults are found, sound data
+//! has none, and the cleaned copy is what is left.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{Place, Ran, model_path};
+use serde_json::{Value, json};
+
+/// A sound pair whose texts are nobody else's.
+fn sound(row: usize) -> Value {
+    let words = |salt: usize| -> String {
+        (0..12).map(|word| format!("w{} ", (row * 31 + salt * 7919 + word * 101) % 9973)).collect()
+    };
+    json!({
+        "prompt": [{"role": "user", "content": format!("Question {row}: {}?", words(1))}],
+        "chosen": [{"role": "assistant", "content": words(2)}],
+        "rejected": [{"role": "assistant", "content": words(3)}],
+    })
+}
+
+fn chosen(row: usize, text: &str) -> Value {
+    let mut value = sound(row);
+    value["chosen"][0]["content"] = json!(text);
+    value
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+/// Names and counts of the findings, and the rows of their examples.
+fn findings(ran: &Ran) -> BTreeMap<String, (u64, Vec<u64>)> {
+    let report: Value = serde_json::from_str(&ran.out).expect(&ran.err);
+    report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            let examples = finding["examples"].as_array().unwrap();
+            let rows = examples.iter().map(|example| example["row"].as_u64().unwrap()).collect();
+            let name = finding["name"].as_str().unwrap().to_owned();
+            (name, (finding["count"].as_u64().unwrap(), rows))
+        })
+        .collect()
+}
+
+/// So few sound rows that too short answers among the faults make no bias.
+const SOUND: usize = 9;
+
+/// Sound rows, and one of each fault after them: the rows, and the name of
+/// the finding of each.
+fn planted() -> (Vec<Value>, Vec<(&'static str, u64)>) {
+    let mut rows: Vec<Value> = (1..=SOUND).map(sound).collect();
+    let mut faults = Vec::new();
+    let mut plant = |name, row: Value| {
+        rows.push(row);
+        faults.push((name, rows.len() as u64));
+    };
+    plant("empty", chosen(11, " \n"));
+    let mut same = sound(12);
+    same["rejected"] = same["chosen"].clone();
+    plant("same-sides", same);
+    let mut roles = sound(13);
+    roles["prompt"][0]["role"] = json!("assistant");
+    plant("roles", roles);
+    plant("template-tokens", chosen(14, "An answer.<|im_end|>"));
+    plant(
+        "chatty-prefix",
+        chosen(15, "Sure! Here is the revised answer:\n\nAn answer of its own."),
+    );
+    plant("leaked-critique", chosen(16, "The assistant's last response was rude. Here is tea."));
+    let mut noise = sound(17);
+    noise["margin"] = json!(-1.5);
+    plant("label-noise", noise);
+    let token = ["hf_", "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"].concat();
+    plant("secret", chosen(18, &format!("Use {token} to log in.")));
+    plant("personal-data", chosen(19, "Ask jo.doe@gmail.com about it."));
+    plant("near-duplicate", {
+        let mut twin = sound(3);
+        twin["chosen"][0]["content"] =
+            json!(twin["chosen"][0]["content"].as_str().unwrap().to_uppercase());
+        twin
+    });
+    (rows, faults)
+}
+
+#[test]
+fn planted_faults_are_found_and_nothing_else_is() {
+    let place = Place::new();
+    let (rows, faults) = planted();
+    place.write("sound.jsonl", lines(&rows[..SOUND]));
+    let ran = place.run(&mut place.amend("lint sound.jsonl --json --fail-on warn"));
+    assert_eq!((ran.code, findings(&ran).len()), (Some(0), 0), "{}", ran.out);
+    place.write("faults.jsonl", lines(&rows));
+    let ran = place.run(&mut place.amend("lint faults.jsonl --json"));
+    assert_eq!(ran.code, Some(1));
+    let expected: BTreeMap<String, (u64, Vec<u64>)> =
+        faults.iter().map(|&(name, row)| (name.to_owned(), (1, vec![row]))).collect();
+    assert_eq!(findings(&ran), expected);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["format"], "TRL preference, conversational");
+    assert_eq!((report["rows"].as_u64(), report["unit"].as_str()), (Some(19), Some("words")));
+}
+
+#[test]
+fn the_cleaned_copy_is_what_is_left() {
+    let place = Place::new();
+    let (rows, faults) = planted();
+    let text = lines(&rows);
+    place.write("in.jsonl", &text);
+    let ran = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
+    assert_eq!(ran.code, Some(0), "all of it is mended: {}{}", ran.out, ran.err);
+    assert_eq!(fs::read_to_string(place.path("in.jsonl")).unwrap(), text, "the input stays");
+
+    let mut expected: Vec<Value> = rows[..SOUND].to_vec();
+    expected.push(chosen(15, "An answer of its own."));
+    expected.push(chosen(18, "Use [access token] to log in."));
+    expected.push(chosen(19, "Ask [email] about it."));
+    assert_eq!(fs::read_to_string(place.path("out.jsonl")).unwrap(), lines(&expected));
+
+    let log = fs::read_to_string(place.path("out.jsonl.removed.jsonl")).unwrap();
+    let logged: Vec<(String, u64, bool)> = log
+        .lines()
+        .map(|line| {
+            let entry: Value = serde_json::from_str(line).unwrap();
+            let name = entry["finding"].as_str().unwrap().to_owned();
+            (name, entry["row"].as_u64().unwrap(), entry["done"] == "edited")
+        })
+        .collect();
+    let edits = ["chatty-prefix", "secret", "personal-data"];
+    let expected: Vec<(String, u64, bool)> =
+        faults.iter().map(|&(name, row)| (name.to_owned(), row, edits.contains(&name))).collect();
+    assert_eq!(logged, expected);
+
+    let again = place.run(&mut place.amend("lint out.jsonl --json --fail-on warn"));
+    assert_eq!((again.code, findings(&again).len()), (Some(0), 0), "{}", again.out);
+    let occupied = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
+    assert_eq!(occupied.code, Some(2));
+    assert!(occupied.err.contains("out.jsonl is already there"), "{}", occupied.err);
+    let onto_itself = place.run(&mut place.amend("lint in.jsonl --fix in.jsonl"));
+    assert_eq!(onto_itself.code, Some(2));
+}
+
+#[test]
+fn what_one_mending_uncovers_the_next_takes() {
+    let place = Place::new();
+    let mut row = chosen(1, "Sure, here is the revised answer: Tea.");
+    row["rejected"][0]["content"] = json!("Tea.");
+    place.write("in.jsonl", lines(&[sound(2), row]));
+    let ran = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(fs::read_to_string(place.path("out.jsonl")).unwrap(), lines(&[sound(2)]));
+}
+
+#[test]
+fn findings_can_be_passed_by_and_severities_chosen() {
+    let place = Place::new();
+    place.write("in.jsonl", lines(&[sound(1), chosen(2, "Ask jo.doe@gmail.com about it.")]));
+    for (arguments, code) in [
+        ("", 0),
+        ("--fail-on warn", 1),
+        ("--fail-on warn --skip personal-data", 0),
+        ("--fail-on warn --fix out.jsonl", 0),
+        ("--skip no-such-finding", 2),
+        ("--max-length 5", 2),
+    ] {
+        let ran = place.run(&mut place.amend(&format!("lint in.jsonl {arguments}")));
+        assert_eq!(ran.code, Some(code), "{arguments}: {}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn splits_and_evaluation_files_are_compared() {
+    let place = Place::new();
+    fs::create_dir(place.path("set")).unwrap();
+    place.write("set/train.jsonl", lines(&[sound(1), sound(2), sound(3)]));
+    place.write("set/test.jsonl", lines(&[sound(2), sound(4)]));
+    place.write(
+        "eval.jsonl",
+        format!("{}\n", json!({"question": sound(3)["prompt"][0]["content"]})),
+    );
+    let ran = place.run(&mut place.amend("lint set --eval eval.jsonl --fix out --json"));
+    let expected = [("evaluation-leak", 3), ("split-leak", 2)];
+    let expected: BTreeMap<String, (u64, Vec<u64>)> =
+        expected.into_iter().map(|(name, row)| (name.to_owned(), (1, vec![row]))).collect();
+    assert_eq!(findings(&ran), expected);
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(read("out/train.jsonl"), lines(&[sound(1)]));
+    assert_eq!(read("out/test.jsonl"), lines(&[sound(2), sound(4)]));
+    assert_eq!(read("out.removed.jsonl").lines().count(), 2);
+}
+
+#[test]
+fn sides_that_differ_as_a_whole_are_told() {
+    let place = Place::new();
+    let rows: Vec<Value> = (1..=30)
+        .map(|row| {
+            let long = sound(row)["chosen"][0]["content"].as_str().unwrap().repeat(2);
+            let refusal = format!("I'm sorry, but I can't help with that. {long}");
+            chosen(row, if row <= 6 { &refusal } else { &long })
+        })
+        .collect();
+    place.write("in.jsonl", lines(&rows));
+    let ran = place.run(&mut place.amend("lint in.jsonl --json --fix out.jsonl --fail-on warn"));
+    assert_eq!(ran.code, Some(1), "no row is to blame, so nothing is mended");
+    let found = findings(&ran);
+    let counts: Vec<_> = found.iter().map(|(name, (count, _))| (name.as_str(), *count)).collect();
+    assert_eq!(counts, [("length-bias", 30), ("refusal-bias", 6)]);
+    assert_eq!(fs::read_to_string(place.path("out.jsonl")).unwrap(), lines(&rows));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let place = Place::new();
+    fs::create_dir(place.path("empty")).unwrap();
+    place.write("none.jsonl", "\n");
+    place.write("strange.jsonl", "{\"text\": 1, \"topic\": 2}\n");
+    place.write("broken.jsonl", format!("{}\n{{\"prompt\"\n", sound(1)));
+    place.write(
+        "types.jsonl",
+        format!("{}\n{}\n", sound(1), json!({"prompt": "q", "chosen": 1, "rejected": "w"})),
+    );
+    place.write("questions.jsonl", "{\"topic\": 2}\n");
+    place.write("fine.jsonl", lines(&[sound(1)]));
+    let told: String = [
+        "lint nowhere.jsonl",
+        "lint empty",
+        "lint none.jsonl",
+        "lint strange.jsonl",
+        "lint broken.jsonl",
+        "lint types.jsonl",
+        "lint types.jsonl --fix out.jsonl",
+        "lint fine.jsonl --eval questions.jsonl",
+        "lint fine.jsonl --tokenizer strange.jsonl",
+        "lint fine.jsonl -m strange.jsonl",
+    ]
+    .into_iter()
+    .map(|line| {
+        let ran = place.run(&mut place.amend(line));
+        assert_eq!((ran.out.as_str(), ran.code.is_some_and(|code| code > 1)), ("", true), "{line}");
+        format!("$ amend {line}\n{}", ran.err)
+    })
+    .collect();
+    insta::assert_snapshot!(told, @r#"
+    $ amend lint nowhere.jsonl
+    error: failed to read nowhere.jsonl
+      cause: No such file or directory (os error 2)
+    $ amend lint empty
+    error: no .jsonl, .json or .parquet file in empty: name a run, a file, or a folder of splits
+    $ amend lint none.jsonl
+    error: none.jsonl has no rows
+    $ amend lint strange.jsonl
+    error: strange.jsonl: row 1: no known format has the keys "text", "topic": rename them to prompt, chosen and rejected, to prompt and completion (and label), or to messages
+    $ amend lint broken.jsonl
+    error: failed to read broken.jsonl
+      cause: row 2: no JSON object: EOF while parsing an object at column 9; write one object a line
+    $ amend lint types.jsonl
+    error: types.jsonl: row 2: /chosen must be a text, not a number: make it one, or leave the row out
+    $ amend lint types.jsonl --fix out.jsonl
+    error: types.jsonl: row 2: /chosen must be a text, not a number: make it one, or leave the row out
+    $ amend lint fine.jsonl --eval questions.jsonl
+    error: questions.jsonl: row 1 has no prompt under messages, prompt, instruction, question, query, input, text, content: rename its key
+    $ amend lint fine.jsonl --tokenizer strange.jsonl
+    error: failed to load tokenizer strange.jsonl: expected `,` or `}` at line 1 column 8
+    $ amend lint fine.jsonl -m strange.jsonl
+    error: failed to load the vocabulary of strange.jsonl: it is not a GGUF file
+    "#);
+    assert!(!place.path("out.jsonl").exists(), "a copy is whole or not there");
+    assert!(!place.path("out.jsonl.removed.jsonl").exists());
+}
+
+#[test]
+fn the_report_for_people_is_this() {
+    let place = Place::new();
+    let mut rows = vec![sound(1), sound(2)];
+    rows.push(chosen(3, "Revised answer: tea."));
+    rows.push(chosen(4, "Ask jo.doe@gmail.com about it."));
+    place.write("in.jsonl", lines(&rows));
+    let ran = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
+    insta::assert_snapshot!(ran.out, @r#"
+    in.jsonl: TRL preference, conversational
+      rows      4 (in 4)
+      lengths   wanted 8 ± 5 words, unwanted 12 ± 0, d -1.22
+      refusals  wanted 0 of 4 (0 %), unwanted 0 of 4 (0 %)
+      note      truncation is not checked and lengths are in words: pass the trainer's --tokenizer or -m
+
+    error  chatty-prefix   1 row   25.0 %
+           a wanted answer opens by announcing a revision ("Sure! Here is the revised answer:")
+           row 3: Revised answer: tea.
+           fix: the announcement is cut off
+
+    warn   personal-data   1 row   25.0 %
+           a text holds what looks like an e-mail address, a telephone number or an account
+           row 4: chosen: email jo.d…
+           fix: it is replaced by its kind in brackets
+
+    out.jsonl: 2 rows kept as they stood, 2 changed, 0 left out; what and why is in out.jsonl.removed.jsonl
+    "#);
+}
+
+#[test]
+fn a_models_vocabulary_counts_tokens() {
+    let place = Place::new();
+    let long = "word ".repeat(120);
+    let mut twin = chosen(2, &format!("{long} left"));
+    twin["rejected"][0]["content"] = json!(format!("{long} right"));
+    place.write("in.jsonl", lines(&[sound(1), twin, chosen(3, "See <repo_name> there.")]));
+    let mut command = place.amend("lint in.jsonl --json --max-length 200 -m");
+    let ran = place.run(command.arg(model_path()));
+    let expected = [("chosen-cut", 2), ("identical-after-truncation", 2), ("template-tokens", 3)];
+    let expected: BTreeMap<String, (u64, Vec<u64>)> =
+        expected.into_iter().map(|(name, row)| (name.to_owned(), (1, vec![row]))).collect();
+    assert_eq!(findings(&ran), expected, "{}", ran.out);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["unit"], "tokens");
+}
