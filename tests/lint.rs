@@ -270,6 +270,13 @@ fn what_cannot_be_read_is_named() {
     "#);
     assert!(!place.path("out.jsonl").exists(), "a copy is whole or not there");
     assert!(!place.path("out.jsonl.removed.jsonl").exists());
+
+    fs::create_dir(place.path("set")).unwrap();
+    place.write("set/test.jsonl", lines(&[sound(1)]));
+    place.write("set/train.jsonl", "{\"prompt\": 1, \"chosen\": 2, \"rejected\": 3}\n");
+    let ran = place.run(&mut place.amend("lint set --fix out"));
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(!place.path("out").exists(), "no split without the other");
 }
 
 #[test]
@@ -308,7 +315,7 @@ fn a_models_vocabulary_counts_tokens() {
     let mut twin = chosen(2, &format!("{long} left"));
     twin["rejected"][0]["content"] = json!(format!("{long} right"));
     place.write("in.jsonl", lines(&[sound(1), twin, chosen(3, "See <repo_name> there.")]));
-    let mut command = place.amend("lint in.jsonl --json --max-length 200 -m");
+    let mut command = place.small("lint in.jsonl --json --max-length 200 -m");
     let ran = place.run(command.arg(model_path()));
     let expected = [("chosen-cut", 2), ("identical-after-truncation", 2), ("template-tokens", 3)];
     let expected: BTreeMap<String, (u64, Vec<u64>)> =

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::linter::{Fault, Outcome};
+use super::linter::{Fault, Linter, Outcome};
 use super::report::Fixed;
-use super::rows::{Form, Row, Writer};
+use super::rows::{Row, Writer};
 use super::source::DataFile;
-use super::{Done, LintError, RowsError, form};
+use super::{LintError, RowsError, form, lint_file};
 use crate::dataset::atomic;
 
 /// Where a copy goes.
@@ -32,9 +32,6 @@ struct Entry<'a> {
     excerpt: &'a str,
 }
 
-/// Takes a row and writes it.
-type Lint<'a> = dyn FnMut(&DataFile, &Form, Done<'_>) -> Result<(), LintError> + 'a;
-
 impl Copy {
     /// A copy of `data` at `out`.
     ///
@@ -54,53 +51,63 @@ impl Copy {
         Ok(Self { out: out.to_owned(), log, folder })
     }
 
-    /// Lints each file by `lint` and writes what becomes of its rows.
+    /// Lints each file and writes what becomes of its rows. All files appear, or
+    /// none.
     ///
     /// # Errors
-    /// `lint`'s, and files that can't be written.
-    pub fn write(
-        &self,
-        files: &[DataFile],
-        mut lint: impl FnMut(&DataFile, &Form, Done<'_>) -> Result<(), LintError>,
-    ) -> Result<Fixed, LintError> {
+    /// What can't be read or written, and rows in no known format.
+    pub fn write(&self, files: &[DataFile], linter: &mut Linter<'_>) -> Result<Fixed, LintError> {
         let mut fixed = Fixed::default();
-        written(&self.log, |log| {
+        let written = written(&self.log, |log| self.each(files, linter, log, &mut fixed));
+        if written.is_err() {
+            // Folders made for files that then weren't: only empty ones go.
             for file in files {
-                let target = self.target(file)?;
-                let form = form(file)?;
-                written(&target, |out| {
-                    copy(file, &form, &target, out, log, &mut fixed, &mut lint)
-                })?;
+                let target = self.target(file);
+                let folders = target.ancestors().skip(1).take_while(|at| at.starts_with(&self.out));
+                folders.for_each(|folder| drop(std::fs::remove_dir(folder)));
             }
-            Ok(())
-        })?;
-        Ok(fixed)
+        }
+        written.map(|()| fixed)
     }
 
-    /// Where a file's copy goes, its folder made.
-    fn target(&self, file: &DataFile) -> Result<PathBuf, LintError> {
-        let inner = self.folder.as_ref().and_then(|folder| file.path.strip_prefix(folder).ok());
-        let Some(inner) = inner else { return Ok(self.out.clone()) };
-        let target = self.out.join(inner);
-        if let Some(parent) = target.parent() {
+    /// Writes the first file, and before it takes its name, the others.
+    fn each(
+        &self,
+        files: &[DataFile],
+        linter: &mut Linter<'_>,
+        log: &mut (dyn Write + Send),
+        fixed: &mut Fixed,
+    ) -> Result<(), LintError> {
+        let Some((file, others)) = files.split_first() else { return linter.sound() };
+        let target = self.target(file);
+        if let Some(folder) = target.parent().filter(|_| self.folder.is_some()) {
             let fail = |source: std::io::Error| failed(&target)(source.into());
-            std::fs::create_dir_all(parent).map_err(fail)?;
+            std::fs::create_dir_all(folder).map_err(fail)?;
         }
-        Ok(target)
+        written(&target, |out| {
+            copy(file, &target, linter, out, log, fixed)?;
+            self.each(others, linter, log, fixed)
+        })
+    }
+
+    /// Where a file's copy goes.
+    fn target(&self, file: &DataFile) -> PathBuf {
+        let inner = self.folder.as_ref().and_then(|folder| file.path.strip_prefix(folder).ok());
+        inner.map_or_else(|| self.out.clone(), |inner| self.out.join(inner))
     }
 }
 
 fn copy(
     file: &DataFile,
-    form: &Form,
     target: &Path,
+    linter: &mut Linter<'_>,
     out: &mut (dyn Write + Send),
     log: &mut (dyn Write + Send),
     fixed: &mut Fixed,
-    lint: &mut Lint<'_>,
 ) -> Result<(), LintError> {
-    let mut writer = Writer::new(form, out).map_err(failed(target))?;
-    lint(file, form, &mut |row: &Row<'_>, outcome| {
+    let form = form(file)?;
+    let mut writer = Writer::new(&form, out).map_err(failed(target))?;
+    lint_file(file, &form, linter, &mut |row: &Row<'_>, outcome| {
         let (done, faults) = match &outcome {
             Outcome::Keep => {
                 fixed.kept += 1;

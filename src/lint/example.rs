@@ -85,6 +85,16 @@ impl Side {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction(pub String);
 
+/// An example as the trainer's tokenizer has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// How many the prompt has, with what the chat template puts around it.
+    pub prompt: usize,
+    /// Those of each answer, in the order of [`Example::answers`]. The one that
+    /// ends an answer is not among them.
+    pub answers: Vec<Vec<i64>>,
+}
+
 /// A row, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
@@ -98,6 +108,8 @@ pub struct Example {
     pub discord: Option<&'static str>,
     /// A verdict against the label.
     pub contradiction: Option<Contradiction>,
+    /// Its tokens, where a tokenizer is given.
+    pub tokens: Option<Tokens>,
 }
 
 impl Example {
@@ -116,6 +128,17 @@ impl Example {
             Answers::Single { answer, .. } => vec![(Side::Answer, answer.as_slice())],
         }
         .into_iter()
+    }
+
+    /// The length of an answer: in tokens where they are known, else in words.
+    #[must_use]
+    pub fn length(&self, side: Side) -> usize {
+        let mut answers = self.answers().enumerate().filter(|(_, (name, _))| *name == side);
+        let Some((at, (_, turns))) = answers.next() else { return 0 };
+        match self.tokens.as_ref().and_then(|tokens| tokens.answers.get(at)) {
+            Some(tokens) => tokens.len(),
+            None => turns.iter().map(|turn| turn.text.split_whitespace().count()).sum(),
+        }
     }
 
     /// The answer a model is trained towards; none where the only one is

@@ -9,6 +9,7 @@ use super::check::{
 use super::example::{self, Edit, Example, Object};
 use super::format::{Format, RowFault, recognise};
 use super::report::{Finding, Fixed, Report, Sample, Split};
+use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, Options, SHOWN};
 
 /// Examples of a finding.
@@ -58,9 +59,10 @@ struct Mended {
 
 /// Takes rows and adds up what is wrong with them.
 pub(super) struct Linter<'a> {
+    data: &'a Path,
     options: &'a Options,
     max_length: usize,
-    checks: Vec<Box<dyn Check + 'a>>,
+    checks: Vec<Box<dyn Check>>,
     duplicates: Duplicates,
     balance: Balance,
     format: Option<(&'static dyn Format, &'static str)>,
@@ -77,13 +79,19 @@ pub(super) struct Linter<'a> {
 
 impl<'a> Linter<'a> {
     /// Rows will come in `several` splits, or in one.
-    pub fn new(options: &'a Options, evaluation: Evaluation, several: bool) -> Self {
+    pub fn new(
+        data: &'a Path,
+        options: &'a Options,
+        evaluation: Evaluation,
+        several: bool,
+    ) -> Self {
         let max_length = options.max_length.unwrap_or(MAX_LENGTH);
-        let tokenizer = options.tokenizer.as_ref().map(|tokenizer| (tokenizer, max_length));
+        let control = options.tokenizer.as_ref().map(Tokenizer::control_tokens);
         Self {
+            data,
             options,
             max_length,
-            checks: checks(tokenizer, evaluation),
+            checks: checks(&control.unwrap_or_default(), max_length, evaluation),
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
             format: None,
@@ -140,8 +148,9 @@ impl<'a> Linter<'a> {
             Some((format, _)) => format,
             None => self.format.insert(recognise(object)?).0,
         };
-        let example = format.read(object)?;
-        self.measure(number, &example);
+        let example = self.read(format, object)?;
+        let file = self.file();
+        self.balance.add(&example, |excerpt| Sample { file: file.clone(), row: number, excerpt });
         let mut told = self.hits(&example);
         let mut mended = self.mend(format, object, told.clone())?;
         // Only rows that stay make others duplicates.
@@ -167,16 +176,11 @@ impl<'a> Linter<'a> {
         })
     }
 
-    /// Adds an example to the figures about the sides.
-    fn measure(&mut self, row: u64, example: &Example) {
-        let file = self.file();
-        let sample = |excerpt| Sample { file: file.clone(), row, excerpt };
-        match &self.options.tokenizer {
-            Some(tokenizer) => {
-                self.balance.add(example, |text| tokenizer.encode(text).len(), sample);
-            }
-            None => self.balance.add(example, |text| text.split_whitespace().count(), sample),
-        }
+    /// Reads a row, and counts its tokens.
+    fn read(&self, format: &dyn Format, row: &Object) -> Result<Example, RowFault> {
+        let example = format.read(row)?;
+        let tokens = self.options.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens(&example));
+        Ok(Example { tokens, ..example })
     }
 
     /// Changes a row until it is sound or must go: cutting a prefix off may leave
@@ -210,7 +214,7 @@ impl<'a> Linter<'a> {
             let before = mended.edited.take();
             let mut row = before.map_or_else(|| object.clone(), |(row, _)| row);
             example::apply(&edits, &mut row);
-            let example = format.read(&row)?;
+            let example = self.read(format, &row)?;
             hits = self.hits(&example);
             mended.edited = Some((row, example));
         }
@@ -252,17 +256,26 @@ impl<'a> Linter<'a> {
         self.files.last().map(|path| path.display().to_string()).unwrap_or_default()
     }
 
+    /// Whether all rows could be read, and there were some.
+    ///
+    /// # Errors
+    /// [`LintError::Faults`] or [`LintError::NoRows`].
+    pub fn sound(&self) -> Result<(), LintError> {
+        if self.fault_count > 0 {
+            return Err(LintError::Faults(self.faults.clone(), self.fault_count));
+        }
+        match self.format {
+            Some(_) => Ok(()),
+            None => Err(LintError::NoRows { path: self.data.to_owned() }),
+        }
+    }
+
     /// The report.
     ///
     /// # Errors
-    /// A row could not be read, or there was none.
-    pub fn finish(mut self, path: &Path) -> Result<Report, LintError> {
-        if self.fault_count > 0 {
-            return Err(LintError::Faults(self.faults, self.fault_count));
-        }
-        let Some((_, format)) = self.format else {
-            return Err(LintError::NoRows { path: path.to_owned() });
-        };
+    /// As [`Linter::sound`].
+    pub fn finish(mut self) -> Result<Report, LintError> {
+        self.sound()?;
         let (statistics, skews) = std::mem::take(&mut self.balance).finish();
         for Skew { rule, count, samples } in skews {
             if !self.skips(rule) {
@@ -308,8 +321,8 @@ impl<'a> Linter<'a> {
             }
         }
         Ok(Report {
-            data: path.display().to_string(),
-            format: format.to_owned(),
+            data: self.data.display().to_string(),
+            format: self.format.map(|(_, name)| name.to_owned()).unwrap_or_default(),
             splits: self.splits,
             rows: self.rows,
             unit: if self.options.tokenizer.is_some() { "tokens" } else { "words" },

@@ -1,6 +1,6 @@
 //! Faults that spoil training data, found in the form trainers read it.
 //!
-//! Rows of any known format become examples ([`example`], [`format`]). Checks
+//! Rows of any known format become examples ([`example`], [`mod@format`]). Checks
 //! ([`check`]) look at one example at a time; near-duplicates and differences
 //! between the sides need what was seen before, which stays small: signatures
 //! and sums. With [`Options::fix`] a cleaned copy is written on the way.
@@ -156,13 +156,12 @@ pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
         Data::Folder(files) => (files, None),
     };
     let several = files.iter().any(|file| file.split != files[0].split);
-    let mut linter = Linter::new(options, evaluation, several);
+    let mut linter = Linter::new(path, options, evaluation, several);
     match run {
         Some(run) => lint_run(&run, &mut linter)?,
         None => match &options.fix {
             Some(out) => {
-                let fixed = Copy::new(path, out)?
-                    .write(&files, |file, form, write| lint_file(file, form, &mut linter, write))?;
+                let fixed = Copy::new(path, out)?.write(&files, &mut linter)?;
                 linter.fixed(fixed);
             }
             None => {
@@ -172,7 +171,7 @@ pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
             }
         },
     }
-    linter.finish(path)
+    linter.finish()
 }
 
 /// The form of a file.

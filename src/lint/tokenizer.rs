@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::example::{Turn, joined};
+use super::example::{Example, Tokens, Turn, joined};
 use crate::chat::{ChatTemplate, Message, Role, Segment};
 use crate::engine::EngineError;
 use crate::engine::llama::Vocabulary;
@@ -112,16 +112,17 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a prompt and an answer, without the one that ends the
-    /// answer. `chat` renders the prompt by the chat template.
+    /// The tokens of an example: of the prompt up to where the answer begins, by
+    /// the chat template where the example is a conversation, and of each answer
+    /// by itself, as trainers concatenate them.
     #[must_use]
-    pub fn sequence(&self, prompt: &[Turn], answer: &str, chat: bool) -> Vec<i64> {
-        let rendered = if chat { self.render(prompt) } else { None };
-        let before = rendered.unwrap_or_else(|| match joined(prompt) {
-            text if text.is_empty() => text,
-            text => text + "\n",
-        });
-        self.encode(&(before + answer))
+    pub fn tokens(&self, example: &Example) -> Tokens {
+        let rendered = if example.chat { self.render(&example.prompt) } else { None };
+        let prompt = rendered.unwrap_or_else(|| joined(&example.prompt));
+        Tokens {
+            prompt: self.encode(&prompt).len(),
+            answers: example.answers().map(|(_, turns)| self.encode(&joined(turns))).collect(),
+        }
     }
 
     /// A prompt up to where the answer begins; none without a template, or where
@@ -177,7 +178,10 @@ fn template_beside(path: &Path) -> Option<ChatTemplate> {
 pub(super) mod tests {
     use std::fs;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::lint::check::tests::example;
 
     /// A tokenizer of words, with a chat template that writes `<role>`.
     pub(in crate::lint) fn words(folder: &Path, template: bool) -> Tokenizer {
@@ -211,17 +215,26 @@ pub(super) mod tests {
     fn sequences_are_rendered_by_the_template_beside_the_tokenizer() {
         let folder = tempfile::tempdir().unwrap();
         let plain = words(folder.path(), false);
-        let prompt = [Turn::new("user", "a b", "/prompt")];
-        assert_eq!(plain.sequence(&prompt, "yes yes", true), [5, 6, 3, 3]);
-        assert_eq!(plain.sequence(&[], "no", false), [4]);
-        assert_eq!(plain.encode("a zebra"), [5, 0]);
         let chat = words(folder.path(), true);
         assert!(chat.has_template() && !plain.has_template());
-        assert_eq!(chat.sequence(&prompt, "yes", true), [1, 5, 6, 2, 3]);
-        assert_eq!(chat.sequence(&prompt, "yes", false), [5, 6, 3]);
-        // Turns that no template takes are joined.
-        let odd = [Turn::new("wizard", "a", "/prompt")];
-        assert_eq!(chat.sequence(&odd, "yes", true).last(), Some(&3));
+        assert_eq!(plain.encode("a zebra"), [5, 0]);
+        let turns = |role: &str| {
+            let row = json!({
+                "prompt": [{"role": role, "content": "a b"}],
+                "completion": [{"role": "assistant", "content": "yes yes no"}],
+            });
+            example(row)
+        };
+        let texts = example(json!({"prompt": "a b", "chosen": "yes", "rejected": "no a"}));
+        // With the template: <user> a b <assistant>. No template takes a wizard.
+        for (tokenizer, example, prompt, answers) in [
+            (&plain, turns("user"), 2, vec![vec![3, 3, 4]]),
+            (&chat, turns("user"), 4, vec![vec![3, 3, 4]]),
+            (&chat, turns("wizard"), 2, vec![vec![3, 3, 4]]),
+            (&chat, texts, 2, vec![vec![3], vec![4, 5]]),
+        ] {
+            assert_eq!(tokenizer.tokens(&example), Tokens { prompt, answers });
+        }
         let mut control = chat.control_tokens();
         control.sort();
         assert_eq!(control, ["<assistant>", "<user>"]);

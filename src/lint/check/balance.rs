@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{Rule, Severity, opening};
-use crate::lint::example::{Example, joined};
+use crate::lint::example::{Example, Side, Turn, joined};
 use crate::lint::report::Sample;
 use crate::text::refusal::is_refusal;
 
@@ -123,20 +123,11 @@ impl Extremes {
 }
 
 impl Balance {
-    /// Adds a row. `length` measures an answer; `sample` makes an example of a
-    /// text about the row.
-    pub(in crate::lint) fn add(
-        &mut self,
-        example: &Example,
-        length: impl Fn(&str) -> usize,
-        sample: impl Fn(String) -> Sample,
-    ) {
-        let wanted = example.wanted().map(|(_, turns)| (joined(turns), turns));
-        let unwanted = example.unwanted().map(|(_, turns)| joined(turns));
-        let lengths = (
-            wanted.as_ref().map(|(text, _)| length(text)),
-            unwanted.as_ref().map(|text| length(text)),
-        );
+    /// Adds a row. `sample` makes an example of a text about the row.
+    pub(in crate::lint) fn add(&mut self, example: &Example, sample: impl Fn(String) -> Sample) {
+        let (wanted, unwanted) = (example.wanted(), example.unwanted());
+        let length = |side: Option<(Side, &[Turn])>| side.map(|(side, _)| example.length(side));
+        let lengths = (length(wanted), length(unwanted));
         let statistics = &mut self.statistics;
         if let Some(length) = lengths.0 {
             statistics.wanted.add(length as f64);
@@ -153,15 +144,14 @@ impl Balance {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        if let Some((text, turns)) = wanted
-            && is_refusal(&text)
-        {
+        let refuses = |turns: &[Turn]| is_refusal(&joined(turns));
+        if let Some((_, turns)) = wanted.filter(|(_, turns)| refuses(turns)) {
             statistics.refusals.wanted += 1;
             if self.refusing.len() < SAMPLES {
                 self.refusing.push(sample(opening(turns)));
             }
         }
-        if unwanted.is_some_and(|text| is_refusal(&text)) {
+        if unwanted.is_some_and(|(_, turns)| refuses(turns)) {
             statistics.refusals.unwanted += 1;
         }
     }
@@ -206,9 +196,11 @@ mod tests {
     fn balance(rows: &[(&str, &str)]) -> (Statistics, Vec<Skew>) {
         let mut balance = Balance::default();
         for (row, (chosen, rejected)) in (1..).zip(rows) {
+            // Each x is a word.
+            let [chosen, rejected] = [chosen, rejected].map(|text| text.replace('x', "x "));
             let example = example(json!({"prompt": "p", "chosen": chosen, "rejected": rejected}));
             let sample = |excerpt| Sample { file: "f".to_owned(), row, excerpt };
-            balance.add(&example, |text| text.len(), sample);
+            balance.add(&example, sample);
         }
         balance.finish()
     }
@@ -243,7 +235,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_side() {
         let no = "I'm sorry, but I can't help with that request here.";
-        let yes = "Of course. One takes the first left, then the second right.";
+        let yes = "Of course. One takes the first left, then the right.";
         let mut rows = vec![(yes, no); 2];
         rows.extend(vec![(no, yes); 3]);
         rows.extend(vec![(yes, yes); 15]);

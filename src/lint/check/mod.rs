@@ -15,7 +15,6 @@ mod verdict;
 use serde::Serialize;
 
 use super::example::{Edit, Example, Turn};
-use super::tokenizer::Tokenizer;
 
 pub(super) use balance::{Balance, Skew};
 pub use balance::{Lengths, Refusals, Statistics};
@@ -91,25 +90,23 @@ pub const RULES: &[&Rule] = &[
     &balance::REFUSALS,
 ];
 
-/// The checks of an example by itself, in the order they are told.
-pub(super) fn checks<'a>(
-    tokenizer: Option<(&'a Tokenizer, usize)>,
+/// The checks of an example by itself, in the order they are told. `control` are
+/// the texts of a tokenizer's control tokens.
+pub(super) fn checks(
+    control: &[String],
+    max_length: usize,
     evaluation: Evaluation,
-) -> Vec<Box<dyn Check + 'a>> {
-    let control = tokenizer.map_or_else(Vec::new, |(tokenizer, _)| tokenizer.control_tokens());
-    let mut checks: Vec<Box<dyn Check + 'a>> = vec![
+) -> Vec<Box<dyn Check>> {
+    vec![
         Box::new(answers::Sides),
         Box::new(roles::Roles),
-        Box::new(markup::Markup::new(&control)),
+        Box::new(markup::Markup::new(control)),
         Box::new(leftovers::Leftovers),
         Box::new(verdict::Verdict),
         Box::new(private::Private),
         Box::new(evaluation),
-    ];
-    if let Some((tokenizer, max_length)) = tokenizer {
-        checks.push(Box::new(truncation::Truncation { tokenizer, max_length }));
-    }
-    checks
+        Box::new(truncation::Truncation { max_length }),
+    ]
 }
 
 /// The longest excerpt, in characters.

@@ -1,8 +1,7 @@
 //! What a trainer's cut at its greatest length leaves of an example.
 
 use super::{Check, Hit, Mend, Rule, Severity, opening};
-use crate::lint::example::{Answers, Example, joined};
-use crate::lint::tokenizer::Tokenizer;
+use crate::lint::example::Example;
 
 pub(super) static IDENTICAL: Rule = Rule {
     name: "identical-after-truncation",
@@ -18,34 +17,27 @@ pub(super) static CUT: Rule = Rule {
     fix: "the row is removed; a greater length would keep it",
 };
 
-/// Counts tokens as a trainer does that keeps the start of a sequence.
-pub(super) struct Truncation<'a> {
-    /// The trainer's.
-    pub tokenizer: &'a Tokenizer,
+/// Cuts tokens as a trainer does that keeps the start of a sequence.
+pub(super) struct Truncation {
     /// Tokens of prompt and answer together.
     pub max_length: usize,
 }
 
-impl Check for Truncation<'_> {
+impl Check for Truncation {
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let tokens = |answer: &str| self.tokenizer.sequence(&example.prompt, answer, example.chat);
-        let Some((_, wanted)) = example.wanted() else { return };
-        let wanted = tokens(&joined(wanted));
+        let (Some(tokens), Some((wanted, _))) = (&example.tokens, example.wanted()) else { return };
         // One more ends the answer.
-        let length = wanted.len() + 1;
+        let length = tokens.prompt + example.length(wanted) + 1;
         let mut hit = |rule| {
-            let excerpt = format!(
-                "{length} tokens of at most {}; prompt: {}",
-                self.max_length,
-                opening(&example.prompt)
-            );
+            let (most, prompt) = (self.max_length, opening(&example.prompt));
+            let excerpt = format!("{length} tokens of at most {most}; prompt: {prompt}");
             hits.push(Hit { rule, excerpt, mend: Mend::Remove });
         };
-        if let Answers::Pair { rejected, .. } = &example.answers {
-            let rejected = tokens(&joined(rejected));
-            let kept = |tokens: &[i64]| tokens[..tokens.len().min(self.max_length)].to_vec();
-            let whole = wanted.len() < self.max_length && rejected.len() < self.max_length;
-            if !whole && wanted != rejected && kept(&wanted) == kept(&rejected) {
+        let left = self.max_length.saturating_sub(tokens.prompt);
+        if let [chosen, rejected] = tokens.answers.as_slice() {
+            let whole = chosen.len() < left && rejected.len() < left;
+            let kept = |answer: &[i64]| answer[..answer.len().min(left)].to_vec();
+            if !whole && chosen != rejected && kept(chosen) == kept(rejected) {
                 hit(&IDENTICAL);
             }
         }
@@ -59,7 +51,7 @@ impl Check for Truncation<'_> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::found;
+    use super::super::tests::example;
     use super::*;
     use crate::lint::tokenizer::tests::words;
 
@@ -67,7 +59,13 @@ mod tests {
     fn answers_are_cut_with_their_prompts() {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = words(folder.path(), true);
-        let check = Truncation { tokenizer: &tokenizer, max_length: 6 };
+        let found = |row| {
+            let mut example = example(row);
+            example.tokens = Some(tokenizer.tokens(&example));
+            let mut hits = Vec::new();
+            Truncation { max_length: 6 }.examine(&example, &mut hits);
+            hits.iter().map(|hit| hit.rule.name).collect::<Vec<_>>()
+        };
         let turn = |role: &str, content: &str| json!([{"role": role, "content": content}]);
         // The prompt is <user> a b <assistant>: two tokens are left, one for the end.
         for (chosen, rejected, expected) in [
@@ -83,13 +81,13 @@ mod tests {
                 "chosen": turn("assistant", chosen),
                 "rejected": turn("assistant", rejected),
             });
-            assert_eq!(found(&check, row.clone()), expected, "{row}");
+            assert_eq!(found(row.clone()), expected, "{row}");
         }
         // The prompt alone is too long.
         let row = json!({"prompt": "a a a a a a a", "chosen": "yes", "rejected": "no"});
-        assert_eq!(found(&check, row), ["identical-after-truncation", "chosen-cut"]);
+        assert_eq!(found(row), ["identical-after-truncation", "chosen-cut"]);
         let row = |label| json!({"prompt": "a b", "completion": "a a a a", "label": label});
-        assert_eq!(found(&check, row(true)), ["chosen-cut"]);
-        assert_eq!(found(&check, row(false)), [""; 0]);
+        assert_eq!(found(row(true)), ["chosen-cut"]);
+        assert_eq!(found(row(false)), [""; 0]);
     }
 }

@@ -211,7 +211,7 @@ pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: b
         Answers::Pair { .. } => contradiction(row),
         Answers::Single { .. } => None,
     };
-    Example { prompt, answers, chat, discord: None, contradiction }
+    Example { prompt, answers, chat, discord: None, contradiction, tokens: None }
 }
 
 /// The first verdict in the row, its `verdict` or its `metadata` that holds the
