@@ -30,7 +30,8 @@ use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
 use crate::chat::{Message, Role};
 use crate::dataset::journal::JournalError;
-use crate::dataset::pairs;
+use crate::dataset::judgement::Rules;
+use crate::dataset::pairs::{self, Which};
 use crate::dataset::run_dir::{RunDir, RunError};
 use crate::lint::example::Object;
 
@@ -221,25 +222,31 @@ fn lint_file(
 /// A run's rows are its pairs, as an export would write them.
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(run.path(), "train");
+    let rules = Rules::of(&run.manifest().constitution.value);
     let mut left_out = 0_u64;
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
-        let Ok(pair) = pairs::pair(&trajectory) else {
-            left_out += 1;
-            continue;
-        };
-        let answer = |text: &str| [Message::new(Role::Assistant, text)];
-        let row = serde_json::json!({
-            "prompt": trajectory.item.messages,
-            "chosen": answer(pair.chosen),
-            "rejected": answer(pair.rejected),
-            "metadata": trajectory.item.metadata,
-        });
-        let object = serde_json::from_value::<Object>(row).unwrap_or_default();
-        linter.row(trajectory.item.row, &object);
+        for pair in pairs::pairs(&trajectory, Which::Last, &rules) {
+            let Ok(pair) = pair else {
+                left_out += 1;
+                continue;
+            };
+            let answer = |text: &str| [Message::new(Role::Assistant, text)];
+            let decided = pair.judgement.map(|found| found.decisive);
+            let decided = decided.filter(|found| !found.undecided);
+            let row = serde_json::json!({
+                "prompt": trajectory.item.messages,
+                "chosen": answer(&pair.chosen.text),
+                "rejected": answer(&pair.rejected.text),
+                "p_chosen": decided.map(|found| found.p),
+                "metadata": trajectory.item.metadata,
+            });
+            let object = serde_json::from_value::<Object>(row).unwrap_or_default();
+            linter.row(trajectory.item.row, &object);
+        }
     }
     if left_out > 0 {
-        linter.note(format!("{left_out} items give no pair and are not exported"));
+        linter.note(format!("{left_out} pairs or items are left out of an export"));
     }
     Ok(())
 }

@@ -215,8 +215,11 @@ pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: b
 }
 
 /// The first verdict in the row, its `verdict` or its `metadata` that holds the
-/// chosen side for the worse one. A tie is none.
+/// chosen side for the worse one. A tie is none, and so is an undecided verdict.
 fn contradiction(row: &Object) -> Option<Contradiction> {
+    if row.get("verdict").is_some_and(|verdict| verdict == "undecided") {
+        return None;
+    }
     let nested = ["verdict", "metadata"].into_iter().filter_map(|key| row.get(key)?.as_object());
     std::iter::once(row).chain(nested).find_map(|object| {
         let number = |key: &str| object.get(key).and_then(Value::as_f64);
