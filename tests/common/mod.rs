@@ -1,5 +1,7 @@
 //! The program in a folder of its own, cut off from the user's settings.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 mod model;
 
 use std::path::PathBuf;
