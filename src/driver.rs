@@ -161,8 +161,8 @@ pub struct Engines<'a> {
     pub judge: Option<&'a mut dyn Engine>,
 }
 
-impl<'a> From<&'a mut dyn Engine> for Engines<'a> {
-    fn from(writer: &'a mut dyn Engine) -> Self {
+impl<'a, 'm: 'a> From<&'a mut (dyn Engine + 'm)> for Engines<'a> {
+    fn from(writer: &'a mut (dyn Engine + 'm)) -> Self {
         Self { writer, judge: None }
     }
 }

@@ -5,6 +5,7 @@
 //! avoided: (ideal prefilled tokens / bare prefill rate) + (decoded tokens /
 //! bare decode rate at the width and mean context of the workload).
 
+pub mod peer;
 pub mod plot;
 pub mod workload;
 

@@ -1,4 +1,5 @@
-//! `amend bench`: speed on fixed workloads, against llama.cpp alone.
+//! `amend bench`: speed on fixed workloads, against llama.cpp alone and against
+//! a server.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,15 +10,20 @@ use serde_json::json;
 use super::config::Config;
 use super::error::CliError;
 use super::model_args::ModelArgs;
+use crate::bench::peer::{self, PeerMeasured};
 use crate::bench::workload::{Size, Workload, WorkloadError};
 use crate::bench::{Measured, measure, plot};
+use crate::engine::http::{self, Address};
+use crate::engine::{Loaded, Source};
 
 /// Measure the engine on this machine, against llama.cpp alone
 ///
 /// Three fixed workloads with text of fixed lengths: `loop` (32 prompts, an
 /// answer and two rounds of critique and revision), `fan-out` (8 conversations
 /// under 16 principles), `verdicts` (the same in both orders, nothing decoded).
-/// Beside each figure stands its share of what the bare library reaches.
+/// Beside each figure stands its share of what the bare library reaches. With
+/// --peer the workloads also go through a server; without a model, through the
+/// server alone.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Which workloads
@@ -26,6 +32,13 @@ pub struct BenchArgs {
     /// Which widths
     #[arg(long, value_delimiter = ',', default_value = "8", value_name = "N,…")]
     width: Vec<usize>,
+    /// An OpenAI-compatible server to compare with; start it anew each time,
+    /// since it remembers prompts
+    #[arg(long, value_name = "URL")]
+    peer: Option<Address>,
+    /// Requests to the peer at once
+    #[arg(long, default_value_t = 8, value_name = "N", requires = "peer")]
+    concurrency: usize,
     /// A few seconds' worth only: figures mean little
     #[arg(long)]
     quick: bool,
@@ -44,14 +57,29 @@ pub struct BenchArgs {
 /// # Errors
 /// A model that can't be loaded, a context that is too small.
 pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
-    let (model, settings) = args.model.load(config)?;
+    let peer = args.peer.clone().map(|address| http::Settings {
+        parallel: args.concurrency,
+        ..args.model.endpoint(address, config)
+    });
+    let source = match args.model.named(config)? {
+        None if peer.is_none() => Some(args.model.source(config)?),
+        Some(Source::Endpoint(_)) => {
+            return Err(CliError::usage(
+                "the engine is measured on a model file, not through a server",
+                "name the server by --peer URL",
+            ));
+        }
+        source => source,
+    };
+    let model = source.map(Source::load).transpose()?;
     let size = if args.quick { Size::QUICK } else { Size::FULL };
     let mut out = std::io::stdout().lock();
     let mut measured: Vec<Measured> = Vec::new();
+    let mut of_peer: Vec<PeerMeasured> = Vec::new();
     if !args.json {
         writeln!(
             out,
-            "{:<9} {:>5} {:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "{:<13} {:>5} {:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "workload",
             "width",
             "rows/s",
@@ -66,21 +94,27 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
         .map_err(CliError::Output)?;
     }
     for &workload in &args.workload {
-        for &width in &args.width {
-            let settings = crate::engine::llama::Settings { parallel: width, ..settings.clone() };
-            let one = measure(&model, &settings, workload, size).map_err(|error| match error {
-                WorkloadError::Engine(error) => CliError::Engine(error),
-                WorkloadError::Templates(error) => CliError::Templates(error),
-                WorkloadError::Request(failure) => CliError::Item(failure),
-            })?;
-            if !args.json {
-                line(&mut out, &one).map_err(CliError::Output)?;
+        if let Some(Loaded::File { model, settings }) = &model {
+            for &width in &args.width {
+                let settings =
+                    crate::engine::llama::Settings { parallel: width, ..(**settings).clone() };
+                let one = measure(model, &settings, workload, size)?;
+                if !args.json {
+                    line(&mut out, &one).map_err(CliError::Output)?;
+                }
+                measured.push(one);
             }
-            measured.push(one);
+        }
+        if let Some(settings) = &peer {
+            let one = peer::measure(settings, workload, size)?;
+            if !args.json {
+                peer_line(&mut out, &one).map_err(CliError::Output)?;
+            }
+            of_peer.push(one);
         }
     }
     if args.json {
-        writeln!(out, "{}", json!({ "size": size, "measured": measured }))
+        writeln!(out, "{}", json!({ "size": size, "measured": measured, "peer": of_peer }))
             .map_err(CliError::Output)?;
     }
     if let Some(path) = &args.plot {
@@ -92,17 +126,44 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-fn line(out: &mut impl Write, one: &Measured) -> std::io::Result<()> {
-    let name = match one.workload {
+impl From<WorkloadError> for CliError {
+    fn from(error: WorkloadError) -> Self {
+        match error {
+            WorkloadError::Engine(error) => Self::Engine(error),
+            WorkloadError::Templates(error) => Self::Templates(error),
+            WorkloadError::Request(failure) => Self::Item(failure),
+        }
+    }
+}
+
+fn name(workload: Workload) -> &'static str {
+    match workload {
         Workload::Loop => "loop",
         Workload::FanOut => "fan-out",
         Workload::Verdicts => "verdicts",
-    };
+    }
+}
+
+fn peer_line(out: &mut impl Write, one: &PeerMeasured) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "peer {:<8} {:>5} {:>8.3} {:>10.1} {:>9}",
+        name(one.workload),
+        one.concurrency,
+        one.rows_per_second,
+        one.decoded_per_second,
+        one.counters.prefilled,
+    )?;
+    out.flush()
+}
+
+fn line(out: &mut impl Write, one: &Measured) -> std::io::Result<()> {
+    let name = name(one.workload);
     let memory =
         one.peak_memory.map_or_else(|| "?".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000));
     writeln!(
         out,
-        "{name:<9} {:>5} {:>8.3} {:>10.1} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {memory:>8}",
+        "{name:<13} {:>5} {:>8.3} {:>10.1} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {memory:>8}",
         one.width,
         one.rows_per_second,
         one.decoded_per_second,

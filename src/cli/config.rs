@@ -11,12 +11,13 @@ use serde::Deserialize;
 
 use super::error::CliError;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::engine::http::Address;
 
 /// What the config file may set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The model's GGUF file.
+    /// The model's GGUF file, or the address of a server.
     pub model: Option<PathBuf>,
     /// The constitution, a file or the name of a shipped one.
     pub constitution: Option<String>,
@@ -65,7 +66,9 @@ impl Config {
         // A path in the file is relative to the file.
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in [&mut config.model, &mut config.prompts].into_iter().flatten() {
-            *file = folder.join(&file);
+            if !file.to_str().is_some_and(Address::is_meant) {
+                *file = folder.join(&file);
+            }
         }
         // A shipped constitution goes by a bare name.
         if let Some(reference) = &mut config.constitution
@@ -88,6 +91,9 @@ mod tests {
         assert_eq!(config.model, Some(PathBuf::from("/home/a/.config/amend/m.gguf")));
         assert_eq!(config.prompts, Some(PathBuf::from("/p")));
         assert_eq!(config.parallel, Some(4));
+        let text = "model = \"http://localhost:8080/v1\"";
+        let config = Config::parse(Path::new("/c/config.toml"), text).unwrap();
+        assert_eq!(config.model, Some(PathBuf::from("http://localhost:8080/v1")));
         let constitution = |written: &str| {
             let text = format!("constitution = {written:?}");
             Config::parse(Path::new("/c/config.toml"), &text).unwrap().constitution.unwrap()

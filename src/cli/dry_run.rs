@@ -6,16 +6,18 @@ use std::sync::Arc;
 use super::error::{CliError, tell};
 use crate::dataset::item::Item;
 use crate::driver::{Job, sampling};
-use crate::engine::Engine;
+use crate::engine::{Engine, Failure};
 use crate::template::Reasons;
 use crate::trajectory::{Next, StepKind};
 
-/// Counts the prompts of every item's first answer exactly, and bounds the rest.
+/// Counts the prompts of every item's first answer exactly, where the engine
+/// can tell, and bounds the rest.
 ///
 /// # Errors
 /// [`CliError::Findings`] when an item would fail at its first step.
 pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliError> {
     let mut counts = Vec::with_capacity(items.len());
+    let mut unknown = 0;
     let mut wrong = 0;
     for item in items {
         let trajectory = job.trajectory(Arc::new(item.clone()));
@@ -27,6 +29,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
             .and_then(|rendered| engine.prepare(&rendered.turns, rendered.shared_turns));
         match prepared {
             Ok(prepared) => counts.push(prepared.tokens.len()),
+            Err(Failure::TokensUnknown) => unknown += 1,
             Err(failure) => {
                 wrong += 1;
                 tell(&format!("row {}: {failure}\n", item.row));
@@ -43,19 +46,26 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CliErro
     let critiques = if plan.critique { revisions } else { 0 };
     let most = |kind| u64::from(sampling(&job.constitution.sampling, kind).max_tokens);
     let candidates = u64::from(plan.candidates);
-    let decoded = (counts.len() as u64 * candidates) * most(StepKind::Generate)
+    let generated = counts.len() + unknown;
+    let decoded = (generated as u64 * candidates) * most(StepKind::Generate)
         + items.len() as u64
             * (critiques * most(StepKind::Critique) + revisions * most(StepKind::Revise));
     let mut out = std::io::stdout().lock();
     let mut write = || {
         writeln!(out, "items                  {}", items.len())?;
-        writeln!(out, "with an answer given   {}", items.len() - counts.len() - wrong)?;
+        writeln!(out, "with an answer given   {}", items.len() - generated - wrong)?;
         if let (Some(least), Some(most)) = (counts.first(), counts.last()) {
             writeln!(
                 out,
                 "first prompts          {} tokens (least {least}, median {}, most {most})",
                 counts.iter().sum::<usize>(),
                 counts[counts.len() / 2],
+            )?;
+        }
+        if unknown > 0 {
+            writeln!(
+                out,
+                "first prompts          {unknown}, of tokens known to the endpoint alone"
             )?;
         }
         writeln!(

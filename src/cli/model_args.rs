@@ -1,21 +1,30 @@
 //! Flags that say which model runs, and how: the names llama.cpp's users know.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::config::Config;
 use super::error::CliError;
-use crate::engine::llama::{CacheType, Model, Settings, Switch};
+use crate::engine::Source;
+use crate::engine::http::{self, Address, Key};
+use crate::engine::llama::{CacheType, Settings, Switch};
+
+/// The variable that holds a server's key: a flag would show it to everyone on
+/// the machine.
+const API_KEY: &str = "AMEND_API_KEY";
 
 /// The model and its engine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model's GGUF file
-    #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE")]
+    /// The model's GGUF file, or the address of an OpenAI-compatible server
+    /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
+    #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
-    /// Sequences decoded together [default: 8] (also -np)
+    /// Sequences decoded together, or requests to the server at once
+    /// [default: 8, or 16 of a server] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Tokens of context, shared by all sequences [default: 1024 a sequence]
@@ -51,6 +60,12 @@ pub struct ModelArgs {
     /// A chat template (Jinja) to use instead of the model's own
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
+    /// Which of the server's models [default: the first it names]
+    #[arg(long, env = "AMEND_ENDPOINT_MODEL", value_name = "NAME")]
+    endpoint_model: Option<String>,
+    /// How long a request to the server may take, in seconds
+    #[arg(long, default_value_t = 600, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    endpoint_timeout: u64,
 }
 
 /// Flags of llama.cpp with one dash and several letters, which the parser of
@@ -89,14 +104,46 @@ pub fn expand_short_flags(
 
 impl ModelArgs {
     /// The model named by flag, environment or config file, if any.
-    #[must_use]
-    pub fn path(&self, config: &Config) -> Option<PathBuf> {
-        self.model.clone().or_else(|| config.model.clone())
+    ///
+    /// # Errors
+    /// A malformed address.
+    pub fn named(&self, config: &Config) -> Result<Option<Source>, CliError> {
+        let Some(name) = self.model.as_ref().or(config.model.as_ref()) else { return Ok(None) };
+        Ok(Some(match name.to_str().filter(|name| Address::is_meant(name)) {
+            Some(address) => Source::Endpoint(Box::new(self.endpoint(parse(address)?, config))),
+            None => Source::File { path: name.clone(), settings: Box::new(self.settings(config)) },
+        }))
     }
 
-    /// The engine's settings.
+    /// The model named by flag, environment or config file.
+    ///
+    /// # Errors
+    /// None is named, or a malformed address.
+    pub fn source(&self, config: &Config) -> Result<Source, CliError> {
+        self.named(config)?.ok_or_else(|| {
+            let file = super::config::path()
+                .map_or_else(String::new, |path| format!(", or write it in {}", path.display()));
+            CliError::usage(
+                "no model was named",
+                format!("pass -m MODEL.gguf, set AMEND_MODEL{file}"),
+            )
+        })
+    }
+
+    /// How a server is talked to.
     #[must_use]
-    pub fn settings(&self, config: &Config) -> Settings {
+    pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
+        http::Settings {
+            key: std::env::var(API_KEY).ok().as_deref().and_then(Key::new),
+            model: self.endpoint_model.clone(),
+            parallel: self.parallel.or(config.parallel).unwrap_or(0),
+            timeout: Duration::from_secs(self.endpoint_timeout),
+            ..http::Settings::new(address)
+        }
+    }
+
+    /// The settings of an engine in this process.
+    fn settings(&self, config: &Config) -> Settings {
         let defaults = Settings::default();
         Settings {
             parallel: self.parallel.or(config.parallel).unwrap_or(defaults.parallel),
@@ -117,24 +164,13 @@ impl ModelArgs {
             ..defaults
         }
     }
+}
 
-    /// Loads the model.
-    ///
-    /// # Errors
-    /// No model is named, or it can't be loaded.
-    pub fn load(&self, config: &Config) -> Result<(Model, Settings), CliError> {
-        let Some(path) = self.path(config) else {
-            let file = super::config::path()
-                .map_or_else(String::new, |path| format!(", or write it in {}", path.display()));
-            return Err(CliError::usage(
-                "no model was named",
-                format!("pass -m MODEL.gguf, set AMEND_MODEL{file}"),
-            ));
-        };
-        let settings = self.settings(config);
-        let model = Model::load(&path, &settings)?;
-        Ok((model, settings))
-    }
+fn parse(address: &str) -> Result<Address, CliError> {
+    address.parse().map_err(|error: http::AddressError| CliError::Usage {
+        message: error.to_string(),
+        hint: None,
+    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::diagnostic::closest;
 use crate::driver::{Ended, Observer, Work, drive};
-use crate::engine::llama::Llama;
 use crate::trajectory::{Ask, Step, StepKind, Trajectory, clean};
 
 /// Answer, criticise, revise: one prompt, or many by --jsonl.
@@ -56,12 +55,13 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
     let items = args.items()?;
     let input = InputSummary::new(Vec::new(), &items);
     let job = args.job.job(config, &input.sha256)?;
-    let (model, mut settings) = args.model.load(config)?;
-    if items.len() == 1 && settings.parallel == 0 {
-        settings.parallel = 1;
+    let mut source = args.model.source(config)?;
+    if items.len() == 1 {
+        source.set_default_parallel(1);
     }
+    let model = source.load()?;
     interrupt::listen();
-    let mut engine = Llama::new(&model, &settings)?;
+    let mut engine = model.engine()?;
     let mut printer = Printer {
         out: BufWriter::new(io::stdout().lock()),
         mode: if args.jsonl || args.json {
@@ -74,7 +74,7 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
         failed: false,
     };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
-    match drive(&mut engine, &job, work, &mut printer)? {
+    match drive(&mut *engine, &job, work, &mut printer)? {
         Ended::Stopped => Err(CliError::Interrupted),
         Ended::Done if printer.failed => Err(CliError::Findings),
         Ended::Done => Ok(()),

@@ -194,9 +194,9 @@ impl Recorded {
         if left > 0 {
             text.push_str(&format!(", {left} to go (--resume goes on)"));
         }
-        if counters.batches == 0 {
+        if counters.batches == 0 && left == 0 {
             text.push_str("; there was nothing left to compute");
-        } else {
+        } else if counters.batches > 0 {
             let prompts = counters.prefilled + counters.cached;
             let cached = 100 * counters.cached / prompts.max(1);
             text.push_str(&format!(

@@ -16,8 +16,7 @@ use super::terminal;
 use crate::dataset::input::{self, Input};
 use crate::dataset::item::Item;
 use crate::diagnostic::closest;
-use crate::engine::llama::Llama;
-use crate::engine::{Engine, Prepared};
+use crate::engine::{Prepared, Source};
 use crate::template::{Context, Rendered};
 use crate::trajectory::StepKind;
 
@@ -106,12 +105,12 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
         .templates
         .render(args.step.kind(), &context)
         .map_err(|error| crate::diagnostic::Diagnostics(vec![*error.0]))?;
-    let prepared = match args.model.path(config) {
-        None => None,
-        Some(_) => {
-            let (model, settings) = args.model.load(config)?;
-            let engine = Llama::new(&model, &settings)?;
-            Some(engine.prepare(&rendered.turns, rendered.shared_turns)?)
+    let prepared = match args.model.named(config)? {
+        None => Err("pass -m MODEL.gguf to see the tokens"),
+        Some(Source::Endpoint(_)) => Err("the tokens are known to the endpoint alone"),
+        Some(source) => {
+            let model = source.load()?;
+            Ok(model.engine()?.prepare(&rendered.turns, rendered.shared_turns)?)
         }
     };
     print(args.json, &rendered, prepared.as_ref()).map_err(CliError::Output)
@@ -133,10 +132,15 @@ impl RenderArgs {
     }
 }
 
-fn print(json: bool, rendered: &Rendered, prepared: Option<&Prepared>) -> io::Result<()> {
+/// Prints the turns and their tokens, or why there are none to see.
+fn print(
+    json: bool,
+    rendered: &Rendered,
+    prepared: Result<&Prepared, &&'static str>,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        let tokens = prepared.map(|prepared| {
+        let tokens = prepared.ok().map(|prepared| {
             json!({
                 "count": prepared.tokens.len(),
                 "shared": prepared.shared,
@@ -159,8 +163,8 @@ fn print(json: bool, rendered: &Rendered, prepared: Option<&Prepared>) -> io::Re
         writeln!(out, "{}\n", turn.content)?;
     }
     match prepared {
-        None => writeln!(out, "{dim}pass -m MODEL.gguf to see the tokens{reset}"),
-        Some(prepared) => {
+        Err(reason) => writeln!(out, "{dim}{reason}{reset}"),
+        Ok(prepared) => {
             writeln!(out, "{bold}── tokens{reset}")?;
             let texts: Vec<String> =
                 prepared.tokens.iter().map(|(_, text)| text.escape_debug().to_string()).collect();

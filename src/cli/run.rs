@@ -19,7 +19,7 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::driver::{Ended, Engines, Job, Observer, Work, drive};
-use crate::engine::llama::Llama;
+use crate::engine::{Engine, Source};
 use crate::trajectory::{Step, Trajectory};
 
 /// Make preference data of many prompts, in a run directory
@@ -78,24 +78,31 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     if out.is_some() {
         args.recording.check_out()?;
     }
-    let (model, settings) = args.model.load(config)?;
+    let source = args.model.source(config)?;
+    if args.reproducible && matches!(source, Source::Endpoint(_)) {
+        return Err(CliError::usage(
+            "--reproducible can't be kept by a server: what it computes together is its own affair",
+            "run the model in this process: -m MODEL.gguf",
+        ));
+    }
+    let model = source.load()?;
     interrupt::listen();
-    let mut engine = Llama::new(&model, &settings)?;
+    let mut engine = model.engine()?;
 
     if args.dry_run {
-        return dry_run::run(&engine, &job, &items);
+        return dry_run::run(&*engine, &job, &items);
     }
     let Some(out) = out else {
-        return preview(&mut engine, &job, items);
+        return preview(&mut *engine, &job, items);
     };
-    let engines = Engines::from(&mut engine);
+    let engines = Engines::from(&mut *engine);
     let recorded = args.recording.record("run", out, engines, &job, items, summary)?;
     recorded.tell(Some("export"))?;
     recorded.result()
 }
 
 /// Runs items and shows them; writes no run.
-fn preview(engine: &mut Llama<'_>, job: &Job, items: Vec<Item>) -> Result<(), CliError> {
+fn preview(engine: &mut dyn Engine, job: &Job, items: Vec<Item>) -> Result<(), CliError> {
     let mut shown = Preview { show: Show::new(terminal::stdout_color()), failed: false };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
     match drive(engine, job, work, &mut shown)? {

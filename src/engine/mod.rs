@@ -1,7 +1,9 @@
 //! What runs a model, behind one trait: requests go in, events come out.
 
+pub mod http;
 pub mod llama;
 mod scripted;
+mod source;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,7 @@ use crate::chat::Message;
 use crate::random::Stream;
 
 pub use scripted::Scripted;
+pub use source::{Loaded, Source};
 
 /// Names a request to an engine; chosen by the caller, unique while it lives.
 pub type RequestId = u64;
@@ -197,6 +200,24 @@ pub enum Failure {
         /// The library's words.
         message: String,
     },
+    /// The server refused the request, or could not be reached.
+    #[error("the endpoint failed: {message}")]
+    Endpoint {
+        /// What was asked of it and what came back.
+        message: String,
+    },
+    /// The server tells no probabilities.
+    #[error(
+        "the endpoint tells no log-probabilities (logprobs, top_logprobs): use a server that does or \
+         a model file (GGUF), or judge nothing (`enabled = false` in `[judge]`)"
+    )]
+    NoLogProbs,
+    /// The server can't tell how likely a given text is.
+    #[error("an endpoint can't score a given text: use a model file (GGUF)")]
+    CannotScore,
+    /// Only the server knows what tokens a prompt has.
+    #[error("the prompt's tokens are known to the endpoint alone")]
+    TokensUnknown,
 }
 
 /// What an engine reports.

@@ -1,0 +1,513 @@
+//! Models behind a server: the engine, and the program, against a small server
+//! in the test.
+
+mod common;
+#[path = "common/server.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use amend::chat::{Message, Role};
+use amend::dataset::run_dir::RunDir;
+use amend::engine::http::{Http, Key, Retry, Settings};
+use amend::engine::{
+    Completion, Engine, EngineError, Event, Failure, Finish, Request, Sampling, Task, Usage,
+};
+use amend::random::Stream;
+use common::{Place, Ran};
+use serde_json::{Value, json};
+use server::{Reply, Server, models, says};
+
+/// Talks to a server with little patience.
+fn settings(url: &str) -> Settings {
+    Settings {
+        parallel: 3,
+        timeout: Duration::from_secs(20),
+        retry: Retry {
+            tries: 3,
+            first_pause: Duration::from_millis(5),
+            longest_pause: Duration::from_millis(200),
+        },
+        ..Settings::new(url.parse().unwrap())
+    }
+}
+
+fn engine(url: &str) -> Http {
+    Http::connect(&settings(url)).unwrap()
+}
+
+fn request(id: u64, says: &str, task: Task) -> Request {
+    let turns = vec![Message::new(Role::User, says)];
+    Request { id, turns, shared_turns: 0, continues: None, task }
+}
+
+fn complete(id: u64, says: &str) -> Request {
+    let sampling = Sampling { temperature: 0.5, max_tokens: 7, ..Sampling::default() };
+    request(id, says, Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false })
+}
+
+fn choose(id: u64) -> Request {
+    let choices = [vec!["A", " A"], vec!["B", " B"]];
+    let choices = choices.map(|one| one.into_iter().map(str::to_owned).collect()).into();
+    request(id, "A or B?", Task::Choose { choices })
+}
+
+/// What comes of requests, the texts as they are told left out.
+fn outcomes(engine: &mut Http) -> Result<Vec<Event>, EngineError> {
+    let mut events = Vec::new();
+    while engine.step(&mut events)? {}
+    events.retain(|event| !matches!(event, Event::Text { .. }));
+    Ok(events)
+}
+
+/// What comes of one request.
+fn outcome(url: &str, request: Request) -> Event {
+    let mut engine = engine(url);
+    engine.submit(request);
+    let mut all = outcomes(&mut engine).unwrap();
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+fn failure(url: &str, request: Request) -> Failure {
+    match outcome(url, request) {
+        Event::Failed { failure, .. } => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_answer_comes_back_to_its_request() {
+    let server = Server::start(|asked| says(&format!("{} – ja, 東京 🐝", asked.last())));
+    let mut engine = engine(&server.url);
+    assert_eq!(engine.width(), 3);
+    for id in 0..20 {
+        engine.submit(complete(id, &format!("Grüße {id}?")));
+    }
+    let completions: BTreeMap<u64, Completion> = outcomes(&mut engine)
+        .unwrap()
+        .into_iter()
+        .map(|event| match event {
+            Event::Done { id, completion } => (id, completion),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = (0..20).map(|id| {
+        let usage = Usage { prompt: 10, cached: 4, decoded: 6 };
+        let text = format!("Grüße {id}? – ja, 東京 🐝");
+        (id, Completion { text, finish: Finish::Stop, usage })
+    });
+    assert_eq!(completions, expected.collect());
+    let counters = engine.counters();
+    assert_eq!(
+        [counters.prefilled, counters.cached, counters.decoded, counters.batches],
+        [20 * 6, 20 * 4, 20 * 6, 20]
+    );
+    assert!(counters.compute_seconds > 0.0);
+    assert!(!engine.step(&mut Vec::new()).unwrap(), "nothing is left");
+
+    let asked = server.asked();
+    let one = asked.iter().find(|one| one.last() == "Grüße 3?").unwrap();
+    assert_eq!((one.line.as_str(), &one.key), ("POST /v1/chat/completions", &None));
+    // The server says that it is llama.cpp's.
+    assert_eq!(
+        one.body,
+        json!({
+            "model": "tiny", "messages": [{"role": "user", "content": "Grüße 3?"}],
+            "temperature": 0.5, "top_p": 0.95, "max_tokens": 7, "top_k": 40, "min_p": 0.05,
+            "repeat_penalty": 1.0, "repeat_last_n": 64, "cache_prompt": true,
+            "seed": Stream::new(3).bits(0) >> 33,
+        })
+    );
+}
+
+#[test]
+fn probabilities_come_from_the_likeliest_tokens() {
+    let server = Server::start(|_| {
+        let top = [("A", 0.5_f64), (" A", 0.25), ("B", 0.125), ("!", 0.0625)];
+        let top = top.map(|(token, p)| json!({"token": token, "logprob": p.ln()}));
+        Reply::Json(json!({
+            "choices": [{"message": {"content": "A"}, "finish_reason": "length",
+                         "logprobs": {"content": [{"token": "A", "top_logprobs": top}]}}],
+            "usage": {"prompt_tokens": 30, "completion_tokens": 1},
+        }))
+    });
+    match outcome(&server.url, choose(1)) {
+        Event::Chosen { id: 1, log_probs, usage } => {
+            assert_eq!(usage, Usage { prompt: 30, cached: 0, decoded: 1 });
+            assert_eq!(log_probs.len(), 2);
+            for (found, p) in log_probs.iter().zip([0.75_f64, 0.125]) {
+                assert!((found - p.ln()).abs() < 1e-12, "{log_probs:?}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_server_cannot_do_is_a_failure_of_its_own() {
+    let server = Server::start(|_| says("A"));
+    assert_eq!(failure(&server.url, choose(1)), Failure::NoLogProbs);
+    let score = request(1, "Why?", Task::Score { response: "Because.".to_owned() });
+    assert_eq!(failure(&server.url, score), Failure::CannotScore);
+    let engine = engine(&server.url);
+    assert_eq!(engine.prepare(&[], 0), Err(Failure::TokensUnknown));
+}
+
+#[test]
+fn what_passes_by_itself_is_tried_again() {
+    let mut before = 0;
+    let server = Server::start(move |_| {
+        before += 1;
+        match before {
+            1 => Reply::Status(500, "oh".to_owned()),
+            2 => Reply::Later(60),
+            _ => says("here"),
+        }
+    });
+    let start = Instant::now();
+    match outcome(&server.url, complete(1, "Why?")) {
+        Event::Done { completion, .. } => assert_eq!(completion.text, "here"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.asked().len(), 3);
+    // The pause asked for is kept to as far as the longest goes.
+    let took = start.elapsed();
+    assert!((Duration::from_millis(200)..Duration::from_secs(10)).contains(&took), "{took:?}");
+}
+
+/// A server that takes a connection for each answer, and then no more. Where
+/// there is no answer it drops the connection without a word.
+fn serves(answers: Vec<Option<Value>>) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut vec![0; 16 << 10]).unwrap() > 0);
+            let Some(answer) = answer else { continue };
+            let answer = answer.to_string();
+            let length = answer.len();
+            let head = format!("Content-Length: {length}\r\nConnection: close");
+            write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{answer}").unwrap();
+        }
+    });
+    (url, thread)
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again() {
+    let answer = json!({"choices": [{"message": {"content": "here"}}]});
+    let (url, thread) = serves(vec![Some(models()), None, Some(answer)]);
+    match outcome(&url, complete(1, "Why?")) {
+        Event::Done { completion, .. } => assert_eq!(completion.text, "here"),
+        other => panic!("{other:?}"),
+    }
+    thread.join().unwrap();
+}
+
+#[test]
+fn what_does_not_pass_ends_the_request_alone() {
+    let cases = [
+        (503, r#"{"error":{"message":"full"}}"#, 3),
+        (400, r#"{"error":{"message":"the prompt is too long"}}"#, 1),
+        (403, "moderated", 1),
+        (200, "<html>", 1),
+        (200, r#"{"choices":[]}"#, 1),
+        (200, "", 1),
+    ];
+    let mut told = String::new();
+    for (code, text, tries) in cases {
+        let server = Server::start(move |_| Reply::Status(code, text.to_owned()));
+        let failure = failure(&server.url, complete(1, "Why?"));
+        assert_eq!(server.asked().len(), tries, "{code} {text}");
+        told += &format!("{}\n", failure.to_string().replace(&server.url, "URL"));
+    }
+    insta::assert_snapshot!(told, @r"
+    the endpoint failed: URL/v1/chat/completions answered 503: full
+    the endpoint failed: URL/v1/chat/completions answered 400: the prompt is too long
+    the endpoint failed: URL/v1/chat/completions answered 403: moderated
+    the endpoint failed: URL/v1/chat/completions answered something other than was asked for: it is no JSON (expected value at line 1 column 1): <html>
+    the endpoint failed: its answer has another form: it has no choices
+    the endpoint failed: URL/v1/chat/completions answered something other than was asked for: it is no JSON (EOF while parsing a value at line 1 column 0): (nothing)
+    ");
+
+    // Gone altogether.
+    let (url, thread) = serves(vec![Some(models())]);
+    let mut engine = engine(&url);
+    thread.join().unwrap();
+    engine.submit(complete(1, "Why?"));
+    let all = outcomes(&mut engine).unwrap();
+    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*all else {
+        panic!("{all:?}");
+    };
+    assert!(message.starts_with(&format!("failed to reach {url}/v1/chat/completions: ")));
+}
+
+#[test]
+fn a_server_that_hangs_is_left() {
+    let server = Server::start(|asked| match asked.last() {
+        "Hang." => Reply::Hang,
+        _ => says("yes"),
+    });
+    let patience = Duration::from_millis(300);
+    let mut engine =
+        Http::connect(&Settings { timeout: patience, ..settings(&server.url) }).unwrap();
+    engine.submit(complete(1, "Hang."));
+    let all = outcomes(&mut engine).unwrap();
+    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*all else {
+        panic!("{all:?}");
+    };
+    assert!(message.contains("gave no answer within 0.3 s"), "{message}");
+    assert_eq!(server.asked().len(), 1, "not tried again");
+
+    // Dropped, a request is not waited for, and its name is free again.
+    engine.submit(complete(2, "Hang."));
+    assert!(engine.step(&mut Vec::new()).unwrap());
+    engine.cancel(2);
+    assert!(!engine.step(&mut Vec::new()).unwrap());
+    engine.submit(complete(2, "Answer."));
+    let all = outcomes(&mut engine).unwrap();
+    assert!(matches!(&*all, [Event::Done { id: 2, .. }]), "{all:?}");
+}
+
+fn refusal(settings: &Settings) -> String {
+    match Http::connect(settings) {
+        Ok(_) => panic!("it was taken"),
+        Err(EngineError { message, hint }) => {
+            format!("{message}\n  {}\n", hint.unwrap_or_default())
+        }
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_told_at_once() {
+    let key = Key::new("sk-secret");
+    let mut told = String::new();
+    for (code, text) in [
+        (401, r#"{"error":{"message":"Incorrect API key: sk-secret"}}"#),
+        (404, "Not Found"),
+        (200, r#"{"data":[]}"#),
+        (200, r#"{"models":7}"#),
+    ] {
+        let server = Server::bare(move |_| Reply::Status(code, text.to_owned()));
+        let settings = Settings { key: key.clone(), ..settings(&server.url) };
+        told += &refusal(&settings).replace(&server.url, "URL");
+    }
+    let server = Server::start(|_| says("yes"));
+    let other = Settings { model: Some("large".to_owned()), ..settings(&server.url) };
+    told += &refusal(&other).replace(&server.url, "URL");
+    insta::assert_snapshot!(told, @r#"
+    URL/v1/models answered 401: Incorrect API key: ***
+      put the server's key in AMEND_API_KEY
+    URL/v1/models answered 404: Not Found
+      is the address right? That of an OpenAI-compatible server mostly ends in /v1; a model is named by --endpoint-model
+    URL/v1 names no model
+      is it an OpenAI-compatible server, with a model loaded?
+    URL/v1 names no model
+      is it an OpenAI-compatible server, with a model loaded?
+    URL/v1 has no model "large"
+      name one that it has: --endpoint-model tiny
+    "#);
+
+    let url = server.url.clone();
+    drop(server);
+    assert!(refusal(&settings(&url)).starts_with(&format!("failed to reach {url}/v1/models: ")));
+}
+
+#[test]
+fn a_key_that_is_refused_ends_the_engine() {
+    let server = Server::start(|_| Reply::Status(401, "no".to_owned()));
+    let mut engine = engine(&server.url);
+    engine.submit(complete(1, "Why?"));
+    let error = outcomes(&mut engine).unwrap_err();
+    assert_eq!(error.hint.unwrap(), "put the server's key in AMEND_API_KEY");
+}
+
+#[test]
+fn a_manifest_has_what_stays_and_not_the_key() {
+    let server = Server::start(|_| says("yes"));
+    let settings = Settings { key: Key::new("sk-secret"), ..settings(&server.url) };
+    let description = Http::connect(&settings).unwrap().describe().unwrap();
+    assert_eq!(
+        description.model,
+        json!({"engine": "http", "name": "tiny", "server": {
+            "id": "tiny", "object": "model", "owned_by": "llamacpp",
+            "meta": {"n_params": 134_515_008},
+        }})
+    );
+    assert_eq!(
+        description.settings,
+        json!({"endpoint": format!("{}/v1", server.url), "parallel": 3, "timeout_seconds": 20.0})
+    );
+}
+
+/// Plays the small loop, and judges by where the answer "No" does not stand.
+fn plays() -> Server {
+    Server::start(|asked| match asked.last() {
+        _ if asked.body["logprobs"] == true => {
+            let both = asked.body["messages"][1]["content"].as_str().unwrap();
+            let is_first = both.find("Grüße") < both.find("No, ");
+            let (better, worse) = if is_first { (" A", " B") } else { (" B", " A") };
+            let top = [(better, 0.75_f64), (worse, 0.25)];
+            let top = top.map(|(token, p)| json!({"token": token, "logprob": p.ln()}));
+            Reply::Json(json!({"choices": [{
+                "message": {"content": better}, "logprobs": {"content": [{"top_logprobs": top}]},
+            }]}))
+        }
+        last if last.contains("What is wrong?") => says("It is cold."),
+        last if last.contains("Say it better.") => says("Grüße aus 東京 🐝"),
+        last => says(&format!("No, {last}")),
+    })
+}
+
+/// The program with the server's model and the small loop.
+fn small(place: &Place, url: &str, arguments: &str) -> Ran {
+    let mut command = place.small(arguments);
+    place.run(command.env("AMEND_MODEL", url).env("AMEND_API_KEY", "sk-secret"))
+}
+
+#[test]
+fn a_run_through_a_server_is_a_run_like_any_other() {
+    let (place, server) = (Place::new(), plays());
+    let ran = small(&place, &server.url, "Why?");
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (Some(0), "Grüße aus 東京 🐝\n", "")
+    );
+
+    place.write("in.jsonl", "\"Why?\"\n\"Who?\"\n\"When?\"\n");
+    let ran = small(&place, &server.url, "run in.jsonl --out r");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        server.asked().iter().all(|asked| asked.key.as_deref() == Some("Bearer sk-secret")),
+        "{:?}",
+        server.asked()
+    );
+    let run = RunDir::open(&place.path("r")).unwrap();
+    let mut texts: Vec<Vec<String>> = run
+        .trajectories()
+        .unwrap()
+        .map(|one| one.unwrap().steps)
+        .map(|steps| steps.into_iter().take(3).map(|step| step.text).collect())
+        .collect();
+    texts.sort();
+    let expected = ["When?", "Who?", "Why?"].map(|asked| {
+        [&*format!("No, {asked}"), "It is cold.", "Grüße aus 東京 🐝"].map(String::from)
+    });
+    assert_eq!(texts, expected);
+    for file in ["manifest.json", "journal.jsonl"] {
+        let text = std::fs::read_to_string(place.path("r").join(file)).unwrap();
+        assert!(!text.contains("sk-secret"), "{text}");
+    }
+    let exported = place.run(&mut place.amend("export r"));
+    assert_eq!((exported.code, exported.out.lines().count()), (Some(0), 3), "{}", exported.err);
+    let pair: Value = serde_json::from_str(exported.out.lines().next().unwrap()).unwrap();
+    assert_eq!(pair["chosen"][0]["content"], "Grüße aus 東京 🐝");
+
+    // The same model behind another address goes on with it.
+    let again = plays();
+    let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(
+        resumed.err.starts_with("3 of 3 items done; there was nothing left"),
+        "{}",
+        resumed.err
+    );
+    assert_eq!(again.asked(), []);
+}
+
+#[test]
+fn what_only_a_model_file_can_do_is_said() {
+    let (place, server) = (Place::new(), plays());
+    place.write("in.jsonl", "\"Why?\"\n{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
+    let dry = small(&place, &server.url, "run in.jsonl --dry-run");
+    insta::assert_snapshot!(dry.out, @r"
+    items                  2
+    with an answer given   1
+    first prompts          1, of tokens known to the endpoint alone
+    steps of an item       answers 1, critiques 1, revisions 1
+    decoded, at the most   26 tokens
+    ");
+    assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
+    let render = small(&place, &server.url, "render Why? --step generate");
+    assert!(render.out.ends_with("\n\nthe tokens are known to the endpoint alone\n"), "{render:?}");
+    assert_eq!(server.asked(), []);
+
+    let told: String = ["run in.jsonl --out r --reproducible", "bench"]
+        .iter()
+        .map(|line| {
+            let ran = small(&place, &server.url, line);
+            assert_eq!(ran.code, Some(2), "{line}");
+            ran.err
+        })
+        .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
+        .collect();
+    insta::assert_snapshot!(told, @r#"
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: -m MODEL.gguf
+    error: the engine is measured on a model file, not through a server
+    help: name the server by --peer URL
+    error: "http://" is no address of the form http://HOST[:PORT][/PATH] or https://…
+    error: an address holds no user name or password: put a key in AMEND_API_KEY
+    "#);
+}
+
+#[test]
+fn an_item_the_server_fails_is_an_item_that_failed() {
+    let server = Server::start(|asked| match asked.last() {
+        "Hang." => Reply::Hang,
+        "Long." => Reply::Status(400, r#"{"error":{"message":"too long"}}"#.to_owned()),
+        _ => says("yes"),
+    });
+    let place = Place::new();
+    place.write("in.jsonl", "\"Hang.\"\n\"Long.\"\n\"Why?\"\n");
+    let ran = small(&place, &server.url, "run in.jsonl --out r --endpoint-timeout 1");
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("1 of 3 items done, 2 failed"), "{}", ran.err);
+    assert!(ran.err.contains("gave no answer within 1 s"), "{}", ran.err);
+    let journal = std::fs::read_to_string(place.path("r/journal.jsonl")).unwrap();
+    assert!(journal.contains(r#""failure":{"kind":"endpoint","message":"#), "{journal}");
+}
+
+#[test]
+fn workloads_go_through_a_peer() {
+    // As many tokens as were asked for, and the two labels.
+    let server = Server::start(|asked| {
+        let tokens = asked.body["max_tokens"].as_u64().unwrap();
+        let chooses = asked.body["logprobs"] == true;
+        assert!(chooses || asked.body["ignore_eos"] == true, "{asked:?}");
+        let top = ["A", "B"].map(|token| json!({"token": token, "logprob": -1.0}));
+        Reply::Json(json!({
+            "choices": [{"message": {"content": "word ".repeat(tokens as usize)},
+                         "logprobs": {"content": [{"top_logprobs": top}]}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": tokens,
+                      "prompt_tokens_details": {"cached_tokens": 60}},
+        }))
+    });
+    let place = Place::new();
+    let flags = "bench --quick --json --concurrency 3 --peer";
+    let ran = place.run(place.amend(flags).arg(&server.url));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["measured"], json!([]));
+    let told: Vec<Value> = report["peer"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            assert!(one["rows_per_second"].as_f64() > Some(0.0), "{one}");
+            let counters = &one["counters"];
+            json!([one["workload"], one["concurrency"], counters["prefilled"], counters["decoded"]])
+        })
+        .collect();
+    // Four prompts, an answer of 11 tokens and twice a critique of 7 and a
+    // revision of 11; two conversations under four principles, five tokens each;
+    // the same in both orders, one token each. Forty tokens a prompt prefilled.
+    let expected = [("loop", 20, 4 * 47), ("fan-out", 8, 8 * 5), ("verdicts", 16, 16)];
+    let expected = expected.map(|(name, asked, decoded)| json!([name, 3, asked * 40, decoded]));
+    assert_eq!(told, expected);
+}
