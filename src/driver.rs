@@ -161,6 +161,16 @@ pub struct Engines<'a> {
     pub judge: Option<&'a mut dyn Engine>,
 }
 
+impl<'a> Engines<'a> {
+    /// A model that writes, and one that judges if there is another.
+    pub fn new<'m: 'a>(
+        writer: &'a mut (dyn Engine + 'm),
+        judge: &'a mut Option<Box<dyn Engine + 'm>>,
+    ) -> Self {
+        Self { writer, judge: judge.as_mut().map(|judge| &mut **judge as &mut dyn Engine) }
+    }
+}
+
 impl<'a, 'm: 'a> From<&'a mut (dyn Engine + 'm)> for Engines<'a> {
     fn from(writer: &'a mut (dyn Engine + 'm)) -> Self {
         Self { writer, judge: None }

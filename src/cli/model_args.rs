@@ -1,6 +1,6 @@
 //! Flags that say which model runs, and how: the names llama.cpp's users know.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -23,6 +23,12 @@ pub struct ModelArgs {
     /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
+    /// Another model to judge: a GGUF file, or a server's address
+    #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
+    judge_model: Option<PathBuf>,
+    /// What a server calls the model that judges [default: the first it has]
+    #[arg(long, value_name = "NAME")]
+    judge_endpoint_model: Option<String>,
     /// Sequences decoded together, or requests to the server at once
     /// [default: 8, or 16 of a server] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
@@ -108,11 +114,33 @@ impl ModelArgs {
     /// # Errors
     /// A malformed address.
     pub fn named(&self, config: &Config) -> Result<Option<Source>, CliError> {
-        let Some(name) = self.model.as_ref().or(config.model.as_ref()) else { return Ok(None) };
-        Ok(Some(match name.to_str().filter(|name| Address::is_meant(name)) {
+        let name = self.model.as_ref().or(config.model.as_ref());
+        name.map(|name| self.at(name, config)).transpose()
+    }
+
+    /// The model that judges, where another one was named.
+    ///
+    /// # Errors
+    /// A malformed address.
+    pub fn judge(&self, config: &Config) -> Result<Option<Source>, CliError> {
+        let Some(name) = &self.judge_model else { return Ok(None) };
+        let mut source = self.at(name, config)?;
+        match &mut source {
+            // What was said of the model that writes is not meant for this one.
+            Source::Endpoint(settings) => settings.model = self.judge_endpoint_model.clone(),
+            Source::File { settings, .. } => settings.chat_template = None,
+        }
+        Ok(Some(source))
+    }
+
+    /// A model by its file or address.
+    fn at(&self, name: &Path, config: &Config) -> Result<Source, CliError> {
+        Ok(match name.to_str().filter(|name| Address::is_meant(name)) {
             Some(address) => Source::Endpoint(Box::new(self.endpoint(parse(address)?, config))),
-            None => Source::File { path: name.clone(), settings: Box::new(self.settings(config)) },
-        }))
+            None => {
+                Source::File { path: name.to_owned(), settings: Box::new(self.settings(config)) }
+            }
+        })
     }
 
     /// The model named by flag, environment or config file.

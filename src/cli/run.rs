@@ -19,7 +19,7 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::driver::{Ended, Engines, Job, Observer, Work, drive};
-use crate::engine::{Engine, Source};
+use crate::engine::{Loaded, Source};
 use crate::trajectory::{Step, Trajectory};
 
 /// Make preference data of many prompts, in a run directory
@@ -86,26 +86,28 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
         ));
     }
     let model = source.load()?;
+    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
+    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
 
     if args.dry_run {
         return dry_run::run(&*engine, &job, &items);
     }
+    let engines = Engines::new(&mut *engine, &mut judge);
     let Some(out) = out else {
-        return preview(&mut *engine, &job, items);
+        return preview(engines, &job, items);
     };
-    let engines = Engines::from(&mut *engine);
     let recorded = args.recording.record("run", out, engines, &job, items, summary)?;
     recorded.tell(Some("export"))?;
     recorded.result()
 }
 
 /// Runs items and shows them; writes no run.
-fn preview(engine: &mut dyn Engine, job: &Job, items: Vec<Item>) -> Result<(), CliError> {
+fn preview(engines: Engines<'_>, job: &Job, items: Vec<Item>) -> Result<(), CliError> {
     let mut shown = Preview { show: Show::new(terminal::stdout_color()), failed: false };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
-    match drive(engine, job, work, &mut shown)? {
+    match drive(engines, job, work, &mut shown)? {
         Ended::Stopped => Err(CliError::Interrupted),
         Ended::Done if shown.failed => Err(CliError::Findings),
         Ended::Done => Ok(()),
