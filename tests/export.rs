@@ -1,10 +1,12 @@
-//! `amend export` through the command line, on a run made without a model.
+//! `amend export` through the command line: on a run made without a model, and
+//! on one of the real model.
 
 mod common;
 
 use std::collections::BTreeMap;
 
 use amend::chat::{Message, Role};
+use amend::dataset::export::FORMATS;
 use amend::dataset::item::Item;
 use amend::dataset::journal::{Outcome, Record};
 use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
@@ -148,6 +150,36 @@ fn a_card_makes_a_folder_ready_for_upload() {
         again.err,
         @"error: empty is there and not empty: choose a new folder, or remove it"
     );
+}
+
+#[test]
+fn a_run_of_the_engine_goes_into_every_format() {
+    let place = Place::new();
+    place.write("in.jsonl", "{\"prompt\": \"Is it?\", \"response\": \"It is.\", \"id\": \"x\"}\n");
+    // Long enough to come to an end, greedy, so that it is the same every time.
+    let made = place.run(&mut place.small("run in.jsonl --out r -n 100 --temp 0"));
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    for format in FORMATS {
+        let ran = run(&place, &format!("--format {}", format.name));
+        assert_eq!(ran.code, Some(0), "{}: {}", format.name, ran.err);
+        let rows = rows(&ran.out);
+        let [row, ..] = rows.as_slice() else { panic!("{}: no row", format.name) };
+        assert_eq!(row["id"], "x", "{}", format.name);
+    }
+    assert_eq!(run(&place, "--card --licence mit -o data").code, Some(0));
+    let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
+    let manifest = RunDir::open(&place.path("r")).unwrap().manifest().clone();
+    let model = |key: &str| manifest.model[key].as_str().unwrap().to_owned();
+    for told in [
+        format!("\n| model | {} |\n", model("name")),
+        format!("\n| model's SHA-256 | `{}` |\n", model("sha256")),
+        "\n| constitution | small 1.0.0 |\n".to_owned(),
+        "\n| principles of a round | 1, chosen by `random` |\n".to_owned(),
+        "\n- **Kindness** (`kind`, manners): The answer is kind.\n".to_owned(),
+        "\n| critique | ".to_owned(),
+    ] {
+        assert!(card.contains(&told), "no {told:?} in\n{card}");
+    }
 }
 
 #[test]

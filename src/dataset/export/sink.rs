@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_json::reader::{Decoder, ReaderBuilder};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Fields, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -91,34 +91,46 @@ impl<W: Write> Sink for Jsonl<W> {
 /// Passes rows on with free-form values as their JSON text, so that every
 /// column has one type.
 pub(super) struct Typed<S> {
-    free_form: Vec<String>,
+    schema: Schema,
     inner: Box<S>,
 }
 
 impl<S: Sink> Typed<S> {
     pub fn new(schema: &Schema, inner: S) -> Self {
-        let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8);
-        Self {
-            free_form: texts.map(|field| field.name().clone()).collect(),
-            inner: Box::new(inner),
-        }
+        Self { schema: schema.clone(), inner: Box::new(inner) }
     }
 }
 
 impl<S: Sink> Sink for Typed<S> {
     fn write(&mut self, mut row: Row) -> Result<(), ExportError> {
-        for name in &self.free_form {
-            if let Some(value) = row.get_mut(name)
-                && !matches!(value, Value::String(_) | Value::Null)
-            {
-                *value = Value::String(value.to_string());
-            }
-        }
+        free_form_as_text(&mut row, self.schema.fields());
         self.inner.write(row)
     }
 
     fn finish(self: Box<Self>) -> Result<(), ExportError> {
         self.inner.finish()
+    }
+}
+
+/// Makes JSON text of what stands in columns of texts and is none, records in
+/// columns and lists included.
+fn free_form_as_text(row: &mut Row, columns: &Fields) {
+    for column in columns {
+        let Some(value) = row.get_mut(column.name()) else { continue };
+        match (column.data_type(), value) {
+            (DataType::Utf8, Value::String(_) | Value::Null) => {}
+            (DataType::Utf8, value) => *value = Value::String(value.to_string()),
+            (DataType::Struct(columns), Value::Object(record)) => {
+                free_form_as_text(record, columns);
+            }
+            (DataType::List(item), Value::Array(records)) => {
+                let DataType::Struct(columns) = item.data_type() else { continue };
+                for record in records.iter_mut().filter_map(Value::as_object_mut) {
+                    free_form_as_text(record, columns);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -198,5 +210,37 @@ fn writing(error: ParquetError) -> ExportError {
             Err(source) => ExportError::Parquet(ParquetError::External(source)),
         },
         error => ExportError::Parquet(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dataset::export::cells::{flag, free_form, integer, record, records, texts};
+
+    #[test]
+    fn free_form_values_become_text_however_deep() {
+        let columns = vec![
+            free_form("any"),
+            free_form("text"),
+            free_form("none"),
+            texts("texts"),
+            flag("flag"),
+            record("one", vec![free_form("any"), integer("n")]),
+            records("many", vec![record("inner", vec![free_form("any")])]),
+        ];
+        let mut row = json!({
+            "any": {"a": [1, "b"]}, "text": "{}", "none": null, "texts": ["x"], "flag": true,
+            "one": {"any": 0.5, "n": 1}, "many": [{"inner": {"any": [{}]}}, {"inner": {"any": "t"}}],
+        });
+        free_form_as_text(row.as_object_mut().unwrap(), &columns.into());
+        let expected = json!({
+            "any": r#"{"a":[1,"b"]}"#, "text": "{}", "none": null, "texts": ["x"], "flag": true,
+            "one": {"any": "0.5", "n": 1},
+            "many": [{"inner": {"any": "[{}]"}}, {"inner": {"any": "t"}}],
+        });
+        assert_eq!(row, expected);
     }
 }
