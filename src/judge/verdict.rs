@@ -197,7 +197,7 @@ pub struct Combined {
 #[must_use]
 pub fn combine(verdicts: &[(&Verdict, f64)], standing: &Standing) -> Option<Combined> {
     let total: f64 = verdicts.iter().map(|(_, weight)| weight).sum();
-    if verdicts.is_empty() || !(total > 0.0) {
+    if verdicts.is_empty() || total <= 0.0 || !total.is_finite() {
         return None;
     }
     let mean = |of: &dyn Fn(&Verdict) -> f64| {

@@ -127,9 +127,9 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// What the loop asks for.
-        expected: Place,
+        expected: Box<Place>,
         /// What was recorded.
-        found: Place,
+        found: Box<Place>,
     },
     /// The loop has ended.
     #[error("the loop ends before step {step}, the {found}")]
@@ -137,7 +137,7 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// What was recorded.
-        found: Place,
+        found: Box<Place>,
     },
     /// An answer isn't from where it should be.
     #[error("step {step} should be {}, and is not", if *.given { "the answer that came with the item" } else { "an answer of the model's" })]
@@ -153,7 +153,7 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// What was recorded.
-        found: Place,
+        found: Box<Place>,
     },
 }
 
@@ -318,9 +318,12 @@ impl Trajectory {
                 about: Vec::new(),
             },
             Next::Ask(asks) => self.place(&asks[0]),
-            Next::Done(_) => return Err(ReplayError::AfterEnd { step: number, found }),
+            Next::Done(_) => {
+                return Err(ReplayError::AfterEnd { step: number, found: found.into() });
+            }
         };
         if expected != found {
+            let (expected, found) = (expected.into(), found.into());
             return Err(ReplayError::OutOfPlace { step: number, expected, found });
         }
         let as_given = step.kind == StepKind::Generate && step.finish.is_none();
@@ -334,7 +337,7 @@ impl Trajectory {
             _ => step.text.trim().is_empty(),
         };
         if empty {
-            return Err(ReplayError::Empty { step: number, found });
+            return Err(ReplayError::Empty { step: number, found: found.into() });
         }
         self.steps.push(step);
         Ok(())

@@ -98,7 +98,7 @@ impl Duplicates {
             return hit(&WITHIN, split.parts[number as usize].2);
         }
         if self.several && split.prompts.nearest(&prompt_signature, 1.0).is_none() {
-            split.prompts.insert(prompt_signature.clone());
+            split.prompts.insert(prompt_signature);
             split.prompt_spots.push(spot);
         }
         split.rows.insert(whole);
@@ -129,7 +129,8 @@ mod tests {
     use super::super::tests::example;
     use super::*;
 
-    const LONG: &str = "one two three four five six seven eight nine ten eleven twelve";
+    const LONG: &str = "one two three four five six seven eight nine ten eleven twelve alpha beta \
+        gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma";
 
     fn pair(prompt: &str, chosen: &str) -> Value {
         json!({"prompt": prompt, "chosen": chosen, "rejected": "no"})
@@ -159,7 +160,13 @@ mod tests {
                 ("train", pair("why is it", &LONG.replace(' ', ", "))),
                 ("train", pair("Why is it?", "Because one thing led to another and then some.")),
                 ("train", pair("How is that?", LONG)),
-                ("train", pair("Why is it?", &LONG.replace("six", "6"))),
+                (
+                    "train",
+                    pair(
+                        "Why is it?",
+                        &LONG.replace("six", "6").replace("zeta", "Z").replace("mu", "M"),
+                    ),
+                ),
                 ("train", pair("Why is it?", &format!("{LONG} thirteen"))),
                 (
                     "train",
@@ -172,7 +179,7 @@ mod tests {
             ],
         );
         let like = |row: &str| Some(("near-duplicate", row.to_owned()));
-        // "6" for "six" changes three of ten shingles; one word more, one of eleven.
+        // Three words changed are nine of 28 shingles: 19/37. One word more: 28/29.
         assert_eq!(found, [None, like("1"), None, None, None, like("1"), None, None]);
     }
 
