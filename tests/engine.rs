@@ -30,7 +30,12 @@ fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
         turns: vec![Message::new(Role::User, text)],
         shared_turns: 0,
         continues: None,
-        task: Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false },
+        task: Task::Complete {
+            sampling,
+            stream: Stream::new(id),
+            ignore_eos: false,
+            copies: false,
+        },
     }
 }
 
@@ -189,7 +194,12 @@ fn cancelling_frees_the_cells_and_leaves_the_others_alone() {
 fn ignoring_the_end_of_text_decodes_to_the_last_token() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let mut engine = Llama::new(&model, &settings()).unwrap();
-    let task = Task::Complete { sampling: greedy(100), stream: Stream::new(1), ignore_eos: true };
+    let task = Task::Complete {
+        sampling: greedy(100),
+        stream: Stream::new(1),
+        ignore_eos: true,
+        copies: false,
+    };
     engine.submit(Request { task, ..ask(1, "Say hi.", greedy(100)) });
     let outcomes = drain(&mut engine);
     assert_eq!(outcomes[&1].as_ref().unwrap().usage.decoded, 100);

@@ -84,6 +84,7 @@ fn request(id: RequestId, mut turns: Vec<Message>) -> Request {
             sampling: Sampling { temperature: 0.0, max_tokens: TOKENS, ..Sampling::default() },
             stream: Stream::new(id),
             ignore_eos: true,
+            copies: false,
         },
     }
 }
@@ -111,10 +112,20 @@ impl Run {
     }
 }
 
-/// The whole tree of requests: every root, each continued as soon as it is done.
+/// The whole tree of requests, greedy: every root, each continued as soon as it
+/// is done.
 fn run(model: &Model, settings: &Settings) -> Run {
+    run_at(model, settings, 0.0)
+}
+
+fn run_at(model: &Model, settings: &Settings, temperature: f32) -> Run {
     let mut engine = Llama::new(model, settings).unwrap();
-    let roots: BTreeMap<RequestId, Request> = roots().into_iter().map(|r| (r.id, r)).collect();
+    let mut roots: BTreeMap<RequestId, Request> = roots().into_iter().map(|r| (r.id, r)).collect();
+    for root in roots.values_mut() {
+        if let Task::Complete { sampling, .. } = &mut root.task {
+            sampling.temperature = temperature;
+        }
+    }
     for root in roots.values() {
         engine.submit(root.clone());
     }
@@ -202,6 +213,42 @@ fn assert_varied(family: &str, run: &Run) {
         letters.dedup();
         assert!(letters.len() >= 4, "{family}: {text:?}");
     }
+}
+
+/// Guessing the next tokens changes how often the model is asked, and nothing
+/// else: the texts, greedy and drawn, are those without it, and so are the cells
+/// that are left.
+#[test]
+fn guessed_tokens_change_no_text() {
+    let mut accepted = 0;
+    for (family, shares) in FAMILIES {
+        let model = load(family);
+        for temperature in [0.0, 0.7] {
+            for (parallel, batch_size) in [(1, 512), (4, 512), (4, 9)] {
+                let case = format!("{family} {temperature} {parallel} {batch_size}");
+                let run = |speculate| {
+                    let settings = Settings { speculate, parallel, batch_size, ..settings() };
+                    run_at(&model, &settings, temperature)
+                };
+                let (without, with) = (run(Switch::Off), run(Switch::On));
+                assert_eq!(with.texts(), without.texts(), "{case}");
+                let (off, on) = (without.counters, with.counters);
+                assert_eq!((off.drafted, off.accepted), (0, 0), "{case}");
+                assert_eq!((on.prefilled, on.decoded), (off.prefilled, off.decoded), "{case}");
+                assert_eq!(with.left, without.left, "{case}");
+                // Prompts here go beyond the window, where nothing may be guessed.
+                let guesses = shares && family != WINDOWED;
+                assert_eq!(on.drafted > 0, guesses, "{case}: {on:?}");
+                assert!(on.accepted < on.drafted || !guesses, "{case}: {on:?}");
+                if parallel == 1 && on.accepted > 0 {
+                    // Every guess that came true saved a batch.
+                    assert!(on.batches < off.batches, "{case}: {on:?} {off:?}");
+                }
+                accepted += on.accepted;
+            }
+        }
+    }
+    assert!(accepted > 300, "{accepted}");
 }
 
 /// Little more cells than the longest request takes: answers stay right,

@@ -39,6 +39,10 @@ pub struct Measured {
     pub prefill_ratio: f64,
     /// Mean rows of a batch.
     pub rows_per_batch: f64,
+    /// Share of the guessed tokens that came true; none where none was guessed.
+    pub acceptance: Option<f64>,
+    /// The most cells of the KV cache in use at once, in tokens.
+    pub peak_cells: usize,
     /// Share of the time not spent in llama.cpp.
     pub outside: f64,
     /// What llama.cpp alone reaches at this width and context: before and after.
@@ -71,6 +75,7 @@ pub fn measure(
     let seconds = start.elapsed().as_secs_f64();
     let counters = engine.counters();
     let ideal_prefill = engine.ideal_prefill();
+    let peak_cells = engine.peak_cells();
     drop(engine);
     let after = bare::measure(model, settings, shape)?;
 
@@ -90,6 +95,9 @@ pub fn measure(
         ideal_prefill,
         prefill_ratio: counters.prefilled as f64 / ideal_prefill.max(1) as f64,
         rows_per_batch: counters.rows as f64 / counters.batches.max(1) as f64,
+        acceptance: (counters.drafted > 0)
+            .then(|| counters.accepted as f64 / counters.drafted as f64),
+        peak_cells,
         outside: 1.0 - counters.compute_seconds / seconds,
         bare: [before, after],
         bare_shape: shape,

@@ -46,6 +46,13 @@ impl Size {
     pub const QUICK: Self =
         Self { prompts: 4, conversations: 2, principles: 4, length_percent: 12 };
 
+    /// The workload with `percent` of its prompts and conversations, each as long.
+    #[must_use]
+    pub fn share(self, percent: u32) -> Self {
+        let part = |full: usize| (full * percent as usize / 100).max(1);
+        Self { prompts: part(self.prompts), conversations: part(self.conversations), ..self }
+    }
+
     fn tokens(self, full: u32) -> u32 {
         (full * self.length_percent / 100).max(2)
     }
@@ -177,6 +184,7 @@ fn flat(workload: Workload, size: Size) -> Vec<Request> {
                             sampling: sampling(size.tokens(FAN_OUT_CRITIQUE)),
                             stream: stream.child(&format!("draw {conversation} {principle}")),
                             ignore_eos: true,
+                            copies: false,
                         },
                     ),
                 };

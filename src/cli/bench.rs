@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::calibration;
 use super::config::Config;
 use super::error::CliError;
 use super::model_args::ModelArgs;
@@ -15,6 +16,7 @@ use crate::bench::workload::{Size, Workload, WorkloadError};
 use crate::bench::{Measured, measure, plot};
 use crate::engine::http::{self, Address};
 use crate::engine::{Loaded, Source};
+use crate::engine::llama::Settings;
 
 /// Measure the engine on this machine, against llama.cpp alone
 ///
@@ -42,9 +44,19 @@ pub struct BenchArgs {
     /// A few seconds' worth only: figures mean little
     #[arg(long)]
     quick: bool,
+    /// So much of each workload's rows, in percent
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "quick",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    share: u32,
     /// Print JSON in place of the table
     #[arg(long)]
     json: bool,
+    /// Compute every prompt in full, to see what shared prefixes save
+    #[arg(long)]
+    no_sharing: bool,
+    /// Measure what batches cost, keep it for later runs, and print it
+    #[arg(long, conflicts_with_all = ["workload", "width", "quick", "plot"])]
+    calibrate: bool,
     /// Draw width against throughput
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -71,15 +83,22 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
         }
         source => source,
     };
-    let model = source.map(Source::load).transpose()?;
-    let size = if args.quick { Size::QUICK } else { Size::FULL };
+    let model = source.map(|_| args.model.load(config)).transpose()?;
+    if args.calibrate
+        && let Some(Loaded::File { model, settings }) = &model
+    {
+        let costs = calibration::measured(model, settings)?;
+        let settings = Settings { costs, ..(**settings).clone() };
+        return print_costs(&settings, args.json).map_err(CliError::Output);
+    }
+    let size = if args.quick { Size::QUICK } else { Size::FULL.share(args.share) };
     let mut out = std::io::stdout().lock();
     let mut measured: Vec<Measured> = Vec::new();
     let mut of_peer: Vec<PeerMeasured> = Vec::new();
     if !args.json {
         writeln!(
             out,
-            "{:<13} {:>5} {:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "{:<13} {:>5} {:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "workload",
             "width",
             "rows/s",
@@ -89,6 +108,8 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
             "of limit",
             "outside",
             "fill",
+            "accepted",
+            "cells",
             "memory"
         )
         .map_err(CliError::Output)?;
@@ -96,8 +117,9 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
     for &workload in &args.workload {
         if let Some(Loaded::File { model, settings }) = &model {
             for &width in &args.width {
+                let share_prefixes = !args.no_sharing;
                 let settings =
-                    crate::engine::llama::Settings { parallel: width, ..(**settings).clone() };
+                    Settings { parallel: width, share_prefixes, ..(**settings).clone() };
                 let one = measure(model, &settings, workload, size)?;
                 if !args.json {
                     line(&mut out, &one).map_err(CliError::Output)?;
@@ -136,6 +158,30 @@ impl From<WorkloadError> for CliError {
     }
 }
 
+/// Prints what batches cost, and what follows from it.
+fn print_costs(settings: &Settings, as_json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (costs, chosen) = (&settings.costs, settings.resolved());
+    if as_json {
+        let chosen = json!({ "parallel": chosen.parallel, "mixed_rows": chosen.mixed_rows });
+        return writeln!(out, "{}", json!({ "costs": costs, "chosen": chosen }));
+    }
+    writeln!(out, "{:>6} {:>10} {:>9}", "rows", "batch", "rows/s")?;
+    for &(rows, ms) in &costs.rows {
+        writeln!(out, "{rows:>6} {ms:>7.1} ms {:>9.1}", 1e3 * rows as f64 / ms)?;
+    }
+    writeln!(out, "decode and prefill in one batch, or in two:")?;
+    for mixed in &costs.mixed {
+        let (together, apart) = (mixed.together, mixed.apart);
+        writeln!(out, "{:>6} {together:>7.1} ms {apart:>6.1} ms", mixed.rows)?;
+    }
+    writeln!(out, "--parallel {}", chosen.parallel)?;
+    match chosen.mixed_rows {
+        Some(rows) => writeln!(out, "--mixed-rows {rows}"),
+        None => Ok(()),
+    }
+}
+
 fn name(workload: Workload) -> &'static str {
     match workload {
         Workload::Loop => "loop",
@@ -161,9 +207,12 @@ fn line(out: &mut impl Write, one: &Measured) -> std::io::Result<()> {
     let name = name(one.workload);
     let memory =
         one.peak_memory.map_or_else(|| "?".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000));
+    let accepted =
+        one.acceptance.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
     writeln!(
         out,
-        "{name:<13} {:>5} {:>8.3} {:>10.1} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {memory:>8}",
+        "{name:<13} {:>5} {:>8.3} {:>10.1} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {accepted:>8} \
+         {:>8} {memory:>8}",
         one.width,
         one.rows_per_second,
         one.decoded_per_second,
@@ -172,6 +221,7 @@ fn line(out: &mut impl Write, one: &Measured) -> std::io::Result<()> {
         one.share_of_limit,
         100.0 * one.outside,
         one.rows_per_batch,
+        one.peak_cells,
     )?;
     out.flush()
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::error::CliError;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::http::Address;
+use crate::engine::llama::Switch;
 
 /// What the config file may set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub threads: Option<usize>,
     /// Layers held by the GPU.
     pub n_gpu_layers: Option<u32>,
+    /// Which texts' next tokens are guessed: `auto`, `on` or `off`.
+    pub speculate: Option<Switch>,
 }
 
 /// Where the config file is looked for; none where there is no home folder.

@@ -2,6 +2,7 @@
 //! have in common (model, loop, logs, progress, errors) has a file each too.
 
 mod bench;
+mod calibration;
 mod check;
 mod config;
 mod dry_run;

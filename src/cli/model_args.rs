@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::calibration;
 use super::config::Config;
 use super::error::CliError;
-use crate::engine::Source;
+use crate::engine::{Loaded, Source};
 use crate::engine::http::{self, Address, Key};
 use crate::engine::llama::{CacheType, Settings, Switch};
 
@@ -30,7 +31,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
     /// Sequences decoded together, or requests to the server at once
-    /// [default: 8, or 16 of a server] (also -np)
+    /// [default: as measured, 8 otherwise; 16 of a server] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Tokens of context, shared by all sequences [default: 1024 a sequence]
@@ -60,6 +61,15 @@ pub struct ModelArgs {
     /// Type of the cached values; a quantised one needs flash attention (also -ctv)
     #[arg(long, value_enum, default_value_t = Settings::default().cache_type_v, value_name = "TYPE")]
     cache_type_v: CacheType,
+    /// Guess the next tokens of texts that repeat their prompt: of revisions,
+    /// where it pays; of every text; of none
+    #[arg(long, env = "AMEND_SPECULATE", value_enum)]
+    speculate: Option<Switch>,
+    /// The most tokens of a batch in which some sequences decode and others
+    /// prefill; prefill goes alone past it [default: as measured, 63
+    /// otherwise]
+    #[arg(long, value_name = "N")]
+    mixed_rows: Option<usize>,
     /// Read the model into memory instead of mapping its file
     #[arg(long)]
     no_mmap: bool,
@@ -158,6 +168,21 @@ impl ModelArgs {
         })
     }
 
+    /// The model, loaded. What batches cost with it is filled in where that was
+    /// measured before.
+    ///
+    /// # Errors
+    /// No model is named, or it can't be loaded.
+    pub fn load(&self, config: &Config) -> Result<Loaded, CliError> {
+        let mut loaded = self.source(config)?.load()?;
+        if let Loaded::File { model, settings } = &mut loaded
+            && let Some(costs) = calibration::known(model, settings)
+        {
+            settings.costs = costs;
+        }
+        Ok(loaded)
+    }
+
     /// How a server is talked to.
     #[must_use]
     pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
@@ -188,6 +213,8 @@ impl ModelArgs {
             cache_type_k: self.cache_type_k,
             cache_type_v: self.cache_type_v,
             mmap: !self.no_mmap,
+            speculate: self.speculate.or(config.speculate).unwrap_or(defaults.speculate),
+            mixed_rows: self.mixed_rows,
             chat_template: self.chat_template.clone(),
             ..defaults
         }

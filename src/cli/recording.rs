@@ -206,6 +206,10 @@ impl Recorded {
                 counters.compute_seconds,
                 counters.decoded as f64 / counters.compute_seconds.max(1e-9),
             ));
+            if counters.accepted > 0 {
+                let Counters { accepted, drafted, .. } = counters;
+                text.push_str(&format!(", {accepted} of {drafted} guessed tokens came true"));
+            }
         }
         let out = self.dir.path().display();
         text.push_str(&format!("\nthe run is in {out}"));

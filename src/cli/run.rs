@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Deserialize;
 
+use super::calibration;
 use super::config::Config;
 use super::dry_run;
 use super::error::CliError;
@@ -19,6 +21,8 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::driver::{Ended, Engines, Job, Observer, Work, drive};
+use crate::dataset::run_dir::RunDir;
+use crate::engine::llama::calibrate::Costs;
 use crate::engine::{Loaded, Source};
 use crate::trajectory::{Step, Trajectory};
 
@@ -85,7 +89,8 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
             "run the model in this process: -m MODEL.gguf",
         ));
     }
-    let model = source.load()?;
+    let mut model = args.model.load(config)?;
+    args.settle_costs(&mut model, items.len())?;
     let judge = args.model.judge(config)?.map(Source::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
@@ -101,6 +106,37 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let recorded = args.recording.record("run", out, engines, &job, items, summary)?;
     recorded.tell(Some("export"))?;
     recorded.result()
+}
+
+/// A run of fewer items is over before a measurement has paid for itself.
+const WORTH_MEASURING: usize = 32;
+
+impl RunArgs {
+    /// Puts what batches cost into a model's settings, where that is not what
+    /// the cache says: a reproducible run goes on with what it began with, and a
+    /// long run that is given no width measures what is not known.
+    fn settle_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CliError> {
+        let Loaded::File { model, settings } = loaded else { return Ok(()) };
+        match &self.recording.out {
+            Some(out) if self.recording.resume && self.reproducible => {
+                let run = RunDir::open(out)?;
+                let recorded = run.manifest().settings.pointer("/settings/costs");
+                if let Some(costs) = recorded.and_then(|costs| Costs::deserialize(costs).ok()) {
+                    settings.costs = costs;
+                }
+            }
+            Some(_)
+                if settings.parallel == 0
+                    && items >= WORTH_MEASURING
+                    && calibration::known(model, settings).is_none() =>
+            {
+                tracing::info!("measuring what batches cost here, once");
+                settings.costs = calibration::measured(model, settings)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Runs items and shows them; writes no run.

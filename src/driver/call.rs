@@ -111,7 +111,12 @@ impl Call {
                 StepKind::Likelihood | StepKind::Reference => {
                     Task::Score { response: trajectory.subject(ask).to_owned() }
                 }
-                _ => Task::Complete { sampling, stream: ask.stream, ignore_eos: job.ignore_eos },
+                _ => Task::Complete {
+                    sampling,
+                    stream: ask.stream,
+                    ignore_eos: job.ignore_eos,
+                    copies: ask.kind == StepKind::Revise,
+                },
             };
             // A revision's prompt goes on from its critique's completion.
             return Ok(Wanted { rendered, continues: ask.kind == StepKind::Revise, task });
@@ -126,7 +131,7 @@ impl Call {
         let rendered = job.templates.render_judge(&asked.template, &context)?;
         let task = if stage == Reasons::Wanted {
             let stream = ask.stream.child(&part.to_string());
-            Task::Complete { sampling, stream, ignore_eos: job.ignore_eos }
+            Task::Complete { sampling, stream, ignore_eos: job.ignore_eos, copies: false }
         } else {
             let [first, second] = &job.constitution.judge.labels;
             Task::Choose { choices: labels::answers([first, second]) }

@@ -82,6 +82,9 @@ pub enum Task {
         stream: Stream,
         /// Decode to `max_tokens` even past an end-of-text token (benchmarks).
         ignore_eos: bool,
+        /// It will repeat much of its prompt, so that its next tokens may be
+        /// guessed from there: this changes its speed, never its text.
+        copies: bool,
     },
     /// The probability that it begins with one of some words: nothing is
     /// decoded.
@@ -294,6 +297,10 @@ pub struct Counters {
     pub cached: u64,
     /// Tokens decoded.
     pub decoded: u64,
+    /// Tokens guessed ahead of being drawn.
+    pub drafted: u64,
+    /// Of these, the ones that came true.
+    pub accepted: u64,
     /// Batches computed.
     pub batches: u64,
     /// Rows in those batches.
@@ -312,6 +319,8 @@ impl std::ops::Add for Counters {
             decoded: self.decoded + other.decoded,
             batches: self.batches + other.batches,
             rows: self.rows + other.rows,
+            drafted: self.drafted + other.drafted,
+            accepted: self.accepted + other.accepted,
             compute_seconds: self.compute_seconds + other.compute_seconds,
         }
     }

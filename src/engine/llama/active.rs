@@ -4,11 +4,14 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
 
 use super::cells::{SeqId, Token};
+use super::draft::Copying;
 use super::headers::KindId;
 use super::sampler::Sampler;
 use super::softmax;
 use super::tokenize::{Decoded, Utf8};
-use crate::engine::{Completion, EngineError, Event, Failure, Finish, RequestId, Sampling, Usage};
+use crate::engine::{
+    Completion, Counters, EngineError, Event, Failure, Finish, RequestId, Sampling, Usage,
+};
 use crate::random::Stream;
 
 /// A request in tokens.
@@ -51,6 +54,8 @@ pub struct Completing {
     pub stream: Stream,
     /// Decode past the end of the turn.
     pub ignore_eos: bool,
+    /// What it may repeat, where its next tokens are to be guessed.
+    copying: Option<Copying>,
     decoded: Vec<Token>,
     text: String,
     utf8: Utf8,
@@ -58,13 +63,19 @@ pub struct Completing {
 }
 
 impl Completing {
-    /// A text before its first token.
+    /// A text before its first token; with `copying`, its tokens are guessed.
     #[must_use]
-    pub fn new(sampling: Sampling, stream: Stream, ignore_eos: bool) -> Self {
+    pub fn new(
+        sampling: Sampling,
+        stream: Stream,
+        ignore_eos: bool,
+        copying: Option<Copying>,
+    ) -> Self {
         Self {
             sampling,
             stream,
             ignore_eos,
+            copying,
             decoded: Vec::new(),
             text: String::new(),
             utf8: Utf8::default(),
@@ -104,6 +115,8 @@ pub struct Active {
     pub cached: usize,
     /// Tokens to prefill that are in the current batch.
     pub chunk: usize,
+    /// Tokens in the current batch that are guessed to follow the last one drawn.
+    pub draft: Vec<Token>,
     /// Rows of the current batch whose logits are wanted, in order.
     pub rows: Vec<usize>,
 }
@@ -115,6 +128,21 @@ impl Active {
         let Goal::Complete(completing) = &self.queued.goal else { return None };
         let &token = completing.decoded.last()?;
         Some((token, self.queued.tokens.len() + completing.decoded.len() - 1))
+    }
+
+    /// What its next tokens may be guessed from.
+    #[must_use]
+    pub fn copying(&self) -> Option<&Copying> {
+        match &self.queued.goal {
+            Goal::Complete(completing) => completing.copying.as_ref(),
+            Goal::Choose(_) | Goal::Score { .. } => None,
+        }
+    }
+
+    /// Tokens its sequence should hold: all but the last one drawn.
+    #[must_use]
+    pub fn settled(&self) -> usize {
+        self.computed + self.decoded().len().saturating_sub(1)
     }
 
     /// The tokens decoded so far, the one that ended the turn included.
@@ -159,7 +187,8 @@ impl Active {
         events: &mut Vec<Event>,
     ) -> Result<bool, EngineError> {
         let id = self.queued.id;
-        for row in std::mem::take(&mut self.rows) {
+        let draft = std::mem::take(&mut self.draft);
+        for (at, row) in std::mem::take(&mut self.rows).into_iter().enumerate() {
             let logits = logits(row)?;
             let usage = self.usage();
             let ended = match &mut self.queued.goal {
@@ -180,7 +209,12 @@ impl Active {
                     })
                 }
             };
+            let guess = draft.get(at);
+            let confirmed = guess == self.decoded().last();
+            tools.counters.accepted += u64::from(guess.is_some() && confirmed);
             match ended {
+                // The rows that follow a wrong guess stand for nothing.
+                Some(false) if guess.is_some() && !confirmed => break,
                 Some(false) => {}
                 Some(true) => {
                     self.conclude(events);
@@ -237,8 +271,8 @@ pub struct Tools<'a> {
     pub end_tokens: &'a [Token],
     /// The sampler.
     pub sampler: &'a mut Sampler,
-    /// Tokens decoded by the engine so far.
-    pub decoded: &'a mut u64,
+    /// The engine's counts.
+    pub counters: &'a mut Counters,
 }
 
 impl Completing {
@@ -256,8 +290,11 @@ impl Completing {
         let uniform = self.stream.uniform(self.decoded.len() as u64);
         let recent = self.recent(prompt);
         let token = tools.sampler.sample(logits, &self.sampling, &recent, banned, uniform)?;
-        *tools.decoded += 1;
+        tools.counters.decoded += 1;
         self.decoded.push(token);
+        if let Some(copying) = &mut self.copying {
+            copying.push(token);
+        }
         let token = LlamaToken(token);
         if is_end(tools.vocab, token) {
             self.finish = Some(Finish::Stop);

@@ -1,14 +1,11 @@
 //! What llama.cpp does at its best on this machine: a loop that only calls it,
 //! with nothing to schedule and nothing to sample. The ceiling for the engine.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
-use super::batch::{Batch, Bounds};
-use super::{Llama, Model, Settings, Token};
+use super::rig::Rig;
+use super::{Model, Settings};
 use crate::engine::EngineError;
-use crate::random::Stream;
 
 /// The shape of a bare run.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -39,64 +36,40 @@ pub struct Rates {
 pub fn measure(model: &Model, settings: &Settings, shape: Shape) -> Result<Rates, EngineError> {
     let Shape { width, shared, own, steps } = shape;
     let settings = Settings { parallel: width, ..settings.clone() };
-    let mut llama = Llama::new(model, &settings)?;
-    let vocabulary = model.inner.vocab().n_tokens() as u64;
-    let bounds = Bounds {
-        rows: llama.context.n_batch() as usize,
-        sequences: llama.settings.sequences(),
-        positions: llama.context.n_ctx() as usize,
-        vocabulary: vocabulary as usize,
-    };
-    let mut batch = Batch::new(bounds);
-    let stream = Stream::new(1);
-    let mut drawn = 0;
-    let mut token = || -> Token {
-        drawn += 1;
-        (stream.bits(drawn) % vocabulary) as Token
-    };
-    let failed = |error: llama_cpp_2::DecodeError| EngineError {
-        message: format!("llama.cpp failed to decode a batch: {error}"),
-        hint: Some("raise --ctx-size".to_owned()),
-    };
+    let mut rig = Rig::new(model, &settings)?;
 
     // The last sequence id holds what the others share.
-    let base = bounds.sequences as i32 - 1;
+    let base = rig.sequences() as i32 - 1;
     for position in 0..shared {
-        batch.push(token(), position, base, false)?;
-        if batch.room() == 0 || position + 1 == shared {
-            batch.decode(&mut llama.context).map_err(failed)?;
-            batch.clear();
+        rig.push(position, base, false)?;
+        if rig.room() == 0 || position + 1 == shared {
+            rig.compute()?;
         }
     }
-    for seq in 0..width as i32 {
-        if shared > 0 {
-            llama
-                .context
-                .copy_kv_cache_seq(base, seq, Some(0), Some(shared as u32))
-                .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
+    if shared > 0 {
+        for seq in 0..width as i32 {
+            rig.share(base, seq, shared)?;
         }
     }
-    let start = Instant::now();
+    let mut seconds = 0.0;
     let mut left = width * own;
     for seq in 0..width as i32 {
         for at in 0..own {
             left -= 1;
-            batch.push(token(), shared + at, seq, at + 1 == own)?;
-            if batch.room() == 0 || left == 0 {
-                batch.decode(&mut llama.context).map_err(failed)?;
-                batch.clear();
+            rig.push(shared + at, seq, at + 1 == own)?;
+            if rig.room() == 0 || left == 0 {
+                seconds += rig.compute()?;
             }
         }
     }
-    let prefill = (width * own) as f64 / start.elapsed().as_secs_f64();
-    let start = Instant::now();
+    let prefill = (width * own) as f64 / seconds;
+    let mut seconds = 0.0;
     for step in 0..steps {
         for seq in 0..width as i32 {
-            batch.push(token(), shared + own + step, seq, true)?;
+            rig.push(shared + own + step, seq, true)?;
         }
-        batch.decode(&mut llama.context).map_err(failed)?;
-        batch.clear();
+        seconds += rig.compute()?;
     }
-    let decode = (width * steps) as f64 / start.elapsed().as_secs_f64();
+    let decode = (width * steps) as f64 / seconds;
     Ok(Rates { prefill, decode })
 }

@@ -51,6 +51,11 @@ impl Cells {
         self.cells.len() - self.vacant.len()
     }
 
+    /// The most cells that were in use at once.
+    pub fn peak(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Tokens a sequence holds.
     pub fn len(&self, seq: SeqId) -> usize {
         self.sequences[seq as usize].as_ref().map_or(0, Vec::len)
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(cells.longest_prefix(&[1, 2, 3, 4]), 2);
         cells.truncate(b.seq, 0);
         assert_eq!((cells.used(), cells.longest_prefix(&[1])), (0, 0));
+        assert_eq!(cells.peak(), 5);
     }
 
     #[test]

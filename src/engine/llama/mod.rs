@@ -6,13 +6,19 @@
 //! the requests and settings alone, never on a clock.
 
 mod active;
+mod admission;
 pub mod bare;
 mod batch;
+pub mod calibrate;
 mod cells;
+mod compose;
+mod costs;
+mod draft;
 mod headers;
 mod ideal;
 mod model;
 mod probe;
+mod rig;
 mod row;
 mod sampler;
 mod settings;
@@ -30,10 +36,12 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
-use self::active::{Active, Completing, Goal, Queued, Tools};
+use self::active::{Active, Completing, Goal, Queued};
+use self::admission::Idle;
 use self::batch::{Batch, Bounds};
-use self::cells::{Cells, Fork, SeqId, Token};
-use self::headers::{Headers, KindId, common_prefix};
+use self::cells::{Cells, Token};
+use self::draft::Copying;
+use self::headers::Headers;
 use self::ideal::Ideal;
 pub use self::model::Model;
 use self::sampler::Sampler;
@@ -46,7 +54,7 @@ use super::{
 use crate::chat::Message;
 
 /// The version of the bindings that `Cargo.toml` pins, for manifests.
-const LLAMA_CPP_2: &str = "0.1.160";
+pub const LLAMA_CPP_2: &str = "0.1.160";
 
 /// The most rows of a batch whose logits are wanted for scores: each takes a
 /// vocabulary's worth of memory.
@@ -58,6 +66,8 @@ pub struct Llama<'m> {
     context: LlamaContext<'m>,
     settings: Settings,
     cells: Cells,
+    /// Whether a sequence can be cut after any of its tokens.
+    can_cut: bool,
     /// Whether sequences share the cells of common prefixes.
     sharing: bool,
     /// The model's [`Model::window`].
@@ -78,12 +88,6 @@ pub struct Llama<'m> {
     counters: Counters,
     ideal: Option<Ideal>,
     headers: Headers,
-}
-
-struct Idle {
-    seq: SeqId,
-    /// The kind of its prompt, whose header may be kept.
-    kind: KindId,
 }
 
 impl<'m> Llama<'m> {
@@ -131,7 +135,7 @@ impl<'m> Llama<'m> {
                         .to_owned(),
                 ),
             })?;
-        let can_cut = probe::can_cut(&mut context)?;
+        let can_cut = probe::can_cut(&mut context)? && model.can_share();
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
         let cells = context.n_ctx() as usize;
@@ -146,7 +150,8 @@ impl<'m> Llama<'m> {
             model,
             context,
             cells: Cells::new(settings.sequences()),
-            sharing: settings.share_prefixes && model.can_share() && can_cut,
+            sharing: settings.share_prefixes && can_cut,
+            can_cut,
             window,
             sequence_limit: cells.min(model.trained_context() as usize),
             end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
@@ -191,6 +196,12 @@ impl<'m> Llama<'m> {
         self.cells.used()
     }
 
+    /// The most cells that were in use at once, in tokens.
+    #[must_use]
+    pub fn peak_cells(&self) -> usize {
+        self.cells.peak()
+    }
+
     /// The texts of the vocabulary's control tokens and of the tokens that end
     /// a turn, in order of id.
     #[must_use]
@@ -211,6 +222,16 @@ impl<'m> Llama<'m> {
         self.settings.ctx_size as usize
     }
 
+    /// Whether tokens of a text are to be guessed that is said to copy, or not.
+    fn guesses(&self, copies: bool) -> bool {
+        self.can_cut
+            && match self.settings.speculate {
+                Switch::Auto => copies,
+                Switch::On => true,
+                Switch::Off => false,
+            }
+    }
+
     /// A request in tokens, if it can be computed at all.
     fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
         let decoded = request.continues.and_then(|id| self.decoded.get(&id));
@@ -223,8 +244,9 @@ impl<'m> Llama<'m> {
             return Err(Failure::ChatTemplate { message });
         };
         let goal = match request.task {
-            Task::Complete { sampling, stream, ignore_eos } => {
-                Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos)))
+            Task::Complete { sampling, stream, ignore_eos, copies } => {
+                let copying = self.guesses(copies).then(|| Copying::new(&tokens));
+                Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
             }
             Task::Choose { choices } => {
                 let tokens = choices.into_iter().map(|spellings| self.model.tokens_of(spellings));
@@ -252,207 +274,6 @@ impl<'m> Llama<'m> {
             });
         }
         Ok(queued)
-    }
-
-    /// Admits waiting requests, first come first served, while slots and cells
-    /// suffice. A request waits while another one is computing a longer part of
-    /// its prompt than is in the cache, so that no prefix is computed twice.
-    fn admit(&mut self) -> Result<(), EngineError> {
-        let mut at = 0;
-        while at < self.waiting.len() && self.active.len() < self.settings.parallel {
-            if self.is_being_computed(self.waiting[at].cacheable()) {
-                at += 1;
-                continue;
-            }
-            if !self.start(at)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_being_computed(&self, usable: &[Token]) -> bool {
-        self.sharing
-            && self.active.iter().any(|active| {
-                let common = common_prefix(&active.queued.tokens, usable);
-                active.computed < common && self.cells.longest_prefix(usable) < common
-            })
-    }
-
-    /// Starts the waiting request at `at`; false when it doesn't fit yet.
-    fn start(&mut self, at: usize) -> Result<bool, EngineError> {
-        let queued = &self.waiting[at];
-        let limit = if self.sharing { queued.first_wanted } else { 0 };
-        let fork = loop {
-            match self.cells.fork(&queued.tokens, limit) {
-                Some(Fork { seq, shared, source: Some(source) })
-                    if !self.is_whole(source, shared) =>
-                {
-                    self.cells.truncate(seq, 0);
-                    self.cells.forget(source);
-                }
-                Some(fork) => break fork,
-                None if self.idle.is_empty() => return Ok(false),
-                None => {
-                    let oldest = self.idle.remove(0);
-                    drop_cells(&mut self.context, &mut self.cells, oldest.seq, 0)?;
-                }
-            }
-        };
-        if let Some(source) = fork.source {
-            self.context
-                .copy_kv_cache_seq(source, fork.seq, Some(0), Some(fork.shared as u32))
-                .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
-        }
-        let reserved: usize = self.active.iter().map(Active::cells_to_come).sum();
-        let needed = queued.tokens.len() - fork.shared + queued.max_tokens();
-        while self.cells.used() + reserved + needed > self.settings.ctx_size as usize {
-            if self.idle.is_empty() {
-                drop_cells(&mut self.context, &mut self.cells, fork.seq, 0)?;
-                return Ok(false);
-            }
-            let oldest = self.idle.remove(0);
-            drop_cells(&mut self.context, &mut self.cells, oldest.seq, 0)?;
-        }
-        let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
-        self.counters.cached += fork.shared as u64;
-        self.active.push(Active {
-            queued,
-            seq: fork.seq,
-            computed: fork.shared,
-            cached: fork.shared,
-            chunk: 0,
-            rows: Vec::new(),
-        });
-        Ok(true)
-    }
-
-    /// Whether a sequence can go on after its first `len` tokens.
-    ///
-    /// In a cache with a sliding window, full-sized or not, llama.cpp reuses a
-    /// cell that a single sequence holds once that sequence's window has passed
-    /// it. What is left serves to go on where the sequence is, but not where it
-    /// was. The mirror does not see this; llama.cpp tells the first position
-    /// that is left.
-    fn is_whole(&self, seq: SeqId, len: usize) -> bool {
-        let first = self.context.kv_cache_seq_pos_min(seq);
-        let needed = self.window.map_or(0, |window| len.saturating_sub(window));
-        len == 0 || usize::try_from(first).is_ok_and(|first| first <= needed)
-    }
-
-    /// Drops of idle sequences what nobody waits for, the headers shared by all
-    /// items excepted.
-    fn trim_idle(&mut self) -> Result<(), EngineError> {
-        for idle in std::mem::take(&mut self.idle) {
-            let header = match self.headers.length(idle.kind).min(self.cells.len(idle.seq)) {
-                length if length > 0 && !self.cells.is_shared(idle.seq, length) => length,
-                _ => 0,
-            };
-            let wanted = self
-                .waiting
-                .iter()
-                .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
-                .max()
-                .unwrap_or(0);
-            let keep = if self.sharing { header.max(wanted) } else { 0 };
-            let keep = if self.is_whole(idle.seq, keep) { keep } else { 0 };
-            drop_cells(&mut self.context, &mut self.cells, idle.seq, keep)?;
-            if keep > 0 {
-                self.idle.push(idle);
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills the batch: a row for each sequence that decodes, then prefill,
-    /// oldest first, as far as there is room.
-    fn compose(&mut self) -> Result<(), EngineError> {
-        self.batch.clear();
-        for active in &mut self.active {
-            active.rows.clear();
-            active.chunk = 0;
-            if let Some((token, position)) = active.next() {
-                active.rows.push(self.batch.push(token, position, active.seq, true)?);
-            }
-        }
-        let mut scored = 0;
-        for active in &mut self.active {
-            let queued = &active.queued;
-            while active.chunk < active.remaining() && self.batch.room() > 0 {
-                let at = active.computed + active.chunk;
-                let wanted = at >= queued.first_wanted;
-                scored += usize::from(wanted);
-                if scored > MAX_SCORED_ROWS {
-                    break;
-                }
-                let row = self.batch.push(queued.tokens[at], at, active.seq, wanted)?;
-                if wanted {
-                    active.rows.push(row);
-                }
-                active.chunk += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Mirrors the computed batch in the counts of cells.
-    fn record(&mut self) {
-        self.counters.batches += 1;
-        self.counters.rows += self.batch.len() as u64;
-        for active in &mut self.active {
-            if let Some((token, _)) = active.next() {
-                self.cells.push(active.seq, token);
-            }
-            let end = active.computed + active.chunk;
-            for &token in &active.queued.tokens[active.computed..end] {
-                self.cells.push(active.seq, token);
-            }
-            active.computed = end;
-            self.counters.prefilled += active.chunk as u64;
-        }
-    }
-
-    /// Hands every request its logits; those that end give up their slots.
-    fn take_logits(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
-        let vocab = self.model.inner.vocab();
-        let (batch, context) = (&self.batch, &self.context);
-        let mut tools = Tools {
-            vocab: &vocab,
-            end_tokens: &self.end_tokens,
-            sampler: &mut self.sampler,
-            decoded: &mut self.counters.decoded,
-        };
-        let mut going_on = Vec::with_capacity(self.active.len());
-        for mut active in std::mem::take(&mut self.active) {
-            if !active.take(|row| batch.logits(context, row), &mut tools, events)? {
-                going_on.push(active);
-                continue;
-            }
-            self.idle.push(Idle { seq: active.seq, kind: active.queued.kind });
-            let id = active.queued.id;
-            if let Some(ideal) = &mut self.ideal {
-                ideal.count(&active);
-            }
-            if let Some(decoded) = active.into_decoded() {
-                self.decoded.insert(id, decoded);
-            }
-        }
-        self.active = going_on;
-        Ok(())
-    }
-
-    /// After llama.cpp found no cells for a batch, which the counts should rule
-    /// out: the youngest request gives way, the others go on.
-    fn give_way(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
-        let Some(active) = self.active.pop() else { return Ok(()) };
-        tracing::warn!(
-            used = self.cells.used(),
-            context = self.settings.ctx_size,
-            "llama.cpp found no room in the KV cache"
-        );
-        let failure = Failure::Decode { message: "no room in the KV cache".to_owned() };
-        events.push(Event::Failed { id: active.queued.id, failure });
-        drop_cells(&mut self.context, &mut self.cells, active.seq, 0)
     }
 }
 
@@ -551,27 +372,6 @@ impl Engine for Llama<'_> {
     fn counters(&self) -> Counters {
         self.counters
     }
-}
-
-/// Drops a sequence's cells from `keep` on, in llama.cpp and in the mirror.
-fn drop_cells(
-    context: &mut LlamaContext<'_>,
-    cells: &mut Cells,
-    seq: SeqId,
-    keep: usize,
-) -> Result<(), EngineError> {
-    if keep >= cells.len(seq) && keep > 0 {
-        return Ok(());
-    }
-    let removed = context.clear_kv_cache_seq(Some(seq as u32), Some(keep as u32), None);
-    if !matches!(removed, Ok(true)) {
-        return Err(EngineError {
-            message: format!("llama.cpp could not drop sequence {seq} from position {keep}"),
-            hint: None,
-        });
-    }
-    cells.truncate(seq, keep);
-    Ok(())
 }
 
 #[cfg(test)]

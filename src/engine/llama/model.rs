@@ -172,6 +172,20 @@ impl Model {
         if tokens.is_empty() { Err(Failure::NoSuchToken { spellings }) } else { Ok(tokens) }
     }
 
+    /// Tells the model from others without reading its whole file: by its
+    /// name, size and time of change.
+    #[must_use]
+    pub fn fingerprint(&self) -> Value {
+        let file = std::fs::metadata(&self.path).ok();
+        let changed = file.as_ref().and_then(|file| file.modified().ok());
+        let since = changed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        json!({
+            "file": self.file_name(),
+            "bytes": file.map(|file| file.len()),
+            "changed": since.map(|since| since.as_secs_f64()),
+        })
+    }
+
     /// The name of the model's file.
     #[must_use]
     pub fn file_name(&self) -> Option<String> {

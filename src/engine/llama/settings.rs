@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use llama_cpp_2::context::params::KvCacheType;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::costs::Costs;
 
 /// How the engine loads and runs a model. Zero means: chosen for the machine.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +37,14 @@ pub struct Settings {
     pub chat_template: Option<PathBuf>,
     /// Share the cells of common prefixes.
     pub share_prefixes: bool,
+    /// Guess the next tokens of texts that repeat their prompt: of those said
+    /// to, where it pays; of all, at any cost; or of none.
+    pub speculate: Switch,
+    /// The most rows of a batch in which some decode and others prefill; none
+    /// chooses by the costs.
+    pub mixed_rows: Option<usize>,
+    /// What batches cost: by it the engine chooses what is left to it.
+    pub costs: Costs,
 }
 
 impl Default for Settings {
@@ -53,13 +63,12 @@ impl Default for Settings {
             mmap: true,
             chat_template: None,
             share_prefixes: true,
+            speculate: Switch::Auto,
+            mixed_rows: None,
+            costs: Costs::default(),
         }
     }
 }
-
-/// Sequences decoded together where the user names no number: past it, a CPU's
-/// throughput hardly rises, while attention looks at every sequence's cells.
-const PARALLEL: usize = 8;
 
 /// Cells a sequence gets on average where the user names no context size.
 const CELLS_PER_SEQUENCE: u32 = 1024;
@@ -73,7 +82,7 @@ impl Settings {
     pub fn resolved(&self) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let or = |value: usize, chosen: usize| if value == 0 { chosen } else { value };
-        let parallel = or(self.parallel, PARALLEL).min(MAX_PARALLEL);
+        let parallel = or(self.parallel, self.costs.parallel()).min(MAX_PARALLEL);
         let threads = or(self.threads, cores);
         let ctx_size = match self.ctx_size {
             0 => (parallel as u32 * CELLS_PER_SEQUENCE).max(SMALLEST_CONTEXT),
@@ -88,6 +97,10 @@ impl Settings {
             ubatch_size: self.ubatch_size.clamp(1, batch_size),
             threads,
             threads_batch: or(self.threads_batch, threads),
+            mixed_rows: self
+                .mixed_rows
+                .or_else(|| self.costs.mixed_rows())
+                .or(Some(batch_size as usize)),
             ..self.clone()
         }
     }
@@ -104,7 +117,7 @@ impl Settings {
 pub const MAX_PARALLEL: usize = 124;
 
 /// On, off, or as the engine sees fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
     /// As the engine sees fit.

@@ -100,6 +100,7 @@ fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
                     sampling: Sampling { temperature: 0.0, max_tokens: 40, ..Sampling::default() },
                     stream: Stream::new(id),
                     ignore_eos: true,
+                    copies: false,
                 },
             });
         }

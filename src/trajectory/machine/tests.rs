@@ -135,6 +135,7 @@ fn drive(
                 sampling: trajectory.constitution.sampling.revise.clone(),
                 stream: ask.stream,
                 ignore_eos: false,
+                copies: false,
             },
         });
         let mut events = Vec::new();
