@@ -7,6 +7,7 @@
 
 pub mod peer;
 pub mod plot;
+pub mod revisions;
 pub mod workload;
 
 use std::time::Instant;

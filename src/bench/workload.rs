@@ -112,6 +112,18 @@ pub enum WorkloadError {
     Request(#[from] crate::engine::Failure),
 }
 
+impl WorkloadError {
+    /// Why a drive of items without recorded steps failed.
+    #[must_use]
+    pub fn from_drive(error: DriveError<Self>) -> Self {
+        match error {
+            DriveError::Engine(error) => error.into(),
+            DriveError::Observer(error) => error,
+            DriveError::Replay { .. } => unreachable!("nothing was recorded"),
+        }
+    }
+}
+
 /// Runs a workload to its end.
 ///
 /// # Errors
@@ -230,11 +242,7 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
         let item = Item { key, row, id: None, messages, response: None, rival: None, metadata };
         Work { item: Arc::new(item), steps: Vec::new() }
     });
-    drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(|error| match error {
-        DriveError::Engine(error) => error.into(),
-        DriveError::Observer(error) => error,
-        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
-    })
+    drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(WorkloadError::from_drive)
 }
 
 /// The loop's constitution: sixteen rules of random words.

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -12,11 +13,18 @@ use super::config::Config;
 use super::error::CliError;
 use super::model_args::ModelArgs;
 use crate::bench::peer::{self, PeerMeasured};
+use crate::bench::revisions::Revisions;
 use crate::bench::workload::{Size, Workload, WorkloadError};
-use crate::bench::{Measured, measure, plot};
+use crate::bench::{Measured, measure, plot, revisions};
+use crate::constitution;
+use crate::dataset::input::{self, Input};
+use crate::driver::Job;
 use crate::engine::http::{self, Address};
 use crate::engine::{Loaded, Source};
 use crate::engine::llama::Settings;
+use crate::random::Stream;
+use crate::template::{Fence, Templates};
+use crate::trajectory::Procedure;
 
 /// Measure the engine on this machine, against llama.cpp alone
 ///
@@ -54,8 +62,12 @@ pub struct BenchArgs {
     /// Compute every prompt in full, to see what shared prefixes save
     #[arg(long)]
     no_sharing: bool,
+    /// Measure revisions alone, one at a time, with and without guessing what
+    /// they copy: the answers to these prompts under `harmless`, and made ones
+    #[arg(long, value_name = "INPUT", conflicts_with_all = ["workload", "width", "quick", "plot"])]
+    revisions: Option<PathBuf>,
     /// Measure what batches cost, keep it for later runs, and print it
-    #[arg(long, conflicts_with_all = ["workload", "width", "quick", "plot"])]
+    #[arg(long, conflicts_with_all = ["workload", "width", "quick", "plot", "revisions"])]
     calibrate: bool,
     /// Draw width against throughput
     #[arg(long, value_name = "FILE.svg")]
@@ -90,6 +102,11 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
         let costs = calibration::measured(model, settings)?;
         let settings = Settings { costs, ..(**settings).clone() };
         return print_costs(&settings, args.json).map_err(CliError::Output);
+    }
+    if let (Some(input), Some(Loaded::File { model, settings })) = (&args.revisions, &model) {
+        let items = input::read(&[Input::from(input.clone())], None)?;
+        let found = revisions::measure(model, settings, &revising()?, &items)?;
+        return print_revisions(&found, args.json).map_err(CliError::Output);
     }
     let size = if args.quick { Size::QUICK } else { Size::FULL.share(args.share) };
     let mut out = std::io::stdout().lock();
@@ -158,6 +175,50 @@ impl From<WorkloadError> for CliError {
     }
 }
 
+/// The loop whose revisions are measured.
+fn revising() -> Result<Job, CliError> {
+    let stream = Stream::new(0);
+    let fence = Fence::from_stream(stream);
+    Ok(Job {
+        procedure: Procedure::Revise { judging: false },
+        constitution: Arc::new(constitution::load("harmless")?.constitution),
+        templates: Arc::new(Templates::load(None, &fence)?),
+        fence,
+        seed: 0,
+        stream,
+        ignore_eos: false,
+        cohorts: false,
+    })
+}
+
+fn print_revisions(found: &Revisions, as_json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        return writeln!(out, "{}", json!({ "revisions": found }));
+    }
+    writeln!(
+        out,
+        "{:<10} {:>10} {:>10} {:>6} {:>9}",
+        "revision", "without", "guessing", "ratio", "accepted"
+    )?;
+    let mut line = |name: &str, speed: [f64; 2], drafted: u64, accepted: u64| {
+        let [without, guessing] = speed;
+        let accepted = 100.0 * accepted as f64 / drafted.max(1) as f64;
+        writeln!(
+            out,
+            "{name:<10} {without:>8.1}/s {guessing:>8.1}/s {:>6.2} {accepted:>8.0}%",
+            guessing / without
+        )
+    };
+    for one in &found.constructed {
+        let name = format!("keeps {} %", one.kept_percent);
+        line(&name, one.speed, one.drafted as u64, one.accepted as u64)?;
+    }
+    let [_, guessing] = found.real;
+    let speed = found.real.map(|speed| speed.tokens as f64 / speed.seconds);
+    line("real", speed, guessing.drafted, guessing.accepted)
+}
+
 /// Prints what batches cost, and what follows from it.
 fn print_costs(settings: &Settings, as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -170,7 +231,15 @@ fn print_costs(settings: &Settings, as_json: bool) -> std::io::Result<()> {
     for &(rows, ms) in &costs.rows {
         writeln!(out, "{rows:>6} {ms:>7.1} ms {:>9.1}", 1e3 * rows as f64 / ms)?;
     }
-    writeln!(out, "decode and prefill in one batch, or in two:")?;
+    writeln!(
+        out,
+        "behind {} tokens; 1000 more before a row cost it {:.1} ms",
+        costs.depth,
+        1e3 * costs.per_token
+    )?;
+    if !costs.mixed.is_empty() {
+        writeln!(out, "decode and prefill in one batch, or in two:")?;
+    }
     for mixed in &costs.mixed {
         let (together, apart) = (mixed.together, mixed.apart);
         writeln!(out, "{:>6} {together:>7.1} ms {apart:>6.1} ms", mixed.rows)?;

@@ -107,13 +107,19 @@ mod tests {
         write(&path, &entry).unwrap();
         assert_eq!(read(&path, &key), Some(Costs::default()));
         assert_eq!(read(&path, &other), None);
+        let unsound = |part: Value| {
+            let mut costs = serde_json::to_value(Costs::default()).unwrap();
+            costs.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+            json!({"key": key, "costs": costs}).to_string()
+        };
         for damaged in [
             "".to_owned(),
             "{}".to_owned(),
             fs::read_to_string(&path).unwrap().replace('}', ""),
-            json!({"key": key, "costs": {"rows": [], "mixed": []}}).to_string(),
-            json!({"key": key, "costs": {"rows": [[2, 1.0], [1, 2.0]], "mixed": []}}).to_string(),
-            json!({"key": key, "costs": {"rows": [[1, -1.0]], "mixed": []}}).to_string(),
+            unsound(json!({"rows": []})),
+            unsound(json!({"rows": [[2, 1.0], [1, 2.0]]})),
+            unsound(json!({"rows": [[1, -1.0]]})),
+            unsound(json!({"per_token": -1.0})),
         ] {
             fs::write(&path, &damaged).unwrap();
             assert_eq!(read(&path, &key), None, "{damaged}");

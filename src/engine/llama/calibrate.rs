@@ -18,8 +18,9 @@ const MIXED: [usize; 2] = [63, 160];
 /// Rows that decode in them.
 const DECODING: usize = 8;
 
-/// The most tokens that each sequence holds meanwhile.
-const DEEPEST: usize = 64;
+/// The most tokens that each sequence goes on from: attention to them is part of
+/// the cost of a row.
+const DEEPEST: usize = 512;
 
 /// What is not measured by then stays unmeasured: large models are slow.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -39,15 +40,21 @@ pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError>
     // The first batch also pays for what llama.cpp sets up.
     bench.decode(DECODING)?;
     bench.clear()?;
-    let probe = bench.decode(DECODING)?;
-    bench.clear()?;
-    // A quarter of the time for the tokens that sequences hold.
-    let depth = PATIENCE.as_secs_f64() / 4.0 / probe;
+    let probe = bench.least(|bench| bench.decode(DECODING))?;
+    // About a third of the time for the tokens that sequences go on from.
+    let depth = PATIENCE.as_secs_f64() / 3.0 / probe * DECODING as f64;
     if bench.rig.can_cut() {
         bench.fill((depth as usize).clamp(1, DEEPEST))?;
     }
 
-    let mut costs = Costs { rows: Vec::new(), mixed: Vec::new() };
+    let deep = bench.least(|bench| bench.decode(DECODING))?;
+    let per_token = milliseconds(deep - probe) / (DECODING * bench.depth.max(1)) as f64;
+    let mut costs = Costs {
+        rows: Vec::new(),
+        depth: bench.depth,
+        per_token: per_token.max(0.0),
+        mixed: Vec::new(),
+    };
     for rows in ROWS {
         if rows > 1 && start.elapsed() > PATIENCE {
             return Ok(costs);
@@ -81,15 +88,12 @@ fn milliseconds(seconds: f64) -> f64 {
 
 struct Bench<'m> {
     rig: Rig<'m>,
-    /// Tokens that each sequence holds; none where a sequence can't be cut back
+    /// Tokens that each sequence goes on from; none where a sequence can't be cut back
     /// to them.
     depth: usize,
 }
 
 impl Bench<'_> {
-    /// Sequences that hold cells of their own; the others share theirs.
-    const OWN: usize = DECODING;
-
     fn sequences() -> std::ops::Range<SeqId> {
         0..ROWS[ROWS.len() - 1] as SeqId
     }
@@ -99,19 +103,16 @@ impl Bench<'_> {
         Self::sequences().end
     }
 
-    /// Gives every sequence `depth` tokens.
+    /// Gives all sequences the same `depth` tokens.
     fn fill(&mut self, depth: usize) -> Result<(), EngineError> {
-        for seq in 0..Self::OWN as SeqId {
-            for position in 0..depth {
-                self.rig.push(position, seq, false)?;
-                if self.rig.room() == 0 {
-                    self.rig.compute()?;
-                }
+        for position in 0..depth {
+            self.rig.push(position, 0, false)?;
+            if self.rig.room() == 0 || position + 1 == depth {
+                self.rig.compute()?;
             }
         }
-        self.rig.compute()?;
-        for seq in Self::sequences().skip(Self::OWN) {
-            self.rig.share(seq % Self::OWN as SeqId, seq, depth)?;
+        for seq in Self::sequences().skip(1) {
+            self.rig.share(0, seq, depth)?;
         }
         self.depth = depth;
         Ok(())

@@ -9,6 +9,10 @@ pub struct Costs {
     /// numbers the cost is a straight line, and beyond the last it goes on as
     /// the last line does.
     pub rows: Vec<(usize, f64)>,
+    /// Tokens before each of those rows.
+    pub depth: usize,
+    /// What a row costs more for each further token before it.
+    pub per_token: f64,
     /// Batches in which some rows decode and the others prefill, by number of
     /// rows, ascending.
     pub mixed: Vec<Mixed>,
@@ -29,7 +33,9 @@ impl Default for Costs {
     /// Those of a small quantised model on a CPU, for want of a measurement.
     fn default() -> Self {
         Self {
-            rows: vec![(1, 10.0), (2, 16.0), (4, 27.0), (8, 52.0), (16, 102.0), (32, 200.0)],
+            rows: vec![(1, 9.0), (3, 18.5), (4, 22.0), (8, 39.0), (16, 75.0), (32, 150.0)],
+            depth: 512,
+            per_token: 0.004,
             mixed: Vec::new(),
         }
     }
@@ -48,9 +54,14 @@ const AS_GOOD: f64 = 0.95;
 pub const BELOW_A_TILE: usize = 63;
 
 impl Costs {
-    /// The cost of a batch of `rows` rows that ask for logits.
+    /// The cost of a batch of `rows` rows that ask for logits, each with `before`
+    /// tokens before it.
     #[must_use]
-    pub fn of(&self, rows: usize) -> f64 {
+    pub fn of(&self, rows: usize, before: usize) -> f64 {
+        self.at_depth(rows) + self.per_token * rows as f64 * (before as f64 - self.depth as f64)
+    }
+
+    fn at_depth(&self, rows: usize) -> f64 {
         let table = &self.rows;
         let after = table.partition_point(|&(known, _)| known < rows);
         let upper = after.min(table.len().saturating_sub(1)).max(1);
@@ -71,6 +82,8 @@ impl Costs {
         !rows.is_empty()
             && rows.iter().all(|&(_, ms)| time(ms))
             && rows.is_sorted_by(|a, b| a.0 < b.0)
+            && self.per_token.is_finite()
+            && self.per_token >= 0.0
             && self.mixed.iter().all(|mixed| time(mixed.together) && time(mixed.apart))
             && self.mixed.is_sorted_by(|a, b| a.rows < b.rows)
     }
@@ -102,7 +115,7 @@ mod tests {
     use super::*;
 
     fn costs(rows: &[(usize, f64)]) -> Costs {
-        Costs { rows: rows.to_vec(), mixed: Vec::new() }
+        Costs { rows: rows.to_vec(), depth: 100, per_token: 0.5, mixed: Vec::new() }
     }
 
     #[test]
@@ -111,10 +124,12 @@ mod tests {
         for (rows, expected) in
             [(0, 8.0), (1, 10.0), (2, 12.0), (3, 14.0), (4, 19.0), (5, 24.0), (7, 34.0)]
         {
-            assert_eq!(table.of(rows), expected, "{rows}");
+            assert_eq!(table.of(rows, 100), expected, "{rows}");
         }
-        assert_eq!(costs(&[(1, 10.0)]).of(9), 10.0);
-        assert_eq!(costs(&[]).of(9), 0.0);
+        assert_eq!(costs(&[(1, 10.0)]).of(9, 100), 10.0);
+        assert_eq!(costs(&[]).of(9, 100), 0.0);
+        // Three rows with 10 tokens more, or fewer, before each.
+        assert_eq!((table.of(3, 110), table.of(3, 90)), (29.0, -1.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod batch;
 pub mod calibrate;
 mod cells;
 mod compose;
+pub mod constructed;
 mod costs;
 mod draft;
 mod headers;

@@ -1,0 +1,103 @@
+//! What guessing the next tokens is worth on revisions: on real ones, and on
+//! ones made to keep a known share of their answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::workload::WorkloadError;
+use crate::dataset::item::Item;
+use crate::dataset::journal::Outcome;
+use crate::driver::{Job, Observer, Work, drive};
+use crate::engine::Engine;
+use crate::engine::llama::constructed::{self, Constructed};
+use crate::engine::llama::{Llama, Model, Settings, Switch};
+use crate::trajectory::{Ask, Step, StepKind, Trajectory};
+
+/// Shares of the answer that made revisions keep, in percent.
+const KEPT: [usize; 3] = [60, 80, 95];
+
+/// Revisions at width 1, without guesses and with them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Revisions {
+    /// Made ones.
+    pub constructed: Vec<Constructed>,
+    /// The model's own revisions of its answers to given prompts.
+    pub real: [Speed; 2],
+}
+
+/// How fast revisions were decoded.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Speed {
+    /// Tokens of revisions, the first of each left out.
+    pub tokens: u64,
+    /// Seconds from a revision's first token to its last.
+    pub seconds: f64,
+    /// Tokens guessed.
+    pub drafted: u64,
+    /// Of these, the ones that came true.
+    pub accepted: u64,
+}
+
+/// Measures made revisions, and the model's own of its answers to `items`, each
+/// to its end.
+///
+/// # Errors
+/// The engine's, or that of a request.
+pub fn measure(
+    model: &Model,
+    settings: &Settings,
+    job: &Job,
+    items: &[Item],
+) -> Result<Revisions, WorkloadError> {
+    let constructed = KEPT
+        .iter()
+        .map(|&kept| constructed::measure(model, settings, kept))
+        .collect::<Result<_, _>>()?;
+    let mut real = [Speed::default(); 2];
+    for (speculate, speed) in [Switch::Off, Switch::Auto].into_iter().zip(&mut real) {
+        let settings = Settings { parallel: 1, speculate, ..settings.clone() };
+        let mut engine = Llama::new(model, &settings)?;
+        let mut stopwatch = Stopwatch::default();
+        let work =
+            items.iter().map(|item| Work { item: Arc::new(item.clone()), steps: Vec::new() });
+        drive(&mut engine, job, work, &mut stopwatch).map_err(WorkloadError::from_drive)?;
+        let counters = engine.counters();
+        *speed =
+            Speed { drafted: counters.drafted, accepted: counters.accepted, ..stopwatch.speed };
+    }
+    Ok(Revisions { constructed, real })
+}
+
+/// Times the decoding of revisions, one item being under way at a time.
+#[derive(Default)]
+struct Stopwatch {
+    /// When the first text of the step under way came.
+    since: Option<Instant>,
+    speed: Speed,
+}
+
+impl Observer for Stopwatch {
+    type Error = WorkloadError;
+
+    fn text(&mut self, _: &Trajectory, _: &Ask, _: &str) -> Result<(), WorkloadError> {
+        self.since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    fn step(&mut self, _: &Trajectory, step: &Step) -> Result<(), WorkloadError> {
+        let since = self.since.take();
+        if let (StepKind::Revise, Some(since)) = (step.kind, since) {
+            self.speed.tokens += u64::from(step.usage.decoded.saturating_sub(1));
+            self.speed.seconds += since.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: &Trajectory, _: Outcome) -> Result<(), WorkloadError> {
+        // An item that fails, as with an empty answer, has fewer revisions.
+        self.since = None;
+        Ok(())
+    }
+}
