@@ -46,7 +46,11 @@ fn request(id: u64, says: &str, task: Task) -> Request {
 
 fn complete(id: u64, says: &str) -> Request {
     let sampling = Sampling { temperature: 0.5, max_tokens: 7, ..Sampling::default() };
-    request(id, says, Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false })
+    request(
+        id,
+        says,
+        Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false, copies: false },
+    )
 }
 
 fn choose(id: u64) -> Request {

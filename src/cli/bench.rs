@@ -20,8 +20,8 @@ use crate::constitution;
 use crate::dataset::input::{self, Input};
 use crate::driver::Job;
 use crate::engine::http::{self, Address};
-use crate::engine::{Loaded, Source};
 use crate::engine::llama::Settings;
+use crate::engine::{Loaded, Source};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
 use crate::trajectory::Procedure;
@@ -135,8 +135,7 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
         if let Some(Loaded::File { model, settings }) = &model {
             for &width in &args.width {
                 let share_prefixes = !args.no_sharing;
-                let settings =
-                    Settings { parallel: width, share_prefixes, ..(**settings).clone() };
+                let settings = Settings { parallel: width, share_prefixes, ..(**settings).clone() };
                 let one = measure(model, &settings, workload, size)?;
                 if !args.json {
                     line(&mut out, &one).map_err(CliError::Output)?;

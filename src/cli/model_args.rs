@@ -8,9 +8,9 @@ use clap::Args;
 use super::calibration;
 use super::config::Config;
 use super::error::CliError;
-use crate::engine::{Loaded, Source};
 use crate::engine::http::{self, Address, Key};
 use crate::engine::llama::{CacheType, Settings, Switch};
+use crate::engine::{Loaded, Source};
 
 /// The variable that holds a server's key: a flag would show it to everyone on
 /// the machine.

@@ -251,7 +251,7 @@ impl Client {
     ) -> Result<Vec<Event>, EngineError> {
         let id = request.id;
         let outcome = match &request.task {
-            Task::Complete { sampling, stream, ignore_eos } => {
+            Task::Complete { sampling, stream, ignore_eos, .. } => {
                 let body = Body::complete(
                     self.dialect,
                     &self.model,
