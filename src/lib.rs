@@ -3,6 +3,7 @@
 //!
 //! `ARCHITECTURE.md` maps the modules and states the invariants they keep.
 
+pub mod assess;
 pub mod audit;
 pub mod bench;
 pub mod chat;

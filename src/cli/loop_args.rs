@@ -9,18 +9,19 @@ use clap::Args;
 use super::config::Config;
 use super::error::CliError;
 use crate::constitution::{self, Constitution};
+use crate::diagnostic::closest;
 use crate::driver::Job;
 use crate::random::Stream;
-use crate::template::{Fence, Templates};
+use crate::template::{Fence, FenceStyle, Templates};
 use crate::trajectory::Procedure;
 
 /// The constitution where none is named.
 const DEFAULT: &str = "harmless";
 
-/// The loop.
+/// What items are held against, and in what words.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Loop")]
-pub struct LoopArgs {
+#[command(next_help_heading = "Task")]
+pub struct TaskArgs {
     /// The constitution: a TOML file, or a shipped one by name (harmless,
     /// honest, privacy, fairness, learning, governance, developer) [default:
     /// harmless]
@@ -29,9 +30,21 @@ pub struct LoopArgs {
     /// A folder of prompt templates that replace the built-in ones, file by file
     #[arg(long, env = "AMEND_PROMPTS", value_name = "DIR")]
     prompts: Option<PathBuf>,
+    /// What sets the material in prompts off from the request: lines around it,
+    /// a mark between its words, or nothing
+    #[arg(long, value_enum, default_value_t, value_name = "STYLE")]
+    fence: FenceStyle,
     /// The seed of every random choice
     #[arg(short, long, default_value_t = 0, value_name = "N")]
-    seed: u64,
+    pub seed: u64,
+}
+
+/// The loop.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Loop")]
+pub struct LoopArgs {
+    #[command(flatten)]
+    task: TaskArgs,
     /// Rounds of critique and revision, in place of the constitution's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     rounds: Option<u32>,
@@ -46,15 +59,80 @@ pub struct LoopArgs {
     ignore_eos: bool,
 }
 
+impl TaskArgs {
+    /// The constitution.
+    ///
+    /// # Errors
+    /// It can't be read, or is wrong.
+    pub fn constitution(&self, config: &Config) -> Result<Constitution, CliError> {
+        let reference =
+            self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
+        Ok(constitution::load(reference)?.constitution)
+    }
+
+    /// What the items of a call have in common, under a constitution. `input` is
+    /// a hash of all their content: it makes the fence, so that no content can
+    /// foresee it.
+    ///
+    /// # Errors
+    /// The templates', and a judge template that isn't there.
+    pub fn job(
+        &self,
+        config: &Config,
+        constitution: Constitution,
+        input: &str,
+    ) -> Result<Job, CliError> {
+        let stream = Stream::new(self.seed);
+        let fence = Fence::from_stream(stream.child(input)).in_style(self.fence);
+        let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
+        let templates = Arc::new(Templates::load(overlay, &fence)?);
+        for name in &constitution.judge.templates {
+            if !templates.has(name) {
+                return Err(CliError::usage(
+                    format!("there is no judge template {name:?}"),
+                    format!(
+                        "write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"
+                    ),
+                ));
+            }
+        }
+        Ok(Job {
+            procedure: Procedure::Revise { judging: constitution.judge.enabled },
+            constitution: Arc::new(constitution),
+            templates,
+            fence,
+            seed: self.seed,
+            stream,
+            ignore_eos: false,
+            cohorts: false,
+        })
+    }
+}
+
+/// The index of a constitution's principle.
+///
+/// # Errors
+/// There is none of that id.
+pub fn principle(constitution: &Constitution, id: &str) -> Result<usize, CliError> {
+    let ids = || constitution.principles.iter().map(|principle| &*principle.id);
+    ids().position(|known| known == id).ok_or_else(|| {
+        CliError::usage(
+            format!("there is no principle {id:?} in the constitution"),
+            match closest(id, ids()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("it has {}", ids().collect::<Vec<_>>().join(", ")),
+            },
+        )
+    })
+}
+
 impl LoopArgs {
     /// The constitution, with the values given on the command line.
     ///
     /// # Errors
     /// It can't be read, or is wrong; a value out of range.
     pub fn constitution(&self, config: &Config) -> Result<Constitution, CliError> {
-        let reference =
-            self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
-        let mut constitution = constitution::load(reference)?.constitution;
+        let mut constitution = self.task.constitution(config)?;
         if let Some(rounds) = self.rounds {
             constitution.plan.rounds = rounds;
         }
@@ -78,36 +156,12 @@ impl LoopArgs {
         Ok(constitution)
     }
 
-    /// What the items of a call have in common. `input` is a hash of all their
-    /// content: it makes the fence, so that no content can foresee it.
+    /// What the items of a call have in common: see [`TaskArgs::job`].
     ///
     /// # Errors
     /// The constitution's and the templates'.
     pub fn job(&self, config: &Config, input: &str) -> Result<Job, CliError> {
-        let constitution = Arc::new(self.constitution(config)?);
-        let stream = Stream::new(self.seed);
-        let fence = Fence::from_stream(stream.child(input));
-        let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
-        let templates = Arc::new(Templates::load(overlay, &fence)?);
-        for name in &constitution.judge.templates {
-            if !templates.has(name) {
-                return Err(CliError::usage(
-                    format!("there is no judge template {name:?}"),
-                    format!(
-                        "write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"
-                    ),
-                ));
-            }
-        }
-        Ok(Job {
-            procedure: Procedure::Revise { judging: constitution.judge.enabled },
-            constitution,
-            templates,
-            fence,
-            seed: self.seed,
-            stream,
-            ignore_eos: self.ignore_eos,
-            cohorts: false,
-        })
+        let job = self.task.job(config, self.constitution(config)?, input)?;
+        Ok(Job { ignore_eos: self.ignore_eos, ..job })
     }
 }

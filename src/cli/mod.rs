@@ -9,6 +9,7 @@ mod dry_run;
 pub mod error;
 mod export;
 mod interrupt;
+mod judge;
 mod lint;
 mod logging;
 mod loop_args;
@@ -57,6 +58,7 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Export(export::ExportArgs),
+    Judge(Box<judge::JudgeArgs>),
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
@@ -67,7 +69,7 @@ enum Command {
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
-    ["run", "export", "check", "lint", "render", "bench", "schema"].into_iter()
+    ["run", "export", "judge", "check", "lint", "render", "bench", "schema"].into_iter()
 }
 
 /// Runs the program on its arguments, the program's name first.
@@ -93,6 +95,7 @@ impl Cli {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
+            Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),
             Some(Command::Export(args)) => export::run(args),

@@ -49,6 +49,8 @@ pub struct Recorded {
     /// The engines' counts.
     pub counters: Counters,
     ended: Ended,
+    /// The directory was asked for, and stays.
+    kept: bool,
 }
 
 /// Items that ended.
@@ -73,10 +75,11 @@ impl RecordArgs {
         Ok(())
     }
 
-    /// Keeps the first rows, as many as were asked for.
+    /// Keeps the items of the first rows, as many as were asked for.
     pub fn truncate(&self, items: &mut Vec<Item>) {
         if let Some(limit) = self.limit {
-            items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            // A row may have made several.
+            items.retain(|item| item.row <= limit);
         }
     }
 
@@ -130,6 +133,7 @@ impl RecordArgs {
             tally,
             counters: engines.counters(),
             ended: *ended.as_ref().unwrap_or(&Ended::Stopped),
+            kept: self.out.is_some(),
         };
         if let Err(error) = ended {
             recorded.tell(None)?;
@@ -147,12 +151,14 @@ impl RecordArgs {
     ) -> Result<Manifest, CliError> {
         // By way of the text, which has the shortest form of each number; a value
         // made directly would show 0.8 as the double next to it.
+        let written = |what: &str| {
+            let attempt = format!("write the {what} down");
+            move |error: serde_json::Error| CliError::Io { attempt, source: error.into() }
+        };
         let constitution = serde_json::to_string(&*job.constitution)
             .and_then(|text| serde_json::from_str(&text))
-            .map_err(|error| CliError::Io {
-                attempt: "write the constitution down".to_owned(),
-                source: error.into(),
-            })?;
+            .map_err(written("constitution"))?;
+        let procedure = serde_json::to_value(&job.procedure).map_err(written("procedure"))?;
         let engine = engines.writer.describe()?;
         let judge = engines.judge.as_ref().map(|judge| judge.describe()).transpose()?;
         Ok(Manifest {
@@ -172,6 +178,8 @@ impl RecordArgs {
             limit: self.limit,
             seed: job.seed,
             fence: job.fence.delimiter().to_owned(),
+            fence_style: job.fence.style().as_str().to_owned(),
+            procedure,
             reproducible: job.cohorts,
             settings: engine.settings,
         })
@@ -179,20 +187,25 @@ impl RecordArgs {
 }
 
 impl Recorded {
-    /// Says on stderr what came of it and, where `next` names a command, how to
-    /// go on.
+    /// Says on stderr what came of it and, where the run is kept, how to go on;
+    /// `next` may name a command for that.
     ///
     /// # Errors
     /// stderr can't be written to.
     pub fn tell(&self, next: Option<&str>) -> Result<(), CliError> {
-        let Self { total, tally: Tally { done, failed }, counters, .. } = self;
+        let Self { total, tally: Tally { done, failed }, counters, kept, .. } = self;
+        let hint = |flags: &str, what: &str| match kept {
+            true => format!(" ({flags} {what})"),
+            false => String::new(),
+        };
         let mut text = format!("{done} of {total} items done");
         if *failed > 0 {
-            text.push_str(&format!(", {failed} failed (--resume --retry-errors does them again)"));
+            let hint = hint("--resume --retry-errors", "does them again");
+            text.push_str(&format!(", {failed} failed{hint}"));
         }
         let left = total - done - failed;
         if left > 0 {
-            text.push_str(&format!(", {left} to go (--resume goes on)"));
+            text.push_str(&format!(", {left} to go{}", hint("--resume", "goes on")));
         }
         if counters.batches == 0 && left == 0 {
             text.push_str("; there was nothing left to compute");
@@ -211,10 +224,12 @@ impl Recorded {
                 text.push_str(&format!(", {accepted} of {drafted} guessed tokens came true"));
             }
         }
-        let out = self.dir.path().display();
-        text.push_str(&format!("\nthe run is in {out}"));
-        if let Some(next) = next {
-            text.push_str(&format!("; next: amend {next} {out}"));
+        if *kept {
+            let out = self.dir.path().display();
+            text.push_str(&format!("\nthe run is in {out}"));
+            if let Some(next) = next {
+                text.push_str(&format!("; next: amend {next} {out}"));
+            }
         }
         writeln!(io::stderr(), "{text}").map_err(CliError::Output)
     }

@@ -10,12 +10,11 @@ use serde_json::json;
 
 use super::config::Config;
 use super::error::CliError;
-use super::loop_args::LoopArgs;
+use super::loop_args::{self, LoopArgs};
 use super::model_args::ModelArgs;
 use super::terminal;
 use crate::dataset::input::{self, Input};
 use crate::dataset::item::Item;
-use crate::diagnostic::closest;
 use crate::engine::{Prepared, Source};
 use crate::template::{Context, Rendered};
 use crate::trajectory::StepKind;
@@ -83,16 +82,7 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
     let principles = &job.constitution.principles;
     let principle = match &args.principle {
         None => &principles[0],
-        Some(id) => principles.iter().find(|principle| principle.id == *id).ok_or_else(|| {
-            let ids: Vec<&str> = principles.iter().map(|principle| &*principle.id).collect();
-            CliError::usage(
-                format!("there is no principle {id:?} in the constitution"),
-                match closest(id, ids.iter().copied()) {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("it has {}", ids.join(", ")),
-                },
-            )
-        })?,
+        Some(id) => &principles[loop_args::principle(&job.constitution, id)?],
     };
     let context = Context::new(&job.constitution, &item);
     let critique = job.constitution.plan.critique.then_some(args.critique.as_str());

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::comparison;
 use super::item::{Item, Keys};
-use super::row::{self, Problem};
+use super::row::{self, Problem, Row};
+use crate::random::Stream;
 
 /// The longest line read, in bytes.
 pub const MAX_LINE: usize = 8 << 20;
@@ -87,18 +89,32 @@ impl std::fmt::Display for InputError {
 /// # Errors
 /// Everything wrong in all inputs, if anything is.
 pub fn read(inputs: &[Input], field: Option<&str>) -> Result<Vec<Item>, InputErrors> {
-    let mut reader = Reader::new(field, MAX_LINE, MAX_ROWS);
-    for input in inputs {
-        let name = input.name();
-        match input {
-            Input::Stdin => reader.source(&name, None, io::stdin().lock()),
-            Input::Path(path) => match File::open(path) {
-                Ok(file) => reader.source(&name, Format::of(path), BufReader::new(file)),
-                Err(error) => reader.fault(&name, None, Problem::Open(error)),
-            },
-        }
+    Reader::new(prompts(field), MAX_LINE, MAX_ROWS).inputs(inputs)
+}
+
+/// Reads rows that bring two answers to compare (see [`comparison`]). `stream`
+/// draws which of a chosen and a rejected answer is named first.
+///
+/// # Errors
+/// Everything wrong in all inputs, if anything is.
+pub fn read_comparisons(
+    inputs: &[Input],
+    field: Option<&str>,
+    stream: Stream,
+) -> Result<Vec<Item>, InputErrors> {
+    let parse = |text: &str, format: Format, row: u64| {
+        let chosen_first = stream.bits(row) % 2 == 0;
+        comparison::json(text, field, format == Format::Json { guessed: true }, chosen_first)
+    };
+    Reader::new(parse, MAX_LINE, MAX_ROWS).inputs(inputs)
+}
+
+/// How prompts are read from a row.
+fn prompts(field: Option<&str>) -> impl Fn(&str, Format, u64) -> Result<Vec<Row>, Problem> {
+    move |text, format, _| match format {
+        Format::Json { guessed } => Ok(vec![row::json(text, field, guessed)?]),
+        Format::Plain => Ok(vec![row::plain(text)]),
     }
-    reader.finish()
 }
 
 /// How a file's lines are read.
@@ -129,20 +145,37 @@ impl Format {
     }
 }
 
-/// Collects items and faults over all inputs.
-struct Reader<'a> {
-    field: Option<&'a str>,
+/// Collects items and faults over all inputs. `parse` makes items of a row's
+/// text, its file's format and its number.
+struct Reader<F> {
+    parse: F,
     max_line: usize,
     max_rows: usize,
+    /// Rows met so far.
+    rows: usize,
     keys: Keys,
     items: Vec<Item>,
     errors: Vec<InputError>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(field: Option<&'a str>, max_line: usize, max_rows: usize) -> Self {
+impl<F: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem>> Reader<F> {
+    fn new(parse: F, max_line: usize, max_rows: usize) -> Self {
         let (keys, items, errors) = Default::default();
-        Self { field, max_line, max_rows, keys, items, errors }
+        Self { parse, max_line, max_rows, rows: 0, keys, items, errors }
+    }
+
+    fn inputs(mut self, inputs: &[Input]) -> Result<Vec<Item>, InputErrors> {
+        for input in inputs {
+            let name = input.name();
+            match input {
+                Input::Stdin => self.source(&name, None, io::stdin().lock()),
+                Input::Path(path) => match File::open(path) {
+                    Ok(file) => self.source(&name, Format::of(path), BufReader::new(file)),
+                    Err(error) => self.fault(&name, None, Problem::Open(error)),
+                },
+            }
+        }
+        self.finish()
     }
 
     fn fault(&mut self, file: &str, line: Option<u64>, problem: Problem) {
@@ -169,17 +202,18 @@ impl<'a> Reader<'a> {
                 continue;
             }
             rows += 1;
-            if self.items.len() + self.errors.len() >= self.max_rows {
+            if self.rows >= self.max_rows {
                 let problem = Problem::TooManyRows { limit: self.max_rows };
                 return self.fault(name, Some(line), problem);
             }
+            self.rows += 1;
             let format = *format.get_or_insert_with(|| Format::guess(text));
             if !whole {
                 self.fault(name, Some(line), Problem::LineTooLong { limit: self.max_line });
                 continue;
             }
-            match self.item(text, format) {
-                Ok(item) => self.items.push(item),
+            match self.row(text, format) {
+                Ok(()) => {}
                 Err(problem) => {
                     // A file that is one array has as many faults as lines; one is enough.
                     let hopeless = rows == 1 && matches!(problem, Problem::Array);
@@ -195,22 +229,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn item(&mut self, line: &[u8], format: Format) -> Result<Item, Problem> {
+    fn row(&mut self, line: &[u8], format: Format) -> Result<(), Problem> {
         let text = std::str::from_utf8(line)
             .map_err(|error| Problem::NotUtf8 { byte: error.valid_up_to() + 1 })?;
-        let row = match format {
-            Format::Json { guessed } => row::json(text, self.field, guessed)?,
-            Format::Plain => row::plain(text),
-        };
-        Ok(Item {
-            key: self.keys.next(&row.messages, row.response.as_deref(), None),
-            row: self.items.len() as u64 + 1,
-            id: row.id,
-            messages: row.messages,
-            response: row.response,
-            rival: None,
-            metadata: row.metadata,
-        })
+        let number = self.rows as u64;
+        for row in (self.parse)(text, format, number)? {
+            let Row { messages, response, rival, id, metadata } = row;
+            let key = self.keys.next(&messages, response.as_deref(), rival.as_deref());
+            self.items.push(Item { key, row: number, id, messages, response, rival, metadata });
+        }
+        Ok(())
     }
 }
 

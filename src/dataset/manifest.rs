@@ -40,8 +40,14 @@ pub struct Manifest {
     pub limit: Option<u64>,
     /// The seed of every random stream.
     pub seed: u64,
-    /// What encloses content in prompts.
+    /// What encloses content in prompts: the delimiter.
     pub fence: String,
+    /// How content is set off in prompts: `none`, `delimiter`, `datamarking`.
+    #[serde(default = "delimiter")]
+    pub fence_style: String,
+    /// What the command does with each item, as it says itself.
+    #[serde(default)]
+    pub procedure: Value,
     /// Whether resuming must give the same bytes as never stopping.
     pub reproducible: bool,
     /// What changes speed but not the task; may differ, unless the run is to be
@@ -153,9 +159,16 @@ impl Manifest {
             "limit": self.limit,
             "seed": self.seed,
             "fence": self.fence,
+            "fence_style": self.fence_style,
+            "procedure": self.procedure,
             "reproducible": self.reproducible,
         })
     }
+}
+
+/// The fence style before there was a choice.
+fn delimiter() -> String {
+    "delimiter".to_owned()
 }
 
 /// `1.2` of `1.2.3`.
@@ -272,6 +285,8 @@ mod tests {
             other.limit = Some(3);
             other.seed = u64::MAX;
             other.fence = "0000".to_owned();
+            other.fence_style = "none".to_owned();
+            other.procedure = json!({"compare": {"principles": [1], "overall": false}});
             other.reproducible = true;
         });
         insta::assert_snapshot!(differences, @r#"
@@ -287,6 +302,9 @@ mod tests {
         limit: was none, is 3
         seed: was 7, is 18446744073709551615
         fence: was "f3a9", is "0000"
+        fence_style: was "delimiter", is "none"
+        procedure.revise: was {"judging":true}, is absent
+        procedure.compare: was absent, is {"principles":[1],"overall":false}
         reproducible: was false, is true
         "#);
     }

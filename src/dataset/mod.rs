@@ -5,6 +5,7 @@ pub(crate) mod atomic;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod comparison;
 pub mod export;
 pub mod input;
 pub mod item;

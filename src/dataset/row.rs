@@ -31,6 +31,8 @@ const LISTED: usize = 12;
 pub(super) struct Row {
     pub messages: Vec<Message>,
     pub response: Option<String>,
+    /// A second answer, to compare the first with.
+    pub rival: Option<String>,
     pub id: Option<String>,
     pub metadata: Map<String, Value>,
 }
@@ -155,6 +157,34 @@ pub enum Problem {
     /// Nobody asks anything.
     #[error("no turn is the user's: there is nothing to answer")]
     NoUser,
+    /// Two answers are asked for, and there aren't two.
+    #[error(
+        "no two answers among {}: give them as \"a\" and \"b\", or as \"chosen\" and \"rejected\"",
+        List(.keys)
+    )]
+    NoAnswers {
+        /// The row's keys.
+        keys: Vec<String>,
+    },
+    /// Two answers are asked for, and the conversation has one already.
+    #[error("the conversation ends with an answer: leave the last turn out, or move it to \"a\"")]
+    Answered,
+    /// Two answers to different conversations.
+    #[error("\"chosen\" and \"rejected\" must answer the same conversation, and it the prompt's")]
+    Parted,
+    /// A word that is none of a few.
+    #[error("{key:?} is {found:?}: write {expected}")]
+    Word {
+        /// Whose value.
+        key: String,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// Who is better is said twice.
+    #[error("\"label\" stands beside \"chosen\", which says it already: leave it out")]
+    LabelTwice,
     /// Metadata nested without end.
     #[error("{key:?} is nested more than {limit} levels deep: flatten it, or leave it out")]
     TooDeep {
@@ -195,6 +225,16 @@ pub(super) fn plain(text: &str) -> Row {
 
 /// A line of JSON. `guessed` tells how the format is known, for the error.
 pub(super) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row, Problem> {
+    match value(text, guessed)? {
+        Value::String(prompt) if prompt.trim().is_empty() => Err(Problem::BlankText),
+        Value::String(prompt) => Ok(plain(&prompt)),
+        Value::Object(map) => object(map, field),
+        other => Err(Problem::NotARow { found: type_name(&other) }),
+    }
+}
+
+/// The JSON value of a line, unless it is an array.
+pub(super) fn value(text: &str, guessed: bool) -> Result<Value, Problem> {
     let bad = |error: serde_json::Error| {
         // The row is one line, so the parser's own "line 1" says nothing.
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -203,11 +243,8 @@ pub(super) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row
         Problem::Json { column: error.column(), message, guessed }
     };
     match serde_json::from_str(text) {
-        Ok(Value::String(prompt)) if prompt.trim().is_empty() => Err(Problem::BlankText),
-        Ok(Value::String(prompt)) => Ok(plain(&prompt)),
-        Ok(Value::Object(map)) => object(map, field),
         Ok(Value::Array(_)) => Err(Problem::Array),
-        Ok(other) => Err(Problem::NotARow { found: type_name(&other) }),
+        Ok(value) => Ok(value),
         // A pretty-printed array: its first line is no value by itself.
         Err(_) if text == "[" => Err(Problem::Array),
         Err(error) => Err(bad(error)),
@@ -215,8 +252,22 @@ pub(super) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row
 }
 
 fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<Row, Problem> {
-    let (key, prompt) = take_prompt(&mut map, field)?;
-    let (messages, answer) = match prompt {
+    let (messages, answer) = take_messages(&mut map, field)?;
+    let response = match answer {
+        Some(answer) => Some(answer),
+        None => take_response(&mut map)?,
+    };
+    let (id, metadata) = rest(map)?;
+    Ok(Row { messages, response, rival: None, id, metadata })
+}
+
+/// Takes the conversation out of the row, and the answer that may end it.
+pub(super) fn take_messages(
+    map: &mut Map<String, Value>,
+    field: Option<&str>,
+) -> Result<(Vec<Message>, Option<String>), Problem> {
+    let (key, prompt) = take_prompt(map, field)?;
+    match prompt {
         Value::String(text) => {
             let text = match (field, key, map.get("input")) {
                 (None, "instruction", Some(Value::String(input))) if !input.trim().is_empty() => {
@@ -229,15 +280,17 @@ fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<Row, Probl
             if text.trim().is_empty() {
                 return Err(Problem::Blank { key: key.to_owned() });
             }
-            (vec![Message::new(Role::User, text)], None)
+            Ok((vec![Message::new(Role::User, text)], None))
         }
-        Value::Array(turns) => conversation(turns)?,
-        other => return Err(wrong(key, "a text or a list of messages", &other)),
-    };
-    let response = match answer {
-        Some(answer) => Some(answer),
-        None => take_response(&mut map)?,
-    };
+        Value::Array(turns) => conversation(turns),
+        other => Err(wrong(key, "a text or a list of messages", &other)),
+    }
+}
+
+/// The id of a row, and its metadata: what is left when all else was taken.
+pub(super) fn rest(
+    mut map: Map<String, Value>,
+) -> Result<(Option<String>, Map<String, Value>), Problem> {
     let id = match map.shift_remove("id") {
         None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id),
@@ -247,7 +300,7 @@ fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<Row, Probl
     if let Some((key, _)) = map.iter().find(|(_, value)| !shallow(value, MAX_DEPTH)) {
         return Err(Problem::TooDeep { key: key.clone(), limit: MAX_DEPTH });
     }
-    Ok(Row { messages, response, id, metadata: map })
+    Ok((id, map))
 }
 
 /// Takes the prompt's key and value out of the row.
@@ -273,19 +326,12 @@ fn take_prompt<'a>(
     })
 }
 
-/// Takes the first answer the row carries, a text or a single assistant's turn.
+/// Takes the first answer the row carries.
 fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
     for &key in RESPONSES {
-        let text = match map.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::String(text)) => text,
-            Some(Value::Array(turns)) if turns.len() == 1 && turns[0]["role"] == "assistant" => {
-                turns[0]["content"].as_str().ok_or(Problem::Turn { turn: 1 })?
-            }
-            Some(other) => return Err(wrong(key, "a text or one assistant's turn", other)),
-        };
-        if !text.trim().is_empty() {
-            let text = text.to_owned();
+        if let Some(value) = map.get(key)
+            && let Some(text) = answer(key, value)?
+        {
             map.shift_remove(key);
             return Ok(Some(text));
         }
@@ -293,8 +339,22 @@ fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem
     Ok(None)
 }
 
+/// The answer that a value holds, a text or a single assistant's turn; none if
+/// it is blank.
+pub(super) fn answer(key: &str, value: &Value) -> Result<Option<String>, Problem> {
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text,
+        Value::Array(turns) if turns.len() == 1 && turns[0]["role"] == "assistant" => {
+            turns[0]["content"].as_str().ok_or(Problem::Turn { turn: 1 })?
+        }
+        other => return Err(wrong(key, "a text or one assistant's turn", other)),
+    };
+    Ok((!text.trim().is_empty()).then(|| text.to_owned()))
+}
+
 /// Checks a list of turns; a last turn of the assistant's is split off.
-fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<String>), Problem> {
+pub(super) fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<String>), Problem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     for (turn, value) in (1..).zip(turns) {
         let Value::Object(mut value) = value else { return Err(Problem::Turn { turn }) };
@@ -329,11 +389,11 @@ fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<String>), Pro
     Ok((messages, answer))
 }
 
-fn wrong(key: &str, expected: &'static str, found: &Value) -> Problem {
+pub(super) fn wrong(key: &str, expected: &'static str, found: &Value) -> Problem {
     Problem::Type { key: key.to_owned(), expected, found: type_name(found) }
 }
 
-fn type_name(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

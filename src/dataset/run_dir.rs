@@ -215,6 +215,20 @@ impl RunDir {
         &self.hash
     }
 
+    /// Writes a file that is derived from the journal: whole or not at all, in
+    /// place of what was there.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn derive(
+        &self,
+        name: &'static str,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), RunError> {
+        let path = self.path.join(name);
+        atomic::write(&path, fill).map_err(|source| RunError::Io { action: "write", path, source })
+    }
+
     /// Its ended items, in the order of their ends.
     ///
     /// # Errors

@@ -98,6 +98,8 @@ pub(crate) fn manifest() -> Manifest {
         limit: None,
         seed: 7,
         fence: "f3a9".to_owned(),
+        fence_style: "delimiter".to_owned(),
+        procedure: json!({"revise": {"judging": true}}),
         reproducible: false,
         settings: json!({"threads": 2, "temperature": 0.7}),
     }

@@ -49,6 +49,8 @@ pub(super) const NAMES: &[&str] = &[
     "round",
     "item",
     "delimiter",
+    "fencing",
+    "marker",
     "role",
     "content",
     "id",

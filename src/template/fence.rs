@@ -1,19 +1,55 @@
-//! The fence around content in a prompt: lines that carry the run's own
-//! delimiter, which no content can write.
+//! What sets content off from the prompt around it.
 //!
-//! A fence is `[answer 3f9c2a81]`, the content, `[/answer 3f9c2a81]`, each on
+//! By default a fence: lines that carry the run's own delimiter, which no content
+//! can write. It is `[answer 3f9c2a81]`, the content, `[/answer 3f9c2a81]`, each on
 //! lines of their own. Brackets, since content is full of angle brackets (HTML,
 //! control tokens) and models know an opening and a closing tag in either; the
 //! label says what the content is; the delimiter is repeated at both ends. Where
 //! the content itself holds the delimiter, in any case, a hyphen breaks it.
+//!
+//! The other styles are there to be measured against it: datamarking (Hines et
+//! al. 2024, arXiv 2403.14720) puts a mark in place of every blank, so that each
+//! word shows that it is content; and none.
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use crate::random::Stream;
+
+/// The marks of datamarking: one character each, rare in any text, and more than
+/// a byte long, which a blank is not.
+const MARKERS: [char; 4] = ['ˆ', '¦', '¬', '¤'];
+
+/// How content is set off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FenceStyle {
+    /// Not at all
+    None,
+    /// Between lines that carry the run's delimiter
+    #[default]
+    Delimiter,
+    /// With a mark in place of every blank
+    Datamarking,
+}
+
+impl FenceStyle {
+    /// Its name, as templates and manifests have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Delimiter => "delimiter",
+            Self::Datamarking => "datamarking",
+        }
+    }
+}
 
 /// A run's fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
+    style: FenceStyle,
     delimiter: String,
 }
 
@@ -27,7 +63,8 @@ impl Fence {
     /// same delimiter, so that a resumed run writes the same prompts.
     #[must_use]
     pub fn from_stream(run: Stream) -> Self {
-        Self { delimiter: format!("{:08x}", run.child("fence").bits(0) >> 32) }
+        let delimiter = format!("{:08x}", run.child("fence").bits(0) >> 32);
+        Self { style: FenceStyle::default(), delimiter }
     }
 
     /// A fence of the given delimiter.
@@ -37,10 +74,29 @@ impl Fence {
     pub fn new(delimiter: &str) -> Result<Self, FenceError> {
         let digits = delimiter.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if digits && (6..=32).contains(&delimiter.len()) {
-            Ok(Self { delimiter: delimiter.to_owned() })
+            Ok(Self { style: FenceStyle::default(), delimiter: delimiter.to_owned() })
         } else {
             Err(FenceError(delimiter.to_owned()))
         }
+    }
+
+    /// The same run's fence in another style.
+    #[must_use]
+    pub fn in_style(self, style: FenceStyle) -> Self {
+        Self { style, ..self }
+    }
+
+    /// How it sets content off.
+    #[must_use]
+    pub fn style(&self) -> FenceStyle {
+        self.style
+    }
+
+    /// The mark of datamarking: the run's own, as its delimiter is.
+    #[must_use]
+    pub fn marker(&self) -> char {
+        let sum: usize = self.delimiter.bytes().map(usize::from).sum();
+        MARKERS[sum % MARKERS.len()]
     }
 
     /// What tells this run's fences from others.
@@ -49,13 +105,46 @@ impl Fence {
         &self.delimiter
     }
 
-    /// `text` between an opening and a closing line. The label is the
-    /// template's, never data.
+    /// `text` set off: between an opening and a closing line, or marked. The
+    /// label is the template's, never data.
     #[must_use]
     pub fn wrap(&self, text: &str, label: &str) -> String {
-        let Self { delimiter } = self;
-        let text = self.neutralise(text);
-        format!("[{label} {delimiter}]\n{text}\n[/{label} {delimiter}]")
+        match self.style {
+            FenceStyle::None => text.to_owned(),
+            FenceStyle::Datamarking => self.mark(text),
+            FenceStyle::Delimiter => {
+                let Self { delimiter, .. } = self;
+                let text = self.neutralise(text);
+                format!("[{label} {delimiter}]\n{text}\n[/{label} {delimiter}]")
+            }
+        }
+    }
+
+    /// `text` with the marker before its first word, in place of every blank,
+    /// and at the start of every line. A marker of the text's own becomes a
+    /// hyphen, so that every one that a model writes is an echo.
+    fn mark(&self, text: &str) -> String {
+        let marker = self.marker();
+        let mut marked = String::with_capacity(2 * text.len());
+        marked.push(marker);
+        for c in text.chars() {
+            match c {
+                '\n' => marked.extend(['\n', marker]),
+                c if c.is_whitespace() => marked.push(marker),
+                c if c == marker => marked.push('-'),
+                c => marked.push(c),
+            }
+        }
+        marked
+    }
+
+    /// The character that the run's own marks begin with, if it has any.
+    pub(crate) fn opening(&self) -> Option<char> {
+        match self.style {
+            FenceStyle::None => None,
+            FenceStyle::Delimiter => Some('['),
+            FenceStyle::Datamarking => Some(self.marker()),
+        }
     }
 
     /// `text` with a hyphen after the first digit of every delimiter in it, so
@@ -87,11 +176,18 @@ impl Fence {
     }
 
     /// `text` without this run's fence marks, which a model may echo; a line
-    /// that holds nothing else goes with them.
+    /// that holds nothing else goes with them. The marks of datamarking become
+    /// blanks again.
     #[must_use]
     pub fn strip<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !text.contains('[') {
+        if !self.opening().is_some_and(|opening| text.contains(opening)) {
             return Cow::Borrowed(text);
+        }
+        if self.style == FenceStyle::Datamarking {
+            let marker = self.marker();
+            let lines = text.split('\n').map(|line| line.strip_prefix(marker).unwrap_or(line));
+            let lines: Vec<String> = lines.map(|line| line.replace(marker, " ")).collect();
+            return Cow::Owned(lines.join("\n"));
         }
         let mut kept = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
@@ -165,6 +261,27 @@ mod tests {
             fence().wrap("two\nlines", "answer"),
             "[answer 3f9c2a81]\ntwo\nlines\n[/answer 3f9c2a81]"
         );
+    }
+
+    #[test]
+    fn marked_content_shows_what_it_is_at_every_word() {
+        let fence = fence().in_style(FenceStyle::Datamarking);
+        // 3f9c2a81: 51 + 102 + 57 + 99 + 50 + 97 + 56 + 49 = 561, and 561 mod 4 = 1.
+        assert_eq!(fence.marker(), '¦');
+        let text = "one two\n\n\tif x¦y:\u{a0}z";
+        let marked = "¦one¦two\n¦\n¦¦if¦x-y:¦z";
+        assert_eq!(fence.wrap(text, "answer"), marked);
+        assert_eq!(fence.strip(marked), "one two\n\n if x-y: z");
+        assert_eq!(fence.strip("A plain reply [answer 3f9c2a81]."), "A plain reply [answer 3f9c2a81].");
+        assert_eq!(fence.strip("So¦it¦is: as written."), "So it is: as written.");
+    }
+
+    #[test]
+    fn without_a_fence_content_is_as_it_was() {
+        let fence = fence().in_style(FenceStyle::None);
+        let text = "two\nlines [/answer 3f9c2a81]";
+        assert_eq!(fence.wrap(text, "answer"), text);
+        assert_eq!(fence.strip(text), text);
     }
 
     #[test]

@@ -13,8 +13,9 @@
 //!   keeping; shared turns come first. Outside turns only whitespace may stand.
 //!   There is at least one turn. Where a label is asked for (gate, judge,
 //!   rubric), the last may be the assistant's: its reply begins with that.
-//! - `fence(text, label)` sets data off from the prompt ([`Fence`]); `delimiter`
-//!   is the run's, to speak of the fences.
+//! - `fence(text, label)` sets data off from the prompt ([`Fence`]); `fencing` is
+//!   how (`none`, `delimiter`, `datamarking`), `delimiter` and `marker` are the
+//!   run's, to speak of the fences.
 //! - [`Context`] holds the variables. Undefined names are errors, and so is
 //!   printing none. Nothing is escaped, and data is never compiled.
 //!
@@ -42,7 +43,7 @@ use crate::trajectory::StepKind;
 
 pub use check::check;
 pub use context::{Comparison, Context, Reasons};
-pub use fence::{Fence, FenceError};
+pub use fence::{Fence, FenceError, FenceStyle};
 
 use diagnose::{about, diagnose};
 use set::Source;

@@ -19,11 +19,13 @@ pub(super) struct Collected {
     kept: usize,
 }
 
-/// Adds `turn`, `fence`, `delimiter` and the limits to an environment.
+/// Adds `turn`, `fence`, what there is to say of fences, and the limits to an environment.
 pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
     environment.set_fuel(Some(FUEL));
     environment.set_formatter(print);
+    environment.add_global("fencing", fence.style().as_str());
     environment.add_global("delimiter", fence.delimiter());
+    environment.add_global("marker", fence.marker().to_string());
     environment.add_function("turn", turn);
     let fence = fence.clone();
     environment.add_function("fence", move |text: &Value, label: &str| match text.as_str() {

@@ -118,7 +118,9 @@ pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
 #[must_use]
 pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let start = raw.trim_start().chars().next();
-    let opens = |c: char| matches!(c, '`' | '~' | '[') || QUOTES.iter().any(|pair| pair.0 == c);
+    let opens = |c: char| {
+        matches!(c, '`' | '~') || fence.opening() == Some(c) || QUOTES.iter().any(|pair| pair.0 == c)
+    };
     if start.is_none_or(opens) {
         return String::new();
     }
@@ -126,7 +128,8 @@ pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let last_line = text.rfind('\n').map_or(0, |at| at + 1);
     let short = text[last_line..].chars().count() <= PREAMBLE_CHARS.max(CLOSING_CHARS);
     // A mark of the run's that is not whole yet can't be told from other text.
-    let open = text[last_line..].rfind('[').map(|at| last_line + at);
+    let open = fence.opening().and_then(|opening| text[last_line..].rfind(opening));
+    let open = open.map(|at| last_line + at);
     let end =
         if short && kind != StepKind::Generate { last_line } else { open.unwrap_or(text.len()) };
     text.truncate(text[..end].trim_end().len());

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Step, StepKind, Stop, answers, select};
 use crate::constitution::{Constitution, Plan, Select};
 use crate::judge::{Standing, combine};
 use crate::random::Stream;
 
 /// What to do with every item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Procedure {
     /// Answer, criticise and revise; with `judging`, compare what came of it.
     Revise {
@@ -19,6 +22,7 @@ pub enum Procedure {
     /// Compare the item's two given answers, the first named as x.
     Compare {
         /// Under these principles, by index, each on its own.
+        #[serde(serialize_with = "as_slice")]
         principles: Arc<[usize]>,
         /// And on the whole.
         overall: bool,
@@ -26,6 +30,7 @@ pub enum Procedure {
     /// Answer (unless the answer is given) and score it by rubric.
     Score {
         /// On these dimensions, by index.
+        #[serde(serialize_with = "as_slice")]
         dimensions: Arc<[usize]>,
     },
     /// How likely the item's two given answers are.
@@ -33,6 +38,13 @@ pub enum Procedure {
         /// Under the reference model too.
         reference: bool,
     },
+}
+
+fn as_slice<S: serde::Serializer>(
+    indices: &Arc<[usize]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    indices[..].serialize(serializer)
 }
 
 /// One step that is due.

@@ -11,7 +11,7 @@ fn read_bytes(
     field: Option<&str>,
     bytes: &[u8],
 ) -> Result<Vec<Item>, InputErrors> {
-    let mut reader = Reader::new(field, 200, 50);
+    let mut reader = Reader::new(prompts(field), 200, 50);
     reader.source("in", format, bytes);
     reader.finish()
 }
@@ -128,7 +128,7 @@ fn the_format_follows_the_name_then_the_first_row() {
 
 #[test]
 fn rows_and_repeats_are_counted_across_inputs() {
-    let mut reader = Reader::new(None, 200, 50);
+    let mut reader = Reader::new(prompts(None), 200, 50);
     reader.source("a", PLAIN, &b"x\ny\nx"[..]);
     reader.source("b", JSON, &b"\"x\""[..]);
     let items = reader.finish().unwrap();

@@ -1,0 +1,217 @@
+//! `amend judge`: which of two given answers is better, and how far the judge
+//! can be trusted.
+
+mod table;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::config::Config;
+use super::error::CliError;
+use super::interrupt;
+use super::loop_args::{TaskArgs, principle};
+use super::model_args::ModelArgs;
+use super::recording::{RecordArgs, Recorded};
+use crate::assess::{self, Figures, Fitted, Row};
+use crate::constitution::Constitution;
+use crate::dataset::input::{self, Input};
+use crate::dataset::manifest::InputSummary;
+use crate::dataset::run_dir::RunDir;
+use crate::driver::Engines;
+use crate::engine::llama::Llama;
+use crate::random::Stream;
+use crate::trajectory::Procedure;
+
+/// The most rows that are shown without being asked for.
+const FEW: usize = 10;
+
+/// Judge which of two given answers is better
+///
+/// Input is JSON lines: {prompt, a, b}, with {label: "a" | "b" | "tie"} if you
+/// know, or {prompt, chosen, rejected}. Each pair is asked in both orders; the
+/// verdict is read off the probabilities of the reply's first word. With
+/// labels, the judge itself is measured, beside baselines that read nothing.
+#[derive(Debug, Args)]
+pub struct JudgeArgs {
+    /// Input files; `-` is stdin
+    #[arg(required = true, value_name = "FILE")]
+    inputs: Vec<PathBuf>,
+    /// The key that holds the prompt [default: the first common name found]
+    #[arg(long, value_name = "KEY")]
+    field: Option<String>,
+    /// Judge under this principle in place of on the whole; repeat it for several
+    #[arg(long = "principle", value_name = "ID", conflicts_with = "principles")]
+    principle: Vec<String>,
+    /// Judge under each principle of the constitution in place of on the whole
+    #[arg(long)]
+    principles: bool,
+    /// With principles: judge on the whole too, with weight 1
+    #[arg(long)]
+    overall: bool,
+    /// Show each row, however many there are
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    show: bool,
+    /// Print each row as JSON; the table goes to stderr
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// With labels: draw the reliability diagram
+    #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
+    plot: Option<PathBuf>,
+    /// With labels: fit temperature and offset on one half of the rows, try them
+    /// on the other, and write them for a constitution to extend
+    #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
+    fit: Option<PathBuf>,
+    #[command(flatten)]
+    recording: RecordArgs,
+    #[command(flatten)]
+    task: TaskArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Judges.
+///
+/// # Errors
+/// Bad input, a run directory that can't be written or resumed, an engine that
+/// can't go on; [`CliError::Findings`] when items failed or nothing could be
+/// fitted.
+pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
+    let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
+    let order = Stream::new(args.task.seed).child("order");
+    let mut items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
+    args.recording.truncate(&mut items);
+    let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
+    let constitution = args.task.constitution(config)?;
+    let procedure = args.procedure(&constitution)?;
+    let mut job = args.task.job(config, constitution, &summary.sha256)?;
+    job.procedure = procedure;
+    args.recording.check_out()?;
+    let (model, settings) = args.model.load(config)?;
+    interrupt::listen();
+    let mut engine = Llama::new(&model, &settings)?;
+
+    let temporary = Temporary::new()?;
+    let out = args.recording.out.clone().unwrap_or_else(|| temporary.0.path().join("run"));
+    let engines = Engines::from(&mut engine);
+    let recorded = args.recording.record("judge", &out, engines, &job, items, summary)?;
+    recorded.tell(None)?;
+    let result = recorded.result();
+    if matches!(result, Err(CliError::Interrupted)) {
+        return result;
+    }
+    let rows = rows(&recorded, &job.constitution)?;
+    let figures = Figures::of(&rows, job.stream);
+    derive(&recorded.dir, &rows, &figures)?;
+    args.print(&rows, &figures).map_err(CliError::Output)?;
+    if let Some(path) = &args.plot {
+        args.plot(path, &figures)?;
+    }
+    if let Some(path) = &args.fit {
+        let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed").to_owned();
+        match assess::fit(&rows, job.constitution.judge.calibration, job.stream) {
+            Ok(fitted) => args.keep(path, &fitted, &judge)?,
+            Err(error) => {
+                writeln!(io::stderr(), "nothing fitted: {error}").map_err(CliError::Output)?;
+                return Err(CliError::Findings);
+            }
+        }
+    }
+    result
+}
+
+/// Where a run is written that nobody asked to keep.
+struct Temporary(tempfile::TempDir);
+
+impl Temporary {
+    fn new() -> Result<Self, CliError> {
+        tempfile::tempdir().map(Self).map_err(|source| CliError::Io {
+            attempt: "make a temporary folder for the run".to_owned(),
+            source,
+        })
+    }
+}
+
+/// The judged rows, in the order of the input, a clean one before its twin.
+fn rows(recorded: &Recorded, constitution: &Constitution) -> Result<Vec<Row>, CliError> {
+    let mut rows = Vec::new();
+    for trajectory in recorded.dir.trajectories()? {
+        rows.push(Row::of(&trajectory?, constitution));
+    }
+    rows.sort_by_key(|row| (row.row, !row.is_clean()));
+    Ok(rows)
+}
+
+/// Writes what the journal comes to beside it.
+fn derive(dir: &RunDir, rows: &[Row], figures: &Figures) -> Result<(), CliError> {
+    dir.derive("verdicts.jsonl", |out| json_lines(out, rows))?;
+    dir.derive("figures.json", |out| {
+        serde_json::to_writer_pretty(&mut *out, figures)?;
+        writeln!(out)
+    })?;
+    Ok(())
+}
+
+fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
+    for row in rows {
+        serde_json::to_writer(&mut *out, row)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+impl JudgeArgs {
+    fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CliError> {
+        let principles: Arc<[usize]> = match self.principles {
+            true => (0..constitution.principles.len()).collect(),
+            false => self.principle.iter().map(|id| principle(constitution, id)).collect::<Result<
+                Arc<[usize]>,
+                CliError,
+            >>(
+            )?,
+        };
+        let overall = self.overall || principles.is_empty();
+        Ok(Procedure::Compare { principles, overall })
+    }
+
+    fn print(&self, rows: &[Row], figures: &Figures) -> io::Result<()> {
+        if self.json {
+            json_lines(&mut io::BufWriter::new(io::stdout().lock()), rows)?;
+            return table::figures(&mut io::stderr().lock(), figures);
+        }
+        let mut out = io::stdout().lock();
+        if self.show || rows.len() <= FEW {
+            table::rows(&mut out, rows)?;
+        }
+        table::figures(&mut out, figures)
+    }
+
+    fn plot(&self, path: &Path, figures: &Figures) -> Result<(), CliError> {
+        let Some(labelled) = &figures.labelled else {
+            return Err(CliError::usage(
+                "there is nothing to draw: no judged row is labelled a or b",
+                "label rows, or leave --plot out",
+            ));
+        };
+        write(path, &assess::reliability_svg(&labelled.reliability))
+    }
+
+    /// Tells what a fit does, and writes it for constitutions to extend.
+    fn keep(&self, path: &Path, fitted: &Fitted, judge: &str) -> Result<(), CliError> {
+        write(path, &fitted.fragment(judge))?;
+        let told = match self.json {
+            true => table::fitted(&mut io::stderr().lock(), fitted, path),
+            false => table::fitted(&mut io::stdout().lock(), fitted, path),
+        };
+        told.map_err(CliError::Output)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(path, text).map_err(|source| CliError::Io {
+        attempt: format!("write {}", path.display()),
+        source,
+    })
+}
