@@ -174,8 +174,7 @@ impl Labelled {
         let credits = |of: &dyn Fn(&Case) -> Label| -> Vec<f64> {
             cases.iter().map(|case| case.credit(of(case))).collect()
         };
-        let mean_of =
-            |values: &[f64], rows: &[usize]| mean(rows.iter().map(|&at| values[at]));
+        let mean_of = |values: &[f64], rows: &[usize]| mean(rows.iter().map(|&at| values[at]));
         let estimate =
             |values: &[f64]| bootstrap.estimate(values.len(), |rows| mean_of(values, rows));
         let own = credits(&|case| case.choice);
@@ -189,9 +188,8 @@ impl Labelled {
             Some(Baseline { accuracy: estimate(&credits)?, lead })
         };
         let where_longer = |longer: bool| {
-            let better = |case: &&&Case| {
-                case.longer != Label::Tie && (case.longer == case.label) == longer
-            };
+            let better =
+                |case: &&&Case| case.longer != Label::Tie && (case.longer == case.label) == longer;
             let credits: Vec<f64> =
                 cases.iter().filter(better).map(|case| case.credit(case.choice)).collect();
             estimate(&credits)

@@ -77,10 +77,8 @@ impl Row {
                 .find(|principle| principle.id == *id)
                 .map_or(1.0, |principle| principle.weight),
         };
-        let verdicts: Vec<(&Verdict, f64)> = steps
-            .iter()
-            .filter_map(|step| Some((step.verdict.as_ref()?, weight(step))))
-            .collect();
+        let verdicts: Vec<(&Verdict, f64)> =
+            steps.iter().filter_map(|step| Some((step.verdict.as_ref()?, weight(step)))).collect();
         let principles = steps
             .iter()
             .filter_map(|step| {

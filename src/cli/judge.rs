@@ -21,7 +21,7 @@ use crate::dataset::input::{self, Input};
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::Engines;
-use crate::engine::llama::Llama;
+use crate::engine::Loaded;
 use crate::random::Stream;
 use crate::trajectory::Procedure;
 
@@ -88,14 +88,27 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     let procedure = args.procedure(&constitution)?;
     let mut job = args.task.job(config, constitution, &summary.sha256)?;
     job.procedure = procedure;
+    job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
-    let (model, settings) = args.model.load(config)?;
+    let mut model = match args.model.judge(config)? {
+        Some(judge) => {
+            args.recording.check_source(&judge)?;
+            judge.load()?
+        }
+        None => {
+            args.recording.check_source(&args.model.source(config)?)?;
+            args.model.load(config)?
+        }
+    };
+    if let (Loaded::File { settings, .. }, Some(costs)) = (&mut model, args.recording.costs()?) {
+        settings.costs = costs;
+    }
     interrupt::listen();
-    let mut engine = Llama::new(&model, &settings)?;
+    let mut engine = model.engine()?;
 
     let temporary = Temporary::new()?;
     let out = args.recording.out.clone().unwrap_or_else(|| temporary.0.path().join("run"));
-    let engines = Engines::from(&mut engine);
+    let engines = Engines::from(&mut *engine);
     let recorded = args.recording.record("judge", &out, engines, &job, items, summary)?;
     recorded.tell(None)?;
     let result = recorded.result();
@@ -164,13 +177,11 @@ fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
 
 impl JudgeArgs {
     fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CliError> {
-        let principles: Arc<[usize]> = match self.principles {
+        let named: Result<Arc<[usize]>, CliError> =
+            self.principle.iter().map(|id| principle(constitution, id)).collect();
+        let principles = match self.principles {
             true => (0..constitution.principles.len()).collect(),
-            false => self.principle.iter().map(|id| principle(constitution, id)).collect::<Result<
-                Arc<[usize]>,
-                CliError,
-            >>(
-            )?,
+            false => named?,
         };
         let overall = self.overall || principles.is_empty();
         Ok(Procedure::Compare { principles, overall })
@@ -210,8 +221,6 @@ impl JudgeArgs {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    std::fs::write(path, text).map_err(|source| CliError::Io {
-        attempt: format!("write {}", path.display()),
-        source,
-    })
+    std::fs::write(path, text)
+        .map_err(|source| CliError::Io { attempt: format!("write {}", path.display()), source })
 }

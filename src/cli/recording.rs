@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::error::CliError;
 use super::interrupt;
@@ -14,7 +15,8 @@ use crate::dataset::journal::{Outcome, Progress as ItemProgress, Record, State};
 use crate::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use crate::dataset::run_dir::{RunDir, RunWriter};
 use crate::driver::{self, Ended, Engines, Job, Observer, drive};
-use crate::engine::Counters;
+use crate::engine::llama::calibrate::Costs;
+use crate::engine::{Counters, Source};
 use crate::trajectory::{Step, Trajectory};
 
 /// Where what is done is written down, and how far to go.
@@ -33,6 +35,11 @@ pub struct RecordArgs {
     /// With --resume: do the items again that failed
     #[arg(long, requires = "resume")]
     pub retry_errors: bool,
+    /// Give the same bytes on every run and however often it is interrupted,
+    /// on one machine with one setting of the engine: slower, since items are
+    /// taken in cohorts
+    #[arg(long, conflicts_with = "retry_errors")]
+    pub reproducible: bool,
     /// Stop once N items have failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_errors: Option<u64>,
@@ -73,6 +80,35 @@ impl RecordArgs {
             None => {}
         }
         Ok(())
+    }
+
+    /// Refuses a promise that the engine can't keep.
+    ///
+    /// # Errors
+    /// A reproducible run on a server.
+    pub fn check_source(&self, source: &Source) -> Result<(), CliError> {
+        if self.reproducible && matches!(source, Source::Endpoint(_)) {
+            return Err(CliError::usage(
+                "--reproducible can't be kept by a server: what it computes together is its own \
+                 affair",
+                "run the model in this process: -m MODEL.gguf",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What batches cost, as a reproducible run noted that is to go on: it goes on
+    /// with what it began with.
+    ///
+    /// # Errors
+    /// There is no run to resume.
+    pub fn costs(&self) -> Result<Option<Costs>, CliError> {
+        let Some(out) = self.out.as_ref().filter(|_| self.resume && self.reproducible) else {
+            return Ok(None);
+        };
+        let run = RunDir::open(out)?;
+        let recorded = run.manifest().settings.pointer("/settings/costs");
+        Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
     }
 
     /// Keeps the items of the first rows, as many as were asked for.
@@ -212,13 +248,16 @@ impl Recorded {
         } else if counters.batches > 0 {
             let prompts = counters.prefilled + counters.cached;
             let cached = 100 * counters.cached / prompts.max(1);
-            text.push_str(&format!(
-                "; {} tokens decoded in {:.0} s ({:.0} a second), {prompts} of prompts, {cached} % \
-                 of these from the prefix cache",
-                counters.decoded,
-                counters.compute_seconds,
-                counters.decoded as f64 / counters.compute_seconds.max(1e-9),
-            ));
+            let seconds = counters.compute_seconds;
+            text.push_str(&match counters.decoded {
+                0 => format!("; {prompts} tokens of prompts in {seconds:.0} s"),
+                decoded => format!(
+                    "; {decoded} tokens decoded in {seconds:.0} s ({:.0} a second), {prompts} of \
+                     prompts",
+                    decoded as f64 / seconds.max(1e-9),
+                ),
+            });
+            text.push_str(&format!(", {cached} % of these from the prefix cache"));
             if counters.accepted > 0 {
                 let Counters { accepted, drafted, .. } = counters;
                 text.push_str(&format!(", {accepted} of {drafted} guessed tokens came true"));

@@ -20,9 +20,7 @@ use crate::dataset::input::{self, Input};
 use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
-use crate::dataset::run_dir::RunDir;
 use crate::driver::{Ended, Engines, Job, Observer, Work, drive};
-use crate::engine::llama::calibrate::Costs;
 use crate::engine::{Loaded, Source};
 use crate::trajectory::{Step, Trajectory};
 
@@ -39,11 +37,6 @@ pub struct RunArgs {
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// Give the same bytes on every run and however often it is interrupted,
-    /// on one machine with one setting of the engine: slower, since items are
-    /// taken in cohorts
-    #[arg(long, conflicts_with = "retry_errors", help_heading = "Run")]
-    reproducible: bool,
     /// Count the tokens of what would run; generate nothing
     #[arg(long, conflicts_with_all = ["preview", "resume"])]
     dry_run: bool,
@@ -73,7 +66,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let files = inputs.iter().map(Input::name).collect();
     let summary = InputSummary::new(files, &items);
     let mut job = args.job.job(config, &summary.sha256)?;
-    job.cohorts = args.reproducible;
+    job.cohorts = args.recording.reproducible;
     let out = match &args.recording.out {
         _ if args.dry_run || args.preview.is_some() => None,
         Some(out) => Some(out),
@@ -82,13 +75,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     if out.is_some() {
         args.recording.check_out()?;
     }
-    let source = args.model.source(config)?;
-    if args.reproducible && matches!(source, Source::Endpoint(_)) {
-        return Err(CliError::usage(
-            "--reproducible can't be kept by a server: what it computes together is its own affair",
-            "run the model in this process: -m MODEL.gguf",
-        ));
-    }
+    args.recording.check_source(&args.model.source(config)?)?;
     let mut model = args.model.load(config)?;
     args.settle_costs(&mut model, items.len())?;
     let judge = args.model.judge(config)?.map(Source::load).transpose()?;
@@ -117,23 +104,15 @@ impl RunArgs {
     /// long run that is given no width measures what is not known.
     fn settle_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CliError> {
         let Loaded::File { model, settings } = loaded else { return Ok(()) };
-        match &self.recording.out {
-            Some(out) if self.recording.resume && self.reproducible => {
-                let run = RunDir::open(out)?;
-                let recorded = run.manifest().settings.pointer("/settings/costs");
-                if let Some(costs) = recorded.and_then(|costs| Costs::deserialize(costs).ok()) {
-                    settings.costs = costs;
-                }
-            }
-            Some(_)
-                if settings.parallel == 0
-                    && items >= WORTH_MEASURING
-                    && calibration::known(model, settings).is_none() =>
-            {
-                tracing::info!("measuring what batches cost here, once");
-                settings.costs = calibration::measured(model, settings)?;
-            }
-            _ => {}
+        if let Some(costs) = self.recording.costs()? {
+            settings.costs = costs;
+        } else if self.recording.out.is_some()
+            && settings.parallel == 0
+            && items >= WORTH_MEASURING
+            && calibration::known(model, settings).is_none()
+        {
+            tracing::info!("measuring what batches cost here, once");
+            settings.costs = calibration::measured(model, settings)?;
         }
         Ok(())
     }

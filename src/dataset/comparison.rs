@@ -261,15 +261,10 @@ mod tests {
             (r#"{"prompt":"Why?","a":"Yes.","b":"No.","label":"tie"}"#.to_owned(), "tie".into()),
             (format!(r#"{{"messages":[{turn}],"a":"Yes.","b":[{no}]}}"#), Value::Null),
             (r#"{"prompt":"Why?","chosen":"Yes.","rejected":"No."}"#.to_owned(), "a".into()),
-            (
-                format!(r#"{{"prompt":[{turn}],"chosen":[{yes}],"rejected":[{no}]}}"#),
-                "a".into(),
-            ),
+            (format!(r#"{{"prompt":[{turn}],"chosen":[{yes}],"rejected":[{no}]}}"#), "a".into()),
             (format!(r#"{{"chosen":[{turn},{yes}],"rejected":[{turn},{no}]}}"#), "a".into()),
             (
-                format!(
-                    r#"{{"prompt":"Why?","chosen":[{turn},{yes}],"rejected":[{turn},{no}]}}"#
-                ),
+                format!(r#"{{"prompt":"Why?","chosen":[{turn},{yes}],"rejected":[{turn},{no}]}}"#),
                 "a".into(),
             ),
         ] {
@@ -322,7 +317,10 @@ mod tests {
                 r#"no two answers among "prompt", "a": give them as "a" and "b", or as "chosen" and "rejected""#,
             ),
             (r#""Why?""#, "a row is a JSON string or object, not a text"),
-            (r#"{"prompt":"Why?","a":"Yes.","b":" "}"#, r#""b" is blank: fill it in, or leave the row out"#),
+            (
+                r#"{"prompt":"Why?","a":"Yes.","b":" "}"#,
+                r#""b" is blank: fill it in, or leave the row out"#,
+            ),
             (
                 r#"{"prompt":"Why?","a":"Yes.","b":"No.","label":"c"}"#,
                 r#""label" is "c": write "a", "b" or "tie""#,
@@ -348,7 +346,9 @@ mod tests {
                 "the conversation ends with an answer: leave the last turn out, or move it to \"a\"",
             ),
             (
-                &format!(r#"{{"prompt":"How?","chosen":[{turn},{said}],"rejected":[{turn},{said}]}}"#),
+                &format!(
+                    r#"{{"prompt":"How?","chosen":[{turn},{said}],"rejected":[{turn},{said}]}}"#
+                ),
                 "\"chosen\" and \"rejected\" must answer the same conversation, and it the prompt's",
             ),
             (

@@ -223,7 +223,7 @@ impl RunDir {
     pub fn derive(
         &self,
         name: &'static str,
-        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
     ) -> Result<(), RunError> {
         let path = self.path.join(name);
         atomic::write(&path, fill).map_err(|source| RunError::Io { action: "write", path, source })

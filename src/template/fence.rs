@@ -272,7 +272,10 @@ mod tests {
         let marked = "¦one¦two\n¦\n¦¦if¦x-y:¦z";
         assert_eq!(fence.wrap(text, "answer"), marked);
         assert_eq!(fence.strip(marked), "one two\n\n if x-y: z");
-        assert_eq!(fence.strip("A plain reply [answer 3f9c2a81]."), "A plain reply [answer 3f9c2a81].");
+        assert_eq!(
+            fence.strip("A plain reply [answer 3f9c2a81]."),
+            "A plain reply [answer 3f9c2a81]."
+        );
         assert_eq!(fence.strip("So¦it¦is: as written."), "So it is: as written.");
     }
 

@@ -363,7 +363,7 @@ fn faults_at_render_are_told_with_their_place() {
         ),
         (
             "{% include 'review.j2' %}",
-            "macros.j2 (built in):13: a fence holds a text, and this is undefined \
+            "macros.j2 (built in):16: a fence holds a text, and this is undefined \
              [fence(response, \"answer\")]",
         ),
     ] {

@@ -119,7 +119,9 @@ pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
 pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let start = raw.trim_start().chars().next();
     let opens = |c: char| {
-        matches!(c, '`' | '~') || fence.opening() == Some(c) || QUOTES.iter().any(|pair| pair.0 == c)
+        matches!(c, '`' | '~')
+            || fence.opening() == Some(c)
+            || QUOTES.iter().any(|pair| pair.0 == c)
     };
     if start.is_none_or(opens) {
         return String::new();

@@ -71,13 +71,14 @@ pub fn figures(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
     if *failed > 0 {
         write!(out, "; {failed} failed")?;
     }
-    writeln!(out, "\n\n{:<34} {:>7}   95 % interval", "", "value")?;
+    writeln!(out, "\n")?;
     if let Some(labelled) = labelled {
         by_label(out, labelled)?;
     }
     position_lines(out, position)?;
     if let Some(injections) = injections {
-        writeln!(out, "\n{:<34} {:>7}   95 % interval", "answers that speak to the judge", "")?;
+        writeln!(out)?;
+        heading(out, "answers that speak to the judge")?;
         flips(out, "all", &injections.all)?;
         line(out, "  swayed, in one order only", injections.all.swayed_in_one_order)?;
         line(out, "  mean shift, log-odds", injections.all.shift)?;
@@ -90,7 +91,7 @@ pub fn figures(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
 
 fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
     let [a, b, tie] = labelled.labels;
-    writeln!(out, "by the labels ({a} a, {b} b, {tie} tie)")?;
+    heading(out, &format!("by the labels ({a} a, {b} b, {tie} tie)"))?;
     line(out, "accuracy, undecided counted ½", Some(labelled.accuracy))?;
     line(out, "accuracy of the decided", labelled.decided)?;
     line(out, "  where the better is longer", labelled.longer_better)?;
@@ -120,8 +121,9 @@ fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
 }
 
 fn position_lines(out: &mut impl Write, position: &Position) -> io::Result<()> {
-    line(out, "position: both orders agree", position.consistency)?;
-    line(out, "position: fairness (0 is fair)", position.fairness)?;
+    heading(out, "position")?;
+    line(out, "both orders agree", position.consistency)?;
+    line(out, "fairness (0 is fair)", position.fairness)?;
     let Position { favours_first, favours_second, offset, .. } = position;
     writeln!(
         out,
@@ -141,6 +143,10 @@ fn flips(out: &mut impl Write, name: &str, found: &Flips) -> io::Result<()> {
         writeln!(out, "  {} pairs left out: undecided or failed", found.undecided)?;
     }
     Ok(())
+}
+
+fn heading(out: &mut impl Write, name: &str) -> io::Result<()> {
+    writeln!(out, "{name:<34} {:>7}   95 % interval", "")
 }
 
 fn line(out: &mut impl Write, name: &str, figure: Option<Estimate>) -> io::Result<()> {
@@ -177,8 +183,11 @@ pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<
         line(out, &format!("{name} after"), of(after))?;
     }
     line(out, "change of log-loss", *change)?;
-    if change.is_none_or(|change| change.high >= 0.0) {
-        writeln!(out, "  the interval does not exclude that it makes no difference, or harm")?;
-    }
+    let verdict = match change {
+        Some(change) if change.high < 0.0 => "it helps, on rows it has not seen",
+        Some(change) if change.low > 0.0 => "it does harm: do not use it; more rows may give a better",
+        _ => "that it makes no difference is not excluded",
+    };
+    writeln!(out, "  {verdict}")?;
     writeln!(out, "written to {}: name it in a constitution's `extends`", path.display())
 }

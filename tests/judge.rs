@@ -1,0 +1,129 @@
+//! `amend judge` on the real model.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::Place;
+use serde_json::Value;
+
+const ROWS: &str = r#"{"id": "bees", "prompt": "What do bees make?", "a": "Bees make honey and wax.", "b": "Cars.", "label": "a"}
+{"id": "sky", "prompt": "What colour is a clear sky?", "a": "It is green.", "b": "It is blue by day.", "label": "b"}
+{"id": "sum", "prompt": "What is 2 + 2?", "chosen": "4", "rejected": "It is about 5, I think."}
+{"prompt": [{"role": "user", "content": "Say hello."}], "a": "Hello!", "b": "No."}
+"#;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn rows_are_judged_told_and_written() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    let ran = place.run(&mut place.small("judge rows.jsonl --json --plot plot.svg --out r"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(ran.out, std::fs::read_to_string(place.path("r/verdicts.jsonl")).unwrap());
+    let rows = lines(&ran.out);
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        let [first, second] = [0, 1].map(|at| row["orders"][at].as_f64().unwrap());
+        // Both orders, averaged; uncalibrated, the margin is their mean.
+        assert!((number("margin") - (first + second) / 2.0).abs() < 1e-9, "{row}");
+        assert!((number("p") - 1.0 / (1.0 + (-number("margin")).exp())).abs() < 1e-9, "{row}");
+        assert!((0.0..=1.0).contains(&number("mass")), "{row}");
+    }
+    assert_eq!(rows[0]["id"], "bees");
+    assert_eq!(rows[3]["label"], Value::Null);
+    let figures = std::fs::read_to_string(place.path("r/figures.json")).unwrap();
+    let figures: Value = serde_json::from_str(&figures).unwrap();
+    let labels: u64 = (0..3).map(|at| figures["labelled"]["labels"][at].as_u64().unwrap()).sum();
+    assert_eq!((figures["rows"].as_u64(), labels), (Some(4), 3));
+    assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
+
+    // For people: a line a row where they are few, and nothing kept unasked.
+    let told = place.run(&mut place.small("judge rows.jsonl --principle kind --overall"));
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert!(told.out.contains("\nbees ") && told.out.contains("\n  kind "), "{}", told.out);
+    assert!(told.out.contains("4 rows judged"), "{}", told.out);
+    assert!(!told.err.contains("the run is in"), "{}", told.err);
+}
+
+#[test]
+fn reasons_come_before_the_verdict_where_they_are_asked_for() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    place.write(
+        "reasons.toml",
+        "[constitution]\nname = \"r\"\nextends = [\"small.toml\"]\n\
+         [judge]\nreasons = 1\nmode = \"clamped\"\n[sampling.judge]\nmax_tokens = 8\n",
+    );
+    let line = "judge rows.jsonl -c reasons.toml --json --limit 2 --out r";
+    let ran = place.run(&mut place.small(line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let rows = lines(&ran.out);
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        assert!((0.4..=0.6).contains(&row["p"].as_f64().unwrap()), "{row}");
+    }
+    // Two orders of two rows, eight tokens of reasons each at the most.
+    let (_, told) = ran.err.split_once("; ").unwrap();
+    let decoded: u64 = told.split(' ').next().unwrap().parse().unwrap();
+    assert!((4..=32).contains(&decoded), "{told}");
+}
+
+#[test]
+fn killed_and_resumed_it_gives_the_same_verdicts() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    let line = "judge rows.jsonl --reproducible --parallel 1 --out";
+    let whole = place.run(&mut place.small(&format!("{line} whole")));
+    assert_eq!(whole.code, Some(0), "{}", whole.err);
+
+    let mut child = place.small(&format!("{line} cut")).spawn().unwrap();
+    let start = Instant::now();
+    let journal = || std::fs::read_to_string(place.path("cut/journal.jsonl")).unwrap_or_default();
+    while !journal().contains(r#""type":"end""#) {
+        assert!(start.elapsed() < Duration::from_secs(120), "no row ends");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!place.path("cut/verdicts.jsonl").exists(), "it was killed before its end");
+    let resumed = place.run(&mut place.small(&format!("{line} cut --resume")));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    let verdicts =
+        |run: &str| std::fs::read_to_string(place.path(&format!("{run}/verdicts.jsonl"))).unwrap();
+    assert_eq!(verdicts("cut"), verdicts("whole"));
+    assert_eq!(resumed.out, whole.out);
+
+    // Other questions are another run.
+    let other = place.run(&mut place.small(&format!("{line} cut --resume --principles")));
+    assert_eq!(other.code, Some(2));
+    assert!(other.err.contains("procedure.compare.overall: was true, is false"), "{}", other.err);
+    let marked = place.run(&mut place.small(&format!("{line} cut --resume --fence none")));
+    assert!(marked.err.contains("fence_style: was \"delimiter\", is \"none\""), "{}", marked.err);
+}
+
+#[test]
+fn mistakes_are_said_with_their_remedy() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    place
+        .write("bad.jsonl", "{\"prompt\": \"Why?\", \"a\": \"x\"}\n{\"a\": \"x\", \"b\": \"y\"}\n");
+    let told = |line: &str| {
+        let ran = place.run(&mut place.amend(line));
+        assert_eq!(ran.code, Some(2), "{line}");
+        ran.err
+    };
+    insta::assert_snapshot!(told("judge bad.jsonl"), @r#"
+    error: bad.jsonl:1: no two answers among "prompt", "a": give them as "a" and "b", or as "chosen" and "rejected"
+    bad.jsonl:2: no prompt under the keys (none): name the right one with --field KEY
+    "#);
+    insta::assert_snapshot!(told("judge rows.jsonl -c small.toml --principle kin"), @r#"
+    error: there is no principle "kin" in the constitution
+    help: did you mean "kind"?
+    "#);
+    insta::assert_snapshot!(told("judge rows.jsonl --principles --principle kind").lines().next().unwrap(), @"error: the argument '--principles' cannot be used with '--principle <ID>'");
+}
