@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::calibration;
 use super::config::Config;

@@ -185,7 +185,9 @@ pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<
     line(out, "change of log-loss", *change)?;
     let verdict = match change {
         Some(change) if change.high < 0.0 => "it helps, on rows it has not seen",
-        Some(change) if change.low > 0.0 => "it does harm: do not use it; more rows may give a better",
+        Some(change) if change.low > 0.0 => {
+            "it does harm: do not use it; more rows may give a better"
+        }
         _ => "that it makes no difference is not excluded",
     };
     writeln!(out, "  {verdict}")?;
