@@ -17,6 +17,7 @@ mod hash;
 pub mod judge;
 pub mod lint;
 pub mod random;
+mod schema;
 pub mod score;
 pub mod stats;
 pub mod template;

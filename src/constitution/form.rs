@@ -9,11 +9,7 @@ use toml::Spanned;
 use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling, defaults};
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
-
-/// The schema's pattern for ids.
-pub(super) const ID: &str = "^[a-z0-9_-]+$";
-/// The schema's pattern for texts: something other than white space in them.
-pub(super) const TEXT: &str = r"\S";
+use crate::schema::{ID, TEXT};
 
 /// A constitution: principles, how the loop uses them, and questions for scoring.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

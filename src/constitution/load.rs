@@ -12,8 +12,8 @@ use super::Constitution;
 use super::merge::{Node, merge};
 use super::parse::read_form;
 use super::place::{Place, ReadError, SHIPPED, shipped};
-use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics, closest};
+use crate::schema::Source;
 
 /// How many files one `extends` may lead through.
 const MAX_DEPTH: usize = 16;

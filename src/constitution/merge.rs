@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
-use super::source::Source;
 use super::{Constitution, Dimension, Example, Judge, Plan, Principle, StepSampling, defaults};
 use crate::diagnostic::Diagnostic;
+use crate::schema::Source;
 
 /// A file with what it extends.
 pub(super) struct Node {

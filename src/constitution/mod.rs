@@ -7,8 +7,6 @@ mod merge;
 mod parse;
 mod place;
 mod schema;
-mod source;
-mod walk;
 
 #[cfg(test)]
 mod tests;

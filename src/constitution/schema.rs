@@ -2,21 +2,11 @@
 
 use std::sync::LazyLock;
 
-use schemars::Schema;
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::form::File;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    SchemaSettings::draft2020_12()
-        .with_transform(RecursiveTransform(without_null))
-        .with_transform(RecursiveTransform(with_u32_bound))
-        .into_generator()
-        .into_root_schema_for::<File>()
-        .to_value()
-});
+static SCHEMA: LazyLock<Value> = LazyLock::new(crate::schema::of::<File>);
 
 /// The JSON Schema of a constitution file, for editors; the checks are driven
 /// by it too.
@@ -30,41 +20,16 @@ pub(super) fn shared() -> &'static Value {
     &SCHEMA
 }
 
-/// Takes null out of what optional keys may be: TOML has none.
-fn without_null(schema: &mut Schema) {
-    let Some(object) = schema.as_object_mut() else { return };
-    if object.get("default").is_some_and(Value::is_null) {
-        object.remove("default");
-    }
-    if let Some(Value::Array(types)) = object.get_mut("type") {
-        types.retain(|name| name != "null");
-        if let [one] = types.as_slice() {
-            let one = one.clone();
-            object.insert("type".into(), one);
-        }
-    }
-    if let Some(Value::Array(variants)) = object.get_mut("anyOf") {
-        variants.retain(|variant| *variant != json!({ "type": "null" }));
-        if let [Value::Object(one)] = variants.as_slice() {
-            let one = one.clone();
-            object.remove("anyOf");
-            object.extend(one);
-        }
-    }
-}
-
-/// Says what the format `uint32` means as a bound, which all validators know.
-fn with_u32_bound(schema: &mut Schema) {
-    if schema.get("format").is_some_and(|format| format == "uint32")
-        && schema.get("maximum").is_none()
-    {
-        schema.insert("maximum".into(), u32::MAX.into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn it_asks_for_nothing_that_goes_unchecked() {
+        crate::schema::check_keywords(&schema());
+    }
 
     #[test]
     fn nothing_may_be_null() {

@@ -1,0 +1,48 @@
+//! The JSON Schema of a form.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Value, json};
+
+/// The schema of the files that `T` is the form of.
+pub fn of<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .with_transform(RecursiveTransform(without_null))
+        .with_transform(RecursiveTransform(with_u32_bound))
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// Takes null out of what optional keys may be: TOML has none.
+fn without_null(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = types.as_slice() {
+            let one = one.clone();
+            object.insert("type".into(), one);
+        }
+    }
+    if let Some(Value::Array(variants)) = object.get_mut("anyOf") {
+        variants.retain(|variant| *variant != json!({ "type": "null" }));
+        if let [Value::Object(one)] = variants.as_slice() {
+            let one = one.clone();
+            object.remove("anyOf");
+            object.extend(one);
+        }
+    }
+}
+
+/// Says what the format `uint32` means as a bound, which all validators know.
+fn with_u32_bound(schema: &mut Schema) {
+    if schema.get("format").is_some_and(|format| format == "uint32")
+        && schema.get("maximum").is_none()
+    {
+        schema.insert("maximum".into(), u32::MAX.into());
+    }
+}
