@@ -1,5 +1,5 @@
-//! `amend check`: says everything that is wrong in constitutions, prompt sets
-//! and input files, and starts nothing.
+//! `amend check`: says everything that is wrong in constitutions, evaluation
+//! sets, prompt sets and input files, and starts nothing.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use super::error::{CliError, tell};
 use super::terminal;
 use crate::constitution;
 use crate::dataset::input::{self, Input};
+use crate::dataset::set;
 use crate::template;
 
-/// Validate constitutions, prompt sets and input files
+/// Validate constitutions, evaluation sets, prompt sets and input files
 ///
 /// A folder or a .j2 file is a prompt set, a .jsonl, .ndjson, .json or .txt
-/// file is input for `amend run`, anything else a constitution.
+/// file is input for `amend run`, a file with a `[set]` table an evaluation set,
+/// anything else a constitution.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// What to check; shipped constitutions go by name
@@ -53,8 +55,13 @@ fn check(file: &Path, field: Option<&str>) -> Result<String, CliError> {
             let items = input::read(&[Input::from(file.to_owned())], field)?;
             Ok(count(items.len(), "input row"))
         }
-        Some("j2") => check_set(file.parent().unwrap_or(Path::new("."))),
-        _ if file.is_dir() => check_set(file),
+        Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))),
+        _ if file.is_dir() => check_prompts(file),
+        _ if set::is_set(file) => {
+            let set = set::load(file)?.set;
+            let items = count(set.probes.len(), "item");
+            Ok(format!("an evaluation set of {items}, {}", count(set.items(None).len(), "prompt")))
+        }
         _ => {
             let loaded = constitution::load(&file.to_string_lossy())?;
             let principles = loaded.constitution.principles.len();
@@ -68,7 +75,7 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-fn check_set(folder: &Path) -> Result<String, CliError> {
+fn check_prompts(folder: &Path) -> Result<String, CliError> {
     template::check(folder)?;
     Ok("a prompt set".to_owned())
 }

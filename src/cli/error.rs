@@ -8,6 +8,7 @@ use crate::dataset::export::ExportError;
 use crate::dataset::input::InputErrors;
 use crate::dataset::journal::JournalError;
 use crate::dataset::run_dir::RunError;
+use crate::dataset::set;
 use crate::diagnostic::Diagnostics;
 use crate::driver::DriveError;
 use crate::engine::{EngineError, Failure};
@@ -40,6 +41,10 @@ pub enum CliError {
     Templates(#[from] template::LoadError),
     #[error(transparent)]
     Input(#[from] InputErrors),
+    #[error(transparent)]
+    Set(#[from] set::LoadError),
+    #[error(transparent)]
+    Responses(#[from] set::ResponsesError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -79,7 +84,7 @@ impl CliError {
         match self {
             Self::Findings | Self::Item(_) => FINDINGS,
             Self::Usage { .. } | Self::Diagnostics(_) | Self::Input(_) => USAGE,
-            Self::Constitution(_) | Self::Templates(_) => USAGE,
+            Self::Constitution(_) | Self::Templates(_) | Self::Set(_) | Self::Responses(_) => USAGE,
             Self::Run(error) => match error {
                 RunError::Io { .. } => ENVIRONMENT,
                 RunError::Journal(_) => ENVIRONMENT,
@@ -137,6 +142,7 @@ impl CliError {
         match self {
             Self::Diagnostics(diagnostics)
             | Self::Constitution(constitution::LoadError::Wrong(diagnostics))
+            | Self::Set(set::LoadError::Wrong(diagnostics))
             | Self::Templates(template::LoadError::Invalid(diagnostics)) => Some(diagnostics),
             _ => None,
         }

@@ -63,8 +63,7 @@ enum Command {
     Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
     Bench(bench::BenchArgs),
-    /// Print the JSON Schema of constitutions, for editors
-    Schema,
+    Schema(schema::SchemaArgs),
 }
 
 /// The names of the commands.
@@ -101,7 +100,7 @@ impl Cli {
             Some(Command::Export(args)) => export::run(args),
             Some(Command::Check(args)) => check::run(args),
             Some(Command::Lint(args)) => lint::run(args),
-            Some(Command::Schema) => schema::run(),
+            Some(Command::Schema(args)) => schema::run(args),
         }
     }
 }

@@ -203,6 +203,7 @@ impl RecordArgs {
             amend: env!("CARGO_PKG_VERSION").to_owned(),
             model: engine.model,
             judge_model: judge.map(|judge| judge.model),
+            procedure: job.procedure.to_json(),
             constitution: Hashed::json(constitution),
             templates: job
                 .templates

@@ -16,4 +16,5 @@ pub mod minhash;
 pub mod pairs;
 pub mod row;
 pub mod run_dir;
+pub mod set;
 pub mod trajectories;

@@ -155,6 +155,7 @@ impl<'a> Walker<'a> {
             }
             let (what, hint) = match self.resolve(&properties[key])["type"].as_str() {
                 Some("object") => (format!("`[{key}]`"), format!("add a table `[{key}]`")),
+                Some("array") => (format!("`{key}`"), format!("add a table `[[{key}]]`")),
                 _ => (format!("`{key}`"), format!("add `{key} = \"…\"`")),
             };
             let message = format!("{} has no {what}", slot.table());
@@ -183,7 +184,8 @@ impl<'a> Walker<'a> {
             || bound("maxItems").is_some_and(|max| len > max)
         {
             let range = range_words(schema, "minItems", "maxItems");
-            let message = format!("{} must have {range} items, not {len}", slot.name);
+            let items = if range.ends_with(" 1") { "item" } else { "items" };
+            let message = format!("{} must have {range} {items}, not {len}", slot.name);
             self.found.push(self.source.error(span, message));
         }
     }
