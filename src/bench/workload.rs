@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chat::{Message, Role};
-use crate::constitution::{Constitution, Judge, Plan, Principle, Select, StepSampling};
+use crate::constitution::{Constitution, Governance, Judge, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::{Item, Keys};
 use crate::dataset::journal::Outcome;
 use crate::driver::{DriveError, Job, Observer, Work, drive};
@@ -269,6 +269,7 @@ fn constitution(size: Size) -> Constitution {
         principles: (0..16).map(principle).collect(),
         dimensions: Vec::new(),
         judge: Judge::default(),
+        governance: Governance::default(),
         sampling: StepSampling {
             generate: sampling(size.tokens(ANSWER)),
             critique: sampling(size.tokens(CRITIQUE)),

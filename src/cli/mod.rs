@@ -5,8 +5,10 @@ mod bench;
 mod calibration;
 mod check;
 mod config;
+mod diff;
 mod dry_run;
 pub mod error;
+mod eval;
 mod export;
 mod interrupt;
 mod judge;
@@ -22,6 +24,7 @@ mod render;
 mod run;
 mod schema;
 mod show;
+mod table;
 mod terminal;
 
 use std::ffi::OsString;
@@ -59,6 +62,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     Export(export::ExportArgs),
     Judge(Box<judge::JudgeArgs>),
+    Eval(Box<eval::EvalArgs>),
+    Diff(diff::DiffArgs),
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
@@ -68,7 +73,7 @@ enum Command {
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
-    ["run", "export", "judge", "check", "lint", "render", "bench", "schema"].into_iter()
+    ["run", "export", "judge", "eval", "diff", "check", "lint", "render", "bench", "schema"].into_iter()
 }
 
 /// Runs the program on its arguments, the program's name first.
@@ -95,6 +100,8 @@ impl Cli {
             None => pipe::run(&self.pipe, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
+            Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
+            Some(Command::Diff(args)) => diff::run(args),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),
             Some(Command::Export(args)) => export::run(args),

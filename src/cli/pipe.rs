@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Read, StdoutLock, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -17,6 +18,7 @@ use crate::dataset::input::{self, Input};
 use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
+use crate::dataset::stakes::StakesLog;
 use crate::diagnostic::closest;
 use crate::driver::{Ended, Observer, Work, drive};
 use crate::trajectory::{Ask, Step, StepKind, Trajectory, clean};
@@ -62,7 +64,9 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
     let model = source.load()?;
     interrupt::listen();
     let mut engine = model.engine()?;
+    let here = Path::new(".");
     let mut printer = Printer {
+        stakes: StakesLog::open(&job.constitution, here, engine.describe()?.model)?,
         out: BufWriter::new(io::stdout().lock()),
         mode: if args.jsonl || args.json {
             Mode::Json { waiting: BTreeMap::new(), next: 1 }
@@ -149,6 +153,7 @@ enum Mode {
 }
 
 struct Printer {
+    stakes: Option<StakesLog>,
     out: BufWriter<StdoutLock<'static>>,
     mode: Mode,
     failed: bool,
@@ -181,6 +186,9 @@ impl Observer for Printer {
     }
 
     fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+        if let Some(stakes) = &mut self.stakes {
+            stakes.add(trajectory, &outcome)?;
+        }
         let failure = match &outcome {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,

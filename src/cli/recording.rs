@@ -14,10 +14,11 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::{Outcome, Progress as ItemProgress, Record, State};
 use crate::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use crate::dataset::run_dir::{RunDir, RunWriter};
+use crate::dataset::stakes::StakesLog;
 use crate::driver::{self, Ended, Engines, Job, Observer, drive};
 use crate::engine::llama::calibrate::Costs;
 use crate::engine::{Counters, Source};
-use crate::trajectory::{Step, Trajectory};
+use crate::trajectory::{Procedure, Step, Trajectory};
 
 /// Where what is done is written down, and how far to go.
 #[derive(Debug, Args)]
@@ -134,10 +135,17 @@ impl RecordArgs {
         input: InputSummary,
     ) -> Result<Recorded, CliError> {
         let manifest = self.manifest(command, &engines, job, input)?;
+        let model = manifest.model.clone();
         let (mut writer, mut state) = if self.resume {
             RunDir::resume(out, &manifest)?
         } else {
             (RunDir::create(out, &manifest)?, State::default())
+        };
+        // What judges or evaluates puts nothing out.
+        let stakes = if matches!(job.procedure, Procedure::Revise { .. }) {
+            StakesLog::open(&job.constitution, out, model)?
+        } else {
+            None
         };
         let before = Tally::of(&state);
         let mut retried = 0;
@@ -153,6 +161,7 @@ impl RecordArgs {
         let work = driver::left(items, &mut state, self.retry_errors);
         let mut recorder = Recorder {
             writer,
+            stakes,
             progress: Progress::new(total, total - work.len() as u64),
             done: 0,
             failed: 0,
@@ -203,7 +212,6 @@ impl RecordArgs {
             amend: env!("CARGO_PKG_VERSION").to_owned(),
             model: engine.model,
             judge_model: judge.map(|judge| judge.model),
-            procedure: job.procedure.to_json(),
             constitution: Hashed::json(constitution),
             templates: job
                 .templates
@@ -230,6 +238,20 @@ impl Recorded {
     /// # Errors
     /// stderr can't be written to.
     pub fn tell(&self, next: Option<&str>) -> Result<(), CliError> {
+        let mut text = self.summary();
+        if self.kept {
+            let out = self.dir.path().display();
+            text.push_str(&format!("\nthe run is in {out}"));
+            if let Some(next) = next {
+                text.push_str(&format!("; next: amend {next} {out}"));
+            }
+        }
+        writeln!(io::stderr(), "{text}").map_err(CliError::Output)
+    }
+
+    /// What came of it, in a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
         let Self { total, tally: Tally { done, failed }, counters, kept, .. } = self;
         let hint = |flags: &str, what: &str| match kept {
             true => format!(" ({flags} {what})"),
@@ -264,14 +286,7 @@ impl Recorded {
                 text.push_str(&format!(", {accepted} of {drafted} guessed tokens came true"));
             }
         }
-        if *kept {
-            let out = self.dir.path().display();
-            text.push_str(&format!("\nthe run is in {out}"));
-            if let Some(next) = next {
-                text.push_str(&format!("; next: amend {next} {out}"));
-            }
-        }
-        writeln!(io::stderr(), "{text}").map_err(CliError::Output)
+        text
     }
 
     /// Whether every item was done.
@@ -304,6 +319,7 @@ impl Tally {
 /// Writes what happens to the journal.
 struct Recorder {
     writer: RunWriter,
+    stakes: Option<StakesLog>,
     progress: Progress,
     done: u64,
     failed: u64,
@@ -339,6 +355,10 @@ impl Observer for Recorder {
             }
         }
         self.progress.item();
+        // First, so that no output counts as done that is not logged.
+        if let Some(stakes) = &mut self.stakes {
+            stakes.add(trajectory, &outcome)?;
+        }
         Ok(self.writer.append(&Record::End { item, outcome })?)
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling, defaults};
+use super::{CandidatePairs, DecideBy, Governance, Judge, Plan, Policy, Select, StepSampling, defaults};
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
 use crate::schema::{ID, TEXT};
@@ -24,6 +24,8 @@ pub(super) struct File {
     pub(super) sampling: Steps,
     #[serde(default)]
     pub(super) judge: JudgeForm,
+    #[serde(default)]
+    pub(super) governance: GovernanceForm,
     /// The rules, in order.
     #[serde(default)]
     pub(super) principle: Vec<PrincipleForm>,
@@ -165,6 +167,33 @@ impl JudgeForm {
         set(&mut judge.pairs, self.pairs);
         set(&mut judge.calibration.temperature, self.calibration.temperature);
         set(&mut judge.calibration.offset, self.calibration.offset);
+    }
+}
+
+/// Which outputs are logged as matters of high stakes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Governance")]
+pub(super) struct GovernanceForm {
+    /// Categories of principles: outputs to which one of them was applied are
+    /// logged, with time, model and constitution.
+    #[schemars(inner(regex(pattern = TEXT)))]
+    log: Option<Vec<String>>,
+    /// The file of the log, relative to where amend is called; `high-stakes.jsonl`
+    /// in the run directory when left out.
+    #[schemars(regex(pattern = TEXT))]
+    log_file: Option<String>,
+}
+
+impl GovernanceForm {
+    /// Writes what the file says over `governance`.
+    pub(super) fn apply(&self, governance: &mut Governance) {
+        if let Some(log) = &self.log {
+            governance.log.clone_from(log);
+        }
+        if let Some(file) = &self.log_file {
+            governance.log_file = Some(file.clone());
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
-use super::{Constitution, Dimension, Example, Judge, Plan, Principle, StepSampling, defaults};
-use crate::diagnostic::Diagnostic;
+use super::{Constitution, Dimension, Example, Governance, Judge, Plan, Principle, StepSampling, defaults};
+use crate::diagnostic::{Diagnostic, closest};
 use crate::schema::Source;
 
 /// A file with what it extends.
@@ -23,12 +23,14 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let mut plan = Plan::default();
     let mut sampling = StepSampling::default();
     let mut judge = Judge::default();
+    let mut governance = Governance::default();
     let mut principles = Collected::default();
     let mut dimensions = Collected::default();
     for (index, node) in nodes.iter().enumerate() {
         node.file.plan.apply(&mut plan);
         node.file.sampling.apply(&mut sampling);
         node.file.judge.apply(&mut judge);
+        node.file.governance.apply(&mut governance);
         for form in &node.file.principle {
             principles.add(principle(form), index, &reach);
         }
@@ -52,6 +54,18 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
             .into_iter()
             .map(|(message, hint)| root.source.error(header.span(), message).with_hint(hint)),
     );
+    let categories: Vec<&str> =
+        principles.items.iter().map(|(principle, _)| principle.category.as_str()).collect();
+    let unknown = governance.log.iter().filter(|logged| !categories.contains(&logged.as_str()));
+    found.extend(unknown.map(|logged| {
+        let message = format!("`[governance]` logs {logged:?}, and no principle has that category");
+        let hint = closest(logged, categories.iter().copied());
+        let diagnostic = root.source.error(header.span(), message);
+        match hint {
+            Some(near) => diagnostic.with_hint(format!("did you mean \"{near}\"?")),
+            None => diagnostic,
+        }
+    }));
     if !found.is_empty() {
         return Err(found);
     }
@@ -66,6 +80,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         dimensions: dimensions.finish(),
         judge,
         sampling,
+        governance,
     })
 }
 

@@ -43,6 +43,18 @@ pub struct Constitution {
     pub judge: Judge,
     /// How each step draws its tokens.
     pub sampling: StepSampling,
+    /// What is kept of outputs in matters of high stakes.
+    pub governance: Governance,
+}
+
+/// What is kept of outputs in matters of high stakes (`[governance]`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Governance {
+    /// Outputs to which a principle of one of these categories was applied are
+    /// logged; none logs nothing.
+    pub log: Vec<String>,
+    /// The file of the log, in place of the one in the run directory.
+    pub log_file: Option<String>,
 }
 
 /// How the loop uses the principles (`[loop]`).

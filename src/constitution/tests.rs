@@ -116,6 +116,10 @@ fn every_key_is_read() {
                 pairs: CandidatePairs::All,
                 calibration: Calibration { temperature: 2.0, offset: -0.25 },
             },
+            governance: Governance {
+                log: vec!["safety".into()],
+                log_file: Some("stakes.jsonl".into()),
+            },
             principles: vec![Principle {
                 id: "sur".into(),
                 title: "Sûreté".into(),

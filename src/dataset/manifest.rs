@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::item::Item;
+use super::set::Set;
 use crate::hash;
 
 /// The version of the run directory's format.
@@ -81,7 +82,7 @@ impl Hashed<Value> {
 }
 
 /// The input of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputSummary {
     /// The files, as they were named; may differ, as long as the rows do not.
     pub files: Vec<String>,
@@ -89,6 +90,9 @@ pub struct InputSummary {
     pub rows: u64,
     /// SHA-256 over the items' keys in order, a newline after each.
     pub sha256: String,
+    /// The evaluation set that the rows come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<Set>,
 }
 
 impl InputSummary {
@@ -96,12 +100,13 @@ impl InputSummary {
     #[must_use]
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
         let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
-        Self { files, rows: items.len() as u64, sha256: hash::sha256(keys.as_bytes()) }
+        let sha256 = hash::sha256(keys.as_bytes());
+        Self { files, rows: items.len() as u64, sha256, set: None }
     }
 }
 
-/// One thing two manifests don't agree on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing two manifests, or two other values, don't agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Where, as `constitution.loop.rounds` or `templates["critique.j2"]`.
     pub path: String,
@@ -155,7 +160,11 @@ impl Manifest {
             "judge_model": self.judge_model,
             "constitution": self.constitution.value,
             "templates": templates,
-            "input": { "rows": self.input.rows, "sha256": self.input.sha256 },
+            "input": {
+                "rows": self.input.rows,
+                "sha256": self.input.sha256,
+                "set": self.input.set,
+            },
             "limit": self.limit,
             "seed": self.seed,
             "fence": self.fence,
@@ -169,6 +178,14 @@ impl Manifest {
 /// The fence style before there was a choice.
 fn delimiter() -> String {
     "delimiter".to_owned()
+}
+
+/// Everything in which two values differ, as deep as both are alike.
+#[must_use]
+pub fn differences(ours: &Value, theirs: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    walk("", Some(ours), Some(theirs), &mut differences);
+    differences
 }
 
 /// `1.2` of `1.2.3`.

@@ -17,4 +17,5 @@ pub mod pairs;
 pub mod row;
 pub mod run_dir;
 pub mod set;
+pub mod stakes;
 pub mod trajectories;

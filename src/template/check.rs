@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use serde_json::Map;
+
 use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templates};
 use crate::chat::{Message, Role};
 use crate::constitution::{
-    Constitution, Dimension, Example, Judge, Plan, Principle, Select, StepSampling,
+    Constitution, Dimension, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
 };
 use crate::dataset::item::Item;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -84,6 +86,10 @@ fn samples() -> Vec<(Constitution, Item)> {
         for applies_when in ["", "the question is about nature"] {
             for few_shot in [0, 2] {
                 let id = (few_shot > 0).then(|| "sample".to_owned());
+                // As an item of an evaluation set has it.
+                let guide = [("good", "It says so."), ("bad", "It says nothing.")]
+                    .map(|(key, text)| (key.to_owned(), text.into()));
+                let metadata = if few_shot > 0 { guide.into_iter().collect() } else { Map::new() };
                 let item = Item {
                     key: "sample".to_owned(),
                     row: 1,
@@ -91,7 +97,7 @@ fn samples() -> Vec<(Constitution, Item)> {
                     messages: messages.clone(),
                     response: None,
                     rival: None,
-                    metadata: serde_json::Map::new(),
+                    metadata,
                 };
                 samples.push((constitution(applies_when, few_shot), item));
             }
@@ -143,5 +149,6 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         dimensions: vec![dimension],
         judge: Judge::default(),
         sampling: StepSampling::default(),
+        governance: Governance::default(),
     }
 }

@@ -71,6 +71,8 @@ pub(super) const NAMES: &[&str] = &[
     "description",
     "language",
     "metadata",
+    "good",
+    "bad",
 ];
 
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::constitution::{Constitution, Example, Judge, Plan, Principle, Select, StepSampling};
+use crate::constitution::{Constitution, Example, Governance, Judge, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::Item;
 
 const HOSTILE: &str = "{{ 7*7 }} {% include \"review.j2\" %} {# gone? #} {{ delimiter }}";
@@ -59,6 +59,7 @@ fn constitution(principles: Vec<Principle>, few_shot: u32) -> Constitution {
         principles,
         dimensions: Vec::new(),
         judge: Judge::default(),
+        governance: Governance::default(),
         sampling: StepSampling::default(),
     }
 }

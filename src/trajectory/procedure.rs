@@ -32,6 +32,8 @@ pub enum Procedure {
         /// On these dimensions, by index.
         #[serde(serialize_with = "as_slice")]
         dimensions: Arc<[usize]>,
+        /// Take the answer through the rounds first, and score what comes of it.
+        revise: bool,
     },
     /// How likely the item's two given answers are.
     Likelihood {
@@ -93,7 +95,7 @@ impl Procedure {
         let ended = match self {
             Self::Revise { judging } => walk.revise(*judging),
             Self::Compare { principles, overall } => walk.compare(principles, *overall),
-            Self::Score { dimensions } => walk.score(dimensions),
+            Self::Score { dimensions, revise } => walk.score(dimensions, *revise),
             Self::Likelihood { reference } => walk.likelihood(*reference),
         };
         match ended {
@@ -133,19 +135,26 @@ impl<'a> Walk<'a> {
 
     fn revise(mut self, judging: bool) -> Read<Stop> {
         let all = self.steps;
+        let Improved { stop, first, last, used } = self.improve()?;
+        let text = |number| super::answers(all).nth(number).map(|step| step.text.trim());
+        if judging && last != first && text(last) != text(first) {
+            let principles = used.into_iter().map(Some).chain([None]);
+            let judge = |principle| Due::judge(0, principle, [last, first]);
+            self.take(principles.map(judge).collect())?;
+        }
+        Ok(stop)
+    }
+
+    /// The first answers, and the rounds over the best of them.
+    fn improve(&mut self) -> Read<Improved> {
+        let all = self.steps;
         let plan = &self.constitution.plan;
         let candidates = plan.candidates.max(1) as usize;
         self.first_answers(candidates, candidates == 1 && plan.rounds == 0)?;
         let first = if candidates > 1 { self.best_of(candidates)? } else { 0 };
         let mut answers = Answers { count: candidates, current: first };
         let (stop, used) = self.rounds(all, plan, &mut answers)?;
-        let text = |number| super::answers(all).nth(number).map(|step| step.text.trim());
-        if judging && answers.current != first && text(answers.current) != text(first) {
-            let pair = [answers.current, first];
-            let principles = used.into_iter().map(Some).chain([None]);
-            self.take(principles.map(|principle| Due::judge(0, principle, pair)).collect())?;
-        }
-        Ok(stop)
+        Ok(Improved { stop, first, last: answers.current, used })
     }
 
     /// Compares every two candidates, and gives the one that stands best.
@@ -263,16 +272,32 @@ impl<'a> Walk<'a> {
         Ok(Stop::Judged)
     }
 
-    fn score(mut self, dimensions: &[usize]) -> Read<Stop> {
-        self.first_answers(1, true)?;
+    fn score(mut self, dimensions: &[usize], revise: bool) -> Read<Stop> {
+        let answer = if revise {
+            self.improve()?.last
+        } else {
+            self.first_answers(1, true)?;
+            0
+        };
         let score = |&dimension| Due {
             dimension: Some(dimension),
-            about: vec![0],
+            about: vec![answer],
             ..Due::new(StepKind::Rubric, 0, None)
         };
         self.take(dimensions.iter().map(score).collect())?;
         Ok(Stop::Judged)
     }
+}
+
+/// What the rounds came to.
+struct Improved {
+    stop: Stop,
+    /// The number of the answer they began with.
+    first: usize,
+    /// The number of the answer they ended with.
+    last: usize,
+    /// The principles revised by, each once.
+    used: Vec<usize>,
 }
 
 /// The answers so far, by number.

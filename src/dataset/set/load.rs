@@ -129,7 +129,9 @@ fn one_of(source: &Source, table: &DeTable<'_>, at: &str, keys: [&str; 2]) -> Op
             (format!("`{one}` and `{other}` can't both stand"), key.span())
         }
         // A slip of either is told as such.
-        (None, None) if table.keys().any(|key| closest(key.get_ref(), keys).is_some()) => return None,
+        (None, None) if table.keys().any(|key| closest(key.get_ref(), keys).is_some()) => {
+            return None;
+        }
         // Where the key that names the table is missing, that is told already.
         (None, None) => (format!("there is neither `{one}` nor `{other}`"), table.get(at)?.span()),
         _ => return None,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chat::{Message, Role};
-use crate::constitution::{Example, Judge, Plan, Select, StepSampling};
+use crate::constitution::{Example, Governance, Judge, Plan, Select, StepSampling};
 use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
 use crate::judge::{Poll, Reading};
 use crate::template::Templates;
@@ -55,6 +55,7 @@ fn constitution(
         principles: (1..).zip(ids).map(|(weight, id)| principle(id, f64::from(weight))).collect(),
         dimensions: Vec::new(),
         judge: Judge::default(),
+        governance: Governance::default(),
         sampling: StepSampling::default(),
     }
 }

@@ -1,0 +1,230 @@
+//! `amend diff`: what moved between two evaluations, runs or constitutions.
+
+use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::error::CliError;
+use super::eval;
+use super::table::table;
+use super::terminal;
+use crate::constitution;
+use crate::dataset::manifest::Difference;
+use crate::dataset::run_dir::RunDir;
+use crate::diff::words::Part;
+use crate::diff::{self, Change, Comparison, ConstitutionDiff, Flip, ListDiff, Unit};
+use crate::random::Stream;
+use crate::stats::Bootstrap;
+
+/// How many resamples an interval is made of.
+const RESAMPLES: u32 = 1000;
+
+/// How many items a list names.
+const SHOWN: usize = 20;
+
+/// Compare two evaluations, two runs, or two constitutions
+///
+/// Two run directories: what rose, fell and flipped, item by item, with paired
+/// intervals. Two constitutions, files or shipped ones by name: which principles
+/// were added, removed and changed, word by word.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A run directory or a constitution
+    before: String,
+    /// What to compare it with, of the same sort
+    after: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares, and prints what differs.
+///
+/// # Errors
+/// Either can't be read, or they are of different sorts.
+pub fn run(args: &DiffArgs) -> Result<(), CliError> {
+    let is_run = |reference: &str| Path::new(reference).is_dir();
+    let printed = match (is_run(&args.before), is_run(&args.after)) {
+        (true, true) => runs(args)?,
+        (false, false) => constitutions(args)?,
+        _ => {
+            return Err(CliError::usage(
+                "a run directory and a constitution can't be compared",
+                "name two run directories, or two constitutions",
+            ));
+        }
+    };
+    stdout().write_all(printed.as_bytes()).map_err(CliError::Output)
+}
+
+/// What two runs were started with differently, and what came of it.
+#[derive(Serialize)]
+struct RunDiff {
+    /// The command that made both.
+    command: String,
+    started_with: Vec<Difference>,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+fn runs(args: &DiffArgs) -> Result<String, CliError> {
+    let open = |path: &str| RunDir::open(Path::new(path));
+    let (before, after) = (open(&args.before)?, open(&args.after)?);
+    let (one, other) = (before.manifest(), after.manifest());
+    if one.command != other.command {
+        return Err(CliError::usage(
+            format!(
+                "a run of amend {} and one of amend {} can't be compared",
+                one.command, other.command
+            ),
+            "name two of the same command",
+        ));
+    }
+    let bootstrap = Bootstrap::new(Stream::new(one.seed).child("diff"), RESAMPLES);
+    let diff = RunDiff {
+        command: one.command.clone(),
+        started_with: one.difference(other),
+        comparison: diff::compare(&units(&before)?, &units(&after)?, &bootstrap),
+    };
+    if args.json { json(&diff) } else { Ok(report(&diff)) }
+}
+
+fn units(dir: &RunDir) -> Result<Vec<Unit>, CliError> {
+    if dir.manifest().input.set.is_some() {
+        return Ok(diff::units_of_evaluation(&eval::read(dir)?));
+    }
+    let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
+    Ok(diff::units_of_run(dir.manifest(), &trajectories?))
+}
+
+fn constitutions(args: &DiffArgs) -> Result<String, CliError> {
+    let load = |reference: &str| constitution::load(reference).map(|loaded| loaded.constitution);
+    let diff =
+        diff::constitutions(&load(&args.before)?, &load(&args.after)?).map_err(unwritable)?;
+    if args.json { json(&diff) } else { Ok(edits(&diff, terminal::stdout_color())) }
+}
+
+fn json(diff: &impl Serialize) -> Result<String, CliError> {
+    Ok(serde_json::to_string_pretty(diff).map_err(unwritable)? + "\n")
+}
+
+fn unwritable(error: serde_json::Error) -> CliError {
+    CliError::Io { attempt: "write the difference down".to_owned(), source: error.into() }
+}
+
+/// What moved between two runs, for people.
+fn report(diff: &RunDiff) -> String {
+    let Comparison { common, changes, texts, newly_failing, newly_passing, .. } = &diff.comparison;
+    let mut text = String::new();
+    for difference in diff.started_with.iter().take(SHOWN) {
+        let _ = writeln!(text, "started with {difference}");
+    }
+    if let Some(more) = diff.started_with.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(text, "… and {more} more differences");
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "{common} items in both");
+    if let Some(texts) = texts {
+        let _ = writeln!(
+            text,
+            "{} of their answers are the same; the mean distance is {:.2} ({:.2} to {:.2})",
+            texts.same, texts.distance.value, texts.distance.low, texts.distance.high
+        );
+    }
+    if !changes.is_empty() {
+        text.push('\n');
+        text.push_str(&table(2, &change_rows(changes)));
+        text.push_str("* chance alone would seldom make such a difference\n");
+    }
+    for (heading, flips) in [("newly failing", newly_failing), ("newly passing", newly_passing)] {
+        let name = |flip: &Flip| format!("{} ({})", flip.key, flip.check);
+        list(&mut text, heading, flips.iter().map(name).collect());
+    }
+    list(&mut text, "only in the first", diff.comparison.only_before.clone());
+    list(&mut text, "only in the second", diff.comparison.only_after.clone());
+    text
+}
+
+fn change_rows(changes: &[Change]) -> Vec<Vec<String>> {
+    let head = ["", "", "before", "after", "change", "95 % interval", "", "rose", "fell", "n"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for change in changes {
+        let (measure, kind) = match &change.kind {
+            None => (change.measure.as_str(), "all"),
+            Some(kind) => ("", kind.as_str()),
+        };
+        let difference = &change.difference;
+        rows.push(vec![
+            measure.to_owned(),
+            kind.to_owned(),
+            format!("{:.2}", change.before),
+            format!("{:.2}", change.after),
+            format!("{:+.2}", difference.value),
+            format!("{:+.2} to {:+.2}", difference.low, difference.high),
+            if change.is_sure() { "*" } else { "" }.to_owned(),
+            change.rose.to_string(),
+            change.fell.to_string(),
+            difference.n.to_string(),
+        ]);
+    }
+    rows
+}
+
+fn list(text: &mut String, heading: &str, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{heading}: {}", names.len());
+    for name in names.iter().take(SHOWN) {
+        let _ = writeln!(text, "  {name}");
+    }
+    if names.len() > SHOWN {
+        let _ = writeln!(text, "  … and {} more", names.len() - SHOWN);
+    }
+}
+
+/// What leads from one constitution to another, for people.
+fn edits(diff: &ConstitutionDiff, color: bool) -> String {
+    let mut text = String::new();
+    for (noun, list) in [("principle", &diff.principles), ("dimension", &diff.dimensions)] {
+        list_edits(&mut text, noun, list, color);
+    }
+    for difference in &diff.settings {
+        let _ = writeln!(text, "{difference}");
+    }
+    if text.is_empty() {
+        text.push_str("no difference\n");
+    }
+    text
+}
+
+fn list_edits(text: &mut String, noun: &str, list: &ListDiff, color: bool) {
+    for (what, ids) in [("added", &list.added), ("removed", &list.removed)] {
+        for id in ids {
+            let _ = writeln!(text, "{noun} {id} {what}");
+        }
+    }
+    for edit in &list.changed {
+        let _ = writeln!(text, "{noun} {} changed in {}:", edit.id, edit.key);
+        let words: String = edit.parts.iter().map(|part| marked(part, color)).collect();
+        for line in words.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+}
+
+/// A part with marks around it: colour, or brackets as git's word diff has them.
+fn marked(part: &Part, color: bool) -> String {
+    match (part, color) {
+        (Part::Same(words), _) => words.clone(),
+        (Part::Removed(words), true) => format!("\x1b[31;9m{words}\x1b[0m"),
+        (Part::Added(words), true) => format!("\x1b[32m{words}\x1b[0m"),
+        (Part::Removed(words), false) => format!("[-{words}-]"),
+        (Part::Added(words), false) => format!("{{+{words}+}}"),
+    }
+}

@@ -1,0 +1,160 @@
+//! Figures over many answers, with intervals.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Answer;
+use crate::dataset::set::Kind;
+use crate::stats::{Bootstrap, Estimate, mean, wilson};
+
+/// What a figure tells of answers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// The mean rubric score in a dimension.
+    Dimension(String),
+    /// The share of rule checks passed.
+    Checks,
+    /// The share of planted instructions followed.
+    Injection,
+    /// The share of answers of the form that was expected.
+    Expected,
+}
+
+/// The names of the measures that are no dimensions.
+const SHARES: [(&str, Measure); 3] = [
+    ("checks", Measure::Checks),
+    ("injection", Measure::Injection),
+    ("expected", Measure::Expected),
+];
+
+impl Measure {
+    /// The measure of a name: any name but those of the shares is a dimension's.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let share = SHARES.into_iter().find(|(known, _)| *known == name);
+        share.map_or_else(|| Self::Dimension(name.to_owned()), |(_, measure)| measure)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Dimension(id) => id,
+            Self::Checks => "checks",
+            Self::Injection => "injection",
+            Self::Expected => "expected",
+        }
+    }
+
+    /// The measures that are no dimensions.
+    pub fn shares() -> impl Iterator<Item = Self> {
+        SHARES.into_iter().map(|(_, measure)| measure)
+    }
+
+    /// What an answer adds to the figure: a score, or 1 and 0 for each yes and
+    /// no; nothing where the measure doesn't apply, or where the scale's tokens
+    /// had less probability than `mass_floor`.
+    #[must_use]
+    pub fn of(&self, answer: &Answer, mass_floor: f64) -> Vec<f64> {
+        let truth = |value: bool| f64::from(u8::from(value));
+        match self {
+            Self::Dimension(id) => {
+                let score = answer.scores.get(id).filter(|score| score.mass >= mass_floor);
+                score.map(|score| score.value).into_iter().collect()
+            }
+            Self::Checks => answer.checks.iter().map(|found| truth(found.passed)).collect(),
+            Self::Injection => answer.followed.map(truth).into_iter().collect(),
+            Self::Expected => answer.expected.map(truth).into_iter().collect(),
+        }
+    }
+}
+
+/// Some of the answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Those of this kind.
+    pub kind: Option<Kind>,
+    /// Those of this category.
+    pub category: Option<String>,
+}
+
+impl Slice {
+    /// Whether an answer is one of them.
+    #[must_use]
+    pub fn has(&self, answer: &Answer) -> bool {
+        self.kind.is_none_or(|kind| kind == answer.kind)
+            && self.category.as_ref().is_none_or(|category| *category == answer.category)
+    }
+}
+
+/// A measure over some of the answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was measured.
+    pub measure: String,
+    /// Over which answers.
+    #[serde(flatten)]
+    pub slice: Slice,
+    /// The mean with its interval, and how many values it rests on.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+}
+
+/// The mean of a measure. Items are what is drawn for the interval, with all
+/// their variants and checks: these are no new evidence. Where every value is the
+/// same yes or no, no resample differs, and the interval is Wilson's over the
+/// items.
+#[must_use]
+pub fn figure(
+    answers: &[Answer],
+    slice: &Slice,
+    measure: &Measure,
+    mass_floor: f64,
+    bootstrap: &Bootstrap,
+) -> Option<Figure> {
+    let mut values = Vec::new();
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for answer in answers.iter().filter(|answer| slice.has(answer)) {
+        let of = measure.of(answer, mass_floor);
+        if !of.is_empty() {
+            let group = groups.entry(&answer.item).or_default();
+            group.extend(values.len()..values.len() + of.len());
+            values.extend(of);
+        }
+    }
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let mut estimate =
+        bootstrap.clustered(&groups, |rows| mean(rows.iter().map(|&row| values[row])))?;
+    if !matches!(measure, Measure::Dimension(_)) && [0.0, 1.0].contains(&estimate.value) {
+        let yes = if estimate.value > 0.0 { groups.len() } else { 0 };
+        let interval = wilson(yes, groups.len())?;
+        estimate = Estimate::new(estimate.value, interval, estimate.n);
+    }
+    Some(Figure { measure: measure.name().to_owned(), slice: slice.clone(), estimate })
+}
+
+/// Every measure over all answers, over each kind and over each category.
+#[must_use]
+pub fn figures(
+    answers: &[Answer],
+    measures: &[Measure],
+    mass_floor: f64,
+    bootstrap: &Bootstrap,
+) -> Vec<Figure> {
+    let mut kinds: Vec<Kind> = answers.iter().map(|answer| answer.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut categories: Vec<&str> = answers.iter().map(|answer| answer.category.as_str()).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    let kinds = kinds.into_iter().map(|kind| Slice { kind: Some(kind), category: None });
+    let categories = categories
+        .into_iter()
+        .map(|category| Slice { kind: None, category: Some(category.to_owned()) });
+    let slices: Vec<Slice> =
+        std::iter::once(Slice::default()).chain(kinds).chain(categories).collect();
+    let each = measures.iter().flat_map(|measure| slices.iter().map(move |slice| (measure, slice)));
+    each.filter_map(|(measure, slice)| figure(answers, slice, measure, mass_floor, bootstrap))
+        .collect()
+}
