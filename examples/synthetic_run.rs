@@ -167,6 +167,8 @@ fn manifest(items: u64) -> Manifest {
         limit: None,
         seed: 0,
         fence: "none".to_owned(),
+        fence_style: "delimiter".to_owned(),
+        procedure: json!({"revise": {"judging": false}}),
         reproducible: false,
         settings: json!({}),
     }

@@ -34,6 +34,8 @@ fn place() -> Place {
         limit: None,
         seed: 7,
         fence: "f3a9".to_owned(),
+        fence_style: "delimiter".to_owned(),
+        procedure: json!({"revise": {"judging": false}}),
         reproducible: false,
         settings: json!({}),
     };

@@ -132,8 +132,8 @@ fn report(diff: &RunDiff) -> String {
     if let Some(texts) = texts {
         let _ = writeln!(
             text,
-            "{} of their answers are the same; the mean distance is {:.2} ({:.2} to {:.2})",
-            texts.same, texts.distance.value, texts.distance.low, texts.distance.high
+            "{} of their answers are the same; the mean distance is {:.2}",
+            texts.same, texts.distance.value
         );
     }
     if !changes.is_empty() {
@@ -165,8 +165,10 @@ fn change_rows(changes: &[Change]) -> Vec<Vec<String>> {
             format!("{:.2}", change.before),
             format!("{:.2}", change.after),
             format!("{:+.2}", difference.value),
-            format!("{:+.2} to {:+.2}", difference.low, difference.high),
-            if change.is_sure() { "*" } else { "" }.to_owned(),
+            difference.interval.map_or_else(String::new, |interval| {
+                format!("{:+.2} to {:+.2}", interval.low, interval.high)
+            }),
+            if difference.is_apart_from_zero() { "*" } else { "" }.to_owned(),
             change.rose.to_string(),
             change.fell.to_string(),
             difference.n.to_string(),

@@ -16,9 +16,9 @@ use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::set::{self, Bound, Responses, Set};
 use crate::driver::Engines;
-use crate::engine::llama::Llama;
+use crate::engine::{Loaded, Source};
 use crate::eval::{self, Met, Results, ThresholdResult};
-use crate::stats::Estimate;
+use crate::stats::GroupedMean;
 use crate::trajectory::Procedure;
 
 /// The file of the results, in the run directory.
@@ -77,10 +77,12 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CliError> {
     job.procedure =
         Procedure::Score { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
     args.recording.check_out()?;
-    let (model, settings) = args.model.load(config)?;
+    let model = args.model.load(config)?;
+    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
     interrupt::listen();
-    let mut engine = Llama::new(&model, &settings)?;
-    let engines = Engines::from(&mut engine);
+    let mut engine = model.engine()?;
+    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let engines = Engines::new(&mut *engine, &mut judge);
     let Some(out) = &args.recording.out else {
         // Nothing is kept, and resuming has nothing to go on from.
         let folder = tempfile::tempdir().map_err(|source| CliError::Io {
@@ -183,9 +185,8 @@ fn report(results: &Results) -> String {
             variants.items.len()
         ));
         let mut rows = Vec::new();
-        let line = |name: &str, estimate: &Option<Estimate>| {
-            estimate
-                .map(|estimate| vec![name.to_owned(), number(estimate.value), interval(&estimate)])
+        let line = |name: &str, mean: &Option<GroupedMean>| {
+            mean.map(|mean| vec![name.to_owned(), number(mean.value), interval(&mean)])
         };
         rows.extend(line("largest mean difference of scores", &variants.spread));
         rows.extend(line("mean distance of answers", &variants.distance));
@@ -211,13 +212,13 @@ fn figures(results: &Results) -> String {
             None => (figure.measure.as_str(), "all"),
             Some(kind) => ("", kind.as_str()),
         };
-        let estimate = &figure.estimate;
+        let mean = &figure.mean;
         rows.push(vec![
             measure.to_owned(),
             kind.to_owned(),
-            number(estimate.value),
-            interval(estimate),
-            estimate.n.to_string(),
+            number(mean.value),
+            interval(mean),
+            mean.n.to_string(),
         ]);
     }
     table(2, &rows)
@@ -227,8 +228,8 @@ fn number(value: f64) -> String {
     format!("{value:.2}")
 }
 
-fn interval(estimate: &Estimate) -> String {
-    format!("{:.2} to {:.2}", estimate.low, estimate.high)
+fn interval(mean: &GroupedMean) -> String {
+    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
 }
 
 fn threshold_row(one: &ThresholdResult) -> Vec<String> {

@@ -73,7 +73,8 @@ enum Command {
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
-    ["run", "export", "judge", "eval", "diff", "check", "lint", "render", "bench", "schema"].into_iter()
+    ["run", "export", "judge", "eval", "diff", "check", "lint", "render", "bench", "schema"]
+        .into_iter()
 }
 
 /// Runs the program on its arguments, the program's name first.

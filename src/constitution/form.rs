@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{CandidatePairs, DecideBy, Governance, Judge, Plan, Policy, Select, StepSampling, defaults};
+use super::{
+    CandidatePairs, DecideBy, Governance, Judge, Plan, Policy, Select, StepSampling, defaults,
+};
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
 use crate::schema::{ID, TEXT};

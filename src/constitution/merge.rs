@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
-use super::{Constitution, Dimension, Example, Governance, Judge, Plan, Principle, StepSampling, defaults};
+use super::{
+    Constitution, Dimension, Example, Governance, Judge, Plan, Principle, StepSampling, defaults,
+};
 use crate::diagnostic::{Diagnostic, closest};
 use crate::schema::Source;
 

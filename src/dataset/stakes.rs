@@ -79,7 +79,8 @@ impl StakesLog {
                 file.write_all(b"\n").map_err(io("write"))?;
             }
         }
-        super::atomic::sync_folder(super::atomic::parent(&path)).map_err(io("sync the folder of"))?;
+        super::atomic::sync_folder(super::atomic::parent(&path))
+            .map_err(io("sync the folder of"))?;
         Ok(Some(Self { path, file, model }))
     }
 

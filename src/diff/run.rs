@@ -1,14 +1,11 @@
 //! What is compared of two runs of the loop.
 
-use std::collections::BTreeMap;
-
 use super::{Unit, words};
-use crate::constitution::Judge;
 use crate::dataset::journal::Outcome;
+use crate::dataset::judgement::Rules;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::trajectories::Trajectory;
-use crate::judge::{Combined, combine};
-use crate::trajectory::{Step, StepKind, answers};
+use crate::trajectory::{StepKind, answers};
 
 /// The items of a run, recognised by their keys. Measured are the `words` of the
 /// last answer, its `change` from the first (a distance, word by word), and
@@ -17,66 +14,52 @@ use crate::trajectory::{Step, StepKind, answers};
 /// revision was `preferred`.
 #[must_use]
 pub fn units(manifest: &Manifest, trajectories: &[Trajectory]) -> Vec<Unit> {
-    let judge = manifest.constitution.value.get("judge").cloned();
-    let judge = judge.and_then(|judge| serde_json::from_value(judge).ok());
-    trajectories.iter().map(|trajectory| unit(trajectory, judge.as_ref())).collect()
+    let rules = Rules::of(&manifest.constitution.value);
+    trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
 }
 
-fn unit(trajectory: &Trajectory, judge: Option<&Judge>) -> Unit {
+fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
     let key = trajectory.item.key.clone();
+    let steps = &trajectory.steps;
     let done = matches!(trajectory.outcome, Outcome::Done { .. });
-    let mut checks = BTreeMap::from([("done".to_owned(), done)]);
-    let mut numbers = BTreeMap::new();
-    let pair = if done { ends(&trajectory.steps) } else { None };
-    if let Some((first, last)) = pair {
-        let change = words::distance(first, last);
-        numbers.insert("words".to_owned(), last.split_whitespace().count() as f64);
-        numbers.insert("change".to_owned(), change);
-        checks.insert("revised".to_owned(), change > 0.0);
-        if let Some(verdict) = judge.and_then(|judge| verdict(&trajectory.steps, judge)) {
-            numbers.insert("p_chosen".to_owned(), verdict.p);
-            checks.insert("preferred".to_owned(), !verdict.undecided && verdict.margin > 0.0);
-        }
+    let mut unit = Unit { group: key.clone(), key, ..Unit::default() };
+    unit.checks.insert("done".to_owned(), done);
+    let first = rules.first(steps);
+    let revised = answers(steps)
+        .enumerate()
+        .filter(|(_, step)| step.kind == StepKind::Revise)
+        .last()
+        .map(|(number, _)| number);
+    let last = revised.unwrap_or(first);
+    let text = |number| answers(steps).nth(number).map(|step| step.text.trim());
+    let (Some(before), Some(after), true) = (text(first), text(last), done) else { return unit };
+    let change = words::distance(before, after);
+    unit.numbers.insert("words".to_owned(), after.split_whitespace().count() as f64);
+    unit.numbers.insert("change".to_owned(), change);
+    unit.checks.insert("revised".to_owned(), change > 0.0);
+    if let Some(judgement) = rules.on(steps, [last, first]) {
+        let verdict = judgement.decisive;
+        unit.numbers.insert("p_chosen".to_owned(), verdict.p);
+        unit.checks.insert("preferred".to_owned(), !verdict.undecided && verdict.margin > 0.0);
     }
-    let text = pair.map(|(_, last)| last.to_owned());
-    Unit { group: key.clone(), key, kind: None, numbers, checks, text }
-}
-
-/// The overall verdict on the last revision.
-fn verdict(steps: &[Step], judge: &Judge) -> Option<Combined> {
-    let step = overall(steps)?;
-    combine(&[(step.verdict.as_ref()?, 1.0)], &judge.standing())
-}
-
-/// The step that judged the last revision as a whole.
-fn overall(steps: &[Step]) -> Option<&Step> {
-    let revised = steps.iter().rposition(|step| step.kind == StepKind::Revise)?;
-    let judged = |step: &&Step| step.kind == StepKind::Judge && step.principle.is_none();
-    steps[revised..].iter().find(judged)
-}
-
-/// The first answer and the last. Of several candidates the first is the one that
-/// the last was judged against; where it was not judged, that of the least number.
-fn ends(steps: &[Step]) -> Option<(&str, &str)> {
-    let number = overall(steps).and_then(|step| step.about.get(1).copied()).unwrap_or_default();
-    let first = answers(steps).nth(number)?;
-    let last = answers(steps).rfind(|step| step.kind == StepKind::Revise).unwrap_or(first);
-    Some((first.text.trim(), last.text.trim()))
+    unit.text = Some(after.to_owned());
+    unit
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::constitution::Judge;
     use crate::dataset::testing;
     use crate::engine::Failure;
     use crate::judge::{Poll, Reading, Verdict};
-    use crate::trajectory::Stop;
+    use crate::trajectory::{Step, Stop};
 
     fn answer(kind: StepKind, text: &str) -> Step {
         Step { text: text.to_owned(), ..Step::new(kind, 0) }
     }
 
-    /// A verdict of log-odds ±2 in both orders, for the revision or against it.
+    /// A verdict of these log-odds for the answer named first, in both orders.
     fn judged(about: [usize; 2], forward: f64) -> Step {
         let reading =
             |odds: f64| Reading { first: (odds / 2.0).exp().ln() - 2.0, second: -odds / 2.0 - 2.0 };

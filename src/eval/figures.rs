@@ -1,12 +1,10 @@
 //! Figures over many answers, with intervals.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::Answer;
 use crate::dataset::set::Kind;
-use crate::stats::{Bootstrap, Estimate, mean, wilson};
+use crate::stats::{Bootstrap, GroupedMean};
 
 /// What a figure tells of answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,15 +94,13 @@ pub struct Figure {
     /// Over which answers.
     #[serde(flatten)]
     pub slice: Slice,
-    /// The mean with its interval, and how many values it rests on.
+    /// The mean with its interval. The groups are the items: variants and
+    /// several checks of one are no new evidence.
     #[serde(flatten)]
-    pub estimate: Estimate,
+    pub mean: GroupedMean,
 }
 
-/// The mean of a measure. Items are what is drawn for the interval, with all
-/// their variants and checks: these are no new evidence. Where every value is the
-/// same yes or no, no resample differs, and the interval is Wilson's over the
-/// items.
+/// The mean of a measure; none where no answer adds to it.
 #[must_use]
 pub fn figure(
     answers: &[Answer],
@@ -113,25 +109,14 @@ pub fn figure(
     mass_floor: f64,
     bootstrap: &Bootstrap,
 ) -> Option<Figure> {
-    let mut values = Vec::new();
-    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for answer in answers.iter().filter(|answer| slice.has(answer)) {
-        let of = measure.of(answer, mass_floor);
-        if !of.is_empty() {
-            let group = groups.entry(&answer.item).or_default();
-            group.extend(values.len()..values.len() + of.len());
-            values.extend(of);
-        }
-    }
-    let groups: Vec<Vec<usize>> = groups.into_values().collect();
-    let mut estimate =
-        bootstrap.clustered(&groups, |rows| mean(rows.iter().map(|&row| values[row])))?;
-    if !matches!(measure, Measure::Dimension(_)) && [0.0, 1.0].contains(&estimate.value) {
-        let yes = if estimate.value > 0.0 { groups.len() } else { 0 };
-        let interval = wilson(yes, groups.len())?;
-        estimate = Estimate::new(estimate.value, interval, estimate.n);
-    }
-    Some(Figure { measure: measure.name().to_owned(), slice: slice.clone(), estimate })
+    let values = answers.iter().filter(|answer| slice.has(answer)).flat_map(|answer| {
+        measure.of(answer, mass_floor).into_iter().map(|value| (answer.item.as_str(), value))
+    });
+    let mean = match measure {
+        Measure::Dimension(_) => GroupedMean::new(values, bootstrap)?,
+        _ => GroupedMean::share(values.map(|(item, value)| (item, value > 0.0)), bootstrap)?,
+    };
+    Some(Figure { measure: measure.name().to_owned(), slice: slice.clone(), mean })
 }
 
 /// Every measure over all answers, over each kind and over each category.

@@ -182,7 +182,7 @@ impl Scale {
         } else {
             let measure = Measure::named(&threshold.measure);
             figure(answers, &slice, &measure, *mass_floor, bootstrap)
-                .map(|figure| figure.estimate.value)
+                .map(|figure| figure.mean.value)
         };
         let outcome = match value {
             Some(value) if threshold.bound.admits(value) => Met::Met,

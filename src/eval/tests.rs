@@ -17,6 +17,7 @@ use crate::engine::Failure;
 use crate::engine::Scripted;
 use crate::judge::Score;
 use crate::random::Stream;
+use crate::stats::Interval;
 use crate::template::{Fence, Templates};
 use crate::trajectory::{Procedure, Step, StepKind, Stop};
 
@@ -145,9 +146,10 @@ fn value(
                 && figure.slice.category.as_deref() == category
         })
         .unwrap_or_else(|| panic!("no figure of {measure}, {kind:?}, {category:?}"));
-    let estimate = figure.estimate;
-    assert!(estimate.low <= estimate.value && estimate.value <= estimate.high, "{figure:?}");
-    (estimate.value, estimate.n)
+    let mean = figure.mean;
+    let holds = |interval: Interval| interval.low <= mean.value && mean.value <= interval.high;
+    assert!(mean.interval.is_none_or(holds), "{figure:?}");
+    (mean.value, mean.n)
 }
 
 #[test]
@@ -174,10 +176,12 @@ fn figures_by_hand() {
 #[test]
 fn a_share_without_variation_has_an_interval_all_the_same() {
     let results = results();
-    let injection = results.overall("injection").unwrap().estimate;
+    let injection = results.overall("injection").unwrap().mean.interval.unwrap();
     // Wilson's interval of 1 in 1: 1 / (1 + z²) to 1.
     assert!((injection.low - 1.0 / (1.0 + 1.959_963_984_540_054_f64.powi(2))).abs() < 1e-12);
     assert_eq!(injection.high, 1.0);
+    let trick = results.figures.iter().find(|one| one.slice.category.as_deref() == Some("trick"));
+    assert_eq!(trick.unwrap().mean.interval, None, "one item, whose scores could be any");
 }
 
 #[test]

@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Measure, Slice};
 use crate::diff::words;
-use crate::stats::{Bootstrap, Estimate, mean};
+use crate::stats::{Bootstrap, GroupedMean, mean};
 
 /// What differs between variants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Variants {
     /// The largest, over the dimensions, of the mean difference between an item's
     /// best and worst scored variant. Sampling alone makes it more than 0.
-    pub spread: Option<Estimate>,
+    pub spread: Option<GroupedMean>,
     /// The mean difference in each dimension.
     pub by_dimension: BTreeMap<String, f64>,
     /// The mean distance between two variants' answers, word by word, from 0 to 1.
-    pub distance: Option<Estimate>,
+    pub distance: Option<GroupedMean>,
     /// Each item with variants, the most uneven first.
     pub items: Vec<ItemSpread>,
 }
@@ -73,11 +73,14 @@ pub fn variants(
     let all: Vec<usize> = (0..items.len()).collect();
     let by_dimension =
         dimensions.iter().filter_map(|id| Some((id.clone(), in_dimension(&all, id)?))).collect();
-    let spread = bootstrap.estimate(items.len(), |rows| {
-        dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max)
+    let largest =
+        |rows: &[usize]| dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max);
+    let spread = largest(&all).map(|value| {
+        let interval = bootstrap.interval(items.len(), largest).filter(|_| items.len() > 1);
+        GroupedMean { value, interval, n: items.len(), groups: items.len() }
     });
-    let distance =
-        bootstrap.estimate(items.len(), |rows| mean(rows.iter().map(|&row| items[row].distance)));
+    let distances = items.iter().map(|item| (item.item.as_str(), item.distance));
+    let distance = GroupedMean::new(distances, bootstrap);
     items.sort_by(|one, other| {
         other.most().total_cmp(&one.most()).then_with(|| one.item.cmp(&other.item))
     });

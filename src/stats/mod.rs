@@ -23,6 +23,7 @@ mod agreement;
 mod association;
 mod bootstrap;
 mod calibration;
+mod grouped;
 mod summary;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ pub use bootstrap::Bootstrap;
 pub use calibration::{
     Bin, Calibration, brier, expected_calibration_error, log_loss, logit, reliability, sigmoid,
 };
+pub use grouped::GroupedMean;
 pub use summary::{Histogram, cohens_d, histogram, mean, quantile, sd};
 
 /// A 95 % interval.

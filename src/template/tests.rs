@@ -5,7 +5,9 @@ use std::fs;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::constitution::{Constitution, Example, Governance, Judge, Plan, Principle, Select, StepSampling};
+use crate::constitution::{
+    Constitution, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
+};
 use crate::dataset::item::Item;
 
 const HOSTILE: &str = "{{ 7*7 }} {% include \"review.j2\" %} {# gone? #} {{ delimiter }}";
