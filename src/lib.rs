@@ -19,6 +19,7 @@ mod hash;
 pub mod judge;
 pub mod lint;
 pub mod random;
+pub mod report;
 mod schema;
 pub mod score;
 pub mod stats;

@@ -14,6 +14,7 @@ use crate::driver::DriveError;
 use crate::engine::{EngineError, Failure};
 use crate::lint::LintError;
 use crate::lint::tokenizer::TokenizerError;
+use crate::report::ReportError;
 use crate::template;
 
 /// Everything asked for was done.
@@ -56,6 +57,8 @@ pub enum CliError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Item(#[from] Failure),
@@ -97,9 +100,11 @@ impl CliError {
                 | ExportError::Licence { .. } => USAGE,
                 _ => ENVIRONMENT,
             },
-            Self::Journal(_) | Self::Engine(_) | Self::Io { .. } | Self::Replay { .. } => {
-                ENVIRONMENT
-            }
+            Self::Journal(_)
+            | Self::Report(_)
+            | Self::Engine(_)
+            | Self::Io { .. }
+            | Self::Replay { .. } => ENVIRONMENT,
             Self::Lint(LintError::Write { .. }) => ENVIRONMENT,
             Self::Lint(_) | Self::Tokenizer(_) => USAGE,
             // Whoever read the output has had enough.

@@ -21,6 +21,7 @@ mod progress;
 mod record;
 mod recording;
 mod render;
+mod report;
 mod run;
 mod schema;
 mod show;
@@ -64,6 +65,7 @@ enum Command {
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
     Diff(diff::DiffArgs),
+    Report(report::ReportArgs),
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
@@ -73,8 +75,10 @@ enum Command {
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
-    ["run", "export", "judge", "eval", "diff", "check", "lint", "render", "bench", "schema"]
-        .into_iter()
+    [
+        "run", "export", "judge", "eval", "diff", "report", "check", "lint", "render", "bench", "schema",
+    ]
+    .into_iter()
 }
 
 /// Runs the program on its arguments, the program's name first.
@@ -106,6 +110,7 @@ impl Cli {
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),
             Some(Command::Export(args)) => export::run(args),
+            Some(Command::Report(args)) => report::run(args),
             Some(Command::Check(args)) => check::run(args),
             Some(Command::Lint(args)) => lint::run(args),
             Some(Command::Schema(args)) => schema::run(args),

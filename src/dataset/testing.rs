@@ -11,7 +11,7 @@ use crate::chat::{Message, Role};
 use crate::engine::{Failure, Finish, Usage};
 use crate::trajectory::{Step, StepKind, Stop};
 
-pub(super) fn item(key: &str) -> Item {
+pub(crate) fn item(key: &str) -> Item {
     Item {
         key: key.to_owned(),
         row: 1,
@@ -24,7 +24,7 @@ pub(super) fn item(key: &str) -> Item {
 }
 
 /// A step in full: what it did, under which principle, with what text.
-pub(super) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
+pub(crate) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
     Step {
         round: u32::from(kind != StepKind::Generate),
         principle: principle.map(str::to_owned),

@@ -1,0 +1,190 @@
+//! What one item came to, in the numbers that a report adds up.
+
+use serde_json::Value;
+
+use super::subject::Subject;
+use crate::dataset::item::Item;
+use crate::dataset::journal::Outcome;
+use crate::dataset::pairs::{self, DropReason, Which};
+use crate::dataset::trajectories::Trajectory;
+use crate::engine::{Failure, Finish};
+use crate::judge::{Combined, Verdict, combine};
+use crate::trajectory::{Step, StepKind, answers};
+
+/// What an item came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Its key.
+    pub key: String,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// Why it gives no pair; none where it gives one, or is not meant to.
+    pub dropped: Option<DropReason>,
+    /// Its category, where its row names one.
+    pub category: Option<String>,
+    /// Whether it brought two answers to compare.
+    pub rivals: bool,
+    /// Which of its two answers is the better one by its label: whether A is.
+    pub label: Option<bool>,
+    /// The judgement on it as a whole.
+    pub decision: Option<Combined>,
+    /// Verdicts under a principle on the same two answers.
+    pub verdicts: Vec<(String, Combined)>,
+    /// Violations that gates found, by principle; none where nothing could be
+    /// told.
+    pub gates: Vec<(String, Option<f64>)>,
+    /// Each revision.
+    pub revisions: Vec<Revision>,
+    /// Steps by kind, in [`StepKind::ALL`]'s order.
+    pub work: [Work; StepKind::ALL.len()],
+}
+
+/// A revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// The principle revised under.
+    pub principle: String,
+    /// Whether it says what the answer before said, white space aside.
+    pub unchanged: bool,
+    /// Whether it was cut off at its greatest length.
+    pub cut: bool,
+}
+
+/// How much was done in steps of a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Steps.
+    pub steps: usize,
+    /// Tokens in their prompts.
+    pub prompt: u64,
+    /// Of these, tokens found in the prefix cache.
+    pub cached: u64,
+    /// Tokens decoded.
+    pub decoded: u64,
+}
+
+impl Work {
+    /// Adds up.
+    pub fn add(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.prompt += other.prompt;
+        self.cached += other.cached;
+        self.decoded += other.decoded;
+    }
+}
+
+impl Facts {
+    /// What an ended item came to.
+    pub fn of(subject: &Subject, trajectory: &Trajectory) -> Self {
+        let Trajectory { item, steps, outcome } = trajectory;
+        let failure = match outcome {
+            Outcome::Failed { failure } => Some(failure.clone()),
+            Outcome::Done { .. } => None,
+        };
+        let pair = subject.pairs().then(|| pairs::pairs(trajectory, Which::Last));
+        let dropped = pair.and_then(|pairs| pairs.into_iter().find_map(Result::err));
+        let judged = compared(item, steps);
+        Self {
+            key: item.key.clone(),
+            failure,
+            dropped,
+            category: text(item, "category").map(str::to_owned),
+            rivals: item.rival.is_some(),
+            label: label(item),
+            decision: decide(subject, &judged),
+            verdicts: judged
+                .iter()
+                .filter_map(|(step, verdict)| {
+                    let found = combine(&[(*verdict, 1.0)], &subject.judge.standing())?;
+                    Some((step.principle.clone()?, found))
+                })
+                .collect(),
+            gates: steps
+                .iter()
+                .filter(|step| step.kind == StepKind::Gate)
+                .filter_map(|step| Some((step.principle.clone()?, step.score.map(|s| s.value))))
+                .collect(),
+            revisions: revisions(steps),
+            work: work(steps),
+        }
+    }
+
+    /// Tokens decoded for it.
+    pub fn decoded(&self) -> u64 {
+        self.work.iter().map(|work| work.decoded).sum()
+    }
+}
+
+/// A text among the row's other keys.
+fn text<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
+    item.metadata.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// Whether the first of an item's two answers is the better one, by its row.
+fn label(item: &Item) -> Option<bool> {
+    item.rival.as_ref()?;
+    match text(item, "label")? {
+        "a" | "A" => Some(true),
+        "b" | "B" => Some(false),
+        _ => None,
+    }
+}
+
+/// The verdicts on the two answers that count: an item's given ones, or the last
+/// revision and the first answer. Verdicts that only chose among candidates are
+/// left out.
+fn compared<'a>(item: &Item, steps: &'a [Step]) -> Vec<(&'a Step, &'a Verdict)> {
+    let verdict = |step: &'a Step| Some((step, step.verdict.as_ref()?));
+    let Some((last, _)) = steps.iter().rev().find_map(verdict) else { return Vec::new() };
+    let answer = last.about.first().and_then(|&number| answers(steps).nth(number));
+    let revised = answer.is_some_and(|answer| answer.kind == StepKind::Revise);
+    if item.rival.is_none() && !revised {
+        return Vec::new();
+    }
+    steps.iter().filter(|step| step.about == last.about).filter_map(verdict).collect()
+}
+
+/// Verdicts combined as the constitution has it; where those that it counts were
+/// not asked for, all of them, by weight.
+fn decide(subject: &Subject, judged: &[(&Step, &Verdict)]) -> Option<Combined> {
+    let weighed = |weight: &dyn Fn(&Step) -> f64| {
+        let each = judged.iter().map(|&(step, verdict)| (verdict, weight(step)));
+        let counted: Vec<_> = each.filter(|(_, weight)| *weight > 0.0).collect();
+        combine(&counted, &subject.judge.standing())
+    };
+    let principle = |step: &Step| step.principle.clone();
+    weighed(&|step| subject.weight(principle(step).as_deref())).or_else(|| {
+        weighed(&|step| {
+            step.principle.as_deref().and_then(|id| subject.principle(id)).map_or(1.0, |p| p.weight)
+        })
+    })
+}
+
+fn revisions(steps: &[Step]) -> Vec<Revision> {
+    let given: Vec<&Step> = answers(steps).collect();
+    let words = |step: &Step| step.text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let revision = |pair: &[&Step]| {
+        let (before, after) = (pair[0], pair[1]);
+        Some(Revision {
+            principle: after.principle.clone()?,
+            unchanged: words(before) == words(after),
+            cut: after.finish == Some(Finish::Length),
+        })
+    };
+    given.windows(2).filter(|pair| pair[1].kind == StepKind::Revise).filter_map(revision).collect()
+}
+
+fn work(steps: &[Step]) -> [Work; StepKind::ALL.len()] {
+    StepKind::ALL.map(|kind| {
+        let mut sum = Work::default();
+        for step in steps.iter().filter(|step| step.kind == kind) {
+            sum.add(Work {
+                steps: 1,
+                prompt: step.usage.prompt.into(),
+                cached: step.usage.cached.into(),
+                decoded: step.usage.decoded.into(),
+            });
+        }
+        sum
+    })
+}

@@ -1,0 +1,130 @@
+//! What a run is about, as far as a report tells: its principles and how its
+//! verdicts count, read from the manifest.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::constitution::{DecideBy, Judge};
+use crate::dataset::manifest::Manifest;
+
+/// A run's principles and judge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// The command that made the run.
+    pub command: String,
+    /// The principles, in the constitution's order.
+    pub principles: Vec<Principle>,
+    /// How verdicts count.
+    pub judge: Judge,
+    /// The least violation at which a principle is applied, where there is a gate.
+    pub gate: Option<f64>,
+    /// Whether gates only rank the principles, and the worst is applied.
+    pub worst: bool,
+    /// The seed of intervals.
+    pub seed: u64,
+}
+
+/// A principle, as far as a report tells.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Principle {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Its category.
+    pub category: String,
+    /// Its weight among verdicts.
+    pub weight: f64,
+    /// The rule itself.
+    pub principle: String,
+}
+
+impl Default for Principle {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            title: String::new(),
+            category: String::new(),
+            weight: 1.0,
+            principle: String::new(),
+        }
+    }
+}
+
+impl Subject {
+    /// Reads a manifest. What it lacks is as constitutions have it by default.
+    pub fn new(manifest: &Manifest) -> Self {
+        let constitution = &manifest.constitution.value;
+        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
+        let plan = &constitution["loop"];
+        Self {
+            command: manifest.command.clone(),
+            principles: principles.iter().filter_map(read).collect(),
+            judge: read(&constitution["judge"]).unwrap_or_default(),
+            gate: plan["gate"].as_f64(),
+            worst: plan["select"] == "worst",
+            seed: manifest.seed,
+        }
+    }
+
+    /// Whether its items were answered, criticised and revised to make pairs.
+    pub fn pairs(&self) -> bool {
+        self.command == "run"
+    }
+
+    /// The principle of an id.
+    pub fn principle(&self, id: &str) -> Option<&Principle> {
+        self.principles.iter().find(|principle| principle.id == id)
+    }
+
+    /// What a principle is called: its title, else its id.
+    pub fn title<'a>(&'a self, id: &'a str) -> &'a str {
+        let title = self.principle(id).map_or("", |principle| principle.title.as_str());
+        if title.is_empty() { id } else { title }
+    }
+
+    /// How much a verdict under a principle, or on the whole, counts.
+    pub fn weight(&self, principle: Option<&str>) -> f64 {
+        let own = |id| self.principle(id).map_or(1.0, |principle| principle.weight);
+        match (self.judge.decide_by, principle) {
+            (DecideBy::Overall | DecideBy::All, None) => 1.0,
+            (DecideBy::Principles | DecideBy::All, Some(id)) => own(id),
+            (DecideBy::Overall, Some(_)) | (DecideBy::Principles, None) => 0.0,
+        }
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dataset::testing::manifest;
+
+    #[test]
+    fn the_manifest_tells_principles_and_judge() {
+        let subject = Subject::new(&manifest());
+        let ids: Vec<_> = subject.principles.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(ids, ["kind", "true", "polite"]);
+        assert_eq!(subject.judge, Judge::default());
+        assert_eq!((subject.title("kind"), subject.title("gone")), ("kind", "gone"));
+        assert!(subject.pairs());
+
+        let mut other = manifest();
+        other.command = "judge".to_owned();
+        let judge = Judge { decide_by: DecideBy::All, ..Judge::default() };
+        other.constitution.value["judge"] = json!(judge);
+        other.constitution.value["loop"] = json!({"gate": 0.25, "select": "worst"});
+        let subject = Subject::new(&other);
+        assert_eq!((subject.gate, subject.worst), (Some(0.25), true));
+        assert_eq!(subject.judge, judge);
+        assert_eq!((subject.weight(None), subject.weight(Some("true"))), (1.0, 1.0));
+        assert!((subject.weight(Some("kind")) - 0.1).abs() < 1e-6);
+        assert!(!subject.pairs());
+    }
+}

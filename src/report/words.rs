@@ -1,0 +1,92 @@
+//! Numbers as they are printed.
+
+use crate::stats::Estimate;
+
+/// A whole number, its thousands set apart.
+pub fn count(number: impl TryInto<u64>) -> String {
+    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number and what it counts: `1 item`, `2 items`.
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+/// Two decimals, and a minus sign where there is one.
+pub fn decimal(value: f64) -> String {
+    let text = format!("{:.2}", value.abs());
+    if value < 0.0 && text != "0.00" { format!("−{text}") } else { text }
+}
+
+/// As [`decimal`], with a plus sign too.
+pub fn signed(value: f64) -> String {
+    let text = decimal(value);
+    if text.starts_with('−') || text == "0.00" { text } else { format!("+{text}") }
+}
+
+/// A share in percent.
+pub fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// The interval of a share.
+pub fn percent_interval(share: &Estimate) -> String {
+    format!(
+        "{:.0} to {:.0} %, n = {}",
+        share.low * 100.0,
+        share.high * 100.0,
+        count(share.n as u64)
+    )
+}
+
+/// The interval of a mean.
+pub fn interval(mean: &Estimate) -> String {
+    format!("{} to {}, n = {}", signed(mean.low), signed(mean.high), count(mean.n as u64))
+}
+
+/// The first words of a text, on one line.
+pub fn preview(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_printed() {
+        assert_eq!(
+            [0_u64, 12, 999, 1000, 1_234_567].map(count).join(" "),
+            "0 12 999 1,000 1,234,567"
+        );
+        assert_eq!([1.234, 0.004, -0.004, -1.0].map(signed), ["+1.23", "0.00", "0.00", "−1.00"]);
+        assert_eq!([0.0, 0.625, 1.0].map(percent), ["0 %", "62 %", "100 %"]);
+        assert_eq!(
+            (counted(1, "item"), counted(2000, "item")),
+            ("1 item".into(), "2,000 items".into())
+        );
+        let estimate = Estimate { value: 0.5, low: -0.25, high: 0.75, n: 1200 };
+        assert_eq!(percent_interval(&estimate), "-25 to 75 %, n = 1,200");
+        assert_eq!(interval(&estimate), "−0.25 to +0.75, n = 1,200");
+    }
+
+    #[test]
+    fn previews_are_one_line_and_end_between_characters() {
+        assert_eq!(preview(" a\n\n b\tc ", 9), "a b c");
+        assert_eq!(preview("äöü äöü", 5), "äöü ä…");
+        assert_eq!(preview("äöü äöü", 4), "äöü…");
+        assert_eq!(preview("", 4), "");
+    }
+}
