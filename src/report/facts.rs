@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::subject::Subject;
 use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
-use crate::dataset::pairs::{self, DropReason, Which};
+use crate::dataset::pairs::{DropReason, Which, pairs};
 use crate::dataset::trajectories::Trajectory;
 use crate::engine::{Failure, Finish};
 use crate::judge::{Combined, Verdict, combine};
@@ -81,9 +81,10 @@ impl Facts {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,
         };
-        let pair = subject.pairs().then(|| pairs::pairs(trajectory, Which::Last));
-        let dropped = pair.and_then(|pairs| pairs.into_iter().find_map(Result::err));
-        let judged = compared(item, steps);
+        let pairs = subject.pairs().then(|| pairs(trajectory, Which::Last, &subject.rules));
+        // Of several candidates too, the last pair is that of the loop.
+        let dropped = pairs.and_then(|mut pairs| pairs.pop()?.err());
+        let compared = compared(subject, item, steps);
         Self {
             key: item.key.clone(),
             failure,
@@ -91,11 +92,12 @@ impl Facts {
             category: text(item, "category").map(str::to_owned),
             rivals: item.rival.is_some(),
             label: label(item),
-            decision: decide(subject, &judged),
-            verdicts: judged
-                .iter()
+            decision: compared.and_then(|pair| decide(subject, item, steps, pair)),
+            verdicts: compared
+                .into_iter()
+                .flat_map(|pair| judged(steps, pair))
                 .filter_map(|(step, verdict)| {
-                    let found = combine(&[(*verdict, 1.0)], &subject.judge.standing())?;
+                    let found = combine(&[(verdict, 1.0)], &subject.judge.standing())?;
                     Some((step.principle.clone()?, found))
                 })
                 .collect(),
@@ -120,9 +122,11 @@ fn text<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
     item.metadata.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Whether the first of an item's two answers is the better one, by its row.
+/// Whether the first of an item's two answers is the better one, by its row. One
+/// with an injection written into it is no longer what was labelled.
 fn label(item: &Item) -> Option<bool> {
-    item.rival.as_ref()?;
+    let injected = item.metadata.get("injected").is_some_and(|value| *value == true);
+    item.rival.as_ref().filter(|_| !injected)?;
     match text(item, "label")? {
         "a" | "A" => Some(true),
         "b" | "B" => Some(false),
@@ -130,34 +134,34 @@ fn label(item: &Item) -> Option<bool> {
     }
 }
 
-/// The verdicts on the two answers that count: an item's given ones, or the last
-/// revision and the first answer. Verdicts that only chose among candidates are
-/// left out.
-fn compared<'a>(item: &Item, steps: &'a [Step]) -> Vec<(&'a Step, &'a Verdict)> {
-    let verdict = |step: &'a Step| Some((step, step.verdict.as_ref()?));
-    let Some((last, _)) = steps.iter().rev().find_map(verdict) else { return Vec::new() };
-    let answer = last.about.first().and_then(|&number| answers(steps).nth(number));
-    let revised = answer.is_some_and(|answer| answer.kind == StepKind::Revise);
-    if item.rival.is_none() && !revised {
-        return Vec::new();
+/// The two answers that the verdicts are about, by number: an item's given ones,
+/// or the last revision and the first answer. Verdicts that only chose among
+/// candidates are left out.
+fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
+    if item.rival.is_some() {
+        return Some([0, 1]);
     }
-    steps.iter().filter(|step| step.about == last.about).filter_map(verdict).collect()
+    let last = answers(steps).count().checked_sub(1)?;
+    let revised = answers(steps).next_back()?.kind == StepKind::Revise;
+    revised.then(|| [last, subject.rules.first(steps)])
 }
 
-/// Verdicts combined as the constitution has it; where those that it counts were
-/// not asked for, all of them, by weight.
-fn decide(subject: &Subject, judged: &[(&Step, &Verdict)]) -> Option<Combined> {
-    let weighed = |weight: &dyn Fn(&Step) -> f64| {
-        let each = judged.iter().map(|&(step, verdict)| (verdict, weight(step)));
-        let counted: Vec<_> = each.filter(|(_, weight)| *weight > 0.0).collect();
-        combine(&counted, &subject.judge.standing())
-    };
-    let principle = |step: &Step| step.principle.clone();
-    weighed(&|step| subject.weight(principle(step).as_deref())).or_else(|| {
-        weighed(&|step| {
-            step.principle.as_deref().and_then(|id| subject.principle(id)).map_or(1.0, |p| p.weight)
-        })
-    })
+/// What the verdicts on two answers say as one: of a loop's answers, those that
+/// decide by the constitution; of given ones, all by weight.
+fn decide(subject: &Subject, item: &Item, steps: &[Step], pair: [usize; 2]) -> Option<Combined> {
+    if item.rival.is_none() {
+        return Some(subject.rules.on(steps, pair)?.decisive);
+    }
+    let weighed: Vec<_> = judged(steps, pair)
+        .map(|(step, verdict)| (verdict, subject.weight(step.principle.as_deref())))
+        .collect();
+    combine(&weighed, &subject.judge.standing())
+}
+
+/// The verdicts on two answers.
+fn judged(steps: &[Step], pair: [usize; 2]) -> impl Iterator<Item = (&Step, &Verdict)> {
+    let on = steps.iter().filter(move |step| step.about == pair);
+    on.filter_map(|step| Some((step, step.verdict.as_ref()?)))
 }
 
 fn revisions(steps: &[Step]) -> Vec<Revision> {

@@ -270,20 +270,13 @@ impl View<'_> {
     }
 
     /// The number of the answer that revision `number` goes on from: the revision
-    /// before it or, of several first answers, the one that was chosen.
+    /// before it, or the first answer that was chosen.
     fn revised(&self, number: usize) -> Option<usize> {
-        let before = number.checked_sub(1)?;
-        let first = answers(self.steps).take_while(|step| step.kind == StepKind::Generate).count();
-        if before >= first || first == 1 {
-            return Some(before);
+        let before = answers(self.steps).nth(number.checked_sub(1)?)?;
+        match before.kind {
+            StepKind::Revise => Some(number - 1),
+            _ => Some(self.subject.rules.first(self.steps)),
         }
-        // The verdicts on revisions name the chosen one; without them it is not
-        // known which it was.
-        let about = |step: &Step| match step.about[..] {
-            [x, y] if x >= first => Some(y),
-            _ => None,
-        };
-        self.steps.iter().rev().find_map(about)
     }
 
     fn answer(&self, number: usize) -> String {

@@ -4,18 +4,21 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::constitution::{DecideBy, Judge};
+use crate::constitution::Judge;
+use crate::dataset::judgement::Rules;
 use crate::dataset::manifest::Manifest;
 
 /// A run's principles and judge.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Subject {
     /// The command that made the run.
     pub command: String,
     /// The principles, in the constitution's order.
     pub principles: Vec<Principle>,
-    /// How verdicts count.
+    /// How log-odds become verdicts.
     pub judge: Judge,
+    /// How verdicts bear on pairs.
+    pub rules: Rules,
     /// The least violation at which a principle is applied, where there is a gate.
     pub gate: Option<f64>,
     /// Whether gates only rank the principles, and the worst is applied.
@@ -62,6 +65,7 @@ impl Subject {
             command: manifest.command.clone(),
             principles: principles.iter().filter_map(read).collect(),
             judge: read(&constitution["judge"]).unwrap_or_default(),
+            rules: Rules::of(constitution),
             gate: plan["gate"].as_f64(),
             worst: plan["select"] == "worst",
             seed: manifest.seed,
@@ -84,14 +88,10 @@ impl Subject {
         if title.is_empty() { id } else { title }
     }
 
-    /// How much a verdict under a principle, or on the whole, counts.
+    /// How much a verdict under a principle, or on the whole, counts among all
+    /// verdicts on two given answers.
     pub fn weight(&self, principle: Option<&str>) -> f64 {
-        let own = |id| self.principle(id).map_or(1.0, |principle| principle.weight);
-        match (self.judge.decide_by, principle) {
-            (DecideBy::Overall | DecideBy::All, None) => 1.0,
-            (DecideBy::Principles | DecideBy::All, Some(id)) => own(id),
-            (DecideBy::Overall, Some(_)) | (DecideBy::Principles, None) => 0.0,
-        }
+        principle.and_then(|id| self.principle(id)).map_or(1.0, |principle| principle.weight)
     }
 }
 
@@ -117,14 +117,16 @@ mod tests {
 
         let mut other = manifest();
         other.command = "judge".to_owned();
-        let judge = Judge { decide_by: DecideBy::All, ..Judge::default() };
+        let judge = Judge { mass_floor: 0.25, ..Judge::default() };
         other.constitution.value["judge"] = json!(judge);
         other.constitution.value["loop"] = json!({"gate": 0.25, "select": "worst"});
         let subject = Subject::new(&other);
         assert_eq!((subject.gate, subject.worst), (Some(0.25), true));
         assert_eq!(subject.judge, judge);
-        assert_eq!((subject.weight(None), subject.weight(Some("true"))), (1.0, 1.0));
-        assert!((subject.weight(Some("kind")) - 0.1).abs() < 1e-6);
+        assert_eq!(
+            [None, Some("true"), Some("kind")].map(|id| subject.weight(id)),
+            [1.0, 1.0, 0.1]
+        );
         assert!(!subject.pairs());
     }
 }

@@ -1,0 +1,154 @@
+//! Runs made up through the library's own writer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use amend::chat::{Message, Role};
+use amend::constitution::Judge;
+use amend::dataset::item::{Item, Keys};
+use amend::dataset::journal::{Outcome, Record};
+use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend::dataset::run_dir::RunDir;
+use amend::engine::{Failure, Finish, Usage};
+use amend::judge::{Poll, Reading, Verdict};
+use amend::random::Stream;
+use amend::trajectory::{Step, StepKind, Stop};
+use serde_json::json;
+
+/// The principles: id, title, category.
+const PRINCIPLES: [(&str, &str, &str); 3] = [
+    ("kind", "Kindness", "manners"),
+    ("true", "Say what is true", "honesty"),
+    ("brief", "Say it briefly", "style"),
+];
+
+/// The words of an item.
+pub struct Words {
+    pub prompt: String,
+    pub answer: String,
+    pub critique: String,
+    pub revision: String,
+    pub category: String,
+}
+
+/// Writes a run of items with these words. Every seventh item has no verdict that
+/// counts, every fiftieth failed.
+pub fn write(folder: &Path, title: &str, all: &[Words]) {
+    let mut run = RunDir::create(folder, &manifest(title, all.len())).unwrap();
+    let mut keys = Keys::default();
+    for (row, words) in (1..).zip(all) {
+        let messages = vec![Message::new(Role::User, &words.prompt)];
+        let key = keys.next(&messages, None, None);
+        for step in steps(row, words) {
+            run.append(&Record::Step { item: key.clone(), step }).unwrap();
+        }
+        let metadata = json!({ "category": words.category, "note": words.prompt });
+        let item = Item {
+            key,
+            row,
+            id: Some(format!("item {row} {}", words.category)),
+            messages,
+            response: None,
+            rival: None,
+            metadata: metadata.as_object().cloned().unwrap(),
+        };
+        let outcome = match row % 50 {
+            0 => Outcome::Failed { failure: Failure::Template { message: words.prompt.clone() } },
+            _ => Outcome::Done { stop: Stop::Rounds },
+        };
+        run.append(&Record::End { item, outcome }).unwrap();
+    }
+}
+
+fn steps(row: u64, words: &Words) -> Vec<Step> {
+    let principle = PRINCIPLES[row as usize % 3].0;
+    let text = |kind, text: &str| Step {
+        principle: (kind != StepKind::Generate).then(|| principle.to_owned()),
+        text: text.to_owned(),
+        finish: Some(Finish::Stop),
+        usage: Usage { prompt: 200, cached: 150, decoded: 60 },
+        ..Step::new(kind, u32::from(kind != StepKind::Generate))
+    };
+    let verdict = |principle: Option<&str>| {
+        let stream = Stream::new(row).child(principle.unwrap_or("overall"));
+        let (log_odds, offset) = (4.0 * stream.uniform(0) - 1.5, 2.0 * stream.uniform(1) - 0.5);
+        let mass = if row % 7 == 0 { 0.3 } else { 0.9 };
+        Step {
+            principle: principle.map(str::to_owned),
+            about: vec![1, 0],
+            verdict: Some(verdict(log_odds, offset, mass)),
+            usage: Usage { prompt: 500, cached: 400, decoded: 0 },
+            ..Step::new(StepKind::Judge, 0)
+        }
+    };
+    vec![
+        text(StepKind::Generate, &words.answer),
+        text(StepKind::Critique, &words.critique),
+        text(StepKind::Revise, &words.revision),
+        verdict(Some(principle)),
+        verdict(None),
+    ]
+}
+
+fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
+    let reading = |odds: f64| Reading {
+        first: (mass / (1.0 + (-odds).exp())).ln(),
+        second: (mass / (1.0 + odds.exp())).ln(),
+    };
+    Verdict {
+        polls: vec![Poll {
+            template: "judge".to_owned(),
+            forward: vec![reading(offset + log_odds)],
+            backward: vec![reading(offset - log_odds)],
+        }],
+    }
+}
+
+/// Made-up words, each of two syllables.
+pub fn sentence(stream: Stream, words: u64) -> String {
+    const SYLLABLES: [&str; 16] = [
+        "ba", "lo", "ki", "mer", "tan", "sul", "ve", "dor", "ni", "pa", "rek", "os", "fi", "gal",
+        "hu", "wen",
+    ];
+    let word = |at| {
+        let bits = stream.bits(at) as usize;
+        format!("{}{}", SYLLABLES[bits % 16], SYLLABLES[(bits >> 8) % 16])
+    };
+    (0..words).map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn manifest(title: &str, rows: usize) -> Manifest {
+    let principles: Vec<_> = PRINCIPLES
+        .iter()
+        .map(|(id, name, category)| {
+            json!({
+                "id": id, "title": format!("{name} {title}"), "weight": 1.0,
+                "category": format!("{category} {title}"),
+                "principle": format!("The answer is {id}. {title}"),
+            })
+        })
+        .collect();
+    Manifest {
+        format: FORMAT,
+        command: "run".to_owned(),
+        amend: env!("CARGO_PKG_VERSION").to_owned(),
+        model: json!({"name": format!("no model {title}")}),
+        judge_model: None,
+        constitution: Hashed::json(json!({
+            "name": format!("made-up {title}"), "version": "1.0.0",
+            "loop": {"rounds": 1, "select": "random"},
+            "principles": principles,
+            "judge": Judge::default(),
+        })),
+        templates: BTreeMap::new(),
+        input: InputSummary {
+            rows: rows as u64,
+            ..InputSummary::new(vec![format!("made-up {title}.jsonl")], &[])
+        },
+        limit: None,
+        seed: 0,
+        fence: "none".to_owned(),
+        reproducible: false,
+        settings: json!({}),
+    }
+}
