@@ -76,7 +76,8 @@ enum Command {
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
-        "run", "export", "judge", "eval", "diff", "report", "check", "lint", "render", "bench", "schema",
+        "run", "export", "judge", "eval", "diff", "report", "check", "lint", "render", "bench",
+        "schema",
     ]
     .into_iter()
 }

@@ -103,7 +103,7 @@ pub fn read_comparisons(
     stream: Stream,
 ) -> Result<Vec<Item>, InputErrors> {
     let parse = |text: &str, format: Format, row: u64| {
-        let chosen_first = stream.bits(row) % 2 == 0;
+        let chosen_first = stream.bits(row).is_multiple_of(2);
         comparison::json(text, field, format == Format::Json { guessed: true }, chosen_first)
     };
     Reader::new(parse, MAX_LINE, MAX_ROWS).inputs(inputs)

@@ -148,6 +148,8 @@ fn manifest(title: &str, rows: usize) -> Manifest {
         limit: None,
         seed: 0,
         fence: "none".to_owned(),
+        fence_style: "delimiter".to_owned(),
+        procedure: json!({"revise": {"judging": true}}),
         reproducible: false,
         settings: json!({}),
     }

@@ -173,7 +173,8 @@ pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<
         "\ncalibration: temperature {:.3}, offset {:+.3}, fitted to {on} rows; on {tried} others:",
         calibration.temperature, calibration.offset
     )?;
-    let of: [(&str, fn(&Quality) -> Option<Estimate>); 3] = [
+    type Figure = fn(&Quality) -> Option<Estimate>;
+    let of: [(&str, Figure); 3] = [
         ("log-loss", |quality| quality.log_loss),
         ("Brier score", |quality| quality.brier),
         ("calibration error", |quality| quality.calibration_error),
