@@ -165,6 +165,11 @@ fn a_run_of_the_engine_goes_into_every_format() {
         let ran = run(&place, &format!("--format {}", format.name));
         assert_eq!(ran.code, Some(0), "{}: {}", format.name, ran.err);
         let rows = rows(&ran.out);
+        if format.name == "constitutional-ai" && rows.is_empty() {
+            // It alone shows the critique, which may be cut off here.
+            assert!(ran.err.contains("a side was cut off by max_tokens"), "{}", ran.err);
+            continue;
+        }
         let [row, ..] = rows.as_slice() else { panic!("{}: no row", format.name) };
         assert_eq!(row["id"], "x", "{}", format.name);
     }

@@ -72,7 +72,7 @@ fn steps(row: u64, words: &Words) -> Vec<Step> {
     let verdict = |principle: Option<&str>| {
         let stream = Stream::new(row).child(principle.unwrap_or("overall"));
         let (log_odds, offset) = (4.0 * stream.uniform(0) - 1.5, 2.0 * stream.uniform(1) - 0.5);
-        let mass = if row % 7 == 0 { 0.3 } else { 0.9 };
+        let mass = if row.is_multiple_of(7) { 0.3 } else { 0.9 };
         Step {
             principle: principle.map(str::to_owned),
             about: vec![1, 0],
