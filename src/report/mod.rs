@@ -130,7 +130,8 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
         unlisted: facts.len() - items.len(),
         items,
     };
-    let html = page::render(&page).map_err(ReportError::Render)?;
+    // Browsers take NUL for an error in the page.
+    let html = page::render(&page).map_err(ReportError::Render)?.replace('\0', "\u{fffd}");
     Ok(Report { html, items: facts.len(), listed: page.items.len() })
 }
 

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(subject.judge, judge);
         assert_eq!(
             [None, Some("true"), Some("kind")].map(|id| subject.weight(id)),
-            [1.0, 1.0, 0.1]
+            [1.0, 1.0, f64::from(0.1_f32)]
         );
         assert!(!subject.pairs());
     }

@@ -293,7 +293,7 @@ fn a_revision_is_held_against_the_candidate_that_was_chosen() {
     let steps = [
         step(StepKind::Generate, None, "a b c d"),
         step(StepKind::Generate, None, "e f g h"),
-        judged(None, verdict(-1.0, 0.0, 1.0)),
+        judged(None, verdict(1.0, 0.0, 1.0)),
         step(StepKind::Revise, Some("kind"), "e f g x"),
         Step { about: vec![2, 1], ..judged(None, verdict(1.0, 0.0, 1.0)) },
     ];
