@@ -187,7 +187,7 @@ pub fn write(run: &RunDir, export: &Export, out: impl Write + Send) -> Result<Co
 /// is no regular file (a pipe, a terminal) is written to as it is.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_file(run: &RunDir, export: &Export, path: &Path) -> Result<Counts, ExportError> {
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
