@@ -215,7 +215,7 @@ fn measures_that_nothing_measures_are_told() {
 }
 
 #[test]
-fn the_schema_asks_for_nothing_that_goes_unchecked() {
+fn it_asks_for_nothing_that_goes_unchecked() {
     crate::schema::check_keywords(schema());
 }
 
