@@ -22,7 +22,9 @@ fn told(line: &str, ran: &Ran) -> String {
 #[test]
 fn help_is_this() {
     let place = Place::new();
-    let all = ["", "run", "export", "judge", "check", "lint", "render", "bench", "schema"];
+    let all = [
+        "", "run", "export", "eval", "diff", "judge", "check", "lint", "render", "bench", "schema",
+    ];
     for command in all {
         let ran = place.run(&mut place.amend(&format!("{command} --help")));
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));

@@ -215,7 +215,8 @@ fn list_edits(text: &mut String, noun: &str, list: &ListDiff, color: bool) {
         let _ = writeln!(text, "{noun} {} changed in {}:", edit.id, edit.key);
         let words: String = edit.parts.iter().map(|part| marked(part, color)).collect();
         for line in words.lines() {
-            let _ = writeln!(text, "  {line}");
+            let line = format!("  {line}");
+            let _ = writeln!(text, "{}", line.trim_end());
         }
     }
 }
