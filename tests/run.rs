@@ -386,21 +386,3 @@ fn a_reader_that_leaves_is_no_error() {
         assert_eq!((output.status.code(), &*err), (Some(0), ""), "{flags}");
     }
 }
-
-#[test]
-fn the_benchmark_counts_exactly_and_draws() {
-    let place = Place::new();
-    let flags = "bench --quick --workload fan-out --width 2 --json --plot plot.svg";
-    let ran = place.run(&mut place.small(flags));
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let report: Value = serde_json::from_str(&ran.out).unwrap();
-    let measured = &report["measured"][0];
-    assert_eq!((&measured["workload"], &measured["width"]), (&"fan-out".into(), &2.into()));
-    // Two conversations under four principles, five tokens each.
-    assert_eq!(measured["counters"]["decoded"], 40);
-    // Each conversation and the header are prefilled once.
-    assert_eq!(measured["prefill_ratio"], 1.0, "{measured}");
-    assert!(measured["counters"]["cached"].as_u64() > Some(2 * 3 * 500), "{measured}");
-    assert!(measured["share_of_limit"].as_f64() > Some(0.0));
-    assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
-}

@@ -9,7 +9,7 @@ use super::{Model, Settings};
 use crate::engine::EngineError;
 
 /// Numbers of rows that are measured.
-const ROWS: [usize; 9] = [1, 2, 3, 4, 6, 8, 16, 24, 32];
+const ROWS: [usize; 7] = [1, 2, 3, 4, 8, 16, 32];
 
 /// Sizes of batches in which some rows decode and others prefill: below and
 /// above the 64 rows that attention on a CPU takes as one.
@@ -23,7 +23,7 @@ const DECODING: usize = 8;
 const DEEPEST: usize = 512;
 
 /// What is not measured by then stays unmeasured: large models are slow.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Each figure is the least of so many.
 const TIMES: usize = 2;

@@ -1,0 +1,112 @@
+//! The benchmark through the command line, and what it measures for runs.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::Place;
+use serde_json::Value;
+
+#[test]
+fn the_benchmark_counts_exactly_and_draws() {
+    let place = Place::new();
+    let flags = "bench --quick --workload fan-out --width 2 --json --plot plot.svg";
+    let ran = place.run(&mut place.small(flags));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let measured = &report["measured"][0];
+    assert_eq!((&measured["workload"], &measured["width"]), (&"fan-out".into(), &2.into()));
+    // Two conversations under four principles, five tokens each.
+    assert_eq!(measured["counters"]["decoded"], 40);
+    // Each conversation and the header are prefilled once.
+    assert_eq!(measured["prefill_ratio"], 1.0, "{measured}");
+    assert!(measured["counters"]["cached"].as_u64() > Some(2 * 3 * 500), "{measured}");
+    assert!(measured["share_of_limit"].as_f64() > Some(0.0));
+    assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
+}
+
+/// The small loop on a tiny model, which computes a batch in no time.
+fn tiny(place: &Place, arguments: &str) -> Command {
+    let folder = std::env::var_os("AMEND_TINY_MODELS")
+        .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
+    let model = folder.join("llama.gguf");
+    let model = model.canonicalize().expect("run tests/tiny-models");
+    let mut command = place.small(arguments);
+    command.env("AMEND_MODEL", model).env_remove("AMEND_PARALLEL");
+    command
+}
+
+fn calibration(place: &Place) -> Vec<PathBuf> {
+    std::fs::read_dir(place.path(".cache/amend/calibration"))
+        .map(|files| files.map(|file| file.unwrap().path()).collect())
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_calibration_is_kept_and_a_reproducible_run_keeps_to_its_own() {
+    let place = Place::new();
+    place.write("two.jsonl", "\"Why?\"\n\"How?\"\n");
+    let run = |arguments: &str| place.run(&mut tiny(&place, arguments));
+    let begun = run("run two.jsonl --out begun --reproducible");
+    assert_eq!(begun.code, Some(0), "{}", begun.err);
+    // Two items are not worth a measurement.
+    assert!(calibration(&place).is_empty());
+
+    let measured = run("bench --calibrate --json");
+    assert_eq!(measured.code, Some(0), "{}", measured.err);
+    let report: Value = serde_json::from_str(&measured.out).unwrap();
+    let rows = report["costs"]["rows"].as_array().unwrap();
+    assert_eq!((&rows[0][0], rows.len()), (&1.into(), 7), "{report}");
+    let [file] = &calibration(&place)[..] else { panic!("one file") };
+    let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(kept["costs"], report["costs"]);
+
+    let costs = |run: &str| -> Value {
+        let text = std::fs::read(place.path(run).join("manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&text).unwrap();
+        manifest["settings"]["settings"]["costs"].clone()
+    };
+    // The run that began without it goes on without it; a new one goes by it.
+    let resumed = run("run two.jsonl --out begun --reproducible --resume");
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert_ne!(costs("begun"), report["costs"]);
+    assert_eq!(run("run two.jsonl --out new --reproducible").code, Some(0));
+    assert_eq!(costs("new"), report["costs"]);
+
+    // A damaged file is as good as none.
+    std::fs::write(file, "{\"key\":").unwrap();
+    assert_eq!(run("run two.jsonl --out third").code, Some(0));
+    assert_eq!(costs("third"), costs("begun"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_cannot_be_written_is_no_error() {
+    let place = Place::new();
+    place.write(".cache", "a file where a folder would be");
+    let ran = place.run(&mut tiny(&place, "bench --calibrate"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert!(ran.out.contains("--parallel "), "{}", ran.out);
+}
+
+#[test]
+fn revisions_are_measured_with_and_without_guesses() {
+    let place = Place::new();
+    place.write("one.jsonl", "\"Why?\"\n");
+    let ran = place.run(&mut tiny(&place, "bench --revisions one.jsonl --json"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let revisions = &report["revisions"];
+    let kept: Vec<u64> = revisions["constructed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            assert!(one["accepted"].as_u64() <= one["drafted"].as_u64(), "{one}");
+            one["kept_percent"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(kept, [60, 80, 95]);
+    assert_eq!(revisions["real"][0]["drafted"], 0);
+}
