@@ -24,7 +24,7 @@ const LEAST: usize = 2;
 const FARTHEST: usize = 8;
 
 /// Shares of guesses that came true, by length of the recurrence (see [`class`]):
-/// where each text starts from. Counted over 1,500 guesses in revisions by
+/// where each text starts from. Counted over 1,368 guesses in revisions by
 /// SmolLM2-135M-Instruct under the shipped `harmless`.
 const USUAL: [f64; 5] = [0.5, 0.7, 0.88, 0.93, 0.97];
 
