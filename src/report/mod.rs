@@ -1,9 +1,9 @@
 //! A run as one self-contained HTML file: figures, charts, and every item with
 //! its steps.
 //!
-//! Reads the run directory and writes nothing. [`facts`] says what each item came
-//! to, [`figures`], [`audit`] and [`evaluation`] make sections of it, [`item`]
-//! makes the list, and [`page`] renders all of it. Content is data: what a prompt
+//! Reads the run directory and writes nothing. `facts` says what each item came
+//! to, `figures`, `audit` and `evaluation` make sections of it, `item`
+//! makes the list, and `page` renders all of it. Content is data: what a prompt
 //! or an answer holds is text on the page, never markup or script.
 
 mod audit;
