@@ -28,9 +28,12 @@ impl Browser {
         let port = lines
             .find_map(|line| {
                 let line = line.unwrap();
-                Some(line.rsplit_once("on port ")?.1.trim_end_matches('.').to_owned())
+                // The line before it says "on port 0".
+                Some(line.rsplit_once("successfully on port ")?.1.trim_end_matches('.').to_owned())
             })
             .expect("chromedriver names its port");
+        // A pipe that nobody reads would end it.
+        std::thread::spawn(move || lines.for_each(drop));
         let port: u16 = port.parse().unwrap();
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let mut browser = Self {
