@@ -315,10 +315,7 @@ impl View<'_> {
     fn principle(&self, step: &Step) -> Cell {
         match step.principle.as_deref() {
             None => Cell::text("on the whole"),
-            Some(id) => {
-                let rule = self.subject.principle(id).map_or("", |one| one.principle.as_str());
-                Cell::text(self.subject.title(id)).hint(rule)
-            }
+            Some(id) => Cell::text(self.subject.title(id)),
         }
     }
 

@@ -48,7 +48,7 @@
     for (const choice of choices) {
       if (choice.value === "*") continue;
       if (choice.id === "category") {
-        if (!item.dataset.categories.split(" ").includes(choice.value)) return false;
+        if (!(item.dataset.categories ?? "").split(" ").includes(choice.value)) return false;
       } else if (item.dataset[choice.id] !== choice.value) {
         return false;
       }

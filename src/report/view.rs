@@ -105,6 +105,8 @@ impl Table {
 pub struct Cell {
     /// What stands in it.
     pub text: String,
+    /// The text may hold letters that run from right to left.
+    pub foreign: bool,
     /// More about it, shown on hovering.
     pub hint: String,
     /// Its colour in a heat map.
@@ -116,7 +118,13 @@ pub struct Cell {
 impl Cell {
     /// A cell of text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        let text = text.into();
+        // Latin letters and signs run from left to right.
+        Self {
+            foreign: text.chars().any(|c| c >= '\u{590}' && c != '–' && c != '−'),
+            text,
+            ..Self::default()
+        }
     }
 
     /// An empty cell.
