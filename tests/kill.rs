@@ -130,6 +130,8 @@ fn killed_at_thirty_moments_every_item_ends_exactly_once() {
 #[test]
 fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
     const KILLS: u64 = 20;
+    // Two cohorts.
+    const ITEMS: usize = 8;
     let place = Place::new();
     let prompts: String = (1..=ITEMS).map(|row| format!("\"Question {row}: how?\"\n")).collect();
     place.write("in.jsonl", prompts);

@@ -83,18 +83,8 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CliError> {
     let mut engine = model.engine()?;
     let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
     let engines = Engines::new(&mut *engine, &mut judge);
-    let Some(out) = &args.recording.out else {
-        // Nothing is kept, and resuming has nothing to go on from.
-        let folder = tempfile::tempdir().map_err(|source| CliError::Io {
-            attempt: "make a folder for the run".to_owned(),
-            source,
-        })?;
-        let out = folder.path().join("run");
-        let recorded = args.recording.record("eval", &out, engines, &job, items, summary)?;
-        tell(&format!("{}\n", recorded.summary()));
-        return args.conclude(&recorded);
-    };
-    let recorded = args.recording.record("eval", out, engines, &job, items, summary)?;
+    let out = args.recording.destination()?;
+    let recorded = args.recording.record("eval", out.path(), engines, &job, items, summary)?;
     recorded.tell(None)?;
     args.conclude(&recorded)
 }

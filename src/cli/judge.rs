@@ -106,10 +106,9 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     interrupt::listen();
     let mut engine = model.engine()?;
 
-    let temporary = Temporary::new()?;
-    let out = args.recording.out.clone().unwrap_or_else(|| temporary.0.path().join("run"));
+    let out = args.recording.destination()?;
     let engines = Engines::from(&mut *engine);
-    let recorded = args.recording.record("judge", &out, engines, &job, items, summary)?;
+    let recorded = args.recording.record("judge", out.path(), engines, &job, items, summary)?;
     recorded.tell(None)?;
     let result = recorded.result();
     if matches!(result, Err(CliError::Interrupted)) {
@@ -133,18 +132,6 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
         }
     }
     result
-}
-
-/// Where a run is written that nobody asked to keep.
-struct Temporary(tempfile::TempDir);
-
-impl Temporary {
-    fn new() -> Result<Self, CliError> {
-        tempfile::tempdir().map(Self).map_err(|source| CliError::Io {
-            attempt: "make a temporary folder for the run".to_owned(),
-            source,
-        })
-    }
 }
 
 /// The judged rows, in the order of the input, a clean one before its twin.

@@ -24,6 +24,7 @@ mod render;
 mod report;
 mod run;
 mod schema;
+mod score;
 mod show;
 mod table;
 mod terminal;
@@ -64,6 +65,7 @@ enum Command {
     Export(export::ExportArgs),
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
+    Score(Box<score::ScoreArgs>),
     Diff(diff::DiffArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
@@ -76,8 +78,8 @@ enum Command {
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
-        "run", "export", "judge", "eval", "diff", "report", "check", "lint", "render", "bench",
-        "schema",
+        "run", "export", "judge", "eval", "score", "diff", "report", "check", "lint", "render",
+        "bench", "schema",
     ]
     .into_iter()
 }
@@ -107,6 +109,7 @@ impl Cli {
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
+            Some(Command::Score(args)) => score::run(args, &Config::load()?),
             Some(Command::Diff(args)) => diff::run(args),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),

@@ -144,7 +144,10 @@ impl ModelArgs {
     }
 
     /// A model by its file or address.
-    fn at(&self, name: &Path, config: &Config) -> Result<Source, CliError> {
+    ///
+    /// # Errors
+    /// A malformed address.
+    pub fn at(&self, name: &Path, config: &Config) -> Result<Source, CliError> {
         Ok(match name.to_str().filter(|name| Address::is_meant(name)) {
             Some(address) => Source::Endpoint(Box::new(self.endpoint(parse(address)?, config))),
             None => {

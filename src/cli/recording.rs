@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use super::error::CliError;
 use super::interrupt;
@@ -46,6 +47,22 @@ pub struct RecordArgs {
     pub max_errors: Option<u64>,
 }
 
+/// Where a run is written: where it was asked for, or in a folder that goes when
+/// this value does.
+#[derive(Debug)]
+pub struct Destination {
+    path: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Destination {
+    /// The run directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// What came of a recorded run.
 #[derive(Debug)]
 pub struct Recorded {
@@ -81,6 +98,21 @@ impl RecordArgs {
             None => {}
         }
         Ok(())
+    }
+
+    /// Where to write.
+    ///
+    /// # Errors
+    /// A temporary folder can't be made.
+    pub fn destination(&self) -> Result<Destination, CliError> {
+        if let Some(out) = &self.out {
+            return Ok(Destination { path: out.clone(), _temporary: None });
+        }
+        let folder = tempfile::tempdir().map_err(|source| CliError::Io {
+            attempt: "make a temporary folder for the run".to_owned(),
+            source,
+        })?;
+        Ok(Destination { path: folder.path().join("run"), _temporary: Some(folder) })
     }
 
     /// Refuses a promise that the engine can't keep.

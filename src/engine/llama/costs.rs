@@ -33,9 +33,23 @@ impl Default for Costs {
     /// Those of a small quantised model on a CPU, for want of a measurement.
     fn default() -> Self {
         Self {
-            rows: vec![(1, 9.0), (3, 18.5), (4, 22.0), (8, 39.0), (16, 75.0), (32, 150.0)],
+            rows: vec![
+                (1, 10.4),
+                (2, 16.5),
+                (3, 21.3),
+                (4, 25.6),
+                (5, 32.3),
+                (8, 42.4),
+                (9, 49.7),
+                (12, 59.8),
+                (13, 67.0),
+                (16, 76.0),
+                (17, 86.8),
+                (20, 94.3),
+                (32, 149.2),
+            ],
             depth: 512,
-            per_token: 0.004,
+            per_token: 0.0028,
             mixed: Vec::new(),
         }
     }
