@@ -57,7 +57,10 @@ fn what_cannot_be_meant_is_refused() {
         ("score ties.jsonl -m m.gguf", "no row of 1 says which answer is better"),
         ("score pairs.jsonl", "no model was named"),
         ("score pairs.jsonl -m http://127.0.0.1:1/v1", "does not tell how likely"),
-        ("score pairs.jsonl -m m.gguf --reference http://127.0.0.1:1/v1", "does not tell how likely"),
+        (
+            "score pairs.jsonl -m m.gguf --reference http://127.0.0.1:1/v1",
+            "does not tell how likely",
+        ),
     ] {
         let ran = place.run(&mut place.amend(arguments));
         assert_eq!((ran.code, &*ran.out), (Some(2), ""), "{arguments}: {}", ran.err);

@@ -111,8 +111,7 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
     job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
     can_score(&args.model.source(config)?)?;
-    let reference =
-        args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
+    let reference = args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
     reference.as_ref().map_or(Ok(()), can_score)?;
     let mut model = args.model.load(config)?;
     if let (Loaded::File { settings, .. }, Some(costs)) = (&mut model, args.recording.costs()?) {
