@@ -20,6 +20,7 @@ pub mod judge;
 pub mod lint;
 pub mod random;
 pub mod report;
+pub mod review;
 mod schema;
 pub mod score;
 pub mod stats;

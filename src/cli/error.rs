@@ -15,6 +15,7 @@ use crate::engine::{EngineError, Failure};
 use crate::lint::LintError;
 use crate::lint::tokenizer::TokenizerError;
 use crate::report::ReportError;
+use crate::review::ServeError;
 use crate::template;
 
 /// Everything asked for was done.
@@ -59,6 +60,8 @@ pub enum CliError {
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Item(#[from] Failure),
@@ -88,12 +91,14 @@ impl CliError {
             Self::Findings | Self::Item(_) => FINDINGS,
             Self::Usage { .. } | Self::Diagnostics(_) | Self::Input(_) => USAGE,
             Self::Constitution(_) | Self::Templates(_) | Self::Set(_) | Self::Responses(_) => USAGE,
-            Self::Run(error) => match error {
+            Self::Run(error) | Self::Export(ExportError::Reviews(error)) => match error {
                 RunError::Io { .. } => ENVIRONMENT,
                 RunError::Journal(_) => ENVIRONMENT,
+                RunError::Review { .. } | RunError::ReviewOrder { .. } => ENVIRONMENT,
                 _ => USAGE,
             },
             Self::Export(error) => match error {
+                ExportError::Unreviewed { .. } => FINDINGS,
                 ExportError::Which { .. }
                 | ExportError::Occupied { .. }
                 | ExportError::EmptySplit { .. }
@@ -102,6 +107,7 @@ impl CliError {
             },
             Self::Journal(_)
             | Self::Report(_)
+            | Self::Serve(_)
             | Self::Engine(_)
             | Self::Io { .. }
             | Self::Replay { .. } => ENVIRONMENT,
@@ -138,6 +144,9 @@ impl CliError {
         match self {
             Self::Usage { hint, .. } => hint.as_deref(),
             Self::Engine(error) => error.hint.as_deref(),
+            Self::Export(ExportError::Unreviewed { .. }) => {
+                Some("decide about them with amend review, then export again")
+            }
             Self::Constitution(constitution::LoadError::Missing { hint, .. }) => Some(hint),
             _ => None,
         }

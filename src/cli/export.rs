@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 
 use super::error::CliError;
 use crate::dataset::export::{
-    self, Counts, Export, ExportError, FORMATS, FileFormat, Folder, Format, Splits,
+    self, Counts, Export, ExportError, FORMATS, FileFormat, Folder, Format, ReviewPolicy, Splits,
 };
 use crate::dataset::pairs::Which;
 use crate::dataset::run_dir::RunDir;
@@ -16,7 +16,7 @@ use crate::dataset::run_dir::RunDir;
 /// Write a run's preference pairs, or what else trainers read
 ///
 /// Pairs whose sides are the same, empty or cut off are left out and counted on
-/// stderr. With --split or --card, or where --out names a folder, each split is
+/// stderr. What people decided with amend review goes before any verdict. With --split or --card, or where --out names a folder, each split is
 /// a file of its own in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -30,6 +30,9 @@ pub struct ExportArgs {
     /// answer, each answer over all before it, or each over the one before it
     #[arg(long, default_value = "last", value_parser = ways())]
     which: Which,
+    /// What people's decisions do: they go before any verdict, or count for nothing
+    #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
+    reviews: Reviews,
     /// How rows are written [default: as --out is named, jsonl otherwise, parquet with --card]
     #[arg(long, value_name = "FORMAT", value_parser = file_formats())]
     file_format: Option<FileFormat>,
@@ -48,6 +51,12 @@ pub struct ExportArgs {
     /// With --card: the data set's licence, such as cc-by-4.0
     #[arg(long, alias = "license", value_name = "ID", requires = "card")]
     licence: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reviews {
+    Override,
+    Ignore,
 }
 
 fn formats() -> impl TypedValueParser<Value = &'static Format> {
@@ -104,7 +113,11 @@ impl ExportArgs {
             None => FileFormat::default(),
         };
         let file_format = self.file_format.unwrap_or(usual);
-        Export { format: self.format, which: self.which, file_format }
+        let reviews = match self.reviews {
+            Reviews::Override => ReviewPolicy::Override,
+            Reviews::Ignore => ReviewPolicy::Ignore,
+        };
+        Export { format: self.format, which: self.which, file_format, reviews }
     }
 
     /// Whether `--out` names a folder.

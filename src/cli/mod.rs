@@ -22,6 +22,7 @@ mod record;
 mod recording;
 mod render;
 mod report;
+mod review;
 mod run;
 mod schema;
 mod score;
@@ -66,6 +67,7 @@ enum Command {
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
     Score(Box<score::ScoreArgs>),
+    Review(review::ReviewArgs),
     Diff(diff::DiffArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
@@ -78,8 +80,8 @@ enum Command {
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
-        "run", "export", "judge", "eval", "score", "diff", "report", "check", "lint", "render",
-        "bench", "schema",
+        "run", "export", "judge", "eval", "score", "review", "diff", "report", "check", "lint",
+        "render", "bench", "schema",
     ]
     .into_iter()
 }
@@ -110,6 +112,7 @@ impl Cli {
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
             Some(Command::Score(args)) => score::run(args, &Config::load()?),
+            Some(Command::Review(args)) => review::run(args),
             Some(Command::Diff(args)) => diff::run(args),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),

@@ -172,7 +172,7 @@ impl JudgeForm {
     }
 }
 
-/// Which outputs are logged as matters of high stakes.
+/// Which outputs are matters of high stakes, and what is asked of them.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Governance")]
@@ -185,6 +185,10 @@ pub(super) struct GovernanceForm {
     /// in the run directory when left out.
     #[schemars(regex(pattern = TEXT))]
     log_file: Option<String>,
+    /// Categories of principles: items to which one of them was applied are
+    /// exported only once people have decided about them with `amend review`.
+    #[schemars(inner(regex(pattern = TEXT)))]
+    require_review: Option<Vec<String>>,
 }
 
 impl GovernanceForm {
@@ -195,6 +199,9 @@ impl GovernanceForm {
         }
         if let Some(file) = &self.log_file {
             governance.log_file = Some(file.clone());
+        }
+        if let Some(categories) = &self.require_review {
+            governance.require_review.clone_from(categories);
         }
     }
 }

@@ -58,10 +58,14 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     );
     let categories: Vec<&str> =
         principles.items.iter().map(|(principle, _)| principle.category.as_str()).collect();
-    let unknown = governance.log.iter().filter(|logged| !categories.contains(&logged.as_str()));
-    found.extend(unknown.map(|logged| {
-        let message = format!("`[governance]` logs {logged:?}, and no principle has that category");
-        let hint = closest(logged, categories.iter().copied());
+    let logged = governance.log.iter().map(|category| ("logs", category));
+    let reviewed = governance.require_review.iter();
+    let named = logged.chain(reviewed.map(|category| ("requires reviews of", category)));
+    let unknown = named.filter(|(_, category)| !categories.contains(&category.as_str()));
+    found.extend(unknown.map(|(does, category)| {
+        let message =
+            format!("`[governance]` {does} {category:?}, and no principle has that category");
+        let hint = closest(category, categories.iter().copied());
         let diagnostic = root.source.error(header.span(), message);
         match hint {
             Some(near) => diagnostic.with_hint(format!("did you mean \"{near}\"?")),

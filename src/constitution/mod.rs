@@ -43,11 +43,11 @@ pub struct Constitution {
     pub judge: Judge,
     /// How each step draws its tokens.
     pub sampling: StepSampling,
-    /// What is kept of outputs in matters of high stakes.
+    /// What is asked of outputs in matters of high stakes.
     pub governance: Governance,
 }
 
-/// What is kept of outputs in matters of high stakes (`[governance]`).
+/// What is asked of outputs in matters of high stakes (`[governance]`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Governance {
     /// Outputs to which a principle of one of these categories was applied are
@@ -55,6 +55,9 @@ pub struct Governance {
     pub log: Vec<String>,
     /// The file of the log, in place of the one in the run directory.
     pub log_file: Option<String>,
+    /// Items to which a principle of one of these categories was applied are
+    /// exported only once people have decided about them.
+    pub require_review: Vec<String>,
 }
 
 /// How the loop uses the principles (`[loop]`).

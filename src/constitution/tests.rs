@@ -119,6 +119,7 @@ fn every_key_is_read() {
             governance: Governance {
                 log: vec!["safety".into()],
                 log_file: Some("stakes.jsonl".into()),
+                require_review: vec!["safety".into()],
             },
             principles: vec![Principle {
                 id: "sur".into(),

@@ -1,11 +1,12 @@
-//! How a run's verdicts bear on its pairs: which of them decide, and what the
-//! constitution's policy makes of that.
+//! How a run's verdicts and reviews bear on its pairs: which of them decide, and
+//! what the constitution's policy makes of that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::reviews::Reviews;
 use crate::constitution::{CandidatePairs, DecideBy, Judge, Policy};
 use crate::judge::{Combined, combine};
 use crate::trajectory::{Step, StepKind, first, standings};
@@ -13,12 +14,15 @@ use crate::trajectory::{Step, StepKind, first, standings};
 /// The weight of the overall verdict where all verdicts decide.
 const OVERALL: f64 = 1.0;
 
-/// A constitution's judging, as manifests keep it.
+/// A constitution's judging, as manifests keep it, and what people decided.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     judge: Judge,
     /// The principles' weights, by id.
     weights: HashMap<String, f64>,
+    /// The principles, by id, whose items need a review.
+    required: HashSet<String>,
+    reviews: Reviews,
 }
 
 /// What the verdicts say of two answers.
@@ -54,7 +58,41 @@ impl Rules {
         let weight = |principle: &Value| {
             Some((principle["id"].as_str()?.to_owned(), principle["weight"].as_f64()?))
         };
-        Self { judge, weights: principles.iter().filter_map(weight).collect() }
+        let categories = constitution["governance"]["require_review"].as_array();
+        let categories = categories.map_or(&[][..], Vec::as_slice);
+        let required = principles.iter().filter(|one| categories.contains(&one["category"]));
+        Self {
+            judge,
+            weights: principles.iter().filter_map(weight).collect(),
+            required: required.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect(),
+            reviews: Reviews::default(),
+        }
+    }
+
+    /// The same rules where people have decided.
+    #[must_use]
+    pub fn with_reviews(self, reviews: Reviews) -> Self {
+        Self { reviews, ..self }
+    }
+
+    /// What people decided.
+    #[must_use]
+    pub fn reviews(&self) -> &Reviews {
+        &self.reviews
+    }
+
+    /// Whether any item may need a review.
+    #[must_use]
+    pub fn require_reviews(&self) -> bool {
+        !self.required.is_empty()
+    }
+
+    /// Whether an item of these steps needs a review: a principle of a category
+    /// that demands one was applied to it.
+    #[must_use]
+    pub fn require_review(&self, steps: &[Step]) -> bool {
+        let applied = steps.iter().filter(|step| step.kind.is_text());
+        applied.filter_map(|step| step.principle.as_ref()).any(|id| self.required.contains(id))
     }
 
     /// The number of the first answer: of several candidates, the best.
@@ -122,6 +160,16 @@ impl Rules {
             decisive: combine(&weighed, &standing)?,
             principles: verdicts.iter().filter_map(margin).collect(),
         })
+    }
+
+    /// What the verdicts say of answer x over answer y, where the policy tells of
+    /// verdicts.
+    #[must_use]
+    pub fn told(&self, steps: &[Step], pair: [usize; 2]) -> Option<Judgement> {
+        if !self.judge.enabled || self.judge.policy == Policy::Keep {
+            return None;
+        }
+        self.on(steps, pair)
     }
 
     /// What becomes of a pair that the loop made, by the policy.

@@ -2,8 +2,10 @@
 //! Nothing outside this module writes to a run directory.
 
 pub(crate) mod atomic;
+mod lock;
 #[cfg(test)]
 pub(crate) mod testing;
+mod time;
 
 pub mod comparison;
 pub mod export;
@@ -14,6 +16,7 @@ pub mod judgement;
 pub mod manifest;
 pub mod minhash;
 pub mod pairs;
+pub mod reviews;
 pub mod row;
 pub mod run_dir;
 pub mod set;

@@ -4,12 +4,13 @@
 //! ends with it; any number read.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::atomic;
 use super::journal::{Journal, JournalError, Record, State};
+use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::trajectories::Trajectories;
 use crate::hash;
@@ -90,6 +91,26 @@ pub enum RunError {
         path: PathBuf,
         /// The run's manifest (ours) against the one given (theirs).
         differences: Vec<Difference>,
+    },
+    /// A line of the reviews is none.
+    #[error("{path}:{line} is not a review this version of amend reads")]
+    Review {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A line of the reviews does not follow from those before it.
+    #[error("{path}:{line} {wrong}: restore the file from a copy, or take the line out")]
+    ReviewOrder {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        wrong: &'static str,
     },
     /// The journal.
     #[error(transparent)]
@@ -172,7 +193,7 @@ impl RunDir {
         fs::create_dir_all(path).map_err(io("create"))?;
         atomic::sync_folder(atomic::parent(path)).map_err(io("sync the folder of"))?;
         vacant(path)?;
-        let lock = Lock::take(path)?;
+        let lock = Lock::take(path, LOCK, path)?;
         // Again, for another process may have had the lock in between.
         vacant(path)?;
         let file = path.join(MANIFEST);
@@ -194,7 +215,7 @@ impl RunDir {
         if !differences.is_empty() {
             return Err(RunError::Differs { path: path.to_owned(), differences });
         }
-        RunWriter::open(path, Lock::take(path)?)
+        RunWriter::open(path, Lock::take(path, LOCK, path)?)
     }
 
     /// Where it is.
@@ -293,43 +314,6 @@ fn vacant(path: &Path) -> Result<(), RunError> {
         }
     }
     found.map_or(Ok(()), |found| Err(RunError::NotEmpty { path: path.to_owned(), found }))
-}
-
-/// The right to write to a run directory, given up when dropped. The file
-/// names the process that holds it, and stays.
-struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    fn take(folder: &Path) -> Result<Self, RunError> {
-        let path = folder.join(LOCK);
-        let io = |action| {
-            let path = path.clone();
-            move |source| RunError::Io { action, path, source }
-        };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io("open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // Not being able to tell who it is doesn't change the answer.
-                let pid =
-                    file.take(32).read_to_string(&mut text).ok().and(text.trim().parse().ok());
-                return Err(RunError::Locked { path: folder.to_owned(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
-        }
-        file.set_len(0).map_err(io("write"))?;
-        writeln!(file, "{}", std::process::id()).map_err(io("write"))?;
-        Ok(Self { _file: file })
-    }
 }
 
 #[cfg(test)]

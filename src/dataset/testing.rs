@@ -7,6 +7,7 @@ use serde_json::json;
 use super::item::Item;
 use super::journal::{Outcome, Record};
 use super::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use super::reviews::{Choice, Review};
 use crate::chat::{Message, Role};
 use crate::engine::{Failure, Finish, Usage};
 use crate::trajectory::{Step, StepKind, Stop};
@@ -73,6 +74,22 @@ pub(super) fn records() -> Vec<Record> {
         stepped("b", "five"),
         done("b"),
     ]
+}
+
+/// A review of the last of two answers, shown on the left, over the first.
+pub(crate) fn review(key: &str, reviewer: &str, choice: Choice) -> Review {
+    Review {
+        key: key.to_owned(),
+        left: 1,
+        right: 0,
+        choice,
+        edited: None,
+        tags: Vec::new(),
+        comment: String::new(),
+        reviewer: reviewer.to_owned(),
+        time: "2026-01-02T03:04:05Z".to_owned(),
+        seconds: 2.5,
+    }
 }
 
 pub(crate) fn manifest() -> Manifest {

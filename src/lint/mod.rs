@@ -32,6 +32,7 @@ use crate::chat::{Message, Role};
 use crate::dataset::journal::JournalError;
 use crate::dataset::judgement::Rules;
 use crate::dataset::pairs::{self, Which};
+use crate::dataset::reviews::Reviews;
 use crate::dataset::run_dir::{RunDir, RunError};
 use crate::lint::example::Object;
 
@@ -222,7 +223,8 @@ fn lint_file(
 /// A run's rows are its pairs, as an export would write them.
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(run.path(), "train");
-    let rules = Rules::of(&run.manifest().constitution.value);
+    let reviews = Reviews::read(run)?;
+    let rules = Rules::of(&run.manifest().constitution.value).with_reviews(reviews);
     let mut left_out = 0_u64;
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;

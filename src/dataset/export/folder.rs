@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::card::Card;
 use super::cells;
 use super::format::Format;
+use super::origin::Provenance;
 use super::sink::Sink;
 use super::split::{Prompts, Splits};
 use super::statistics::Statistics;
@@ -40,7 +41,7 @@ pub fn write_folder(
     folder: &Folder,
     path: &Path,
 ) -> Result<Counts, ExportError> {
-    export.check()?;
+    let provenance = export.provenance(run)?;
     if let Some(licence) = &folder.licence {
         check_licence(licence)?;
     }
@@ -50,7 +51,7 @@ pub fn write_folder(
     if there && fs::read_dir(&target).map_err(failed)?.next().is_some() {
         return Err(ExportError::Occupied { path: path.to_owned() });
     }
-    let made = make(run, export, folder, &target).map_err(|error| error.at(path))?;
+    let made = make(run, export, &provenance, folder, &target).map_err(|error| error.at(path))?;
     if there {
         fs::remove_dir(&target).map_err(failed)?;
     }
@@ -70,6 +71,7 @@ struct Made {
 fn make(
     run: &RunDir,
     export: &Export,
+    provenance: &Provenance,
     folder: &Folder,
     target: &Path,
 ) -> Result<Made, ExportError> {
@@ -104,7 +106,7 @@ fn make(
     let mut statistics = Statistics::default();
     let mut rows = vec![0; names.len()];
     let mut bytes = vec![0; names.len()];
-    let mut counts = export.each_row(run, |item, row| {
+    let mut counts = export.each_row(run, provenance, |item, row| {
         let split = assignment.as_ref().map_or(0, |assignment| assignment.split(item));
         rows[split] += 1;
         bytes[split] += cells::size(&row);

@@ -13,6 +13,7 @@ mod split;
 mod statistics;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -26,8 +27,9 @@ use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::atomic;
 use super::item::Item;
 use super::journal::JournalError;
-use super::pairs::{DropReason, Which};
-use super::run_dir::RunDir;
+use super::pairs::{self, DropReason, Which};
+use super::reviews::Reviews;
+use super::run_dir::{RunDir, RunError};
 
 pub use folder::{Folder, write_folder};
 pub use format::{FORMATS, Format};
@@ -43,7 +45,23 @@ pub struct Export {
     pub which: Which,
     /// How rows are written down.
     pub file_format: FileFormat,
+    /// What people's decisions do.
+    pub reviews: ReviewPolicy,
 }
+
+/// What people's decisions about answers do to an export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReviewPolicy {
+    /// They go before any verdict: the answer that people chose is chosen, as they
+    /// edited it; a pair that they find equal or bad is left out.
+    #[default]
+    Override,
+    /// Nothing: it is as if nobody had looked.
+    Ignore,
+}
+
+/// How many items a refusal names.
+const NAMED: usize = 20;
 
 /// What an export came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,9 +124,32 @@ pub enum ExportError {
         /// What was given.
         licence: String,
     },
+    /// The reviews can't be read.
+    #[error(transparent)]
+    Reviews(#[from] RunError),
+    /// The constitution demands reviews that are missing.
+    #[error("the constitution demands reviews, and these items have none:\n{}", Named(.items))]
+    Unreviewed {
+        /// The items, by the input's ids, else by their keys.
+        items: Vec<String>,
+    },
     /// The card's template failed.
     #[error("failed to write the card")]
     Card(#[source] minijinja::Error),
+}
+
+struct Named<'a>(&'a [String]);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().take(NAMED).enumerate() {
+            write!(f, "{}  {name}", if at == 0 { "" } else { "\n" })?;
+        }
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "\n  … and {more} more"),
+        }
+    }
 }
 
 impl ExportError {
@@ -131,6 +172,32 @@ impl Export {
         }
     }
 
+    /// What rows say of the run, once it is known that all of them may be written.
+    fn provenance(&self, run: &RunDir) -> Result<Provenance, ExportError> {
+        self.check()?;
+        let reviews = match self.reviews {
+            ReviewPolicy::Override => Reviews::read(run)?,
+            ReviewPolicy::Ignore => Reviews::default(),
+        };
+        let provenance = Provenance::of(run, reviews);
+        let rules = &provenance.rules;
+        if !rules.require_reviews() {
+            return Ok(provenance);
+        }
+        let mut items = Vec::new();
+        for trajectory in run.trajectories()? {
+            let trajectory = trajectory?;
+            let open = rules.require_review(&trajectory.steps)
+                // What holds no two answers to choose between is left out later.
+                && pairs::reviewable(&trajectory, rules).is_ok()
+                && pairs::decision(&trajectory, rules).is_none();
+            if open {
+                items.push(trajectory.item.id.unwrap_or(trajectory.item.key));
+            }
+        }
+        if items.is_empty() { Ok(provenance) } else { Err(ExportError::Unreviewed { items }) }
+    }
+
     /// A sink for rows. With `typed` every column has one type, in JSON lines too.
     fn sink<'a>(
         &self,
@@ -150,14 +217,13 @@ impl Export {
     fn each_row(
         &self,
         run: &RunDir,
+        provenance: &Provenance,
         mut take: impl FnMut(&Item, Row) -> Result<(), ExportError>,
     ) -> Result<Counts, ExportError> {
-        self.check()?;
-        let provenance = Provenance::of(run);
         let mut counts = Counts::default();
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
-            for row in self.format.rows(&trajectory, self.which, &provenance) {
+            for row in self.format.rows(&trajectory, self.which, provenance) {
                 match row {
                     Ok(row) => {
                         take(&trajectory.item, row)?;
@@ -177,8 +243,9 @@ impl Export {
 /// The journal is damaged, `out` can't be written to, or the format can't pair
 /// answers as asked.
 pub fn write(run: &RunDir, export: &Export, out: impl Write + Send) -> Result<Counts, ExportError> {
+    let provenance = export.provenance(run)?;
     let mut sink = export.sink(&export.format.schema(), false, out)?;
-    let counts = export.each_row(run, |_, row| sink.write(row))?;
+    let counts = export.each_row(run, &provenance, |_, row| sink.write(row))?;
     sink.finish()?;
     Ok(counts)
 }

@@ -10,7 +10,8 @@ use super::cells::{free_form, optional_number, optional_text, text, texts};
 use super::format::Row;
 use crate::dataset::item::Item;
 use crate::dataset::judgement::{Judgement, Rules};
-use crate::dataset::pairs::{Categories, Pair};
+use crate::dataset::pairs::{Categories, Pair, Reviewed};
+use crate::dataset::reviews::Reviews;
 use crate::dataset::run_dir::RunDir;
 
 /// What rows say about the run they come from.
@@ -22,7 +23,7 @@ pub(super) struct Provenance {
     pub policy: String,
     /// The name of the model.
     pub model: String,
-    /// How verdicts bear on pairs.
+    /// How verdicts and reviews bear on pairs.
     pub rules: Rules,
     /// The categories of the constitution's principles.
     categories: Categories,
@@ -31,8 +32,8 @@ pub(super) struct Provenance {
 }
 
 impl Provenance {
-    /// That of a run.
-    pub fn of(run: &RunDir) -> Self {
+    /// That of a run, where these reviews count.
+    pub fn of(run: &RunDir, reviews: Reviews) -> Self {
         let manifest = run.manifest();
         let constitution = &manifest.constitution.value;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -45,7 +46,7 @@ impl Provenance {
             run: run.hash().to_owned(),
             policy: format!("{}@{}", text(&constitution["name"]), text(&constitution["version"])),
             model: text(&manifest.model["name"]),
-            rules: Rules::of(constitution),
+            rules: Rules::of(constitution).with_reviews(reviews),
             categories: Categories::new(constitution),
             requests: requests.collect(),
         }
@@ -79,12 +80,13 @@ pub(super) struct Origin<'a> {
     pub principles: Vec<&'a str>,
     pub reason: Option<&'a str>,
     pub judgement: Option<Judgement>,
+    pub review: Option<Reviewed>,
 }
 
 impl<'a> Origin<'a> {
     /// That of a row of an item's.
     pub fn new(item: &'a Item) -> Self {
-        Self { item, principles: Vec::new(), reason: None, judgement: None }
+        Self { item, principles: Vec::new(), reason: None, judgement: None, review: None }
     }
 
     /// That of a pair's row.
@@ -94,11 +96,12 @@ impl<'a> Origin<'a> {
             principles: pair.principles.clone(),
             reason: pair.reason(),
             judgement: pair.judgement.clone(),
+            review: pair.review.clone(),
         }
     }
 
     /// The columns, in order.
-    pub fn columns() -> [Field; 13] {
+    pub fn columns() -> [Field; 15] {
         [
             text("id"),
             texts("category"),
@@ -111,6 +114,8 @@ impl<'a> Origin<'a> {
             optional_number("log_odds_shown_first"),
             optional_number("log_odds_shown_second"),
             free_form("principle_margins"),
+            texts("reviewers"),
+            optional_text("reviewed_at"),
             text("run"),
             free_form("metadata"),
         ]
@@ -141,6 +146,8 @@ impl<'a> Origin<'a> {
             json!(found.map(|found| found.orders[0])),
             json!(found.map(|found| found.orders[1])),
             json!(by_principle),
+            json!(self.review.as_ref().map_or(&[][..], |review| &review.reviewers)),
+            json!(self.review.as_ref().map(|review| &review.time)),
             json!(run.run),
             Value::Object(self.item.metadata.clone()),
         ];

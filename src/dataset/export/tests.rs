@@ -97,7 +97,12 @@ fn run(folder: &Path) -> RunDir {
 
 fn export(name: &str) -> Export {
     let format = Format::named(name).unwrap();
-    Export { format, which: Which::Last, file_format: FileFormat::Jsonl }
+    Export {
+        format,
+        which: Which::Last,
+        file_format: FileFormat::Jsonl,
+        reviews: ReviewPolicy::Override,
+    }
 }
 
 /// The lines of an export, the run's hash replaced.
@@ -133,9 +138,9 @@ fn trl_lines_are_these() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
-    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
-    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{}}
-    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
     "#);
 }
 
@@ -549,6 +554,10 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
         dtype: float64
       - name: principle_margins
         dtype: string
+      - name: reviewers
+        list: string
+      - name: reviewed_at
+        dtype: string
       - name: run
         dtype: string
       - name: metadata
@@ -590,6 +599,8 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     | `log_odds_shown_first` | float64 or null |
     | `log_odds_shown_second` | float64 or null |
     | `principle_margins` | string or null |
+    | `reviewers` | list of string |
+    | `reviewed_at` | string or null |
     | `run` | string |
     | `metadata` | string or null |
 

@@ -120,6 +120,8 @@ impl Format {
         run: &Provenance,
     ) -> Vec<Result<Row, DropReason>> {
         let item = &trajectory.item;
+        let required = run.rules.require_review(&trajectory.steps);
+        let open = required && pairs::decision(trajectory, &run.rules).is_none();
         // The answer as a whole came about by every principle.
         let whole =
             || Origin { principles: pairs::principles(&trajectory.steps), ..Origin::new(item) };
@@ -135,7 +137,7 @@ impl Format {
                 .into_iter()
                 .flat_map(|pair| match pair {
                     Err(reason) => vec![Err(reason)],
-                    Ok(pair) => [(pair.chosen, true), (pair.rejected, false)]
+                    Ok(pair) => [(&pair.chosen, true), (&pair.rejected, false)]
                         .map(|(answer, label)| {
                             Ok(Origin::of(&pair).sign(make(item, &answer.text, label)?, run))
                         })
@@ -143,9 +145,13 @@ impl Format {
                 })
                 .collect(),
             Rows::Answers(make) => {
-                let row = pairs::answer(trajectory).and_then(|step| make(item, &step.text));
-                vec![row.map(|row| whole().sign(row, run))]
+                let row = pairs::answer(trajectory, &run.rules).and_then(|(step, review)| {
+                    let row = make(item, &step.text)?;
+                    Ok(Origin { review, ..whole() }.sign(row, run))
+                });
+                vec![row]
             }
+            Rows::Steps(_) | Rows::Trajectories(_) if open => vec![Err(DropReason::Unreviewed)],
             Rows::Steps(make) => {
                 let rows = make(trajectory, run).into_iter();
                 rows.map(|row| row.map(|row| whole().sign(row, run))).collect()

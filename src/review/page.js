@@ -1,0 +1,334 @@
+// Shows an item, takes a decision, sends it. What the server says is put on the
+// page as text. What is entered is kept in the tab until it is recorded.
+"use strict";
+(() => {
+  const get = (id) => document.getElementById(id);
+  const radios = [...document.getElementsByName("choice")];
+  const panels = ["item", "opinion", "end"].map(get);
+  const sides = ["left", "right"];
+  let state = null; // what the server said last
+  let edits = {}; // edited answers, by side
+  let editing = false;
+  let busy = false;
+  let spent = 0; // milliseconds on this item while the page was to be seen
+  let since = null;
+
+  const tell = (text) => { get("told").textContent = text; };
+  const warn = (text) => {
+    get("trouble").textContent = text;
+    get("trouble").hidden = text === "";
+  };
+  const make = (name, text, kind) => {
+    const element = document.createElement(name);
+    element.textContent = text;
+    if (kind) element.className = kind;
+    return element;
+  };
+
+  // Time runs while the page is to be seen.
+  const count = () => {
+    if (since !== null) spent += performance.now() - since;
+    since = document.hidden ? null : performance.now();
+  };
+
+  const choice = () => radios.find((radio) => radio.checked)?.value ?? null;
+  const answer = (side) => {
+    const skipped = side === "left" ? "added" : "removed";
+    return state.item.parts.filter((part) => !(skipped in part)).map((part) => Object.values(part)[0]).join("");
+  };
+
+  // Drafts: what is entered survives a reload, by item and answers.
+  const place = () => `amend review ${state.item.key} ${state.item.left} ${state.item.right}`;
+  const tags = () => get("tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const keep = () => {
+    if (!state?.item || panels[0].hidden) return;
+    count();
+    const draft = { choice: choice(), edits, editing, tags: get("tags").value, comment: get("comment").value, spent };
+    try {
+      sessionStorage.setItem(place(), JSON.stringify(draft));
+    } catch {
+      warn("The browser keeps no drafts: a reload loses what is not saved.");
+    }
+  };
+  const restore = () => {
+    let draft = {};
+    try {
+      draft = JSON.parse(sessionStorage.getItem(place()) ?? "{}");
+    } catch {
+      draft = {};
+    }
+    enter(draft);
+  };
+  const enter = (draft) => {
+    for (const radio of radios) radio.checked = radio.value === draft.choice;
+    edits = draft.edits ?? {};
+    editing = draft.editing ?? false;
+    get("tags").value = draft.tags ?? "";
+    get("comment").value = draft.comment ?? "";
+    spent = draft.spent ?? 0;
+    since = document.hidden ? null : performance.now();
+    mark();
+  };
+
+  // What follows from the choice.
+  const mark = () => {
+    const chosen = choice();
+    for (const side of sides) get(side).classList.toggle("chosen", side === chosen);
+    const editable = sides.includes(chosen);
+    get("edit").disabled = !editable;
+    get("editing").hidden = !(editable && editing);
+    if (editable && editing) get("edited").value = edits[chosen] ?? answer(chosen);
+    get("save").disabled = chosen === null;
+  };
+
+  const panel = (name, focus) => {
+    for (const one of panels) one.hidden = one.id !== name;
+    get(focus).focus({ preventScroll: true });
+    scrollTo(0, 0);
+  };
+
+  const show = (next) => {
+    state = next;
+    const { done, total, item, reviewer, counter } = state;
+    get("progress").max = Math.max(total, 1);
+    get("progress").value = done;
+    for (const id of ["undo", "undo-end"]) get(id).disabled = counter === 0 || done === 0;
+    if (!item) {
+      get("heading").textContent = `${done} of ${total} items decided`;
+      get("about").textContent = `Reviewer: ${reviewer}`;
+      agreement();
+      panel("end", "end-title");
+      return;
+    }
+    get("heading").textContent = `Item ${done + 1} of ${total}`;
+    get("about").textContent = `Reviewer: ${reviewer}${item.id === null ? "" : ` · ${item.id}`}`;
+    get("messages").replaceChildren(...item.messages.map(({ role, content }) => {
+      const turn = make("li", "");
+      const text = make("div", content, "text");
+      text.dir = "auto";
+      turn.append(make("span", role, "role"), text);
+      return turn;
+    }));
+    for (const side of sides) {
+      const own = side === "left" ? "removed" : "added";
+      const parts = item.parts.filter((part) => own in part || "same" in part);
+      const text = get(side).querySelector(".text");
+      text.replaceChildren(...parts.map((part) => own in part ? make("span", part[own], "only") : part.same));
+    }
+    restore();
+    panel("item", "heading");
+  };
+
+  const number = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(2)}`;
+  const agreement = () => {
+    const rows = state.agreement.map(({ reviewers, same, kappa }) => {
+      const row = make("tr", "");
+      const interval = kappa && `${number(kappa.value)} (${number(kappa.low)} to ${number(kappa.high)})`;
+      const share = `${Math.round(100 * same.value)} % (${Math.round(100 * same.low)} to ${Math.round(100 * same.high)} %)`;
+      row.append(...[reviewers.join(", "), String(same.n), share, interval ?? "–"].map((text) => make("td", text)));
+      return row;
+    });
+    get("agreement").hidden = rows.length === 0;
+    get("agreement").tBodies[0].replaceChildren(...rows);
+  };
+
+  const showOpinion = (opinion, item) => {
+    const side = (better) => better === (opinion.better === item.left) ? "left" : "right";
+    const facts = [];
+    const fact = (name, text, more) => {
+      const value = make("dd", "");
+      const body = make("div", text, "text");
+      body.dir = "auto";
+      value.append(body);
+      if (more) value.append(make("div", more, "more"));
+      facts.push(make("dt", name), value);
+    };
+    fact("Revised answer", side(true));
+    for (const { title, category, principle, margin } of opinion.principles) {
+      const judged = margin === null ? "" : ` Under it the judge prefers the ${side(margin > 0)} answer by ${number(Math.abs(margin))}.`;
+      fact("Principle", category === "" ? title : `${title} (${category})`, `${principle}${judged}`);
+    }
+    if (opinion.critique !== null) fact("Critique", opinion.critique);
+    if (opinion.margin === null) fact("Verdict", "The judge was not asked.");
+    else if (opinion.undecided) fact("Verdict", "The judge is undecided.");
+    else fact("Verdict", `The judge prefers the ${side(opinion.margin > 0)} answer.`, `By ${number(Math.abs(opinion.margin))} in log-odds.`);
+    get("facts").replaceChildren(...facts);
+    panel("opinion", "opinion-title");
+  };
+
+  // Asks the server; what it refuses is told, and nothing is lost.
+  const ask = async (name, body) => {
+    const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    let response;
+    let reply;
+    try {
+      response = await fetch(name, options);
+      reply = await response.json();
+    } catch {
+      warn("The server does not answer. What you entered is kept in this tab. If amend review was stopped, start it again and open the link that it prints.");
+      return null;
+    }
+    if (response.ok) {
+      warn("");
+      return reply;
+    }
+    warn(reply.error);
+    if (reply.state) show(reply.state);
+    return null;
+  };
+
+  const guarded = (act) => async () => {
+    if (busy) return;
+    busy = true;
+    try {
+      await act();
+    } finally {
+      busy = false;
+    }
+  };
+
+  const load = guarded(async () => {
+    const reply = await ask("state");
+    if (reply) show(reply.state);
+  });
+
+  const save = guarded(async () => {
+    const chosen = choice();
+    if (panels[0].hidden) return;
+    if (chosen === null) {
+      tell("Choose first: 1 left, 2 right, 3 tie, 4 both bad.");
+      return;
+    }
+    keep();
+    const { item, counter } = state;
+    const own = sides.includes(chosen) ? edits[chosen] : undefined;
+    const edited = own === undefined || own === answer(chosen) ? null : own;
+    const from = place();
+    const reply = await ask("decision", {
+      counter, key: item.key, left: item.left, right: item.right, choice: chosen, edited,
+      tags: tags(), comment: get("comment").value.trim(), seconds: Math.round(spent / 100) / 10,
+    });
+    if (!reply) return;
+    sessionStorage.removeItem(from);
+    const words = { left: "left", right: "right", tie: "tie", both_bad: "both bad" };
+    tell(`Saved: ${words[chosen]}${edited === null ? "" : ", edited"}.`);
+    show(reply.state);
+    if (get("reveal").checked) showOpinion(reply.opinion, item);
+  });
+
+  const undo = guarded(async () => {
+    const reply = await ask("undo", { counter: state.counter });
+    if (!reply) return;
+    show(reply.state);
+    const { review } = reply;
+    if (!review) {
+      tell("There is nothing to take back.");
+      return;
+    }
+    tell("The last decision is taken back.");
+    const edited = review.edited === undefined ? {} : { [review.choice]: review.edited };
+    if (state.item?.key === review.key && state.item.left === review.left) {
+      const { choice, comment, tags, seconds } = review;
+      enter({
+        choice, edits: edited, editing: review.edited !== undefined,
+        tags: (tags ?? []).join(", "), comment, spent: 1000 * seconds,
+      });
+      keep();
+    }
+  });
+
+  const next = () => show(state);
+
+  const edit = () => {
+    if (get("edit").disabled) {
+      tell("Choose left or right first: the chosen answer can be edited.");
+      return;
+    }
+    editing = true;
+    mark();
+    get("edited").focus();
+    keep();
+  };
+
+  const choose = (value) => {
+    for (const radio of radios) radio.checked = radio.value === value;
+    mark();
+    keep();
+    tell(`Chosen: ${value.replace("_", " ")}. Enter saves.`);
+  };
+
+  const flip = (id) => {
+    get(id).checked = !get(id).checked;
+    get(id).dispatchEvent(new Event("change"));
+    tell(`${get(id).parentElement.firstChild.nextSibling.textContent.trim()}: ${get(id).checked ? "on" : "off"}.`);
+  };
+
+  // Switches stay as they are set, in this tab.
+  const remember = (id, act) => {
+    const name = `amend review ${id}`;
+    const kept = sessionStorage.getItem(name);
+    if (kept !== null) get(id).checked = kept === "true";
+    get(id).addEventListener("change", () => {
+      sessionStorage.setItem(name, String(get(id).checked));
+      act();
+    });
+    act();
+  };
+
+  const keys = {
+    1: () => choose("left"),
+    2: () => choose("right"),
+    3: () => choose("tie"),
+    4: () => choose("both_bad"),
+    e: edit,
+    t: () => get("tags").focus(),
+    c: () => get("comment").focus(),
+    d: () => flip("differences"),
+    m: () => flip("reveal"),
+    u: undo,
+    Enter: save,
+  };
+  const elsewhere = { u: undo, Enter: next };
+
+  document.addEventListener("keydown", (event) => {
+    const field = event.target.closest?.("textarea, input[type=text]");
+    if (event.key === "Escape" && field) {
+      get("heading").focus({ preventScroll: true });
+      return;
+    }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      save();
+      return;
+    }
+    if (field || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
+    if (event.key === "Enter" && event.target.closest?.("button")) return;
+    const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const known = panels[0].hidden ? elsewhere : keys;
+    if (!Object.hasOwn(known, name) || (name === "Enter" && !panels[2].hidden)) return;
+    event.preventDefault();
+    known[name]();
+  });
+
+  get("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    save();
+  });
+  for (const radio of radios) radio.addEventListener("change", () => choose(radio.value));
+  get("edit").addEventListener("click", edit);
+  for (const id of ["undo", "undo-opinion", "undo-end"]) get(id).addEventListener("click", undo);
+  get("next").addEventListener("click", next);
+  get("edited").addEventListener("input", () => {
+    edits[choice()] = get("edited").value;
+    keep();
+  });
+  for (const id of ["tags", "comment"]) get(id).addEventListener("input", keep);
+  document.addEventListener("visibilitychange", () => {
+    count();
+    keep();
+  });
+  addEventListener("pagehide", keep);
+  remember("differences", () => get("answers").classList.toggle("plain", !get("differences").checked));
+  remember("reveal", () => {});
+  load();
+})();
