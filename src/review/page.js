@@ -247,6 +247,8 @@
     editing = true;
     mark();
     get("edited").focus();
+    get("edited").setSelectionRange(0, 0);
+    get("edited").scrollTop = 0;
     keep();
   };
 

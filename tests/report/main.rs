@@ -1,16 +1,17 @@
 //! `amend report`: the command, and its page in a real browser.
 
+#[path = "../browser/mod.rs"]
 mod browser;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../made/mod.rs"]
 mod made;
 
 use std::path::PathBuf;
 
-use amend::random::Stream;
 use browser::Browser;
 use common::Place;
-use made::{Words, sentence};
+use made::{Words, ordinary};
 use serde_json::json;
 
 /// Content that would do harm if it were taken for markup, script or a template,
@@ -33,20 +34,6 @@ fn page(place: &Place, title: &str, items: &[Words]) -> PathBuf {
     let ran = place.run(&mut place.amend("report run"));
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "run/report.html\n"), "{}", ran.err);
     place.path("run/report.html")
-}
-
-fn ordinary(number: u64) -> Words {
-    let stream = Stream::new(number);
-    let answer = sentence(stream.child("answer"), 180);
-    // A revision keeps most of the answer.
-    let kept: Vec<&str> = answer.split(' ').take(120).collect();
-    Words {
-        prompt: sentence(stream.child("prompt"), 30),
-        critique: sentence(stream.child("critique"), 70),
-        revision: format!("{} {}", kept.join(" "), sentence(stream.child("revision"), 50)),
-        category: ["cooking", "law", "code"][number as usize % 3].to_owned(),
-        answer,
-    }
 }
 
 #[test]

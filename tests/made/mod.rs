@@ -1,5 +1,7 @@
 //! Runs made up through the library's own writer.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,7 +15,7 @@ use amend::engine::{Failure, Finish, Usage};
 use amend::judge::{Poll, Reading, Verdict};
 use amend::random::Stream;
 use amend::trajectory::{Step, StepKind, Stop};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The principles: id, title, category.
 const PRINCIPLES: [(&str, &str, &str); 3] = [
@@ -34,7 +36,12 @@ pub struct Words {
 /// Writes a run of items with these words. Every seventh item has no verdict that
 /// counts, every fiftieth failed.
 pub fn write(folder: &Path, title: &str, all: &[Words]) {
-    let mut run = RunDir::create(folder, &manifest(title, all.len())).unwrap();
+    write_governed(folder, title, all, &json!({}));
+}
+
+/// As [`write`], under a constitution with this `[governance]`.
+pub fn write_governed(folder: &Path, title: &str, all: &[Words], governance: &Value) {
+    let mut run = RunDir::create(folder, &manifest(title, all.len(), governance)).unwrap();
     let mut keys = Keys::default();
     for (row, words) in (1..).zip(all) {
         let messages = vec![Message::new(Role::User, &words.prompt)];
@@ -104,8 +111,23 @@ fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     }
 }
 
+/// The words of an item like any other.
+pub fn ordinary(number: u64) -> Words {
+    let stream = Stream::new(number);
+    let answer = sentence(stream.child("answer"), 180);
+    // A revision keeps most of the answer.
+    let kept: Vec<&str> = answer.split(' ').take(120).collect();
+    Words {
+        prompt: sentence(stream.child("prompt"), 30),
+        critique: sentence(stream.child("critique"), 70),
+        revision: format!("{} {}", kept.join(" "), sentence(stream.child("revision"), 50)),
+        category: ["cooking", "law", "code"][number as usize % 3].to_owned(),
+        answer,
+    }
+}
+
 /// Made-up words, each of two syllables.
-pub fn sentence(stream: Stream, words: u64) -> String {
+fn sentence(stream: Stream, words: u64) -> String {
     const SYLLABLES: [&str; 16] = [
         "ba", "lo", "ki", "mer", "tan", "sul", "ve", "dor", "ni", "pa", "rek", "os", "fi", "gal",
         "hu", "wen",
@@ -117,7 +139,7 @@ pub fn sentence(stream: Stream, words: u64) -> String {
     (0..words).map(word).collect::<Vec<_>>().join(" ")
 }
 
-fn manifest(title: &str, rows: usize) -> Manifest {
+fn manifest(title: &str, rows: usize, governance: &Value) -> Manifest {
     let principles: Vec<_> = PRINCIPLES
         .iter()
         .map(|(id, name, category)| {
@@ -139,6 +161,7 @@ fn manifest(title: &str, rows: usize) -> Manifest {
             "loop": {"rounds": 1, "select": "random"},
             "principles": principles,
             "judge": Judge::default(),
+            "governance": governance,
         })),
         templates: BTreeMap::new(),
         input: InputSummary {

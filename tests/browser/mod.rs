@@ -1,5 +1,7 @@
 //! A headless Chromium, driven by chromedriver over the WebDriver protocol.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -62,6 +64,29 @@ impl Browser {
         self.post("/url", json!({"url": format!("file://{}{fragment}", file.display())}));
     }
 
+    /// Opens an address.
+    pub fn visit(&self, url: &str) {
+        self.post("/url", json!({ "url": url }));
+    }
+
+    /// Loads the page again.
+    pub fn reload(&self) {
+        self.post("/refresh", json!({}));
+    }
+
+    /// Opens a tab and goes there; gives the name of the one before.
+    pub fn new_tab(&self) -> String {
+        let before = self.get("/window").as_str().unwrap().to_owned();
+        let tab = self.post("/window/new", json!({"type": "tab"}));
+        self.go_to(tab["handle"].as_str().unwrap());
+        before
+    }
+
+    /// Goes to a tab, by its name.
+    pub fn go_to(&self, tab: &str) {
+        self.post("/window", json!({ "handle": tab }));
+    }
+
     /// What a function's body returns in the page.
     pub fn run(&self, body: &str) -> Value {
         self.post("/execute/sync", json!({"script": body, "args": []}))
@@ -94,9 +119,17 @@ impl Browser {
         entries.iter().map(|entry| entry["message"].to_string()).collect()
     }
 
+    fn get(&self, path: &str) -> Value {
+        let answer = self.agent.get(format!("{}{path}", self.session)).call().unwrap();
+        Self::value(path, answer)
+    }
+
     fn post(&self, path: &str, body: Value) -> Value {
-        let url = format!("{}{path}", self.session);
-        let mut answer = self.agent.post(url).send_json(body).unwrap();
+        let answer = self.agent.post(format!("{}{path}", self.session)).send_json(body).unwrap();
+        Self::value(path, answer)
+    }
+
+    fn value(path: &str, mut answer: ureq::http::Response<ureq::Body>) -> Value {
         let mut answer: Value =
             answer.body_mut().with_config().limit(64 << 20).read_json().unwrap();
         let value = answer["value"].take();
