@@ -4,9 +4,10 @@
 (() => {
   const get = (id) => document.getElementById(id);
   const radios = [...document.getElementsByName("choice")];
-  const panels = ["item", "opinion", "end"].map(get);
   const sides = ["left", "right"];
-  let state = null; // what the server said last
+  let state = null; // what is shown
+  let coming = null; // what the server said last, while the model's opinion is shown
+  let mode = "end"; // what there is to do: "form", "opinion" or "end"
   let edits = {}; // edited answers, by side
   let editing = false;
   let busy = false;
@@ -41,7 +42,7 @@
   const place = () => `amend review ${state.item.key} ${state.item.left} ${state.item.right}`;
   const tags = () => get("tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
   const keep = () => {
-    if (!state?.item || panels[0].hidden) return;
+    if (mode !== "form") return;
     count();
     const draft = { choice: choice(), edits, editing, tags: get("tags").value, comment: get("comment").value, spent };
     try {
@@ -81,14 +82,35 @@
     get("save").disabled = chosen === null;
   };
 
-  const panel = (name, focus) => {
-    for (const one of panels) one.hidden = one.id !== name;
-    get(focus).focus({ preventScroll: true });
-    scrollTo(0, 0);
+  const turn = (to) => {
+    mode = to;
+    get("item").hidden = mode === "end";
+    for (const id of ["form", "opinion", "end"]) get(id).hidden = id !== mode;
+    // A screen reader goes on from there.
+    get(mode === "form" ? "heading" : `${mode}-title`).focus({ preventScroll: mode === "form" });
+    if (mode === "form") scrollTo(0, 0);
+  };
+
+  // A side's text, with what the other side lacks marked. Blanks between two
+  // marked words are marked with them.
+  const marked = (side) => {
+    const own = side === "left" ? "removed" : "added";
+    const parts = state.item.parts.filter((part) => own in part || "same" in part);
+    const stretches = [];
+    for (const [at, part] of parts.entries()) {
+      const between = at > 0 && own in parts[at - 1] && own in (parts[at + 1] ?? {});
+      const only = own in part || (between && /^ +$/.test(part.same));
+      const text = part[own] ?? part.same;
+      const last = stretches.at(-1);
+      if (last?.only === only) last.text += text;
+      else stretches.push({ only, text });
+    }
+    return stretches.map(({ only, text }) => only ? make("span", text, "only") : text);
   };
 
   const show = (next) => {
     state = next;
+    coming = null;
     const { done, total, item, reviewer, counter } = state;
     get("progress").max = Math.max(total, 1);
     get("progress").value = done;
@@ -97,26 +119,23 @@
       get("heading").textContent = `${done} of ${total} items decided`;
       get("about").textContent = `Reviewer: ${reviewer}`;
       agreement();
-      panel("end", "end-title");
+      turn("end");
       return;
     }
     get("heading").textContent = `Item ${done + 1} of ${total}`;
     get("about").textContent = `Reviewer: ${reviewer}${item.id === null ? "" : ` · ${item.id}`}`;
     get("messages").replaceChildren(...item.messages.map(({ role, content }) => {
-      const turn = make("li", "");
+      const entry = make("li", "");
       const text = make("div", content, "text");
       text.dir = "auto";
-      turn.append(make("span", role, "role"), text);
-      return turn;
+      entry.append(make("span", role, "role"), text);
+      return entry;
     }));
     for (const side of sides) {
-      const own = side === "left" ? "removed" : "added";
-      const parts = item.parts.filter((part) => own in part || "same" in part);
-      const text = get(side).querySelector(".text");
-      text.replaceChildren(...parts.map((part) => own in part ? make("span", part[own], "only") : part.same));
+      get(side).querySelector(".text").replaceChildren(...marked(side));
     }
     restore();
-    panel("item", "heading");
+    turn("form");
   };
 
   const number = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(2)}`;
@@ -132,8 +151,9 @@
     get("agreement").tBodies[0].replaceChildren(...rows);
   };
 
-  const showOpinion = (opinion, item) => {
-    const side = (better) => better === (opinion.better === item.left) ? "left" : "right";
+  // Of the item that is still shown.
+  const showOpinion = (opinion) => {
+    const side = (better) => better === (opinion.better === state.item.left) ? "left" : "right";
     const facts = [];
     const fact = (name, text, more) => {
       const value = make("dd", "");
@@ -153,7 +173,7 @@
     else if (opinion.undecided) fact("Verdict", "The judge is undecided.");
     else fact("Verdict", `The judge prefers the ${side(opinion.margin > 0)} answer.`, `By ${number(Math.abs(opinion.margin))} in log-odds.`);
     get("facts").replaceChildren(...facts);
-    panel("opinion", "opinion-title");
+    turn("opinion");
   };
 
   // Asks the server; what it refuses is told, and nothing is lost.
@@ -194,7 +214,7 @@
 
   const save = guarded(async () => {
     const chosen = choice();
-    if (panels[0].hidden) return;
+    if (mode !== "form") return;
     if (chosen === null) {
       tell("Choose first: 1 left, 2 right, 3 tie, 4 both bad.");
       return;
@@ -206,18 +226,23 @@
     const from = place();
     const reply = await ask("decision", {
       counter, key: item.key, left: item.left, right: item.right, choice: chosen, edited,
-      tags: tags(), comment: get("comment").value.trim(), seconds: Math.round(spent / 100) / 10,
+      tags: tags(), comment: get("comment").value.trim(), seconds: Math.round(spent) / 1000,
     });
     if (!reply) return;
     sessionStorage.removeItem(from);
     const words = { left: "left", right: "right", tie: "tie", both_bad: "both bad" };
     tell(`Saved: ${words[chosen]}${edited === null ? "" : ", edited"}.`);
-    show(reply.state);
-    if (get("reveal").checked) showOpinion(reply.opinion, item);
+    if (get("reveal").checked) {
+      coming = reply.state;
+      get("progress").value = coming.done;
+      showOpinion(reply.opinion);
+    } else {
+      show(reply.state);
+    }
   });
 
   const undo = guarded(async () => {
-    const reply = await ask("undo", { counter: state.counter });
+    const reply = await ask("undo", { counter: (coming ?? state).counter });
     if (!reply) return;
     show(reply.state);
     const { review } = reply;
@@ -237,7 +262,7 @@
     }
   });
 
-  const next = () => show(state);
+  const next = () => show(coming ?? state);
 
   const edit = () => {
     if (get("edit").disabled) {
@@ -290,7 +315,7 @@
     u: undo,
     Enter: save,
   };
-  const elsewhere = { u: undo, Enter: next };
+  const known = { form: keys, opinion: { u: undo, Enter: next }, end: { u: undo } };
 
   document.addEventListener("keydown", (event) => {
     const field = event.target.closest?.("textarea, input[type=text]");
@@ -306,10 +331,9 @@
     if (field || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
     if (event.key === "Enter" && event.target.closest?.("button")) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const known = panels[0].hidden ? elsewhere : keys;
-    if (!Object.hasOwn(known, name) || (name === "Enter" && !panels[2].hidden)) return;
+    if (!Object.hasOwn(known[mode], name)) return;
     event.preventDefault();
-    known[name]();
+    known[mode][name]();
   });
 
   get("form").addEventListener("submit", (event) => {
