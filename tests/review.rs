@@ -695,3 +695,39 @@ fn required_reviews_hold_an_export_back_until_they_are_there() {
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(!place.path("other").exists());
 }
+
+#[test]
+fn decisions_measure_the_judge_and_stand_in_the_report() {
+    let place = place(8);
+    let none = place.run(&mut place.small("judge --labels run"));
+    assert_eq!(none.code, Some(2));
+    assert_eq!(
+        none.err,
+        "error: people have decided about no pair of run\nhelp: let them: amend review run\n"
+    );
+    let served = Served::start(&place, "--reviewer ada");
+    for choice in ["left", "right", "tie", "both_bad", "left", "right", "left"] {
+        assert_eq!(served.post("decision", &decision(&served.state(), choice)).0, 200);
+    }
+    drop(served);
+    let ran = place.run(&mut place.small("judge --labels run --json"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let labels: Vec<Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["label"].take())
+        .collect();
+    // All but the one that is bad on both sides.
+    assert_eq!(labels.len(), 6);
+    assert_eq!(labels.iter().filter(|label| **label == "tie").count(), 1);
+    assert!(labels.iter().all(|label| label.is_string()), "{labels:?}");
+    assert!(ran.err.contains("labelled"), "{}", ran.err);
+
+    let ran = place.run(&mut place.amend("report run --out -"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for part in
+        [">Reviews</h2>", "<dt>Items decided</dt>", "As the judge says", "people, the judge"]
+    {
+        assert!(ran.out.contains(part), "{part}");
+    }
+}

@@ -18,7 +18,9 @@ use super::recording::{RecordArgs, Recorded};
 use crate::assess::{self, Figures, Fitted, Row};
 use crate::constitution::Constitution;
 use crate::dataset::input::{self, Input};
+use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
+use crate::dataset::reviewed;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::Engines;
 use crate::engine::Loaded;
@@ -37,8 +39,12 @@ const FEW: usize = 10;
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
     /// Input files; `-` is stdin
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "labels", value_name = "FILE")]
     inputs: Vec<PathBuf>,
+    /// In place of input: the pairs of a run that people decided about with amend
+    /// review, their decisions as labels
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field"])]
+    labels: Option<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -79,11 +85,9 @@ pub struct JudgeArgs {
 /// can't go on; [`CliError::Findings`] when items failed or nothing could be
 /// fitted.
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
-    let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let order = Stream::new(args.task.seed).child("order");
-    let mut items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
+    let (names, mut items) = args.items()?;
     args.recording.truncate(&mut items);
-    let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
+    let summary = InputSummary::new(names, &items);
     let constitution = args.task.constitution(config)?;
     let procedure = args.procedure(&constitution)?;
     let mut job = args.task.job(config, constitution, &summary.sha256)?;
@@ -163,6 +167,25 @@ fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
 }
 
 impl JudgeArgs {
+    /// What is to be judged, and where it comes from.
+    fn items(&self) -> Result<(Vec<String>, Vec<Item>), CliError> {
+        let order = Stream::new(self.task.seed).child("order");
+        let Some(labels) = &self.labels else {
+            let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
+            let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;
+            return Ok((inputs.iter().map(Input::name).collect(), items));
+        };
+        let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
+        let name = labels.display().to_string();
+        if items.is_empty() {
+            return Err(CliError::usage(
+                format!("people have decided about no pair of {name}"),
+                format!("let them: amend review {name}"),
+            ));
+        }
+        Ok((vec![name], items))
+    }
+
     fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CliError> {
         let named: Result<Arc<[usize]>, CliError> =
             self.principle.iter().map(|id| principle(constitution, id)).collect();

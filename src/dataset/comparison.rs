@@ -42,7 +42,7 @@ impl Label {
         })
     }
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::A => "a",
             Self::B => "b",

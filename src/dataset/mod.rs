@@ -16,6 +16,7 @@ pub mod judgement;
 pub mod manifest;
 pub mod minhash;
 pub mod pairs;
+pub mod reviewed;
 pub mod reviews;
 pub mod row;
 pub mod run_dir;

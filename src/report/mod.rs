@@ -2,7 +2,7 @@
 //! its steps.
 //!
 //! Reads the run directory and writes nothing. `facts` says what each item came
-//! to, `figures`, `audit` and `evaluation` make sections of it, `item`
+//! to, `figures`, `reviews`, `audit` and `evaluation` make sections of it, `item`
 //! makes the list, and `page` renders all of it. Content is data: what a prompt
 //! or an answer holds is text on the page, never markup or script.
 
@@ -14,6 +14,7 @@ mod facts;
 mod figures;
 mod item;
 mod page;
+mod reviews;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,9 @@ use crate::audit::Audit;
 use crate::dataset::journal::JournalError;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::pairs::DropReason;
-use crate::dataset::run_dir::RunDir;
+use crate::dataset::reviews::Reviews;
+use crate::dataset::run_dir::{RunDir, RunError};
+use crate::review;
 
 /// How many items a page lists. All of them count in its figures.
 pub const MOST_LISTED: usize = 5000;
@@ -66,6 +69,9 @@ pub enum ReportError {
     /// The journal can't be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The reviews can't be read.
+    #[error(transparent)]
+    Reviews(#[from] RunError),
     /// A file derived from the journal can't be read.
     #[error("failed to read {path}")]
     Read {
@@ -94,7 +100,8 @@ pub enum ReportError {
 /// The run can't be read, or the results beside it are damaged.
 pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let manifest = run.manifest();
-    let subject = Subject::new(manifest);
+    let subject = Subject::new(manifest).with_reviews(Reviews::read(run)?);
+    let mut judged = review::Verdicts::default();
     let audit: Option<Audit> = derived(&run.path().join(AUDIT))?;
     let evaluation: Option<Evaluation> = derived(&run.path().join(RESULTS))?;
     let mut facts: Vec<Facts> = Vec::new();
@@ -102,6 +109,7 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let mut catalogue = Catalogue::default();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
+        judged.add(&trajectory, &subject.rules);
         let mut one = Facts::of(&subject, &trajectory);
         if let (None, Some(evaluation)) = (&one.category, &evaluation) {
             one.category = evaluation.category(&one.key).map(str::to_owned);
@@ -115,6 +123,9 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let rows = manifest.limit.map_or(manifest.input.rows, |limit| limit.min(manifest.input.rows));
     let rows = usize::try_from(rows).unwrap_or(usize::MAX).max(facts.len());
     let mut sections = Figures::new(&subject, &facts).sections(rows);
+    let people = review::Figures::of(subject.rules.reviews(), &judged);
+    let people = Some(reviews::section(&people)).filter(|section| !section.is_empty());
+    sections.splice(1.min(sections.len())..1.min(sections.len()), people);
     // What the run was made for comes first.
     let own = evaluation.iter().flat_map(Evaluation::sections);
     let own = own.chain(audit.iter().flat_map(audit::sections));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::constitution::Judge;
 use crate::dataset::judgement::Rules;
 use crate::dataset::manifest::Manifest;
+use crate::dataset::reviews::Reviews;
 
 /// A run's principles and judge.
 #[derive(Debug, Clone)]
@@ -17,7 +18,7 @@ pub struct Subject {
     pub principles: Vec<Principle>,
     /// How log-odds become verdicts.
     pub judge: Judge,
-    /// How verdicts bear on pairs.
+    /// How verdicts and reviews bear on pairs.
     pub rules: Rules,
     /// The least violation at which a principle is applied, where there is a gate.
     pub gate: Option<f64>,
@@ -70,6 +71,11 @@ impl Subject {
             worst: plan["select"] == "worst",
             seed: manifest.seed,
         }
+    }
+
+    /// The same where people have decided.
+    pub fn with_reviews(self, reviews: Reviews) -> Self {
+        Self { rules: self.rules.with_reviews(reviews), ..self }
     }
 
     /// Whether its items were answered, criticised and revised to make pairs.
