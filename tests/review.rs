@@ -698,7 +698,16 @@ fn required_reviews_hold_an_export_back_until_they_are_there() {
 
 #[test]
 fn decisions_measure_the_judge_and_stand_in_the_report() {
-    let place = place(8);
+    let place = Place::new();
+    // Short, since the model reads them.
+    let short = |row| Words {
+        prompt: format!("Is {row} even?"),
+        answer: format!("No, {row} is odd."),
+        critique: "Look again.".to_owned(),
+        revision: format!("Divide {row} by two and see."),
+        category: "sums".to_owned(),
+    };
+    made::write(&place.path("run"), "", &(1..=8).map(short).collect::<Vec<_>>());
     let none = place.run(&mut place.small("judge --labels run"));
     assert_eq!(none.code, Some(2));
     assert_eq!(
@@ -721,7 +730,8 @@ fn decisions_measure_the_judge_and_stand_in_the_report() {
     assert_eq!(labels.len(), 6);
     assert_eq!(labels.iter().filter(|label| **label == "tie").count(), 1);
     assert!(labels.iter().all(|label| label.is_string()), "{labels:?}");
-    assert!(ran.err.contains("labelled"), "{}", ran.err);
+    assert!(ran.err.contains("6 rows judged"), "{}", ran.err);
+    assert!(ran.err.contains(", 1 tie)"), "{}", ran.err);
 
     let ran = place.run(&mut place.amend("report run --out -"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
