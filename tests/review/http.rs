@@ -1,0 +1,214 @@
+//! What the server answers, and what it refuses.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::{Served, decision, lines, place, reviews, with};
+
+#[test]
+fn only_the_page_s_own_requests_are_answered() {
+    let place = place(3);
+    let served = Served::start(&place, "");
+    let (port, token) = (served.port(), served.token().to_owned());
+    let state = served.state();
+    let sound = decision(&state, "left").to_string();
+    let raw = |text: String| served.raw(&text).0;
+
+    // Whose name and page it is.
+    for (host, origin, expected) in [
+        ("Host: 127.0.0.1:PORT", "", 200),
+        ("Host: localhost:PORT", "", 200),
+        ("Host: 127.0.0.1:PORT", "Origin: http://127.0.0.1:PORT", 200),
+        ("Host: localhost:PORT", "Origin: http://localhost:PORT", 200),
+        ("X-No: host", "", 403),
+        ("Host: 127.0.0.1", "", 403),
+        ("Host: example.com", "", 403),
+        ("Host: example.com:PORT", "", 403),
+        ("Host: 127.0.0.1:PORT.example.com", "", 403),
+        ("Host: 127.0.0.1:PORT\r\nHost: 127.0.0.1:PORT", "", 403),
+        ("Host: 127.0.0.1:PORT", "Origin: null", 403),
+        ("Host: 127.0.0.1:PORT", "Origin: https://127.0.0.1:PORT", 403),
+        ("Host: 127.0.0.1:PORT", "Origin: http://127.0.0.1", 403),
+        ("Host: 127.0.0.1:PORT", "Origin: http://example.com", 403),
+    ] {
+        let headers = [host, origin].map(|header| header.replace("PORT", &port.to_string()));
+        let headers = headers.join("\r\n").trim_end().to_owned();
+        let request =
+            format!("GET /{token}/state HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(request), expected, "{headers}");
+    }
+    let request = format!(
+        "POST /{token}/decision HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{sound}",
+        sound.len()
+    );
+    assert_eq!(raw(request), 403, "a change without an origin");
+
+    // What is asked for, and how.
+    let kind = "Content-Type: application/json\r\n";
+    for (line, headers, body, expected) in [
+        ("GET /TOKEN/", "", "", 200),
+        ("GET /TOKEN/page.js", "", "", 200),
+        ("GET /TOKEN/page.css", "", "", 200),
+        ("GET /", "", "", 404),
+        ("GET /TOKEN", "", "", 404),
+        ("GET /favicon.ico", "", "", 404),
+        ("GET /0123456789abcdef0123456789abcdef/", "", "", 403),
+        ("GET /TOKENx/", "", "", 403),
+        ("GET //TOKEN/", "", "", 403),
+        ("GET /TOKEN/../run/journal.jsonl", "", "", 404),
+        ("GET /TOKEN/journal.jsonl", "", "", 404),
+        ("GET /TOKEN/state?x=1", "", "", 404),
+        ("GET /TOKEN/decision", "", "", 405),
+        ("POST /TOKEN/state", kind, "{}", 405),
+        ("PUT /TOKEN/decision", kind, sound.as_str(), 405),
+        ("DELETE /TOKEN/", "", "", 405),
+        ("OPTIONS /TOKEN/decision", "", "", 405),
+        ("POST /TOKEN/decision", "", sound.as_str(), 415),
+        ("POST /TOKEN/decision", "Content-Type: text/plain\r\n", sound.as_str(), 415),
+        ("POST /TOKEN/decision", kind, "", 400),
+        ("POST /TOKEN/decision", kind, "{", 400),
+        ("POST /TOKEN/decision", kind, "[]", 400),
+        ("POST /TOKEN/decision", kind, "{\"counter\":0}", 400),
+        ("POST /TOKEN/undo", kind, "{\"counter\":-1}", 400),
+        ("POST /TOKEN/undo", kind, "{\"counter\":0,\"more\":1}", 400),
+    ] {
+        let (status, reply) = served.ask(line, headers, body);
+        assert_eq!(status, expected, "{line} {headers} {body}: {reply}");
+        if status != 200 {
+            assert!(!reply.contains(&token), "{line}: {reply}");
+        }
+    }
+
+    // What is in it.
+    let base = decision(&state, "left");
+    for (key, value) in [
+        ("choice", json!("middle")),
+        ("edited", json!(" \n")),
+        ("edited", json!("x".repeat(300_000))),
+        ("comment", json!("x".repeat(300_000))),
+        ("tags", json!([""])),
+        ("tags", json!(["x".repeat(65)])),
+        ("tags", json!(vec!["x"; 17])),
+        ("seconds", json!(-1)),
+        ("seconds", json!(1e300)),
+        ("key", json!("none")),
+        ("more", json!(1)),
+    ] {
+        let (status, reply) = served.post("decision", &with(base.clone(), key, value));
+        assert_eq!(status, 400, "{key}: {reply}");
+        assert!(reply["error"].is_string(), "{reply}");
+    }
+    let (status, _) =
+        served.post("decision", &with(with(base, "edited", json!("x")), "choice", json!("tie")));
+    assert_eq!(status, 400);
+
+    // How much.
+    let head = |length: &str| {
+        format!(
+            "POST /{token}/decision HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+             Origin: http://127.0.0.1:{port}\r\nConnection: close\r\n{kind}{length}\r\n\r\n"
+        )
+    };
+    let large = " ".repeat((1 << 20) + 1);
+    assert_eq!(raw(head(&format!("Content-Length: {}", large.len())) + &large), 413);
+    let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    assert_eq!(raw(head("Transfer-Encoding: chunked") + &chunked), 413);
+
+    // None of it did anything, and a sound one does.
+    assert_eq!(served.state(), state);
+    assert_eq!(served.post("decision", &decision(&state, "left")).0, 200);
+    assert_eq!(reviews(&place).len(), 1);
+}
+
+#[test]
+fn every_answer_forbids_what_the_page_does_not_need() {
+    let place = place(1);
+    let served = Served::start(&place, "");
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    for name in ["", "state", "page.js", "nothing"] {
+        let answer = agent.get(format!("{}{name}", served.link)).call().unwrap();
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(policy.ends_with("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+    }
+    assert!(TcpStream::connect(("127.0.0.1", served.port())).is_ok());
+}
+
+#[test]
+fn a_decision_is_recorded_once_and_a_page_out_of_date_records_none() {
+    let place = place(4);
+    let served = Served::start(&place, "--reviewer ada");
+    let first = served.state();
+    assert_eq!((&first["done"], &first["total"]), (&json!(0), &json!(4)));
+    let sent = decision(&first, "left");
+    let (status, reply) = served.post("decision", &sent);
+    assert_eq!((status, &reply["state"]["done"]), (200, &json!(1)));
+    // The same again, as after an answer that got lost.
+    let (status, again) = served.post("decision", &sent);
+    assert_eq!((status, &again), (200, &reply));
+    // Another word on it from a page that knows no better.
+    for other in [
+        with(sent.clone(), "choice", json!("right")),
+        with(sent.clone(), "comment", json!("x")),
+        with(sent.clone(), "counter", json!(9)),
+        // The item is decided, whatever counter is named.
+        with(sent.clone(), "counter", json!(1)),
+    ] {
+        let (status, refused) = served.post("decision", &other);
+        assert_eq!((status, &refused["state"]), (409, &reply["state"]), "{other}");
+    }
+    // The next one, its sides the other way round.
+    let next = decision(&reply["state"], "left");
+    let turned =
+        with(with(next.clone(), "left", next["right"].clone()), "right", next["left"].clone());
+    assert_eq!(served.post("decision", &turned).0, 409);
+    assert_eq!(lines(&place), 1);
+
+    let (status, reply) = served.post("undo", &json!({"counter": 0}));
+    assert_eq!((status, &reply["state"]["counter"]), (409, &json!(1)));
+    let (status, reply) = served.post("undo", &json!({"counter": 1}));
+    assert_eq!((status, &reply["review"]["choice"]), (200, &json!("left")));
+    assert_eq!(reply["state"]["item"], first["item"]);
+    // What was sent before the undo does not come back.
+    assert_eq!(served.post("decision", &sent).0, 409);
+    assert_eq!((lines(&place), reviews(&place).len()), (2, 0));
+}
+
+#[test]
+fn a_killed_server_loses_nothing_and_the_next_goes_on() {
+    let place = place(6);
+    let mut served = Served::start(&place, "--reviewer ada --seed 3");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let state = served.state();
+        seen.push(state["item"]["key"].clone());
+        assert_eq!(served.post("decision", &decision(&state, "right")).0, 200);
+    }
+    let next = served.state();
+    let other = place.run(&mut place.amend("review run --reviewer bob"));
+    assert_eq!(other.code, Some(2));
+    assert!(other.err.contains("is writing to run/reviews.jsonl: wait for it"), "{}", other.err);
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    // Killed in the middle of a line.
+    let path = place.path("run/reviews.jsonl");
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"n\":3,").unwrap();
+
+    let served = Served::start(&place, "--reviewer ada --seed 3");
+    assert_eq!(served.state(), next);
+    assert_eq!(served.post("decision", &decision(&next, "tie")).0, 200);
+    let err = served.interrupt();
+    assert!(err.starts_with("ada: 3 of 6 items decided; Ctrl-C stops\n"), "{err}");
+    assert!(err.ends_with("\nada: 4 of 6 items decided\n"), "{err}");
+    let kept: Vec<Value> = reviews(&place).iter().map(|one| json!(one.key)).collect();
+    assert_eq!(kept[..3], seen);
+    assert_eq!(kept.len(), 4);
+}
