@@ -109,8 +109,9 @@ pub fn run(args: &ReviewArgs) -> Result<(), CliError> {
     let (done, total) = session.progress();
     if total == 0 {
         tell(
-            "there is nothing to review: no item holds two answers that are whole, unlike, and \
-              not left to somebody else\n",
+            "there is nothing to review: no item left has two answers that are whole and unlike\n\
+             (--queue disagreement shows only those on which principles differ; --overlap 1 shows \
+             what others have decided too)\n",
         );
         return Ok(());
     }

@@ -40,6 +40,11 @@ fn reviewers_share_the_work_and_their_agreement_is_told() {
         assert!(left == all / 2 || left == all.div_ceil(2), "{reviewer}: {left} of {all}");
     }
 
+    // Nothing is left for a third who takes no share in theirs.
+    let ran = place.run(&mut place.amend("review run --reviewer eve --overlap 0"));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""));
+    assert!(ran.err.starts_with("there is nothing to review: "), "{}", ran.err);
+
     let ran = place.run(&mut place.amend("review run --summary --json"));
     let figures: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(figures["items"], 40);
