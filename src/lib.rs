@@ -24,6 +24,7 @@ pub mod review;
 mod schema;
 pub mod score;
 pub mod stats;
+pub mod survey;
 pub mod template;
 pub mod text;
 pub mod trajectory;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
 use crate::constitution::{Constitution, Governance, Judge, Plan, Principle, Select, StepSampling};
 use crate::dataset::item::{Item, Keys};
@@ -258,6 +259,7 @@ fn constitution(size: Size) -> Constitution {
         revise: "Write the answer so that it keeps the rule.".to_owned(),
         judge: String::new(),
         applies_when: String::new(),
+        paraphrases: Vec::new(),
         examples: Vec::new(),
     };
     Constitution {
@@ -270,6 +272,7 @@ fn constitution(size: Size) -> Constitution {
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        audit: Thresholds::default(),
         sampling: StepSampling {
             generate: sampling(size.tokens(ANSWER)),
             critique: sampling(size.tokens(CRITIQUE)),

@@ -16,6 +16,7 @@ use crate::lint::LintError;
 use crate::lint::tokenizer::TokenizerError;
 use crate::report::ReportError;
 use crate::review::ServeError;
+use crate::survey;
 use crate::template;
 
 /// Everything asked for was done.
@@ -159,6 +160,30 @@ impl CliError {
             | Self::Set(set::LoadError::Wrong(diagnostics))
             | Self::Templates(template::LoadError::Invalid(diagnostics)) => Some(diagnostics),
             _ => None,
+        }
+    }
+}
+
+impl From<survey::ReadError> for CliError {
+    fn from(error: survey::ReadError) -> Self {
+        match error {
+            survey::ReadError::Input(error) => Self::Input(error),
+            survey::ReadError::Set(error) => Self::Set(error),
+            survey::ReadError::Run(error) => Self::Run(error),
+            survey::ReadError::Journal(error) => Self::Journal(error),
+        }
+    }
+}
+
+impl From<survey::ReuseError> for CliError {
+    fn from(error: survey::ReuseError) -> Self {
+        match error {
+            survey::ReuseError::Run(error) => Self::Run(error),
+            survey::ReuseError::Journal(error) => Self::Journal(error),
+            survey::ReuseError::Differs { .. } => Self::usage(
+                error.to_string(),
+                "audit the same data with the same model and judge, or leave --reuse out",
+            ),
         }
     }
 }

@@ -23,7 +23,6 @@ use crate::dataset::manifest::InputSummary;
 use crate::dataset::reviewed;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::Engines;
-use crate::engine::Loaded;
 use crate::random::Stream;
 use crate::trajectory::Procedure;
 
@@ -90,23 +89,11 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     let summary = InputSummary::new(names, &items);
     let constitution = args.task.constitution(config)?;
     let procedure = args.procedure(&constitution)?;
-    let mut job = args.task.job(config, constitution, &summary.sha256)?;
+    let mut job = args.task.prompting.job(config, constitution, &summary.sha256)?;
     job.procedure = procedure;
     job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
-    let mut model = match args.model.judge(config)? {
-        Some(judge) => {
-            args.recording.check_source(&judge)?;
-            judge.load()?
-        }
-        None => {
-            args.recording.check_source(&args.model.source(config)?)?;
-            args.model.load(config)?
-        }
-    };
-    if let (Loaded::File { settings, .. }, Some(costs)) = (&mut model, args.recording.costs()?) {
-        settings.costs = costs;
-    }
+    let model = args.recording.judge_model(&args.model, config)?;
     interrupt::listen();
     let mut engine = model.engine()?;
 
@@ -169,7 +156,7 @@ fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
 impl JudgeArgs {
     /// What is to be judged, and where it comes from.
     fn items(&self) -> Result<(Vec<String>, Vec<Item>), CliError> {
-        let order = Stream::new(self.task.seed).child("order");
+        let order = Stream::new(self.task.prompting.seed).child("order");
         let Some(labels) = &self.labels else {
             let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
             let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;

@@ -27,6 +27,14 @@ pub struct TaskArgs {
     /// harmless]
     #[arg(short, long, env = "AMEND_CONSTITUTION", value_name = "FILE|NAME")]
     constitution: Option<String>,
+    #[command(flatten)]
+    pub prompting: PromptArgs,
+}
+
+/// How prompts are worded, and what random choices start from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Task")]
+pub struct PromptArgs {
     /// A folder of prompt templates that replace the built-in ones, file by file
     #[arg(long, env = "AMEND_PROMPTS", value_name = "DIR")]
     prompts: Option<PathBuf>,
@@ -69,7 +77,9 @@ impl TaskArgs {
             self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
         Ok(constitution::load(reference)?.constitution)
     }
+}
 
+impl PromptArgs {
     /// What the items of a call have in common, under a constitution. `input` is
     /// a hash of all their content: it makes the fence, so that no content can
     /// foresee it.
@@ -156,12 +166,12 @@ impl LoopArgs {
         Ok(constitution)
     }
 
-    /// What the items of a call have in common: see [`TaskArgs::job`].
+    /// What the items of a call have in common: see [`PromptArgs::job`].
     ///
     /// # Errors
     /// The constitution's and the templates'.
     pub fn job(&self, config: &Config, input: &str) -> Result<Job, CliError> {
-        let job = self.task.job(config, self.constitution(config)?, input)?;
+        let job = self.task.prompting.job(config, self.constitution(config)?, input)?;
         Ok(Job { ignore_eos: self.ignore_eos, ..job })
     }
 }

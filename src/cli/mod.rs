@@ -1,6 +1,7 @@
 //! The command line: arguments, calls, printing. One file a command; what they
 //! have in common (model, loop, logs, progress, errors) has a file each too.
 
+mod audit;
 mod bench;
 mod calibration;
 mod check;
@@ -68,6 +69,7 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     Score(Box<score::ScoreArgs>),
     Review(review::ReviewArgs),
+    Audit(Box<audit::AuditArgs>),
     Diff(diff::DiffArgs),
     Report(report::ReportArgs),
     Check(check::CheckArgs),
@@ -80,8 +82,8 @@ enum Command {
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
-        "run", "export", "judge", "eval", "score", "review", "diff", "report", "check", "lint",
-        "render", "bench", "schema",
+        "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report", "check",
+        "lint", "render", "bench", "schema",
     ]
     .into_iter()
 }
@@ -113,6 +115,7 @@ impl Cli {
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
             Some(Command::Score(args)) => score::run(args, &Config::load()?),
             Some(Command::Review(args)) => review::run(args),
+            Some(Command::Audit(args)) => audit::run(args, &Config::load()?),
             Some(Command::Diff(args)) => diff::run(args),
             Some(Command::Render(args)) => render::run(args, &Config::load()?),
             Some(Command::Bench(args)) => bench::run(args, &Config::load()?),

@@ -8,8 +8,10 @@ use clap::Args;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::config::Config;
 use super::error::CliError;
 use super::interrupt;
+use super::model_args::ModelArgs;
 use super::progress::Progress;
 use crate::dataset::item::Item;
 use crate::dataset::journal::{Outcome, Progress as ItemProgress, Record, State};
@@ -18,11 +20,11 @@ use crate::dataset::run_dir::{RunDir, RunWriter};
 use crate::dataset::stakes::StakesLog;
 use crate::driver::{self, Ended, Engines, Job, Observer, drive};
 use crate::engine::llama::calibrate::Costs;
-use crate::engine::{Counters, Source};
+use crate::engine::{Counters, Loaded, Source};
 use crate::trajectory::{Procedure, Step, Trajectory};
 
 /// Where what is done is written down, and how far to go.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RecordArgs {
     /// The run directory to make, or to resume
@@ -144,6 +146,34 @@ impl RecordArgs {
         Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
     }
 
+    /// The model that writes, for a run as it is asked for here.
+    ///
+    /// # Errors
+    /// None is named, it can't be loaded, or it can't keep what is promised.
+    pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
+        self.check_source(&model.source(config)?)?;
+        self.as_begun(model.load(config)?)
+    }
+
+    /// The model that judges, where nothing is written: the one named for that,
+    /// else the one that writes.
+    ///
+    /// # Errors
+    /// As [`RecordArgs::model`].
+    pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
+        let Some(judge) = model.judge(config)? else { return self.model(model, config) };
+        self.check_source(&judge)?;
+        self.as_begun(judge.load()?)
+    }
+
+    /// A model with the costs that the run began with.
+    fn as_begun(&self, mut loaded: Loaded) -> Result<Loaded, CliError> {
+        if let (Loaded::File { settings, .. }, Some(costs)) = (&mut loaded, self.costs()?) {
+            settings.costs = costs;
+        }
+        Ok(loaded)
+    }
+
     /// Keeps the items of the first rows, as many as were asked for.
     pub fn truncate(&self, items: &mut Vec<Item>) {
         if let Some(limit) = self.limit {
@@ -219,7 +249,11 @@ impl RecordArgs {
         Ok(recorded)
     }
 
-    fn manifest(
+    /// What a run is started with.
+    ///
+    /// # Errors
+    /// An engine can't describe its model.
+    pub fn manifest(
         &self,
         command: &str,
         engines: &Engines<'_>,

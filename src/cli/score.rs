@@ -93,7 +93,7 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
         return args.arithmetic(numbers);
     }
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let order = Stream::new(args.task.seed).child("order");
+    let order = Stream::new(args.task.prompting.seed).child("order");
     let mut items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
     args.recording.truncate(&mut items);
     let rows = items.len();
@@ -106,17 +106,14 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
         ));
     }
     let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
-    let mut job = args.task.job(config, args.task.constitution(config)?, &summary.sha256)?;
+    let mut job = args.task.prompting.job(config, args.task.constitution(config)?, &summary.sha256)?;
     job.procedure = Procedure::Likelihood { reference: args.reference.is_some() };
     job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
     can_score(&args.model.source(config)?)?;
     let reference = args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
     reference.as_ref().map_or(Ok(()), can_score)?;
-    let mut model = args.model.load(config)?;
-    if let (Loaded::File { settings, .. }, Some(costs)) = (&mut model, args.recording.costs()?) {
-        settings.costs = costs;
-    }
+    let model = args.recording.model(&args.model, config)?;
     let reference = reference.map(Source::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;

@@ -3,12 +3,13 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::{
     CandidatePairs, DecideBy, Governance, Judge, Plan, Policy, Select, StepSampling, defaults,
 };
+use crate::audit::Thresholds;
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
 use crate::schema::{ID, TEXT};
@@ -28,6 +29,11 @@ pub(super) struct File {
     pub(super) judge: JudgeForm,
     #[serde(default)]
     pub(super) governance: GovernanceForm,
+    /// What `amend audit` counts as active, and from where a figure is a finding.
+    // Kept as written, so that only what a file says replaces what it extends.
+    #[serde(default)]
+    #[schemars(with = "Thresholds")]
+    pub(super) audit: Map<String, Value>,
     /// The rules, in order.
     #[serde(default)]
     pub(super) principle: Vec<PrincipleForm>,
@@ -320,6 +326,11 @@ pub(super) struct PrincipleForm {
     /// When the rule applies, in words; always when left out.
     #[serde(default)]
     pub(super) applies_when: String,
+    /// Other wordings of the rule, which `amend audit` judges by too: verdicts
+    /// that change with the wording are not to be trusted.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", inner(regex(pattern = TEXT)))]
+    pub(super) paraphrases: Vec<String>,
     /// Worked examples, shown to the model before the task.
     #[serde(default)]
     pub(super) examples: Vec<ExampleForm>,

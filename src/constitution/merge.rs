@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
 use super::{
     Constitution, Dimension, Example, Governance, Judge, Plan, Principle, StepSampling, defaults,
 };
+use crate::audit::Thresholds;
 use crate::diagnostic::{Diagnostic, closest};
 use crate::schema::Source;
 
@@ -26,6 +30,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let mut sampling = StepSampling::default();
     let mut judge = Judge::default();
     let mut governance = Governance::default();
+    let mut audit = Map::new();
     let mut principles = Collected::default();
     let mut dimensions = Collected::default();
     for (index, node) in nodes.iter().enumerate() {
@@ -33,6 +38,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         node.file.sampling.apply(&mut sampling);
         node.file.judge.apply(&mut judge);
         node.file.governance.apply(&mut governance);
+        audit.extend(node.file.audit.clone());
         for form in &node.file.principle {
             principles.add(principle(form), index, &reach);
         }
@@ -72,6 +78,10 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
             None => diagnostic,
         }
     }));
+    // The schema is made from the thresholds, so that what passed it can be read.
+    let audit = Thresholds::deserialize(Value::Object(audit))
+        .map_err(|error| found.push(root.source.error(header.span(), error.to_string())))
+        .unwrap_or_default();
     if !found.is_empty() {
         return Err(found);
     }
@@ -87,6 +97,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         judge,
         sampling,
         governance,
+        audit,
     })
 }
 
@@ -228,6 +239,7 @@ fn principle(form: &PrincipleForm) -> Principle {
         revise: or(&form.revise, &|| defaults::revise_request(rule)),
         judge: or(&form.judge, &|| defaults::judge_request(rule)),
         applies_when: form.applies_when.clone(),
+        paraphrases: form.paraphrases.iter().map(|text| text.trim().to_owned()).collect(),
         examples: form.examples.iter().map(example).collect(),
     }
 }

@@ -14,6 +14,7 @@ mod tests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Thresholds;
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode, Standing};
 
@@ -45,6 +46,8 @@ pub struct Constitution {
     pub sampling: StepSampling,
     /// What is asked of outputs in matters of high stakes.
     pub governance: Governance,
+    /// What an audit counts as active, and from where a figure is a finding.
+    pub audit: Thresholds,
 }
 
 /// What is asked of outputs in matters of high stakes (`[governance]`).
@@ -198,8 +201,28 @@ pub struct Principle {
     pub judge: String,
     /// When the rule applies, in words; empty: always.
     pub applies_when: String,
+    /// Other wordings of the rule, to try verdicts with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paraphrases: Vec<String>,
     /// Worked examples, shown to the model before the task.
     pub examples: Vec<Example>,
+}
+
+impl Principle {
+    /// The same principle with another rule in place of its own, asked for as one
+    /// that says no more than that.
+    #[must_use]
+    pub fn reworded(&self, id: String, rule: &str) -> Self {
+        Self {
+            id,
+            principle: rule.to_owned(),
+            critique: defaults::critique_request(rule),
+            revise: defaults::revise_request(rule),
+            judge: defaults::judge_request(rule),
+            paraphrases: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 /// A worked example of critique and revision (`[[principle.examples]]`).

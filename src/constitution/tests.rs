@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::audit::Thresholds;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::Sampling;
 
@@ -121,6 +122,7 @@ fn every_key_is_read() {
                 log_file: Some("stakes.jsonl".into()),
                 require_review: vec!["safety".into()],
             },
+            audit: Thresholds { active: 0.75, min_items: 50, ..Thresholds::default() },
             principles: vec![Principle {
                 id: "sur".into(),
                 title: "Sûreté".into(),
@@ -131,6 +133,7 @@ fn every_key_is_read() {
                 revise: "Revise it.".into(),
                 judge: "Judge it.".into(),
                 applies_when: "someone is in danger".into(),
+                paraphrases: vec!["Sa réponse ne met personne en danger.".into()],
                 examples: vec![Example {
                     prompt: "p".into(),
                     response: "r".into(),

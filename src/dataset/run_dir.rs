@@ -14,6 +14,7 @@ use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::trajectories::Trajectories;
 use crate::hash;
+use crate::trajectory::Step;
 
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "journal.jsonl";
@@ -286,6 +287,20 @@ impl RunWriter {
     #[must_use]
     pub fn dir(&self) -> &RunDir {
         &self.dir
+    }
+
+    /// Writes steps that some items have behind them when the run begins, as if
+    /// it had been interrupted after them. Whoever resumes it goes on from there.
+    ///
+    /// # Errors
+    /// They can't be written.
+    pub fn begin(mut self, steps: Vec<(String, Vec<Step>)>) -> Result<(), JournalError> {
+        for (item, steps) in steps {
+            for step in steps {
+                self.append(&Record::Step { item: item.clone(), step })?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a record to the journal. An item's end is on the disk when this

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templates};
+use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
 use crate::constitution::{
     Constitution, Dimension, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
@@ -123,6 +124,7 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         revise: "Rewrite the answer so that it gives its reasons.".to_owned(),
         judge: "Which answer gives its reasons?".to_owned(),
         applies_when: applies_when.to_owned(),
+        paraphrases: Vec::new(),
         examples: vec![example.clone(), example],
     };
     let dimension = Dimension {
@@ -150,5 +152,6 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         judge: Judge::default(),
         sampling: StepSampling::default(),
         governance: Governance::default(),
+        audit: Thresholds::default(),
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::audit::Thresholds;
 use crate::constitution::{
     Constitution, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
 };
@@ -39,6 +40,7 @@ fn principle(text: &str) -> Principle {
         revise: text.into(),
         judge: text.into(),
         applies_when: String::new(),
+        paraphrases: Vec::new(),
         examples: Vec::new(),
     }
 }
@@ -62,6 +64,7 @@ fn constitution(principles: Vec<Principle>, few_shot: u32) -> Constitution {
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        audit: Thresholds::default(),
         sampling: StepSampling::default(),
     }
 }
@@ -78,6 +81,7 @@ fn kindness() -> Principle {
         critique: "Say where the answer is unkind.".into(),
         revise: "Rewrite the answer to be kind.".into(),
         applies_when: "someone asks for help".into(),
+        paraphrases: Vec::new(),
         examples: vec![example(1), example(2)],
         ..principle("kind")
     }

@@ -19,12 +19,13 @@ pub enum Procedure {
         /// Ask for verdicts on the last revision against the first answer.
         judging: bool,
     },
-    /// Compare the item's two given answers, the first named as x.
+    /// Compare two answers, the first named as x: those given with the item, or
+    /// drawn first where none are.
     Compare {
-        /// Under these principles, by index, each on its own.
+        /// Under these principles, by index, each on its own, in this order.
         #[serde(serialize_with = "as_slice")]
         principles: Arc<[usize]>,
-        /// And on the whole.
+        /// And on the whole, before that.
         overall: bool,
     },
     /// Answer (unless the answer is given) and score it by rubric.
@@ -257,7 +258,8 @@ impl<'a> Walk<'a> {
 
     fn compare(mut self, principles: &[usize], overall: bool) -> Read<Stop> {
         self.first_answers(2, false)?;
-        let asked = principles.iter().map(|&at| Some(at)).chain(overall.then_some(None));
+        // On the whole first, so that a principle more is a step more at the end.
+        let asked = overall.then_some(None).into_iter().chain(principles.iter().map(|&at| Some(at)));
         self.take(asked.map(|principle| Due::judge(0, principle, [0, 1])).collect())?;
         Ok(Stop::Judged)
     }

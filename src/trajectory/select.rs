@@ -77,6 +77,7 @@ mod tests {
                 revise: String::new(),
                 judge: String::new(),
                 applies_when: String::new(),
+                paraphrases: Vec::new(),
                 examples: Vec::new(),
             })
             .collect()

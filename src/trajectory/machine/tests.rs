@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
+use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
 use crate::constitution::{Example, Governance, Judge, Plan, Select, StepSampling};
 use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
@@ -23,6 +24,7 @@ fn principle(id: &str, weight: f64) -> Principle {
         revise: format!("revise by {id}"),
         judge: String::new(),
         applies_when: String::new(),
+        paraphrases: Vec::new(),
         examples: vec![Example {
             prompt: "p".into(),
             response: "r".into(),
@@ -56,6 +58,7 @@ fn constitution(
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        audit: Thresholds::default(),
         sampling: StepSampling::default(),
     }
 }
@@ -567,7 +570,7 @@ fn two_given_answers_are_compared() {
     assert_eq!((batches, stop), (vec![3], Stop::Judged));
     assert_eq!(
         judgements(&trajectory),
-        ["generate -", "generate -", "judge b 0 1", "judge a 0 1", "judge - 0 1"]
+        ["generate -", "generate -", "judge - 0 1", "judge b 0 1", "judge a 0 1"]
     );
 }
 
