@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+pub use table::changes;
+
 use super::config::Config;
 use super::error::CliError;
 use super::interrupt;

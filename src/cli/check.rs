@@ -9,6 +9,7 @@ use clap::Args;
 use super::error::{CliError, tell};
 use super::terminal;
 use crate::constitution;
+use crate::constitution::wording::{self, Remark};
 use crate::dataset::input::{self, Input};
 use crate::dataset::set;
 use crate::template;
@@ -26,18 +27,28 @@ pub struct CheckArgs {
     /// The key that holds the prompt, in input files
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
+    /// Of constitutions, tell too what wording is hard to judge by
+    #[arg(long)]
+    lint: bool,
 }
 
 /// Checks every file.
 ///
 /// # Errors
-/// [`CliError::Findings`] after everything wrong was printed to stderr.
+/// [`CliError::Findings`] after everything wrong was printed to stderr, or
+/// remarks were made.
 pub fn run(args: &CheckArgs) -> Result<(), CliError> {
     let mut wrong = 0;
     for file in &args.files {
-        match check(file, args.field.as_deref()) {
-            Ok(what) => writeln!(std::io::stdout(), "{}: {what}", file.display())
-                .map_err(CliError::Output)?,
+        match check(file, args) {
+            Ok((what, remarks)) => {
+                let mut text = format!("{}: {what}\n", file.display());
+                for Remark { principle, message, advice } in &remarks {
+                    text.push_str(&format!("  {principle}: {message}; {advice}\n"));
+                }
+                wrong += usize::from(!remarks.is_empty());
+                std::io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)?;
+            }
             Err(error) => {
                 wrong += 1;
                 tell(&format!("{}\n", error.describe(terminal::stderr_color())));
@@ -47,25 +58,29 @@ pub fn run(args: &CheckArgs) -> Result<(), CliError> {
     if wrong == 0 { Ok(()) } else { Err(CliError::Findings) }
 }
 
-/// Says what a sound file holds.
-fn check(file: &Path, field: Option<&str>) -> Result<String, CliError> {
+/// Says what a sound file holds, and what is to be remarked on in it.
+fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), CliError> {
+    let plain = |what: String| (what, Vec::new());
     let extension = file.extension().and_then(|extension| extension.to_str());
     match extension {
         Some("jsonl" | "ndjson" | "json" | "txt") => {
-            let items = input::read(&[Input::from(file.to_owned())], field)?;
-            Ok(count(items.len(), "input row"))
+            let items = input::read(&[Input::from(file.to_owned())], args.field.as_deref())?;
+            Ok(plain(count(items.len(), "input row")))
         }
-        Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))),
-        _ if file.is_dir() => check_prompts(file),
+        Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))).map(plain),
+        _ if file.is_dir() => check_prompts(file).map(plain),
         _ if set::is_set(file) => {
             let set = set::load(file)?.set;
             let items = count(set.probes.len(), "item");
-            Ok(format!("an evaluation set of {items}, {}", count(set.items(None).len(), "prompt")))
+            let prompts = count(set.items(None).len(), "prompt");
+            Ok(plain(format!("an evaluation set of {items}, {prompts}")))
         }
         _ => {
             let loaded = constitution::load(&file.to_string_lossy())?;
-            let principles = loaded.constitution.principles.len();
-            Ok(format!("a constitution of {}", count(principles, "principle")))
+            let constitution = loaded.constitution;
+            let remarks = if args.lint { wording::remarks(&constitution) } else { Vec::new() };
+            let principles = count(constitution.principles.len(), "principle");
+            Ok((format!("a constitution of {principles}"), remarks))
         }
     }
 }

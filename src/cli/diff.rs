@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::audit;
 use super::error::CliError;
 use super::eval;
 use super::table::table;
 use super::terminal;
+use crate::audit::Changes;
 use crate::constitution;
 use crate::dataset::manifest::Difference;
 use crate::dataset::run_dir::RunDir;
@@ -36,6 +38,10 @@ pub struct DiffArgs {
     before: String,
     /// What to compare it with, of the same sort
     after: String,
+    /// Of two constitutions, tell too what changed in behaviour: an audit of each,
+    /// by its audit.json or its run directory
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    audits: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,6 +54,12 @@ pub struct DiffArgs {
 pub fn run(args: &DiffArgs) -> Result<(), CliError> {
     let is_run = |reference: &str| Path::new(reference).is_dir();
     let printed = match (is_run(&args.before), is_run(&args.after)) {
+        (true, _) | (_, true) if !args.audits.is_empty() => {
+            return Err(CliError::usage(
+                "--audits goes with two constitutions",
+                "name the constitutions that were audited before it",
+            ));
+        }
         (true, true) => runs(args)?,
         (false, false) => constitutions(args)?,
         _ => {
@@ -102,9 +114,32 @@ fn units(dir: &RunDir) -> Result<Vec<Unit>, CliError> {
 
 fn constitutions(args: &DiffArgs) -> Result<String, CliError> {
     let load = |reference: &str| constitution::load(reference).map(|loaded| loaded.constitution);
-    let diff =
+    let edited =
         diff::constitutions(&load(&args.before)?, &load(&args.after)?).map_err(unwritable)?;
-    if args.json { json(&diff) } else { Ok(edits(&diff, terminal::stdout_color())) }
+    let behaviour = match &args.audits[..] {
+        [before, after] => {
+            Some(crate::audit::compare(&audit::read_audit(before)?, &audit::read_audit(after)?))
+        }
+        _ => None,
+    };
+    if args.json {
+        return json(&Edited { edited, behaviour });
+    }
+    let mut text = edits(&edited, terminal::stdout_color());
+    if let Some(changes) = behaviour {
+        text.push_str("\nin behaviour:\n");
+        text.push_str(&audit::changes(&changes));
+    }
+    Ok(text)
+}
+
+/// What leads from one constitution to another, and what it does.
+#[derive(Serialize)]
+struct Edited {
+    #[serde(flatten)]
+    edited: ConstitutionDiff,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behaviour: Option<Changes>,
 }
 
 fn json(diff: &impl Serialize) -> Result<String, CliError> {

@@ -7,6 +7,7 @@ mod merge;
 mod parse;
 mod place;
 mod schema;
+pub mod wording;
 
 #[cfg(test)]
 mod tests;

@@ -82,8 +82,7 @@ pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Ca
         false => input::read(&inputs, field)?,
     };
     // Of a row with an injection, the clean one of its two items.
-    let swayed =
-        |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
+    let swayed = |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
     Ok(items.into_iter().filter(|item| !swayed(item)).map(Case::of).collect())
 }
 

@@ -106,9 +106,8 @@ impl Reuse {
     /// It asks in another way, or about other items.
     pub fn steps(self, manifest: &Manifest) -> Result<Vec<(String, Vec<Step>)>, ReuseError> {
         let mut differences = self.run.manifest().difference(manifest);
-        differences.retain(|difference| {
-            !NO_MATTER.iter().any(|start| difference.path.starts_with(start))
-        });
+        differences
+            .retain(|difference| !NO_MATTER.iter().any(|start| difference.path.starts_with(start)));
         if differences.is_empty() {
             return Ok(self.steps);
         }

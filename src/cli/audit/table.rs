@@ -26,9 +26,8 @@ pub fn audit(audit: &Audit, sampled: Option<usize>) -> String {
 
 /// Findings, those of a kind and a severity under one head.
 fn findings(text: &mut String, findings: &[Finding]) {
-    let alike = |one: &Finding, other: &Finding| {
-        one.kind == other.kind && one.severity == other.severity
-    };
+    let alike =
+        |one: &Finding, other: &Finding| one.kind == other.kind && one.severity == other.severity;
     for group in findings.chunk_by(alike) {
         let first = &group[0];
         let _ = writeln!(text, "\n{}  {}", first.severity, first.kind);

@@ -1,0 +1,175 @@
+//! `amend audit` on the real model.
+
+mod common;
+
+use common::{Place, Ran};
+use serde_json::Value;
+
+/// A rule, an exact copy of it, a light rewording, and its opposite.
+const RULES: &str = r#"
+[constitution]
+name = "copies"
+
+[audit]
+active = 0.0
+min_items = 10
+
+[[principle]]
+id = "kind"
+principle = "The answer is kind and warm to the person who asks."
+
+[[principle]]
+id = "copy"
+principle = "The answer is kind and warm to the person who asks."
+
+[[principle]]
+id = "reworded"
+principle = "The answer is warm and kind to the person who asks."
+
+[[principle]]
+id = "unkind"
+principle = "The answer is cold and unkind to the person who asks."
+"#;
+
+const SUBJECTS: [&str; 10] =
+    ["tea", "bread", "bees", "rain", "maps", "stairs", "wool", "salt", "ferries", "lamps"];
+
+/// Twenty short pairs.
+fn pairs() -> String {
+    let row = |at: usize| {
+        let subject = SUBJECTS[at % 10];
+        let kind = format!("Gladly! It is good that you ask about {subject}.");
+        let curt = format!("Look {subject} up yourself.");
+        let [a, b, label] =
+            if at % 2 == 0 { [kind, curt, "a".into()] } else { [curt, kind, "b".into()] };
+        format!(
+            "{{\"prompt\": \"{} {subject}?\", \"a\": \"{a}\", \"b\": \"{b}\", \"label\": \"{label}\"}}\n",
+            if at < 10 { "What about" } else { "Tell me of" }
+        )
+    };
+    (0..20).map(row).collect()
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("rules.toml", RULES);
+    place.write("pairs.jsonl", pairs());
+    place
+}
+
+fn audit(place: &Place, run: &str) -> Value {
+    let text = std::fs::read_to_string(place.path(&format!("{run}/audit.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Tokens of prompts that a run counted, cached ones included.
+fn prompted(ran: &Ran) -> u64 {
+    let (before, _) = ran.err.split_once(" tokens of prompts").unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+fn correlation(audit: &Value, pair: [&str; 2]) -> f64 {
+    let pairs = audit["pairs"].as_array().unwrap();
+    let found = pairs.iter().find(|one| one["principles"] == serde_json::json!(pair)).unwrap();
+    found["correlation"]["value"].as_f64().unwrap()
+}
+
+#[test]
+fn copies_are_found_and_told_and_reported() {
+    let place = place();
+    let ran =
+        place.run(&mut place.small("audit rules.toml --on pairs.jsonl --out r --fail-on warn"));
+    assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
+    assert!(ran.out.starts_with("20 items, 4 principles; findings: "), "{}", ran.out);
+    assert!(ran.out.contains("  redundant\n"), "{}", ran.out);
+    assert!(ran.err.contains("next: amend report r"), "{}", ran.err);
+    let audit = audit(&place, "r");
+    // The prompts are the same to the byte; batches may round otherwise.
+    assert!(correlation(&audit, ["kind", "copy"]) > 0.999, "{audit:#}");
+    assert!(correlation(&audit, ["kind", "reworded"]) > 0.8, "{audit:#}");
+    println!("kind against its opposite: {}", correlation(&audit, ["kind", "unkind"]));
+    let cluster = &audit["clusters"][0]["principles"];
+    let has = |id: &str| cluster.as_array().unwrap().contains(&id.into());
+    assert!(has("kind") && has("copy") && has("reworded"), "{cluster}");
+
+    let report = place.run(&mut place.amend("report r"));
+    assert_eq!(report.code, Some(0), "{}", report.err);
+    let html = std::fs::read_to_string(place.path("r/report.html")).unwrap();
+    for title in ["Redundancy", "Conflict", "What each principle does"] {
+        assert!(html.contains(title), "no {title}");
+    }
+
+    // Nothing changed since then; what is left to fail on is nothing.
+    let line = "audit rules.toml --on pairs.jsonl --out r --resume --fail-on info --baseline r";
+    let again = place.run(&mut place.small(line));
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert_eq!(again.out, "nothing changed\n");
+    assert!(again.err.contains("nothing left to compute"), "{}", again.err);
+}
+
+#[test]
+fn a_principle_more_costs_its_own_verdicts_alone() {
+    let place = place();
+    let line =
+        |rest: &str| format!("audit rules.toml --on pairs.jsonl --limit 4 --fail-on error {rest}");
+    let first = place.run(&mut place.small(&line("--out one")));
+    assert!(matches!(first.code, Some(0 | 1)), "{}", first.err);
+    let more = format!(
+        "{}[[principle]]\nid = \"short\"\nprinciple = \"The answer is short.\"\n",
+        RULES.replace("cold and unkind", "icy and unkind")
+    );
+    place.write("rules.toml", more);
+    let second = place.run(&mut place.small(&line("--reuse one --out two")));
+    assert!(matches!(second.code, Some(0 | 1)), "{}", second.err);
+    // Five verdicts an item at first, then the new and the reworded one.
+    let share = prompted(&second) as f64 / prompted(&first) as f64;
+    assert!((0.36..0.44).contains(&share), "{share}");
+    let [one, two] = ["one", "two"].map(|run| audit(&place, run));
+    assert_eq!(two["principles"].as_array().unwrap().len(), 5);
+    assert_eq!(correlation(&one, ["kind", "reworded"]), correlation(&two, ["kind", "reworded"]));
+
+    let other = place.run(&mut place.small(&line("--reuse one --out three --seed 5")));
+    assert_eq!(other.code, Some(2), "{}", other.err);
+    assert!(other.err.contains("seed: was 0, is 5"), "{}", other.err);
+    assert!(!place.path("three").exists());
+}
+
+#[test]
+fn prompts_are_answered_and_runs_are_read() {
+    let place = Place::new();
+    place.write("prompts.txt", "Why is rain wet?\nWhere do bees sleep?\n");
+    let line = "audit small.toml --on prompts.txt --json";
+    let ran = place.run(&mut place.small(&format!("{line} --out a")));
+    assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.err);
+    assert_eq!(ran.out, std::fs::read_to_string(place.path("a/audit.json")).unwrap());
+    assert_eq!(audit(&place, "a")["items"], 2);
+    let resumed = place.run(&mut place.small(&format!("{line} --out a --resume")));
+    assert_eq!(resumed.out, ran.out);
+
+    let run = place.run(&mut place.small("run prompts.txt --out revised"));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let ran = place.run(&mut place.small("audit small.toml --on revised --json --out b"));
+    assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.err);
+    assert_eq!(audit(&place, "b")["steering"]["revisions"], 2);
+}
+
+#[test]
+fn mistakes_are_said_with_their_remedy() {
+    let place = place();
+    place.write("none.jsonl", "");
+    place.write(
+        "bad.toml",
+        "[constitution]\nname = \"b\"\nextends = [\"rules.toml\"]\n[audit]\nactve = 1\n",
+    );
+    let told = |line: &str| {
+        let ran = place.run(&mut place.small(line));
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        ran.err
+    };
+    assert!(told("audit rules.toml --on none.jsonl").contains("none.jsonl"));
+    assert!(
+        told("audit rules.toml --on pairs.jsonl --baseline rules.toml").contains("is no audit")
+    );
+    assert!(told("audit bad.toml --on pairs.jsonl").contains("did you mean `active`"));
+    assert!(told("audit rules.toml --on pairs.jsonl --reuse gone").contains("gone holds no run"));
+}
