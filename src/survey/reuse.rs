@@ -23,8 +23,8 @@ const NO_MATTER: [&str; 9] = [
     "limit",
 ];
 
-/// What of a principle no judge reads.
-const UNREAD: [&str; 4] = ["weight", "paraphrases", "critique", "revise"];
+/// What of a principle no template can read.
+const UNREAD: [&str; 2] = ["weight", "paraphrases"];
 
 /// The steps of an audit made before that hold for another.
 #[derive(Debug)]
