@@ -42,7 +42,7 @@ fn pairs() -> String {
         let kind = format!("Gladly! It is good that you ask about {subject}.");
         let curt = format!("Look {subject} up yourself.");
         let [a, b, label] =
-            if at % 2 == 0 { [kind, curt, "a".into()] } else { [curt, kind, "b".into()] };
+            if at.is_multiple_of(2) { [kind, curt, "a".into()] } else { [curt, kind, "b".into()] };
         format!(
             "{{\"prompt\": \"{} {subject}?\", \"a\": \"{a}\", \"b\": \"{b}\", \"label\": \"{label}\"}}\n",
             if at < 10 { "What about" } else { "Tell me of" }
@@ -103,6 +103,9 @@ fn copies_are_found_and_told_and_reported() {
     for title in ["Redundancy", "Conflict", "What each principle does"] {
         assert!(html.contains(title), "no {title}");
     }
+
+    let diff = place.run(&mut place.amend("diff rules.toml rules.toml --audits r r/audit.json"));
+    assert_eq!(diff.out, "no difference\n\nin behaviour:\nnothing changed\n", "{}", diff.err);
 
     // Nothing changed since then; what is left to fail on is nothing.
     let line = "audit rules.toml --on pairs.jsonl --out r --resume --fail-on info --baseline r";

@@ -236,3 +236,27 @@ fn colour_is_for_terminals_and_not_under_no_color() {
     let piped = place.run(&mut place.amend("check bad.toml"));
     assert!(!piped.err.contains('\u{1b}'));
 }
+
+#[test]
+fn wording_is_remarked_on_where_that_is_asked_for() {
+    let place = Place::new();
+    place.write(
+        "vague.toml",
+        "constitution.name = 'v'\n[[principle]]\nid = 'tone'\nprinciple = 'A good tone.'\n\
+         judge = 'Which answer has an appropriate tone?'\n",
+    );
+    let plain = place.run(&mut place.amend("check vague.toml"));
+    assert_eq!(
+        (plain.code, plain.out.as_str()),
+        (Some(0), "vague.toml: a constitution of 1 principle\n")
+    );
+    let linted = place.run(&mut place.amend("check --lint vague.toml"));
+    assert_eq!(linted.code, Some(1));
+    assert_eq!(
+        linted.out,
+        "vague.toml: a constitution of 1 principle\n  tone: \"appropriate\" in its `judge` question \
+         can mean anything; say what the better answer does\n"
+    );
+    let sound = place.run(&mut place.amend("check --lint small.toml"));
+    assert_eq!(sound.code, Some(0), "{}", sound.out);
+}

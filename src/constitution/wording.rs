@@ -28,8 +28,12 @@ static NEGATED_TWICE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b(?:not|never|no|avoids?|\w+n't|\w+n’t)\b[^.?!;:]*\b(?:not|never|without|avoids?|unless|\w+n't|\w+n’t|fails? to)\b",
     )
 });
-static NEGATED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\bwhich\b[^.?!;:]*\b(?:not|never|\w+n't|\w+n’t)\b"));
+/// The demand itself, and not what it is about ("a person who can't swim").
+static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\bwhich (?:answer|one|of (?:the|these) (?:two )?answers) (?:(?:\w+ )?(?:not|never)|\w+n't|\w+n’t)\b",
+    )
+});
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is fixed")
@@ -140,10 +144,7 @@ mod tests {
         let long = "Which answer is kind? ".repeat(16);
         for (judge, expected) in [
             ("Which answer is kinder?", ""),
-            (
-                "Which answer helps a person who can't see?",
-                "its `judge` question asks for what is not there: \"Which answer helps a person who can't\"",
-            ),
+            ("Which answer helps a person who can't see?", ""),
             (
                 "Which answer is more appropriate?",
                 "\"appropriate\" in its `judge` question can mean anything",
