@@ -23,8 +23,8 @@ fn told(line: &str, ran: &Ran) -> String {
 fn help_is_this() {
     let place = Place::new();
     let all = [
-        "", "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report", "check",
-        "lint", "render", "bench", "schema",
+        "", "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report",
+        "check", "lint", "render", "bench", "schema",
     ];
     for command in all {
         let ran = place.run(&mut place.amend(&format!("{command} --help")));

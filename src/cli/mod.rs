@@ -140,4 +140,59 @@ mod tests {
         let names = cli.get_subcommands().map(clap::Command::get_name);
         assert!(names.eq(commands()));
     }
+
+    /// The calls of amend in a document's console blocks, as words.
+    fn calls(document: &str) -> Vec<Vec<String>> {
+        let mut inside = false;
+        let mut calls = Vec::new();
+        for line in document.lines() {
+            if line.trim_start().starts_with("```") {
+                inside = line.trim() == "```console";
+            } else if let (true, Some(line)) = (inside, line.strip_prefix("$ ")) {
+                let stages = line.split(" | ").map(words);
+                calls.extend(stages.filter(|words| words[0] == "amend"));
+            }
+        }
+        calls
+    }
+
+    /// A command line's words, without what the shell takes for itself.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for sign in line.trim().chars() {
+            match sign {
+                '"' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                _ => words.last_mut().unwrap().push(sign),
+            }
+        }
+        let ends = words.iter().position(|word| ["#", ">", "<", "2>"].contains(&word.as_str()));
+        words.truncate(ends.unwrap_or(words.len()));
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn documented_calls_are_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
+        let docs = std::fs::read_dir(root.join("docs")).unwrap();
+        documents.extend(docs.map(|entry| entry.unwrap().path()));
+        documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+        let mut understood = 0;
+        let mut wrong = Vec::new();
+        for path in documents {
+            for call in calls(&std::fs::read_to_string(&path).unwrap()) {
+                let expanded = model_args::expand_short_flags(call.iter().map(OsString::from));
+                match Cli::try_parse_from(expanded) {
+                    Ok(_) => understood += 1,
+                    Err(error) if !error.use_stderr() => understood += 1,
+                    Err(error) => wrong.push(format!("{}: {call:?}: {error}", path.display())),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(understood > 60, "{understood}");
+    }
 }

@@ -106,7 +106,8 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
         ));
     }
     let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
-    let mut job = args.task.prompting.job(config, args.task.constitution(config)?, &summary.sha256)?;
+    let mut job =
+        args.task.prompting.job(config, args.task.constitution(config)?, &summary.sha256)?;
     job.procedure = Procedure::Likelihood { reference: args.reference.is_some() };
     job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
