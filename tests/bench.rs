@@ -57,7 +57,7 @@ fn a_calibration_is_kept_and_a_reproducible_run_keeps_to_its_own() {
     assert_eq!(measured.code, Some(0), "{}", measured.err);
     let report: Value = serde_json::from_str(&measured.out).unwrap();
     let rows = report["costs"]["rows"].as_array().unwrap();
-    assert_eq!((&rows[0][0], rows.len()), (&1.into(), 7), "{report}");
+    assert_eq!((&rows[0][0], rows.len()), (&1.into(), 13), "{report}");
     let files = calibration(&place);
     let [file] = &files[..] else { panic!("{files:?}") };
     let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
