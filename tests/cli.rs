@@ -24,7 +24,7 @@ fn help_is_this() {
     let place = Place::new();
     let all = [
         "", "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report",
-        "check", "lint", "render", "bench", "schema",
+        "check", "lint", "render", "bench", "schema", "completions", "man",
     ];
     for command in all {
         let ran = place.run(&mut place.amend(&format!("{command} --help")));
@@ -259,4 +259,63 @@ fn wording_is_remarked_on_where_that_is_asked_for() {
     );
     let sound = place.run(&mut place.amend("check --lint small.toml"));
     assert_eq!(sound.code, Some(0), "{}", sound.out);
+}
+
+#[test]
+fn every_shell_gets_a_script_that_names_every_command() {
+    let place = Place::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = place.run(&mut place.amend(&format!("completions {shell}")));
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{shell}");
+        for word in ["judge", "completions", "retry-errors", "harmless"] {
+            let there = word != "harmless";
+            assert_eq!(ran.out.contains(word), there, "{shell}: {word}");
+        }
+    }
+    // A shell that is there reads its script, and completes by it.
+    place.write("script", place.run(&mut place.amend("completions bash")).out);
+    let asked = "source script; COMP_WORDS=(amend exp); COMP_CWORD=1; _amend amend exp amend; \
+                 echo ${COMPREPLY[@]}";
+    let ran = place.run(Command::new("bash").arg("-c").arg(asked).current_dir(place.path("")));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("export\n", ""));
+    let ran = place.run(&mut place.amend("completions tcsh"));
+    assert_eq!(ran.code, Some(2));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let place = Place::new();
+    let ran = place.run(&mut place.amend("man new/man1"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let mut pages: Vec<String> = std::fs::read_dir(place.path("new/man1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    let expected = [
+        "", "-audit", "-bench", "-check", "-completions", "-diff", "-eval", "-export", "-judge",
+        "-lint", "-man", "-render", "-report", "-review", "-run", "-schema", "-score",
+    ];
+    assert_eq!(pages, expected.map(|name| format!("amend{name}.1")));
+    assert_eq!(ran.out, format!("new/man1: {} manual pages\n", expected.len()));
+    let page = std::fs::read_to_string(place.path("new/man1/amend-export.1")).unwrap();
+    assert!(page.contains(".TH amend-export 1") && page.contains("licence"), "{page}");
+    place.write("file", "");
+    let ran = place.run(&mut place.amend("man file/man1"));
+    assert_eq!(ran.code, Some(3));
+    assert!(ran.err.contains("failed to make the folder file/man1"), "{}", ran.err);
+}
+
+#[test]
+fn the_reference_of_constitutions_is_current() {
+    let place = Place::new();
+    let ran = place.run(&mut place.amend("schema --markdown"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/constitution-reference.md");
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    let (_, tables) = kept.split_once("-->\n\n").unwrap_or_default();
+    let advice = "make it anew below its comment: amend schema --markdown";
+    assert!(tables == ran.out, "{path} is stale; {advice}");
+    let sets = place.run(&mut place.amend("schema --set --markdown"));
+    assert!(sets.out.contains("### `[item.checks]`\n"), "{}", sets.out);
 }

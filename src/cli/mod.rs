@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod calibration;
 mod check;
+mod completions;
 mod config;
 mod diff;
 mod dry_run;
@@ -16,6 +17,7 @@ mod judge;
 mod lint;
 mod logging;
 mod loop_args;
+mod man;
 mod model_args;
 mod pipe;
 mod progress;
@@ -34,7 +36,7 @@ mod terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::config::Config;
 use self::error::CliError;
@@ -77,13 +79,15 @@ enum Command {
     Render(Box<render::RenderArgs>),
     Bench(bench::BenchArgs),
     Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
         "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report", "check",
-        "lint", "render", "bench", "schema",
+        "lint", "render", "bench", "schema", "completions", "man",
     ]
     .into_iter()
 }
@@ -124,14 +128,14 @@ impl Cli {
             Some(Command::Check(args)) => check::run(args),
             Some(Command::Lint(args)) => lint::run(args),
             Some(Command::Schema(args)) => schema::run(args),
+            Some(Command::Completions(args)) => completions::run(args, Self::command()),
+            Some(Command::Man(args)) => man::run(args, Self::command()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

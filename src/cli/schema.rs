@@ -7,6 +7,7 @@ use clap::Args;
 use super::error::CliError;
 use crate::constitution;
 use crate::dataset::set;
+use crate::schema::markdown;
 
 /// Print the JSON Schema of constitutions or evaluation sets, for editors
 #[derive(Debug, Args)]
@@ -14,6 +15,9 @@ pub struct SchemaArgs {
     /// That of evaluation sets
     #[arg(long)]
     set: bool,
+    /// As a reference for people, in Markdown: a table of keys for each table
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// Prints the schema.
@@ -22,5 +26,6 @@ pub struct SchemaArgs {
 /// Stdout can't be written to.
 pub fn run(args: &SchemaArgs) -> Result<(), CliError> {
     let schema = if args.set { set::schema().clone() } else { constitution::schema() };
-    writeln!(std::io::stdout(), "{schema:#}").map_err(CliError::Output)
+    let text = if args.markdown { markdown(&schema) } else { format!("{schema:#}\n") };
+    std::io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)
 }

@@ -2,11 +2,13 @@
 //! form: everything wrong in a file is told at once, each with its place.
 
 mod make;
+mod markdown;
 mod read;
 mod source;
 mod walk;
 
 pub use make::of;
+pub use markdown::markdown;
 pub use read::{read, tables, twice};
 pub use source::Source;
 

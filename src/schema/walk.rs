@@ -109,10 +109,7 @@ impl<'a> Walker<'a> {
     }
 
     fn resolve(&self, schema: &'a Value) -> &'a Value {
-        schema["$ref"]
-            .as_str()
-            .and_then(|reference| self.schema.pointer(reference.strip_prefix('#')?))
-            .unwrap_or(schema)
+        resolve(self.schema, schema)
     }
 
     fn table(&mut self, table: &DeTable<'_>, span: Range<usize>, schema: &'a Value, slot: &Slot) {
@@ -314,8 +311,16 @@ fn expected_words(schema_type: &str) -> &str {
     }
 }
 
+/// What `part` of the schema `root` refers to, or itself.
+pub(super) fn resolve<'a>(root: &'a Value, part: &'a Value) -> &'a Value {
+    part["$ref"]
+        .as_str()
+        .and_then(|reference| root.pointer(reference.strip_prefix('#')?))
+        .unwrap_or(part)
+}
+
 /// The strings an enumeration allows: `enum`, or `oneOf` with a `const` each.
-fn choices(schema: &Value) -> Option<Vec<&str>> {
+pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
     if let Some(choices) = schema["enum"].as_array() {
         return Some(choices.iter().filter_map(Value::as_str).collect());
     }
@@ -334,7 +339,7 @@ fn number(value: &DeValue<'_>) -> f64 {
 }
 
 /// A range in words: "from 1 to 16", "more than 0 and at most 1", "2".
-fn range_words(schema: &Value, min: &str, max: &str) -> String {
+pub(super) fn range_words(schema: &Value, min: &str, max: &str) -> String {
     let (low, high, above) = (&schema[min], &schema[max], &schema["exclusiveMinimum"]);
     match (low.is_null(), high.is_null(), above.is_null()) {
         (false, false, _) if low == high => low.to_string(),
