@@ -149,6 +149,8 @@ mod tests {
     fn calls(document: &str) -> Vec<Vec<String>> {
         let mut inside = false;
         let mut calls = Vec::new();
+        // A backslash goes on with the next line.
+        let document = document.replace("\\\n", " ");
         for line in document.lines() {
             if line.trim_start().starts_with("```") {
                 inside = line.trim() == "```console";
