@@ -23,8 +23,23 @@ fn told(line: &str, ran: &Ran) -> String {
 fn help_is_this() {
     let place = Place::new();
     let all = [
-        "", "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report",
-        "check", "lint", "render", "bench", "schema", "completions", "man",
+        "",
+        "run",
+        "export",
+        "judge",
+        "eval",
+        "score",
+        "review",
+        "audit",
+        "diff",
+        "report",
+        "check",
+        "lint",
+        "render",
+        "bench",
+        "schema",
+        "completions",
+        "man",
     ];
     for command in all {
         let ran = place.run(&mut place.amend(&format!("{command} --help")));
@@ -267,14 +282,13 @@ fn every_shell_gets_a_script_that_names_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = place.run(&mut place.amend(&format!("completions {shell}")));
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{shell}");
-        for word in ["judge", "completions", "retry-errors", "harmless"] {
-            let there = word != "harmless";
-            assert_eq!(ran.out.contains(word), there, "{shell}: {word}");
+        for word in ["judge", "completions", "retry-errors"] {
+            assert!(ran.out.contains(word), "{shell}: {word}");
         }
     }
     // A shell that is there reads its script, and completes by it.
     place.write("script", place.run(&mut place.amend("completions bash")).out);
-    let asked = "source script; COMP_WORDS=(amend exp); COMP_CWORD=1; _amend amend exp amend; \
+    let asked = "source ./script; COMP_WORDS=(amend exp); COMP_CWORD=1; _amend amend exp amend; \
                  echo ${COMPREPLY[@]}";
     let ran = place.run(Command::new("bash").arg("-c").arg(asked).current_dir(place.path("")));
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("export\n", ""));
@@ -293,10 +307,27 @@ fn every_command_has_a_manual_page() {
         .collect();
     pages.sort();
     let expected = [
-        "", "-audit", "-bench", "-check", "-completions", "-diff", "-eval", "-export", "-judge",
-        "-lint", "-man", "-render", "-report", "-review", "-run", "-schema", "-score",
+        "",
+        "-audit",
+        "-bench",
+        "-check",
+        "-completions",
+        "-diff",
+        "-eval",
+        "-export",
+        "-judge",
+        "-lint",
+        "-man",
+        "-render",
+        "-report",
+        "-review",
+        "-run",
+        "-schema",
+        "-score",
     ];
-    assert_eq!(pages, expected.map(|name| format!("amend{name}.1")));
+    let mut named = expected.map(|name| format!("amend{name}.1"));
+    named.sort();
+    assert_eq!(pages, named);
     assert_eq!(ran.out, format!("new/man1: {} manual pages\n", expected.len()));
     let page = std::fs::read_to_string(place.path("new/man1/amend-export.1")).unwrap();
     assert!(page.contains(".TH amend-export 1") && page.contains("licence"), "{page}");

@@ -86,8 +86,22 @@ enum Command {
 /// The names of the commands.
 fn commands() -> impl Iterator<Item = &'static str> {
     [
-        "run", "export", "judge", "eval", "score", "review", "audit", "diff", "report", "check",
-        "lint", "render", "bench", "schema", "completions", "man",
+        "run",
+        "export",
+        "judge",
+        "eval",
+        "score",
+        "review",
+        "audit",
+        "diff",
+        "report",
+        "check",
+        "lint",
+        "render",
+        "bench",
+        "schema",
+        "completions",
+        "man",
     ]
     .into_iter()
 }

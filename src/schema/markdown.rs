@@ -90,7 +90,9 @@ impl<'a> Page<'a> {
             "array" => {
                 let items = self.kind(self.resolve(&form["items"]));
                 match form.get("minItems").is_some() || form.get("maxItems").is_some() {
-                    true => format!("list, {} of: {items}", range_words(form, "minItems", "maxItems")),
+                    true => {
+                        format!("list, {} of: {items}", range_words(form, "minItems", "maxItems"))
+                    }
                     false => format!("list of: {items}"),
                 }
             }
