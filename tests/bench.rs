@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use common::Place;
+use common::tiny::tiny_model_path;
 use serde_json::Value;
 
 #[test]
@@ -28,12 +29,8 @@ fn the_benchmark_counts_exactly_and_draws() {
 
 /// The small loop on a tiny model, which computes a batch in no time.
 fn tiny(place: &Place, arguments: &str) -> Command {
-    let folder = std::env::var_os("AMEND_TINY_MODELS")
-        .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
-    let model = folder.join("llama.gguf");
-    let model = model.canonicalize().expect("run tests/tiny-models");
     let mut command = place.small(arguments);
-    command.env("AMEND_MODEL", model).env_remove("AMEND_PARALLEL");
+    command.env("AMEND_MODEL", tiny_model_path("llama")).env_remove("AMEND_PARALLEL");
     command
 }
 

@@ -3,8 +3,10 @@
 //! batches of other shapes differ in their last bits only, while the models'
 //! likeliest tokens are apart by far more.
 
+#[path = "common/tiny.rs"]
+mod tiny;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use amend::chat::{Message, Role};
 use amend::engine::llama::{CacheType, Llama, Model, Settings, Switch};
@@ -12,6 +14,7 @@ use amend::engine::{
     Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
 };
 use amend::random::Stream;
+use tiny::tiny_model_path;
 
 /// Families and whether their sequences may share cells.
 const FAMILIES: [(&str, bool); 5] =
@@ -19,14 +22,6 @@ const FAMILIES: [(&str, bool); 5] =
 
 /// The one with a sliding window, which prompts here are many times as long as.
 const WINDOWED: &str = "olmo2";
-
-fn model_path(family: &str) -> PathBuf {
-    let folder = std::env::var_os("AMEND_TINY_MODELS")
-        .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
-    let path = folder.join(format!("{family}.gguf"));
-    assert!(path.exists(), "no model at {}: run tests/tiny-models", path.display());
-    path
-}
 
 fn settings() -> Settings {
     Settings {
@@ -42,7 +37,7 @@ fn settings() -> Settings {
 }
 
 fn load(family: &str) -> Model {
-    Model::load(&model_path(family), &settings()).unwrap()
+    Model::load(&tiny_model_path(family), &settings()).unwrap()
 }
 
 const HEADER: &str = "You mind the lamps of the harbour. Say what you see, and no more than that.";
@@ -321,7 +316,7 @@ fn content_never_becomes_a_user_defined_token() {
     )
     .unwrap();
     let settings = Settings { chat_template: Some(template.path().to_owned()), ..settings() };
-    let model = Model::load(&model_path("llama"), &settings).unwrap();
+    let model = Model::load(&tiny_model_path("llama"), &settings).unwrap();
     let engine = Llama::new(&model, &settings).unwrap();
     let tokens = engine.prepare(&[Message::new(Role::User, "a<think>")], 0).unwrap().tokens;
     let thinks = tokens.iter().filter(|(_, text)| text == "<think>").count();

@@ -3,6 +3,7 @@
 mod common;
 
 use common::Place;
+use common::tiny::tiny_model_path;
 use serde_json::Value;
 
 const PAIRS: &str = r#"{"id": "bees", "prompt": "What do bees make?", "chosen": "Bees make honey and wax.", "rejected": "Bees make cars and shoes."}
@@ -13,15 +14,6 @@ const PAIRS: &str = r#"{"id": "bees", "prompt": "What do bees make?", "chosen": 
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// A model of random weights in full precision: what is computed together moves
-/// its figures by rounding alone.
-fn tiny(family: &str) -> String {
-    let folder = std::env::var("AMEND_TINY_MODELS").unwrap_or("target/tiny-models".to_owned());
-    let path = std::path::Path::new(&folder).join(format!("{family}.gguf"));
-    assert!(path.exists(), "no model at {}: run tests/tiny-models", path.display());
-    path.canonicalize().unwrap().display().to_string()
 }
 
 #[test]
@@ -109,7 +101,8 @@ fn a_reference_is_taken_off() {
     place.write("pairs.jsonl", PAIRS);
     let score = |policy: &str, reference: &str| {
         let mut command = place.amend("score pairs.jsonl --json -t 1");
-        command.args(["-c", "small.toml", "-m", &tiny(policy), "--reference", &tiny(reference)]);
+        command.args(["-c", "small.toml"]).arg("-m").arg(tiny_model_path(policy));
+        command.arg("--reference").arg(tiny_model_path(reference));
         let ran = place.run(&mut command);
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         assert!(ran.err.contains("against the reference"), "{}", ran.err);

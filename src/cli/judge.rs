@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::interrupt;
 use super::loop_args::{TaskArgs, principle};
 use super::model_args::ModelArgs;
-use super::recording::{RecordArgs, Recorded};
+use super::recording::{RecordArgs, Recorded, json_lines};
 use crate::assess::{self, Figures, Fitted, Row};
 use crate::constitution::Constitution;
 use crate::dataset::input::{self, Input};
@@ -107,7 +107,7 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     }
     let rows = rows(&recorded, &job.constitution)?;
     let figures = Figures::of(&rows, job.stream);
-    derive(&recorded.dir, &rows, &figures)?;
+    recorded.derive("verdicts.jsonl", &rows, &figures)?;
     args.print(&rows, &figures).map_err(CliError::Output)?;
     if let Some(path) = &args.plot {
         args.plot(path, &figures)?;
@@ -133,24 +133,6 @@ fn rows(recorded: &Recorded, constitution: &Constitution) -> Result<Vec<Row>, Cl
     }
     rows.sort_by_key(|row| (row.row, !row.is_clean()));
     Ok(rows)
-}
-
-/// Writes what the journal comes to beside it.
-fn derive(dir: &RunDir, rows: &[Row], figures: &Figures) -> Result<(), CliError> {
-    dir.derive("verdicts.jsonl", |out| json_lines(out, rows))?;
-    dir.derive("figures.json", |out| {
-        serde_json::to_writer_pretty(&mut *out, figures)?;
-        writeln!(out)
-    })?;
-    Ok(())
-}
-
-fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
-    for row in rows {
-        serde_json::to_writer(&mut *out, row)?;
-        writeln!(out)?;
-    }
-    Ok(())
 }
 
 impl JudgeArgs {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::config::Config;
@@ -315,6 +315,25 @@ impl Recorded {
         writeln!(io::stderr(), "{text}").map_err(CliError::Output)
     }
 
+    /// Writes what the journal comes to beside it: `rows` as lines of JSON in the
+    /// file of that name, and the figures over them.
+    ///
+    /// # Errors
+    /// A file can't be written.
+    pub fn derive<R: Serialize>(
+        &self,
+        name: &'static str,
+        rows: &[R],
+        figures: &impl Serialize,
+    ) -> Result<(), CliError> {
+        self.dir.derive(name, |out| json_lines(out, rows))?;
+        self.dir.derive("figures.json", |out| {
+            serde_json::to_writer_pretty(&mut *out, figures)?;
+            writeln!(out)
+        })?;
+        Ok(())
+    }
+
     /// What came of it, in a line.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -366,6 +385,18 @@ impl Recorded {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes a line of JSON a row.
+///
+/// # Errors
+/// `out` can't be written to.
+pub fn json_lines<R: Serialize>(out: &mut dyn Write, rows: &[R]) -> io::Result<()> {
+    for row in rows {
+        serde_json::to_writer(&mut *out, row)?;
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 impl Tally {

@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::interrupt;
 use super::loop_args::TaskArgs;
 use super::model_args::ModelArgs;
-use super::recording::{RecordArgs, Recorded};
+use super::recording::{RecordArgs, Recorded, json_lines};
 use super::table::table;
 use crate::dataset::comparison::{Facts, Label};
 use crate::dataset::input::{self, Input};
@@ -130,11 +130,7 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
     }
     let rows = args.rows(&recorded)?;
     let figures = Figures::of(&rows, unlabelled, args.beta, job.stream);
-    recorded.dir.derive("scores.jsonl", |out| json_lines(out, &rows))?;
-    recorded.dir.derive("figures.json", |out| {
-        serde_json::to_writer_pretty(&mut *out, &figures)?;
-        writeln!(out)
-    })?;
+    recorded.derive("scores.jsonl", &rows, &figures)?;
     args.print(&rows, &figures).map_err(CliError::Output)?;
     result
 }
@@ -217,14 +213,6 @@ impl ScoreArgs {
         }
         out.write_all(summary.as_bytes())
     }
-}
-
-fn json_lines(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {
-    for row in rows {
-        serde_json::to_writer(&mut *out, row)?;
-        writeln!(out)?;
-    }
-    Ok(())
 }
 
 fn row_table(rows: &[Row]) -> String {

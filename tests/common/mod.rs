@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 mod model;
+pub mod tiny;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
