@@ -24,10 +24,8 @@ use crate::dataset::run_dir::RunDir;
 use crate::driver::{Engines, Job};
 use crate::engine::{Loaded, Source};
 use crate::random::Stream;
+use crate::report::AUDIT;
 use crate::survey::{self, Case, Questions, Reuse, Survey};
-
-/// The file of the audit, in the run directory.
-const AUDIT: &str = "audit.json";
 
 /// Find out what each principle of a constitution does
 ///

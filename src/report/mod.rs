@@ -46,7 +46,7 @@ use crate::review;
 pub const MOST_LISTED: usize = 5000;
 
 /// What an audit leaves in its run directory.
-const AUDIT: &str = "audit.json";
+pub const AUDIT: &str = "audit.json";
 
 /// What an evaluation leaves in its run directory.
 const RESULTS: &str = "results.json";
