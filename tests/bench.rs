@@ -108,3 +108,19 @@ fn revisions_are_measured_with_and_without_guesses() {
     assert_eq!(kept, [60, 80, 95]);
     assert_eq!(revisions["real"][0]["drafted"], 0);
 }
+
+/// Half of the cells: fewer items are under way, and none of them is computed
+/// a second time for having lost its cells to another.
+#[test]
+fn with_half_the_cells_prefixes_are_still_computed_once() {
+    let place = Place::new();
+    let ran = place.run(&mut tiny(
+        &place,
+        "bench --quick --workload loop --width 4 --speculate off --ctx-size 2048 --json",
+    ));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let measured = &report["measured"][0];
+    assert!(measured["peak_cells"].as_u64() > Some(1800), "it has cells to fight for: {measured}");
+    assert!(measured["prefill_ratio"].as_f64() < Some(1.01), "{measured}");
+}

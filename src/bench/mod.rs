@@ -138,7 +138,7 @@ fn shape(
     let shared = engine.cells_in_use().min(length / 2);
     let own = length.saturating_sub(shared + STEPS / 2).max(1);
     let room = engine.cells_in_all() / width.max(1);
-    let own = own.min(room.saturating_sub(STEPS + shared / width.max(1)).max(1));
+    let own = own.min(room.saturating_sub(STEPS + shared.div_ceil(width.max(1))).max(1));
     Ok(Shape { width, shared, own, steps: STEPS })
 }
 

@@ -23,6 +23,8 @@ pub struct Queued {
     pub tokens: Vec<Token>,
     /// The kind of prompt, by its header.
     pub kind: KindId,
+    /// Whether it goes on from a completion whose tokens are in it.
+    pub goes_on: bool,
     /// The first token whose logits are wanted; those after it are too.
     pub first_wanted: usize,
     /// What is made of the logits.
@@ -92,6 +94,12 @@ impl Queued {
             Goal::Complete(completing) => completing.sampling.max_tokens as usize,
             Goal::Choose(_) | Goal::Score { .. } => 0,
         }
+    }
+
+    /// Tokens its sequence may come to have: prompt and answer.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.tokens.len() + self.max_tokens()
     }
 
     /// Leading tokens that may come from the cache: all before the first row

@@ -4,7 +4,7 @@
 use llama_cpp_2::context::LlamaContext;
 
 use super::Llama;
-use super::active::Active;
+use super::active::{Active, Goal, Queued};
 use super::cells::{Cells, Fork, SeqId, Token};
 use super::headers::{KindId, common_prefix};
 use crate::engine::EngineError;
@@ -14,21 +14,33 @@ pub(super) struct Idle {
     pub(super) seq: SeqId,
     /// The kind of its prompt, whose header may be kept.
     pub(super) kind: KindId,
+    /// Whether a waiting request begins with more of it than the header.
+    pub(super) wanted: bool,
+}
+
+impl Idle {
+    /// A sequence whose request has just ended.
+    pub(super) fn new(seq: SeqId, kind: KindId) -> Self {
+        Self { seq, kind, wanted: false }
+    }
 }
 
 impl Llama<'_> {
-    /// Admits waiting requests, first come first served, while slots and cells
-    /// suffice. A request waits while another one is computing a longer part of
-    /// its prompt than is in the cache, so that no prefix is computed twice.
+    /// Admits waiting requests while slots and cells suffice: first those that
+    /// go on from a completion, since they hold its cells until they end; each
+    /// group first come first served. A request waits while another one is
+    /// computing a longer part of its prompt than is in the cache, so that no
+    /// prefix is computed twice.
     pub(super) fn admit(&mut self) -> Result<(), EngineError> {
-        let mut at = 0;
-        while at < self.waiting.len() && self.active.len() < self.settings.parallel {
-            if self.is_being_computed(self.waiting[at].cacheable()) {
-                at += 1;
-                continue;
-            }
-            if !self.start(at)? {
-                break;
+        for goes_on in [true, false] {
+            let mut at = 0;
+            while at < self.waiting.len() && self.active.len() < self.settings.parallel {
+                let waiting = &self.waiting[at];
+                if waiting.goes_on != goes_on || self.is_being_computed(waiting.cacheable()) {
+                    at += 1;
+                } else if !self.start(at)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -44,9 +56,9 @@ impl Llama<'_> {
 
     /// Starts the waiting request at `at`; false when it doesn't fit yet.
     fn start(&mut self, at: usize) -> Result<bool, EngineError> {
-        let queued = &self.waiting[at];
-        let limit = if self.sharing { queued.first_wanted } else { 0 };
         let fork = loop {
+            let queued = &self.waiting[at];
+            let limit = if self.sharing { queued.first_wanted } else { 0 };
             match self.cells.fork(&queued.tokens, limit) {
                 Some(Fork { seq, shared, source: Some(source) })
                     if !self.is_whole(source, shared) =>
@@ -55,11 +67,8 @@ impl Llama<'_> {
                     self.cells.forget(source);
                 }
                 Some(fork) => break fork,
-                None if self.idle.is_empty() => return Ok(false),
-                None => {
-                    let oldest = self.idle.remove(0);
-                    drop_cells(&mut self.context, &mut self.cells, oldest.seq, 0)?;
-                }
+                None if self.evict()? => {}
+                None => return Ok(false),
             }
         };
         if let Some(source) = fork.source {
@@ -67,15 +76,13 @@ impl Llama<'_> {
                 .copy_kv_cache_seq(source, fork.seq, Some(0), Some(fork.shared as u32))
                 .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
         }
-        let reserved: usize = self.active.iter().map(Active::cells_to_come).sum();
-        let needed = queued.tokens.len() - fork.shared + queued.max_tokens();
+        let needed = self.waiting[at].length() - fork.shared;
+        let reserved = self.reserved(at);
         while self.cells.used() + reserved + needed > self.settings.ctx_size as usize {
-            if self.idle.is_empty() {
+            if !self.evict()? {
                 drop_cells(&mut self.context, &mut self.cells, fork.seq, 0)?;
                 return Ok(false);
             }
-            let oldest = self.idle.remove(0);
-            drop_cells(&mut self.context, &mut self.cells, oldest.seq, 0)?;
         }
         let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
         self.counters.cached += fork.shared as u64;
@@ -88,6 +95,44 @@ impl Llama<'_> {
             draft: Vec::new(),
             rows: Vec::new(),
         });
+        Ok(true)
+    }
+
+    /// Cells set aside before the waiting request at `at` may have any: those that
+    /// requests under way may still come to need and, unless it goes on from
+    /// one of them, those that what goes on from them and from it will need.
+    fn reserved(&self, at: usize) -> usize {
+        let under_way = self.active.iter().map(Active::cells_to_come).sum();
+        let queued = &self.waiting[at];
+        if queued.goes_on || self.active.is_empty() {
+            return under_way;
+        }
+        let growth = |queued: &Queued| match &queued.goal {
+            // Before one has ended, as much again: too few go on, not too many.
+            Goal::Complete(_) if !queued.goes_on => {
+                self.growth.get(&queued.kind).copied().unwrap_or(queued.length())
+            }
+            _ => 0,
+        };
+        let later: usize = self.active.iter().map(|active| growth(&active.queued)).sum();
+        under_way + later + growth(queued)
+    }
+
+    /// Drops an idle sequence to make room; false where there is none to drop.
+    /// Headers go first. What a request waits for would be computed again: it
+    /// goes only where nothing is under way that makes room when it ends, and
+    /// the youngest goes first.
+    fn evict(&mut self) -> Result<bool, EngineError> {
+        let header = self.idle.iter().position(|idle| !idle.wanted);
+        let youngest = self.idle.len().checked_sub(1).filter(|_| self.active.is_empty());
+        let Some(at) = header.or(youngest) else { return Ok(false) };
+        let idle = self.idle.remove(at);
+        tracing::debug!(
+            tokens = self.cells.len(idle.seq),
+            idle.wanted,
+            "made room in the KV cache"
+        );
+        drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)?;
         Ok(true)
     }
 
@@ -105,21 +150,27 @@ impl Llama<'_> {
     }
 
     /// Drops of idle sequences what nobody waits for, the headers shared by all
-    /// items excepted.
+    /// items excepted, and what another sequence holds too.
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
-        for idle in std::mem::take(&mut self.idle) {
-            let header = match self.headers.length(idle.kind).min(self.cells.len(idle.seq)) {
-                length if length > 0 && !self.cells.is_shared(idle.seq, length) => length,
-                _ => 0,
-            };
+        for mut idle in std::mem::take(&mut self.idle) {
+            let header = self.headers.length(idle.kind).min(self.cells.len(idle.seq));
             let wanted = self
                 .waiting
                 .iter()
                 .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
                 .max()
                 .unwrap_or(0);
-            let keep = if self.sharing { header.max(wanted) } else { 0 };
-            let keep = if self.is_whole(idle.seq, keep) { keep } else { 0 };
+            idle.wanted = wanted > header;
+            let keep = match header.max(wanted) {
+                length
+                    if self.sharing
+                        && !self.cells.is_shared(idle.seq, length)
+                        && self.is_whole(idle.seq, length) =>
+                {
+                    length
+                }
+                _ => 0,
+            };
             drop_cells(&mut self.context, &mut self.cells, idle.seq, keep)?;
             if keep > 0 {
                 self.idle.push(idle);

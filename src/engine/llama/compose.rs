@@ -1,10 +1,10 @@
 //! One batch: what goes into it, and who gets what comes of it.
 
-use super::Llama;
-use super::active::{Active, Tools};
+use super::active::{Active, Queued, Tools};
 use super::admission::{Idle, drop_cells};
 use super::costs::BELOW_A_TILE;
 use super::settings::Switch;
+use super::{Ended, Llama};
 use super::{MAX_SCORED_ROWS, draft};
 use crate::engine::{EngineError, Event, Failure};
 
@@ -129,13 +129,14 @@ impl Llama<'_> {
                 going_on.push(active);
                 continue;
             }
-            self.idle.push(Idle { seq: active.seq, kind: active.queued.kind });
-            let id = active.queued.id;
+            self.idle.push(Idle::new(active.seq, active.queued.kind));
+            let Queued { id, kind, .. } = active.queued;
+            let length = active.queued.length();
             if let Some(ideal) = &mut self.ideal {
                 ideal.count(&active);
             }
             if let Some(decoded) = active.into_decoded() {
-                self.decoded.insert(id, decoded);
+                self.ended.insert(id, Ended { decoded, kind, length });
             }
         }
         self.active = going_on;

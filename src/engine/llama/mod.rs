@@ -42,7 +42,7 @@ use self::admission::Idle;
 use self::batch::{Batch, Bounds};
 use self::cells::{Cells, Token};
 use self::draft::Copying;
-use self::headers::Headers;
+use self::headers::{Headers, KindId};
 use self::ideal::Ideal;
 pub use self::model::Model;
 use self::sampler::Sampler;
@@ -60,6 +60,14 @@ pub const LLAMA_CPP_2: &str = "0.1.160";
 /// The most rows of a batch whose logits are wanted for scores: each takes a
 /// vocabulary's worth of memory.
 const MAX_SCORED_ROWS: usize = 128;
+
+/// A completion that ended.
+struct Ended {
+    decoded: Decoded,
+    kind: KindId,
+    /// Its [`Queued::length`].
+    length: usize,
+}
 
 /// An engine over one model and one context.
 pub struct Llama<'m> {
@@ -80,8 +88,11 @@ pub struct Llama<'m> {
     active: Vec<Active>,
     /// Sequences of finished requests that may still serve as prefix, oldest first.
     idle: Vec<Idle>,
-    /// Tokens of what finished in the last step.
-    decoded: HashMap<RequestId, Decoded>,
+    /// Completions that ended in the last step.
+    ended: HashMap<RequestId, Ended>,
+    /// By how many tokens what goes on from a completion of a kind was longer
+    /// than it, at the most.
+    growth: HashMap<KindId, usize>,
     /// Requests that failed before they were queued.
     failed: Vec<(RequestId, Failure)>,
     batch: Batch,
@@ -160,7 +171,8 @@ impl<'m> Llama<'m> {
             waiting: VecDeque::new(),
             active: Vec::new(),
             idle: Vec::new(),
-            decoded: HashMap::new(),
+            ended: HashMap::new(),
+            growth: HashMap::new(),
             failed: Vec::new(),
             batch: Batch::new(bounds),
             sampler: Sampler::default(),
@@ -235,9 +247,10 @@ impl<'m> Llama<'m> {
 
     /// A request in tokens, if it can be computed at all.
     fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
-        let decoded = request.continues.and_then(|id| self.decoded.get(&id));
+        let ended = request.continues.and_then(|id| self.ended.get(&id));
         let vocab = self.model.inner.vocab();
         let template = &self.model.template;
+        let decoded = ended.map(|ended| &ended.decoded);
         let Prompt { mut tokens, shared } =
             tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, decoded)?;
         let Some(last) = tokens.len().checked_sub(1) else {
@@ -264,8 +277,13 @@ impl<'m> Llama<'m> {
             }
         };
         let kind = self.headers.note(&tokens, shared.min(last));
-        let queued = Queued { id: request.id, tokens, kind, first_wanted: last, goal };
-        let needed = queued.tokens.len() + queued.max_tokens();
+        let goes_on = ended.is_some();
+        let queued = Queued { id: request.id, tokens, kind, goes_on, first_wanted: last, goal };
+        let needed = queued.length();
+        if let Some(ended) = ended {
+            let growth = self.growth.entry(ended.kind).or_default();
+            *growth = (*growth).max(needed.saturating_sub(ended.length));
+        }
         if needed > self.sequence_limit {
             return Err(Failure::ContextOverflow {
                 needed: needed as u32,
@@ -322,7 +340,7 @@ impl Engine for Llama<'_> {
         if let Some(at) = self.active.iter().position(|active| active.queued.id == id) {
             let active = self.active.remove(at);
             // Its cells are dropped before the next batch, unless wanted.
-            self.idle.push(Idle { seq: active.seq, kind: None });
+            self.idle.push(Idle::new(active.seq, None));
         }
     }
 
@@ -333,7 +351,8 @@ impl Engine for Llama<'_> {
         self.waiting.clear();
         self.active.clear();
         self.idle.clear();
-        self.decoded.clear();
+        self.ended.clear();
+        self.growth.clear();
         self.failed.clear();
     }
 
@@ -341,7 +360,10 @@ impl Engine for Llama<'_> {
         for (id, failure) in self.failed.drain(..) {
             events.push(Event::Failed { id, failure });
         }
-        self.decoded.clear();
+        for (_, ended) in self.ended.drain() {
+            // Nothing went on from it, if nothing was noted.
+            self.growth.entry(ended.kind).or_insert(0);
+        }
         // Before, so that cells nobody wants make room; after, since what was
         // wanted has been shared.
         self.trim_idle()?;

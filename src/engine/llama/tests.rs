@@ -112,7 +112,7 @@ fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
             for event in events.drain(..) {
                 let Event::Done { id, completion } = event else { continue };
                 let prompt = engine.prepare(&turns(questions[id as usize]), 0).unwrap();
-                let answer = &engine.decoded[&id];
+                let answer = &engine.ended[&id].decoded;
                 assert_eq!(answer.text, completion.text);
                 let mut tokens: Vec<Token> = prompt.tokens.iter().map(|&(t, _)| t).collect();
                 let first = tokens.len() - 1;
