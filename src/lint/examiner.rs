@@ -37,7 +37,7 @@ impl<'a> Examiner<'a> {
 
     /// Whether a rule is looked for.
     pub fn wants(&self, rule: &Rule) -> bool {
-        self.wanted.iter().any(|wanted| *wanted == rule)
+        self.wanted.contains(&rule)
     }
 
     /// Reads a row, and counts its tokens.
