@@ -2,11 +2,12 @@
 //! exports on any number of pairs, without a model.
 //!
 //! ```console
-//! $ cargo run --release --example synthetic_run -- DIR ITEMS
+//! $ cargo run --release --example synthetic_run -- DIR ITEMS [REVIEWS]
 //! ```
 //!
-//! Most items give a pair; a few fail, are cut off or change nothing, as in a
-//! real run. Some have a system turn or earlier turns, some a prompt that is
+//! Most items give a pair; a few fail, are cut off, change nothing or announce
+//! their revision, as in a real run. Of the items that end, the first REVIEWS are
+//! reviewed, with every decision there is. Some have a system turn or earlier turns, some a prompt that is
 //! nearly another's, and their metadata differ in their keys.
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use amend::chat::{Message, Role};
 use amend::dataset::item::{Item, Keys};
 use amend::dataset::journal::{Outcome, Record};
 use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend::dataset::reviews::{Choice, Review, ReviewsWriter};
 use amend::dataset::run_dir::RunDir;
 use amend::engine::{Failure, Finish, Usage};
 use amend::random::Stream;
@@ -24,15 +26,19 @@ use serde_json::{Value, json};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, items] = arguments.as_slice() else {
-        eprintln!("usage: synthetic_run DIR ITEMS");
+    let (folder, items, reviews) = match arguments.as_slice() {
+        [folder, items] => (folder, items.parse(), Ok(0)),
+        [folder, items, reviews] => (folder, items.parse(), reviews.parse()),
+        _ => {
+            eprintln!("usage: synthetic_run DIR ITEMS [REVIEWS]");
+            return ExitCode::from(2);
+        }
+    };
+    let (Ok(items), Ok(reviews)) = (items, reviews) else {
+        eprintln!("ITEMS and REVIEWS are numbers");
         return ExitCode::from(2);
     };
-    let Ok(items) = items.parse() else {
-        eprintln!("ITEMS is a number, not {items:?}");
-        return ExitCode::from(2);
-    };
-    match write(Path::new(folder), items) {
+    match write(Path::new(folder), items, reviews) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -41,8 +47,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(folder: &Path, items: u64) -> Result<(), Box<dyn std::error::Error>> {
+fn write(folder: &Path, items: u64, reviews: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut run = RunDir::create(folder, &manifest(items))?;
+    let mut reviewed = Vec::new();
     let mut keys = Keys::default();
     for row in 1..=items {
         let random = Stream::new(0).child(&row.to_string());
@@ -51,9 +58,36 @@ fn write(folder: &Path, items: u64) -> Result<(), Box<dyn std::error::Error>> {
         for step in steps {
             run.append(&Record::Step { item: item.key.clone(), step })?;
         }
+        if (reviewed.len() as u64) < reviews && matches!(outcome, Outcome::Done { .. }) {
+            reviewed.push(item.key.clone());
+        }
         run.append(&Record::End { item, outcome })?;
     }
+    if !reviewed.is_empty() {
+        let mut reviews = ReviewsWriter::open(run.dir())?;
+        for (at, key) in reviewed.into_iter().enumerate() {
+            reviews.add(review(at, key))?;
+        }
+    }
     Ok(())
+}
+
+/// A decision about an item's last revision and its first answer.
+fn review(at: usize, key: String) -> Review {
+    let choice = [Choice::Left, Choice::Right, Choice::Left, Choice::Tie, Choice::BothBad][at % 5];
+    let edited = (at % 5 == 2).then(|| format!("Put right by hand, number {at}."));
+    Review {
+        key,
+        left: 2,
+        right: 0,
+        choice,
+        edited,
+        tags: Vec::new(),
+        comment: String::new(),
+        reviewer: ["ann", "bob"][at % 2].to_owned(),
+        time: String::new(),
+        seconds: 9.5,
+    }
 }
 
 fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
@@ -111,6 +145,9 @@ fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
         steps.push(step(StepKind::Critique, round, Some(principle), critique));
         if row % 200 != 13 {
             answer = sentence(random.child("revision"), 40 + random.bits(0) % 50);
+            if row % 200 == 31 {
+                answer.insert_str(0, "Sure! Here is the revised answer:\n\n");
+            }
         }
         steps.push(step(StepKind::Revise, round, Some(principle), answer.clone()));
     }

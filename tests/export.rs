@@ -18,6 +18,12 @@ use serde_json::{Value, json};
 
 /// A place with a run `r` of thirty items: a first answer and two revisions each.
 fn place() -> Place {
+    place_of(json!({}), |row, round| format!("answer {round} to {row}"))
+}
+
+/// A place with a run `r` of thirty items whose answers are `text`, and whose
+/// constitution says so much of exports.
+fn place_of(export: Value, text: impl Fn(u64, usize) -> String) -> Place {
     let place = Place::new();
     let manifest = Manifest {
         command: "run".to_owned(),
@@ -28,6 +34,7 @@ fn place() -> Place {
         constitution: Hashed::json(json!({
             "name": "small", "version": "1.0.0", "loop": {"rounds": 2},
             "principles": [{"id": "kind", "category": "manners", "principle": "Be kind."}],
+            "export": export,
         })),
         templates: BTreeMap::new(),
         input: InputSummary::new(Vec::new(), &[]),
@@ -46,7 +53,7 @@ fn place() -> Place {
             [StepKind::Generate, StepKind::Revise, StepKind::Revise].into_iter().enumerate()
         {
             let principle = (kind == StepKind::Revise).then(|| "kind".to_owned());
-            let text = format!("answer {round} to {row}");
+            let text = text(row, round);
             let (finish, usage) = (Some(Finish::Stop), Usage::default());
             let step = Step { principle, text, finish, usage, ..Step::new(kind, round as u32) };
             run.append(&Record::Step { item: key.clone(), step }).unwrap();
@@ -107,6 +114,122 @@ fn which_answers_are_paired_is_asked_for() {
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), told), "{arguments}");
         let count: usize = told.split(' ').next().unwrap().parse().unwrap();
         assert_eq!(rows(&ran.out).len(), count);
+    }
+}
+
+/// A run of whose items the third announces its revision, and whose constitution
+/// leaves out such.
+fn announcing() -> Place {
+    place_of(json!({"drop": ["chatty-prefix"]}), |row, round| match (row, round) {
+        (3, 2) => "Sure! Here is the revised answer:\n\nanswer 2 to 3".to_owned(),
+        _ => format!("answer {round} to {row}"),
+    })
+}
+
+#[test]
+fn what_lint_would_find_is_left_out_counted_and_told() {
+    let place = announcing();
+    let lint =
+        |file: &str| place.run(&mut place.amend(&format!("lint {file} --skip near-duplicate")));
+
+    // Nothing is lost: without the filter every row is there.
+    let ran = run(&place, "--drop none -o whole.jsonl");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    assert!(!place.path("whole.jsonl.removed.jsonl").exists());
+    let linted = lint("whole.jsonl");
+    assert!(linted.code == Some(1) && linted.out.contains("chatty-prefix"), "{}", linted.out);
+
+    let ran = run(&place, "-o pairs.jsonl --json");
+    let told = "29 pairs written, 1 left out by chatty-prefix\n";
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), told));
+    let record: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        record,
+        json!({
+            "out": "pairs.jsonl", "format": "trl", "file_format": "jsonl", "which": "last",
+            "written": 29, "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
+            "log": "pairs.jsonl.removed.jsonl",
+        })
+    );
+    let pairs = std::fs::read_to_string(place.path("pairs.jsonl")).unwrap();
+    assert_eq!(rows(&pairs).len(), 29);
+    assert!(!pairs.contains("answer 2 to 3\""), "{pairs}");
+    let log = std::fs::read_to_string(place.path("pairs.jsonl.removed.jsonl")).unwrap();
+    let [log] = rows(&log).try_into().unwrap();
+    assert_eq!((&log["row"], &log["finding"]), (&json!(3), &json!("chatty-prefix")));
+    let linted = lint("pairs.jsonl");
+    assert_eq!(linted.code, Some(0), "{}", linted.out);
+
+    let ran = run(&place, "--card --licence mit --split train=0.5,test=0.5 -o data --json");
+    let record: Value = serde_json::from_str(&ran.out).unwrap();
+    let rows = |split: &str| record["splits"][split].as_u64().unwrap();
+    assert_eq!(rows("train") + rows("test"), 29);
+    assert_eq!(record["log"], "data.removed.jsonl");
+    assert!(place.path("data.removed.jsonl").exists());
+    let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
+    let told = "\n| left out by the filter `chatty-prefix`: a wanted answer opens by announcing";
+    assert!(card.contains(told), "{card}");
+}
+
+#[test]
+fn every_format_that_trainers_read_is_filtered() {
+    let place = announcing();
+    for format in FORMATS {
+        let count = |flags: &str| {
+            rows(&run(&place, &format!("--format {} {flags}", format.name)).out).len()
+        };
+        let left_out = usize::from(format.trains());
+        let (whole, filtered) = (count("--drop none"), count(""));
+        assert_eq!(whole - filtered, left_out, "{}: {whole} and {filtered}", format.name);
+    }
+}
+
+#[test]
+fn a_filter_has_what_it_needs_or_is_refused() {
+    let place = place();
+    let model = common::model_path();
+    place.write("eval.jsonl", "{\"prompt\": \"What is 7 like?\"}\n");
+    for (arguments, told) in [
+        (
+            format!("--drop chosen-cut -m {} --max-length 8", model.display()),
+            "0 pairs written, 30 left out by chosen-cut\n",
+        ),
+        (format!("--drop chosen-cut -m {}", model.display()), "30 pairs written\n"),
+        (
+            "--drop evaluation-leak --eval eval.jsonl".to_owned(),
+            "29 pairs written, 1 left out by evaluation-leak\n",
+        ),
+    ] {
+        let ran = run(&place, &arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), told), "{arguments}");
+    }
+    for (arguments, told) in [
+        (
+            "--drop chosen-cut",
+            "error: chosen-cut counts tokens: pass the trainer's --tokenizer tokenizer.json, or -m \
+             MODEL.gguf\n",
+        ),
+        (
+            "--drop evaluation-leak",
+            "error: evaluation-leak compares with evaluation files: name them with --eval\n",
+        ),
+        (
+            "--drop empty,none",
+            "error: --drop none leaves nothing out, and other findings are named beside it\n\
+             help: name either none or findings\n",
+        ),
+        (
+            "--drop empty --format trajectories",
+            "error: trajectories is the record of a run, and nothing is left out of it\n\
+             help: take out --drop, or export in a trainer's format\n",
+        ),
+    ] {
+        let ran = run(&place, &format!("{arguments} -o x"));
+        assert_eq!((ran.code, ran.err.as_str()), (Some(2), told), "{arguments}");
+        assert!(!place.path("x").exists() && !place.path("x.removed.jsonl").exists());
+    }
+    for arguments in ["--drop length-bias", "--drop split-leak", "--json"] {
+        assert_eq!(run(&place, arguments).code, Some(2), "{arguments}");
     }
 }
 

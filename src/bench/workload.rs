@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
-use crate::constitution::{Constitution, Governance, Judge, Plan, Principle, Select, StepSampling};
+use crate::constitution::{
+    Constitution, Export, Governance, Judge, Plan, Principle, Select, StepSampling,
+};
 use crate::dataset::item::{Item, Keys};
 use crate::dataset::journal::Outcome;
 use crate::driver::{DriveError, Job, Observer, Work, drive};
@@ -272,6 +274,7 @@ fn constitution(size: Size) -> Constitution {
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        export: Export::default(),
         audit: Thresholds::default(),
         sampling: StepSampling {
             generate: sampling(size.tokens(ANSWER)),

@@ -12,8 +12,8 @@ use crate::dataset::set;
 use crate::diagnostic::Diagnostics;
 use crate::driver::DriveError;
 use crate::engine::{EngineError, Failure};
-use crate::lint::LintError;
 use crate::lint::tokenizer::TokenizerError;
+use crate::lint::{FilterError, LintError};
 use crate::report::ReportError;
 use crate::review::ServeError;
 use crate::survey;
@@ -59,6 +59,8 @@ pub enum CliError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -103,6 +105,7 @@ impl CliError {
                 ExportError::Which { .. }
                 | ExportError::Occupied { .. }
                 | ExportError::EmptySplit { .. }
+                | ExportError::Filter(_)
                 | ExportError::Licence { .. } => USAGE,
                 _ => ENVIRONMENT,
             },
@@ -113,7 +116,7 @@ impl CliError {
             | Self::Io { .. }
             | Self::Replay { .. } => ENVIRONMENT,
             Self::Lint(LintError::Write { .. }) => ENVIRONMENT,
-            Self::Lint(_) | Self::Tokenizer(_) => USAGE,
+            Self::Lint(_) | Self::Tokenizer(_) | Self::Filter(_) => USAGE,
             // Whoever read the output has had enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Output(_) => ENVIRONMENT,

@@ -6,18 +6,25 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use serde_json::{Map, Value, json};
+
 use super::error::CliError;
+use super::trainer::TrainerArgs;
 use crate::dataset::export::{
-    self, Counts, Export, ExportError, FORMATS, FileFormat, Folder, Format, ReviewPolicy, Splits,
+    self, Counts, Export, ExportError, FORMATS, FileFormat, Filter, Folder, Format, ReviewPolicy,
+    Splits,
 };
 use crate::dataset::pairs::Which;
 use crate::dataset::run_dir::RunDir;
+use crate::lint::{self, check};
 
 /// Write a run's preference pairs, or what else trainers read
 ///
 /// Pairs whose sides are the same, empty or cut off are left out and counted on
-/// stderr. What people decided with amend review goes before any verdict. With --split or --card, or where --out names a folder, each split is
-/// a file of its own in that folder.
+/// stderr. So are rows with the findings of amend lint that the constitution or
+/// --drop names; OUT.removed.jsonl says which they were. What people decided with
+/// amend review goes before any verdict. With --split or --card, or where --out
+/// names a folder, each split is a file of its own in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// The run directory
@@ -33,6 +40,12 @@ pub struct ExportArgs {
     /// What people's decisions do: they go before any verdict, or count for nothing
     #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
     reviews: Reviews,
+    /// Findings of amend lint whose rows are left out, in place of those that the
+    /// constitution names in [export]; none leaves out nothing
+    #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
+    drop: Vec<String>,
+    #[command(flatten)]
+    trainer: TrainerArgs,
     /// How rows are written [default: as --out is named, jsonl otherwise, parquet with --card]
     #[arg(long, value_name = "FORMAT", value_parser = file_formats())]
     file_format: Option<FileFormat>,
@@ -51,7 +64,13 @@ pub struct ExportArgs {
     /// With --card: the data set's licence, such as cc-by-4.0
     #[arg(long, alias = "license", value_name = "ID", requires = "card")]
     licence: Option<String>,
+    /// Print the counts as a JSON record on stdout
+    #[arg(long, requires = "out")]
+    json: bool,
 }
+
+/// The name that stands for no filter.
+const NONE: &str = "none";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Reviews {
@@ -75,13 +94,17 @@ fn file_formats() -> impl TypedValueParser<Value = FileFormat> {
         .try_map(|name| FileFormat::named(&name).ok_or("no such format"))
 }
 
+fn filters() -> PossibleValuesParser {
+    let rules = check::filters().map(|rule| PossibleValue::new(rule.name));
+    PossibleValuesParser::new(rules.chain([PossibleValue::new(NONE)]))
+}
+
 /// Exports.
 ///
 /// # Errors
 /// The run can't be read, the output not written, or what is asked for makes no
 /// sense.
 pub fn run(args: &ExportArgs) -> Result<(), CliError> {
-    let export = args.export();
     if args.card && args.licence.is_none() {
         return Err(CliError::usage(
             "a card names the licence of the data, and amend does not guess it",
@@ -89,6 +112,8 @@ pub fn run(args: &ExportArgs) -> Result<(), CliError> {
         ));
     }
     let run = RunDir::open(&args.run)?;
+    let filter = args.filter(&run)?;
+    let export = args.export(filter.as_ref().map(|filter| filter as _));
     let counts = match &args.out {
         Some(path) if args.is_folder(path) => {
             let folder = Folder {
@@ -101,12 +126,16 @@ pub fn run(args: &ExportArgs) -> Result<(), CliError> {
         Some(path) => export::write_file(&run, &export, path)?,
         None => to_stdout(&run, &export)?,
     };
-    tell(export.format, &counts)
+    tell(&export, &counts)?;
+    match &args.out {
+        Some(out) if args.json => record(&export, &counts, out),
+        _ => Ok(()),
+    }
 }
 
 impl ExportArgs {
     /// What they ask for.
-    fn export(&self) -> Export {
+    fn export<'a>(&self, filter: Option<&'a dyn Filter>) -> Export<'a> {
         let usual = match &self.out {
             _ if self.card => FileFormat::Parquet,
             Some(out) => FileFormat::of(out).unwrap_or_default(),
@@ -117,7 +146,35 @@ impl ExportArgs {
             Reviews::Override => ReviewPolicy::Override,
             Reviews::Ignore => ReviewPolicy::Ignore,
         };
-        Export { format: self.format, which: self.which, file_format, reviews }
+        Export { format: self.format, which: self.which, file_format, reviews, filter }
+    }
+
+    /// What leaves rows out: what they name, else what the run's constitution does.
+    fn filter(&self, run: &RunDir) -> Result<Option<lint::Filter>, CliError> {
+        let named = self.drop.iter().any(|name| name != NONE);
+        if named && self.drop.iter().any(|name| name == NONE) {
+            return Err(CliError::usage(
+                "--drop none leaves nothing out, and other findings are named beside it",
+                "name either none or findings",
+            ));
+        }
+        if named && !self.format.trains() {
+            return Err(CliError::usage(
+                format!(
+                    "{} is the record of a run, and nothing is left out of it",
+                    self.format.name
+                ),
+                "take out --drop, or export in a trainer's format",
+            ));
+        }
+        let drop = match self.drop.as_slice() {
+            [] if self.format.trains() => constitution_s(run),
+            [] => Vec::new(),
+            _ if named => self.drop.clone(),
+            _ => Vec::new(),
+        };
+        let trainer = self.trainer.load()?;
+        Ok(if drop.is_empty() { None } else { Some(lint::Filter::new(&drop, trainer)?) })
     }
 
     /// Whether `--out` names a folder.
@@ -137,9 +194,15 @@ fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CliError> {
     })
 }
 
+/// The findings that the run's constitution leaves out.
+fn constitution_s(run: &RunDir) -> Vec<String> {
+    let drop = run.manifest().constitution.value["export"]["drop"].as_array();
+    drop.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
 /// Says on stderr what was written and what was left out.
-fn tell(format: &Format, counts: &Counts) -> Result<(), CliError> {
-    let mut told = format!("{} {} written", counts.written, format.noun());
+fn tell(export: &Export<'_>, counts: &Counts) -> Result<(), CliError> {
+    let mut told = format!("{} {} written", counts.written, export.format.noun());
     if counts.splits.len() > 1 {
         let splits: Vec<String> =
             counts.splits.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
@@ -148,5 +211,28 @@ fn tell(format: &Format, counts: &Counts) -> Result<(), CliError> {
     for (reason, count) in &counts.dropped {
         told.push_str(&format!(", {count} left out: {}", reason.explain()));
     }
+    for ((rule, _), count) in &counts.filtered {
+        told.push_str(&format!(", {count} left out by {rule}"));
+    }
     writeln!(io::stderr(), "{told}").map_err(CliError::Output)
+}
+
+/// Prints the counts for programs.
+fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Result<(), CliError> {
+    let splits: Map<String, Value> =
+        counts.splits.iter().map(|(name, rows)| (name.clone(), json!(rows))).collect();
+    let filtered: Map<String, Value> =
+        counts.filtered.iter().map(|((rule, _), rows)| ((*rule).to_owned(), json!(rows))).collect();
+    let record = json!({
+        "out": out,
+        "format": export.format.name,
+        "file_format": export.file_format.as_str(),
+        "which": export.which.as_str(),
+        "written": counts.written,
+        "splits": splits,
+        "left_out": counts.dropped,
+        "filtered": filtered,
+        "log": export.filter.map(|_| export::log_path(out)),
+    });
+    writeln!(io::stdout(), "{record:#}").map_err(CliError::Output)
 }

@@ -10,9 +10,9 @@ use clap::{Args, ValueEnum};
 
 use super::error::CliError;
 use super::terminal;
+use super::trainer::TrainerArgs;
 use crate::lint::check::{RULES, Severity};
 use crate::lint::report::{Finding, Report};
-use crate::lint::tokenizer::Tokenizer;
 use crate::lint::{self, Options};
 
 /// Find what spoils preference and fine-tuning data
@@ -24,18 +24,8 @@ pub struct LintArgs {
     /// A run directory, a .jsonl, .json or .parquet file, or a folder of splits
     #[arg(value_name = "DATA")]
     data: PathBuf,
-    /// The trainer's tokenizer.json
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    tokenizer: Option<PathBuf>,
-    /// A GGUF file whose vocabulary is the trainer's tokenizer
-    #[arg(short, long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The trainer's greatest length, in tokens of prompt and answer [default: 1024]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_length: Option<u32>,
-    /// Evaluation files whose prompts must not be learned
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    eval: Vec<PathBuf>,
+    #[command(flatten)]
+    trainer: TrainerArgs,
     /// A finding to pass by; may be repeated
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RULES.iter().map(|rule| rule.name)))]
     skip: Vec<String>,
@@ -62,24 +52,8 @@ enum FailOn {
 /// Data, tokenizer or copy; [`CliError::Findings`] where something is left that
 /// is as severe as asked.
 pub fn run(args: &LintArgs) -> Result<(), CliError> {
-    let tokenizer = match (&args.tokenizer, &args.model) {
-        (Some(path), _) => Some(Tokenizer::json(path)?),
-        (None, Some(path)) => Some(Tokenizer::gguf(path)?),
-        (None, None) => None,
-    };
-    if tokenizer.is_none() && args.max_length.is_some() {
-        return Err(CliError::usage(
-            "--max-length counts tokens",
-            "pass the trainer's tokenizer too: --tokenizer tokenizer.json, or -m MODEL.gguf",
-        ));
-    }
-    let options = Options {
-        tokenizer,
-        max_length: args.max_length.map(|length| length as usize),
-        evaluation: args.eval.clone(),
-        skip: args.skip.clone(),
-        fix: args.fix.clone(),
-    };
+    let options =
+        Options { trainer: args.trainer.load()?, skip: args.skip.clone(), fix: args.fix.clone() };
     let report = lint::lint(&args.data, &options)?;
     let text = if args.json {
         let json = serde_json::to_string_pretty(&report);

@@ -32,6 +32,7 @@ mod score;
 mod show;
 mod table;
 mod terminal;
+mod trainer;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -3,15 +3,17 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::{
-    CandidatePairs, DecideBy, Governance, Judge, Plan, Policy, Select, StepSampling, defaults,
+    CandidatePairs, DecideBy, Export, Governance, Judge, Plan, Policy, Select, StepSampling,
+    defaults,
 };
 use crate::audit::Thresholds;
 use crate::engine::Sampling;
 use crate::judge::{Calibration, Mode};
+use crate::lint::check;
 use crate::schema::{ID, TEXT};
 
 /// A constitution: principles, how the loop uses them, and questions for scoring.
@@ -29,6 +31,8 @@ pub(super) struct File {
     pub(super) judge: JudgeForm,
     #[serde(default)]
     pub(super) governance: GovernanceForm,
+    #[serde(default)]
+    pub(super) export: ExportForm,
     /// What `amend audit` counts as active, and from where a figure is a finding.
     // Kept as written, so that only what a file says replaces what it extends.
     #[serde(default)]
@@ -210,6 +214,33 @@ impl GovernanceForm {
             governance.require_review.clone_from(categories);
         }
     }
+}
+
+/// What exports leave out.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Export")]
+pub(super) struct ExportForm {
+    /// Findings of `amend lint`, by name: rows that have one of them are left out
+    /// of every export that a trainer reads. Those about the set as a whole can't
+    /// be: `split-leak`, `length-bias`, `refusal-bias`.
+    #[schemars(extend("items" = filters()))]
+    drop: Option<Vec<String>>,
+}
+
+impl ExportForm {
+    /// Writes what the file says over `export`.
+    pub(super) fn apply(&self, export: &mut Export) {
+        if let Some(drop) = &self.drop {
+            export.drop.clone_from(drop);
+        }
+    }
+}
+
+/// A name of a rule that leaves rows out.
+fn filters() -> Value {
+    let names: Vec<&str> = check::filters().map(|rule| rule.name).collect();
+    json!({"type": "string", "enum": names})
 }
 
 /// Corrects the judge's log-odds: (s + offset) / temperature. `amend judge

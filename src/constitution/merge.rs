@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
 use super::{
-    Constitution, Dimension, Example, Governance, Judge, Plan, Principle, StepSampling, defaults,
+    Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, StepSampling,
+    defaults,
 };
 use crate::audit::Thresholds;
 use crate::diagnostic::{Diagnostic, closest};
@@ -30,6 +31,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let mut sampling = StepSampling::default();
     let mut judge = Judge::default();
     let mut governance = Governance::default();
+    let mut export = Export::default();
     let mut audit = Map::new();
     let mut principles = Collected::default();
     let mut dimensions = Collected::default();
@@ -38,6 +40,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         node.file.sampling.apply(&mut sampling);
         node.file.judge.apply(&mut judge);
         node.file.governance.apply(&mut governance);
+        node.file.export.apply(&mut export);
         audit.extend(node.file.audit.clone());
         for form in &node.file.principle {
             principles.add(principle(form), index, &reach);
@@ -97,6 +100,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
         judge,
         sampling,
         governance,
+        export,
         audit,
     })
 }

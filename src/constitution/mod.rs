@@ -47,6 +47,9 @@ pub struct Constitution {
     pub sampling: StepSampling,
     /// What is asked of outputs in matters of high stakes.
     pub governance: Governance,
+    /// What exports leave out.
+    #[serde(skip_serializing_if = "Export::is_whole")]
+    pub export: Export,
     /// What an audit counts as active, and from where a figure is a finding.
     pub audit: Thresholds,
 }
@@ -62,6 +65,21 @@ pub struct Governance {
     /// Items to which a principle of one of these categories was applied are
     /// exported only once people have decided about them.
     pub require_review: Vec<String>,
+}
+
+/// What exports leave out (`[export]`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Export {
+    /// Names of lint's rules: rows that break one of them are left out.
+    pub drop: Vec<String>,
+}
+
+impl Export {
+    /// Whether they leave nothing out: manifests then say nothing of it, as those
+    /// that were written before there were filters.
+    fn is_whole(&self) -> bool {
+        self.drop.is_empty()
+    }
 }
 
 /// How the loop uses the principles (`[loop]`).

@@ -122,6 +122,7 @@ fn every_key_is_read() {
                 log_file: Some("stakes.jsonl".into()),
                 require_review: vec!["safety".into()],
             },
+            export: Export { drop: vec!["chosen-cut".into(), "near-duplicate".into()] },
             audit: Thresholds { active: 0.75, min_items: 50, ..Thresholds::default() },
             principles: vec![Principle {
                 id: "sur".into(),

@@ -3,13 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::{
-    Balance, Check, Duplicates, Evaluation, Hit, Mend, RULES, Rule, Skew, Spot, checks,
-};
+use super::check::{Balance, Duplicates, Hit, Mend, RULES, Rule, Skew, Spot};
+use super::examiner::Examiner;
 use super::example::{self, Edit, Example, Object};
 use super::format::{Format, RowFault, recognise};
 use super::report::{Finding, Fixed, Report, Sample, Split};
-use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, Options, SHOWN};
 
 /// Examples of a finding.
@@ -61,8 +59,7 @@ struct Mended {
 pub(super) struct Linter<'a> {
     data: &'a Path,
     options: &'a Options,
-    max_length: usize,
-    checks: Vec<Box<dyn Check>>,
+    examiner: Examiner<'a>,
     duplicates: Duplicates,
     balance: Balance,
     format: Option<(&'static dyn Format, &'static str)>,
@@ -79,19 +76,16 @@ pub(super) struct Linter<'a> {
 
 impl<'a> Linter<'a> {
     /// Rows will come in `several` splits, or in one.
-    pub fn new(
-        data: &'a Path,
-        options: &'a Options,
-        evaluation: Evaluation,
-        several: bool,
-    ) -> Self {
-        let max_length = options.max_length.unwrap_or(MAX_LENGTH);
-        let control = options.tokenizer.as_ref().map(Tokenizer::control_tokens);
-        Self {
+    ///
+    /// # Errors
+    /// An evaluation file can't be read.
+    pub fn new(data: &'a Path, options: &'a Options, several: bool) -> Result<Self, LintError> {
+        let skipped = |rule: &Rule| options.skip.iter().any(|name| name == rule.name);
+        let wanted = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
+        Ok(Self {
             data,
             options,
-            max_length,
-            checks: checks(&control.unwrap_or_default(), max_length, evaluation),
+            examiner: Examiner::new(&options.trainer, wanted)?,
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
             format: None,
@@ -104,7 +98,7 @@ impl<'a> Linter<'a> {
             fault_count: 0,
             notes: Vec::new(),
             fixed: None,
-        }
+        })
     }
 
     /// Rows of this file, and this split, follow.
@@ -148,10 +142,10 @@ impl<'a> Linter<'a> {
             Some((format, _)) => format,
             None => self.format.insert(recognise(object)?).0,
         };
-        let example = self.read(format, object)?;
+        let example = self.examiner.read(format, object)?;
         let file = self.file();
         self.balance.add(&example, |excerpt| Sample { file: file.clone(), row: number, excerpt });
-        let mut told = self.hits(&example);
+        let mut told = self.examiner.hits(&example);
         let mut mended = self.mend(format, object, told.clone())?;
         // Only rows that stay make others duplicates.
         if !mended.removed {
@@ -160,7 +154,7 @@ impl<'a> Linter<'a> {
             let name = |spot: Spot| format!("{} row {}", self.files[spot.file].display(), spot.row);
             let split = &self.splits[self.split].name;
             let hit = self.duplicates.examine(sound, split, spot, name);
-            if let Some(hit) = hit.filter(|hit| !self.skips(hit.rule)) {
+            if let Some(hit) = hit.filter(|hit| self.examiner.wants(hit.rule)) {
                 mended.log.push(fault(&hit));
                 mended.removed = true;
                 told.push(hit);
@@ -174,13 +168,6 @@ impl<'a> Linter<'a> {
             Some((row, _)) => Outcome::Edit(row, mended.log),
             None => Outcome::Keep,
         })
-    }
-
-    /// Reads a row, and counts its tokens.
-    fn read(&self, format: &dyn Format, row: &Object) -> Result<Example, RowFault> {
-        let example = format.read(row)?;
-        let tokens = self.options.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens(&example));
-        Ok(Example { tokens, ..example })
     }
 
     /// Changes a row until it is sound or must go: cutting a prefix off may leave
@@ -214,25 +201,11 @@ impl<'a> Linter<'a> {
             let before = mended.edited.take();
             let mut row = before.map_or_else(|| object.clone(), |(row, _)| row);
             example::apply(&edits, &mut row);
-            let example = self.read(format, &row)?;
-            hits = self.hits(&example);
+            let example = self.examiner.read(format, &row)?;
+            hits = self.examiner.hits(&example);
             mended.edited = Some((row, example));
         }
         Ok(mended)
-    }
-
-    /// The faults of an example by itself.
-    fn hits(&self, example: &Example) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        for check in &self.checks {
-            check.examine(example, &mut hits);
-        }
-        hits.retain(|hit| !self.skips(hit.rule));
-        hits
-    }
-
-    fn skips(&self, rule: &Rule) -> bool {
-        self.options.skip.iter().any(|name| name == rule.name)
     }
 
     fn tell(&mut self, row: u64, hit: Hit) {
@@ -278,7 +251,7 @@ impl<'a> Linter<'a> {
         self.sound()?;
         let (statistics, skews) = std::mem::take(&mut self.balance).finish();
         for Skew { rule, count, samples } in skews {
-            if !self.skips(rule) {
+            if self.examiner.wants(rule) {
                 self.tallies.push(Tally { rule, count, fixable: false, samples });
             }
         }
@@ -298,14 +271,15 @@ impl<'a> Linter<'a> {
             })
             .collect();
         let mut notes = self.notes;
-        match &self.options.tokenizer {
+        let trainer = &self.options.trainer;
+        match &trainer.tokenizer {
             None => notes.push(
                 "truncation is not checked and lengths are in words: pass the trainer's \
                  --tokenizer or -m"
                     .to_owned(),
             ),
             Some(tokenizer) => {
-                if self.options.max_length.is_none() {
+                if trainer.max_length.is_none() {
                     notes.push(format!(
                         "the greatest length is taken to be {MAX_LENGTH} tokens, TRL's default: \
                          say another with --max-length"
@@ -325,8 +299,8 @@ impl<'a> Linter<'a> {
             format: self.format.map(|(_, name)| name.to_owned()).unwrap_or_default(),
             splits: self.splits,
             rows: self.rows,
-            unit: if self.options.tokenizer.is_some() { "tokens" } else { "words" },
-            max_length: self.options.tokenizer.as_ref().map(|_| self.max_length),
+            unit: if trainer.tokenizer.is_some() { "tokens" } else { "words" },
+            max_length: trainer.tokenizer.as_ref().map(|_| trainer.max_length()),
             notes,
             statistics,
             findings,

@@ -13,6 +13,8 @@ pub mod tokenizer;
 
 mod clean;
 mod evaluation;
+mod examiner;
+mod filter;
 mod linter;
 mod rows;
 mod source;
@@ -21,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::clean::Copy;
+pub use self::filter::{Filter, FilterError};
 use self::format::RowFault;
 use self::linter::Linter;
 use self::report::Report;
@@ -42,16 +45,31 @@ pub const MAX_LENGTH: usize = 1024;
 /// How many unreadable rows are shown; the others are counted.
 const SHOWN: usize = 20;
 
-/// How to lint.
+/// The training that data are for.
 #[derive(Default)]
-pub struct Options {
-    /// The trainer's tokenizer. Without it nothing is said about truncation, and
-    /// lengths are in words.
+pub struct Trainer {
+    /// Its tokenizer. Without it nothing is said about truncation, and lengths are
+    /// in words.
     pub tokenizer: Option<Tokenizer>,
-    /// The trainer's greatest length, in tokens of prompt and answer.
+    /// Its greatest length, in tokens of prompt and answer; [`MAX_LENGTH`] where
+    /// none is given.
     pub max_length: Option<usize>,
     /// Files whose prompts must not be learned.
     pub evaluation: Vec<PathBuf>,
+}
+
+impl Trainer {
+    /// The greatest length that is taken.
+    fn max_length(&self) -> usize {
+        self.max_length.unwrap_or(MAX_LENGTH)
+    }
+}
+
+/// How to lint.
+#[derive(Default)]
+pub struct Options {
+    /// What the data are for.
+    pub trainer: Trainer,
     /// Names of rules that are passed by.
     pub skip: Vec<String>,
     /// Where to write a cleaned copy.
@@ -151,14 +169,13 @@ pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
     if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
         return Err(LintError::FixRun { path: path.to_owned() });
     }
-    let evaluation = evaluation::read(&options.evaluation)?;
     let (files, run) = match data {
         Data::Run(run) => (Vec::new(), Some(run)),
         Data::File(file) => (vec![file], None),
         Data::Folder(files) => (files, None),
     };
     let several = files.iter().any(|file| file.split != files[0].split);
-    let mut linter = Linter::new(path, options, evaluation, several);
+    let mut linter = Linter::new(path, options, several)?;
     match run {
         Some(run) => lint_run(&run, &mut linter)?,
         None => match &options.fix {

@@ -9,7 +9,8 @@ use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templat
 use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
 use crate::constitution::{
-    Constitution, Dimension, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
+    Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, Select,
+    StepSampling,
 };
 use crate::dataset::item::Item;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -152,6 +153,7 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         judge: Judge::default(),
         sampling: StepSampling::default(),
         governance: Governance::default(),
+        export: Export::default(),
         audit: Thresholds::default(),
     }
 }

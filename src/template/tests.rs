@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::audit::Thresholds;
 use crate::constitution::{
-    Constitution, Example, Governance, Judge, Plan, Principle, Select, StepSampling,
+    Constitution, Example, Export, Governance, Judge, Plan, Principle, Select, StepSampling,
 };
 use crate::dataset::item::Item;
 
@@ -64,6 +64,7 @@ fn constitution(principles: Vec<Principle>, few_shot: u32) -> Constitution {
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        export: Export::default(),
         audit: Thresholds::default(),
         sampling: StepSampling::default(),
     }

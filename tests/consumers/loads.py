@@ -1,13 +1,21 @@
 """The datasets library loads every format, as JSON lines and as Parquet, alone
 and as a folder with a card, and sees in it what the card says."""
 
+import json
 import re
 import subprocess
+from datetime import datetime
 
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
 
 from exports import AMEND, DATA, FORMATS, Tally, export
+
+
+def as_text(value):
+    """A time as it stands in the file: JSON lines have no types, and the loader
+    takes for a time what looks like one."""
+    return value.isoformat() + "Z" if isinstance(value, datetime) else value
 
 
 def same_either_way(name):
@@ -19,7 +27,7 @@ def same_either_way(name):
     assert len(parquet) == len(lines) > 0
     typed = [column for column in parquet.column_names if column not in ("metadata", "failure")]
     for column in typed:
-        assert parquet[column][:] == lines[column][:], column
+        assert parquet[column][:] == [as_text(value) for value in lines[column][:]], column
     return f"{len(parquet)} rows of {len(typed)} columns"
 
 
@@ -56,6 +64,37 @@ def prompts_apart():
     return f"{len(sources[0])} and {len(sources[1])} questions"
 
 
+def reviewed():
+    """Columns of reviews hold who decided and when, and nothing of other rows."""
+    loaded = Dataset.from_parquet(str(export("trl", "reviewed.parquet")))
+    ignored = Dataset.from_parquet(str(export("trl", "ignored.parquet", "--reviews", "ignore")))
+    assert loaded.features == ignored.features, (loaded.features, ignored.features)
+    assert not any(ignored["reviewers"][:]) and not any(ignored["reviewed_at"][:])
+    rows = [row for row in loaded if row["reviewers"]]
+    assert 0 < len(rows) < len(loaded) < len(ignored), (len(rows), len(loaded), len(ignored))
+    for row in loaded:
+        assert bool(row["reviewers"]) == bool(row["reviewed_at"]), row
+    edited = [row for row in rows if row["chosen"][0]["content"].startswith("Put right by hand")]
+    assert edited, rows[0]
+    return f"{len(rows)} of {len(loaded)} rows, {len(edited)} edited"
+
+
+def filtered():
+    """Lint finds in a filtered export nothing of what it was filtered by."""
+    finding = "chatty-prefix"
+    counts = []
+    for out, flags in (("unfiltered", []), ("filtered", ["--drop", finding])):
+        path = export("trl", f"{out}.parquet", *flags)
+        linted = subprocess.run([AMEND, "lint", path, "--json"], capture_output=True, text=True)
+        found = {one["name"]: one["count"] for one in json.loads(linted.stdout)["findings"]}
+        counts.append((len(Dataset.from_parquet(str(path))), found.get(finding, 0)))
+    (rows, found), (kept, left) = counts
+    assert found > 0 == left and kept == rows - found, counts
+    log = Dataset.from_json(str(DATA / "filtered.parquet.removed.jsonl"))
+    assert len(log) == found and set(log["finding"]) == {finding}, log
+    return f"{found} of {rows} rows left out"
+
+
 def no_licence_no_card():
     command = [AMEND, "export", DATA / "run", "--card", "--out", DATA / "unlicensed"]
     told = subprocess.run(command, capture_output=True, text=True)
@@ -69,5 +108,7 @@ for name in FORMATS:
     for file_format in ("parquet", "jsonl"):
         tally.check(f"{name}, folder of {file_format}", folder, name, file_format)
 tally.check("splits", prompts_apart)
+tally.check("reviews", reviewed)
+tally.check("a filter", filtered)
 tally.check("a card needs a licence", no_licence_no_card)
 tally.finish()

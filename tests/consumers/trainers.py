@@ -10,11 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import torch
 from datasets import Dataset, load_dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast,
-    PrinterCallback,
-)
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PrinterCallback
 from trl import (
     DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer,
 )
@@ -25,40 +21,7 @@ except ImportError:
     from trl.experimental.kto import KTOConfig, KTOTrainer
 
 from exports import DATA, Tally, export
-
-CHAT_TEMPLATE = """{% for turn in messages %}<|im_start|>{{ turn['role'] }}
-{{ turn['content'] }}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
-
-
-def make_tokenizer():
-    """A small byte-level tokenizer, trained on the export itself."""
-    texts = (DATA / "texts.jsonl").read_text().splitlines()
-    special = ["<|im_start|>", "<|im_end|>", "<pad>"]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<pad>",
-        chat_template=CHAT_TEMPLATE,
-    )
-
-
-export("sft", "texts.jsonl")
-TOKENIZER = make_tokenizer()
-
-
-def config(**further):
-    return LlamaConfig(
-        vocab_size=len(TOKENIZER), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, pad_token_id=TOKENIZER.pad_token_id,
-        eos_token_id=TOKENIZER.eos_token_id, **further,
-    )
-
+from tiny import TOKENIZER, config, stored
 
 def language_model():
     return stored(LlamaForCausalLM, config())
@@ -66,15 +29,6 @@ def language_model():
 
 def reward_model():
     return stored(LlamaForSequenceClassification, config(num_labels=1))
-
-
-def stored(kind, configuration):
-    """A random model that has a place on the disk: trainers load their reference
-    model from there."""
-    torch.manual_seed(0)
-    path = str(DATA / "model" / kind.__name__)
-    kind(configuration).save_pretrained(path)
-    return kind.from_pretrained(path)
 
 
 def train(name, file_format, model, trainer, settings):

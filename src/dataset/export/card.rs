@@ -18,7 +18,7 @@ pub(super) struct Card<'a> {
     pub name: &'a str,
     pub licence: &'a str,
     pub run: &'a RunDir,
-    pub export: &'a Export,
+    pub export: &'a Export<'a>,
     pub splits: &'a Splits,
     pub seed: u64,
     /// The file of each split.
@@ -47,6 +47,7 @@ impl Card<'_> {
             fields().map(|field| (field.name(), features::in_words(field))).collect();
         let dropped: Vec<_> =
             (self.counts.dropped.iter()).map(|(reason, count)| (reason.explain(), count)).collect();
+        let filtered: Vec<_> = self.counts.filtered.iter().collect();
         let full = format!("{:#}", constitution.value);
         let context = json!({
             "name": self.name,
@@ -80,6 +81,8 @@ impl Card<'_> {
             "size_category": size_category(self.counts.written),
             "written": self.counts.written,
             "dropped": dropped,
+            "filtered": filtered,
+            "reviewed": self.statistics.reviewed(),
             "lengths": self.statistics.spreads(),
             "categories": self.statistics.categories(),
             "verdicts": self.statistics.verdicts(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::card::Card;
 use super::cells;
+use super::filter::{self, Log};
 use super::format::Format;
 use super::origin::Provenance;
 use super::sink::Sink;
@@ -37,7 +38,7 @@ pub struct Folder {
 /// empty, or the licence is none.
 pub fn write_folder(
     run: &RunDir,
-    export: &Export,
+    export: &Export<'_>,
     folder: &Folder,
     path: &Path,
 ) -> Result<Counts, ExportError> {
@@ -51,15 +52,19 @@ pub fn write_folder(
     if there && fs::read_dir(&target).map_err(failed)?.next().is_some() {
         return Err(ExportError::Occupied { path: path.to_owned() });
     }
-    let made = make(run, export, &provenance, folder, &target).map_err(|error| error.at(path))?;
-    if there {
-        fs::remove_dir(&target).map_err(failed)?;
-    }
-    fs::rename(made.place.path(), &target).map_err(failed)?;
-    // Moved away: there is nothing left to remove.
-    let _ = made.place.keep();
-    atomic::sync_folder(atomic::parent(&target)).map_err(failed)?;
-    Ok(made.counts)
+    fs::create_dir_all(atomic::parent(&target)).map_err(failed)?;
+    let counts = filter::logged(&target, export.filter.is_some(), |log| {
+        let made = make(run, export, &provenance, folder, &target, log)?;
+        if there {
+            fs::remove_dir(&target)?;
+        }
+        fs::rename(made.place.path(), &target)?;
+        // Moved away: there is nothing left to remove.
+        let _ = made.place.keep();
+        atomic::sync_folder(atomic::parent(&target))?;
+        Ok(made.counts)
+    });
+    counts.map_err(|error| error.at(path))
 }
 
 /// A folder under another name, to be renamed.
@@ -70,19 +75,18 @@ struct Made {
 
 fn make(
     run: &RunDir,
-    export: &Export,
+    export: &Export<'_>,
     provenance: &Provenance,
     folder: &Folder,
     target: &Path,
+    log: &mut Log<'_>,
 ) -> Result<Made, ExportError> {
-    let parent = atomic::parent(target);
-    fs::create_dir_all(parent)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(atomic::TEMPORARY_PREFIX);
     // A temporary folder is private by default; this one becomes an ordinary one.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let place = builder.tempdir_in(parent)?;
+    let place = builder.tempdir_in(atomic::parent(target))?;
 
     let schema = export.format.schema();
     let names: Vec<String> = folder.splits.names().map(str::to_owned).collect();
@@ -106,7 +110,7 @@ fn make(
     let mut statistics = Statistics::default();
     let mut rows = vec![0; names.len()];
     let mut bytes = vec![0; names.len()];
-    let mut counts = export.each_row(run, provenance, |item, row| {
+    let mut counts = export.each_row(run, provenance, log, |item, row| {
         let split = assignment.as_ref().map_or(0, |assignment| assignment.split(item));
         rows[split] += 1;
         bytes[split] += cells::size(&row);

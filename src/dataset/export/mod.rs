@@ -5,6 +5,7 @@
 mod card;
 mod cells;
 mod features;
+mod filter;
 mod folder;
 mod format;
 mod origin;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use arrow_schema::Schema;
 use parquet::errors::ParquetError;
 
+use self::filter::Log;
 use self::format::Row;
 use self::origin::Provenance;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
@@ -31,14 +33,15 @@ use super::pairs::{self, DropReason, Which};
 use super::reviews::Reviews;
 use super::run_dir::{RunDir, RunError};
 
+pub use filter::{Examine, Fault, Filter, Unfit, log_path};
 pub use folder::{Folder, write_folder};
 pub use format::{FORMATS, Format};
 pub use sink::FileFormat;
 pub use split::{SIMILAR, Splits, SplitsError};
 
 /// What is written of a run, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Export {
+#[derive(Clone, Copy)]
+pub struct Export<'a> {
     /// What rows look like.
     pub format: &'static Format,
     /// Which answers are paired.
@@ -47,6 +50,8 @@ pub struct Export {
     pub file_format: FileFormat,
     /// What people's decisions do.
     pub reviews: ReviewPolicy,
+    /// Which rows are left out.
+    pub filter: Option<&'a dyn Filter>,
 }
 
 /// What people's decisions about answers do to an export.
@@ -70,8 +75,10 @@ pub struct Counts {
     pub written: u64,
     /// Of these, by split, in the order asked for; empty of a lone file.
     pub splits: Vec<(String, u64)>,
-    /// What was left out, by reason.
+    /// What gave no row, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// Rows left out by the filter, by the name of the rule and what it is about.
+    pub filtered: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 /// Why an export failed.
@@ -133,6 +140,9 @@ pub enum ExportError {
         /// The items, by the input's ids, else by their keys.
         items: Vec<String>,
     },
+    /// The filter can't look at rows.
+    #[error("failed to filter the rows")]
+    Filter(#[source] Unfit),
     /// The card's template failed.
     #[error("failed to write the card")]
     Card(#[source] minijinja::Error),
@@ -162,7 +172,7 @@ impl ExportError {
     }
 }
 
-impl Export {
+impl Export<'_> {
     /// Checks that the format can make what is asked for.
     fn check(&self) -> Result<(), ExportError> {
         if self.format.takes(self.which) {
@@ -213,24 +223,35 @@ impl Export {
     }
 
     /// Hands on each row of a run with its item, in the order in which items
-    /// ended, and counts.
+    /// ended, but for those that the filter leaves out, and counts.
     fn each_row(
         &self,
         run: &RunDir,
         provenance: &Provenance,
+        log: &mut Log<'_>,
         mut take: impl FnMut(&Item, Row) -> Result<(), ExportError>,
     ) -> Result<Counts, ExportError> {
         let mut counts = Counts::default();
+        let examine = self.filter.map(Filter::begin).transpose();
+        let mut examine = examine.map_err(ExportError::Filter)?;
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             for row in self.format.rows(&trajectory, self.which, provenance) {
-                match row {
-                    Ok(row) => {
-                        take(&trajectory.item, row)?;
-                        counts.written += 1;
+                let row = match row {
+                    Ok(row) => row,
+                    Err(reason) => {
+                        *counts.dropped.entry(reason).or_default() += 1;
+                        continue;
                     }
-                    Err(reason) => *counts.dropped.entry(reason).or_default() += 1,
+                };
+                let fault = examine.as_mut().map(|examine| examine(&row)).transpose();
+                if let Some(fault) = fault.map_err(ExportError::Filter)?.flatten() {
+                    log.tell(&trajectory.item, &fault)?;
+                    *counts.filtered.entry((fault.rule, fault.about)).or_default() += 1;
+                    continue;
                 }
+                take(&trajectory.item, row)?;
+                counts.written += 1;
             }
         }
         Ok(counts)
@@ -240,22 +261,36 @@ impl Export {
 /// Writes a run's rows to `out`.
 ///
 /// # Errors
-/// The journal is damaged, `out` can't be written to, or the format can't pair
-/// answers as asked.
-pub fn write(run: &RunDir, export: &Export, out: impl Write + Send) -> Result<Counts, ExportError> {
+/// The journal is damaged, `out` can't be written to, the format can't pair
+/// answers as asked, or the filter can't look at its rows.
+pub fn write(
+    run: &RunDir,
+    export: &Export<'_>,
+    out: impl Write + Send,
+) -> Result<Counts, ExportError> {
+    stream(run, export, &mut Log::default(), out)
+}
+
+fn stream(
+    run: &RunDir,
+    export: &Export<'_>,
+    log: &mut Log<'_>,
+    out: impl Write + Send,
+) -> Result<Counts, ExportError> {
     let provenance = export.provenance(run)?;
     let mut sink = export.sink(&export.format.schema(), false, out)?;
-    let counts = export.each_row(run, &provenance, |_, row| sink.write(row))?;
+    let counts = export.each_row(run, &provenance, log, |_, row| sink.write(row))?;
     sink.finish()?;
     Ok(counts)
 }
 
-/// Writes a run's rows to a file, which is replaced whole or not at all. What
-/// is no regular file (a pipe, a terminal) is written to as it is.
+/// Writes a run's rows to a file, which is replaced whole or not at all, and what
+/// the filter left out to its log. What is no regular file (a pipe, a terminal)
+/// is written to as it is, without a log.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_file(run: &RunDir, export: &Export, path: &Path) -> Result<Counts, ExportError> {
+pub fn write_file(run: &RunDir, export: &Export<'_>, path: &Path) -> Result<Counts, ExportError> {
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let counts = match fs::metadata(&target) {
@@ -264,7 +299,9 @@ pub fn write_file(run: &RunDir, export: &Export, path: &Path) -> Result<Counts, 
             file.map_err(ExportError::Write)
                 .and_then(|file| write(run, export, BufWriter::new(file)))
         }
-        _ => atomic::write(&target, |out| write(run, export, out)),
+        _ => filter::logged(path, export.filter.is_some(), |log| {
+            atomic::write(&target, |out| stream(run, export, log, out))
+        }),
     };
     counts.map_err(|error| error.at(path))
 }

@@ -31,6 +31,8 @@ pub(super) struct Statistics {
     longer: (u64, u64),
     /// Rows by the judge's verdict on them.
     verdicts: BTreeMap<String, u64>,
+    /// Rows that people decided about.
+    reviewed: u64,
 }
 
 /// How many texts have each length.
@@ -66,6 +68,8 @@ impl Statistics {
         if let Some(verdict) = row.get("verdict").and_then(Value::as_str) {
             *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
         }
+        let reviewers = row.get("reviewers").and_then(Value::as_array);
+        self.reviewed += u64::from(reviewers.is_some_and(|names| !names.is_empty()));
         for category in row.get("category").and_then(Value::as_array).into_iter().flatten() {
             if let Some(category) = category.as_str() {
                 *self.categories.entry(category.to_owned()).or_default() += 1;
@@ -88,6 +92,11 @@ impl Statistics {
     /// Rows by the judge's verdict: `better`, `worse`, `undecided`.
     pub fn verdicts(&self) -> &BTreeMap<String, u64> {
         &self.verdicts
+    }
+
+    /// Rows that people decided about.
+    pub fn reviewed(&self) -> u64 {
+        self.reviewed
     }
 
     /// Rows by category.

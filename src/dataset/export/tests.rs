@@ -45,7 +45,7 @@ fn ended(run: &mut crate::dataset::run_dir::RunWriter, item: &Item, steps: &[Ste
 
 /// A run of five items: a conversation with a system turn, a lone question, an
 /// unchanged answer, a failure, and a conversation of several turns.
-fn run(folder: &Path) -> RunDir {
+pub(super) fn run(folder: &Path) -> RunDir {
     use StepKind::{Critique, Generate, Revise};
     let rich = Item {
         id: Some("q-1".to_owned()),
@@ -95,18 +95,19 @@ fn run(folder: &Path) -> RunDir {
     run.dir().clone()
 }
 
-fn export(name: &str) -> Export {
+pub(super) fn export(name: &str) -> Export<'static> {
     let format = Format::named(name).unwrap();
     Export {
         format,
         which: Which::Last,
         file_format: FileFormat::Jsonl,
         reviews: ReviewPolicy::Override,
+        filter: None,
     }
 }
 
 /// The lines of an export, the run's hash replaced.
-fn lines(run: &RunDir, export: &Export) -> String {
+fn lines(run: &RunDir, export: &Export<'_>) -> String {
     let mut out = Vec::new();
     write(run, export, &mut out).unwrap();
     String::from_utf8(out).unwrap().replace(run.hash(), "HASH")
@@ -130,7 +131,7 @@ fn own(run: &RunDir, name: &str) -> String {
 }
 
 fn counts(written: u64, dropped: &[(DropReason, u64)]) -> Counts {
-    Counts { written, splits: Vec::new(), dropped: BTreeMap::from_iter(dropped.iter().copied()) }
+    Counts { written, dropped: BTreeMap::from_iter(dropped.iter().copied()), ..Counts::default() }
 }
 
 #[test]
@@ -401,7 +402,7 @@ fn a_damaged_journal_gives_no_file_and_no_folder() {
 }
 
 /// One split, with or without a card.
-fn whole(licence: Option<&str>) -> Folder {
+pub(super) fn whole(licence: Option<&str>) -> Folder {
     Folder { splits: Splits::train(), seed: 0, licence: licence.map(str::to_owned) }
 }
 

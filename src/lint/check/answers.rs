@@ -1,6 +1,6 @@
 //! Answers that say nothing, or the same.
 
-use super::{Check, Hit, Mend, Rule, Severity, opening};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
 use crate::lint::example::{Answers, Example, joined};
 
 pub(super) static EMPTY: Rule = Rule {
@@ -8,6 +8,7 @@ pub(super) static EMPTY: Rule = Rule {
     severity: Severity::Error,
     about: "an answer is missing or blank",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 pub(super) static SAME: Rule = Rule {
@@ -15,12 +16,17 @@ pub(super) static SAME: Rule = Rule {
     severity: Severity::Error,
     about: "chosen and rejected say the same, so there is nothing to prefer",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 /// Looks at the answers as a whole.
 pub(super) struct Sides;
 
 impl Check for Sides {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&EMPTY, &SAME] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         for (side, turns) in example.answers() {
             // A turn that calls tools has no text; only an answer without any is empty.

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Rule, Severity, opening};
+use super::{Needs, Rule, Severity, opening};
 use crate::lint::example::{Example, Side, Turn, joined};
 use crate::lint::report::Sample;
 use crate::text::refusal::is_refusal;
@@ -13,6 +13,7 @@ pub(super) static LENGTH: Rule = Rule {
     severity: Severity::Warn,
     about: "wanted answers differ in length from unwanted ones by half a standard deviation or more",
     fix: "none by itself: add pairs of the other kind, sample by length, or train with a length penalty",
+    needs: Needs::Set,
 };
 
 pub(super) static REFUSALS: Rule = Rule {
@@ -20,6 +21,7 @@ pub(super) static REFUSALS: Rule = Rule {
     severity: Severity::Warn,
     about: "wanted answers refuse more often than unwanted ones, by 10 points or more",
     fix: "none by itself: add prompts to which a good answer helps, or revise refusals to safe help",
+    needs: Needs::Set,
 };
 
 /// Cohen's medium effect.

@@ -1,6 +1,6 @@
 //! Rows that say what another row says, within a split and across splits.
 
-use super::{Hit, Mend, Rule, Severity, opening};
+use super::{Hit, Mend, Needs, Rule, Severity, opening};
 use crate::dataset::minhash::{Nearest, Signature};
 use crate::lint::example::{Example, Turn, joined};
 
@@ -9,6 +9,7 @@ pub(super) static WITHIN: Rule = Rule {
     severity: Severity::Warn,
     about: "prompt and answers are nearly those of an earlier row of the split",
     fix: "the later row is removed",
+    needs: Needs::Earlier,
 };
 
 pub(super) static ACROSS: Rule = Rule {
@@ -16,6 +17,7 @@ pub(super) static ACROSS: Rule = Rule {
     severity: Severity::Error,
     about: "the prompt is nearly one of another split, so that evaluation sees what training saw",
     fix: "the row is removed from the split that is read later, which train is",
+    needs: Needs::Set,
 };
 
 /// How similar two texts' words are at least for them to be nearly the same.

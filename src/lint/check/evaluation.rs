@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Check, Hit, Mend, Rule, Severity, excerpt};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
 use crate::dataset::minhash::{self, Nearest, Signature};
 use crate::lint::example::{Example, Turn};
 
@@ -12,6 +12,7 @@ pub(super) static LEAKED: Rule = Rule {
     severity: Severity::Error,
     about: "a prompt is in the evaluation files, nearly word for word, or shares 13 words in a row with one",
     fix: "the row is removed",
+    needs: Needs::Evaluation,
 };
 
 /// How similar two prompts' words are at least for them to be one.
@@ -51,6 +52,10 @@ impl Evaluation {
 }
 
 impl Check for Evaluation {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&LEAKED] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         if self.names.is_empty() {
             return;

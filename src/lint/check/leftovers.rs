@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Hit, Mend, Rule, Severity, excerpt};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
 use crate::lint::example::{Example, Turn};
 use crate::trajectory::clean;
 
@@ -14,6 +14,7 @@ pub(super) static INTRODUCTION: Rule = Rule {
     severity: Severity::Error,
     about: "a wanted answer opens by announcing a revision (\"Sure! Here is the revised answer:\")",
     fix: "the announcement is cut off",
+    needs: Needs::Row,
 };
 
 pub(super) static CRITIQUE: Rule = Rule {
@@ -21,6 +22,7 @@ pub(super) static CRITIQUE: Rule = Rule {
     severity: Severity::Error,
     about: "a wanted answer speaks of a critique, an original answer or a revision that its reader never saw",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 /// Words that only a critique or a revision says, wherever they stand.
@@ -47,6 +49,10 @@ static IN_A_FIRST_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) struct Leftovers;
 
 impl Check for Leftovers {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&INTRODUCTION, &CRITIQUE] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let Some((_, turns)) = example.wanted() else { return };
         let introduced = turns.iter().find_map(|turn| Some((turn, introduction(&turn.text)?)));

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
-use super::{Check, Hit, Mend, Rule, Severity, excerpt};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
 use crate::lint::example::{Example, Turn};
 
 pub(super) static MARKUP: Rule = Rule {
@@ -13,6 +13,7 @@ pub(super) static MARKUP: Rule = Rule {
     severity: Severity::Error,
     about: "content spells control tokens or turn markers, which trainers parse as such",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 /// Control tokens of common chat templates. Bare `<s>` is also HTML: it counts
@@ -90,6 +91,10 @@ impl Markup {
 }
 
 impl Check for Markup {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&MARKUP] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let find = |turn: &Turn| {
             let token = self.tokens.as_ref().and_then(|tokens| tokens.find(&turn.text));

@@ -31,6 +31,21 @@ pub enum Severity {
     Error,
 }
 
+/// What it takes to tell whether a row breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The row alone.
+    Row,
+    /// The row and the trainer's tokenizer.
+    Tokenizer,
+    /// The row and the evaluation files.
+    Evaluation,
+    /// The row and those before it.
+    Earlier,
+    /// All rows, or those of the other splits.
+    Set,
+}
+
 /// A fault that is looked for.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
@@ -42,6 +57,18 @@ pub struct Rule {
     pub about: &'static str,
     /// What mends it.
     pub fix: &'static str,
+    /// What it takes to find it.
+    #[serde(skip)]
+    pub needs: Needs,
+}
+
+impl Rule {
+    /// Whether a row that breaks it is known as it passes by, so that an export
+    /// can leave it out.
+    #[must_use]
+    pub fn filters(&self) -> bool {
+        self.needs != Needs::Set
+    }
 }
 
 /// A fault in one example.
@@ -66,6 +93,9 @@ pub(super) enum Mend {
 
 /// Finds faults of an example by itself.
 pub(super) trait Check {
+    /// The rules it knows.
+    fn rules(&self) -> &'static [&'static Rule];
+
     /// Adds the faults of `example` to `hits`: each rule once at the most.
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>);
 }
@@ -89,6 +119,11 @@ pub const RULES: &[&Rule] = &[
     &balance::LENGTH,
     &balance::REFUSALS,
 ];
+
+/// Every rule that an export can leave rows out by.
+pub fn filters() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().copied().filter(|rule| rule.filters())
+}
 
 /// The checks of an example by itself, in the order they are told. `control` are
 /// the texts of a tokenizer's control tokens.

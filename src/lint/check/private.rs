@@ -1,6 +1,6 @@
 //! Personal data and secrets, by pattern.
 
-use super::{Check, Hit, Mend, Rule, Severity};
+use super::{Check, Hit, Mend, Needs, Rule, Severity};
 use crate::lint::example::Example;
 use crate::text::patterns::{self, Match};
 
@@ -9,6 +9,7 @@ pub(super) static SECRET: Rule = Rule {
     severity: Severity::Error,
     about: "a text holds what looks like a key, a token or a password",
     fix: "the secret is replaced by its kind in brackets; revoke it where it is real",
+    needs: Needs::Row,
 };
 
 pub(super) static PERSONAL: Rule = Rule {
@@ -16,6 +17,7 @@ pub(super) static PERSONAL: Rule = Rule {
     severity: Severity::Warn,
     about: "a text holds what looks like an e-mail address, a telephone number or an account",
     fix: "it is replaced by its kind in brackets",
+    needs: Needs::Row,
 };
 
 /// How much of a find an excerpt shows: a report is read by more people than
@@ -26,6 +28,10 @@ const SHOWN: usize = 4;
 pub(super) struct Private;
 
 impl Check for Private {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&SECRET, &PERSONAL] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         for (rule, secret) in [(&SECRET, true), (&PERSONAL, false)] {
             let mut edits = Vec::new();

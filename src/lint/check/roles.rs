@@ -1,6 +1,6 @@
 //! Turns that are not where chat templates take them.
 
-use super::{Check, Hit, Mend, Rule, Severity, opening};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
 use crate::lint::example::{Example, Side, Turn};
 
 pub(super) static ROLES: Rule = Rule {
@@ -8,12 +8,17 @@ pub(super) static ROLES: Rule = Rule {
     severity: Severity::Error,
     about: "turns are out of order or of unknown roles; chat templates refuse or garble them",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 /// Looks at who speaks when.
 pub(super) struct Roles;
 
 impl Check for Roles {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&ROLES] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let fault = example.discord.map(str::to_owned).or_else(|| {
             let pairs = example.answers().map(|(side, turns)| order(side, &example.prompt, turns));

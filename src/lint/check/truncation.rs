@@ -1,6 +1,6 @@
 //! What a trainer's cut at its greatest length leaves of an example.
 
-use super::{Check, Hit, Mend, Rule, Severity, opening};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
 use crate::lint::example::Example;
 
 pub(super) static IDENTICAL: Rule = Rule {
@@ -8,6 +8,7 @@ pub(super) static IDENTICAL: Rule = Rule {
     severity: Severity::Error,
     about: "cut at the greatest length, chosen and rejected are the same tokens",
     fix: "the row is removed; a greater length would keep it",
+    needs: Needs::Tokenizer,
 };
 
 pub(super) static CUT: Rule = Rule {
@@ -15,6 +16,7 @@ pub(super) static CUT: Rule = Rule {
     severity: Severity::Error,
     about: "the wanted answer is longer than the trainer takes: its end, and that it ends, are not learned",
     fix: "the row is removed; a greater length would keep it",
+    needs: Needs::Tokenizer,
 };
 
 /// Cuts tokens as a trainer does that keeps the start of a sequence.
@@ -24,6 +26,10 @@ pub(super) struct Truncation {
 }
 
 impl Check for Truncation {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&IDENTICAL, &CUT] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let (Some(tokens), Some((wanted, _))) = (&example.tokens, example.wanted()) else { return };
         // One more ends the answer.

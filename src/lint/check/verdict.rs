@@ -1,6 +1,6 @@
 //! Labels that a verdict contradicts.
 
-use super::{Check, Hit, Mend, Rule, Severity, opening};
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
 use crate::lint::example::Example;
 
 pub(super) static VERDICT: Rule = Rule {
@@ -8,12 +8,17 @@ pub(super) static VERDICT: Rule = Rule {
     severity: Severity::Error,
     about: "the row's own verdict holds the rejected answer for the better one",
     fix: "the row is removed",
+    needs: Needs::Row,
 };
 
 /// Compares labels with verdicts.
 pub(super) struct Verdict;
 
 impl Check for Verdict {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&VERDICT] }
+    }
+
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         if let Some(contradiction) = &example.contradiction {
             let excerpt = format!("{}; prompt: {}", contradiction.0, opening(&example.prompt));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::audit::Thresholds;
 use crate::chat::{Message, Role};
-use crate::constitution::{Example, Governance, Judge, Plan, Select, StepSampling};
+use crate::constitution::{Example, Export, Governance, Judge, Plan, Select, StepSampling};
 use crate::engine::{Engine, Event, Finish, Request, Scripted, Task};
 use crate::judge::{Poll, Reading};
 use crate::template::Templates;
@@ -58,6 +58,7 @@ fn constitution(
         dimensions: Vec::new(),
         judge: Judge::default(),
         governance: Governance::default(),
+        export: Export::default(),
         audit: Thresholds::default(),
         sampling: StepSampling::default(),
     }

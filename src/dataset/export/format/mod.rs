@@ -103,10 +103,17 @@ impl Format {
         which == Which::Last || matches!(self.rows, Rows::Pairs(_))
     }
 
+    /// Whether its rows are read by trainers, so that a filter may leave some out:
+    /// whole trajectories are a record.
+    #[must_use]
+    pub fn trains(&self) -> bool {
+        !matches!(self.rows, Rows::Trajectories(_))
+    }
+
     /// All columns of its rows, in order.
     pub(super) fn schema(&self) -> Schema {
         let mut fields = (self.columns)();
-        if !matches!(self.rows, Rows::Trajectories(_)) {
+        if self.trains() {
             fields.extend(Origin::columns());
         }
         Schema::new(fields)

@@ -1,0 +1,48 @@
+//! The options that say what training the data are for: `lint` looks at data by
+//! them, `export` filters by them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use crate::lint::Trainer;
+use crate::lint::tokenizer::Tokenizer;
+
+#[derive(Debug, Args)]
+pub(super) struct TrainerArgs {
+    /// The trainer's tokenizer.json
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    tokenizer: Option<PathBuf>,
+    /// A GGUF file whose vocabulary is the trainer's tokenizer
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The trainer's greatest length, in tokens of prompt and answer [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_length: Option<u32>,
+    /// Evaluation files whose prompts must not be learned
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    eval: Vec<PathBuf>,
+}
+
+impl TrainerArgs {
+    /// Loads what they name.
+    pub fn load(&self) -> Result<Trainer, CliError> {
+        let tokenizer = match (&self.tokenizer, &self.model) {
+            (Some(path), _) => Some(Tokenizer::json(path)?),
+            (None, Some(path)) => Some(Tokenizer::gguf(path)?),
+            (None, None) => None,
+        };
+        if tokenizer.is_none() && self.max_length.is_some() {
+            return Err(CliError::usage(
+                "--max-length counts tokens",
+                "pass the trainer's tokenizer too: --tokenizer tokenizer.json, or -m MODEL.gguf",
+            ));
+        }
+        Ok(Trainer {
+            tokenizer,
+            max_length: self.max_length.map(|length| length as usize),
+            evaluation: self.eval.clone(),
+        })
+    }
+}
