@@ -92,6 +92,9 @@ pub(super) fn confound(
 pub struct VariantFigures {
     /// The other wording, or the other words for the answers.
     pub name: String,
+    /// The share of its scores whose label mass is below the floor; `None` where
+    /// nothing was asked, since no token of the judge's says one of the words.
+    pub undecided: Option<Estimate>,
     /// Of the items on which the principle is active as written and that the variant
     /// decided, the share with the same verdict.
     pub agreement: Option<Estimate>,
@@ -125,6 +128,7 @@ fn figures(context: &Context, variant: &Variant) -> VariantFigures {
     turned.sort_by(|(_, one, _), (_, other, _)| other.abs().total_cmp(&one.abs()));
     VariantFigures {
         name: variant.name.clone(),
+        undecided: share(variant.scores.iter().flatten().map(|one| one.decided(floor).is_none())),
         agreement: share(active().map(|(_, score, other)| same(*score, *other))),
         correlation: context.bootstrap.estimate(both.len(), |rows| {
             pearson(rows.iter().map(|&row| (both[row].1, both[row].2)))
@@ -206,7 +210,7 @@ mod tests {
     fn a_variant_is_compared_where_the_principle_is_active() {
         let mut input = input(&[&[2.0, -1.0, 0.1, 3.0, -2.0], &[1.0; 5]]);
         let mut other = scores(&[1.0, 2.0, -0.1, -0.5, -3.0]);
-        other[4] = None;
+        other[4] = Some(Score { mass: 0.1, ..score(-3.0) });
         input.paraphrases = vec![
             Variant { principle: 0, name: "in other words".into(), scores: other },
             Variant { principle: 1, name: "the other's".into(), scores: scores(&[1.0; 5]) },
@@ -220,6 +224,7 @@ mod tests {
         // Changes −1, 3, −0.2, −3.5.
         let shift = figures.shift.unwrap();
         assert!((shift.value - -1.7 / 4.0).abs() < 1e-15 && shift.n == 4, "{shift:?}");
+        assert_eq!(figures.undecided.map(|e| (e.value, e.n)), Some((0.2, 5)));
         assert_eq!(audit.principles[0].label_words, []);
     }
 }

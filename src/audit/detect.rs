@@ -154,11 +154,15 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
     for (kind, variants) in
         [(Kind::Paraphrase, &figures.paraphrases), (Kind::LabelWords, &figures.label_words)]
     {
+        let how = match kind {
+            Kind::Paraphrase => "Asked as",
+            _ => "With the answers called",
+        };
         for VariantFigures { name, agreement, turned, .. } in variants {
             let about = About { principles: vec![id], detail: Some(name), items: turned };
             let bound = Bound::AtMost(thresholds.stable);
             findings.check(kind, *agreement, bound, about, |figure| {
-                format!("Asked as {name:?}, {id} gives the same verdict on {}.", percent(figure))
+                format!("{how} {name:?}, {id} gives the same verdict on {}.", percent(figure))
             });
         }
     }

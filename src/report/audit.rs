@@ -25,6 +25,13 @@ fn findings(audit: &Audit) -> Section {
         section.card(severity.to_string(), count(number as u64), "");
     }
     section.card("Items", count(audit.items as u64), "that the principles were tried on");
+    let cost = &audit.cost;
+    if cost.verdicts > 0 {
+        let ratio = cost.ratio().map(|ratio| format!("; {ratio:.2} times the least possible"));
+        let note =
+            format!("of {} in prompts{}", count(cost.prompt_tokens), ratio.unwrap_or_default());
+        section.card("Tokens computed", count(cost.prefilled), note);
+    }
     let mut table =
         Table::new("Findings", &["severity", "kind", "finding", "what to try", "such as"]);
     for finding in &audit.findings {
@@ -74,7 +81,32 @@ fn figures(audit: &Audit) -> Section {
         ]);
     }
     section.table(table);
+    section.table(variants(audit));
     section
+}
+
+/// What becomes of each principle's verdicts when it is asked for otherwise.
+fn variants(audit: &Audit) -> Table {
+    let columns =
+        ["principle", "asked otherwise", "same verdict", "correlation", "shift", "undecided"];
+    let mut table = Table::new("Other words", &columns).note(
+        "The principle in other words, and other words for the two answers. Same verdict: of the \
+         items on which it has a say as written; shift: how the score moves, in log-odds. Where \
+         all is –, the judge has no token for one of the words, and was not asked.",
+    );
+    for one in &audit.principles {
+        for variant in one.paraphrases.iter().chain(&one.label_words) {
+            table.rows.push(vec![
+                Cell::text(name(one)).hint(&one.id),
+                Cell::text(&variant.name),
+                share(variant.agreement),
+                plain(variant.correlation),
+                plain(variant.shift),
+                share(variant.undecided),
+            ]);
+        }
+    }
+    table
 }
 
 fn matrices(audit: &Audit) -> Section {

@@ -132,7 +132,7 @@ impl Llama<'_> {
             self.idle.push(Idle { seq: active.seq, kind: active.queued.kind });
             let id = active.queued.id;
             if let Some(ideal) = &mut self.ideal {
-                ideal.count(&active);
+                ideal.decoded(&active.queued.tokens, active.decoded());
             }
             if let Some(decoded) = active.into_decoded() {
                 self.decoded.insert(id, decoded);
