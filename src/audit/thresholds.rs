@@ -72,7 +72,7 @@ pub struct Thresholds {
     /// Other words for the two answers, in pairs, to judge by too: verdicts that
     /// change with them are not to be trusted. A pair of words costs as much as
     /// the audit without it.
-    #[schemars(inner(inner(regex(pattern = TEXT))), extend("default" = [(); 0]))]
+    #[schemars(inner(inner(regex(pattern = TEXT))), extend("default" = []))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub label_words: Vec<[String; 2]>,
     /// Bootstrap resamples behind each interval.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::audit::{Better, Kind, Score, audit};
+use crate::audit::{Better, Cost, Kind, Score, audit};
 use crate::constitution::{self, Constitution};
 use crate::dataset::journal::{Outcome, Record};
 use crate::dataset::run_dir::RunDir;
@@ -65,6 +65,8 @@ fn judge(request: &Request) -> Vec<f64> {
     let prompt: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();
     let Task::Choose { choices } = &request.task else { panic!("{request:?}") };
     let [first, second] = [0, 1].map(|at| choices[at][0].as_str());
+    // A digit is apart from the space before it.
+    assert_eq!(prompt.ends_with(' '), first == "1", "{prompt}");
     let difference = shown(&prompt, first) - shown(&prompt, second);
     let sign = match () {
         // The words decide.
@@ -156,6 +158,10 @@ fn planted_verdicts_come_back_as_scores_and_findings() {
         assert_eq!((unsaid[row].principle, unsaid[row].name.as_str()), (row, "first/second"));
         assert_eq!(unsaid[row].scores, vec![None; 24]);
     }
+    // On the whole, by four principles, a wording, and four with other words.
+    let Cost { verdicts, prompt_tokens, prefilled, ideal } = input.cost;
+    assert_eq!((verdicts, prefilled, ideal), (24 * 10, prompt_tokens, None));
+    assert!(prompt_tokens > 0);
     let first = &input.items[0];
     assert_eq!((first.category.as_str(), first.label), ("c", Some(Better::X)));
     // 2 words less 4; 2 words a sentence less 2.
