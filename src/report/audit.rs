@@ -3,7 +3,7 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
-use crate::audit::{Audit, PairFigures, PrincipleFigures, Severity};
+use crate::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
 use crate::stats::Estimate;
 
 /// Log-odds from which on a shift's colour is deepest.
@@ -32,20 +32,22 @@ fn findings(audit: &Audit) -> Section {
             format!("of {} in prompts{}", count(cost.prompt_tokens), ratio.unwrap_or_default());
         section.card("Tokens computed", count(cost.prefilled), note);
     }
-    let mut table =
-        Table::new("Findings", &["severity", "kind", "finding", "what to try", "such as"]);
-    for finding in &audit.findings {
-        let mut items = finding.items.clone();
-        items.truncate(EXAMPLES);
-        table.rows.push(vec![
-            Cell::text(finding.severity.to_string()),
-            Cell::text(finding.kind.to_string()),
-            Cell::text(&finding.message).hint(interval(&finding.figure)),
-            Cell::text(&finding.advice),
-            Cell { links: items, ..Cell::default() },
-        ]);
+    let alike =
+        |one: &Finding, other: &Finding| one.kind == other.kind && one.severity == other.severity;
+    for group in audit.findings.chunk_by(alike) {
+        let Finding { severity, kind, advice, .. } = &group[0];
+        let mut table = Table::new(format!("{severity}: {kind}"), &["finding", "such as"])
+            .note(format!("What to try: {advice}"));
+        for finding in group {
+            let mut items = finding.items.clone();
+            items.truncate(EXAMPLES);
+            table.rows.push(vec![
+                Cell::text(&finding.message).hint(interval(&finding.figure)),
+                Cell { links: items, ..Cell::default() },
+            ]);
+        }
+        section.table(table);
     }
-    section.table(table);
     section
 }
 
