@@ -36,15 +36,17 @@ fn findings(audit: &Audit) -> Section {
         |one: &Finding, other: &Finding| one.kind == other.kind && one.severity == other.severity;
     for group in audit.findings.chunk_by(alike) {
         let Finding { severity, kind, advice, .. } = &group[0];
-        let mut table = Table::new(format!("{severity}: {kind}"), &["finding", "such as"])
+        let columns = match group.iter().any(|finding| !finding.items.is_empty()) {
+            true => &["finding", "such as"][..],
+            false => &["finding"],
+        };
+        let mut table = Table::new(format!("{severity}: {kind}"), columns)
             .note(format!("What to try: {advice}"));
         for finding in group {
-            let mut items = finding.items.clone();
-            items.truncate(EXAMPLES);
-            table.rows.push(vec![
-                Cell::text(&finding.message).hint(interval(&finding.figure)),
-                Cell { links: items, ..Cell::default() },
-            ]);
+            let links = finding.items.iter().take(EXAMPLES).cloned().collect();
+            let message = Cell::text(&finding.message).hint(interval(&finding.figure));
+            let cells = [message, Cell { links, ..Cell::default() }];
+            table.rows.push(cells.into_iter().take(columns.len()).collect());
         }
         section.table(table);
     }
