@@ -204,6 +204,12 @@ impl Engines<'_> {
         }
     }
 
+    /// The engine that judges.
+    #[must_use]
+    pub fn judging(&self) -> &dyn Engine {
+        self.judge.as_deref().unwrap_or(self.writer)
+    }
+
     fn each(&mut self, mut act: impl FnMut(&mut dyn Engine)) {
         act(self.writer);
         if let Some(judge) = &mut self.judge {

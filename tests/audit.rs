@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Place, Ran};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A rule, an exact copy of it, a light rewording, and its opposite.
 const RULES: &str = r#"
@@ -140,6 +140,54 @@ fn a_principle_more_costs_its_own_verdicts_alone() {
     assert_eq!(other.code, Some(2), "{}", other.err);
     assert!(other.err.contains("seed: was 0, is 5"), "{}", other.err);
     assert!(!place.path("three").exists());
+}
+
+#[test]
+fn other_words_are_tried_and_nothing_is_computed_twice() {
+    let place = place();
+    let small = |rest: &str| {
+        let line = format!("audit rules.toml --on pairs.jsonl --limit 2 {rest}");
+        let ran = place.run(&mut place.small(&line));
+        assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.err);
+        ran
+    };
+    small("--out plain");
+    let words = "[audit]\nlabel_words = [['1', '2'], ['first', 'second'], ['zzqx', 'qqzx']]\n";
+    place.write("rules.toml", RULES.replace("[audit]\n", words));
+    // The audit before knew nothing of other words.
+    let ran = small("--reuse plain --out words");
+    assert!(ran.err.contains("label words zzqx/qqzx are left out: none of"), "{}", ran.err);
+    let [plain, other] = ["plain", "words"].map(|run| audit(&place, run));
+    let asked = |variant: &Value| variant["undecided"]["n"].as_u64();
+    for (before, now) in
+        plain["principles"].as_array().unwrap().iter().zip(other["principles"].as_array().unwrap())
+    {
+        assert_eq!((&before["label_words"], &now["position"]), (&json!([]), &before["position"]));
+        let variants = now["label_words"].as_array().unwrap();
+        let found: Vec<_> =
+            variants.iter().map(|one| (one["name"].as_str().unwrap(), asked(one))).collect();
+        let expected = [("1/2", Some(2)), ("first/second", Some(2)), ("zzqx/qqzx", None)];
+        assert_eq!(found, expected);
+        // This judge answers by digits, and hardly by the others.
+        assert_eq!(variants[0]["undecided"]["value"], 0.0);
+    }
+
+    // Two items, on the whole and under four principles, three times over.
+    let cost = |audit: &Value, key: &str| audit["cost"][key].as_u64().unwrap();
+    assert_eq!([&plain, &other].map(|audit| cost(audit, "verdicts")), [10, 26]);
+    for audit in [&plain, &other] {
+        assert_eq!(cost(audit, "prefilled"), cost(audit, "ideal"));
+        assert!(cost(audit, "prompt_tokens") > 2 * cost(audit, "prefilled"));
+    }
+    let more = ["prompt_tokens", "prefilled"].map(|key| cost(&other, key) - cost(&plain, key));
+    assert_eq!(prompted(&ran), more[0]);
+    assert!(ran.out.contains(", 1.00 times the least possible\n"), "{}", ran.out);
+    let html = place.run(&mut place.amend("report words"));
+    assert_eq!(html.code, Some(0), "{}", html.err);
+
+    let again = small("--reuse plain --out words --resume");
+    assert_eq!(again.out, ran.out);
+    assert!(again.err.contains("nothing left to compute"), "{}", again.err);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn each_answer_comes_back_to_its_request() {
         })
         .collect();
     let expected = (0..20).map(|id| {
-        let usage = Usage { prompt: 10, cached: 4, decoded: 6 };
+        let usage = Usage { prompt: 10, cached: 4, decoded: 6, ideal: None };
         let text = format!("Grüße {id}? – ja, 東京 🐝");
         (id, Completion { text, finish: Finish::Stop, usage })
     });
@@ -141,7 +141,7 @@ fn probabilities_come_from_the_likeliest_tokens() {
     });
     match outcome(&server.url, choose(1)) {
         Event::Chosen { id: 1, log_probs, usage } => {
-            assert_eq!(usage, Usage { prompt: 30, cached: 0, decoded: 1 });
+            assert_eq!(usage, Usage { prompt: 30, decoded: 1, ..Usage::default() });
             assert_eq!(log_probs.len(), 2);
             for (found, p) in log_probs.iter().zip([0.75_f64, 0.125]) {
                 assert!((found - p.ln()).abs() < 1e-12, "{log_probs:?}");

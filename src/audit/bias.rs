@@ -92,14 +92,18 @@ pub(super) fn confound(
 pub struct VariantFigures {
     /// The other wording, or the other words for the answers.
     pub name: String,
+    /// The share of its scores whose label mass is below the floor; `None` where
+    /// nothing was asked, since no token of the judge's says one of the words.
+    pub undecided: Option<Estimate>,
     /// Of the items on which the principle is active as written and that the variant
-    /// decided, the share with the same verdict.
+    /// was asked about, the share with the same verdict. One that is undecided is
+    /// none.
     pub agreement: Option<Estimate>,
-    /// Pearson's correlation of the two scores.
+    /// Pearson's correlation of the two scores, where both are decided.
     pub correlation: Option<Estimate>,
-    /// The mean change of the score, in log-odds.
+    /// The mean change of the score there, in log-odds.
     pub shift: Option<Estimate>,
-    /// The keys of the items whose verdict turned, the surest first.
+    /// The keys of the items whose verdict turned or was lost, the surest first.
     pub turned: Vec<String>,
 }
 
@@ -115,23 +119,26 @@ pub(super) fn variants(
 
 fn figures(context: &Context, variant: &Variant) -> VariantFigures {
     let floor = context.thresholds.mass_floor;
-    let both: Vec<(usize, f64, f64)> = context
+    let asked: Vec<(usize, f64, Option<f64>)> = context
         .decided(variant.principle)
-        .filter_map(|(item, score)| Some((item, score, variant.scores[item]?.decided(floor)?)))
+        .filter_map(|(item, score)| Some((item, score, variant.scores[item]?.decided(floor))))
         .collect();
-    let same = |score: f64, other: f64| Better::of(score) == Better::of(other);
-    let active = || both.iter().filter(|(_, score, _)| score.abs() > context.thresholds.active);
+    let both: Vec<(f64, f64)> =
+        asked.iter().filter_map(|&(_, score, other)| Some((score, other?))).collect();
+    let same = |score: f64, other: Option<f64>| Better::of(score) == other.and_then(Better::of);
+    let active = || asked.iter().filter(|(_, score, _)| score.abs() > context.thresholds.active);
     let mut turned: Vec<_> = active().filter(|(_, score, other)| !same(*score, *other)).collect();
     turned.sort_by(|(_, one, _), (_, other, _)| other.abs().total_cmp(&one.abs()));
     VariantFigures {
         name: variant.name.clone(),
+        undecided: share(variant.scores.iter().flatten().map(|one| one.decided(floor).is_none())),
         agreement: share(active().map(|(_, score, other)| same(*score, *other))),
-        correlation: context.bootstrap.estimate(both.len(), |rows| {
-            pearson(rows.iter().map(|&row| (both[row].1, both[row].2)))
-        }),
+        correlation: context
+            .bootstrap
+            .estimate(both.len(), |rows| pearson(rows.iter().map(|&row| both[row]))),
         shift: context
             .bootstrap
-            .estimate(both.len(), |rows| mean(rows.iter().map(|&row| both[row].2 - both[row].1))),
+            .estimate(both.len(), |rows| mean(rows.iter().map(|&row| both[row].1 - both[row].0))),
         turned: turned
             .into_iter()
             .take(context.thresholds.examples)
@@ -206,7 +213,7 @@ mod tests {
     fn a_variant_is_compared_where_the_principle_is_active() {
         let mut input = input(&[&[2.0, -1.0, 0.1, 3.0, -2.0], &[1.0; 5]]);
         let mut other = scores(&[1.0, 2.0, -0.1, -0.5, -3.0]);
-        other[4] = None;
+        other[4] = Some(Score { mass: 0.1, ..score(-3.0) });
         input.paraphrases = vec![
             Variant { principle: 0, name: "in other words".into(), scores: other },
             Variant { principle: 1, name: "the other's".into(), scores: scores(&[1.0; 5]) },
@@ -214,12 +221,13 @@ mod tests {
         let audit = audited(&input);
         let [figures] = &audit.principles[0].paraphrases[..] else { panic!("one variant") };
         assert_eq!(figures.name, "in other words");
-        // Active and decided: i0, i1, i3; i1 and i3 turned.
-        assert_eq!(figures.agreement.map(|e| (e.value, e.n)), Some((1.0 / 3.0, 3)));
-        assert_eq!(figures.turned, ["i3", "i1"]);
+        // Active: i0, i1, i3, i4; i1 and i3 turned, i4 lost its verdict.
+        assert_eq!(figures.agreement.map(|e| (e.value, e.n)), Some((0.25, 4)));
+        assert_eq!(figures.turned, ["i3", "i4", "i1"]);
         // Changes −1, 3, −0.2, −3.5.
         let shift = figures.shift.unwrap();
         assert!((shift.value - -1.7 / 4.0).abs() < 1e-15 && shift.n == 4, "{shift:?}");
+        assert_eq!(figures.undecided.map(|e| (e.value, e.n)), Some((0.2, 5)));
         assert_eq!(audit.principles[0].label_words, []);
     }
 }

@@ -154,11 +154,21 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
     for (kind, variants) in
         [(Kind::Paraphrase, &figures.paraphrases), (Kind::LabelWords, &figures.label_words)]
     {
-        for VariantFigures { name, agreement, turned, .. } in variants {
+        let how = match kind {
+            Kind::Paraphrase => "Asked as",
+            _ => "With the answers called",
+        };
+        for VariantFigures { name, agreement, undecided, turned, .. } in variants {
             let about = About { principles: vec![id], detail: Some(name), items: turned };
             let bound = Bound::AtMost(thresholds.stable);
             findings.check(kind, *agreement, bound, about, |figure| {
-                format!("Asked as {name:?}, {id} gives the same verdict on {}.", percent(figure))
+                let silent = undecided.filter(|share| share.value >= thresholds.undecided);
+                let silent = silent.map(|share| format!(" It gets none on {}.", percent(&share)));
+                format!(
+                    "{how} {name:?}, {id} gives the same verdict on {}.{}",
+                    percent(figure),
+                    silent.unwrap_or_default()
+                )
             });
         }
     }

@@ -168,8 +168,9 @@ impl Kind {
                  demand in it; or average over several wordings."
             }
             Self::LabelWords => {
-                "The verdicts hang on the words for the answers. Average over several pairs of \
-                 words, or take a stronger judge model."
+                "The verdicts hang on the words for the answers. Take a stronger judge model, or \
+                 words that this one knows well (`labels` in `[judge]`). Where it gives no verdict, \
+                 it would say something else than these words: leave them out."
             }
             Self::SteeringLoss => {
                 "Read revisions under the first principle. Tell its `revise` request what must \

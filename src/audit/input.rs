@@ -29,6 +29,32 @@ pub struct Input {
     /// The loop's revisions.
     #[serde(default)]
     pub revisions: Vec<Revision>,
+    /// What all these scores took.
+    #[serde(default)]
+    pub cost: Cost,
+}
+
+/// What verdicts took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// How many there are, each in both orders.
+    pub verdicts: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Of these, the ones that were computed, and not found in the cache.
+    pub prefilled: u64,
+    /// The ones that even a cache without limit would have had to compute: those of
+    /// the tree that the prompts make. `None` where the engine can't tell.
+    pub ideal: Option<u64>,
+}
+
+impl Cost {
+    /// What was computed, over what had to be: 1 where no prefix was computed twice.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        let ideal = self.ideal.filter(|&ideal| ideal > 0)?;
+        Some(self.prefilled as f64 / ideal as f64)
+    }
 }
 
 /// A principle, as far as an audit needs to know it.

@@ -58,7 +58,7 @@ pub use bias::{Confound, Position, VariantFigures};
 pub use compare::{Changed, Changes, Moved, compare};
 pub use ensemble::{CurvePoint, Ensemble, Influence, SmallerSet};
 pub use finding::{Finding, Kind, Severity};
-pub use input::{Better, Input, InputError, Item, Principle, Revision, Score, Variant};
+pub use input::{Better, Cost, Input, InputError, Item, Principle, Revision, Score, Variant};
 pub use pairs::{Cluster, Opposed, PairFigures};
 pub use steering::{Steering, SteeringRow};
 pub use thresholds::Thresholds;
@@ -94,6 +94,9 @@ pub struct Audit {
     pub smaller_set: Option<SmallerSet>,
     /// What revisions do.
     pub steering: Steering,
+    /// What the verdicts took.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// The figures of one principle.
@@ -161,6 +164,7 @@ pub fn audit(input: &Input, thresholds: &Thresholds, seed: u64) -> Result<Audit,
         ensemble: verdicts.ensemble(),
         smaller_set: verdicts.smaller_set(),
         steering: steering::steering(&context),
+        cost: input.cost,
     };
     audit.findings = detect::findings(&audit);
     Ok(audit)

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::TEXT;
+
 /// The bounds of an audit (`[audit]` in a constitution). A figure beyond its
 /// bound is a finding: a note while its interval still reaches over the bound, a
 /// warning or an error once all of it lies beyond.
@@ -67,6 +69,12 @@ pub struct Thresholds {
     /// refuse.
     #[schemars(range(min = 0, max = 1))]
     pub over_refusal: f64,
+    /// Other words for the two answers, in pairs, to judge by too: verdicts that
+    /// change with them are not to be trusted. A pair of words costs as much as
+    /// the audit without it.
+    #[schemars(inner(inner(regex(pattern = TEXT))), extend("default" = []))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_words: Vec<[String; 2]>,
     /// Bootstrap resamples behind each interval.
     #[schemars(range(min = 100, max = 100_000))]
     pub resamples: u32,
@@ -94,6 +102,7 @@ impl Default for Thresholds {
             loss: 0.5,
             no_op: 0.5,
             over_refusal: 0.05,
+            label_words: Vec::new(),
             resamples: 1000,
             examples: 5,
         }

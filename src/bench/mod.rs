@@ -70,7 +70,7 @@ pub fn measure(
     let shape = shape(model, settings, workload, size)?;
     let before = bare::measure(model, settings, shape)?;
     let mut engine = Llama::new(model, settings)?;
-    engine.count_ideal(workload::requests(workload, size));
+    engine.count_ideal();
     let start = Instant::now();
     workload::run(&mut engine, workload, size)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -125,7 +125,7 @@ fn shape(
         principles: size.principles.min(2),
         ..size
     };
-    engine.count_ideal(workload::requests(workload, sample));
+    engine.count_ideal();
     workload::run(&mut engine, workload, sample)?;
     let counters = engine.counters();
     let prompts = counters.prefilled + counters.cached;

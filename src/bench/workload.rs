@@ -262,6 +262,7 @@ fn constitution(size: Size) -> Constitution {
         judge: String::new(),
         applies_when: String::new(),
         paraphrases: Vec::new(),
+        labels: None,
         examples: Vec::new(),
     };
     Constitution {

@@ -19,10 +19,12 @@ use super::model_args::ModelArgs;
 use super::recording::{RecordArgs, Recorded};
 use crate::audit::{self, Audit, Finding, Severity};
 use crate::constitution;
+use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::{Engines, Job};
-use crate::engine::{Loaded, Source};
+use crate::engine::{Engine, Loaded, Source};
+use crate::judge::labels;
 use crate::random::Stream;
 use crate::report::AUDIT;
 use crate::survey::{self, Case, Questions, Reuse, Survey};
@@ -121,10 +123,20 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
         ));
     }
     let mut job = args.prompting.job(config, constitution, &summary.sha256)?;
-    job.procedure = questions.procedure(reuse.as_ref().map_or(&[], Reuse::principles));
     job.cohorts = args.recording.reproducible;
     let out = args.recording.destination()?;
-    let recorded = args.record(config, out.path(), &job, &survey, summary, reuse)?;
+    args.recording.check_out()?;
+    let (model, judge) = args.models(config, &survey)?;
+    interrupt::listen();
+    let mut engine = model.engine()?;
+    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    engine.count_ideal();
+    judge.iter_mut().for_each(|judge| judge.count_ideal());
+    let engines = Engines::new(&mut *engine, &mut judge);
+    let unsaid = unsaid(&job.constitution.audit.label_words, engines.judging());
+    let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
+    job.procedure = questions.procedure(first, &unsaid);
+    let recorded = args.record(out.path(), engines, &job, survey.items(), summary, reuse)?;
     recorded.tell(args.recording.out.as_ref().map(|_| "report"))?;
     let result = recorded.result();
     if matches!(result, Err(CliError::Interrupted)) {
@@ -173,28 +185,32 @@ impl AuditArgs {
         cases
     }
 
+    /// The model that writes what is compared, where something is to be written,
+    /// and the one that judges, if that is another.
+    fn models(
+        &self,
+        config: &Config,
+        survey: &Survey,
+    ) -> Result<(Loaded, Option<Loaded>), CliError> {
+        if survey.generates() {
+            let judge = self.model.judge(config)?.map(Source::load).transpose()?;
+            Ok((self.recording.model(&self.model, config)?, judge))
+        } else {
+            Ok((self.recording.judge_model(&self.model, config)?, None))
+        }
+    }
+
     /// Takes the items through the judge.
     fn record(
         &self,
-        config: &Config,
         out: &Path,
+        engines: Engines<'_>,
         job: &Job,
-        survey: &Survey,
+        items: &[Item],
         summary: InputSummary,
         reuse: Option<Reuse>,
     ) -> Result<Recorded, CliError> {
-        self.recording.check_out()?;
-        let (model, judge) = if survey.generates() {
-            let judge = self.model.judge(config)?.map(Source::load).transpose()?;
-            (self.recording.model(&self.model, config)?, judge)
-        } else {
-            (self.recording.judge_model(&self.model, config)?, None)
-        };
-        interrupt::listen();
-        let mut engine = model.engine()?;
-        let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
-        let engines = Engines::new(&mut *engine, &mut judge);
-        let items = survey.items().to_vec();
+        let items = items.to_vec();
         let Some(reuse) = reuse.filter(|_| !self.recording.resume) else {
             return self.recording.record("audit", out, engines, job, items, summary);
         };
@@ -228,6 +244,19 @@ impl AuditArgs {
         };
         if grave { Err(CliError::Findings) } else { Ok(()) }
     }
+}
+
+/// Of pairs of words for the two answers, those that the judge has no tokens for:
+/// told, and left out.
+fn unsaid<'w>(pairs: &'w [[String; 2]], judge: &dyn Engine) -> Vec<&'w [String; 2]> {
+    let cant_say = |words: &&[String; 2]| {
+        let choices = labels::answers(words.each_ref().map(String::as_str));
+        judge.can_choose(&choices).is_err_and(|failure| {
+            tracing::warn!("the label words {} are left out: {failure}", words.join("/"));
+            true
+        })
+    };
+    pairs.iter().filter(cant_say).collect()
 }
 
 fn json(value: &impl Serialize) -> io::Result<String> {

@@ -60,11 +60,9 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
                 .with_hint("add a `[[principle]]` with an `id` and a `principle`"),
         );
     }
-    found.extend(
-        contradictions(&plan, &judge, &sampling)
-            .into_iter()
-            .map(|(message, hint)| root.source.error(header.span(), message).with_hint(hint)),
-    );
+    let unsound =
+        |(message, hint): (&str, &str)| root.source.error(header.span(), message).with_hint(hint);
+    found.extend(contradictions(&plan, &judge, &sampling).into_iter().map(unsound));
     let categories: Vec<&str> =
         principles.items.iter().map(|(principle, _)| principle.category.as_str()).collect();
     let logged = governance.log.iter().map(|category| ("logs", category));
@@ -85,6 +83,7 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let audit = Thresholds::deserialize(Value::Object(audit))
         .map_err(|error| found.push(root.source.error(header.span(), error.to_string())))
         .unwrap_or_default();
+    found.extend(unclear_words(&audit, &judge).map(unsound));
     if !found.is_empty() {
         return Err(found);
     }
@@ -137,6 +136,29 @@ fn contradictions(
         found.push(("both answers have the same label", "give `labels` two different texts"));
     }
     found
+}
+
+/// What is wrong with an audit's words for the two answers.
+fn unclear_words(audit: &Thresholds, judge: &Judge) -> Option<(&'static str, &'static str)> {
+    let pairs = &audit.label_words;
+    if pairs.iter().any(|[first, second]| first == second) {
+        return Some((
+            "`label_words` calls both answers the same",
+            "in `[audit]`, give two different words in each pair of `label_words`",
+        ));
+    }
+    if pairs.contains(&judge.labels) {
+        return Some((
+            "`label_words` holds the words that the judge uses already",
+            "in `[audit]`, leave out of `label_words` what `labels` in `[judge]` says (A and B, \
+             unless it says otherwise)",
+        ));
+    }
+    let again = |(at, pair): (usize, &[String; 2])| pairs[..at].contains(pair);
+    pairs.iter().enumerate().any(again).then_some((
+        "`label_words` holds a pair of words twice",
+        "in `[audit]`, give each pair of `label_words` once",
+    ))
 }
 
 /// For each node, the nodes it builds on, near and far.
@@ -244,6 +266,7 @@ fn principle(form: &PrincipleForm) -> Principle {
         judge: or(&form.judge, &|| defaults::judge_request(rule)),
         applies_when: form.applies_when.clone(),
         paraphrases: form.paraphrases.iter().map(|text| text.trim().to_owned()).collect(),
+        labels: None,
         examples: form.examples.iter().map(example).collect(),
     }
 }

@@ -54,6 +54,16 @@ pub struct Constitution {
     pub audit: Thresholds,
 }
 
+impl Constitution {
+    /// What the two answers are called where a judge is asked by a principle, or
+    /// on the whole.
+    #[must_use]
+    pub fn labels<'a>(&'a self, principle: Option<&'a Principle>) -> [&'a str; 2] {
+        let own = principle.and_then(|principle| principle.labels.as_ref());
+        own.unwrap_or(&self.judge.labels).each_ref().map(String::as_str)
+    }
+}
+
 /// What is asked of outputs in matters of high stakes (`[governance]`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Governance {
@@ -223,13 +233,17 @@ pub struct Principle {
     /// Other wordings of the rule, to try verdicts with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paraphrases: Vec<String>,
+    /// What the two answers are called where a judge is asked by it; none: what
+    /// `[judge]` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<[String; 2]>,
     /// Worked examples, shown to the model before the task.
     pub examples: Vec<Example>,
 }
 
 impl Principle {
     /// The same principle with another rule in place of its own, asked for as one
-    /// that says no more than that.
+    /// that says no more than that. It brings no examples in a second time.
     #[must_use]
     pub fn reworded(&self, id: String, rule: &str) -> Self {
         Self {
@@ -239,6 +253,20 @@ impl Principle {
             revise: defaults::revise_request(rule),
             judge: defaults::judge_request(rule),
             paraphrases: Vec::new(),
+            examples: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The same principle, asked for with other words for the two answers. It
+    /// brings no examples in a second time.
+    #[must_use]
+    pub fn relabelled(&self, id: String, labels: &[String; 2]) -> Self {
+        Self {
+            id,
+            labels: Some(labels.clone()),
+            paraphrases: Vec::new(),
+            examples: Vec::new(),
             ..self.clone()
         }
     }

@@ -135,6 +135,7 @@ fn every_key_is_read() {
                 judge: "Judge it.".into(),
                 applies_when: "someone is in danger".into(),
                 paraphrases: vec!["Sa réponse ne met personne en danger.".into()],
+                labels: None,
                 examples: vec![Example {
                     prompt: "p".into(),
                     response: "r".into(),

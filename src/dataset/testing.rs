@@ -31,7 +31,7 @@ pub(crate) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step 
         principle: principle.map(str::to_owned),
         text: text.to_owned(),
         finish: Some(Finish::Stop),
-        usage: Usage { prompt: 9, cached: 4, decoded: 3 },
+        usage: Usage { prompt: 9, cached: 4, decoded: 3, ..Usage::default() },
         ..Step::new(kind, 0)
     }
 }

@@ -133,8 +133,8 @@ impl Call {
             let stream = ask.stream.child(&part.to_string());
             Task::Complete { sampling, stream, ignore_eos: job.ignore_eos, copies: false }
         } else {
-            let [first, second] = &job.constitution.judge.labels;
-            Task::Choose { choices: labels::answers([first, second]) }
+            let words = job.constitution.labels(trajectory.principle(ask));
+            Task::Choose { choices: labels::answers(words) }
         };
         Ok(Wanted { rendered, continues: asked.reasons.is_some(), task })
     }

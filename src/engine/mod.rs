@@ -130,6 +130,10 @@ pub struct Usage {
     pub cached: u32,
     /// Tokens decoded, the end-of-text token included.
     pub decoded: u32,
+    /// Of the prompt, tokens that even a cache without limit would have had to
+    /// compute; `None` where nobody counts them: see [`Engine::count_ideal`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ideal: Option<u32>,
 }
 
 impl std::ops::Add for Usage {
@@ -140,6 +144,10 @@ impl std::ops::Add for Usage {
             prompt: self.prompt + other.prompt,
             cached: self.cached + other.cached,
             decoded: self.decoded + other.decoded,
+            ideal: match (self.ideal, other.ideal) {
+                (Some(one), Some(other)) => Some(one + other),
+                (one, other) => one.or(other),
+            },
         }
     }
 }
@@ -342,6 +350,20 @@ pub trait Engine {
     /// # Errors
     /// What would make the request fail: the chat template, or a forged token.
     fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure>;
+
+    /// From now on tells with each request what of its prompt a cache without limit
+    /// would have had to compute ([`Usage::ideal`]). An engine that does not know
+    /// its tokens goes on telling nothing.
+    fn count_ideal(&mut self) {}
+
+    /// Whether a [`Task::Choose`] among these choices can be asked. An engine that
+    /// does not know the vocabulary lets it be tried.
+    ///
+    /// # Errors
+    /// [`Failure::NoSuchToken`] for the first choice that no token says.
+    fn can_choose(&self, _choices: &[Vec<String>]) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Queues a request; what comes of it is told by [`Engine::step`].
     fn submit(&mut self, request: Request);

@@ -91,7 +91,7 @@ impl Engine for Scripted {
         let prompt = request.turns.iter().map(|turn| words(&turn.content)).sum();
         self.counters.prefilled += u64::from(prompt);
         self.counters.batches += 1;
-        let usage = Usage { prompt, cached: 0, decoded: 0 };
+        let usage = Usage { prompt, ..Usage::default() };
         let max_tokens = match &request.task {
             Task::Complete { sampling, .. } => sampling.max_tokens,
             task => {

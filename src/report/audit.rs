@@ -3,7 +3,7 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
-use crate::audit::{Audit, PairFigures, PrincipleFigures, Severity};
+use crate::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
 use crate::stats::Estimate;
 
 /// Log-odds from which on a shift's colour is deepest.
@@ -25,20 +25,31 @@ fn findings(audit: &Audit) -> Section {
         section.card(severity.to_string(), count(number as u64), "");
     }
     section.card("Items", count(audit.items as u64), "that the principles were tried on");
-    let mut table =
-        Table::new("Findings", &["severity", "kind", "finding", "what to try", "such as"]);
-    for finding in &audit.findings {
-        let mut items = finding.items.clone();
-        items.truncate(EXAMPLES);
-        table.rows.push(vec![
-            Cell::text(finding.severity.to_string()),
-            Cell::text(finding.kind.to_string()),
-            Cell::text(&finding.message).hint(interval(&finding.figure)),
-            Cell::text(&finding.advice),
-            Cell { links: items, ..Cell::default() },
-        ]);
+    let cost = &audit.cost;
+    if cost.verdicts > 0 {
+        let ratio = cost.ratio().map(|ratio| format!("; {ratio:.2} times the least possible"));
+        let note =
+            format!("of {} in prompts{}", count(cost.prompt_tokens), ratio.unwrap_or_default());
+        section.card("Tokens computed", count(cost.prefilled), note);
     }
-    section.table(table);
+    let alike =
+        |one: &Finding, other: &Finding| one.kind == other.kind && one.severity == other.severity;
+    for group in audit.findings.chunk_by(alike) {
+        let Finding { severity, kind, advice, .. } = &group[0];
+        let columns = match group.iter().any(|finding| !finding.items.is_empty()) {
+            true => &["finding", "such as"][..],
+            false => &["finding"],
+        };
+        let mut table = Table::new(format!("{severity}: {kind}"), columns)
+            .note(format!("What to try: {advice}"));
+        for finding in group {
+            let links = finding.items.iter().take(EXAMPLES).cloned().collect();
+            let message = Cell::text(&finding.message).hint(interval(&finding.figure));
+            let cells = [message, Cell { links, ..Cell::default() }];
+            table.rows.push(cells.into_iter().take(columns.len()).collect());
+        }
+        section.table(table);
+    }
     section
 }
 
@@ -74,7 +85,32 @@ fn figures(audit: &Audit) -> Section {
         ]);
     }
     section.table(table);
+    section.table(variants(audit));
     section
+}
+
+/// What becomes of each principle's verdicts when it is asked for otherwise.
+fn variants(audit: &Audit) -> Table {
+    let columns =
+        ["principle", "asked otherwise", "same verdict", "correlation", "shift", "undecided"];
+    let mut table = Table::new("Other words", &columns).note(
+        "The principle in other words, and other words for the two answers. Same verdict: of the \
+         items on which it has a say as written; shift: how the score moves, in log-odds. Where \
+         all is –, the judge has no token for one of the words, and was not asked.",
+    );
+    for one in &audit.principles {
+        for variant in one.paraphrases.iter().chain(&one.label_words) {
+            table.rows.push(vec![
+                Cell::text(name(one)).hint(&one.id),
+                Cell::text(&variant.name),
+                share(variant.agreement),
+                plain(variant.correlation),
+                plain(variant.shift),
+                share(variant.undecided),
+            ]);
+        }
+    }
+    table
 }
 
 fn matrices(audit: &Audit) -> Section {

@@ -56,6 +56,19 @@ impl Default for Principle {
     }
 }
 
+impl Principle {
+    /// The same; a variant that an audit asked for has the title of what it varies,
+    /// and is told apart.
+    fn told_apart(mut self) -> Self {
+        let after = |mark, what: &str| Some(format!(" ({what} {})", self.id.split_once(mark)?.1));
+        let variant = after('~', "wording").or_else(|| after('@', "answers called"));
+        if let Some(variant) = variant.filter(|_| !self.title.is_empty()) {
+            self.title.push_str(&variant);
+        }
+        self
+    }
+}
+
 impl Subject {
     /// Reads a manifest. What it lacks is as constitutions have it by default.
     pub fn new(manifest: &Manifest) -> Self {
@@ -64,7 +77,7 @@ impl Subject {
         let plan = &constitution["loop"];
         Self {
             command: manifest.command.clone(),
-            principles: principles.iter().filter_map(read).collect(),
+            principles: principles.iter().filter_map(read).map(Principle::told_apart).collect(),
             judge: read(&constitution["judge"]).unwrap_or_default(),
             rules: Rules::of(constitution),
             gate: plan["gate"].as_f64(),

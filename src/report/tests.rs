@@ -394,10 +394,32 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
             vec![score(1.0), score(2.0), score(-3.0)],
             vec![score(-1.0), score(-2.0), score(-3.0)],
         ],
+        paraphrases: vec![audit::Variant {
+            principle: 1,
+            name: "in other words".into(),
+            scores: vec![None; 3],
+        }],
+        label_words: vec![audit::Variant {
+            principle: 0,
+            name: "1/2".into(),
+            scores: vec![score(2.0), score(-4.0), score(-6.0)],
+        }],
+        cost: audit::Cost { verdicts: 6, prompt_tokens: 9000, prefilled: 1500, ideal: Some(1200) },
         ..audit::Input::default()
     };
     let audited = audit::audit(&input, &Thresholds::default(), 1).unwrap();
-    let matrices = super::audit::sections(&audited).pop().unwrap();
+    let [findings, figures, matrices] = &super::audit::sections(&audited)[..] else {
+        panic!("three sections");
+    };
+    let computed = "Tokens computed: 1,500 (of 9,000 in prompts; 1.25 times the least possible)";
+    assert_eq!(cards(findings).last().map(String::as_str), Some(computed));
+    assert_eq!(findings.tables[0].title, "info: few-items");
+    // Of three verdicts one turns, the scores move by 1, −6, −3, r = 12 / √(14 · 104/3).
+    assert_eq!(figures.tables[1].title, "Other words");
+    assert_eq!(
+        rows(&figures.tables[1]),
+        ["p | 1/2 | 67 % | +0.54 | −2.67 | 0 %", "q | in other words | – | – | – | –"]
+    );
     let by_title = |title: &str| matrices.tables.iter().find(|table| table.title == title);
     // Both active on all three, of different signs on two: ⅔ in orange.
     let conflict = by_title("Conflict").unwrap();

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{Questions, Subject, Survey};
-use crate::audit::{self, Better, Revision, Score, Variant};
+use crate::audit::{self, Better, Cost, Revision, Score, Variant};
 use crate::dataset::comparison::{Facts, Label};
 use crate::dataset::journal::Outcome;
 use crate::dataset::trajectories::Trajectory;
 use crate::text::refusal::is_refusal;
-use crate::trajectory::{StepKind, answers};
+use crate::trajectory::{Step, StepKind, answers};
 
 /// Judged items, by key.
 pub type Judged = HashMap<String, Trajectory>;
@@ -32,6 +32,19 @@ impl Survey {
             subjects.iter().map(|subject| score(done(&subject.key)?, id)).collect()
         };
         let ids: Vec<&str> = questions.principles().iter().map(|rule| rule.id.as_str()).collect();
+        let [mut paraphrases, mut label_words] = [const { Vec::new() }; 2];
+        for (principle, variant) in questions.variants() {
+            let scores = scores(Some(&variant.id));
+            match &variant.labels {
+                None => {
+                    let name = variant.principle.clone();
+                    paraphrases.push(Variant { principle, name, scores });
+                }
+                Some(words) => {
+                    label_words.push(Variant { principle, name: words.join("/"), scores });
+                }
+            }
+        }
         let mut revisions = Vec::new();
         for (item, subject) in subjects.iter().enumerate() {
             for (revised, key) in subject.case.revisions.iter().zip(&subject.revisions) {
@@ -65,25 +78,30 @@ impl Survey {
             items: subjects.iter().map(|subject| item(subject, done(&subject.key))).collect(),
             scores: ids.iter().map(|id| scores(Some(id))).collect(),
             overall: scores(None),
-            paraphrases: questions
-                .wordings()
-                .map(|(principle, wording)| Variant {
-                    principle,
-                    name: wording.principle.clone(),
-                    scores: scores(Some(&wording.id)),
-                })
-                .collect(),
-            label_words: Vec::new(),
+            paraphrases,
+            label_words,
             revisions,
+            cost: cost(judged),
         }
     }
 }
 
+/// What all verdicts took together.
+fn cost(judged: &Judged) -> Cost {
+    let steps = judged.values().flat_map(|trajectory| &trajectory.steps);
+    let none = Cost { ideal: Some(0), ..Cost::default() };
+    steps.filter(|step| step.kind == StepKind::Judge).fold(none, |cost, Step { usage, .. }| Cost {
+        verdicts: cost.verdicts + 1,
+        prompt_tokens: cost.prompt_tokens + u64::from(usage.prompt),
+        prefilled: cost.prefilled + u64::from(usage.prompt - usage.cached),
+        ideal: cost.ideal.zip(usage.ideal).map(|(sum, ideal)| sum + u64::from(ideal)),
+    })
+}
+
 /// The verdict on an item under a principle, or on the whole.
 fn score(judged: &Trajectory, principle: Option<&str>) -> Option<Score> {
-    let asked = |step: &&crate::trajectory::Step| {
-        step.kind == StepKind::Judge && step.principle.as_deref() == principle
-    };
+    let asked =
+        |step: &&Step| step.kind == StepKind::Judge && step.principle.as_deref() == principle;
     let verdict = judged.steps.iter().find(asked)?.verdict.as_ref()?;
     Some(Score { log_odds: verdict.log_odds(), mass: verdict.mass(), offset: verdict.offset() })
 }

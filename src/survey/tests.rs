@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::audit::{Better, Kind, Score, audit};
+use crate::audit::{Better, Cost, Kind, Score, audit};
 use crate::constitution::{self, Constitution};
 use crate::dataset::journal::{Outcome, Record};
 use crate::dataset::run_dir::RunDir;
 use crate::dataset::testing;
 use crate::dataset::trajectories;
 use crate::driver::{Job, Observer, Work, drive};
-use crate::engine::{Request, Scripted};
+use crate::engine::{Request, Scripted, Task};
 use crate::stats::sigmoid;
 use crate::template::{Fence, Templates};
 use crate::trajectory::{Procedure, Step, StepKind, Stop, Trajectory};
@@ -22,9 +22,12 @@ const DELIMITER: &str = "3f9c2a81";
 /// What the planted judge gives to the first place, in log-odds.
 const OFFSET: f64 = 0.25;
 const MASS: f64 = 0.9;
+/// Words that it has no tokens for.
+const UNSAID: [&str; 2] = ["first", "second"];
 
 /// A rule, one that says the same, its opposite, and one that sees nothing.
 const RULES: &str = "constitution.name = 'planted'
+[audit]\nlabel_words = [['1', '2'], ['first', 'second']]
 [[principle]]\nid = 'more'\nprinciple = 'MORE.'\nparaphrases = ['LESS, please.']
 [[principle]]\nid = 'again'\nprinciple = 'MORE, again.'
 [[principle]]\nid = 'less'\nprinciple = 'LESS.'\nweight = 0.5
@@ -60,8 +63,14 @@ fn shown(prompt: &str, label: &str) -> f64 {
 /// Log-probabilities of the labels: by the numbers that the answers begin with.
 fn judge(request: &Request) -> Vec<f64> {
     let prompt: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();
-    let difference = shown(&prompt, "A") - shown(&prompt, "B");
+    let Task::Choose { choices } = &request.task else { panic!("{request:?}") };
+    let [first, second] = [0, 1].map(|at| choices[at][0].as_str());
+    // A digit is apart from the space before it.
+    assert_eq!(prompt.ends_with(' '), first == "1", "{prompt}");
+    let difference = shown(&prompt, first) - shown(&prompt, second);
     let sign = match () {
+        // The words decide.
+        () if prompt.contains("MORE, again") && first == "1" => -1.0,
         () if prompt.contains("MORE") => 1.0,
         () if prompt.contains("LESS") => -1.0,
         () if prompt.contains("NOTHING") => 0.0,
@@ -74,7 +83,7 @@ fn judge(request: &Request) -> Vec<f64> {
 fn survey(survey: &Survey, questions: &Questions) -> HashMap<String, trajectories::Trajectory> {
     let fence = Fence::new(DELIMITER).unwrap();
     let job = Job {
-        procedure: questions.procedure(&[]),
+        procedure: questions.procedure(&[], &[&UNSAID.map(str::to_owned)]),
         constitution: Arc::new(questions.constitution().clone()),
         templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
@@ -142,6 +151,17 @@ fn planted_verdicts_come_back_as_scores_and_findings() {
     let [wording] = &input.paraphrases[..] else { panic!("{:?}", input.paraphrases) };
     assert_eq!((wording.principle, wording.name.as_str()), (0, "LESS, please."));
     near(&wording.scores, &scaled(-1.0));
+    let (said, unsaid) = input.label_words.split_at(4);
+    for (row, by) in [1.0, -1.0, -1.0, 0.0].into_iter().enumerate() {
+        assert_eq!((said[row].principle, said[row].name.as_str()), (row, "1/2"));
+        near(&said[row].scores, &scaled(by));
+        assert_eq!((unsaid[row].principle, unsaid[row].name.as_str()), (row, "first/second"));
+        assert_eq!(unsaid[row].scores, vec![None; 24]);
+    }
+    // On the whole, by four principles, a wording, and four with other words.
+    let Cost { verdicts, prompt_tokens, prefilled, ideal } = input.cost;
+    assert_eq!((verdicts, prefilled, ideal), (24 * 10, prompt_tokens, None));
+    assert!(prompt_tokens > 0);
     let first = &input.items[0];
     assert_eq!((first.category.as_str(), first.label), ("c", Some(Better::X)));
     // 2 words less 4; 2 words a sentence less 2.
@@ -153,6 +173,8 @@ fn planted_verdicts_come_back_as_scores_and_findings() {
     let audit = audit(&input, &rules().audit, 1).unwrap();
     let found: Vec<(Kind, String)> =
         audit.findings.iter().map(|one| (one.kind, one.principles.join(" "))).collect();
+    let words = found.iter().filter(|(kind, _)| *kind == Kind::LabelWords);
+    assert_eq!(words.map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["again"]);
     for expected in [
         (Kind::Redundant, "more again"),
         (Kind::Conflict, "more less"),
@@ -253,14 +275,14 @@ fn a_run_gives_its_pairs_and_what_each_revision_steers() {
 
 #[test]
 fn what_is_known_is_asked_first() {
-    let questions = Questions::new(rules());
+    let (questions, unsaid) = (Questions::new(rules()), UNSAID.map(str::to_owned));
     let Procedure::Compare { principles, overall } =
-        questions.procedure(&["less".into(), "removed".into(), "more~2".into()])
+        questions.procedure(&["less".into(), "removed".into(), "more@1/2".into()], &[&unsaid])
     else {
         panic!("not a comparison");
     };
-    // The wording is the fifth.
-    assert_eq!((&principles[..], overall), (&[2, 4, 0, 1, 3][..], true));
+    // The wording is the fifth, and what is asked for by 1 and 2 comes after it.
+    assert_eq!((&principles[..], overall), (&[2, 5, 0, 1, 3, 4, 6, 7, 8][..], true));
 }
 
 #[test]

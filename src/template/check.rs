@@ -126,6 +126,7 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         judge: "Which answer gives its reasons?".to_owned(),
         applies_when: applies_when.to_owned(),
         paraphrases: Vec::new(),
+        labels: None,
         examples: vec![example.clone(), example],
     };
     let dimension = Dimension {

@@ -205,6 +205,12 @@ impl<'a> Context<'a> {
         Self { principle, comparison: Some(comparison), round, ..self }
     }
 
+    /// Whether what is compared is called by numbers.
+    pub(super) fn has_numbers_for_labels(&self) -> bool {
+        let is_number = |label: &str| label.starts_with(|c: char| c.is_ascii_digit());
+        self.comparison.is_some_and(|compared| compared.labels.into_iter().any(is_number))
+    }
+
     /// The same, about to score an answer.
     #[must_use]
     pub fn scoring(self, dimension: &'a Dimension, response: &'a str) -> Self {

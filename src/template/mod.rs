@@ -161,12 +161,21 @@ impl Templates {
         self.render_file(template_name(kind), kind, context)
     }
 
-    /// Renders a judge template by its name without `.j2`.
+    /// Renders a judge template by its name without `.j2`. Where the reply is to go
+    /// on with a digit, the space before it is given too: most vocabularies keep the
+    /// two apart.
     ///
     /// # Errors
     /// As [`Templates::render`]; there is none of that name.
     pub fn render_judge(&self, name: &str, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        self.render_file(&format!("{name}.j2"), StepKind::Judge, context)
+        let mut rendered = self.render_file(&format!("{name}.j2"), StepKind::Judge, context)?;
+        if let Some(Message { role: Role::Assistant, content }) = rendered.turns.last_mut()
+            && content.ends_with(char::is_alphanumeric)
+            && context.has_numbers_for_labels()
+        {
+            content.push(' ');
+        }
+        Ok(rendered)
     }
 
     /// The judge templates, by name without `.j2`.

@@ -41,6 +41,7 @@ fn principle(text: &str) -> Principle {
         judge: text.into(),
         applies_when: String::new(),
         paraphrases: Vec::new(),
+        labels: None,
         examples: Vec::new(),
     }
 }
@@ -83,6 +84,7 @@ fn kindness() -> Principle {
         revise: "Rewrite the answer to be kind.".into(),
         applies_when: "someone asks for help".into(),
         paraphrases: Vec::new(),
+        labels: None,
         examples: vec![example(1), example(2)],
         ..principle("kind")
     }

@@ -351,12 +351,11 @@ impl Trajectory {
         let principle = self.principle(ask);
         match (ask.kind, principle) {
             (StepKind::Judge, principle) => {
-                let judge = &self.constitution.judge;
                 let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
                 pair.rotate_left(order % 2);
                 let comparison = Comparison {
                     answers: pair.map(|number| self.numbered(number)),
-                    labels: [&judge.labels[0], &judge.labels[1]],
+                    labels: self.constitution.labels(principle),
                     reasons,
                 };
                 context.comparing(ask.round, principle, comparison)

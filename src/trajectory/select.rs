@@ -78,6 +78,7 @@ mod tests {
                 judge: String::new(),
                 applies_when: String::new(),
                 paraphrases: Vec::new(),
+                labels: None,
                 examples: Vec::new(),
             })
             .collect()

@@ -73,7 +73,7 @@ fn steps(row: u64, words: &Words) -> Vec<Step> {
         principle: (kind != StepKind::Generate).then(|| principle.to_owned()),
         text: text.to_owned(),
         finish: Some(Finish::Stop),
-        usage: Usage { prompt: 200, cached: 150, decoded: 60 },
+        usage: Usage { prompt: 200, cached: 150, decoded: 60, ..Usage::default() },
         ..Step::new(kind, u32::from(kind != StepKind::Generate))
     };
     let verdict = |principle: Option<&str>| {
@@ -84,7 +84,7 @@ fn steps(row: u64, words: &Words) -> Vec<Step> {
             principle: principle.map(str::to_owned),
             about: vec![1, 0],
             verdict: Some(verdict(log_odds, offset, mass)),
-            usage: Usage { prompt: 500, cached: 400, decoded: 0 },
+            usage: Usage { prompt: 500, cached: 400, ..Usage::default() },
             ..Step::new(StepKind::Judge, 0)
         }
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::audit::{Audit, Changes, Finding, Severity};
+use crate::audit::{Audit, Changes, Cost, Finding, Severity};
 use crate::stats::Estimate;
 
 /// How many findings of one kind and severity are listed.
@@ -20,7 +20,23 @@ pub fn audit(audit: &Audit, sampled: Option<usize>) -> String {
     let severities = [Severity::Error, Severity::Warn, Severity::Info];
     let counts = severities.map(|severity| format!("{} {severity}", number(severity)));
     let _ = writeln!(text, "; findings: {}", counts.join(", "));
+    if audit.cost.verdicts > 0 {
+        let _ = writeln!(text, "{}", cost(&audit.cost));
+    }
     findings(&mut text, &audit.findings);
+    text
+}
+
+/// "40 verdicts: 9120 tokens of prompts, of which 3010 were computed, 1.00 times the
+/// least possible"
+fn cost(cost: &Cost) -> String {
+    let Cost { verdicts, prompt_tokens, prefilled, .. } = cost;
+    let mut text = format!(
+        "{verdicts} verdicts: {prompt_tokens} tokens of prompts, of which {prefilled} were computed"
+    );
+    if let Some(ratio) = cost.ratio() {
+        let _ = write!(text, ", {ratio:.2} times the least possible");
+    }
     text
 }
 

@@ -153,7 +153,7 @@ impl Http {
         if answered.dropped.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let Usage { prompt, cached, decoded } = answered.usage;
+        let Usage { prompt, cached, decoded, .. } = answered.usage;
         self.counters.prefilled += u64::from(prompt - cached);
         self.counters.cached += u64::from(cached);
         self.counters.decoded += u64::from(decoded);

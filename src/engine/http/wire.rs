@@ -219,6 +219,7 @@ impl Answer {
             prompt: usage.prompt_tokens,
             cached: cached.unwrap_or(0).min(usage.prompt_tokens),
             decoded: usage.completion_tokens,
+            ideal: None,
         }
     }
 
@@ -370,7 +371,7 @@ mod tests {
                       "prompt_tokens_details": {"cached_tokens": 8}},
         }))
         .into_completion();
-        let usage = Usage { prompt: 12, cached: 8, decoded: 5 };
+        let usage = Usage { prompt: 12, cached: 8, decoded: 5, ideal: None };
         let text = "Grüße 🐝".to_owned();
         assert_eq!(completion, Completion { text, finish: Finish::Length, usage });
         // The least that servers give.

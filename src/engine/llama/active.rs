@@ -29,6 +29,9 @@ pub struct Queued {
     pub first_wanted: usize,
     /// What is made of the logits.
     pub goal: Goal,
+    /// How many of the tokens a cache without limit would not have, where that is
+    /// counted.
+    pub ideal: Option<u32>,
 }
 
 /// What is made of the logits.
@@ -180,6 +183,7 @@ impl Active {
             prompt: self.queued.tokens.len() as u32,
             cached: self.cached as u32,
             decoded: self.decoded().len() as u32,
+            ideal: self.queued.ideal,
         }
     }
 

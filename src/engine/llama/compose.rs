@@ -133,7 +133,7 @@ impl Llama<'_> {
             let Queued { id, kind, .. } = active.queued;
             let length = active.queued.length();
             if let Some(ideal) = &mut self.ideal {
-                ideal.count(&active);
+                ideal.decoded(&active.queued.tokens, active.decoded());
             }
             if let Some(decoded) = active.into_decoded() {
                 self.ended.insert(id, Ended { decoded, kind, length });

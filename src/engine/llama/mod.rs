@@ -182,21 +182,15 @@ impl<'m> Llama<'m> {
         })
     }
 
-    /// From now on counts what a cache without limit would have had to prefill,
-    /// over at most `requests` requests.
-    pub fn count_ideal(&mut self, requests: usize) {
-        self.ideal = Some(Ideal::new(requests));
-    }
-
     /// Tokens that a cache without limit would have had to prefill for the
-    /// requests that ended since [`Llama::count_ideal`].
+    /// requests since [`Engine::count_ideal`].
     #[must_use]
     pub fn ideal_prefill(&self) -> u64 {
         self.ideal.as_ref().map_or(0, |ideal| ideal.prefilled)
     }
 
     /// The mean position at which a token was decoded since
-    /// [`Llama::count_ideal`]: how long the contexts were.
+    /// [`Engine::count_ideal`]: how long the contexts were.
     #[must_use]
     pub fn mean_decoded_position(&self) -> f64 {
         let sum = self.ideal.as_ref().map_or(0, |ideal| ideal.decoded_positions);
@@ -263,7 +257,7 @@ impl<'m> Llama<'m> {
                 Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
             }
             Task::Choose { choices } => {
-                let tokens = choices.into_iter().map(|spellings| self.model.tokens_of(spellings));
+                let tokens = choices.iter().map(|spellings| self.model.tokens_of(spellings));
                 Goal::Choose(tokens.collect::<Result<_, _>>()?)
             }
             Task::Score { response } => {
@@ -278,7 +272,8 @@ impl<'m> Llama<'m> {
         };
         let kind = self.headers.note(&tokens, shared.min(last));
         let goes_on = ended.is_some();
-        let queued = Queued { id: request.id, tokens, kind, goes_on, first_wanted: last, goal };
+        let mut queued =
+            Queued { id: request.id, tokens, kind, goes_on, first_wanted: last, goal, ideal: None };
         let needed = queued.length();
         if let Some(ended) = ended {
             let growth = self.growth.entry(ended.kind).or_default();
@@ -292,6 +287,7 @@ impl<'m> Llama<'m> {
                 available: self.sequence_limit as u32,
             });
         }
+        queued.ideal = self.ideal.as_mut().map(|ideal| ideal.prompt(&queued.tokens, last));
         Ok(queued)
     }
 }
@@ -326,6 +322,14 @@ impl Engine for Llama<'_> {
         })
     }
 
+    fn count_ideal(&mut self) {
+        self.ideal = Some(Ideal::default());
+    }
+
+    fn can_choose(&self, choices: &[Vec<String>]) -> Result<(), Failure> {
+        choices.iter().try_for_each(|spellings| self.model.tokens_of(spellings).map(drop))
+    }
+
     fn submit(&mut self, request: Request) {
         let id = request.id;
         match self.queue(request) {
@@ -354,6 +358,7 @@ impl Engine for Llama<'_> {
         self.ended.clear();
         self.growth.clear();
         self.failed.clear();
+        self.ideal = self.ideal.take().map(|_| Ideal::default());
     }
 
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {

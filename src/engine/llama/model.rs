@@ -149,7 +149,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Failure::NoSuchToken`] when there is none.
-    pub(super) fn tokens_of(&self, spellings: Vec<String>) -> Result<Vec<Token>, Failure> {
+    pub(super) fn tokens_of(&self, spellings: &[String]) -> Result<Vec<Token>, Failure> {
         let pieces = self.pieces.get_or_init(|| {
             let vocab = self.inner.vocab();
             let mut pieces: HashMap<Vec<u8>, Vec<Token>> = HashMap::new();
@@ -169,7 +169,10 @@ impl Model {
             .collect();
         tokens.sort_unstable();
         tokens.dedup();
-        if tokens.is_empty() { Err(Failure::NoSuchToken { spellings }) } else { Ok(tokens) }
+        match tokens.is_empty() {
+            true => Err(Failure::NoSuchToken { spellings: spellings.to_vec() }),
+            false => Ok(tokens),
+        }
     }
 
     /// Tells the model from others without reading its whole file: by its

@@ -25,6 +25,7 @@ fn principle(id: &str, weight: f64) -> Principle {
         judge: String::new(),
         applies_when: String::new(),
         paraphrases: Vec::new(),
+        labels: None,
         examples: vec![Example {
             prompt: "p".into(),
             response: "r".into(),
