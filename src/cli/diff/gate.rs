@@ -13,7 +13,7 @@ pub fn report(gate: &Gate) -> String {
     let Gate { items, asked, passed, gated, ungated, other_answers, .. } = gate;
     let mut text = format!(
         "\nthe gate of the {which} run, {}, in {items} items done in both\n\
-         asked {asked} times, passed {passed} times\n",
+         asked {asked} times, {passed} times the answer passed\n",
         gate.gate
     );
     let row = |name: &str, of: fn(&crate::diff::Spent) -> u64| {
@@ -55,7 +55,7 @@ fn misses_rows(name: &str, misses: &Misses) -> Vec<Vec<String>> {
     let parts = [
         ("passed by", &misses.passed_by),
         ("revised in both", &misses.revised),
-        ("the second less the first", &misses.lead),
+        ("difference", &misses.lead),
     ];
     let found = parts.into_iter().filter(|(_, mean)| mean.is_some());
     found
