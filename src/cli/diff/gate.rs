@@ -30,7 +30,9 @@ pub fn report(gate: &Gate) -> String {
         ],
     ));
     if let Some(saved) = &gate.saved {
-        let _ = writeln!(text, "of the tokens decoded saved: {}", cells(Some(saved)).join("  "));
+        let interval = saved.interval.map(|_| format!(" ({})", interval(saved)));
+        let interval = interval.unwrap_or_default();
+        let _ = writeln!(text, "{:.2} of the decoded tokens saved{interval}", saved.value);
     }
     let mut rows = vec![["", "", "preferred", "95 % interval", "n"].map(str::to_owned).to_vec()];
     for (name, misses) in [("items", &gate.by_item), ("principles", &gate.by_principle)] {
@@ -70,13 +72,14 @@ fn misses_rows(name: &str, misses: &Misses) -> Vec<Vec<String>> {
 /// A figure, its interval, and how many values it rests on.
 fn cells(mean: Option<&GroupedMean>) -> Vec<String> {
     let Some(mean) = mean else { return Vec::new() };
-    let interval = mean.interval.map_or_else(String::new, |interval| {
-        format!("{:.2} to {:.2}", interval.low, interval.high)
-    });
-    vec![format!("{:.2}", mean.value), interval, mean.n.to_string()]
+    vec![format!("{:.2}", mean.value), interval(mean), mean.n.to_string()]
+}
+
+fn interval(mean: &GroupedMean) -> String {
+    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
 }
 
 fn missed(miss: &Miss) -> String {
-    let under = miss.principle.as_ref().map(|id| format!("{id}, ")).unwrap_or_default();
-    format!("{} ({under}violation {:.2}, p {:.2})", miss.key, miss.violation, miss.p_chosen)
+    let under = miss.principle.as_deref().unwrap_or("on the whole");
+    format!("{} ({under}: violation {:.2}, p {:.2})", miss.key, miss.violation, miss.p_chosen)
 }
