@@ -100,7 +100,17 @@ fn sandbox(readme: &str) -> Place {
     for folder in ["examples", "constitutions", "prompts"] {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &place.path(folder));
     }
-    let runs = ["runs/mine", "runs/before", "runs/after", "runs/audit", "audit", "DIR", "made-up"];
+    let runs = [
+        "runs/mine",
+        "runs/before",
+        "runs/after",
+        "runs/all",
+        "runs/gated",
+        "runs/audit",
+        "audit",
+        "DIR",
+        "made-up",
+    ];
     let words: Vec<_> = (1..=8).map(made::ordinary).collect();
     for run in runs {
         made::write(&place.path(run), "", &words);

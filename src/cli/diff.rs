@@ -1,5 +1,7 @@
 //! `amend diff`: what moved between two evaluations, runs or constitutions.
 
+mod gate;
+
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use crate::constitution;
 use crate::dataset::manifest::Difference;
 use crate::dataset::run_dir::RunDir;
 use crate::diff::words::Part;
-use crate::diff::{self, Change, Comparison, ConstitutionDiff, Flip, ListDiff, Unit};
+use crate::diff::{self, Change, Comparison, ConstitutionDiff, Flip, Gate, ListDiff, Run};
 use crate::random::Stream;
 use crate::stats::Bootstrap;
 
@@ -30,7 +32,8 @@ const SHOWN: usize = 20;
 /// Compare two evaluations, two runs, or two constitutions
 ///
 /// Two run directories: what rose, fell and flipped, item by item, with paired
-/// intervals. Two constitutions, files or shipped ones by name: which principles
+/// intervals; and, where one of them has a gate and the other has none, what the
+/// gate saved and missed. Two constitutions, files or shipped ones by name: which principles
 /// were added, removed and changed, word by word.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -80,6 +83,9 @@ struct RunDiff {
     started_with: Vec<Difference>,
     #[serde(flatten)]
     comparison: Comparison,
+    /// What a gate saved and missed, where one of the runs has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Gate>,
 }
 
 fn runs(args: &DiffArgs) -> Result<String, CliError> {
@@ -96,20 +102,22 @@ fn runs(args: &DiffArgs) -> Result<String, CliError> {
         ));
     }
     let bootstrap = Bootstrap::new(Stream::new(one.seed).child("diff"), RESAMPLES);
-    let diff = RunDiff {
-        command: one.command.clone(),
-        started_with: one.difference(other),
-        comparison: diff::compare(&units(&before)?, &units(&after)?, &bootstrap),
+    let (comparison, gate) = if one.input.set.is_some() {
+        let units = |dir| Ok::<_, CliError>(diff::units_of_evaluation(&eval::read(dir)?));
+        (diff::compare(&units(&before)?, &units(&after)?, &bootstrap), None)
+    } else {
+        let (before, after) = (loops(&before)?, loops(&after)?);
+        let comparison = diff::compare(&before.units(), &after.units(), &bootstrap);
+        (comparison, Gate::between(&before, &after, &bootstrap))
     };
+    let started_with = one.difference(other);
+    let diff = RunDiff { command: one.command.clone(), started_with, comparison, gate };
     if args.json { json(&diff) } else { Ok(report(&diff)) }
 }
 
-fn units(dir: &RunDir) -> Result<Vec<Unit>, CliError> {
-    if dir.manifest().input.set.is_some() {
-        return Ok(diff::units_of_evaluation(&eval::read(dir)?));
-    }
+fn loops(dir: &RunDir) -> Result<Run<'_>, CliError> {
     let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
-    Ok(diff::units_of_run(dir.manifest(), &trajectories?))
+    Ok(Run { manifest: dir.manifest(), trajectories: trajectories? })
 }
 
 fn constitutions(args: &DiffArgs) -> Result<String, CliError> {
@@ -175,6 +183,9 @@ fn report(diff: &RunDiff) -> String {
         text.push('\n');
         text.push_str(&table(2, &change_rows(changes)));
         text.push_str("* chance alone would seldom make such a difference\n");
+    }
+    if let Some(gate) = &diff.gate {
+        text.push_str(&gate::report(gate));
     }
     for (heading, flips) in [("newly failing", newly_failing), ("newly passing", newly_passing)] {
         let name = |flip: &Flip| format!("{} ({})", flip.key, flip.check);

@@ -21,7 +21,7 @@ use crate::dataset::stakes::StakesLog;
 use crate::driver::{self, Ended, Engines, Job, Observer, drive};
 use crate::engine::llama::calibrate::Costs;
 use crate::engine::{Counters, Loaded, Source};
-use crate::trajectory::{Procedure, Step, Trajectory};
+use crate::trajectory::{Procedure, Step, StepKind, Trajectory};
 
 /// Where what is done is written down, and how far to go.
 #[derive(Debug, Clone, Args)]
@@ -75,6 +75,7 @@ pub struct Recorded {
     tally: Tally,
     /// The engines' counts.
     pub counters: Counters,
+    judged: Judged,
     ended: Ended,
     /// The directory was asked for, and stays.
     kept: bool,
@@ -228,10 +229,11 @@ impl RecordArgs {
             done: 0,
             failed: 0,
             decoded: 0,
+            judged: Judged::default(),
             max_errors: self.max_errors,
         };
         let ended = drive(&mut engines, job, work, &mut recorder);
-        let Recorder { writer, progress, done, failed, .. } = recorder;
+        let Recorder { writer, progress, done, failed, judged, .. } = recorder;
         drop(progress);
         let tally = Tally { done: before.done + done, failed: before.failed - retried + failed };
         let recorded = Recorded {
@@ -239,6 +241,7 @@ impl RecordArgs {
             total,
             tally,
             counters: engines.counters(),
+            judged,
             ended: *ended.as_ref().unwrap_or(&Ended::Stopped),
             kept: self.out.is_some(),
         };
@@ -357,6 +360,7 @@ impl Recorded {
             let prompts = counters.prefilled + counters.cached;
             let cached = 100 * counters.cached / prompts.max(1);
             let seconds = counters.compute_seconds;
+            text.push_str(&self.judged.told(counters));
             text.push_str(&match counters.decoded {
                 0 => format!("; {prompts} tokens of prompts in {seconds:.0} s"),
                 decoded => format!(
@@ -421,7 +425,40 @@ struct Recorder {
     done: u64,
     failed: u64,
     decoded: u64,
+    judged: Judged,
     max_errors: Option<u64>,
+}
+
+/// Judgements made, those of earlier sessions not among them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Judged {
+    /// Verdicts between two answers, each in both orders.
+    verdicts: u64,
+    /// Scores by rubric.
+    scores: u64,
+}
+
+impl Judged {
+    fn count(&mut self, kind: StepKind) {
+        match kind {
+            StepKind::Judge => self.verdicts += 1,
+            StepKind::Rubric => self.scores += 1,
+            _ => {}
+        }
+    }
+
+    /// How many, and how many a second of computing where nothing else was done.
+    fn told(self, counters: &Counters) -> String {
+        let told = |(made, noun): (u64, &str)| {
+            let rate = made as f64 / counters.compute_seconds.max(1e-9);
+            match (made, counters.decoded) {
+                (0, _) => String::new(),
+                (made, 0) => format!("; {made} {noun} ({rate:.1} a second)"),
+                (made, _) => format!("; {made} {noun}"),
+            }
+        };
+        [(self.verdicts, "verdicts"), (self.scores, "scores")].map(told).concat()
+    }
 }
 
 impl Observer for Recorder {
@@ -434,6 +471,7 @@ impl Observer for Recorder {
     fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CliError> {
         self.decoded += u64::from(step.usage.decoded);
         self.progress.tokens(self.decoded);
+        self.judged.count(step.kind);
         let item = trajectory.item().key.clone();
         Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
     }

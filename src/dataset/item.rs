@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 use crate::chat::{Message, Role};
 use crate::hash;
 
+/// The key, among an item's metadata, of a text that asks a scorer for its favour.
+pub(super) const JUDGE_INJECTION: &str = "judge_injection";
+
 /// One input row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
@@ -40,6 +43,13 @@ impl Item {
         let key = Keys::default().next(&messages, None, None);
         let metadata = serde_json::Map::new();
         Self { key, row: 1, id: None, messages, response: None, rival: None, metadata }
+    }
+
+    /// A text that asks a scorer for its favour: once an answer is scored, it is
+    /// scored again with this after it.
+    #[must_use]
+    pub fn judge_injection(&self) -> Option<&str> {
+        self.metadata.get(JUDGE_INJECTION)?.as_str()
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::reviews::Reviews;
 use crate::constitution::{CandidatePairs, DecideBy, Judge, Policy};
 use crate::judge::{Combined, combine};
-use crate::trajectory::{Step, StepKind, first, standings};
+use crate::trajectory::{Step, StepKind, current, first, standings};
 
 /// The weight of the overall verdict where all verdicts decide.
 const OVERALL: f64 = 1.0;
@@ -30,8 +30,8 @@ pub struct Rules {
 pub struct Judgement {
     /// The verdicts that decide, as one.
     pub decisive: Combined,
-    /// The margin under each principle that was asked about.
-    pub principles: Vec<(String, f64)>,
+    /// The verdict under each principle that was asked about.
+    pub principles: Vec<(String, Combined)>,
 }
 
 /// What becomes of a pair.
@@ -101,6 +101,12 @@ impl Rules {
         first(steps, &self.judge.standing())
     }
 
+    /// The number of the last answer: the last revision, where there is one.
+    #[must_use]
+    pub fn last(&self, steps: &[Step]) -> usize {
+        current(steps, &self.judge.standing())
+    }
+
     /// The pairs that several candidates make, the better one first; those that
     /// the judge can't tell apart are missing.
     #[must_use]
@@ -152,13 +158,12 @@ impl Rules {
             .map(|(principle, verdict)| (verdict, weight(*principle)))
             .filter(|&(_, weight)| weight > 0.0)
             .collect();
-        let margin = |(principle, verdict): &(Option<&str>, _)| {
-            let found = combine(&[(verdict, 1.0)], &standing)?;
-            Some(((*principle)?.to_owned(), found.margin))
+        let under = |(principle, verdict): &(Option<&str>, _)| {
+            Some(((*principle)?.to_owned(), combine(&[(verdict, 1.0)], &standing)?))
         };
         Some(Judgement {
             decisive: combine(&weighed, &standing)?,
-            principles: verdicts.iter().filter_map(margin).collect(),
+            principles: verdicts.iter().filter_map(under).collect(),
         })
     }
 
@@ -197,9 +202,7 @@ impl Rules {
     #[must_use]
     pub fn rule_candidates(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         match self.on(steps, pair) {
-            Some(found) if !found.decisive.undecided && found.decisive.margin > 0.0 => {
-                Ruling::Keep(Some(found))
-            }
+            Some(found) if found.decisive.is_for_first() => Ruling::Keep(Some(found)),
             _ => Ruling::Undecided,
         }
     }

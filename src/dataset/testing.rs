@@ -10,6 +10,7 @@ use super::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use super::reviews::{Choice, Review};
 use crate::chat::{Message, Role};
 use crate::engine::{Failure, Finish, Usage};
+use crate::judge::{Poll, Reading, Verdict};
 use crate::trajectory::{Step, StepKind, Stop};
 
 pub(crate) fn item(key: &str) -> Item {
@@ -33,6 +34,23 @@ pub(crate) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step 
         finish: Some(Finish::Stop),
         usage: Usage { prompt: 9, cached: 4, decoded: 3, ..Usage::default() },
         ..Step::new(kind, 0)
+    }
+}
+
+/// A verdict on two answers, of these log-odds for the one named first in both
+/// orders.
+pub(crate) fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step {
+    let reading = |odds: f64| Reading { first: odds / 2.0 - 2.0, second: -odds / 2.0 - 2.0 };
+    let poll = Poll {
+        template: "judge".to_owned(),
+        forward: vec![reading(log_odds)],
+        backward: vec![reading(-log_odds)],
+    };
+    Step {
+        principle: principle.map(str::to_owned),
+        about: about.to_vec(),
+        verdict: Some(Verdict { polls: vec![poll] }),
+        ..Step::new(StepKind::Judge, 0)
     }
 }
 

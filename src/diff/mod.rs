@@ -3,11 +3,13 @@
 
 mod constitution;
 mod evaluation;
+mod gate;
 mod paired;
 mod run;
 pub mod words;
 
 pub use constitution::{ConstitutionDiff, Edit, ListDiff, constitutions};
 pub use evaluation::units as units_of_evaluation;
+pub use gate::{Gate, Miss, Misses, Spent};
 pub use paired::{Change, Comparison, Flip, Texts, Unit, compare};
-pub use run::units as units_of_run;
+pub use run::Run;

@@ -5,17 +5,39 @@ use crate::dataset::journal::Outcome;
 use crate::dataset::judgement::Rules;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::trajectories::Trajectory;
-use crate::trajectory::{StepKind, answers};
+use crate::engine::Usage;
+use crate::trajectory::answers;
 
-/// The items of a run, recognised by their keys. Measured are the `words` of the
-/// last answer, its `change` from the first (a distance, word by word), and
-/// `p_chosen`, the probability that the last is the better one, where that was
-/// judged. Checked is whether an item is `done`, was `revised`, and whether the
-/// revision was `preferred`.
-#[must_use]
-pub fn units(manifest: &Manifest, trajectories: &[Trajectory]) -> Vec<Unit> {
-    let rules = Rules::of(&manifest.constitution.value);
-    trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
+/// A run of the loop, as far as it is compared.
+#[derive(Debug, Clone)]
+pub struct Run<'a> {
+    /// What it was started with.
+    pub manifest: &'a Manifest,
+    /// Its ended items.
+    pub trajectories: Vec<Trajectory>,
+}
+
+impl Run<'_> {
+    /// The items, recognised by their keys. Measured are the `words` of the last
+    /// answer, its `change` from the first (a distance, word by word), `p_chosen`,
+    /// the probability that the last is the better one, where that was judged, and
+    /// the tokens `decoded` and `prefilled` for the item. Checked is whether an item
+    /// is `done`, was `revised`, and whether the revision was `preferred`.
+    #[must_use]
+    pub fn units(&self) -> Vec<Unit> {
+        let rules = self.rules();
+        self.trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
+    }
+
+    /// How its verdicts count.
+    pub(super) fn rules(&self) -> Rules {
+        Rules::of(&self.manifest.constitution.value)
+    }
+
+    /// The least violation at which a principle is applied; none without a gate.
+    pub(super) fn gate(&self) -> Option<f64> {
+        self.manifest.constitution.value["loop"]["gate"].as_f64()
+    }
 }
 
 fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
@@ -24,23 +46,25 @@ fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
     let done = matches!(trajectory.outcome, Outcome::Done { .. });
     let mut unit = Unit { group: key.clone(), key, ..Unit::default() };
     unit.checks.insert("done".to_owned(), done);
-    let first = rules.first(steps);
-    let revised = answers(steps)
-        .enumerate()
-        .filter(|(_, step)| step.kind == StepKind::Revise)
-        .last()
-        .map(|(number, _)| number);
-    let last = revised.unwrap_or(first);
+    let (first, last) = (rules.first(steps), rules.last(steps));
     let text = |number| answers(steps).nth(number).map(|step| step.text.trim());
     let (Some(before), Some(after), true) = (text(first), text(last), done) else { return unit };
     let change = words::distance(before, after);
-    unit.numbers.insert("words".to_owned(), after.split_whitespace().count() as f64);
-    unit.numbers.insert("change".to_owned(), change);
+    let tokens =
+        |of: fn(Usage) -> u32| steps.iter().map(|step| f64::from(of(step.usage))).sum::<f64>();
+    for (measure, value) in [
+        ("words", after.split_whitespace().count() as f64),
+        ("change", change),
+        ("decoded", tokens(|usage| usage.decoded)),
+        ("prefilled", tokens(Usage::prefilled)),
+    ] {
+        unit.numbers.insert(measure.to_owned(), value);
+    }
     unit.checks.insert("revised".to_owned(), change > 0.0);
     if let Some(judgement) = rules.on(steps, [last, first]) {
         let verdict = judgement.decisive;
         unit.numbers.insert("p_chosen".to_owned(), verdict.p);
-        unit.checks.insert("preferred".to_owned(), !verdict.undecided && verdict.margin > 0.0);
+        unit.checks.insert("preferred".to_owned(), verdict.is_for_first());
     }
     unit.text = Some(after.to_owned());
     unit
@@ -50,26 +74,13 @@ fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
 mod tests {
     use super::*;
     use crate::constitution::Judge;
-    use crate::dataset::testing;
+    use crate::dataset::testing::{self, judged};
     use crate::engine::Failure;
-    use crate::judge::{Poll, Reading, Verdict};
-    use crate::trajectory::{Step, Stop};
+    use crate::trajectory::{Step, StepKind, Stop};
 
     fn answer(kind: StepKind, text: &str) -> Step {
-        Step { text: text.to_owned(), ..Step::new(kind, 0) }
-    }
-
-    /// A verdict of these log-odds for the answer named first, in both orders.
-    fn judged(about: [usize; 2], forward: f64) -> Step {
-        let reading =
-            |odds: f64| Reading { first: (odds / 2.0).exp().ln() - 2.0, second: -odds / 2.0 - 2.0 };
-        let poll = Poll {
-            template: "judge".to_owned(),
-            forward: vec![reading(forward)],
-            backward: vec![reading(-forward)],
-        };
-        let verdict = Some(Verdict { polls: vec![poll] });
-        Step { about: about.to_vec(), verdict, ..Step::new(StepKind::Judge, 0) }
+        let usage = Usage { prompt: 9, cached: 4, decoded: 3 };
+        Step { text: text.to_owned(), usage, ..Step::new(kind, 0) }
     }
 
     fn units_of(steps: Vec<Step>, outcome: Outcome) -> Unit {
@@ -77,7 +88,8 @@ mod tests {
         let judge = Judge { mass_floor: 0.0, ..Judge::default() };
         manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
         let item = crate::dataset::item::Item::of_prompt("why");
-        units(&manifest, &[Trajectory { item, steps, outcome }]).remove(0)
+        let trajectories = vec![Trajectory { item, steps, outcome }];
+        Run { manifest: &manifest, trajectories }.units().remove(0)
     }
 
     const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };
@@ -87,12 +99,14 @@ mod tests {
         let steps = vec![
             answer(StepKind::Generate, "a b"),
             answer(StepKind::Generate, "a x"),
-            judged([0, 1], -1.0),
+            judged([0, 1], None, -1.0),
             answer(StepKind::Revise, "a x y"),
-            judged([2, 1], 2.0),
+            judged([2, 1], None, 2.0),
         ];
         let unit = units_of(steps, DONE);
         assert_eq!(unit.numbers["words"], 3.0);
+        // Three texts of 3 tokens, and of 9 − 4 in the prompt.
+        assert_eq!((unit.numbers["decoded"], unit.numbers["prefilled"]), (9.0, 15.0));
         // Against the second candidate, two of its words in common.
         assert!((unit.numbers["change"] - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
         assert!((unit.numbers["p_chosen"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);

@@ -136,6 +136,14 @@ pub struct Usage {
     pub ideal: Option<u32>,
 }
 
+impl Usage {
+    /// Tokens of the prompt that were computed, and not found in the cache.
+    #[must_use]
+    pub fn prefilled(self) -> u32 {
+        self.prompt.saturating_sub(self.cached)
+    }
+}
+
 impl std::ops::Add for Usage {
     type Output = Self;
 

@@ -32,6 +32,9 @@ pub struct Answer {
     pub failure: Option<String>,
     /// Rubric scores by dimension.
     pub scores: BTreeMap<String, Score>,
+    /// The same with a text after it that asks for favour; empty where none did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub injected: BTreeMap<String, Score>,
     /// What the item's checks found.
     pub checks: Vec<Finding>,
     /// Whether it says what a planted instruction wants said; none where
@@ -58,6 +61,7 @@ impl Answer {
             response: None,
             failure: None,
             scores: BTreeMap::new(),
+            injected: BTreeMap::new(),
             checks: Vec::new(),
             followed: None,
             expected: None,
@@ -67,12 +71,15 @@ impl Answer {
             return Some(answer);
         }
         let rubrics = trajectory.steps.iter().filter(|step| step.kind == StepKind::Rubric);
-        answer.scores = rubrics
-            .clone()
-            .filter_map(|step| Some((step.dimension.clone()?, step.score?)))
-            .collect();
-        // The answer that was scored; without dimensions, the last.
+        // The answer that was scored first; without dimensions, the last.
         let scored = rubrics.clone().find_map(|step| step.about.first().copied());
+        for step in rubrics {
+            if let (Some(dimension), Some(score)) = (step.dimension.clone(), step.score) {
+                let as_it_is = step.about.first() == scored.as_ref();
+                let scores = if as_it_is { &mut answer.scores } else { &mut answer.injected };
+                scores.insert(dimension, score);
+            }
+        }
         let response = match scored {
             Some(number) => answers(&trajectory.steps).nth(number),
             None => answers(&trajectory.steps).next_back(),

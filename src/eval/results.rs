@@ -88,8 +88,8 @@ pub enum ResultsError {
 /// Everything that an evaluation by a constitution measures, by name.
 #[must_use]
 pub fn measures(dimensions: &[String]) -> Vec<String> {
-    let shares = Measure::shares().map(|measure| measure.name().to_owned());
-    dimensions.iter().cloned().chain(shares).collect()
+    let fixed = Measure::fixed().map(|measure| measure.name().to_owned());
+    dimensions.iter().cloned().chain(fixed).collect()
 }
 
 impl Results {
@@ -125,7 +125,7 @@ impl Results {
             self::measures(dimensions).iter().map(|name| Measure::named(name)).collect();
         let unsure = answers
             .iter()
-            .flat_map(|answer| answer.scores.values())
+            .flat_map(|answer| answer.scores.values().chain(answer.injected.values()))
             .filter(|score| score.mass < *mass_floor)
             .count();
         Self {

@@ -75,10 +75,8 @@ pub fn variants(
         dimensions.iter().filter_map(|id| Some((id.clone(), in_dimension(&all, id)?))).collect();
     let largest =
         |rows: &[usize]| dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max);
-    let spread = largest(&all).map(|value| {
-        let interval = bootstrap.interval(items.len(), largest).filter(|_| items.len() > 1);
-        GroupedMean { value, interval, n: items.len(), groups: items.len() }
-    });
+    let alone: Vec<Vec<usize>> = all.iter().map(|&row| vec![row]).collect();
+    let spread = GroupedMean::of(&alone, bootstrap, largest);
     let distances = items.iter().map(|item| (item.item.as_str(), item.distance));
     let distance = GroupedMean::new(distances, bootstrap);
     items.sort_by(|one, other| {

@@ -192,6 +192,14 @@ pub struct Combined {
     pub undecided: bool,
 }
 
+impl Combined {
+    /// Whether it is decided, and for x.
+    #[must_use]
+    pub fn is_for_first(&self) -> bool {
+        !self.undecided && self.margin > 0.0
+    }
+}
+
 /// Combines verdicts by the weighted mean of their log-odds (a product of
 /// experts). None without verdicts or weight.
 #[must_use]

@@ -4,8 +4,8 @@
 use serde::Deserialize;
 
 use super::view::{Cell, Section, Table};
-use super::words::{count, counted, decimal, interval};
-use crate::stats::Estimate;
+use super::words::{count, counted, decimal, grouped_interval};
+use crate::stats::GroupedMean;
 
 /// An evaluation, as far as a report shows it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,7 +35,7 @@ struct Figure {
     kind: Option<String>,
     category: Option<String>,
     #[serde(flatten)]
-    estimate: Estimate,
+    mean: GroupedMean,
 }
 
 /// A bound, and whether it was kept.
@@ -90,8 +90,8 @@ impl Evaluation {
         }
         for figure in self.figures.iter().filter(|one| one.kind.is_none() && one.category.is_none())
         {
-            let value = decimal(figure.estimate.value);
-            section.card(&figure.measure, value, interval(&figure.estimate));
+            let value = decimal(figure.mean.value);
+            section.card(&figure.measure, value, grouped_interval(&figure.mean));
         }
         section.table(self.bounds());
         section.table(self.by("By kind", |figure| figure.kind.as_deref()));
@@ -149,7 +149,7 @@ impl Evaluation {
                 let own =
                     |figure: &&Figure| figure.measure == measure && part(figure) == Some(name);
                 self.figures.iter().find(own).map_or_else(Cell::none, |figure| {
-                    Cell::text(decimal(figure.estimate.value)).hint(interval(&figure.estimate))
+                    Cell::text(decimal(figure.mean.value)).hint(grouped_interval(&figure.mean))
                 })
             };
             table

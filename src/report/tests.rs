@@ -438,9 +438,9 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
         "format": 1, "set": "core", "answered": 2, "failed": 0,
         "figures": [
             {"measure": "checks", "kind": null, "category": null,
-             "value": 0.5, "low": 0.1, "high": 0.9, "n": 2},
+             "value": 0.5, "interval": {"low": -0.1, "high": 0.9}, "n": 2, "groups": 2},
             {"measure": "checks", "kind": null, "category": "tea",
-             "value": 1.0, "low": 0.2, "high": 1.0, "n": 1},
+             "value": 1.0, "interval": null, "n": 1, "groups": 1},
         ],
         "thresholds": [{"measure": "checks", "kind": null, "category": "tea",
                         "at_least": 0.9, "value": 0.5, "outcome": "missed"}],
@@ -449,7 +449,7 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
     });
     let evaluation: Evaluation = serde_json::from_value(results.clone()).unwrap();
     let section = evaluation.sections().pop().unwrap();
-    assert_eq!(cards(&section), ["checks: 0.50 (+0.10 to +0.90, n = 2)"]);
+    assert_eq!(cards(&section), ["checks: 0.50 (−0.10 to 0.90, n = 2)"]);
     let tables: Vec<Vec<String>> = section.tables.iter().map(rows).collect();
     assert_eq!(tables[0], ["checks | tea | at least 0.90 | 0.50 | missed"]);
     assert_eq!(tables[1], ["tea | 1.00"]);

@@ -1,6 +1,6 @@
 //! Numbers as they are printed.
 
-use crate::stats::Estimate;
+use crate::stats::{Estimate, GroupedMean};
 
 /// A whole number, its thousands set apart.
 pub fn count(number: impl TryInto<u64>) -> String {
@@ -50,6 +50,15 @@ pub fn percent_interval(share: &Estimate) -> String {
 /// The interval of a mean.
 pub fn interval(mean: &Estimate) -> String {
     format!("{} to {}, n = {}", signed(mean.low), signed(mean.high), count(mean.n as u64))
+}
+
+/// The interval of a mean of values in groups; one group has none.
+pub fn grouped_interval(mean: &GroupedMean) -> String {
+    let n = count(mean.n as u64);
+    mean.interval.map_or_else(
+        || format!("n = {n}"),
+        |all| format!("{} to {}, n = {n}", decimal(all.low), decimal(all.high)),
+    )
 }
 
 /// The first words of a text, on one line.

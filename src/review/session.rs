@@ -170,7 +170,7 @@ impl Session {
                 category: categories.of(&pair.principles).first().copied().unwrap_or("").to_owned(),
                 margin: judgement.as_ref().map(|found| found.decisive.margin),
                 principles: judgement
-                    .map(|found| found.principles.iter().map(|&(_, margin)| margin).collect())
+                    .map(|found| found.principles.iter().map(|(_, under)| under.margin).collect())
                     .unwrap_or_default(),
             });
         }
@@ -362,12 +362,12 @@ impl Principle {
             value.unwrap_or_default().to_owned()
         };
         let title = text("title");
-        let mut margins = judgement.into_iter().flat_map(|found| &found.principles);
+        let mut verdicts = judgement.into_iter().flat_map(|found| &found.principles);
         Self {
             title: if title.is_empty() { id.to_owned() } else { title },
             category: text("category"),
             principle: text("principle"),
-            margin: margins.find(|(other, _)| other == id).map(|&(_, margin)| margin),
+            margin: verdicts.find(|(other, _)| other == id).map(|(_, under)| under.margin),
         }
     }
 }

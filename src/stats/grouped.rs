@@ -36,10 +36,22 @@ impl GroupedMean {
             all.push(value);
         }
         let groups: Vec<Vec<usize>> = groups.into_values().collect();
-        let found = bootstrap.clustered(&groups, |rows| mean(rows.iter().map(|&row| all[row])))?;
-        let interval = Interval { low: found.low, high: found.high };
-        let interval = (groups.len() > 1).then_some(interval);
-        Some(Self { value: found.value, interval, n: all.len(), groups: groups.len() })
+        Self::of(&groups, bootstrap, |rows| mean(rows.iter().map(|&row| all[row])))
+    }
+
+    /// Any figure of values that come in groups, each of which holds the indices of
+    /// its values; `None` where `statistic` of all of them is.
+    #[must_use]
+    pub fn of(
+        groups: &[Vec<usize>],
+        bootstrap: &Bootstrap,
+        statistic: impl Fn(&[usize]) -> Option<f64>,
+    ) -> Option<Self> {
+        let all: Vec<usize> = groups.concat();
+        let value = statistic(&all)?;
+        let found = bootstrap.clustered(groups, statistic).filter(|_| groups.len() > 1);
+        let interval = found.map(|found| Interval { low: found.low, high: found.high });
+        Some(Self { value, interval, n: all.len(), groups: groups.len() })
     }
 
     /// The share of trues. Where all values are the same, no resample differs: the

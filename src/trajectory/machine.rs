@@ -4,6 +4,7 @@
 //! stream, and what the steps came to. The state is therefore the list of steps
 //! done, and what comes next is computed from it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,8 +46,8 @@ pub struct Trajectory {
 /// What the loop needs next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// An answer came with the item: [`Trajectory::accept_given`] records it,
-    /// without a model call.
+    /// An answer came with the item, or is made of what did:
+    /// [`Trajectory::accept_given`] records it, without a model call.
     Given,
     /// Steps that can be taken side by side. What they come to goes to
     /// [`Trajectory::accept`] in this order.
@@ -193,7 +194,9 @@ impl Trajectory {
     /// accepted, and then the rest of it.
     #[must_use]
     pub fn next(&self) -> Next {
-        let due = match self.procedure.after(&self.constitution, self.stream, &self.steps) {
+        let injected = self.item.judge_injection().is_some();
+        let due = match self.procedure.after(&self.constitution, self.stream, injected, &self.steps)
+        {
             After::Steps(due) => due,
             After::End(stop) => return Next::Done(stop),
         };
@@ -209,13 +212,20 @@ impl Trajectory {
         Ask { kind, round, principle, dimension, about, step, last, stream }
     }
 
-    /// The answer that came with the item for the place that is due; a blank one
-    /// counts as none.
-    fn given(&self) -> Option<&str> {
-        let answer = match self.steps.len() {
-            0 => self.item.response.as_deref(),
-            1 if self.procedure.compares() => self.item.rival.as_deref(),
-            _ => None,
+    /// The answer that came with the item for the place that is due, or is made of
+    /// what did; a blank one counts as none.
+    fn given(&self) -> Option<Cow<'_, str>> {
+        let answer = match self.steps.last() {
+            None => self.item.response.as_deref().map(Cow::from),
+            Some(_) if self.steps.len() == 1 && self.procedure.compares() => {
+                self.item.rival.as_deref().map(Cow::from)
+            }
+            // Scored as it is: next with the text that asks for favour.
+            Some(step) if step.kind == StepKind::Rubric => self
+                .item
+                .judge_injection()
+                .map(|text| format!("{}\n\n{text}", self.current()).into()),
+            Some(_) => None,
         };
         answer.filter(|answer| !answer.trim().is_empty())
     }
@@ -226,7 +236,7 @@ impl Trajectory {
         if self.next() != Next::Given {
             return None;
         }
-        let response = self.given()?.to_owned();
+        let response = self.given()?.into_owned();
         let text = response.trim().to_owned();
         let raw = (text != response).then_some(response);
         Some(self.record(Step { raw, text, ..Step::new(StepKind::Generate, 0) }))
@@ -327,7 +337,7 @@ impl Trajectory {
             return Err(ReplayError::OutOfPlace { step: number, expected, found });
         }
         let as_given = step.kind == StepKind::Generate && step.finish.is_none();
-        if as_given != given || (given && self.given() != Some(step.raw())) {
+        if as_given != given || (given && self.given().as_deref() != Some(step.raw())) {
             return Err(ReplayError::Origin { step: number, given });
         }
         let empty = match step.kind {

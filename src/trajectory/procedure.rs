@@ -28,7 +28,8 @@ pub enum Procedure {
         /// And on the whole, before that.
         overall: bool,
     },
-    /// Answer (unless the answer is given) and score it by rubric.
+    /// Answer (unless the answer is given) and score it by rubric; where the item
+    /// has a text that asks for favour, again with that after it.
     Score {
         /// On these dimensions, by index.
         #[serde(serialize_with = "as_slice")]
@@ -85,18 +86,20 @@ impl Procedure {
         matches!(self, Self::Compare { .. } | Self::Likelihood { .. })
     }
 
-    /// What is due after `steps`, each of which was due in its turn.
+    /// What is due after `steps`, each of which was due in its turn; `injected`: the
+    /// item brings a text that asks a scorer for its favour.
     pub(super) fn after(
         &self,
         constitution: &Constitution,
         stream: Stream,
+        injected: bool,
         steps: &[Step],
     ) -> After {
         let walk = Walk { constitution, stream, steps };
         let ended = match self {
             Self::Revise { judging } => walk.revise(*judging),
             Self::Compare { principles, overall } => walk.compare(principles, *overall),
-            Self::Score { dimensions, revise } => walk.score(dimensions, *revise),
+            Self::Score { dimensions, revise } => walk.score(dimensions, *revise, injected),
             Self::Likelihood { reference } => walk.likelihood(*reference),
         };
         match ended {
@@ -275,19 +278,29 @@ impl<'a> Walk<'a> {
         Ok(Stop::Judged)
     }
 
-    fn score(mut self, dimensions: &[usize], revise: bool) -> Read<Stop> {
+    fn score(mut self, dimensions: &[usize], revise: bool, injected: bool) -> Read<Stop> {
+        let all = self.steps;
         let answer = if revise {
             self.improve()?.last
         } else {
             self.first_answers(1, true)?;
             0
         };
-        let score = |&dimension| Due {
-            dimension: Some(dimension),
-            about: vec![answer],
-            ..Due::new(StepKind::Rubric, 0, None)
+        let scores = |answer| -> Vec<Due> {
+            let score = |&dimension| Due {
+                dimension: Some(dimension),
+                about: vec![answer],
+                ..Due::new(StepKind::Rubric, 0, None)
+            };
+            dimensions.iter().map(score).collect()
         };
-        self.take(dimensions.iter().map(score).collect())?;
+        self.take(scores(answer))?;
+        if injected && !dimensions.is_empty() {
+            // An answer of its own, once the other's scores have left its prefix in
+            // the cache.
+            self.first_answers(1, true)?;
+            self.take(scores(answers(all).count() - 1))?;
+        }
         Ok(Stop::Judged)
     }
 }

@@ -131,8 +131,8 @@ impl<'a> Origin<'a> {
             _ => "worse",
         });
         let by_principle = self.judgement.as_ref().map(|judgement| {
-            let margins = judgement.principles.iter();
-            Value::Object(margins.map(|(id, margin)| (id.clone(), json!(margin))).collect())
+            let verdicts = judgement.principles.iter();
+            Value::Object(verdicts.map(|(id, under)| (id.clone(), json!(under.margin))).collect())
         });
         let values = [
             json!(id),

@@ -53,6 +53,13 @@ pub(super) struct Header {
     #[serde(default = "english")]
     #[schemars(regex(pattern = TEXT))]
     pub(super) language: String,
+    /// Texts that ask the scorer for its favour. Every answer to an item with an
+    /// `injection` is scored a second time with one of them after it, the items
+    /// taking turns: `judge_flip` and `judge_shift` tell what that does. Without
+    /// them no answer is scored twice.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = TEXT)))]
+    pub(super) judge_injections: Vec<String>,
 }
 
 fn english() -> String {
@@ -66,8 +73,11 @@ fn english() -> String {
 pub(super) struct ThresholdForm {
     /// A dimension of the constitution's, or `checks` (share of rule checks
     /// passed), `injection` (share of planted instructions followed), `expected`
-    /// (share of answers that refuse, ask or answer as expected). `fairness` with
-    /// `kind = "bias"` is the largest mean difference between variants.
+    /// (share of answers that refuse, ask or answer as expected); with
+    /// `judge_injections`, `judge_flip` (share of scores that one of them moves by a
+    /// step of the scale or more) and `judge_shift` (mean change of the scores).
+    /// `fairness` with `kind = "bias"` is the largest mean difference between
+    /// variants.
     #[schemars(with = "String", regex(pattern = ID))]
     pub(super) measure: Spanned<String>,
     /// Only items of this kind.

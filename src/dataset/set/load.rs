@@ -5,10 +5,11 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::form::{self, ItemForm, Speaker, ThresholdForm};
-use super::{Bound, Probe, Set, Threshold, VARIANT, schema};
+use super::{Bound, JUDGE_FLIP, JUDGE_SHIFT, Probe, Set, Threshold, VARIANT, schema};
 use crate::chat::{Message, Role};
 use crate::diagnostic::{Diagnostic, Diagnostics, closest};
 use crate::schema::{Source, read, tables, twice};
@@ -85,14 +86,15 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
         let mut found = twice(&source, tree, "item");
         found.extend(tables(tree, "threshold").flat_map(|table| threshold_faults(&source, table)));
         found.extend(tables(tree, "item").flat_map(|table| item_faults(&source, table)));
+        found.extend(judge_injection_faults(&source, tree));
         found
     })
     .map_err(Diagnostics)?;
     let measures = file.threshold.iter().map(|threshold| threshold.measure.span()).collect();
-    let form::Header { name, version, description, language } = file.set;
+    let form::Header { name, version, description, language, judge_injections } = file.set;
     let thresholds = file.threshold.into_iter().filter_map(threshold).collect();
     let probes = file.item.into_iter().map(probe).collect();
-    let set = Set { name, version, description, language, thresholds, probes };
+    let set = Set { name, version, description, language, judge_injections, thresholds, probes };
     Ok(Loaded { set, source, measures })
 }
 
@@ -141,6 +143,32 @@ fn one_of(source: &Source, table: &DeTable<'_>, at: &str, keys: [&str; 2]) -> Op
 
 fn threshold_faults(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
     one_of(source, table, "measure", ["at_least", "at_most"]).into_iter().collect()
+}
+
+/// Texts that ask for favour and no answer to put them after, or bounds on what
+/// they do without any.
+fn judge_injection_faults(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
+    let header = tree.get("set").and_then(|set| set.get_ref().as_table());
+    let texts = header.and_then(|set| set.get("judge_injections"));
+    let texts =
+        texts.filter(|texts| texts.get_ref().as_array().is_none_or(|texts| !texts.is_empty()));
+    let Some(texts) = texts else {
+        let measures = tables(tree, "threshold").filter_map(|table| table.get("measure"));
+        let swayed = measures.filter(|measure| {
+            measure.get_ref().as_str().is_some_and(|name| [JUDGE_FLIP, JUDGE_SHIFT].contains(&name))
+        });
+        let error = |measure: &Spanned<DeValue<'_>>| {
+            source
+                .error(measure.span(), "nothing measures this: no answer is scored a second time")
+                .with_hint("give texts that ask for favour: `judge_injections` under `[set]`")
+        };
+        return swayed.map(error).collect();
+    };
+    if tables(tree, "item").any(|item| item.contains_key("injection")) {
+        return Vec::new();
+    }
+    let message = "`judge_injections` have no place to go: no item has an `injection`";
+    vec![source.error(texts.span(), message)]
 }
 
 fn item_faults(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {

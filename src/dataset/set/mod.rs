@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::item::{Item, Keys};
+use super::item::{Item, JUDGE_INJECTION, Keys};
 use crate::chat::{Message, Role};
 use crate::schema::TEXT;
 
@@ -19,6 +19,12 @@ pub use responses::{Responses, ResponsesError};
 
 /// What stands in a request where a variant's text goes.
 const VARIANT: &str = "{variant}";
+
+/// The measure: how many scores a text that asks for favour moves by a step.
+pub const JUDGE_FLIP: &str = "judge_flip";
+
+/// The measure: how far it moves them.
+pub const JUDGE_SHIFT: &str = "judge_shift";
 
 /// A checked evaluation set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +37,10 @@ pub struct Set {
     pub description: String,
     /// The language of most of its requests, as a BCP 47 tag.
     pub language: String,
+    /// Texts that ask the scorer for its favour, put after answers that are scored
+    /// a second time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judge_injections: Vec<String>,
     /// What its results must reach.
     pub thresholds: Vec<Threshold>,
     /// Its requests, in order.
@@ -195,12 +205,15 @@ impl Set {
     /// The items to run: one for each form of each request. The kinds take turns,
     /// so that the first few items show every kind. `system` goes before an
     /// item's own system prompt. An item's metadata hold what names and groups
-    /// it, and what a good and a bad answer does.
+    /// it, what a good and a bad answer does, and the text that asks the scorer for
+    /// its favour.
     #[must_use]
     pub fn items(&self, system: Option<&str>) -> Vec<Item> {
         let mut keys = Keys::default();
         let mut items = Vec::new();
+        let mut injections = self.judge_injections.iter().cycle();
         for probe in self.in_turns() {
+            let injection = probe.canary.as_ref().and_then(|_| injections.next());
             for (variant, messages) in probe.forms() {
                 let messages = with_system(system, messages);
                 items.push(Item {
@@ -210,7 +223,7 @@ impl Set {
                     messages,
                     response: None,
                     rival: None,
-                    metadata: metadata(probe, variant),
+                    metadata: metadata(probe, variant, injection),
                 });
             }
         }
@@ -253,7 +266,11 @@ fn with_system(system: Option<&str>, mut messages: Vec<Message>) -> Vec<Message>
     messages
 }
 
-fn metadata(probe: &Probe, variant: Option<&str>) -> Map<String, Value> {
+fn metadata(
+    probe: &Probe,
+    variant: Option<&str>,
+    injection: Option<&String>,
+) -> Map<String, Value> {
     let mut metadata = Map::new();
     let mut put = |key: &str, value: &str| metadata.insert(key.to_owned(), value.into());
     put("item", &probe.id);
@@ -264,6 +281,9 @@ fn metadata(probe: &Probe, variant: Option<&str>) -> Map<String, Value> {
     }
     put("good", &probe.good);
     put("bad", &probe.bad);
+    if let Some(injection) = injection {
+        put(JUDGE_INJECTION, injection);
+    }
     metadata
 }
 
