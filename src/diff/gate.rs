@@ -303,7 +303,7 @@ mod tests {
     fn gate(principle: &str, violation: f64) -> Step {
         Step {
             score: Some(Score { value: violation, mass: 1.0 }),
-            usage: Usage { prompt: 3, cached: 1, decoded: 0 },
+            usage: Usage { prompt: 3, cached: 1, decoded: 0, ideal: None },
             ..step(StepKind::Gate, Some(principle), "")
         }
     }

@@ -79,7 +79,7 @@ mod tests {
     use crate::trajectory::{Step, StepKind, Stop};
 
     fn answer(kind: StepKind, text: &str) -> Step {
-        let usage = Usage { prompt: 9, cached: 4, decoded: 3 };
+        let usage = Usage { prompt: 9, cached: 4, decoded: 3, ideal: None };
         Step { text: text.to_owned(), usage, ..Step::new(kind, 0) }
     }
 
