@@ -24,6 +24,7 @@ fn the_benchmark_counts_exactly_and_draws() {
     assert_eq!(measured["prefill_ratio"], 1.0, "{measured}");
     assert!(measured["counters"]["cached"].as_u64() > Some(2 * 3 * 500), "{measured}");
     assert!(measured["share_of_limit"].as_f64() > Some(0.0));
+    assert!(measured["share_of_bare_decode"].as_f64() > Some(0.0));
     assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
 }
 

@@ -30,6 +30,10 @@ pub struct Measured {
     pub rows_per_second: f64,
     /// Tokens decoded a second, prefill included in the time.
     pub decoded_per_second: f64,
+    /// Tokens decoded a second in the batches in which every sequence decodes one
+    /// and nothing is prefilled, over what the bare loop decodes; none where there
+    /// was no such batch.
+    pub share_of_bare_decode: Option<f64>,
     /// Seconds from first to last.
     pub seconds: f64,
     /// What the engine counted.
@@ -77,6 +81,7 @@ pub fn measure(
     let counters = engine.counters();
     let ideal_prefill = engine.ideal_prefill();
     let peak_cells = engine.peak_cells();
+    let full_width_rate = engine.full_width_rate();
     drop(engine);
     let after = bare::measure(model, settings, shape)?;
 
@@ -91,6 +96,7 @@ pub fn measure(
         width: shape.width,
         rows_per_second: workload::rows(workload, size) as f64 / seconds,
         decoded_per_second: counters.decoded as f64 / seconds,
+        share_of_bare_decode: full_width_rate.map(|rate| rate / mean(|rates| rates.decode)),
         seconds,
         counters,
         ideal_prefill,

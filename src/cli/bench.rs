@@ -115,11 +115,12 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
     if !args.json {
         writeln!(
             out,
-            "{:<13} {:>5} {:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "{:<13} {:>5} {:>8} {:>10} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "workload",
             "width",
             "rows/s",
             "decoded/s",
+            "of bare",
             "prefilled",
             "/ideal",
             "of limit",
@@ -261,11 +262,12 @@ fn name(workload: Workload) -> &'static str {
 fn peer_line(out: &mut impl Write, one: &PeerMeasured) -> std::io::Result<()> {
     writeln!(
         out,
-        "peer {:<8} {:>5} {:>8.3} {:>10.1} {:>9}",
+        "peer {:<8} {:>5} {:>8.3} {:>10.1} {:>8} {:>9}",
         name(one.workload),
         one.concurrency,
         one.rows_per_second,
         one.decoded_per_second,
+        "",
         one.counters.prefilled,
     )?;
     out.flush()
@@ -275,11 +277,13 @@ fn line(out: &mut impl Write, one: &Measured) -> std::io::Result<()> {
     let name = name(one.workload);
     let memory =
         one.peak_memory.map_or_else(|| "?".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000));
+    let of_bare =
+        one.share_of_bare_decode.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}"));
     let accepted =
         one.acceptance.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", 100.0 * share));
     writeln!(
         out,
-        "{name:<13} {:>5} {:>8.3} {:>10.1} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {accepted:>8} \
+        "{name:<13} {:>5} {:>8.3} {:>10.1} {of_bare:>8} {:>9} {:>8.3} {:>8.2} {:>7.2}% {:>8.1} {accepted:>8} \
          {:>8} {memory:>8}",
         one.width,
         one.rows_per_second,

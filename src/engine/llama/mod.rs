@@ -98,6 +98,9 @@ pub struct Llama<'m> {
     batch: Batch,
     sampler: Sampler,
     counters: Counters,
+    /// Batches in which every slot decoded one token and nothing else was
+    /// computed: the tokens, and llama.cpp's seconds.
+    full_width: (u64, f64),
     ideal: Option<Ideal>,
     headers: Headers,
 }
@@ -177,6 +180,7 @@ impl<'m> Llama<'m> {
             batch: Batch::new(bounds),
             sampler: Sampler::default(),
             counters: Counters::default(),
+            full_width: (0, 0.0),
             ideal: None,
             headers: Headers::default(),
         })
@@ -195,6 +199,14 @@ impl<'m> Llama<'m> {
     pub fn mean_decoded_position(&self) -> f64 {
         let sum = self.ideal.as_ref().map_or(0, |ideal| ideal.decoded_positions);
         sum as f64 / self.counters.decoded.max(1) as f64
+    }
+
+    /// Tokens a second in the batches in which every slot decoded one token and
+    /// nothing else was computed; none where there was no such batch.
+    #[must_use]
+    pub fn full_width_rate(&self) -> Option<f64> {
+        let (tokens, seconds) = self.full_width;
+        (tokens > 0).then(|| tokens as f64 / seconds)
     }
 
     /// Cells of the KV cache in use, in tokens.
@@ -380,7 +392,13 @@ impl Engine for Llama<'_> {
         self.compose()?;
         let start = Instant::now();
         let result = self.batch.decode(&mut self.context);
-        self.counters.compute_seconds += start.elapsed().as_secs_f64();
+        let seconds = start.elapsed().as_secs_f64();
+        self.counters.compute_seconds += seconds;
+        let decoding = self.active.iter().filter(|active| active.next().is_some()).count();
+        if decoding == self.settings.parallel && decoding == self.batch.len() {
+            self.full_width.0 += decoding as u64;
+            self.full_width.1 += seconds;
+        }
         match result {
             Ok(()) => {
                 self.record();
