@@ -171,6 +171,39 @@ fn what_lint_would_find_is_left_out_counted_and_told() {
     assert!(card.contains(told), "{card}");
 }
 
+#[cfg(unix)]
+#[test]
+fn the_log_that_is_told_is_the_one_that_was_written() {
+    let place = announcing();
+    let log = |arguments: &str| {
+        let ran = run(&place, &format!("{arguments} --json"));
+        assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.err);
+        let mut record: Value = serde_json::from_str(&ran.out).unwrap();
+        record["log"].take()
+    };
+    assert_eq!(log("-o /dev/null"), Value::Null);
+    assert_eq!(log("--drop none -o whole.jsonl"), Value::Null);
+
+    // Beside the folder itself, wherever a link to it is.
+    std::fs::create_dir_all(place.path("there/real")).unwrap();
+    std::os::unix::fs::symlink(place.path("there/real"), place.path("link")).unwrap();
+    let written = log("-o link");
+    let expected = std::fs::canonicalize(place.path("there")).unwrap().join("real.removed.jsonl");
+    assert_eq!(written, expected.to_str().unwrap());
+    assert!(expected.exists() && !place.path("link.removed.jsonl").exists());
+    assert!(place.path("link/train.jsonl").exists());
+}
+
+#[test]
+fn a_log_of_an_earlier_export_goes_with_it() {
+    let place = announcing();
+    let log = place.path("pairs.jsonl.removed.jsonl");
+    for (arguments, logged) in [("", true), ("--drop none", false), ("--drop secret", true)] {
+        let ran = run(&place, &format!("{arguments} -o pairs.jsonl"));
+        assert_eq!((ran.code, log.exists()), (Some(0), logged), "{arguments}: {}", ran.err);
+    }
+}
+
 #[test]
 fn every_format_that_trainers_read_is_filtered() {
     let place = announcing();
@@ -219,6 +252,18 @@ fn a_filter_has_what_it_needs_or_is_refused() {
              help: name either none or findings\n",
         ),
         (
+            "--drop none --tokenizer no.json --max-length 8 --eval no.jsonl",
+            "error: no finding leaves rows out of this export, and only findings use --tokenizer, \
+             --max-length, --eval\n\
+             help: name the findings with --drop, such as chosen-cut, or take out --tokenizer, \
+             --max-length, --eval\n",
+        ),
+        (
+            "--format trajectories -m no.gguf",
+            "error: no finding leaves rows out of this export, and only findings use -m\n\
+             help: take out -m\n",
+        ),
+        (
             "--drop empty --format trajectories",
             "error: trajectories is the record of a run, and nothing is left out of it\n\
              help: take out --drop, or export in a trainer's format\n",
@@ -231,6 +276,9 @@ fn a_filter_has_what_it_needs_or_is_refused() {
     for arguments in ["--drop length-bias", "--drop split-leak", "--json"] {
         assert_eq!(run(&place, arguments).code, Some(2), "{arguments}");
     }
+    // A model for other commands is none of an export's business.
+    let ran = place.run(place.amend("export r").env("AMEND_MODEL", "no.gguf"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
 }
 
 #[test]

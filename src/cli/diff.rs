@@ -108,7 +108,9 @@ fn runs(args: &DiffArgs) -> Result<String, CliError> {
     } else {
         let (before, after) = (loops(&before)?, loops(&after)?);
         let comparison = diff::compare(&before.units(), &after.units(), &bootstrap);
-        (comparison, Gate::between(&before, &after, &bootstrap))
+        let has_loop = one.command == "run";
+        let gate = has_loop.then(|| Gate::between(&before, &after, &bootstrap)).flatten();
+        (comparison, gate)
     };
     let started_with = one.difference(other);
     let diff = RunDiff { command: one.command.clone(), started_with, comparison, gate };

@@ -173,8 +173,22 @@ impl ExportArgs {
             _ if named => self.drop.clone(),
             _ => Vec::new(),
         };
-        let trainer = self.trainer.load()?;
-        Ok(if drop.is_empty() { None } else { Some(lint::Filter::new(&drop, trainer)?) })
+        if !drop.is_empty() {
+            return Ok(Some(lint::Filter::new(&drop, self.trainer.load()?)?));
+        }
+        let idle = self.trainer.given().join(", ");
+        if idle.is_empty() {
+            return Ok(None);
+        }
+        let hint = if self.format.trains() {
+            format!("name the findings with --drop, such as chosen-cut, or take out {idle}")
+        } else {
+            format!("take out {idle}")
+        };
+        Err(CliError::usage(
+            format!("no finding leaves rows out of this export, and only findings use {idle}"),
+            hint,
+        ))
     }
 
     /// Whether `--out` names a folder.
@@ -224,7 +238,7 @@ fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Result<(), CliErr
     let filtered: Map<String, Value> =
         counts.filtered.iter().map(|((rule, _), rows)| ((*rule).to_owned(), json!(rows))).collect();
     let record = json!({
-        "out": out,
+        "out": out.to_string_lossy(),
         "format": export.format.name,
         "file_format": export.file_format.as_str(),
         "which": export.which.as_str(),
@@ -232,7 +246,7 @@ fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Result<(), CliErr
         "splits": splits,
         "left_out": counts.dropped,
         "filtered": filtered,
-        "log": export.filter.map(|_| export::log_path(out)),
+        "log": counts.log.as_ref().map(|log| log.to_string_lossy()),
     });
     writeln!(io::stdout(), "{record:#}").map_err(CliError::Output)
 }

@@ -26,6 +26,18 @@ pub(super) struct TrainerArgs {
 }
 
 impl TrainerArgs {
+    /// Those that were given. They come from the command line alone: no variable
+    /// of the environment and no config file sets them.
+    pub fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--tokenizer", self.tokenizer.is_some()),
+            ("-m", self.model.is_some()),
+            ("--max-length", self.max_length.is_some()),
+            ("--eval", !self.eval.is_empty()),
+        ];
+        flags.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
+    }
+
     /// Loads what they name.
     pub fn load(&self) -> Result<Trainer, CliError> {
         let tokenizer = match (&self.tokenizer, &self.model) {

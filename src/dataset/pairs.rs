@@ -13,7 +13,7 @@ use super::judgement::{Judgement, Rules, Ruling};
 use super::reviews::{Decision, Opinion};
 use super::trajectories::Trajectory;
 use crate::engine::Finish;
-use crate::trajectory::{Step, StepKind};
+use crate::trajectory::{Step, StepKind, answer_steps};
 
 /// Which answers of a trajectory are paired. With r₀ the first answer (of several
 /// candidates, the best) and r₁ … r_n the revisions:
@@ -259,7 +259,7 @@ fn rivals(trajectory: &Trajectory, which: Which, rules: &Rules) -> Result<Rivals
         return Err(DropReason::Failed);
     }
     let steps = &trajectory.steps;
-    let answers: Vec<usize> = answers(steps).collect();
+    let answers: Vec<usize> = answer_steps(steps).collect();
     let candidates = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
     if answers.len() < 2 || candidates == 0 {
         return Err(DropReason::NoRevision);
@@ -383,7 +383,7 @@ pub fn answer<'a>(
         return Err(DropReason::Failed);
     }
     let steps = &trajectory.steps;
-    let last = answers(steps).last().ok_or(DropReason::Empty)?;
+    let last = answer_steps(steps).next_back().ok_or(DropReason::Empty)?;
     let Some(decision) = decision(trajectory, rules) else {
         if rules.require_review(steps) {
             return Err(DropReason::Unreviewed);
@@ -394,7 +394,9 @@ pub fn answer<'a>(
         None => return Err(DropReason::Disputed),
         Some(Opinion::BothBad) => return Err(DropReason::BothBad),
         Some(Opinion::Tie) => last,
-        Some(Opinion::Answer(number)) => answers(steps).nth(number).ok_or(DropReason::Empty)?,
+        Some(Opinion::Answer(number)) => {
+            answer_steps(steps).nth(number).ok_or(DropReason::Empty)?
+        }
     };
     let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision);
     Ok((step, Some(Reviewed::of(&decision))))
@@ -416,11 +418,6 @@ fn is_empty(step: &Step) -> Result<(), DropReason> {
 
 fn is_cut(step: &Step) -> Result<(), DropReason> {
     if step.finish == Some(Finish::Length) { Err(DropReason::Cut) } else { Ok(()) }
-}
-
-/// The numbers of the steps that made answers.
-fn answers(steps: &[Step]) -> impl Iterator<Item = usize> {
-    steps.iter().enumerate().filter(|(_, step)| step.kind.is_answer()).map(|(at, _)| at)
 }
 
 /// The ids of the principles that steps revised by, each once, in order.

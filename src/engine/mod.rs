@@ -132,6 +132,7 @@ pub struct Usage {
     pub decoded: u32,
     /// Of the prompt, tokens that even a cache without limit would have had to
     /// compute; `None` where nobody counts them: see [`Engine::count_ideal`].
+    /// In a sum, of the parts that were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ideal: Option<u32>,
 }

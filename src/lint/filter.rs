@@ -48,13 +48,13 @@ impl Filter {
     /// # Errors
     /// There is no such rule, it does not filter, or it lacks what it needs.
     pub fn new(names: &[String], trainer: Trainer) -> Result<Self, FilterError> {
-        // In the order of the rules: the first that a row breaks is the one told.
         for name in names {
             if !RULES.iter().any(|rule| rule.name == name && rule.filters()) {
                 return Err(FilterError::Rule { name: name.clone() });
             }
         }
         let named = |rule: &&&'static Rule| names.iter().any(|name| name == rule.name);
+        // In the order of the rules: the first that a row breaks is the one told.
         let rules: Vec<_> = RULES.iter().filter(named).copied().collect();
         for rule in &rules {
             match rule.needs {

@@ -253,11 +253,13 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
             let answer = |text: &str| [Message::new(Role::Assistant, text)];
             let decided = pair.judgement.map(|found| found.decisive);
             let decided = decided.filter(|found| !found.undecided);
+            let reviewers = pair.review.map(|review| review.reviewers).unwrap_or_default();
             let row = serde_json::json!({
                 "prompt": trajectory.item.messages,
                 "chosen": answer(&pair.chosen.text),
                 "rejected": answer(&pair.rejected.text),
                 "p_chosen": decided.map(|found| found.p),
+                "reviewers": reviewers,
                 "metadata": trajectory.item.metadata,
             });
             let object = serde_json::from_value::<Object>(row).unwrap_or_default();
@@ -269,3 +271,6 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,7 +223,10 @@ impl View<'_> {
     fn text(&self, step: &Step, number: usize) -> Text {
         let text = plain(&step.text);
         let principle = step.principle.as_deref();
+        // After the scores: for the scorer alone.
+        let asks = step.kind.is_answer() && number >= answers(self.steps).count();
         let title = match step.kind {
+            _ if asks => format!("With a text that asks for favour {}", self.answer(number)),
             StepKind::Critique => "Critique".to_owned(),
             StepKind::Revise => format!("Revision {}", self.answer(number)),
             _ if self.rivals => format!("Answer {}", self.answer(number)),
@@ -231,6 +234,7 @@ impl View<'_> {
         };
         let mut notes = Vec::new();
         match step.finish {
+            None if asks => {}
             None => notes.push("came with the input".to_owned()),
             Some(Finish::Length) => notes.push("cut off by max_tokens".to_owned()),
             Some(Finish::Stop) => {}

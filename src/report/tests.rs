@@ -5,7 +5,7 @@ use super::view::{Cell, Section, Table};
 use super::*;
 use crate::dataset::item::Item;
 use crate::dataset::journal::{Outcome, Record};
-use crate::dataset::testing::{item, manifest, step};
+use crate::dataset::testing::{item, manifest, step, swayed};
 use crate::dataset::trajectories::Trajectory;
 use crate::engine::{Failure, Finish};
 use crate::judge::{Poll, Reading, Score, Verdict};
@@ -301,6 +301,26 @@ fn a_revision_is_held_against_the_candidate_that_was_chosen() {
     let revision = texts(&view).last().unwrap();
     assert_eq!((revision.from, revision.changes.as_deref()), (Some(1), Some("=6-1+1")));
     assert_eq!(revision.note, "3 tokens, 75 % of r1 kept");
+}
+
+#[test]
+fn an_answer_with_a_text_that_asks_for_favour_is_called_so() {
+    let answered = [step(StepKind::Generate, None, "x")];
+    let given = [Step { finish: None, ..answered[0].clone() }];
+    let revised = [answered[0].clone(), step(StepKind::Revise, Some("kind"), "y")];
+    for (steps, number) in [(&answered[..], 1), (&given, 1), (&revised, 2)] {
+        let steps = [steps, &swayed(number - 1, "x")[..]].concat();
+        let view = view(&manifest(), &done("a", &steps));
+        let titles: Vec<&str> = texts(&view).map(|text| text.title.as_str()).collect();
+        assert_eq!(titles[0], "First answer r0");
+        assert_eq!(titles.len(), number + 1);
+        assert_eq!(titles[number], format!("With a text that asks for favour r{number}"));
+        assert_eq!(texts(&view).last().unwrap().note, "");
+        let came = steps[0].finish.is_none();
+        assert_eq!(texts(&view).next().unwrap().note.contains("came with the input"), came);
+        let Some(Block::Table(table)) = view.blocks.last() else { panic!("{:?}", view.blocks) };
+        assert_eq!(rows(table), [format!("warmth | r{number} | 3.00 | 0.90")]);
+    }
 }
 
 /// Content that would do harm if it were taken for markup or script.

@@ -93,7 +93,7 @@ fn cost(judged: &Judged) -> Cost {
     steps.filter(|step| step.kind == StepKind::Judge).fold(none, |cost, Step { usage, .. }| Cost {
         verdicts: cost.verdicts + 1,
         prompt_tokens: cost.prompt_tokens + u64::from(usage.prompt),
-        prefilled: cost.prefilled + u64::from(usage.prompt - usage.cached),
+        prefilled: cost.prefilled + u64::from(usage.prefilled()),
         ideal: cost.ideal.zip(usage.ideal).map(|(sum, ideal)| sum + u64::from(ideal)),
     })
 }

@@ -396,8 +396,11 @@ impl Trajectory {
         ask.about.first().map_or("", |&number| self.numbered(number))
     }
 
+    /// The text that a step names by this number: an answer, or the one scored again
+    /// with a text after it.
     fn numbered(&self, number: usize) -> &str {
-        answers(&self.steps).nth(number).map_or("", |step| &step.text)
+        let mut named = self.steps.iter().filter(|step| step.kind.is_answer());
+        named.nth(number).map_or("", |step| &step.text)
     }
 
     /// The principle a step applies.

@@ -77,7 +77,7 @@ impl StepKind {
         self.is_text() || self == StepKind::Likelihood
     }
 
-    /// Whether its text is an answer.
+    /// Whether its text is an answer, or one with a text after it: see [`answers`].
     #[must_use]
     pub fn is_answer(self) -> bool {
         matches!(self, StepKind::Generate | StepKind::Revise)
@@ -98,7 +98,8 @@ pub struct Step {
     /// The id of the dimension it scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<String>,
-    /// The answers it judged, by their number among the trajectory's answers.
+    /// The answers it judged, by their number among the texts of steps that answer
+    /// ([`StepKind::is_answer`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<usize>,
     /// The text: a first answer trimmed, a critique or revision cleaned of what
@@ -108,7 +109,8 @@ pub struct Step {
     /// The text as the model wrote it, or as the input had it, where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
-    /// Why decoding ended; none for an answer that came with the input.
+    /// Why decoding ended; none for an answer that came with the input, or that a
+    /// text was put after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
     /// Of a gate, how much the answer breaks the principle (0 to 1); of a rubric,
@@ -169,6 +171,16 @@ pub enum Stop {
 }
 
 /// The answers of some steps, in order: their number is what judgements name.
+///
+/// What follows a score is none: there an answer stands again, with a text after it
+/// that asks for favour, for the scorer alone. Judgements name it by the number that
+/// comes next.
 pub fn answers(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
-    steps.iter().filter(|step| step.kind.is_answer())
+    answer_steps(steps).map(move |at| &steps[at])
+}
+
+/// The numbers of the steps that made [`answers`].
+pub fn answer_steps(steps: &[Step]) -> impl DoubleEndedIterator<Item = usize> {
+    let scored = steps.iter().position(|step| step.kind == StepKind::Rubric);
+    (0..scored.unwrap_or(steps.len())).filter(move |&at| steps[at].kind.is_answer())
 }

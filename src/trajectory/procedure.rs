@@ -296,10 +296,10 @@ impl<'a> Walk<'a> {
         };
         self.take(scores(answer))?;
         if injected && !dimensions.is_empty() {
-            // An answer of its own, once the other's scores have left its prefix in
-            // the cache.
+            // A text of its own, once the other's scores have left its prefix in the
+            // cache; numbered after the answers, and none of them.
             self.first_answers(1, true)?;
-            self.take(scores(answers(all).count() - 1))?;
+            self.take(scores(answers(all).count()))?;
         }
         Ok(Stop::Judged)
     }

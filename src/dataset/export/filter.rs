@@ -4,13 +4,14 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::ExportError;
+use super::{Counts, ExportError};
 use crate::dataset::atomic;
 use crate::dataset::item::Item;
 
@@ -60,39 +61,54 @@ impl Log<'_> {
         let Some(out) = &mut self.0 else { return Ok(()) };
         let id = item.id.as_deref().unwrap_or(&item.key);
         let entry = Entry { id, row: item.row, finding: fault.rule, excerpt: &fault.excerpt };
-        serde_json::to_writer(&mut **out, &entry).map_err(std::io::Error::from)?;
+        serde_json::to_writer(&mut **out, &entry).map_err(io::Error::from)?;
         Ok(out.write_all(b"\n")?)
     }
 }
 
 /// Where the log of an export to `path` lies: beside it.
-#[must_use]
-pub fn log_path(path: &Path) -> PathBuf {
+fn log_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, ToOwned::to_owned);
     name.push(".removed.jsonl");
     path.with_file_name(name)
 }
 
 /// Writes an export, and the log beside its `target` where rows are `filtered`.
-pub(super) fn logged<T>(
+/// Where they are not, the log of an earlier export goes: it would tell of rows
+/// that are there.
+pub(super) fn logged(
     target: &Path,
     filtered: bool,
-    export: impl FnOnce(&mut Log<'_>) -> Result<T, ExportError>,
-) -> Result<T, ExportError> {
+    export: impl FnOnce(&mut Log<'_>) -> Result<Counts, ExportError>,
+) -> Result<Counts, ExportError> {
+    let path = log_path(target);
     if filtered {
-        atomic::write(&log_path(target), |out| export(&mut Log(Some(out))))
-    } else {
-        export(&mut Log::default())
+        let counts = atomic::write(&path, |out| export(&mut Log(Some(out))))?;
+        return Ok(Counts { log: Some(path), ..counts });
     }
+    let counts = export(&mut Log::default())?;
+    match remove(&path) {
+        Ok(()) => Ok(counts),
+        Err(source) => Err(ExportError::File { path, source }),
+    }
+}
+
+/// Removes a log, if there is one.
+fn remove(log: &Path) -> io::Result<()> {
+    // A log is written as a regular file; what is none is somebody's own.
+    if !fs::symlink_metadata(log).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    fs::remove_file(log)?;
+    atomic::sync_folder(atomic::parent(log))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::tests::{export, run, whole};
     use super::super::{Export, write, write_file, write_folder};
     use super::*;
+    use crate::dataset::pairs::Which;
 
     /// Leaves out the rows of one item, and may fail at another's.
     struct Item {
@@ -140,6 +156,31 @@ mod tests {
         let card = fs::read_to_string(path("data/README.md")).unwrap();
         assert!(card.contains("\n| train | 2 |\n"), "{card}");
         assert!(card.contains("\n| left out by the filter `dull`: it \\| bores | 1 |\n"), "{card}");
+    }
+
+    #[test]
+    fn a_log_stays_no_longer_than_the_export_that_it_tells_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(&folder.path().join("run"));
+        let filter = Item { left_out: "b", fails_at: "" };
+        let path = folder.path().join("pairs.jsonl");
+        let log = log_path(&path);
+        let filtered = Export { filter: Some(&filter), ..export("trl") };
+        let counts = write_file(&run, &filtered, &path).unwrap();
+        assert_eq!(counts.log.as_deref(), Some(log.as_path()));
+        assert!(log.exists());
+
+        // What fails leaves the export as it was, and so its log.
+        let refused = Export { which: Which::All, ..export("kto") };
+        write_file(&run, &refused, &path).unwrap_err();
+        assert!(log.exists());
+        let counts = write_file(&run, &export("trl"), &path).unwrap();
+        assert_eq!((counts.log, log.exists()), (None, false));
+
+        // No log has the form of a folder: it is left alone.
+        fs::create_dir(&log).unwrap();
+        write_file(&run, &export("trl"), &path).unwrap();
+        assert!(log.exists());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Exports: what a run's trajectories give, in the formats trainers read. The
 //! journal is read as a stream and rows are written as they are made, so memory
-//! does not grow with the run; splits alone keep something for each prompt.
+//! does not grow with the run. The exceptions: splits keep something for each
+//! prompt, a filter by `near-duplicate` for each row that stays, and people's
+//! reviews are all held.
 
 mod card;
 mod cells;
@@ -33,7 +35,7 @@ use super::pairs::{self, DropReason, Which};
 use super::reviews::Reviews;
 use super::run_dir::{RunDir, RunError};
 
-pub use filter::{Examine, Fault, Filter, Unfit, log_path};
+pub use filter::{Examine, Fault, Filter, Unfit};
 pub use folder::{Folder, write_folder};
 pub use format::{FORMATS, Format};
 pub use sink::FileFormat;
@@ -79,6 +81,8 @@ pub struct Counts {
     pub dropped: BTreeMap<DropReason, u64>,
     /// Rows left out by the filter, by the name of the rule and what it is about.
     pub filtered: BTreeMap<(&'static str, &'static str), u64>,
+    /// The file that says which rows the filter left out, where one was written.
+    pub log: Option<PathBuf>,
 }
 
 /// Why an export failed.

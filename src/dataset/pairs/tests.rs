@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::dataset::reviews::{Choice, Review, ReviewsWriter};
 use crate::dataset::run_dir::RunDir;
-use crate::dataset::testing::{item, manifest, review, step};
+use crate::dataset::testing::{item, manifest, review, step, swayed};
 use crate::engine::Failure;
 use crate::judge::{Poll, Reading, Verdict};
 use crate::trajectory::Stop;
@@ -330,6 +330,37 @@ fn the_last_answer_is_worth_learning_if_it_is_whole() {
         let trajectory = trajectory(&steps);
         let got = answer(&trajectory, &unjudged()).map(|(step, _)| step.text.clone());
         assert_eq!(got, expected.map(str::to_owned), "{steps:?}");
+    }
+}
+
+#[test]
+fn an_answer_with_a_text_that_asks_for_favour_is_no_answer() {
+    for steps in [
+        vec![generate("x")],
+        vec![generate("x"), critique("k", "c"), revise("k", "y")],
+        vec![generate("x"), revise("k", "y"), revise("l", "z")],
+        vec![generate("x"), generate("y"), verdict(None, [0, 1], -2.0, 0.9)],
+        vec![generate("x"), generate("y"), verdict(None, [0, 1], -2.0, 0.9), revise("k", "z")],
+    ] {
+        let clean = trajectory(&steps);
+        let count = answer_steps(&steps).count();
+        let scored = trajectory(&[&steps[..], &swayed(count - 1, "x")[..]].concat());
+        for policy in ["keep-with-label", "drop"] {
+            let rules = judged(&json!({"policy": policy}));
+            for which in Which::ALL {
+                assert_eq!(
+                    pairs(&scored, which, &rules),
+                    pairs(&clean, which, &rules),
+                    "{policy} {} {steps:?}",
+                    which.as_str()
+                );
+            }
+            assert_eq!(reviewable(&scored, &rules), reviewable(&clean, &rules), "{steps:?}");
+            // The answer that `sft` writes.
+            let learnt = answer(&clean, &rules);
+            assert!(learnt.is_ok(), "{steps:?}");
+            assert_eq!(answer(&scored, &rules), learnt, "{steps:?}");
+        }
     }
 }
 

@@ -153,10 +153,10 @@ impl Http {
         if answered.dropped.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let Usage { prompt, cached, decoded, .. } = answered.usage;
-        self.counters.prefilled += u64::from(prompt - cached);
-        self.counters.cached += u64::from(cached);
-        self.counters.decoded += u64::from(decoded);
+        let usage = answered.usage;
+        self.counters.prefilled += u64::from(usage.prefilled());
+        self.counters.cached += u64::from(usage.cached);
+        self.counters.decoded += u64::from(usage.decoded);
         self.counters.batches += 1;
         let told = answered.result?;
         for event in &told {

@@ -71,14 +71,21 @@ impl Llama<'_> {
                 None => return Ok(false),
             }
         };
+        let needed = self.waiting[at].length() - fork.shared;
+        let reserved = self.reserved(at);
+        let size = self.settings.ctx_size as usize;
+        let lacking = (self.cells.used() + reserved + needed).saturating_sub(size);
+        // Nothing is dropped in vain.
+        if !self.active.is_empty() && lacking > self.cells_of_headers() {
+            self.cells.truncate(fork.seq, 0);
+            return Ok(false);
+        }
         if let Some(source) = fork.source {
             self.context
                 .copy_kv_cache_seq(source, fork.seq, Some(0), Some(fork.shared as u32))
                 .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
         }
-        let needed = self.waiting[at].length() - fork.shared;
-        let reserved = self.reserved(at);
-        while self.cells.used() + reserved + needed > self.settings.ctx_size as usize {
+        while self.cells.used() + reserved + needed > size {
             if !self.evict()? {
                 drop_cells(&mut self.context, &mut self.cells, fork.seq, 0)?;
                 return Ok(false);
@@ -116,6 +123,12 @@ impl Llama<'_> {
         };
         let later: usize = self.active.iter().map(|active| growth(&active.queued)).sum();
         under_way + later + growth(queued)
+    }
+
+    /// Cells that idle headers alone hold.
+    fn cells_of_headers(&self) -> usize {
+        let headers = self.idle.iter().filter(|idle| !idle.wanted);
+        headers.map(|idle| self.cells.held_alone(idle.seq)).sum()
     }
 
     /// Drops an idle sequence to make room; false where there is none to drop.

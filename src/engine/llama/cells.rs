@@ -166,6 +166,12 @@ impl Cells {
             .is_some_and(|&cell| self.cell(cell).holders > 1)
     }
 
+    /// How many cells no other sequence holds.
+    pub fn held_alone(&self, seq: SeqId) -> usize {
+        let path = self.sequences[seq as usize].iter().flatten();
+        path.filter(|&&cell| self.cell(cell).holders == 1).count()
+    }
+
     fn cell(&self, id: CellId) -> &Cell {
         &self.cells[id as usize]
     }
@@ -289,6 +295,10 @@ mod tests {
                 }
                 let used = model.iter().filter(|(_, holders)| !holders.is_empty()).count();
                 prop_assert_eq!(cells.used(), used);
+                for (seq, row) in (0..).zip(&rows) {
+                    let alone = row.iter().flatten().filter(|&&cell| model[cell].1.len() == 1);
+                    prop_assert_eq!(cells.held_alone(seq), alone.count());
+                }
             }
         }
     }

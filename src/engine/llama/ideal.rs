@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::cells::Token;
 
-/// The most prefixes that are remembered: 150 MB. Past them it starts anew, and
-/// counts what is under way at the time twice.
-const MOST: usize = 1 << 24;
+/// The most prefixes that are remembered: 75 MB, and half as much again while
+/// the set grows. Past them it starts anew, and counts what is under way at the
+/// time twice.
+const MOST: usize = 7 << 20;
 
 /// A cache without limit: what would have to be computed if nothing were ever
 /// computed twice.
@@ -25,7 +26,7 @@ impl Ideal {
     /// Takes in a prompt whose tokens from `first_wanted` on are computed in any
     /// case. How many of its tokens have to be.
     pub fn prompt(&mut self, tokens: &[Token], first_wanted: usize) -> u32 {
-        if self.prefixes.len() > MOST {
+        if self.prefixes.len() + tokens.len() > MOST {
             self.prefixes.clear();
         }
         let prefixes = prefixes(tokens).enumerate();

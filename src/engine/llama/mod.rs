@@ -187,7 +187,7 @@ impl<'m> Llama<'m> {
     }
 
     /// Tokens that a cache without limit would have had to prefill for the
-    /// requests since [`Engine::count_ideal`].
+    /// requests since [`Engine::count_ideal`] or [`Engine::reset`].
     #[must_use]
     pub fn ideal_prefill(&self) -> u64 {
         self.ideal.as_ref().map_or(0, |ideal| ideal.prefilled)

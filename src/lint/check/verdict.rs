@@ -48,6 +48,10 @@ mod tests {
             (json!({"verdict": {"p_chosen": 0.2}}), true),
             (json!({"metadata": {"margin": -2}}), true),
             (json!({"verdict": "no"}), false),
+            (json!({"p_chosen": 0.2, "reviewers": ["ada"]}), false),
+            (json!({"metadata": {"margin": -2}, "reviewers": ["ada"]}), false),
+            (json!({"p_chosen": 0.2, "reviewers": []}), true),
+            (json!({"p_chosen": 0.2, "reviewers": null}), true),
         ] {
             let mut row = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
             let Value::Object(more) = more else { unreachable!() };

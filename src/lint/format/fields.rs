@@ -216,8 +216,12 @@ pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: b
 
 /// The first verdict in the row, its `verdict` or its `metadata` that holds the
 /// chosen side for the worse one. A tie is none, and so is an undecided verdict.
+/// Where people decided which side is chosen, no verdict counts.
 fn contradiction(row: &Object) -> Option<Contradiction> {
-    if row.get("verdict").is_some_and(|verdict| verdict == "undecided") {
+    let named = |reviewers: &Value| reviewers.as_array().is_some_and(|names| !names.is_empty());
+    if row.get("reviewers").is_some_and(named)
+        || row.get("verdict").is_some_and(|verdict| verdict == "undecided")
+    {
         return None;
     }
     let nested = ["verdict", "metadata"].into_iter().filter_map(|key| row.get(key)?.as_object());
