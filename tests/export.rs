@@ -188,9 +188,9 @@ fn the_log_that_is_told_is_the_one_that_was_written() {
     std::fs::create_dir_all(place.path("there/real")).unwrap();
     std::os::unix::fs::symlink(place.path("there/real"), place.path("link")).unwrap();
     let written = log("-o link");
-    let expected = std::fs::canonicalize(place.path("there")).unwrap().join("real.removed.jsonl");
-    assert_eq!(written, expected.to_str().unwrap());
-    assert!(expected.exists() && !place.path("link.removed.jsonl").exists());
+    assert_eq!(written, "PLACE/there/real.removed.jsonl");
+    assert!(place.path("there/real.removed.jsonl").exists());
+    assert!(!place.path("link.removed.jsonl").exists());
     assert!(place.path("link/train.jsonl").exists());
 }
 
