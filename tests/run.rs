@@ -241,7 +241,8 @@ fn interrupted_it_stops_in_time_and_keeps_what_is_finished() {
         assert_eq!(output.status.code(), Some(130), "{name}: {err}");
         assert!(took < Duration::from_millis(2500), "{name}: {took:?}");
         if times == 1 {
-            assert!(err.contains(" to go (--resume goes on)"), "{name}: {err}");
+            // By the run itself or, where one batch takes that long, for it.
+            assert!(err.contains("--resume"), "{name}: {err}");
         }
         let now = ended(&run).len();
         assert!((before + 1..24).contains(&now), "{name}: {before}, then {now}");
@@ -322,11 +323,13 @@ fn a_pipe_prints_the_answer_alone_and_json_the_trail() {
     assert_eq!(json.out.lines().count(), 1);
     let steps = record["steps"].as_array().unwrap();
     let kinds: Vec<&Value> = steps.iter().map(|step| &step["kind"]).collect();
-    assert_eq!(kinds, ["generate", "critique", "revise"]);
+    // A revision that changes anything is judged.
+    assert_eq!(kinds[..3], ["generate", "critique", "revise"]);
+    assert!(kinds[3..].iter().all(|kind| *kind == "judge"), "{kinds:?}");
     let answer = steps[2]["text"].as_str().unwrap();
     assert_eq!(record["response"], answer);
     assert_eq!(plain.out, format!("{answer}\n"));
-    for step in steps {
+    for step in &steps[..3] {
         assert!(show.out.contains(step["text"].as_str().unwrap()), "{}", show.out);
     }
     assert!(!show.out.contains('\u{1b}'), "no colour off a terminal");
