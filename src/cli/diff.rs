@@ -184,7 +184,9 @@ fn report(diff: &RunDiff) -> String {
     if !changes.is_empty() {
         text.push('\n');
         text.push_str(&table(2, &change_rows(changes)));
-        text.push_str("* chance alone would seldom make such a difference\n");
+        if changes.iter().any(|change| change.difference.is_apart_from_zero()) {
+            text.push_str("* chance alone would seldom make such a difference\n");
+        }
     }
     if let Some(gate) = &diff.gate {
         text.push_str(&gate::report(gate));

@@ -73,10 +73,13 @@ impl GroupedMean {
         Some(Self { interval, ..found })
     }
 
-    /// Whether the interval leaves 0 out.
+    /// Whether the interval leaves 0 out, and the groups are enough to say so: a
+    /// few that happen to have the same sign always leave it out, and five do by
+    /// chance in 6 % of cases (2 · 2⁻⁵).
     #[must_use]
     pub fn is_apart_from_zero(&self) -> bool {
-        self.interval.is_some_and(|interval| interval.low > 0.0 || interval.high < 0.0)
+        self.groups > 5
+            && self.interval.is_some_and(|interval| interval.low > 0.0 || interval.high < 0.0)
     }
 }
 
@@ -98,6 +101,17 @@ mod tests {
         assert_eq!((found.value, found.n, found.groups), (8.0 / 3.0, 3, 2));
         assert_eq!(found.interval, Some(Interval { low: 0.0, high: 4.0 }));
         assert!(!found.is_apart_from_zero());
+    }
+
+    #[test]
+    fn a_few_groups_of_one_sign_are_not_apart_from_zero() {
+        for (count, apart) in [(5, false), (6, true)] {
+            let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
+            let values = names.iter().zip(1..).map(|(name, at)| (name.as_str(), f64::from(at)));
+            let found = GroupedMean::new(values, &bootstrap()).unwrap();
+            assert!(found.interval.unwrap().low > 0.0);
+            assert_eq!(found.is_apart_from_zero(), apart, "{found:?}");
+        }
     }
 
     #[test]
