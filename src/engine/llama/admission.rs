@@ -85,12 +85,7 @@ impl Llama<'_> {
                 .copy_kv_cache_seq(source, fork.seq, Some(0), Some(fork.shared as u32))
                 .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
         }
-        while self.cells.used() + reserved + needed > size {
-            if !self.evict()? {
-                drop_cells(&mut self.context, &mut self.cells, fork.seq, 0)?;
-                return Ok(false);
-            }
-        }
+        while self.cells.used() + reserved + needed > size && self.evict()? {}
         let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
         self.counters.cached += fork.shared as u64;
         self.active.push(Active {
