@@ -11,7 +11,7 @@ use super::interrupt;
 use super::loop_args::LoopArgs;
 use super::model_args::ModelArgs;
 use super::recording::{RecordArgs, Recorded};
-use super::table::table;
+use super::table::{interval, table};
 use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::set::{self, Bound, Responses, Set};
@@ -216,10 +216,6 @@ fn figures(results: &Results) -> String {
 
 fn number(value: f64) -> String {
     format!("{value:.2}")
-}
-
-fn interval(mean: &GroupedMean) -> String {
-    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
 }
 
 fn threshold_row(one: &ThresholdResult) -> Vec<String> {

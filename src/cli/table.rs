@@ -1,5 +1,13 @@
 //! Tables for people: columns as wide as their widest cell, numbers to the right.
 
+use crate::stats::GroupedMean;
+
+/// The interval of a mean; empty where it has none.
+#[must_use]
+pub fn interval(mean: &GroupedMean) -> String {
+    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
+}
+
 /// Lays rows out in columns, two blanks between them. The first `left` columns are
 /// set to the left, the others to the right.
 #[must_use]

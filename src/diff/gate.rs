@@ -11,8 +11,8 @@ use crate::dataset::journal::Outcome;
 use crate::dataset::judgement::Rules;
 use crate::dataset::trajectories::Trajectory;
 use crate::judge::Combined;
-use crate::stats::{Bootstrap, GroupedMean, mean};
-use crate::trajectory::{Step, StepKind, answers};
+use crate::stats::{Bootstrap, GroupedMean, groups, mean};
+use crate::trajectory::{Step, StepKind, answer};
 
 /// A gate, held against a run without one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,8 +98,7 @@ impl Gate {
         let theirs: BTreeMap<&str, &Trajectory> = done(ungated).collect();
         let pairs: Vec<[&Trajectory; 2]> =
             done(gated).filter_map(|(key, ours)| Some([ours, *theirs.get(key)?])).collect();
-        let spent = |at: usize| pairs.iter().map(|pair| Spent::on(&pair[at].steps)).collect();
-        let spent: [Vec<Spent>; 2] = [spent(0), spent(1)];
+        let steps = |at: usize| pairs.iter().flat_map(move |pair| &pair[at].steps);
         let (same, other): (Vec<_>, Vec<_>) = pairs
             .iter()
             .partition(|pair| first_of(pair[0], &rules[0]) == first_of(pair[1], &rules[1]));
@@ -107,16 +106,16 @@ impl Gate {
         let (items, principles): (Vec<Case>, Vec<Case>) =
             cases.into_iter().partition(|case| case.principle.is_none());
         let missed = items.iter().chain(&principles).filter_map(Case::missed).collect();
-        let asked = || pairs.iter().flat_map(|pair| gates(&pair[0].steps));
+        let asked = || gates(steps(0));
         Some(Self {
             gate,
             is_second,
             items: pairs.len(),
             asked: asked().count(),
             passed: asked().filter(|&(_, violation)| violation < gate).count(),
-            gated: Spent::all(&spent[0]),
-            ungated: Spent::all(&spent[1]),
-            saved: saved(&spent, bootstrap),
+            gated: Spent::on(steps(0)),
+            ungated: Spent::on(steps(1)),
+            saved: saved(&pairs, bootstrap),
             other_answers: other.len(),
             by_item: Misses::of(&items, bootstrap),
             by_principle: Misses::of(&principles, bootstrap),
@@ -132,46 +131,38 @@ fn done<'a>(run: &'a Run) -> impl Iterator<Item = (&'a str, &'a Trajectory)> {
 
 fn first_of<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Option<&'a str> {
     let steps = &trajectory.steps;
-    answers(steps).nth(rules.first(steps)).map(|step| step.text.trim())
+    answer(steps, rules.first(steps))
 }
 
 /// Each gate step with the violation it found; where nothing could be told, the
 /// principle counts as broken.
-fn gates(steps: &[Step]) -> impl Iterator<Item = (&Step, f64)> {
-    let gates = steps.iter().filter(|step| step.kind == StepKind::Gate);
+fn gates<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = (&'a Step, f64)> {
+    let gates = steps.into_iter().filter(|step| step.kind == StepKind::Gate);
     gates.map(|step| (step, step.score.map_or(1.0, |score| score.value)))
 }
 
 impl Spent {
-    fn on(steps: &[Step]) -> Self {
-        let of = |kind| steps.iter().filter(|step| step.kind == kind).count() as u64;
+    fn on<'a>(steps: impl Iterator<Item = &'a Step> + Clone) -> Self {
+        let of = |kind| steps.clone().filter(|step| step.kind == kind).count() as u64;
         Self {
             critiques: of(StepKind::Critique),
             revisions: of(StepKind::Revise),
-            decoded: steps.iter().map(|step| u64::from(step.usage.decoded)).sum(),
-            prefilled: steps.iter().map(|step| u64::from(step.usage.prefilled())).sum(),
-        }
-    }
-
-    fn all(spent: &[Self]) -> Self {
-        let sum = |of: fn(&Self) -> u64| spent.iter().map(of).sum();
-        Self {
-            critiques: sum(|one| one.critiques),
-            revisions: sum(|one| one.revisions),
-            decoded: sum(|one| one.decoded),
-            prefilled: sum(|one| one.prefilled),
+            decoded: steps.clone().map(|step| u64::from(step.usage.decoded)).sum(),
+            prefilled: steps.clone().map(|step| u64::from(step.usage.prefilled())).sum(),
         }
     }
 }
 
-fn saved([gated, ungated]: &[Vec<Spent>; 2], bootstrap: &Bootstrap) -> Option<GroupedMean> {
-    let sum = |spent: &[Spent], rows: &[usize]| -> f64 {
-        rows.iter().map(|&row| spent[row].decoded as f64).sum()
-    };
-    let items: Vec<Vec<usize>> = (0..gated.len()).map(|item| vec![item]).collect();
+fn saved(pairs: &[[&Trajectory; 2]], bootstrap: &Bootstrap) -> Option<GroupedMean> {
+    let decoded: Vec<[f64; 2]> = pairs
+        .iter()
+        .map(|pair| pair.map(|one| Spent::on(one.steps.iter()).decoded as f64))
+        .collect();
+    let items: Vec<Vec<usize>> = (0..pairs.len()).map(|item| vec![item]).collect();
     GroupedMean::of(&items, bootstrap, |rows| {
-        let all = sum(ungated, rows);
-        (all > 0.0).then(|| 1.0 - sum(gated, rows) / all)
+        let [gated, ungated] =
+            [0, 1].map(|at| rows.iter().map(|&row| decoded[row][at]).sum::<f64>());
+        (ungated > 0.0).then(|| 1.0 - gated / ungated)
     })
 }
 
@@ -206,9 +197,9 @@ impl Case<'_> {
 /// first; `rules` are that run's.
 fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -> Vec<Case<'a>> {
     let (before, after) = (rules.first(&ungated.steps), rules.last(&ungated.steps));
-    let text = |number| answers(&ungated.steps).nth(number).map(|step| step.text.trim());
     let judgement = rules.on(&ungated.steps, [after, before]);
-    if after == before || (judgement.is_none() && text(after) != text(before)) {
+    let same = answer(&ungated.steps, after) == answer(&ungated.steps, before);
+    if after == before || (judgement.is_none() && !same) {
         return Vec::new();
     }
     // In each round the last word of the gate: it is asked again after a revision.
@@ -253,11 +244,7 @@ impl Misses {
             let own = cases.iter().filter(|case| case.passed.is_some() == passed);
             GroupedMean::share(own.map(|case| (case.key, case.preferred())), bootstrap)
         };
-        let mut items: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (at, case) in cases.iter().enumerate() {
-            items.entry(case.key).or_default().push(at);
-        }
-        let groups: Vec<Vec<usize>> = items.into_values().collect();
+        let items = groups(cases.iter().map(|case| case.key));
         let among = |rows: &[usize], passed: bool| {
             let own = rows.iter().map(|&at| &cases[at]);
             let own = own.filter(|case| case.passed.is_some() == passed);
@@ -267,7 +254,7 @@ impl Misses {
         Self {
             passed_by: share(true),
             revised: share(false),
-            lead: GroupedMean::of(&groups, bootstrap, lead),
+            lead: GroupedMean::of(&items, bootstrap, lead),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::dataset::judgement::Rules;
 use crate::dataset::manifest::Manifest;
 use crate::dataset::trajectories::Trajectory;
 use crate::engine::Usage;
-use crate::trajectory::answers;
+use crate::trajectory::answer;
 
 /// A run of the loop, as far as it is compared.
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
     let mut unit = Unit { group: key.clone(), key, ..Unit::default() };
     unit.checks.insert("done".to_owned(), done);
     let (first, last) = (rules.first(steps), rules.last(steps));
-    let text = |number| answers(steps).nth(number).map(|step| step.text.trim());
-    let (Some(before), Some(after), true) = (text(first), text(last), done) else { return unit };
+    let texts = (answer(steps, first), answer(steps, last), done);
+    let (Some(before), Some(after), true) = texts else { return unit };
     let change = words::distance(before, after);
     let tokens =
         |of: fn(Usage) -> u32| steps.iter().map(|step| f64::from(of(step.usage))).sum::<f64>();

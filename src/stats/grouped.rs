@@ -21,6 +21,16 @@ pub struct GroupedMean {
     pub groups: usize,
 }
 
+/// The indices of values by the names of their groups, in order of name.
+#[must_use]
+pub fn groups<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, name) in names.into_iter().enumerate() {
+        groups.entry(name).or_default().push(at);
+    }
+    groups.into_values().collect()
+}
+
 impl GroupedMean {
     /// The mean of values, each with the name of its group; `None` without any.
     /// Whole groups are drawn for the interval.
@@ -29,14 +39,8 @@ impl GroupedMean {
         values: impl IntoIterator<Item = (&'a str, f64)>,
         bootstrap: &Bootstrap,
     ) -> Option<Self> {
-        let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        let mut all = Vec::new();
-        for (group, value) in values {
-            groups.entry(group).or_default().push(all.len());
-            all.push(value);
-        }
-        let groups: Vec<Vec<usize>> = groups.into_values().collect();
-        Self::of(&groups, bootstrap, |rows| mean(rows.iter().map(|&row| all[row])))
+        let (names, all): (Vec<&str>, Vec<f64>) = values.into_iter().unzip();
+        Self::of(&groups(names), bootstrap, |rows| mean(rows.iter().map(|&row| all[row])))
     }
 
     /// Any figure of values that come in groups, each of which holds the indices of

@@ -34,7 +34,7 @@ pub use bootstrap::Bootstrap;
 pub use calibration::{
     Bin, Calibration, brier, expected_calibration_error, log_loss, logit, reliability, sigmoid,
 };
-pub use grouped::GroupedMean;
+pub use grouped::{GroupedMean, groups};
 pub use summary::{Histogram, cohens_d, histogram, mean, quantile, sd};
 
 /// A 95 % interval.

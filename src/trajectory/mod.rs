@@ -179,6 +179,11 @@ pub fn answers(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
     answer_steps(steps).map(move |at| &steps[at])
 }
 
+/// The text of the answer of a number, without white space around it.
+pub fn answer(steps: &[Step], number: usize) -> Option<&str> {
+    answers(steps).nth(number).map(|step| step.text.trim())
+}
+
 /// The numbers of the steps that made [`answers`].
 pub fn answer_steps(steps: &[Step]) -> impl DoubleEndedIterator<Item = usize> {
     let scored = steps.iter().position(|step| step.kind == StepKind::Rubric);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Step, StepKind, Stop, answers, select};
+use super::{Step, StepKind, Stop, answer, answers, select};
 use crate::constitution::{Constitution, Plan, Select};
 use crate::judge::{Standing, combine};
 use crate::random::Stream;
@@ -140,8 +140,7 @@ impl<'a> Walk<'a> {
     fn revise(mut self, judging: bool) -> Read<Stop> {
         let all = self.steps;
         let Improved { stop, first, last, used } = self.improve()?;
-        let text = |number| super::answers(all).nth(number).map(|step| step.text.trim());
-        if judging && last != first && text(last) != text(first) {
+        if judging && last != first && answer(all, last) != answer(all, first) {
             let principles = used.into_iter().map(Some).chain([None]);
             let judge = |principle| Due::judge(0, principle, [last, first]);
             self.take(principles.map(judge).collect())?;

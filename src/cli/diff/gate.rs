@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::list;
-use crate::cli::table::table;
+use crate::cli::table::{interval, table};
 use crate::diff::{Gate, Miss, Misses};
 use crate::stats::GroupedMean;
 
@@ -73,10 +73,6 @@ fn misses_rows(name: &str, misses: &Misses) -> Vec<Vec<String>> {
 fn cells(mean: Option<&GroupedMean>) -> Vec<String> {
     let Some(mean) = mean else { return Vec::new() };
     vec![format!("{:.2}", mean.value), interval(mean), mean.n.to_string()]
-}
-
-fn interval(mean: &GroupedMean) -> String {
-    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
 }
 
 fn missed(miss: &Miss) -> String {
