@@ -82,7 +82,7 @@ pub struct Text {
     pub title: String,
     /// The principle's title, where one was applied.
     pub principle: String,
-    /// The principle itself.
+    /// The principle itself, where the text before was not under the same.
     pub rule: String,
     /// Where it came from, and what it cost.
     pub note: String,
@@ -207,10 +207,16 @@ impl View<'_> {
     fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut number = 0;
+        let mut told = None;
         for group in self.steps.chunk_by(|a, b| a.kind == b.kind && !a.kind.is_text()) {
             match group {
                 [step] if step.kind.is_text() => {
-                    blocks.push(Block::Text(self.text(step, number)));
+                    let mut text = self.text(step, number);
+                    // Pages are large: a revision needn't repeat its critique's principle.
+                    if told.replace(&step.principle) == Some(&step.principle) {
+                        text.rule.clear();
+                    }
+                    blocks.push(Block::Text(text));
                     number += usize::from(step.kind.is_answer());
                 }
                 group => blocks.push(Block::Table(self.judgements(group))),
