@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::reviews::Reviews;
 use crate::constitution::{CandidatePairs, DecideBy, Judge, Policy};
-use crate::judge::{Combined, combine};
+use crate::judge::{Combined, Standing, Verdict, combine};
 use crate::trajectory::{Step, StepKind, current, first, standings};
 
 /// The weight of the overall verdict where all verdicts decide.
@@ -32,6 +32,17 @@ pub struct Judgement {
     pub decisive: Combined,
     /// The verdict under each principle that was asked about.
     pub principles: Vec<(String, Combined)>,
+}
+
+impl Judgement {
+    /// What they say of the two answers the other way round.
+    fn swapped(self, standing: &Standing) -> Self {
+        let swap = |(id, found): (String, Combined)| (id, found.swapped(standing));
+        Self {
+            decisive: self.decisive.swapped(standing),
+            principles: self.principles.into_iter().map(swap).collect(),
+        }
+    }
 }
 
 /// What becomes of a pair.
@@ -135,31 +146,39 @@ impl Rules {
     /// where nothing was asked.
     #[must_use]
     pub fn on(&self, steps: &[Step], [x, y]: [usize; 2]) -> Option<Judgement> {
+        // The judge is asked about two answers in one order, and both ways round.
+        let verdicts = |pair: [usize; 2]| -> Vec<(Option<&str>, &Verdict)> {
+            let asked = steps.iter().filter(|step| step.kind == StepKind::Judge);
+            asked
+                .filter(|step| step.about == pair)
+                .filter_map(|step| Some((step.principle.as_deref(), step.verdict.as_ref()?)))
+                .collect()
+        };
+        let as_asked = verdicts([x, y]);
+        if as_asked.is_empty() {
+            return Some(self.weigh(&verdicts([y, x]))?.swapped(&self.judge.standing()));
+        }
+        self.weigh(&as_asked)
+    }
+
+    /// What the verdicts on two answers say together, each with its principle.
+    fn weigh(&self, verdicts: &[(Option<&str>, &Verdict)]) -> Option<Judgement> {
         let standing = self.judge.standing();
-        let asked = steps.iter().filter(|step| step.kind == StepKind::Judge);
-        let verdicts: Vec<(Option<&str>, _)> = asked
-            .filter_map(|step| {
-                let verdict = step.verdict.as_ref()?;
-                let principle = step.principle.as_deref();
-                match step.about[..] {
-                    [a, b] if [a, b] == [x, y] => Some((principle, verdict.clone())),
-                    [a, b] if [a, b] == [y, x] => Some((principle, verdict.swapped())),
-                    _ => None,
-                }
-            })
-            .collect();
+        // Candidates are compared on the whole alone.
+        let on_the_whole = verdicts.iter().all(|(principle, _)| principle.is_none());
         let weight = |principle: Option<&str>| match (self.judge.decide_by, principle) {
+            (_, None) if on_the_whole => OVERALL,
             (DecideBy::Overall | DecideBy::All, None) => OVERALL,
             (DecideBy::Overall, Some(_)) | (DecideBy::Principles, None) => 0.0,
             (_, Some(id)) => self.weights.get(id).copied().unwrap_or(1.0),
         };
         let weighed: Vec<_> = verdicts
             .iter()
-            .map(|(principle, verdict)| (verdict, weight(*principle)))
+            .map(|&(principle, verdict)| (verdict, weight(principle)))
             .filter(|&(_, weight)| weight > 0.0)
             .collect();
-        let under = |(principle, verdict): &(Option<&str>, _)| {
-            Some(((*principle)?.to_owned(), combine(&[(verdict, 1.0)], &standing)?))
+        let under = |&(principle, verdict): &(Option<&str>, &Verdict)| {
+            Some((principle?.to_owned(), combine(&[(verdict, 1.0)], &standing)?))
         };
         Some(Judgement {
             decisive: combine(&weighed, &standing)?,

@@ -127,8 +127,11 @@ pub enum DropReason {
     Cut,
     /// Both answers are the same, blank ends aside.
     Same,
-    /// The trajectory has given the same two answers before.
+    /// The trajectory has given the same two answers before, or the same answer
+    /// with the same label.
     Repeated,
+    /// An answer is better than one and worse than another, so it has no label.
+    Mixed,
     /// The judge prefers the answer that would be rejected.
     NotBetter,
     /// The judge is undecided, or was not asked.
@@ -147,13 +150,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order in which they are looked at.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
         Self::Cut,
         Self::Same,
         Self::Repeated,
+        Self::Mixed,
         Self::NotBetter,
         Self::Undecided,
         Self::Tie,
@@ -173,6 +177,7 @@ impl DropReason {
             Self::Cut => "cut",
             Self::Same => "same",
             Self::Repeated => "repeated",
+            Self::Mixed => "mixed",
             Self::NotBetter => "not_better",
             Self::Undecided => "undecided",
             Self::Tie => "tie",
@@ -192,7 +197,8 @@ impl DropReason {
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
             Self::Same => "both sides say the same",
-            Self::Repeated => "the same pair again",
+            Self::Repeated => "the same pair or labelled answer again",
+            Self::Mixed => "the answer is better than one and worse than another",
             Self::NotBetter => "the judge prefers the other side",
             Self::Undecided => "the judge is undecided",
             Self::Tie => "reviewers find both sides equal",
@@ -370,8 +376,8 @@ fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Cow<'a, Step> {
     }
 }
 
-/// The answer of a trajectory that is worth learning: the last, unless people
-/// chose another or put it right. With who decided, where people did.
+/// The answer of a trajectory that is worth learning: the last (of candidates that
+/// nothing revised, the best), unless people chose another or put it right. With who decided, where people did.
 ///
 /// # Errors
 /// Why there is none.
@@ -383,7 +389,7 @@ pub fn answer<'a>(
         return Err(DropReason::Failed);
     }
     let steps = &trajectory.steps;
-    let last = answer_steps(steps).next_back().ok_or(DropReason::Empty)?;
+    let last = answer_steps(steps).nth(rules.last(steps)).ok_or(DropReason::Empty)?;
     let Some(decision) = decision(trajectory, rules) else {
         if rules.require_review(steps) {
             return Err(DropReason::Unreviewed);

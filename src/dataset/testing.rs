@@ -38,9 +38,10 @@ pub(crate) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step 
 }
 
 /// A verdict on two answers, of these log-odds for the one named first in both
-/// orders.
+/// orders, and nine tenths of the mass.
 pub(crate) fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step {
-    let reading = |odds: f64| Reading { first: odds / 2.0 - 2.0, second: -odds / 2.0 - 2.0 };
+    let label = |odds: f64| (0.9 / (1.0 + (-odds).exp())).ln();
+    let reading = |odds: f64| Reading { first: label(odds), second: label(-odds) };
     let poll = Poll {
         template: "judge".to_owned(),
         forward: vec![reading(log_odds)],

@@ -174,6 +174,18 @@ pub struct Standing {
     pub calibration: Calibration,
 }
 
+impl Standing {
+    /// What calibrated log-odds are as a probability.
+    fn probability(&self, margin: f64, undecided: bool) -> f64 {
+        match self.mode {
+            Mode::Soft => sigmoid(margin),
+            Mode::Hard if undecided || margin == 0.0 => 0.5,
+            Mode::Hard => f64::from(u8::from(margin > 0.0)),
+            Mode::Clamped => sigmoid(margin).clamp(self.clamp[0], self.clamp[1]),
+        }
+    }
+}
+
 /// One or several verdicts on the same two answers, as a single judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Combined {
@@ -198,6 +210,19 @@ impl Combined {
     pub fn is_for_first(&self) -> bool {
         !self.undecided && self.margin > 0.0
     }
+
+    /// The same judgement with x and y exchanged. A calibration's offset was for
+    /// the answer named first, and stays with it.
+    #[must_use]
+    pub fn swapped(self, standing: &Standing) -> Self {
+        let margin = -self.margin;
+        Self {
+            margin,
+            p: standing.probability(margin, self.undecided),
+            orders: [-self.orders[1], -self.orders[0]],
+            ..self
+        }
+    }
 }
 
 /// Combines verdicts by the weighted mean of their log-odds (a product of
@@ -214,15 +239,9 @@ pub fn combine(verdicts: &[(&Verdict, f64)], standing: &Standing) -> Option<Comb
     let margin = standing.calibration.apply(mean(&Verdict::log_odds));
     let mass = verdicts.iter().map(|(verdict, _)| verdict.mass()).fold(1.0, f64::min);
     let undecided = !(mass >= standing.mass_floor && margin.abs() >= standing.min_margin);
-    let p = match standing.mode {
-        Mode::Soft => sigmoid(margin),
-        Mode::Hard if undecided || margin == 0.0 => 0.5,
-        Mode::Hard => f64::from(u8::from(margin > 0.0)),
-        Mode::Clamped => sigmoid(margin).clamp(standing.clamp[0], standing.clamp[1]),
-    };
     Some(Combined {
         margin,
-        p,
+        p: standing.probability(margin, undecided),
         offset: mean(&Verdict::offset),
         mass,
         orders: [mean(&|verdict| verdict.orders()[0]), mean(&|verdict| verdict.orders()[1])],
@@ -330,6 +349,20 @@ mod tests {
         let calibration = Calibration { temperature: 2.0, offset: 4.0_f64.ln() };
         let found = combine(&[(&verdict, 1.0)], &Standing { calibration, ..PLAIN }).unwrap();
         near(found.margin, 4.0_f64.ln());
+        // The offset is for the answer named first, whichever way it is told.
+        let swapped = found.swapped(&Standing { calibration, ..PLAIN });
+        near(swapped.margin, -(4.0_f64.ln()));
+        near(swapped.p, 0.2);
+        near(swapped.orders[0], -found.orders[1]);
+    }
+
+    #[test]
+    fn a_judgement_exchanged_is_as_probable_as_its_limits_allow() {
+        let standing = Standing { mode: Mode::Clamped, clamp: [0.3, 0.6], ..PLAIN };
+        let verdict = verdict((0.8, 0.2), (0.2, 0.8));
+        let found = combine(&[(&verdict, 1.0)], &standing).unwrap();
+        near(found.p, 0.6);
+        near(found.swapped(&standing).p, 0.3);
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub(super) fn integer(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
+/// A whole number or null.
+pub(super) fn optional_integer(name: &str) -> Field {
+    Field::new(name, DataType::Int64, true)
+}
+
 /// A number.
 pub(super) fn number(name: &str) -> Field {
     Field::new(name, DataType::Float64, false)

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::{Message, Role};
+use crate::constitution::Judge;
 use crate::dataset::journal::{Outcome, Record};
 use crate::dataset::manifest::{Hashed, Manifest};
-use crate::dataset::testing::{failed, item, manifest, step};
+use crate::dataset::testing::{failed, item, judged, manifest, step};
 use crate::engine::{Finish, Usage};
 use crate::trajectory::{Step, StepKind, Stop};
 
@@ -235,11 +236,57 @@ fn every_format_s_own_columns_are_these() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3}}],"metadata":{},"run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}}],"metadata":{},"run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
     {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?"}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
     "#);
+}
+
+#[test]
+fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
+    use StepKind::{Critique, Generate, Revise};
+    let mut manifest = described();
+    manifest.constitution.value["judge"] = serde_json::to_value(Judge::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &manifest).unwrap();
+    let item = item("b");
+    let steps = [
+        step(Generate, None, "worst"),
+        step(Generate, None, "best"),
+        step(Generate, None, "fair"),
+        judged([0, 1], None, -2.0),
+        judged([0, 2], None, -1.0),
+        judged([1, 2], None, 1.0),
+        step(Critique, Some("kind"), "It is curt."),
+        step(Revise, Some("kind"), "kinder"),
+    ];
+    ended(&mut run, &item, &steps);
+    let run = run.dir().clone();
+    // "best" is better than "worst", and worse than its revision.
+    insta::assert_snapshot!(own(&run, "kto"), @r#"
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"label":false}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"kinder"}],"label":true}
+    "#);
+    insta::assert_snapshot!(own(&run, "sft-steps"), @r#"
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"best"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"fair"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"},{"role":"user","content":"Is it kind?"}],"completion":[{"role":"assistant","content":"It is curt."}],"step":"critique","round":1,"principle":"kind"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"},{"role":"user","content":"Is it kind?"},{"role":"assistant","content":"It is curt."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"kinder"}],"step":"revise","round":1,"principle":"kind"}
+    "#);
+    // The pair of candidates has no revision.
+    insta::assert_snapshot!(own(&run, "constitutional-ai"), @r#"
+    {"init_prompt":"Why b?\nReally \"é\"?","init_response":"best","critic_prompt":"Is it kind?","critic_response":"It is curt.","revision_prompt":"Make it kind.","revision_response":"kinder","prompt":"Why b?\nReally \"é\"?","messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"}]}
+    "#);
+    let mut counted = Vec::new();
+    for name in ["kto", "constitutional-ai"] {
+        counted.push(write(&run, &export(name), &mut std::io::sink()).unwrap());
+    }
+    assert_eq!(
+        counted,
+        [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
+    );
 }
 
 /// The rows of a Parquet file, every key present.

@@ -274,6 +274,39 @@ fn candidates_are_paired_by_their_verdicts() {
     };
     assert_eq!(told(json!({})), ["b>a", "d>b"]);
     assert_eq!(told(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
+    // Candidates are asked about on the whole, whatever decides about revisions.
+    let principles = json!({"pairs": "all", "decide_by": "principles"});
+    assert_eq!(told(principles), ["b>a", "a>c", "undecided", "d>b"]);
+    // An offset is for the answer that the judge was told of first.
+    let offset = json!({"pairs": "all", "calibration": {"temperature": 1.0, "offset": -1.0}});
+    assert_eq!(told(offset), ["b>a", "c>a", "undecided", "d>b"]);
+}
+
+#[test]
+fn of_candidates_that_nothing_revised_the_best_is_worth_learning() {
+    let steps = [generate("a"), generate("b"), verdict(None, [0, 1], 1.0, 0.9)];
+    let trajectory = trajectory(&steps);
+    let (step, _) = answer(&trajectory, &judged(&json!({}))).unwrap();
+    assert_eq!(step.text, "a");
+}
+
+#[test]
+fn a_pair_turned_round_is_as_far_apart_as_it_was() {
+    let steps = [
+        generate("old"),
+        critique("k", "rude"),
+        revise("k", "new"),
+        verdict(None, [1, 0], 1.0, 0.9),
+    ];
+    let rules = judged(&json!({
+        "policy": "flip", "calibration": {"temperature": 2.0, "offset": -2.0},
+    }));
+    let trajectory = trajectory(&steps);
+    let [Ok(pair)] = &pairs(&trajectory, Which::Last, &rules)[..] else { panic!("no pair") };
+    let decisive = pair.judgement.as_ref().unwrap().decisive;
+    assert_eq!(pair.chosen.text, "old");
+    // (1 − 2) / 2 for the revision.
+    assert!((decisive.margin - 0.5).abs() < 1e-9 && decisive.p > 0.6, "{decisive:?}");
 }
 
 #[test]

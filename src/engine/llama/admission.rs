@@ -1,6 +1,8 @@
 //! Which requests hold cells: who is let in, which prefix they share, and what
 //! is dropped for them.
 
+use std::cmp::Reverse;
+
 use llama_cpp_2::context::LlamaContext;
 
 use super::Llama;
@@ -14,14 +16,15 @@ pub(super) struct Idle {
     pub(super) seq: SeqId,
     /// The kind of its prompt, whose header may be kept.
     pub(super) kind: KindId,
-    /// Whether a waiting request begins with more of it than the header.
-    pub(super) wanted: bool,
+    /// How many requests will start before the first that begins with more of it
+    /// than the header; the most there can be where none does.
+    pub(super) next: usize,
 }
 
 impl Idle {
     /// A sequence whose request has just ended.
     pub(super) fn new(seq: SeqId, kind: KindId) -> Self {
-        Self { seq, kind, wanted: false }
+        Self { seq, kind, next: usize::MAX }
     }
 }
 
@@ -76,7 +79,7 @@ impl Llama<'_> {
         let size = self.settings.ctx_size as usize;
         let lacking = (self.cells.used() + reserved + needed).saturating_sub(size);
         // Nothing is dropped in vain.
-        if !self.active.is_empty() && lacking > self.cells_of_headers() {
+        if !self.active.is_empty() && lacking > self.spare_cells() {
             self.cells.truncate(fork.seq, 0);
             return Ok(false);
         }
@@ -120,26 +123,31 @@ impl Llama<'_> {
         under_way + later + growth(queued)
     }
 
-    /// Cells that idle headers alone hold.
-    fn cells_of_headers(&self) -> usize {
-        let headers = self.idle.iter().filter(|idle| !idle.wanted);
-        headers.map(|idle| self.cells.held_alone(idle.seq)).sum()
+    /// Whether an idle sequence may go while others are under way: none of the
+    /// requests that may be under way next wants it.
+    fn is_spare(&self, idle: &Idle) -> bool {
+        idle.next >= self.settings.parallel
+    }
+
+    /// Cells that spare idle sequences alone hold.
+    fn spare_cells(&self) -> usize {
+        let spare = self.idle.iter().filter(|idle| self.is_spare(idle));
+        spare.map(|idle| self.cells.held_alone(idle.seq)).sum()
     }
 
     /// Drops an idle sequence to make room; false where there is none to drop.
-    /// Headers go first. What a request waits for would be computed again: it
-    /// goes only where nothing is under way that makes room when it ends, and
-    /// the youngest goes first.
+    /// Headers go first, then what is wanted last (Belady 1966), of equals the
+    /// oldest. What is wanted soon would be computed again: it goes only where
+    /// nothing is under way that makes room when it ends.
     fn evict(&mut self) -> Result<bool, EngineError> {
-        let header = self.idle.iter().position(|idle| !idle.wanted);
-        let youngest = self.idle.len().checked_sub(1).filter(|_| self.active.is_empty());
-        let Some(at) = header.or(youngest) else { return Ok(false) };
+        let idle = self.idle.iter().enumerate();
+        let last = idle.max_by_key(|&(at, idle)| (idle.next, Reverse(at)));
+        let Some((at, _)) = last.filter(|(_, idle)| self.active.is_empty() || self.is_spare(idle))
+        else {
+            return Ok(false);
+        };
         let idle = self.idle.remove(at);
-        tracing::debug!(
-            tokens = self.cells.len(idle.seq),
-            idle.wanted,
-            "made room in the KV cache"
-        );
+        tracing::debug!(tokens = self.cells.len(idle.seq), idle.next, "made room in the KV cache");
         drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)?;
         Ok(true)
     }
@@ -160,15 +168,16 @@ impl Llama<'_> {
     /// Drops of idle sequences what nobody waits for, the headers shared by all
     /// items excepted, and what another sequence holds too.
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
+        // In the order in which they are let in.
+        let (first, then) = self.waiting.iter().partition::<Vec<_>, _>(|one| one.goes_on);
+        let waiting = [first, then].concat();
         for mut idle in std::mem::take(&mut self.idle) {
             let header = self.headers.length(idle.kind).min(self.cells.len(idle.seq));
-            let wanted = self
-                .waiting
-                .iter()
+            let shared: Vec<usize> = (waiting.iter())
                 .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
-                .max()
-                .unwrap_or(0);
-            idle.wanted = wanted > header;
+                .collect();
+            let wanted = shared.iter().copied().max().unwrap_or(0);
+            idle.next = shared.iter().position(|&len| len > header).unwrap_or(usize::MAX);
             let keep = match header.max(wanted) {
                 length
                     if self.sharing

@@ -1,7 +1,7 @@
 //! The columns of Hugging Face's constitutional-AI data sets: first answer,
 //! critique and revision with what asked for them, then the two conversations.
 //! Of several rounds these are the last critique and revision; without critiques
-//! their columns are empty.
+//! their columns are empty. A pair whose better answer is no revision has none.
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::{Format, Row, Rows, lone_prompt};
 use crate::dataset::export::cells::{answer, conversation, row, text, turns};
 use crate::dataset::export::origin::Provenance;
 use crate::dataset::pairs::{self, DropReason, Pair};
+use crate::trajectory::StepKind;
 
 pub(super) const CONSTITUTIONAL_AI: Format = Format {
     name: "constitutional-ai",
@@ -24,6 +25,9 @@ pub(super) const CONSTITUTIONAL_AI: Format = Format {
 
 fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<Row, DropReason> {
     let prompt = lone_prompt(pair.item)?;
+    if pair.chosen.kind != StepKind::Revise {
+        return Err(DropReason::NoRevision);
+    }
     let principle = pair.chosen.principle.as_deref();
     let (critic_prompt, critic_response) = match pair.critique {
         // The critique is learnt too, so it must be whole.

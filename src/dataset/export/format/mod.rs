@@ -13,6 +13,8 @@ mod sft;
 mod trajectories;
 mod trl;
 
+use std::collections::HashMap;
+
 use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
@@ -96,8 +98,8 @@ impl Format {
     }
 
     /// Whether it can pair answers this way. Only pairs have a choice: a label
-    /// on an answer says one thing, so an answer can't be better here and worse
-    /// there.
+    /// on an answer says one thing, and in most pairs of all or of neighbours an
+    /// answer is better here and worse there.
     #[must_use]
     pub fn takes(&self, which: Which) -> bool {
         which == Which::Last || matches!(self.rows, Rows::Pairs(_))
@@ -140,17 +142,22 @@ impl Format {
                     Ok(Origin::of(&pair).sign(make(&pair, run)?, run))
                 })
                 .collect(),
-            Rows::Labels(make) => pairs::pairs(trajectory, which, &run.rules)
-                .into_iter()
-                .flat_map(|pair| match pair {
-                    Err(reason) => vec![Err(reason)],
-                    Ok(pair) => [(&pair.chosen, true), (&pair.rejected, false)]
-                        .map(|(answer, label)| {
-                            Ok(Origin::of(&pair).sign(make(item, &answer.text, label)?, run))
-                        })
-                        .into(),
-                })
-                .collect(),
+            Rows::Labels(make) => {
+                let pairs = pairs::pairs(trajectory, which, &run.rules);
+                let mut labels = Labels::of(pairs.iter().flatten());
+                pairs
+                    .iter()
+                    .flat_map(|pair| match pair {
+                        Err(reason) => vec![Err(*reason)],
+                        Ok(pair) => [(&pair.chosen, true), (&pair.rejected, false)]
+                            .map(|(answer, label)| {
+                                labels.once(&answer.text)?;
+                                Ok(Origin::of(pair).sign(make(item, &answer.text, label)?, run))
+                            })
+                            .into(),
+                    })
+                    .collect()
+            }
             Rows::Answers(make) => {
                 let row = pairs::answer(trajectory, &run.rules).and_then(|(step, review)| {
                     let row = make(item, &step.text)?;
@@ -165,6 +172,37 @@ impl Format {
             }
             Rows::Trajectories(make) => vec![Ok(run.name(make(trajectory)))],
         }
+    }
+}
+
+/// The answers of one item's pairs by what they are called: of several candidates
+/// one may be better than this and worse than that.
+struct Labels<'a>(HashMap<&'a str, Label>);
+
+#[derive(Default)]
+struct Label {
+    better: bool,
+    worse: bool,
+    told: bool,
+}
+
+impl<'a> Labels<'a> {
+    fn of<'p: 'a>(pairs: impl Iterator<Item = &'a Pair<'p>>) -> Self {
+        let mut labels: HashMap<&str, Label> = HashMap::new();
+        for pair in pairs {
+            labels.entry(pair.chosen.text.trim()).or_default().better = true;
+            labels.entry(pair.rejected.text.trim()).or_default().worse = true;
+        }
+        Self(labels)
+    }
+
+    /// Whether an answer has one label, and has not been given it yet.
+    fn once(&mut self, text: &'a str) -> Result<(), DropReason> {
+        let label = self.0.entry(text.trim()).or_default();
+        if label.better && label.worse {
+            return Err(DropReason::Mixed);
+        }
+        if std::mem::replace(&mut label.told, true) { Err(DropReason::Repeated) } else { Ok(()) }
     }
 }
 

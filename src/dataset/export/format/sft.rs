@@ -17,7 +17,7 @@ use crate::dataset::export::origin::Provenance;
 use crate::dataset::journal::Outcome;
 use crate::dataset::pairs::{self, DropReason};
 use crate::dataset::trajectories::Trajectory;
-use crate::trajectory::{Step, StepKind};
+use crate::trajectory::{Step, StepKind, answers};
 
 pub(super) const SFT: Format = Format {
     name: "sft",
@@ -43,19 +43,23 @@ pub(super) const STEPS: Format = Format {
     dataset_info: None,
 };
 
-/// A row for each whole step that writes text in the conversation.
+/// A row for each whole step that writes text in the conversation. Every candidate
+/// answers the prompt; what follows is about the best of them.
 fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
     let mut rows = Vec::new();
+    let steps = &trajectory.steps;
+    let first = answers(steps).nth(run.rules.first(steps));
     let mut last: Option<&Step> = None;
     let mut critique: Option<&Step> = None;
     let written = [StepKind::Generate, StepKind::Critique, StepKind::Revise];
-    for step in trajectory.steps.iter().filter(|step| written.contains(&step.kind)) {
+    for step in steps.iter().filter(|step| written.contains(&step.kind)) {
         let principle = step.principle.as_deref();
         let request = |request| said(Role::User, request);
-        let mut so_far: Vec<Value> = last.iter().map(|last| answer(&last.text)).collect();
+        let about = last.or(first.filter(|_| step.kind != StepKind::Generate));
+        let mut so_far: Vec<Value> = about.iter().map(|about| answer(&about.text)).collect();
         if step.kind == StepKind::Critique {
             so_far.push(request(run.critique_request(principle)));
             critique = Some(step);
@@ -66,8 +70,8 @@ fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReaso
             }
             if step.kind == StepKind::Revise {
                 so_far.push(request(run.revision_request(principle)));
+                last = Some(step);
             }
-            last = Some(step);
         }
         // An answer that came with the input is the input's, not the model's.
         if step.finish.is_some() {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Format, Row, Rows};
 use crate::dataset::export::cells::{
-    conversation, free_form, integer, optional_text, record, records, row, text, turns, value,
+    conversation, free_form, integer, optional_integer, optional_text, record, records, row, text,
+    turns, value,
 };
 use crate::dataset::journal::Outcome;
 use crate::dataset::trajectories::Trajectory;
@@ -14,7 +15,8 @@ pub(super) const TRAJECTORIES: Format = Format {
     name: "trajectories",
     about: "every item with all of its steps",
     columns: || {
-        let usage = vec![integer("prompt"), integer("cached"), integer("decoded")];
+        let usage = ["prompt", "cached", "decoded"].map(integer).into_iter();
+        let usage = usage.chain([optional_integer("ideal")]).collect();
         let step = vec![
             text("kind"),
             integer("round"),
@@ -73,7 +75,12 @@ fn step(step: &Step) -> Value {
         "raw": step.raw,
         "finish": step.finish,
         "judgement": judgement(step),
-        "usage": step.usage,
+        "usage": {
+            "prompt": step.usage.prompt,
+            "cached": step.usage.cached,
+            "decoded": step.usage.decoded,
+            "ideal": step.usage.ideal,
+        },
     })
 }
 
