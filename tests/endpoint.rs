@@ -435,21 +435,42 @@ fn what_only_a_model_file_can_do_is_said() {
     first prompts          1, of tokens known to the endpoint alone
     steps of an item       answers 1, critiques 1, revisions 1
     decoded, at the most   26 tokens
+const SET: &str = r#"
+set = {name = "one", version = "1"}
+[[item]]
+id = "colour"
+kind = "normal"
+category = "facts"
+prompt = "Name a colour."
+good = "Names one."
+bad = "Names none."
+expect = "answer"
+"#;
+
     ");
     assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
     let render = small(&place, &server.url, "render Why? --step generate");
     assert!(render.out.ends_with("\n\nthe tokens are known to the endpoint alone\n"), "{render:?}");
     assert_eq!(server.asked(), []);
 
-    let told: String = ["run in.jsonl --out r --reproducible", "bench"]
-        .iter()
-        .map(|line| {
-            let ran = small(&place, &server.url, line);
-            assert_eq!(ran.code, Some(2), "{line}");
-            ran.err
-        })
-        .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
-        .collect();
+    place.write("set.toml", SET);
+    let judge = format!("-m none.gguf --reproducible --judge-model {}", server.url);
+    let told: String = [
+        "run in.jsonl --out r --reproducible",
+        "eval set.toml --reproducible",
+        &format!("run in.jsonl --out r {judge}"),
+        &format!("eval set.toml {judge}"),
+        &format!("audit small.toml --on in.jsonl {judge}"),
+        "bench",
+    ]
+    .iter()
+    .map(|line| {
+        let ran = small(&place, &server.url, line);
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        ran.err
+    })
+    .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
+    .collect();
     insta::assert_snapshot!(told, @r#"
     error: --reproducible can't be kept by a server: what it computes together is its own affair
     help: run the model in this process: -m MODEL.gguf
@@ -464,6 +485,14 @@ fn what_only_a_model_file_can_do_is_said() {
 fn an_item_the_server_fails_is_an_item_that_failed() {
     let server = Server::start(|asked| match asked.last() {
         "Hang." => Reply::Hang,
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: -m MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
         "Long." => Reply::Status(400, r#"{"error":{"message":"too long"}}"#.to_owned()),
         _ => says("yes"),
     });

@@ -23,7 +23,7 @@ use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::{Engines, Job};
-use crate::engine::{Engine, Loaded, Source};
+use crate::engine::{Engine, Loaded};
 use crate::judge::labels;
 use crate::random::Stream;
 use crate::report::AUDIT;
@@ -193,8 +193,7 @@ impl AuditArgs {
         survey: &Survey,
     ) -> Result<(Loaded, Option<Loaded>), CliError> {
         if survey.generates() {
-            let judge = self.model.judge(config)?.map(Source::load).transpose()?;
-            Ok((self.recording.model(&self.model, config)?, judge))
+            self.recording.models(&self.model, config)
         } else {
             Ok((self.recording.judge_model(&self.model, config)?, None))
         }
