@@ -19,7 +19,7 @@ use amend::engine::{
 use amend::random::Stream;
 use common::{Place, Ran};
 use serde_json::{Value, json};
-use server::{Reply, Server, models, says};
+use server::{Asked, Reply, Server, models, says};
 
 /// Talks to a server with little patience.
 fn settings(url: &str) -> Settings {
@@ -412,6 +412,17 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let pair: Value = serde_json::from_str(exported.out.lines().next().unwrap()).unwrap();
     assert_eq!(pair["chosen"][0]["content"], "Grüße aus 東京 🐝");
 
+    // A server judges what another model writes.
+    let judge = plays();
+    let flags = format!("--json --judge-model {} Why?", judge.url);
+    let before = server.asked().len();
+    let ran = small(&place, &server.url, &flags);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let judges = |asked: &Asked| asked.body["logprobs"] == true;
+    assert_eq!(server.asked()[before..].iter().filter(|asked| judges(asked)).count(), 0);
+    let judged = judge.asked();
+    assert!(!judged.is_empty() && judged.iter().all(judges), "{judged:?}");
+
     // The same model behind another address goes on with it.
     let again = plays();
     let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");
@@ -424,17 +435,6 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     assert_eq!(again.asked(), []);
 }
 
-#[test]
-fn what_only_a_model_file_can_do_is_said() {
-    let (place, server) = (Place::new(), plays());
-    place.write("in.jsonl", "\"Why?\"\n{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
-    let dry = small(&place, &server.url, "run in.jsonl --dry-run");
-    insta::assert_snapshot!(dry.out, @r"
-    items                  2
-    with an answer given   1
-    first prompts          1, of tokens known to the endpoint alone
-    steps of an item       answers 1, critiques 1, revisions 1
-    decoded, at the most   26 tokens
 const SET: &str = r#"
 set = {name = "one", version = "1"}
 [[item]]
@@ -447,6 +447,17 @@ bad = "Names none."
 expect = "answer"
 "#;
 
+#[test]
+fn what_only_a_model_file_can_do_is_said() {
+    let (place, server) = (Place::new(), plays());
+    place.write("in.jsonl", "\"Why?\"\n{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
+    let dry = small(&place, &server.url, "run in.jsonl --dry-run");
+    insta::assert_snapshot!(dry.out, @r"
+    items                  2
+    with an answer given   1
+    first prompts          1, of tokens known to the endpoint alone
+    steps of an item       answers 1, critiques 1, revisions 1
+    decoded, at the most   26 tokens
     ");
     assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
     let render = small(&place, &server.url, "render Why? --step generate");
@@ -474,6 +485,14 @@ expect = "answer"
     insta::assert_snapshot!(told, @r#"
     error: --reproducible can't be kept by a server: what it computes together is its own affair
     help: run the model in this process: -m MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: -m MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
     error: the engine is measured on a model file, not through a server
     help: name the server by --peer URL
     error: "http://" is no address of the form http://HOST[:PORT][/PATH] or https://…
@@ -485,14 +504,6 @@ expect = "answer"
 fn an_item_the_server_fails_is_an_item_that_failed() {
     let server = Server::start(|asked| match asked.last() {
         "Hang." => Reply::Hang,
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: -m MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
         "Long." => Reply::Status(400, r#"{"error":{"message":"too long"}}"#.to_owned()),
         _ => says("yes"),
     });
