@@ -19,6 +19,7 @@ use super::model_args::ModelArgs;
 use super::recording::{RecordArgs, Recorded};
 use crate::audit::{self, Audit, Finding, Severity};
 use crate::constitution;
+use crate::dataset::input::Input;
 use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::run_dir::RunDir;
@@ -43,7 +44,7 @@ pub struct AuditArgs {
     /// What to audit it on; may be repeated. JSON lines with two answers each
     /// ({prompt, a, b} or {prompt, chosen, rejected}), a finished run's
     /// directory, or prompts (JSON lines, text, an evaluation set), which are
-    /// answered twice first
+    /// answered twice first; `-` is stdin
     #[arg(long, required = true, value_name = "DATA")]
     on: Vec<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
@@ -113,7 +114,7 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
         Some(dir) => Some(Reuse::read(RunDir::open(dir)?, &questions)?),
         None => None,
     };
-    let files = args.on.iter().map(|source| source.display().to_string()).collect();
+    let files = args.on.iter().cloned().map(|source| Input::from(source).name()).collect();
     let summary = InputSummary::new(files, survey.items());
     let constitution = questions.constitution().clone();
     if survey.generates() && constitution.sampling.generate.temperature == 0.0 {
