@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Write;
+
 use common::{Place, Ran};
 use serde_json::{Value, json};
 
@@ -228,4 +230,21 @@ fn mistakes_are_said_with_their_remedy() {
     );
     assert!(told("audit bad.toml --on pairs.jsonl").contains("did you mean `active`"));
     assert!(told("audit rules.toml --on pairs.jsonl --reuse gone").contains("gone holds no run"));
+}
+
+#[test]
+fn what_comes_by_a_pipe_is_read_once() {
+    let place = place();
+    for (name, told) in [("-", "standard input"), ("/dev/stdin", "/dev/stdin")] {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // The second row is faulty as a pair, and sound as a prompt.
+        let rows = pairs().lines().next().unwrap().to_owned() + "\n{\"prompt\": \"Why?\"}\n";
+        writer.write_all(rows.as_bytes()).unwrap();
+        drop(writer);
+        let line = format!("audit rules.toml --on {name}");
+        let ran = place.run(place.small(&line).stdin(reader));
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        let expected = format!("error: {told}:2: no two answers among \"prompt\"");
+        assert!(ran.err.starts_with(&expected), "{line}: {}", ran.err);
+    }
 }

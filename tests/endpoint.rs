@@ -19,7 +19,7 @@ use amend::engine::{
 use amend::random::Stream;
 use common::{Place, Ran};
 use serde_json::{Value, json};
-use server::{Reply, Server, models, says};
+use server::{Asked, Reply, Server, models, says};
 
 /// Talks to a server with little patience.
 fn settings(url: &str) -> Settings {
@@ -412,6 +412,17 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let pair: Value = serde_json::from_str(exported.out.lines().next().unwrap()).unwrap();
     assert_eq!(pair["chosen"][0]["content"], "Grüße aus 東京 🐝");
 
+    // A server judges what another model writes.
+    let judge = plays();
+    let flags = format!("--json --judge-model {} Why?", judge.url);
+    let before = server.asked().len();
+    let ran = small(&place, &server.url, &flags);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let judges = |asked: &Asked| asked.body["logprobs"] == true;
+    assert_eq!(server.asked()[before..].iter().filter(|asked| judges(asked)).count(), 0);
+    let judged = judge.asked();
+    assert!(!judged.is_empty() && judged.iter().all(judges), "{judged:?}");
+
     // The same model behind another address goes on with it.
     let again = plays();
     let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");
@@ -423,6 +434,18 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     );
     assert_eq!(again.asked(), []);
 }
+
+const SET: &str = r#"
+set = {name = "one", version = "1"}
+[[item]]
+id = "colour"
+kind = "normal"
+category = "facts"
+prompt = "Name a colour."
+good = "Names one."
+bad = "Names none."
+expect = "answer"
+"#;
 
 #[test]
 fn what_only_a_model_file_can_do_is_said() {
@@ -441,18 +464,35 @@ fn what_only_a_model_file_can_do_is_said() {
     assert!(render.out.ends_with("\n\nthe tokens are known to the endpoint alone\n"), "{render:?}");
     assert_eq!(server.asked(), []);
 
-    let told: String = ["run in.jsonl --out r --reproducible", "bench"]
-        .iter()
-        .map(|line| {
-            let ran = small(&place, &server.url, line);
-            assert_eq!(ran.code, Some(2), "{line}");
-            ran.err
-        })
-        .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
-        .collect();
+    place.write("set.toml", SET);
+    let judge = format!("-m none.gguf --reproducible --judge-model {}", server.url);
+    let told: String = [
+        "run in.jsonl --out r --reproducible",
+        "eval set.toml --reproducible",
+        &format!("run in.jsonl --out r {judge}"),
+        &format!("eval set.toml {judge}"),
+        &format!("audit small.toml --on in.jsonl {judge}"),
+        "bench",
+    ]
+    .iter()
+    .map(|line| {
+        let ran = small(&place, &server.url, line);
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        ran.err
+    })
+    .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
+    .collect();
     insta::assert_snapshot!(told, @r#"
     error: --reproducible can't be kept by a server: what it computes together is its own affair
     help: run the model in this process: -m MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: -m MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
+    error: --reproducible can't be kept by a server: what it computes together is its own affair
+    help: run the model in this process: --judge-model MODEL.gguf
     error: the engine is measured on a model file, not through a server
     help: name the server by --peer URL
     error: "http://" is no address of the form http://HOST[:PORT][/PATH] or https://…

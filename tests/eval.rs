@@ -158,6 +158,28 @@ fn given_answers_are_checked_and_thresholds_met() {
 }
 
 #[test]
+fn a_reproducible_evaluation_goes_on_where_a_cohort_ended() {
+    let place = place();
+    let line = "--reproducible --parallel 2 --json";
+    let whole = eval(&place, &format!("{line} --out whole"));
+    assert_eq!(whole.code, Some(1), "{}", whole.err);
+    let journal = |run: &str| place.path(&format!("{run}/journal.jsonl"));
+    let written = std::fs::read_to_string(journal("whole")).unwrap();
+    let lines: Vec<&str> = written.split_inclusive('\n').collect();
+    let cohorts: Vec<usize> =
+        (0..lines.len()).filter(|&at| lines[at].contains(r#""type":"cohort""#)).collect();
+    assert_eq!(cohorts.len(), 2, "three items, two at a time");
+
+    // Cut within the second.
+    std::fs::create_dir(place.path("cut")).unwrap();
+    std::fs::copy(place.path("whole/manifest.json"), place.path("cut/manifest.json")).unwrap();
+    std::fs::write(journal("cut"), lines[..cohorts[0] + 2].concat()).unwrap();
+    let resumed = eval(&place, &format!("{line} --out cut --resume"));
+    assert_eq!(resumed.out, whole.out, "{}", resumed.err);
+    assert_eq!(std::fs::read_to_string(journal("cut")).unwrap(), written);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_a_model_is_loaded() {
     let place = place();
     place.write("typo.toml", SET.replace("\"warmth\"", "\"warmht\""));

@@ -42,6 +42,13 @@ fn rows_are_judged_told_and_written() {
     assert_eq!((figures["rows"].as_u64(), labels), (Some(4), 3));
     assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
 
+    // A label that is put right is another figure, and no other run.
+    place.write("rows.jsonl", ROWS.replacen(r#""label": "a""#, r#""label": "b""#, 1));
+    let again = place.run(&mut place.small("judge rows.jsonl --json --out r --resume"));
+    assert!(again.err.contains("nothing left to compute"), "{}", again.err);
+    let relabelled = ran.out.replacen(r#""label":"a""#, r#""label":"b""#, 1);
+    assert_eq!((again.code, again.out), (Some(0), relabelled), "{}", again.err);
+
     // For people: a line a row where they are few, and nothing kept unasked.
     let told = place.run(&mut place.small("judge rows.jsonl --principle kind --overall"));
     assert_eq!(told.code, Some(0), "{}", told.err);

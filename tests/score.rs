@@ -93,6 +93,19 @@ fn pairs_are_scored_told_and_resumed() {
     assert!(other.out.contains("3 pairs scored, 1 left out"), "{}", other.out);
     assert!(other.out.contains("β 0.2") && other.out.contains("\nbees "), "{}", other.out);
     assert!(other.err.contains("nothing left to compute"), "{}", other.err);
+    // So is the other answer chosen, where a label was wrong.
+    place.write("pairs.jsonl", PAIRS.replace(r#""label": "b""#, r#""label": "a""#));
+    let turned = score("--json --out run --resume");
+    assert!(turned.err.contains("nothing left to compute"), "{}", turned.err);
+    let turned = lines(&turned.out);
+    assert_eq!((&turned[0], &turned[2]), (&rows[0], &rows[2]));
+    assert_eq!(turned[1]["chosen"], rows[1]["rejected"]);
+    assert_eq!(turned[1]["margin"].as_f64().unwrap(), -rows[1]["margin"].as_f64().unwrap());
+    // A row that names no better answer any more is not scored: that is another run.
+    place.write("pairs.jsonl", PAIRS.replace(r#""label": "b""#, r#""label": "tie""#));
+    let fewer = score("--json --out run --resume");
+    assert_eq!(fewer.code, Some(2), "{}", fewer.err);
+    assert!(fewer.err.contains("input.rows: was 3, is 2"), "{}", fewer.err);
 }
 
 #[test]

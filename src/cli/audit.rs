@@ -19,11 +19,12 @@ use super::model_args::ModelArgs;
 use super::recording::{RecordArgs, Recorded};
 use crate::audit::{self, Audit, Finding, Severity};
 use crate::constitution;
+use crate::dataset::input::Input;
 use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::run_dir::RunDir;
 use crate::driver::{Engines, Job};
-use crate::engine::{Engine, Loaded, Source};
+use crate::engine::{Engine, Loaded};
 use crate::judge::labels;
 use crate::random::Stream;
 use crate::report::AUDIT;
@@ -43,7 +44,7 @@ pub struct AuditArgs {
     /// What to audit it on; may be repeated. JSON lines with two answers each
     /// ({prompt, a, b} or {prompt, chosen, rejected}), a finished run's
     /// directory, or prompts (JSON lines, text, an evaluation set), which are
-    /// answered twice first
+    /// answered twice first; `-` is stdin
     #[arg(long, required = true, value_name = "DATA")]
     on: Vec<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
@@ -113,7 +114,7 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
         Some(dir) => Some(Reuse::read(RunDir::open(dir)?, &questions)?),
         None => None,
     };
-    let files = args.on.iter().map(|source| source.display().to_string()).collect();
+    let files = args.on.iter().cloned().map(|source| Input::from(source).name()).collect();
     let summary = InputSummary::new(files, survey.items());
     let constitution = questions.constitution().clone();
     if survey.generates() && constitution.sampling.generate.temperature == 0.0 {
@@ -193,8 +194,7 @@ impl AuditArgs {
         survey: &Survey,
     ) -> Result<(Loaded, Option<Loaded>), CliError> {
         if survey.generates() {
-            let judge = self.model.judge(config)?.map(Source::load).transpose()?;
-            Ok((self.recording.model(&self.model, config)?, judge))
+            self.recording.models(&self.model, config)
         } else {
             Ok((self.recording.judge_model(&self.model, config)?, None))
         }

@@ -16,7 +16,7 @@ use crate::dataset::item::Item;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::set::{self, Bound, Responses, Set};
 use crate::driver::Engines;
-use crate::engine::{Loaded, Source};
+use crate::engine::Loaded;
 use crate::eval::{self, Met, Results, ThresholdResult};
 use crate::stats::GroupedMean;
 use crate::trajectory::Procedure;
@@ -76,9 +76,9 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CliError> {
     loaded.check_measures(&known)?;
     job.procedure =
         Procedure::Score { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
+    job.cohorts = args.recording.reproducible;
     args.recording.check_out()?;
-    let model = args.model.load(config)?;
-    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
+    let (model, judge) = args.recording.models(&args.model, config)?;
     interrupt::listen();
     let mut engine = model.engine()?;
     let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;

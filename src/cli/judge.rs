@@ -99,13 +99,14 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
 
     let out = args.recording.destination()?;
     let engines = Engines::from(&mut *engine);
-    let recorded = args.recording.record("judge", out.path(), engines, &job, items, summary)?;
+    let work = items.clone();
+    let recorded = args.recording.record("judge", out.path(), engines, &job, work, summary)?;
     recorded.tell(None)?;
     let result = recorded.result();
     if matches!(result, Err(CliError::Interrupted)) {
         return result;
     }
-    let rows = rows(&recorded, &job.constitution)?;
+    let rows = rows(&recorded, items, &job.constitution)?;
     let figures = Figures::of(&rows, job.stream);
     recorded.derive("verdicts.jsonl", &rows, &figures)?;
     args.print(&rows, &figures).map_err(CliError::Output)?;
@@ -125,10 +126,15 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     result
 }
 
-/// The judged rows, in the order of the input, a clean one before its twin.
-fn rows(recorded: &Recorded, constitution: &Constitution) -> Result<Vec<Row>, CliError> {
+/// The judged rows, labelled as the input is now; in its order, a clean one before
+/// its twin.
+fn rows(
+    recorded: &Recorded,
+    items: Vec<Item>,
+    constitution: &Constitution,
+) -> Result<Vec<Row>, CliError> {
     let mut rows = Vec::new();
-    for trajectory in recorded.dir.trajectories()? {
+    for trajectory in recorded.dir.trajectories()?.with_items(items) {
         rows.push(Row::of(&trajectory?, constitution));
     }
     rows.sort_by_key(|row| (row.row, !row.is_clean()));

@@ -20,7 +20,8 @@ use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::dataset::stakes::StakesLog;
 use crate::diagnostic::closest;
-use crate::driver::{Ended, Observer, Work, drive};
+use crate::driver::{Ended, Engines, Observer, Work, drive};
+use crate::engine::{Loaded, Source};
 use crate::trajectory::{Ask, Step, StepKind, Trajectory, clean};
 
 /// Answer, criticise, revise: one prompt, or many by --jsonl.
@@ -62,8 +63,11 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
         source.set_default_parallel(1);
     }
     let model = source.load()?;
+    // Asked several questions about one item, and so as wide as ever.
+    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
+    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
     let here = Path::new(".");
     let mut printer = Printer {
         stakes: StakesLog::open(&job.constitution, here, engine.describe()?.model)?,
@@ -78,7 +82,7 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
         failed: false,
     };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
-    match drive(&mut *engine, &job, work, &mut printer)? {
+    match drive(Engines::new(&mut *engine, &mut judge), &job, work, &mut printer)? {
         Ended::Stopped => Err(CliError::Interrupted),
         Ended::Done if printer.failed => Err(CliError::Findings),
         Ended::Done => Ok(()),

@@ -118,19 +118,27 @@ impl RecordArgs {
         Ok(Destination { path: folder.path().join("run"), _temporary: Some(folder) })
     }
 
-    /// Refuses a promise that the engine can't keep.
-    ///
-    /// # Errors
-    /// A reproducible run on a server.
-    pub fn check_source(&self, source: &Source) -> Result<(), CliError> {
+    /// Refuses a promise that the engine can't keep: a reproducible run on a server,
+    /// as the flag named it.
+    fn check_source(&self, source: &Source, flag: &str) -> Result<(), CliError> {
         if self.reproducible && matches!(source, Source::Endpoint(_)) {
             return Err(CliError::usage(
                 "--reproducible can't be kept by a server: what it computes together is its own \
                  affair",
-                "run the model in this process: -m MODEL.gguf",
+                format!("run the model in this process: {flag} MODEL.gguf"),
             ));
         }
         Ok(())
+    }
+
+    /// The model that judges, where another one was named and it can keep what is
+    /// promised.
+    fn judge(&self, model: &ModelArgs, config: &Config) -> Result<Option<Source>, CliError> {
+        let judge = model.judge(config)?;
+        if let Some(judge) = &judge {
+            self.check_source(judge, "--judge-model")?;
+        }
+        Ok(judge)
     }
 
     /// What batches cost, as a reproducible run noted that is to go on: it goes on
@@ -152,8 +160,22 @@ impl RecordArgs {
     /// # Errors
     /// None is named, it can't be loaded, or it can't keep what is promised.
     pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
-        self.check_source(&model.source(config)?)?;
+        self.check_source(&model.source(config)?, "-m")?;
         self.as_begun(model.load(config)?)
+    }
+
+    /// The model that writes, and the one that judges if that is another.
+    ///
+    /// # Errors
+    /// As [`RecordArgs::model`], of either.
+    pub fn models(
+        &self,
+        model: &ModelArgs,
+        config: &Config,
+    ) -> Result<(Loaded, Option<Loaded>), CliError> {
+        let judge = self.judge(model, config)?;
+        let writer = self.model(model, config)?;
+        Ok((writer, judge.map(Source::load).transpose()?))
     }
 
     /// The model that judges, where nothing is written: the one named for that,
@@ -162,9 +184,10 @@ impl RecordArgs {
     /// # Errors
     /// As [`RecordArgs::model`].
     pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
-        let Some(judge) = model.judge(config)? else { return self.model(model, config) };
-        self.check_source(&judge)?;
-        self.as_begun(judge.load()?)
+        match self.judge(model, config)? {
+            Some(judge) => self.as_begun(judge.load()?),
+            None => self.model(model, config),
+        }
     }
 
     /// A model with the costs that the run began with.

@@ -20,7 +20,7 @@ use crate::dataset::item::Item;
 use crate::dataset::journal::Outcome;
 use crate::dataset::manifest::InputSummary;
 use crate::driver::{Ended, Engines, Job, Observer, Work, drive};
-use crate::engine::{Loaded, Source};
+use crate::engine::Loaded;
 use crate::trajectory::{Step, Trajectory};
 
 /// Make preference data of many prompts, in a run directory
@@ -74,10 +74,8 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     if out.is_some() {
         args.recording.check_out()?;
     }
-    args.recording.check_source(&args.model.source(config)?)?;
-    let mut model = args.model.load(config)?;
-    args.settle_costs(&mut model, items.len())?;
-    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
+    let (mut model, judge) = args.recording.models(&args.model, config)?;
+    args.measure_costs(&mut model, items.len())?;
     interrupt::listen();
     let mut engine = model.engine()?;
     let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
@@ -98,16 +96,14 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
 const WORTH_MEASURING: usize = 32;
 
 impl RunArgs {
-    /// Puts what batches cost into a model's settings, where that is not what
-    /// the cache says: a reproducible run goes on with what it began with, and a
-    /// long run that is given no width measures what is not known.
-    fn settle_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CliError> {
+    /// Measures what batches cost, where it isn't known and a long run is given no
+    /// width. A reproducible run goes on with what it began with.
+    fn measure_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CliError> {
         let Loaded::File { model, settings } = loaded else { return Ok(()) };
-        if let Some(costs) = self.recording.costs()? {
-            settings.costs = costs;
-        } else if self.recording.out.is_some()
+        if self.recording.out.is_some()
             && settings.parallel == 0
             && items >= WORTH_MEASURING
+            && self.recording.costs()?.is_none()
             && calibration::known(model, settings).is_none()
         {
             tracing::info!("measuring what batches cost here, once");

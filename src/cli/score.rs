@@ -122,13 +122,14 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
 
     let out = args.recording.destination()?;
     let engines = Engines::new(&mut *engine, &mut reference);
-    let recorded = args.recording.record("score", out.path(), engines, &job, items, summary)?;
+    let work = items.clone();
+    let recorded = args.recording.record("score", out.path(), engines, &job, work, summary)?;
     recorded.tell(None)?;
     let result = recorded.result();
     if matches!(result, Err(CliError::Interrupted)) {
         return result;
     }
-    let rows = args.rows(&recorded)?;
+    let rows = args.rows(&recorded, items)?;
     let figures = Figures::of(&rows, unlabelled, args.beta, job.stream);
     recorded.derive("scores.jsonl", &rows, &figures)?;
     args.print(&rows, &figures).map_err(CliError::Output)?;
@@ -191,10 +192,10 @@ impl ScoreArgs {
         printed.map_err(CliError::Output)
     }
 
-    /// The scored rows, in the order of the input.
-    fn rows(&self, recorded: &Recorded) -> Result<Vec<Row>, CliError> {
+    /// The scored rows, labelled as the input is now, in its order.
+    fn rows(&self, recorded: &Recorded, items: Vec<Item>) -> Result<Vec<Row>, CliError> {
         let mut rows = Vec::new();
-        for trajectory in recorded.dir.trajectories()? {
+        for trajectory in recorded.dir.trajectories()?.with_items(items) {
             rows.extend(Row::of(&trajectory?, self.beta));
         }
         rows.sort_by_key(|row| row.row);

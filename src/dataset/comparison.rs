@@ -88,6 +88,13 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Whether a row brings an answer to compare. What is wrong with it, [`json`] tells.
+pub(super) fn is_meant(text: &str) -> bool {
+    let row: Value = serde_json::from_str(text).unwrap_or_default();
+    let has = |key: &str| row.get(key).is_some_and(|value| !value.is_null());
+    ["a", "b", "chosen", "rejected"].into_iter().any(has)
+}
+
 /// A line of JSON: a row, or two where it carries an injection. `chosen_first`
 /// names the chosen answer first.
 pub(super) fn json(

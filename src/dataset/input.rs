@@ -4,6 +4,7 @@
 //! named `.txt` a prompt a line; anything else, standard input too, is JSON
 //! lines if its first row starts with `{` or `"`. Blank lines are skipped.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -102,16 +103,48 @@ pub fn read_comparisons(
     field: Option<&str>,
     stream: Stream,
 ) -> Result<Vec<Item>, InputErrors> {
-    let parse = |text: &str, format: Format, row: u64| {
+    Reader::new(comparisons(field, stream), MAX_LINE, MAX_ROWS).inputs(inputs)
+}
+
+/// Reads one input whose rows bring two answers to compare if the first one does,
+/// and prompts otherwise: see [`read_comparisons`] and [`read`].
+///
+/// # Errors
+/// Everything wrong in it, if anything is.
+pub fn read_either(
+    input: &Input,
+    field: Option<&str>,
+    stream: Stream,
+) -> Result<Vec<Item>, InputErrors> {
+    Reader::new(either(field, stream), MAX_LINE, MAX_ROWS).inputs(std::slice::from_ref(input))
+}
+
+/// How a row is read.
+trait Parse: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem> {}
+impl<F: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem>> Parse for F {}
+
+/// How comparisons are read from a row.
+fn comparisons(field: Option<&str>, stream: Stream) -> impl Parse {
+    move |text: &str, format, row| {
         let chosen_first = stream.bits(row).is_multiple_of(2);
         comparison::json(text, field, format == Format::Json { guessed: true }, chosen_first)
-    };
-    Reader::new(parse, MAX_LINE, MAX_ROWS).inputs(inputs)
+    }
+}
+
+/// How rows are read that are all what the first one is. It is not looked at twice:
+/// what comes by a pipe is gone once it is read.
+fn either(field: Option<&str>, stream: Stream) -> impl Parse {
+    let (comparisons, prompts) = (comparisons(field, stream), prompts(field));
+    let compares = OnceCell::new();
+    move |text: &str, format, row| match compares.get_or_init(|| comparison::is_meant(text)) {
+        true => comparisons(text, format, row),
+        false => prompts(text, format, row),
+    }
 }
 
 /// How prompts are read from a row.
-fn prompts(field: Option<&str>) -> impl Fn(&str, Format, u64) -> Result<Vec<Row>, Problem> {
-    move |text, format, _| match format {
+fn prompts(field: Option<&str>) -> impl Parse {
+    move |text: &str, format, _| match format {
         Format::Json { guessed } => Ok(vec![row::json(text, field, guessed)?]),
         Format::Plain => Ok(vec![row::plain(text)]),
     }
@@ -158,7 +191,7 @@ struct Reader<F> {
     errors: Vec<InputError>,
 }
 
-impl<F: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem>> Reader<F> {
+impl<F: Parse> Reader<F> {
     fn new(parse: F, max_line: usize, max_rows: usize) -> Self {
         let (keys, items, errors) = Default::default();
         Self { parse, max_line, max_rows, rows: 0, keys, items, errors }

@@ -149,7 +149,7 @@ pub enum JournalError {
     /// A line that is not what was written.
     #[error(
         "{path}, line {line}: {fault}; to go on without it and what follows, keep the lines \
-         before it: head -n {} {path}", .line - 1
+         before it: head -n {} {path} > {path}.kept && mv {path}.kept {path}", .line - 1
     )]
     Damaged {
         /// The journal.

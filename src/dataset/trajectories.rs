@@ -32,6 +32,8 @@ pub struct Trajectories {
     /// By item: records before its last retry, which count no more.
     voided: HashMap<String, u64>,
     steps: HashMap<String, Vec<Step>>,
+    /// Items to give in place of the recorded ones, by key.
+    current: HashMap<String, Item>,
 }
 
 impl Trajectories {
@@ -49,7 +51,16 @@ impl Trajectories {
                 voided.insert(item, reader.records());
             }
         }
-        Ok(Self { records: reader.records(), reader: open()?, voided, steps: HashMap::new() })
+        let (records, reader) = (reader.records(), open()?);
+        Ok(Self { reader, records, voided, steps: HashMap::new(), current: HashMap::new() })
+    }
+
+    /// Gives items as they are in `items` instead of as they were recorded: what a
+    /// row says beside its content, such as a label, may have been corrected since.
+    #[must_use]
+    pub fn with_items(mut self, items: Vec<Item>) -> Self {
+        self.current = items.into_iter().map(|item| (item.key.clone(), item)).collect();
+        self
     }
 
     fn advance(&mut self) -> Result<Option<Trajectory>, JournalError> {
@@ -64,6 +75,7 @@ impl Trajectories {
                 Record::Step { item, step } => self.steps.entry(item).or_default().push(step),
                 Record::End { item, outcome } => {
                     let steps = self.steps.remove(&item.key).unwrap_or_default();
+                    let item = self.current.remove(&item.key).unwrap_or(item);
                     return Ok(Some(Trajectory { item, steps, outcome }));
                 }
                 Record::Retry { .. } | Record::Cohort {} => {}
@@ -89,7 +101,7 @@ impl Iterator for Trajectories {
 mod tests {
     use super::*;
     use crate::dataset::journal::{Journal, Record};
-    use crate::dataset::testing::{done, failed, records, retry, stepped};
+    use crate::dataset::testing::{done, failed, item, records, retry, stepped};
 
     /// Key, texts of the steps, and whether it is done, of each ended item.
     fn read(records: &[Record]) -> Vec<(String, Vec<String>, bool)> {
@@ -119,6 +131,26 @@ mod tests {
             row("b", &["five"], true),
         ];
         assert_eq!(read(&records()), expected);
+    }
+
+    #[test]
+    fn an_item_is_the_one_that_is_given_where_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path, false).unwrap();
+        for record in records() {
+            journal.append(&record).unwrap();
+        }
+        let label = |label: &str| [("label".to_owned(), label.into())].into_iter().collect();
+        let corrected = Item { metadata: label("b"), ..item("c") };
+        let read: Vec<_> = Trajectories::open(&path)
+            .unwrap()
+            .with_items(vec![corrected.clone()])
+            .map(|next| next.unwrap())
+            .collect();
+        assert_eq!(read.iter().map(|one| &*one.item.key).collect::<Vec<_>>(), ["a", "c", "b"]);
+        assert_eq!((&read[1].item, read[1].steps.len()), (&corrected, 2));
+        assert_eq!(read[0].item, item("a"));
     }
 
     #[test]

@@ -212,7 +212,7 @@ impl Desk {
 
     /// Refuses what does not come from this machine's own browser and page.
     fn check_sender(&self, request: &Request) -> Result<(), Answer> {
-        let names = ["127.0.0.1", "localhost"].map(|name| format!("{name}:{}", self.port));
+        let names = names(self.port);
         let hosts = values(request, "Host");
         if !matches!(hosts[..], [host] if names.iter().any(|name| name == host)) {
             return Err(Answer::refusal(403, "this is no name of this server"));
@@ -259,6 +259,14 @@ fn refused(refusal: &Refusal, session: &Session) -> Answer {
     Answer::json(status, &json!({ "error": error, "state": session.view() }))
 }
 
+/// What browsers may call a server on a port of this machine. The port that is
+/// HTTP's own they leave out.
+fn names(port: u16) -> Vec<String> {
+    let hosts = ["127.0.0.1", "localhost"];
+    let bare = hosts.iter().filter(|_| port == 80).map(|&host| host.to_owned());
+    hosts.iter().map(|host| format!("{host}:{port}")).chain(bare).collect()
+}
+
 /// The values of a header.
 fn values<'a>(request: &'a Request, name: &'static str) -> Vec<&'a str> {
     let named = request.headers().iter().filter(|header| header.field.equiv(name));
@@ -289,4 +297,15 @@ fn parse<T: for<'de> Deserialize<'de>>(request: &mut Request) -> Result<T, Answe
     }
     serde_json::from_slice(&body)
         .map_err(|error| Answer::refusal(400, &format!("this can't be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_s_own_port_goes_without_saying() {
+        assert_eq!(names(8080), ["127.0.0.1:8080", "localhost:8080"]);
+        assert_eq!(names(80), ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"]);
+    }
 }

@@ -1,9 +1,7 @@
 //! What an audit looks at: pairs of answers, from files of comparisons, from
 //! finished runs, or still to be made from prompts.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -62,9 +60,10 @@ pub enum ReadError {
     Journal(#[from] JournalError),
 }
 
-/// Reads one source: a run directory, an evaluation set (`.toml`), a file of
-/// comparisons, or one of prompts. `field` names the key that holds the prompt;
-/// `stream` draws which of a chosen and a rejected answer is x.
+/// Reads one source: a run directory, an evaluation set (`.toml`), or a file of
+/// comparisons or of prompts, which may be standard input (`-`). `field` names the
+/// key that holds the prompt; `stream` draws which of a chosen and a rejected
+/// answer is x.
 ///
 /// # Errors
 /// Everything wrong with it.
@@ -76,25 +75,10 @@ pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Ca
     if is_toml {
         return Ok(set::load(source)?.set.items(None).into_iter().map(Case::of).collect());
     }
-    let inputs = [Input::from(PathBuf::from(source))];
-    let items = match compares(source) {
-        true => input::read_comparisons(&inputs, field, stream)?,
-        false => input::read(&inputs, field)?,
-    };
+    let items = input::read_either(&Input::from(source.to_owned()), field, stream)?;
     // Of a row with an injection, the clean one of its two items.
     let swayed = |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
     Ok(items.into_iter().filter(|item| !swayed(item)).map(Case::of).collect())
-}
-
-/// Whether a file's first row brings two answers. What can't be told here is
-/// told by the reader.
-fn compares(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    let mut lines = BufReader::new(file).lines().map_while(Result::ok);
-    let Some(line) = lines.find(|line| !line.trim().is_empty()) else { return false };
-    let row: Value = serde_json::from_str(line.trim_start_matches('\u{feff}')).unwrap_or_default();
-    let has = |key: &str| row.get(key).is_some_and(|value| !value.is_null());
-    ["a", "b", "chosen", "rejected"].into_iter().any(has)
 }
 
 /// The ended items of a run that were revised.

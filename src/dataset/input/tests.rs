@@ -57,6 +57,25 @@ fn rows_are_read_in_every_form() {
 }
 
 #[test]
+fn rows_are_all_what_the_first_one_is() {
+    let read = |text: &str| {
+        let mut reader = Reader::new(either(None, Stream::new(0)), 200, 50);
+        reader.source("in", None, text.as_bytes());
+        reader.finish()
+    };
+    let pair = r#"{"prompt":"p","a":"x","b":"y"}"#;
+    let items = read(&format!("\u{feff}\n{pair}\n{pair}\n")).unwrap();
+    let rivals: Vec<_> = items.iter().map(|item| item.rival.as_deref()).collect();
+    assert_eq!(rivals, [Some("y"); 2]);
+    let mixed = read(&format!("{pair}\n\"p\"\n")).unwrap_err();
+    assert_eq!(mixed.to_string(), "in:2: a row is a JSON string or object, not a text");
+    // Prompts, where the first row is one, and what else a row has is its own.
+    let items = read(&format!("{{\"prompt\":\"p\",\"a\":null}}\n{pair}\n")).unwrap();
+    assert!(items.iter().all(|item| item.rival.is_none()), "{items:?}");
+    assert_eq!(read("one\ntwo\n").unwrap().len(), 2);
+}
+
+#[test]
 fn a_named_field_wins_and_is_taken_as_it_is() {
     for (line, field, expected) in [
         (r#"{"prompt":"p","task":"t"}"#, "task", "user: t"),

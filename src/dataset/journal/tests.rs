@@ -210,7 +210,8 @@ fn what_is_wrong_with_a_line_is_said() {
     assert_eq!(
         error.to_string(),
         "journal.jsonl, line 2: not a line of a journal; to go on without it and what follows, \
-         keep the lines before it: head -n 1 journal.jsonl"
+         keep the lines before it: head -n 1 journal.jsonl > journal.jsonl.kept && \
+         mv journal.jsonl.kept journal.jsonl"
     );
 }
 
