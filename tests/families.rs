@@ -267,6 +267,31 @@ fn a_context_too_small_for_the_tree_changes_no_text_and_costs_no_prefill() {
     }
 }
 
+/// Prompts that come again much later are wanted all the while, and there are more
+/// of them than sequences: what is wanted sooner stays.
+#[test]
+fn what_comes_again_much_later_costs_what_is_between_nothing() {
+    let model = load("llama");
+    let under = |conversation: &str| -> Vec<Request> {
+        let prompt = |at: u64| format!("{conversation}\n{at}: {}", SUFFIXES[at as usize % 4]);
+        (0..24).map(|at| request(at, vec![Message::new(Role::User, prompt(at))])).collect()
+    };
+    let prefilled = |parts: &[&str]| {
+        let mut engine = Llama::new(&model, &settings()).unwrap();
+        for (part, conversation) in (0..).zip(parts) {
+            for request in under(conversation) {
+                engine.submit(Request { id: request.id + 100 * part, ..request });
+            }
+        }
+        while engine.step(&mut Vec::new()).unwrap() {}
+        engine.counters().prefilled
+    };
+    let [again, between, _] = CONVERSATIONS;
+    let alone = 2 * prefilled(&[again]) + prefilled(&[between]);
+    let together = prefilled(&[again, between, again]);
+    assert!(together <= alone, "{together} after {alone}");
+}
+
 /// llama.cpp keeps no memory for it: decoding would go on from the last token
 /// alone, and say so nowhere.
 #[test]
