@@ -423,6 +423,12 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let judged = judge.asked();
     assert!(!judged.is_empty() && judged.iter().all(judges), "{judged:?}");
 
+    // The answer alone tells no verdict.
+    let before = server.asked().len();
+    let ran = small(&place, &server.url, "Why?");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "Grüße aus 東京 🐝\n"), "{}", ran.err);
+    assert!(!server.asked()[before..].iter().any(judges));
+
     // The same model behind another address goes on with it.
     let again = plays();
     let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");

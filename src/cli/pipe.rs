@@ -22,7 +22,7 @@ use crate::dataset::stakes::StakesLog;
 use crate::diagnostic::closest;
 use crate::driver::{Ended, Engines, Observer, Work, drive};
 use crate::engine::{Loaded, Source};
-use crate::trajectory::{Ask, Step, StepKind, Trajectory, clean};
+use crate::trajectory::{Ask, Procedure, Step, StepKind, Trajectory, clean};
 
 /// Answer, criticise, revise: one prompt, or many by --jsonl.
 #[derive(Debug, Args)]
@@ -57,7 +57,11 @@ const MAX_PROMPT: u64 = 8 << 20;
 pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
     let items = args.items()?;
     let input = InputSummary::new(Vec::new(), &items);
-    let job = args.job.job(config, &input.sha256)?;
+    let mut job = args.job.job(config, &input.sha256)?;
+    if !(args.json || args.jsonl || args.show) {
+        // The answer alone tells no verdict on it, and must not fail for want of one.
+        job.procedure = Procedure::Revise { judging: false };
+    }
     let mut source = args.model.source(config)?;
     if items.len() == 1 {
         source.set_default_parallel(1);
