@@ -397,9 +397,10 @@ pub(super) struct DimensionForm {
     /// What the scorer is asked.
     #[schemars(regex(pattern = TEXT))]
     pub(super) question: String,
-    /// Lowest and highest score, whole numbers.
+    /// Lowest and highest score: whole numbers of one digit, since the scorer
+    /// replies with one token.
     #[serde(default = "defaults::scale")]
-    #[schemars(inner(range(min = 0, max = 10)))]
+    #[schemars(inner(range(min = 0, max = 9)))]
     pub(super) scale: [u32; 2],
     /// Its share in the total.
     #[serde(default = "defaults::weight")]

@@ -146,7 +146,7 @@ fn every_key_is_read() {
             dimensions: vec![Dimension {
                 id: "tone".into(),
                 question: "How kind is it?".into(),
-                scale: [0, 10],
+                scale: [0, 9],
                 weight: 3.0,
             }],
             sampling: StepSampling {
