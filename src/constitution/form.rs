@@ -402,10 +402,6 @@ pub(super) struct DimensionForm {
     #[serde(default = "defaults::scale")]
     #[schemars(inner(range(min = 0, max = 9)))]
     pub(super) scale: [u32; 2],
-    /// Its share in the total.
-    #[serde(default = "defaults::weight")]
-    #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
-    pub(super) weight: f64,
 }
 
 fn set<T: Copy>(slot: &mut T, value: Option<T>) {
