@@ -8,13 +8,13 @@ use clap::Args;
 use super::calibration;
 use super::config::Config;
 use super::error::CliError;
-use crate::engine::http::{self, Address, Key};
+use crate::engine::http::{self, API_KEY, Address, Key};
 use crate::engine::llama::{CacheType, Settings, Switch};
 use crate::engine::{Loaded, Source};
 
-/// The variable that holds a server's key: a flag would show it to everyone on
-/// the machine.
-const API_KEY: &str = "AMEND_API_KEY";
+/// The variable that holds the key of the server that judges. The other key is
+/// not sent to a server that it may not be meant for.
+const JUDGE_API_KEY: &str = "AMEND_JUDGE_API_KEY";
 
 /// The model and its engine.
 #[derive(Debug, Args)]
@@ -24,7 +24,8 @@ pub struct ModelArgs {
     /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
-    /// Another model to judge: a GGUF file, or a server's address
+    /// Another model to judge: a GGUF file, or a server's address (its key goes
+    /// in AMEND_JUDGE_API_KEY)
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
     judge_model: Option<PathBuf>,
     /// What a server calls the model that judges [default: the first it has]
@@ -137,10 +138,24 @@ impl ModelArgs {
         let mut source = self.at(name, config)?;
         match &mut source {
             // What was said of the model that writes is not meant for this one.
-            Source::Endpoint(settings) => settings.model = self.judge_endpoint_model.clone(),
+            Source::Endpoint(settings) => {
+                settings.model.clone_from(&self.judge_endpoint_model);
+                settings.key = self.judge_key(&settings.address, config)?;
+                settings.key_variable = JUDGE_API_KEY;
+            }
             Source::File { settings, .. } => settings.chat_template = None,
         }
         Ok(Some(source))
+    }
+
+    /// The key for the server that judges: its own, or the one for the model that
+    /// writes, where both are of one server.
+    fn judge_key(&self, judge: &Address, config: &Config) -> Result<Option<Key>, CliError> {
+        let is_one = match self.named(config)? {
+            Some(Source::Endpoint(writer)) => writer.address.is_of_server(judge),
+            _ => false,
+        };
+        Ok(key(JUDGE_API_KEY).or_else(|| key(API_KEY).filter(|_| is_one)))
     }
 
     /// A model by its file or address.
@@ -190,7 +205,7 @@ impl ModelArgs {
     #[must_use]
     pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
         http::Settings {
-            key: std::env::var(API_KEY).ok().as_deref().and_then(Key::new),
+            key: key(API_KEY),
             model: self.endpoint_model.clone(),
             parallel: self.parallel.or(config.parallel).unwrap_or(0),
             timeout: Duration::from_secs(self.endpoint_timeout),
@@ -222,6 +237,11 @@ impl ModelArgs {
             ..defaults
         }
     }
+}
+
+/// The key in a variable of the environment.
+fn key(variable: &str) -> Option<Key> {
+    std::env::var(variable).ok().as_deref().and_then(Key::new)
 }
 
 fn parse(address: &str) -> Result<Address, CliError> {
