@@ -479,10 +479,11 @@ fn keys(server: &Server) -> Vec<Option<String>> {
 fn a_key_is_sent_to_no_other_server_than_it_is_for() {
     let place = Place::new();
     place.write("in.jsonl", "\"Why?\"\n");
+    // One connection an engine: the test's server may leave a fifth waiting.
     let run = |judge: &Server, own: Option<&str>| {
         let writer = plays();
         let _ = std::fs::remove_dir_all(place.path("r"));
-        let mut command = place.small("run in.jsonl --out r --judge-model");
+        let mut command = place.small("run in.jsonl --out r -np 1 --judge-model");
         command.arg(&judge.url).envs(own.map(|key| ("AMEND_JUDGE_API_KEY", key)));
         let ran =
             place.run(command.env("AMEND_MODEL", &writer.url).env("AMEND_API_KEY", "sk-writer"));
@@ -496,7 +497,7 @@ fn a_key_is_sent_to_no_other_server_than_it_is_for() {
     // Both models behind one server.
     let _ = std::fs::remove_dir_all(place.path("r"));
     let server = plays();
-    let arguments = format!("run in.jsonl --out r --judge-model {}/v1", server.url);
+    let arguments = format!("run in.jsonl --out r -np 1 --judge-model {}/v1", server.url);
     let ran = small(&place, &server.url, &arguments);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(keys(&server), [Some("Bearer sk-secret".to_owned())]);
@@ -510,6 +511,30 @@ fn a_key_is_sent_to_no_other_server_than_it_is_for() {
         "{}",
         ran.err
     );
+}
+
+#[test]
+fn a_model_named_by_a_flag_judges_before_one_named_by_a_variable() {
+    let place = Place::new();
+    place.write("pairs.jsonl", r#"{"prompt": "Why?", "a": "Grüße", "b": "No, why?"}"#);
+    let judge = |flags: &[&str], writer: &Server, judge: &Server| {
+        let mut command = place.small("judge pairs.jsonl --json");
+        command.args(flags).env("AMEND_MODEL", &writer.url).env("AMEND_JUDGE_MODEL", &judge.url);
+        let ran = place.run(&mut command);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let row: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(row["judge"], "tiny");
+        assert!(ran.err.contains("1 rows judged by tiny, "), "{}", ran.err);
+    };
+    for flag in ["-m", "--judge-model"] {
+        let (named, others) = (plays(), [plays(), plays()]);
+        judge(&[flag, &named.url], &others[0], &others[1]);
+        assert!(!named.asked().is_empty(), "{flag}");
+        assert_eq!(others.map(|other| other.asked().len()), [0, 0], "{flag}");
+    }
+    let [writer, other] = [plays(), plays()];
+    judge(&[], &writer, &other);
+    assert_eq!((writer.asked().len(), other.asked().is_empty()), (0, false));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::calibration;
 use super::config::Config;
@@ -20,6 +21,9 @@ const JUDGE_API_KEY: &str = "AMEND_JUDGE_API_KEY";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
+    // First: what is read of a value takes its source away.
+    #[command(flatten)]
+    typed: Typed,
     /// The model's GGUF file, or the address of an OpenAI-compatible server
     /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
@@ -85,6 +89,35 @@ pub struct ModelArgs {
     endpoint_timeout: u64,
 }
 
+/// Which models were named on the command line, rather than by a variable.
+#[derive(Debug)]
+struct Typed {
+    model: bool,
+    judge_model: bool,
+}
+
+impl FromArgMatches for Typed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Ok(Self { model: typed("model"), judge_model: typed("judge_model") })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Typed {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
 /// Flags of llama.cpp with one dash and several letters, which the parser of
 /// arguments doesn't know, and what they stand for.
 const SHORT: &[(&str, &str)] = &[
@@ -146,6 +179,18 @@ impl ModelArgs {
             Source::File { settings, .. } => settings.chat_template = None,
         }
         Ok(Some(source))
+    }
+
+    /// The model that judges where nothing is written, unless that is the one that
+    /// would write: a flag that names that one goes before the judge's variable.
+    ///
+    /// # Errors
+    /// A malformed address.
+    pub fn sole_judge(&self, config: &Config) -> Result<Option<Source>, CliError> {
+        match self.typed {
+            Typed { model: true, judge_model: false } => Ok(None),
+            _ => self.judge(config),
+        }
     }
 
     /// The key for the server that judges: its own, or the one for the model that

@@ -157,12 +157,12 @@ impl RecordArgs {
     }
 
     /// The model that judges, where nothing is written: the one named for that,
-    /// else the one that writes.
+    /// else the one that would write.
     ///
     /// # Errors
     /// As [`RecordArgs::model`].
     pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
-        let Some(judge) = model.judge(config)? else { return self.model(model, config) };
+        let Some(judge) = model.sole_judge(config)? else { return self.model(model, config) };
         self.check_source(&judge)?;
         self.as_begun(judge.load()?)
     }
