@@ -35,8 +35,9 @@ pub struct ModelArgs {
     /// What a server calls the model that judges [default: the first it has]
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
-    /// Sequences decoded together, or requests to the server at once
-    /// [default: as measured, 8 otherwise; 16 of a server] (also -np)
+    /// Sequences decoded together, 124 at most, or requests to the server at
+    /// once, 1024 at most [default: as measured, 8 otherwise; 16 of a server]
+    /// (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Tokens of context, shared by all sequences [default: 1024 a sequence]
