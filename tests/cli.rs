@@ -205,6 +205,17 @@ fn render_shows_the_turns_without_a_model() {
 }
 
 #[test]
+fn more_sequences_than_llama_cpp_has_are_said_to_be_fewer() {
+    let place = Place::new();
+    let line = "render Why? --step generate --ctx-size 4096 --parallel";
+    for (parallel, is_lowered) in [("124", false), ("125", true)] {
+        let ran = place.run(place.small(line).arg(parallel));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        assert_eq!(ran.err.contains("--parallel 125 is lowered to 124"), is_lowered, "{}", ran.err);
+    }
+}
+
+#[test]
 fn render_shows_the_tokens_of_a_model() {
     let place = Place::new();
     let ran = place.run(&mut place.small("render Why? --step generate"));

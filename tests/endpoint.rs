@@ -218,6 +218,7 @@ fn what_does_not_pass_ends_the_request_alone() {
     let cases = [
         (503, r#"{"error":{"message":"full"}}"#, 3),
         (400, r#"{"error":{"message":"the prompt is too long"}}"#, 1),
+        // The models are still told.
         (403, "moderated", 1),
         (200, "<html>", 1),
         (200, r#"{"choices":[]}"#, 1),
@@ -324,11 +325,18 @@ fn a_server_that_cannot_be_used_is_told_at_once() {
 
 #[test]
 fn a_key_that_is_refused_ends_the_engine() {
-    let server = Server::start(|_| Reply::Status(401, "no".to_owned()));
-    let mut engine = engine(&server.url);
-    engine.submit(complete(1, "Why?"));
-    let error = outcomes(&mut engine).unwrap_err();
-    assert_eq!(error.hint.unwrap(), "put the server's key in AMEND_API_KEY");
+    for code in [401, 403] {
+        // It was taken at the start.
+        let mut started = false;
+        let server = Server::bare(move |_| match std::mem::replace(&mut started, true) {
+            false => Reply::Json(models()),
+            true => Reply::Status(code, "no".to_owned()),
+        });
+        let mut engine = engine(&server.url);
+        engine.submit(complete(1, "Why?"));
+        let error = outcomes(&mut engine).unwrap_err();
+        assert_eq!(error.hint.unwrap(), "put the server's key in AMEND_API_KEY", "{code}");
+    }
 }
 
 #[test]
@@ -502,8 +510,108 @@ fn what_only_a_model_file_can_do_is_said() {
     error: the engine is measured on a model file, not through a server
     help: name the server by --peer URL
     error: "http://" is no address of the form http://HOST[:PORT][/PATH] or https://…
-    error: an address holds no user name or password: put a key in AMEND_API_KEY
+    error: an address holds no user name or password: put a key in AMEND_API_KEY, that of a server that judges in AMEND_JUDGE_API_KEY
     "#);
+}
+
+/// The keys that a server was sent.
+fn keys(server: &Server) -> Vec<Option<String>> {
+    let mut keys: Vec<_> = server.asked().into_iter().map(|asked| asked.key).collect();
+    keys.dedup();
+    keys
+}
+
+#[test]
+fn a_key_is_sent_to_no_other_server_than_it_is_for() {
+    let place = Place::new();
+    place.write("in.jsonl", "\"Why?\"\n");
+    // One connection an engine: the test's server may leave a fifth waiting.
+    let run = |judge: &Server, own: Option<&str>| {
+        let writer = plays();
+        let _ = std::fs::remove_dir_all(place.path("r"));
+        let mut command = place.small("run in.jsonl --out r -np 1 --judge-model");
+        command.arg(&judge.url).envs(own.map(|key| ("AMEND_JUDGE_API_KEY", key)));
+        let ran =
+            place.run(command.env("AMEND_MODEL", &writer.url).env("AMEND_API_KEY", "sk-writer"));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        assert_eq!(keys(&writer), [Some("Bearer sk-writer".to_owned())]);
+        keys(judge)
+    };
+    assert_eq!(run(&plays(), None), [None]);
+    assert_eq!(run(&plays(), Some("sk-judge")), [Some("Bearer sk-judge".to_owned())]);
+
+    // Both models behind one server.
+    let _ = std::fs::remove_dir_all(place.path("r"));
+    let server = plays();
+    let arguments = format!("run in.jsonl --out r -np 1 --judge-model {}/v1", server.url);
+    let ran = small(&place, &server.url, &arguments);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(keys(&server), [Some("Bearer sk-secret".to_owned())]);
+
+    let strict = Server::bare(|_| Reply::Status(401, "no".to_owned()));
+    let arguments = format!("run in.jsonl --out other --judge-model {}", strict.url);
+    let ran = small(&place, &plays().url, &arguments);
+    assert_eq!(ran.code, Some(3));
+    assert!(
+        ran.err.ends_with("help: put the server's key in AMEND_JUDGE_API_KEY\n"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_model_named_by_a_flag_judges_before_one_named_by_a_variable() {
+    let place = Place::new();
+    place.write("pairs.jsonl", r#"{"prompt": "Why?", "a": "Grüße", "b": "No, why?"}"#);
+    let judge = |flags: &[&str], writer: &Server, judge: &Server| {
+        let mut command = place.small("judge pairs.jsonl --json");
+        command.args(flags).env("AMEND_MODEL", &writer.url).env("AMEND_JUDGE_MODEL", &judge.url);
+        let ran = place.run(&mut command);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let row: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(row["judge"], "tiny");
+        assert!(ran.err.contains("1 rows judged by tiny, "), "{}", ran.err);
+    };
+    for flag in ["-m", "--judge-model"] {
+        let (named, others) = (plays(), [plays(), plays()]);
+        judge(&[flag, &named.url], &others[0], &others[1]);
+        assert!(!named.asked().is_empty(), "{flag}");
+        assert_eq!(others.map(|other| other.asked().len()), [0, 0], "{flag}");
+    }
+    let [writer, other] = [plays(), plays()];
+    judge(&[], &writer, &other);
+    assert_eq!((writer.asked().len(), other.asked().is_empty()), (0, false));
+}
+
+#[test]
+fn a_proxy_leads_to_other_machines_only() {
+    let (place, server) = (Place::new(), plays());
+    // Nothing answers where nothing listens any more.
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let through = |url: &str, direct: &str| {
+        let mut command = place.small("Why?");
+        command.env("HTTP_PROXY", format!("http://me:secret@{closed}"));
+        place.run(command.env("NO_PROXY", direct).env("AMEND_MODEL", url))
+    };
+    let local = through(&server.url, "");
+    assert_eq!((local.code, local.out.as_str()), (Some(0), "Grüße aus 東京 🐝\n"), "{}", local.err);
+
+    let other = through("http://model.example", "");
+    assert_eq!(other.code, Some(3));
+    assert!(
+        other.err.contains("reach http://model.example/v1/models through the proxy in HTTP_PROXY:"),
+        "{}",
+        other.err
+    );
+    assert!(other.err.contains("help: is the proxy in HTTP_PROXY right"), "{}", other.err);
+    assert!(!other.err.contains("secret"), "{}", other.err);
+    // Not this machine by name, but where nothing listens either.
+    let excepted = through(&format!("http://0.0.0.0:{}", closed.port()), "0.0.0.0");
+    assert_eq!(excepted.code, Some(3));
+    assert!(!excepted.err.contains("proxy"), "{}", excepted.err);
 }
 
 #[test]

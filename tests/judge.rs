@@ -53,7 +53,7 @@ fn rows_are_judged_told_and_written() {
     let told = place.run(&mut place.small("judge rows.jsonl --principle kind --overall"));
     assert_eq!(told.code, Some(0), "{}", told.err);
     assert!(told.out.contains("\nbees ") && told.out.contains("\n  kind "), "{}", told.out);
-    assert!(told.out.contains("4 rows judged"), "{}", told.out);
+    assert!(told.out.contains("4 rows judged by "), "{}", told.out);
     assert!(!told.err.contains("the run is in"), "{}", told.err);
 }
 

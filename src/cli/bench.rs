@@ -35,6 +35,8 @@ use crate::trajectory::Procedure;
 /// --peer the workloads also go through a server; without a model, through the
 /// server alone.
 #[derive(Debug, Args)]
+#[command(mut_arg("judge_model", |arg| arg.hide(true)))]
+#[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
 pub struct BenchArgs {
     /// Which workloads
     #[arg(long, value_enum, value_delimiter = ',', default_value = "loop,fan-out,verdicts")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::config::Config;
 use super::error::CliError;
@@ -108,15 +109,16 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
     }
     let rows = rows(&recorded, items, &job.constitution)?;
     let figures = Figures::of(&rows, job.stream);
-    recorded.derive("verdicts.jsonl", &rows, &figures)?;
-    args.print(&rows, &figures).map_err(CliError::Output)?;
+    let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed");
+    let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
+    recorded.derive("verdicts.jsonl", &lines, &figures)?;
+    args.print(&lines, &figures, judge).map_err(CliError::Output)?;
     if let Some(path) = &args.plot {
         args.plot(path, &figures)?;
     }
     if let Some(path) = &args.fit {
-        let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed").to_owned();
         match assess::fit(&rows, job.constitution.judge.calibration, job.stream) {
-            Ok(fitted) => args.keep(path, &fitted, &judge)?,
+            Ok(fitted) => args.keep(path, &fitted, judge)?,
             Err(error) => {
                 writeln!(io::stderr(), "nothing fitted: {error}").map_err(CliError::Output)?;
                 return Err(CliError::Findings);
@@ -124,6 +126,15 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
         }
     }
     result
+}
+
+/// A row as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    /// The model that judged.
+    judge: &'a str,
 }
 
 /// The judged rows, labelled as the input is now; in its order, a clean one before
@@ -172,16 +183,16 @@ impl JudgeArgs {
         Ok(Procedure::Compare { principles, overall })
     }
 
-    fn print(&self, rows: &[Row], figures: &Figures) -> io::Result<()> {
+    fn print(&self, lines: &[Line<'_>], figures: &Figures, judge: &str) -> io::Result<()> {
         if self.json {
-            json_lines(&mut io::BufWriter::new(io::stdout().lock()), rows)?;
-            return table::figures(&mut io::stderr().lock(), figures);
+            json_lines(&mut io::BufWriter::new(io::stdout().lock()), lines)?;
+            return table::figures(&mut io::stderr().lock(), figures, judge);
         }
         let mut out = io::stdout().lock();
-        if self.show || rows.len() <= FEW {
-            table::rows(&mut out, rows)?;
+        if self.show || lines.len() <= FEW {
+            table::rows(&mut out, lines.iter().map(|line| line.row))?;
         }
-        table::figures(&mut out, figures)
+        table::figures(&mut out, figures, judge)
     }
 
     fn plot(&self, path: &Path, figures: &Figures) -> Result<(), CliError> {

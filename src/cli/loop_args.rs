@@ -59,7 +59,8 @@ pub struct LoopArgs {
     /// The most tokens of an answer or a revision, in place of the constitution's
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=131_072))]
     max_tokens: Option<u32>,
-    /// Temperature of every step, in place of the constitution's; 0 is greedy
+    /// Temperature of answers, critiques and revisions, in place of the
+    /// constitution's; 0 is greedy. A judge's reasons keep theirs
     #[arg(long, value_name = "T")]
     temp: Option<f32>,
     /// Decode every step to its last token, past the end of the turn

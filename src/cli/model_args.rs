@@ -3,35 +3,41 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::calibration;
 use super::config::Config;
 use super::error::CliError;
-use crate::engine::http::{self, Address, Key};
+use crate::engine::http::{self, API_KEY, Address, Key};
 use crate::engine::llama::{CacheType, Settings, Switch};
 use crate::engine::{Loaded, Source};
 
-/// The variable that holds a server's key: a flag would show it to everyone on
-/// the machine.
-const API_KEY: &str = "AMEND_API_KEY";
+/// The variable that holds the key of the server that judges. The other key is
+/// not sent to a server that it may not be meant for.
+const JUDGE_API_KEY: &str = "AMEND_JUDGE_API_KEY";
 
 /// The model and its engine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
+    // First: what is read of a value takes its source away.
+    #[command(flatten)]
+    typed: Typed,
     /// The model's GGUF file, or the address of an OpenAI-compatible server
     /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
-    /// Another model to judge: a GGUF file, or a server's address
+    /// Another model to judge: a GGUF file, or a server's address (its key goes
+    /// in AMEND_JUDGE_API_KEY)
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
     judge_model: Option<PathBuf>,
     /// What a server calls the model that judges [default: the first it has]
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
-    /// Sequences decoded together, or requests to the server at once
-    /// [default: as measured, 8 otherwise; 16 of a server] (also -np)
+    /// Sequences decoded together, 124 at most, or requests to the server at
+    /// once, 1024 at most [default: as measured, 8 otherwise; 16 of a server]
+    /// (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Tokens of context, shared by all sequences [default: 1024 a sequence]
@@ -82,6 +88,35 @@ pub struct ModelArgs {
     /// How long a request to the server may take, in seconds
     #[arg(long, default_value_t = 600, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     endpoint_timeout: u64,
+}
+
+/// Which models were named on the command line, rather than by a variable.
+#[derive(Debug)]
+struct Typed {
+    model: bool,
+    judge_model: bool,
+}
+
+impl FromArgMatches for Typed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Ok(Self { model: typed("model"), judge_model: typed("judge_model") })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Typed {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
 /// Flags of llama.cpp with one dash and several letters, which the parser of
@@ -137,10 +172,36 @@ impl ModelArgs {
         let mut source = self.at(name, config)?;
         match &mut source {
             // What was said of the model that writes is not meant for this one.
-            Source::Endpoint(settings) => settings.model = self.judge_endpoint_model.clone(),
+            Source::Endpoint(settings) => {
+                settings.model.clone_from(&self.judge_endpoint_model);
+                settings.key = self.judge_key(&settings.address, config)?;
+                settings.key_variable = JUDGE_API_KEY;
+            }
             Source::File { settings, .. } => settings.chat_template = None,
         }
         Ok(Some(source))
+    }
+
+    /// The model that judges where nothing is written, unless that is the one that
+    /// would write: a flag that names that one goes before the judge's variable.
+    ///
+    /// # Errors
+    /// A malformed address.
+    pub fn sole_judge(&self, config: &Config) -> Result<Option<Source>, CliError> {
+        match self.typed {
+            Typed { model: true, judge_model: false } => Ok(None),
+            _ => self.judge(config),
+        }
+    }
+
+    /// The key for the server that judges: its own, or the one for the model that
+    /// writes, where both are of one server.
+    fn judge_key(&self, judge: &Address, config: &Config) -> Result<Option<Key>, CliError> {
+        let is_one = match self.named(config)? {
+            Some(Source::Endpoint(writer)) => writer.address.is_of_server(judge),
+            _ => false,
+        };
+        Ok(key(JUDGE_API_KEY).or_else(|| key(API_KEY).filter(|_| is_one)))
     }
 
     /// A model by its file or address.
@@ -190,7 +251,7 @@ impl ModelArgs {
     #[must_use]
     pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
         http::Settings {
-            key: std::env::var(API_KEY).ok().as_deref().and_then(Key::new),
+            key: key(API_KEY),
             model: self.endpoint_model.clone(),
             parallel: self.parallel.or(config.parallel).unwrap_or(0),
             timeout: Duration::from_secs(self.endpoint_timeout),
@@ -222,6 +283,11 @@ impl ModelArgs {
             ..defaults
         }
     }
+}
+
+/// The key in a variable of the environment.
+fn key(variable: &str) -> Option<Key> {
+    std::env::var(variable).ok().as_deref().and_then(Key::new)
 }
 
 fn parse(address: &str) -> Result<Address, CliError> {

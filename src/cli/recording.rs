@@ -179,15 +179,14 @@ impl RecordArgs {
     }
 
     /// The model that judges, where nothing is written: the one named for that,
-    /// else the one that writes.
+    /// else the one that would write.
     ///
     /// # Errors
     /// As [`RecordArgs::model`].
     pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
-        match self.judge(model, config)? {
-            Some(judge) => self.as_begun(judge.load()?),
-            None => self.model(model, config),
-        }
+        let Some(judge) = model.sole_judge(config)? else { return self.model(model, config) };
+        self.check_source(&judge, "--judge-model")?;
+        self.as_begun(judge.load()?)
     }
 
     /// A model with the costs that the run began with.

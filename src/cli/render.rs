@@ -24,6 +24,8 @@ use crate::trajectory::StepKind;
 /// Nothing is generated: the answer and the critique that later steps need are
 /// given, or stand-ins. Without a model, the turns alone are shown.
 #[derive(Debug, Args)]
+#[command(mut_arg("judge_model", |arg| arg.hide(true)))]
+#[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
 pub struct RenderArgs {
     /// The prompt
     #[arg(value_name = "PROMPT", required_unless_present = "input")]

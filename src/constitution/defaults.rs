@@ -66,7 +66,7 @@ pub(super) fn category() -> String {
     "general".into()
 }
 
-/// A principle's or a dimension's weight.
+/// A principle's weight.
 pub(super) fn weight() -> f64 {
     1.0
 }

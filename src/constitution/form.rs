@@ -397,14 +397,11 @@ pub(super) struct DimensionForm {
     /// What the scorer is asked.
     #[schemars(regex(pattern = TEXT))]
     pub(super) question: String,
-    /// Lowest and highest score, whole numbers.
+    /// Lowest and highest score: whole numbers of one digit, since the scorer
+    /// replies with one token.
     #[serde(default = "defaults::scale")]
-    #[schemars(inner(range(min = 0, max = 10)))]
+    #[schemars(inner(range(min = 0, max = 9)))]
     pub(super) scale: [u32; 2],
-    /// Its share in the total.
-    #[serde(default = "defaults::weight")]
-    #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
-    pub(super) weight: f64,
 }
 
 fn set<T: Copy>(slot: &mut T, value: Option<T>) {

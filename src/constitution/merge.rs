@@ -281,10 +281,5 @@ fn example(form: &ExampleForm) -> Example {
 }
 
 fn dimension(form: &DimensionForm) -> Dimension {
-    Dimension {
-        id: form.id.clone(),
-        question: form.question.clone(),
-        scale: form.scale,
-        weight: form.weight,
-    }
+    Dimension { id: form.id.clone(), question: form.question.clone(), scale: form.scale }
 }

@@ -292,10 +292,8 @@ pub struct Dimension {
     pub id: String,
     /// What the scorer is asked.
     pub question: String,
-    /// Lowest and highest score, whole numbers.
+    /// Lowest and highest score, of one digit each.
     pub scale: [u32; 2],
-    /// Its share in the total, > 0.
-    pub weight: f64,
 }
 
 /// Sampling by step (`[sampling.generate|critique|revise|judge]`).

@@ -146,8 +146,7 @@ fn every_key_is_read() {
             dimensions: vec![Dimension {
                 id: "tone".into(),
                 question: "How kind is it?".into(),
-                scale: [0, 10],
-                weight: 3.0,
+                scale: [0, 9],
             }],
             sampling: StepSampling {
                 generate: Sampling { temperature: 1.0, ..steps.generate },
@@ -178,7 +177,7 @@ fn what_is_left_out_has_a_default() {
         assert!(request.contains("rule") && request.contains(": Be true."), "{request}");
     }
     let [dimension] = constitution.dimensions.as_slice() else { panic!() };
-    assert_eq!((dimension.scale, dimension.weight), ([1, 5], 1.0));
+    assert_eq!(dimension.scale, [1, 5]);
 }
 
 /// Writes files into a new folder and loads the first.

@@ -133,7 +133,6 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         id: "helpfulness".to_owned(),
         question: "How helpful is the answer?".to_owned(),
         scale: [1, 5],
-        weight: 1.0,
     };
     Constitution {
         name: "sample".to_owned(),

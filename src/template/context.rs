@@ -214,7 +214,7 @@ impl<'a> Context<'a> {
     /// The same, about to score an answer.
     #[must_use]
     pub fn scoring(self, dimension: &'a Dimension, response: &'a str) -> Self {
-        let Dimension { id, question, scale, .. } = dimension;
+        let Dimension { id, question, scale } = dimension;
         let view = DimensionView { id, question, scale: *scale };
         Self { dimension: Some(view), response: Some(response), ..self }
     }

@@ -14,7 +14,7 @@ const NAME: usize = 30;
 ///
 /// # Errors
 /// `out` can't be written to.
-pub fn rows(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a Row>) -> io::Result<()> {
     writeln!(
         out,
         "{:<NAME$} {:>6} {:>7} {:>7} {:>7} {:>5}  {:<9} label",
@@ -61,13 +61,13 @@ fn said(label: Label) -> &'static str {
     }
 }
 
-/// All figures, each with its interval.
+/// All figures of a judge, each with its interval.
 ///
 /// # Errors
 /// `out` can't be written to.
-pub fn figures(out: &mut impl Write, figures: &Figures) -> io::Result<()> {
+pub fn figures(out: &mut impl Write, figures: &Figures, judge: &str) -> io::Result<()> {
     let Figures { rows, failed, undecided, position, labelled, injections } = figures;
-    write!(out, "{rows} rows judged, {undecided} of them undecided")?;
+    write!(out, "{rows} rows judged by {judge}, {undecided} of them undecided")?;
     if *failed > 0 {
         write!(out, "; {failed} failed")?;
     }

@@ -1,6 +1,7 @@
 //! Where a server answers, and the key it asks for.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -19,7 +20,10 @@ pub enum AddressError {
     #[error("{0:?} is no address of the form http://HOST[:PORT][/PATH] or https://…")]
     Form(String),
     /// It holds a user's name or password, which would end up in manifests.
-    #[error("an address holds no user name or password: put a key in AMEND_API_KEY")]
+    #[error(
+        "an address holds no user name or password: put a key in AMEND_API_KEY, that of a \
+         server that judges in AMEND_JUDGE_API_KEY"
+    )]
     Credentials,
 }
 
@@ -30,9 +34,35 @@ impl Address {
         text.starts_with("http://") || text.starts_with("https://")
     }
 
+    /// Whether another address is of the same server: scheme, host and port.
+    #[must_use]
+    pub fn is_of_server(&self, other: &Self) -> bool {
+        self.server() == other.server()
+    }
+
+    /// Whether the server is on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        let (_, host, _) = self.server();
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// The URL of one of its pages.
     pub(super) fn page(&self, name: &str) -> String {
         format!("{}/{name}", self.0)
+    }
+
+    pub(super) fn uri(&self) -> Uri {
+        // It was parsed before.
+        self.0.parse().unwrap_or_default()
+    }
+
+    /// Scheme, host and port.
+    fn server(&self) -> (bool, String, u16) {
+        let uri = self.uri();
+        let secure = uri.scheme_str() == Some("https");
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        (secure, host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 }))
     }
 }
 
@@ -133,6 +163,31 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert_eq!(error, AddressError::Credentials);
             assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn servers_are_told_apart_by_scheme_host_and_port() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        for (one, other, same) in [
+            ("http://a.example/v1", "http://A.example:80/other", true),
+            ("https://a.example", "https://a.example:443/v1", true),
+            ("http://a.example", "https://a.example", false),
+            ("http://a.example", "http://a.example:8080", false),
+            ("http://a.example", "http://b.example", false),
+        ] {
+            assert_eq!(address(one).is_of_server(&address(other)), same, "{one} {other}");
+        }
+        for (text, is_loopback) in [
+            ("http://localhost:8080", true),
+            ("http://LOCALHOST", true),
+            ("http://127.1.2.3/v1", true),
+            ("http://[::1]:8000", true),
+            ("http://localhost.example", false),
+            ("http://192.168.0.1", false),
+            ("http://[::2]", false),
+        ] {
+            assert_eq!(address(text).is_loopback(), is_loopback, "{text}");
         }
     }
 

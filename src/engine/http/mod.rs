@@ -44,6 +44,10 @@ const PARALLEL: usize = 16;
 /// The most requests under way: each takes a thread and a connection.
 const MAX_PARALLEL: usize = 1024;
 
+/// The variable that holds a server's key: a flag would show it to everyone on
+/// the machine.
+pub const API_KEY: &str = "AMEND_API_KEY";
+
 /// How long a step waits before it lets its caller look around: not longer than
 /// a batch takes of an engine beside this one.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -55,6 +59,8 @@ pub struct Settings {
     pub address: Address,
     /// The key it asks for.
     pub key: Option<Key>,
+    /// The variable in which the user puts the key.
+    pub key_variable: &'static str,
     /// Which of its models; none is the first it names.
     pub model: Option<String>,
     /// Requests under way at once; 0 is a number chosen for it.
@@ -72,6 +78,7 @@ impl Settings {
         Self {
             address,
             key: None,
+            key_variable: API_KEY,
             model: None,
             parallel: 0,
             timeout: Duration::from_secs(600),
@@ -123,11 +130,13 @@ impl Http {
             settings.timeout,
             settings.retry,
         );
-        let list = transport.get("models").map_err(|error| refused(&error))?;
+        let list =
+            transport.get("models").map_err(|error| refused(&error, settings.key_variable))?;
         let entry = choose_model(&settings, &list)?;
         let name = entry["id"].as_str().unwrap_or_default().to_owned();
         let client = Client {
             transport,
+            key_variable: settings.key_variable,
             dialect: Dialect::of(entry["owned_by"].as_str()),
             model: settings.model.clone().unwrap_or(name),
         };
@@ -218,25 +227,35 @@ fn choose_model(settings: &Settings, list: &Value) -> Result<Value, EngineError>
 }
 
 /// Why a server can't be used at all.
-fn refused(error: &SendError) -> EngineError {
+fn refused(error: &SendError, key_variable: &str) -> EngineError {
     let hint = match error {
-        SendError::Status { code: 401 | 403, .. } => "put the server's key in AMEND_API_KEY",
+        SendError::Status { code: 401 | 403, .. } => {
+            format!("put the server's key in {key_variable}")
+        }
         SendError::Status { code: 404, .. } => {
             "is the address right? That of an OpenAI-compatible server mostly ends in /v1; a model \
              is named by --endpoint-model"
+                .to_owned()
         }
-        SendError::Unreachable { .. } => "is the server running, and is this its address?",
+        SendError::Unreachable { proxy: Some(variable), .. } => format!(
+            "is the proxy in {variable} right, and is the server running? With the server's host \
+             in NO_PROXY it is reached without a proxy"
+        ),
+        SendError::Unreachable { proxy: None, .. } => {
+            "is the server running, and is this its address?".to_owned()
+        }
         SendError::Timeout { .. } | SendError::Status { .. } | SendError::Malformed { .. } => {
-            "is this an OpenAI-compatible server?"
+            "is this an OpenAI-compatible server?".to_owned()
         }
     };
-    EngineError { message: error.to_string(), hint: Some(hint.to_owned()) }
+    EngineError { message: error.to_string(), hint: Some(hint) }
 }
 
 /// What each thread has.
 #[derive(Clone)]
 struct Client {
     transport: Transport,
+    key_variable: &'static str,
     dialect: Dialect,
     model: String,
 }
@@ -296,9 +315,22 @@ impl Client {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(message) => failed(format!("its answer has another form: {message}")),
             },
-            // The next request would fare no better.
-            Err(error @ SendError::Status { code: 401 | 404, .. }) => Err(refused(&error)),
+            Err(error) if self.is_final(&error) => Err(refused(&error, self.key_variable)),
             Err(error) => failed(error.to_string()),
+        }
+    }
+
+    /// Whether the next request would fare no better. A 403 may be about the key,
+    /// or about this one prompt where a service moderates them: then the models
+    /// are still told.
+    fn is_final(&self, error: &SendError) -> bool {
+        match error {
+            SendError::Status { code: 401 | 404, .. } => true,
+            SendError::Status { code: 403, .. } => {
+                let models = self.transport.get("models");
+                matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
+            }
+            _ => false,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::Response;
+use ureq::{Agent, Proxy};
 
 use super::address::{Address, Key};
 
@@ -17,6 +17,10 @@ const SHOWN: usize = 300;
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// The variables that name a proxy, in the order in which ureq looks at them.
+const PROXIES: [&str; 6] =
+    ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// When to try again, and how often.
 ///
@@ -56,10 +60,12 @@ impl Retry {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No connection, or it broke.
-    #[error("failed to reach {url}: {source}")]
+    #[error("failed to reach {url}{}: {source}", through(*.proxy))]
     Unreachable {
         /// What was asked for.
         url: String,
+        /// The variable that names the proxy it was tried through.
+        proxy: Option<&'static str>,
         /// What the network said.
         source: Box<ureq::Error>,
     },
@@ -114,10 +120,16 @@ impl SendError {
     }
 }
 
+fn through(proxy: Option<&str>) -> String {
+    proxy.map_or_else(String::new, |variable| format!(" through the proxy in {variable}"))
+}
+
 /// The way to one server.
 #[derive(Debug, Clone)]
 pub struct Transport {
     agent: Agent,
+    /// The variable that names the proxy on the way, if there is one.
+    proxy: Option<&'static str>,
     address: Address,
     key: Option<Key>,
     timeout: Duration,
@@ -126,14 +138,19 @@ pub struct Transport {
 
 impl Transport {
     pub fn new(address: Address, key: Option<Key>, timeout: Duration, retry: Retry) -> Self {
+        // No proxy leads to this machine.
+        let proxy = Proxy::try_from_env()
+            .filter(|proxy| !address.is_loopback() && !proxy.is_no_proxy(&address.uri()));
+        let named = proxy.as_ref().and_then(|_| PROXIES.into_iter().find(|name| names_proxy(name)));
         let agent = Agent::config_builder()
+            .proxy(proxy)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT.min(timeout)))
             .http_status_as_error(false)
             .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Self { agent, address, key, timeout, retry }
+        Self { agent, proxy: named, address, key, timeout, retry }
     }
 
     /// Asks for a page. A server that can't be reached is not waited for:
@@ -213,7 +230,10 @@ impl Transport {
                 url,
                 message: format!("it is longer than {MAX_ANSWER} bytes"),
             }),
-            Err(error) => Err(SendError::Unreachable { url, source: Box::new(error) }),
+            Err(error) => {
+                let proxy = self.proxy;
+                Err(SendError::Unreachable { url, proxy, source: Box::new(error) })
+            }
         }
     }
 
@@ -249,6 +269,11 @@ impl Transport {
             None => text.to_owned(),
         }
     }
+}
+
+/// Whether a variable holds a proxy that can be read: ureq passes others by.
+fn names_proxy(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| Proxy::new(&value).is_ok())
 }
 
 /// The words of an error page: where servers put them, or its beginning.

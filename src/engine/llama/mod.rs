@@ -112,6 +112,12 @@ impl<'m> Llama<'m> {
     /// A context llama.cpp can't make: too little memory, or settings that do
     /// not go together.
     pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
+        if settings.parallel > MAX_PARALLEL {
+            tracing::warn!(
+                "--parallel {} is lowered to {MAX_PARALLEL}: llama.cpp has ids for no more sequences",
+                settings.parallel
+            );
+        }
         let mut settings = settings.resolved();
         let window = model.window();
         if window.is_some() {
