@@ -1,10 +1,12 @@
 //! A small server that speaks as much of the OpenAI API as a test needs.
 
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
-use tiny_http::{Header, Response};
 
 /// What was asked of the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +34,12 @@ pub enum Reply {
     Hang,
 }
 
-/// Runs until it is dropped.
+/// Runs until it is dropped. Every connection has a thread of its own; questions are
+/// answered one after another.
 pub struct Server {
     pub url: String,
-    inner: Arc<tiny_http::Server>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,40 +54,29 @@ impl Server {
     }
 
     /// Answers every request by `reply`.
-    pub fn bare(mut reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
-        let inner = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
+    pub fn bare(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let url = format!("http://{}", inner.server_addr().to_ip().unwrap());
-        let (server, all) = (Arc::clone(&inner), Arc::clone(&asked));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (all, stopped) = (Arc::clone(&asked), Arc::clone(&stop));
+        let reply = Arc::new(Mutex::new(reply));
         let thread = std::thread::spawn(move || {
-            // Dropped, a request is answered by the library.
-            let mut hanging = Vec::new();
-            for mut request in server.incoming_requests() {
-                let mut body = String::new();
-                request.as_reader().read_to_string(&mut body).unwrap();
-                let key = request.headers().iter().find(|one| one.field.equiv("Authorization"));
-                let asked = Asked {
-                    line: format!("{} {}", request.method(), request.url()),
-                    key: key.map(|one| one.value.to_string()),
-                    body: serde_json::from_str(&body).unwrap_or_default(),
-                };
-                all.lock().unwrap().push(asked.clone());
-                let response = match reply(&asked) {
-                    Reply::Json(value) => Response::from_string(value.to_string()),
-                    Reply::Status(code, text) => Response::from_string(text).with_status_code(code),
-                    Reply::Later(seconds) => Response::from_string("busy")
-                        .with_status_code(429)
-                        .with_header(format!("Retry-After: {seconds}").parse::<Header>().unwrap()),
-                    Reply::Hang => {
-                        hanging.push(request);
-                        continue;
-                    }
-                };
+            let mut open = Vec::new();
+            for stream in listener.incoming().map(Result::unwrap) {
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                open.push(stream.try_clone().unwrap());
+                let (all, reply) = (Arc::clone(&all), Arc::clone(&reply));
                 // Whoever asked may have gone.
-                let _ = request.respond(response);
+                std::thread::spawn(move || converse(stream, &all, &*reply).ok());
+            }
+            for stream in open {
+                let _ = stream.shutdown(Shutdown::Both);
             }
         });
-        Self { url, inner, asked, thread: Some(thread) }
+        Self { url, asked, stop, thread: Some(thread) }
     }
 
     /// What was asked so far, the question for the models left out.
@@ -96,11 +88,58 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.inner.unblock();
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for a connection.
+        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
+}
+
+/// Answers what comes over a connection until it is closed.
+fn converse(
+    stream: TcpStream,
+    all: &Mutex<Vec<Asked>>,
+    reply: &Mutex<impl FnMut(&Asked) -> Reply>,
+) -> io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    while let Some(asked) = read(&mut reader)? {
+        all.lock().unwrap().push(asked.clone());
+        let (status, more, text) = match (*reply.lock().unwrap())(&asked) {
+            Reply::Json(value) => (200, String::new(), value.to_string()),
+            Reply::Status(code, text) => (code, String::new(), text),
+            Reply::Later(seconds) => (429, format!("Retry-After: {seconds}\r\n"), "busy".into()),
+            Reply::Hang => continue,
+        };
+        let length = text.len();
+        write!(writer, "HTTP/1.1 {status} -\r\n{more}Content-Length: {length}\r\n\r\n{text}")?;
+    }
+    Ok(())
+}
+
+/// The next question; none where the connection ends.
+fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+    let (mut key, mut length) = (None, 0);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header)?;
+        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => key = Some(value.to_owned()),
+            "content-length" => length = value.parse().map_err(io::Error::other)?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some(Asked { line, key, body: serde_json::from_slice(&body).unwrap_or_default() }))
 }
 
 /// A list of one model, with what changes from one answer to the next.
