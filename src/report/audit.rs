@@ -9,6 +9,9 @@ use crate::stats::Estimate;
 /// Log-odds from which on a shift's colour is deepest.
 const DEEP: f64 = 2.0;
 
+/// From how many findings of a kind on their list is folded.
+const LONG: usize = 8;
+
 /// How many items of a finding are pointed to.
 const EXAMPLES: usize = 5;
 
@@ -48,6 +51,7 @@ fn findings(audit: &Audit) -> Section {
             let cells = [message, Cell { links, ..Cell::default() }];
             table.rows.push(cells.into_iter().take(columns.len()).collect());
         }
+        table.folded = table.rows.len() > LONG;
         section.table(table);
     }
     section
@@ -138,7 +142,7 @@ fn matrices(audit: &Audit) -> Section {
             "Correlation of two principles' scores. Deep blue: they say the same.",
             &|pair| shaded(pair.correlation, 1.0, signed, interval),
         ));
-        section.table(of_pairs(
+        let conflict = of_pairs(
             "Conflict",
             "Share of items, of those on which both are active, where they prefer different answers.",
             // The deeper the orange, the more they pull against each other.
@@ -149,7 +153,11 @@ fn matrices(audit: &Audit) -> Section {
                 }
                 cell
             },
-        ));
+        );
+        match audit.pairs.iter().any(|pair| pair.conflict.is_some()) {
+            true => section.table(conflict),
+            false => section.note = "No two are ever both active: none can conflict.".to_owned(),
+        }
     }
     section.table(steering(audit));
     section.table(coverage(audit));

@@ -452,6 +452,16 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
         ["1 p | 100 %", "2 q | 100 %"]
     );
     assert_eq!(by_title("Steering"), None);
+    assert!(!findings.tables[0].folded);
+
+    // No two are ever both active; and a list grows long.
+    let thresholds = Thresholds { active: 9.0, ..Thresholds::default() };
+    let mut quiet = audit::audit(&input, &thresholds, 1).unwrap();
+    quiet.findings = vec![quiet.findings[0].clone(); 9];
+    let [findings, .., matrices] = &super::audit::sections(&quiet)[..] else { panic!("sections") };
+    assert!(findings.tables[0].folded);
+    assert_eq!(matrices.note, "No two are ever both active: none can conflict.");
+    assert!(matrices.tables.iter().all(|table| table.title != "Conflict"));
     fs::write(folder.path().join(AUDIT), json!(audited).to_string()).unwrap();
 
     let results = json!({

@@ -80,6 +80,8 @@ pub struct Table {
     pub note: String,
     /// Whether it is a heat map: small cells, coloured by value.
     pub heat: bool,
+    /// Whether its rows are shown only when they are asked for.
+    pub folded: bool,
     /// Column headings.
     pub columns: Vec<Cell>,
     /// The rows.
