@@ -281,7 +281,7 @@ fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
     "#);
     let mut counted = Vec::new();
     for name in ["kto", "constitutional-ai"] {
-        counted.push(write(&run, &export(name), &mut std::io::sink()).unwrap());
+        counted.push(write(&run, &export(name), std::io::sink()).unwrap());
     }
     assert_eq!(
         counted,
