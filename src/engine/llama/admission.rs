@@ -29,21 +29,24 @@ impl Idle {
 }
 
 impl Llama<'_> {
-    /// Admits waiting requests while slots and cells suffice: first those that
-    /// go on from a completion, since they hold its cells until they end; each
-    /// group first come first served. A request waits while another one is
-    /// computing a longer part of its prompt than is in the cache, so that no
-    /// prefix is computed twice.
+    /// Has a request wait: first those that go on from a completion, since they
+    /// hold its cells until they end; each group first come first served.
+    pub(super) fn enqueue(&mut self, queued: Queued) {
+        let first = self.waiting.partition_point(|waiting| waiting.goes_on);
+        let at = if queued.goes_on { first } else { self.waiting.len() };
+        self.waiting.insert(at, queued);
+    }
+
+    /// Admits waiting requests, in their order, while slots and cells suffice. A
+    /// request waits while another one is computing a longer part of its prompt
+    /// than is in the cache, so that no prefix is computed twice.
     pub(super) fn admit(&mut self) -> Result<(), EngineError> {
-        for goes_on in [true, false] {
-            let mut at = 0;
-            while at < self.waiting.len() && self.active.len() < self.settings.parallel {
-                let waiting = &self.waiting[at];
-                if waiting.goes_on != goes_on || self.is_being_computed(waiting.cacheable()) {
-                    at += 1;
-                } else if !self.start(at)? {
-                    return Ok(());
-                }
+        let mut at = 0;
+        while at < self.waiting.len() && self.active.len() < self.settings.parallel {
+            if self.is_being_computed(self.waiting[at].cacheable()) {
+                at += 1;
+            } else if !self.start(at)? {
+                break;
             }
         }
         Ok(())
@@ -168,12 +171,9 @@ impl Llama<'_> {
     /// Drops of idle sequences what nobody waits for, the headers shared by all
     /// items excepted, and what another sequence holds too.
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
-        // In the order in which they are let in.
-        let (first, then) = self.waiting.iter().partition::<Vec<_>, _>(|one| one.goes_on);
-        let waiting = [first, then].concat();
         for mut idle in std::mem::take(&mut self.idle) {
             let header = self.headers.length(idle.kind).min(self.cells.len(idle.seq));
-            let shared: Vec<usize> = (waiting.iter())
+            let shared: Vec<usize> = (self.waiting.iter())
                 .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
                 .collect();
             let wanted = shared.iter().copied().max().unwrap_or(0);

@@ -351,7 +351,7 @@ impl Engine for Llama<'_> {
     fn submit(&mut self, request: Request) {
         let id = request.id;
         match self.queue(request) {
-            Ok(queued) => self.waiting.push_back(queued),
+            Ok(queued) => self.enqueue(queued),
             Err(failure) => self.failed.push((id, failure)),
         }
     }
