@@ -377,7 +377,8 @@ fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Cow<'a, Step> {
 }
 
 /// The answer of a trajectory that is worth learning: the last (of candidates that
-/// nothing revised, the best), unless people chose another or put it right. With who decided, where people did.
+/// nothing revised, the best), unless people chose another or put it right. With
+/// who decided, where people did.
 ///
 /// # Errors
 /// Why there is none.

@@ -40,7 +40,17 @@ pub(crate) fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step 
 /// A verdict on two answers, of these log-odds for the one named first in both
 /// orders, and nine tenths of the mass.
 pub(crate) fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step {
-    let label = |odds: f64| (0.9 / (1.0 + (-odds).exp())).ln();
+    verdict(principle, about, log_odds, 0.9)
+}
+
+/// The same with this mass.
+pub(crate) fn verdict(
+    principle: Option<&str>,
+    about: [usize; 2],
+    log_odds: f64,
+    mass: f64,
+) -> Step {
+    let label = |odds: f64| (mass / (1.0 + (-odds).exp())).ln();
     let reading = |odds: f64| Reading { first: label(odds), second: label(-odds) };
     let poll = Poll {
         template: "judge".to_owned(),

@@ -11,6 +11,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::sigmoid;
+
 /// The labels' log-probabilities in one order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
@@ -103,17 +105,6 @@ impl Verdict {
     pub fn is_consistent(&self) -> bool {
         let [first, second] = self.orders();
         first * second > 0.0
-    }
-
-    /// The same verdict with x and y exchanged.
-    #[must_use]
-    pub fn swapped(&self) -> Self {
-        let swap = |poll: &Poll| Poll {
-            template: poll.template.clone(),
-            forward: poll.backward.clone(),
-            backward: poll.forward.clone(),
-        };
-        Self { polls: self.polls.iter().map(swap).collect() }
     }
 
     fn mean(&self, of: impl Fn((f64, f64)) -> f64) -> f64 {
@@ -249,11 +240,6 @@ pub fn combine(verdicts: &[(&Verdict, f64)], standing: &Standing) -> Option<Comb
     })
 }
 
-/// 1 / (1 + e^−x), without overflow.
-fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
-}
-
 /// ln p/(1 − p), kept finite: a mean of probabilities may round to 0 or 1.
 fn logit(p: f64) -> f64 {
     let p = p.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0);
@@ -302,8 +288,8 @@ mod tests {
         assert!(verdict.is_consistent());
         let found = combine(&[(&verdict, 1.0)], &PLAIN).unwrap();
         near(found.p, 0.75);
-        near(combine(&[(&verdict.swapped(), 1.0)], &PLAIN).unwrap().p, 0.25);
-        near(verdict.swapped().offset(), verdict.offset());
+        near(found.swapped(&PLAIN).p, 0.25);
+        near(found.swapped(&PLAIN).offset, verdict.offset());
     }
 
     #[test]
@@ -334,9 +320,10 @@ mod tests {
     fn modes_turn_log_odds_into_probabilities() {
         let verdict = verdict((0.8, 0.2), (0.2, 0.8));
         for (mode, expected) in [(Mode::Soft, 0.8), (Mode::Hard, 1.0), (Mode::Clamped, 0.6)] {
-            near(combine(&[(&verdict, 1.0)], &Standing { mode, ..PLAIN }).unwrap().p, expected);
-            let other = combine(&[(&verdict.swapped(), 1.0)], &Standing { mode, ..PLAIN }).unwrap();
-            near(other.p, 1.0 - expected);
+            let standing = Standing { mode, ..PLAIN };
+            let found = combine(&[(&verdict, 1.0)], &standing).unwrap();
+            near(found.p, expected);
+            near(found.swapped(&standing).p, 1.0 - expected);
         }
         let even = self::verdict((0.4, 0.4), (0.4, 0.4));
         let hard = Standing { mode: Mode::Hard, ..PLAIN };

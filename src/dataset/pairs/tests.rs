@@ -3,9 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::dataset::reviews::{Choice, Review, ReviewsWriter};
 use crate::dataset::run_dir::RunDir;
-use crate::dataset::testing::{item, manifest, review, step, swayed};
+use crate::dataset::testing::{item, manifest, review, step, swayed, verdict};
 use crate::engine::Failure;
-use crate::judge::{Poll, Reading, Verdict};
 use crate::trajectory::Stop;
 
 fn trajectory(steps: &[Step]) -> Trajectory {
@@ -90,23 +89,6 @@ fn judged(judge: &Value) -> Rules {
         "judge": all,
         "principles": [{"id": "k", "weight": 3.0}],
     }))
-}
-
-/// A verdict of these log-odds for the first answer, with this mass.
-fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: f64) -> Step {
-    let first = mass / (1.0 + (-log_odds).exp());
-    let reading = |first: f64| Reading { first: first.ln(), second: (mass - first).ln() };
-    let poll = Poll {
-        template: "judge".into(),
-        forward: vec![reading(first)],
-        backward: vec![reading(mass - first)],
-    };
-    Step {
-        about: about.into(),
-        principle: principle.map(str::to_owned),
-        verdict: Some(Verdict { polls: vec![poll] }),
-        ..Step::new(StepKind::Judge, 0)
-    }
 }
 
 #[test]
