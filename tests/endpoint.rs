@@ -525,11 +525,10 @@ fn keys(server: &Server) -> Vec<Option<String>> {
 fn a_key_is_sent_to_no_other_server_than_it_is_for() {
     let place = Place::new();
     place.write("in.jsonl", "\"Why?\"\n");
-    // One connection an engine: the test's server may leave a fifth waiting.
     let run = |judge: &Server, own: Option<&str>| {
         let writer = plays();
         let _ = std::fs::remove_dir_all(place.path("r"));
-        let mut command = place.small("run in.jsonl --out r -np 1 --judge-model");
+        let mut command = place.small("run in.jsonl --out r --judge-model");
         command.arg(&judge.url).envs(own.map(|key| ("AMEND_JUDGE_API_KEY", key)));
         let ran =
             place.run(command.env("AMEND_MODEL", &writer.url).env("AMEND_API_KEY", "sk-writer"));
@@ -543,7 +542,7 @@ fn a_key_is_sent_to_no_other_server_than_it_is_for() {
     // Both models behind one server.
     let _ = std::fs::remove_dir_all(place.path("r"));
     let server = plays();
-    let arguments = format!("run in.jsonl --out r -np 1 --judge-model {}/v1", server.url);
+    let arguments = format!("run in.jsonl --out r --judge-model {}/v1", server.url);
     let ran = small(&place, &server.url, &arguments);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(keys(&server), [Some("Bearer sk-secret".to_owned())]);

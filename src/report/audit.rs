@@ -142,21 +142,22 @@ fn matrices(audit: &Audit) -> Section {
             "Correlation of two principles' scores. Deep blue: they say the same.",
             &|pair| shaded(pair.correlation, 1.0, signed, interval),
         ));
-        let conflict = of_pairs(
-            "Conflict",
-            "Share of items, of those on which both are active, where they prefer different answers.",
-            // The deeper the orange, the more they pull against each other.
-            &|pair| {
-                let mut cell = shaded(pair.conflict, 1.0, percent, percent_interval);
-                if let Some(conflict) = pair.conflict {
-                    cell = cell.shaded(-conflict.value, 1.0);
-                }
-                cell
-            },
-        );
-        match audit.pairs.iter().any(|pair| pair.conflict.is_some()) {
-            true => section.table(conflict),
-            false => section.note = "No two are ever both active: none can conflict.".to_owned(),
+        if audit.pairs.iter().any(|pair| pair.conflict.is_some()) {
+            section.table(of_pairs(
+                "Conflict",
+                "Share of items, of those on which both are active, where they prefer different \
+                 answers.",
+                // The deeper the orange, the more they pull against each other.
+                &|pair| {
+                    let mut cell = shaded(pair.conflict, 1.0, percent, percent_interval);
+                    if let Some(conflict) = pair.conflict {
+                        cell = cell.shaded(-conflict.value, 1.0);
+                    }
+                    cell
+                },
+            ));
+        } else {
+            section.note = "No two are ever both active: none can conflict.".to_owned();
         }
     }
     section.table(steering(audit));
