@@ -141,10 +141,9 @@ fn shape(
         _ => engine.mean_decoded_position() as usize,
     };
     // What the engine keeps when all is done is what every prompt begins with.
-    let shared = engine.cells_in_use().min(length / 2);
+    let shared = engine.longest_kept().min(length / 2);
     let own = length.saturating_sub(shared + STEPS / 2).max(1);
-    let room = engine.cells_in_all() / width.max(1);
-    let own = own.min(room.saturating_sub(STEPS + shared.div_ceil(width.max(1))).max(1));
+    let own = own.min(engine.cells_per_slot().saturating_sub(STEPS + shared).max(1));
     Ok(Shape { width, shared, own, steps: STEPS })
 }
 

@@ -40,9 +40,14 @@ pub struct ModelArgs {
     /// (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
-    /// Tokens of context, shared by all sequences [default: 1024 a sequence]
+    /// Tokens of context for all sequences together [default: 2048 a sequence
+    /// where each has its own part, 1024 otherwise]
     #[arg(long, env = "AMEND_CTX_SIZE", value_name = "N")]
     ctx_size: Option<u32>,
+    /// One KV cache for all sequences, which needs less memory, or a part for
+    /// each, which is faster on a CPU
+    #[arg(long, value_enum, default_value_t = Settings::default().kv_unified)]
+    kv_unified: Switch,
     /// Threads [default: one a core]
     #[arg(short, long, env = "AMEND_THREADS", value_name = "N")]
     threads: Option<usize>,
@@ -265,6 +270,7 @@ impl ModelArgs {
         Settings {
             parallel: self.parallel.or(config.parallel).unwrap_or(defaults.parallel),
             ctx_size: self.ctx_size.or(config.ctx_size).unwrap_or(defaults.ctx_size),
+            kv_unified: self.kv_unified,
             batch_size: self.batch_size,
             ubatch_size: self.ubatch_size,
             threads: self.threads.or(config.threads).unwrap_or(defaults.threads),

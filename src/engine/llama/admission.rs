@@ -45,6 +45,11 @@ impl Llama<'_> {
         while at < self.waiting.len() && self.active.len() < self.settings.parallel {
             if self.is_being_computed(self.waiting[at].cacheable()) {
                 at += 1;
+            } else if self.waiting[at].length() > self.longest_sequence() {
+                if !self.active.is_empty() {
+                    break;
+                }
+                self.give_up_streams()?;
             } else if !self.start(at)? {
                 break;
             }
@@ -62,19 +67,48 @@ impl Llama<'_> {
 
     /// Starts the waiting request at `at`; false when it doesn't fit yet.
     fn start(&mut self, at: usize) -> Result<bool, EngineError> {
+        let fork = match self.settings.has_streams() {
+            true => Some(self.open_stream(at)?),
+            false => self.fork(at)?,
+        };
+        let Some(Fork { seq, shared, .. }) = fork else { return Ok(false) };
+        let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
+        self.counters.cached += shared as u64;
+        self.active.push(Active {
+            queued,
+            seq,
+            computed: shared,
+            cached: shared,
+            chunk: 0,
+            draft: Vec::new(),
+            rows: Vec::new(),
+        });
+        Ok(true)
+    }
+
+    /// The leading tokens of the waiting request at `at` that it may share.
+    pub(super) fn sharable(&self, at: usize) -> &[Token] {
+        if self.sharing { self.waiting[at].cacheable() } else { &[] }
+    }
+
+    /// A sequence of a unified cache for the waiting request at `at`; none when there
+    /// is no room yet.
+    fn fork(&mut self, at: usize) -> Result<Option<Fork>, EngineError> {
         let fork = loop {
-            let queued = &self.waiting[at];
-            let limit = if self.sharing { queued.first_wanted } else { 0 };
-            match self.cells.fork(&queued.tokens, limit) {
-                Some(Fork { seq, shared, source: Some(source) })
-                    if !self.is_whole(source, shared) =>
-                {
-                    self.cells.truncate(seq, 0);
+            let Some(free) = self.cells.free(0..self.settings.sequences()) else {
+                if self.evict()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let limit = self.sharable(at).len();
+            let fork = self.cells.fork(free, &self.waiting[at].tokens[..limit]);
+            match fork.source {
+                Some(source) if !self.is_whole(source, fork.shared) => {
+                    self.cells.truncate(free, 0);
                     self.cells.forget(source);
                 }
-                Some(fork) => break fork,
-                None if self.evict()? => {}
-                None => return Ok(false),
+                _ => break fork,
             }
         };
         let needed = self.waiting[at].length() - fork.shared;
@@ -84,26 +118,13 @@ impl Llama<'_> {
         // Nothing is dropped in vain.
         if !self.active.is_empty() && lacking > self.spare_cells() {
             self.cells.truncate(fork.seq, 0);
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(source) = fork.source {
-            self.context
-                .copy_kv_cache_seq(source, fork.seq, Some(0), Some(fork.shared as u32))
-                .map_err(|error| EngineError { message: error.to_string(), hint: None })?;
+            self.share(source, fork.seq, fork.shared)?;
         }
         while self.cells.used() + reserved + needed > size && self.evict()? {}
-        let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
-        self.counters.cached += fork.shared as u64;
-        self.active.push(Active {
-            queued,
-            seq: fork.seq,
-            computed: fork.shared,
-            cached: fork.shared,
-            chunk: 0,
-            draft: Vec::new(),
-            rows: Vec::new(),
-        });
-        Ok(true)
+        Ok(Some(fork))
     }
 
     /// Cells set aside before the waiting request at `at` may have any: those that
@@ -143,16 +164,41 @@ impl Llama<'_> {
     /// oldest. What is wanted soon would be computed again: it goes only where
     /// nothing is under way that makes room when it ends.
     fn evict(&mut self) -> Result<bool, EngineError> {
-        let idle = self.idle.iter().enumerate();
-        let last = idle.max_by_key(|&(at, idle)| (idle.next, Reverse(at)));
-        let Some((at, _)) = last.filter(|(_, idle)| self.active.is_empty() || self.is_spare(idle))
+        let last = self.wanted_last(|_| true);
+        let Some(at) =
+            last.filter(|&at| self.active.is_empty() || self.is_spare(&self.idle[at]))
         else {
             return Ok(false);
         };
+        self.drop_idle(at)?;
+        Ok(true)
+    }
+
+    /// Which of some idle sequences is wanted last.
+    pub(super) fn wanted_last(&self, some: impl Fn(&Idle) -> bool) -> Option<usize> {
+        let some = self.idle.iter().enumerate().filter(|(_, idle)| some(idle));
+        some.max_by_key(|&(at, idle)| (idle.next, Reverse(at))).map(|(at, _)| at)
+    }
+
+    /// Drops the idle sequence at `at`.
+    pub(super) fn drop_idle(&mut self, at: usize) -> Result<(), EngineError> {
         let idle = self.idle.remove(at);
         tracing::debug!(tokens = self.cells.len(idle.seq), idle.next, "made room in the KV cache");
-        drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)?;
-        Ok(true)
+        drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)
+    }
+
+    /// How many leading tokens of an idle sequence are kept for the waiting requests
+    /// but one, and for those to come.
+    pub(super) fn kept(&self, idle: &Idle, but: Option<usize>) -> usize {
+        let wanted = (self.waiting.iter().enumerate())
+            .filter(|&(at, _)| Some(at) != but)
+            .map(|(_, waiting)| self.cells.common_prefix(idle.seq, waiting.cacheable()));
+        wanted.max().unwrap_or(0).max(self.header(idle))
+    }
+
+    /// How many tokens of a header an idle sequence has.
+    fn header(&self, idle: &Idle) -> usize {
+        self.headers.length(idle.kind).min(self.cells.len(idle.seq))
     }
 
     /// Whether a sequence can go on after its first `len` tokens.
@@ -172,13 +218,13 @@ impl Llama<'_> {
     /// items excepted, and what another sequence holds too.
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
         for mut idle in std::mem::take(&mut self.idle) {
-            let header = self.headers.length(idle.kind).min(self.cells.len(idle.seq));
-            let shared: Vec<usize> = (self.waiting.iter())
-                .map(|waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
-                .collect();
-            let wanted = shared.iter().copied().max().unwrap_or(0);
-            idle.next = shared.iter().position(|&len| len > header).unwrap_or(usize::MAX);
-            let keep = match header.max(wanted) {
+            let header = self.header(&idle);
+            let shared = |waiting: &Queued| {
+                self.cells.common_prefix(idle.seq, waiting.cacheable())
+            };
+            let next = self.waiting.iter().position(|waiting| shared(waiting) > header);
+            idle.next = next.unwrap_or(usize::MAX);
+            let keep = match self.kept(&idle, None) {
                 length
                     if self.sharing
                         && !self.cells.is_shared(idle.seq, length)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::cells::SeqId;
 pub use super::costs::{Costs, Mixed};
 use super::rig::Rig;
-use super::{Model, Settings};
+use super::{Model, Settings, Switch};
 use crate::engine::EngineError;
 
 /// Numbers of rows that are measured. Weights packed for a CPU are read for four
@@ -36,7 +36,13 @@ const TIMES: usize = 3;
 pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError> {
     let start = Instant::now();
     let widest = ROWS[ROWS.len() - 1];
-    let settings = Settings { parallel: widest, ctx_size: 4096, ..settings.clone() };
+    // In one cache what all begin with is held once, and costs what a stream's own would.
+    let settings = Settings {
+        parallel: widest,
+        ctx_size: 4096,
+        kv_unified: Switch::On,
+        ..settings.clone()
+    };
     let mut bench = Bench { rig: Rig::new(model, &settings)?, depth: 0 };
     // The first batch also pays for what llama.cpp sets up.
     bench.decode(DECODING)?;

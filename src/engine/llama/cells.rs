@@ -4,9 +4,11 @@
 //! In a unified KV cache a cell belongs to every sequence that shares it and is
 //! freed with the last of them. This mirror of that rule finds shared prefixes
 //! and counts cells exactly, so that the scheduler never asks llama.cpp for
-//! more than it has.
+//! more than it has. Where each sequence has a stream of its own it holds copies;
+//! the mirror is the same, but that cells then are counted by stream.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -86,25 +88,41 @@ impl Cells {
             .count()
     }
 
-    /// Starts a sequence that shares the longest held prefix of `tokens`, at
-    /// most `limit` of them. Gives its id, the shared length, and the sequence
-    /// whose cells `0..length` are to be shared; none when no id is free.
-    pub fn fork(&mut self, tokens: &[Token], limit: usize) -> Option<Fork> {
-        let free = self.sequences.iter().position(Option::is_none)?;
-        let path = self.path(&tokens[..limit]);
-        let source = path.last().map(|last| {
-            let at = path.len() - 1;
-            self.sequences
-                .iter()
-                .position(|seq| seq.as_ref().is_some_and(|seq| seq.get(at) == Some(last)))
-                .expect("a cell in the trie is held by a sequence")
-        });
+    /// The lowest free id in a range.
+    pub fn free(&self, mut ids: Range<usize>) -> Option<SeqId> {
+        ids.find(|&id| self.sequences[id].is_none()).map(|id| id as SeqId)
+    }
+
+    /// A sequence that holds the longest held prefix of `tokens`, and its length.
+    pub fn holder(&self, tokens: &[Token]) -> Option<(SeqId, usize)> {
+        let path = self.path(tokens);
+        let last = path.last()?;
+        let holds = |seq: &Option<Vec<CellId>>| {
+            seq.as_ref().is_some_and(|seq| seq.get(path.len() - 1) == Some(last))
+        };
+        let seq = self.sequences.iter().position(holds);
+        Some((seq.expect("a cell in the trie is held by a sequence") as SeqId, path.len()))
+    }
+
+    /// Starts a sequence under a free id that shares the longest held prefix of
+    /// `tokens`. Gives the shared length, and the sequence whose cells `0..length`
+    /// are to be shared.
+    pub fn fork(&mut self, seq: SeqId, tokens: &[Token]) -> Fork {
+        let source = self.holder(tokens).map(|(source, _)| source);
+        let path = self.path(tokens);
         for &cell in &path {
             self.cells[cell as usize].holders += 1;
         }
         let shared = path.len();
-        self.sequences[free] = Some(path);
-        Some(Fork { seq: free as SeqId, shared, source: source.map(|seq| seq as SeqId) })
+        debug_assert!(self.sequences[seq as usize].is_none(), "sequence {seq} is in use");
+        self.sequences[seq as usize] = Some(path);
+        Fork { seq, shared, source }
+    }
+
+    /// Gives a sequence another id, a free one.
+    pub fn rename(&mut self, from: SeqId, to: SeqId) {
+        debug_assert!(self.sequences[to as usize].is_none(), "sequence {to} is in use");
+        self.sequences[to as usize] = self.sequences[from as usize].take();
     }
 
     /// Records that `token` was computed at the end of a sequence.
@@ -197,7 +215,8 @@ mod tests {
     use super::*;
 
     fn fill(cells: &mut Cells, tokens: &[Token]) -> Fork {
-        let fork = cells.fork(tokens, tokens.len()).unwrap();
+        let seq = cells.free(0..cells.sequences.len()).unwrap();
+        let fork = cells.fork(seq, tokens);
         for &token in &tokens[fork.shared..] {
             cells.push(fork.seq, token);
         }
@@ -239,7 +258,7 @@ mod tests {
     fn ids_run_out_and_come_back() {
         let mut cells = Cells::new(1);
         let only = fill(&mut cells, &[5]);
-        assert_eq!(cells.fork(&[5, 6], 2), None);
+        assert_eq!((cells.free(0..1), cells.holder(&[5, 6])), (None, Some((0, 1))));
         cells.truncate(only.seq, 0);
         assert_eq!(fill(&mut cells, &[5, 6]).shared, 0);
     }
@@ -248,7 +267,7 @@ mod tests {
         /// Against a model that keeps, for every computed cell, the set of its holders.
         #[test]
         fn agrees_with_sets_of_holders(ops in prop::collection::vec(
-            (0..3_u8, 0..4_i32, prop::collection::vec(0..3_i32, 1..8), 0..8_usize), 0..60,
+            (0..4_u8, 0..4_i32, prop::collection::vec(0..3_i32, 1..8), 0..8_usize), 0..60,
         )) {
             let mut cells = Cells::new(4);
             let mut model: Vec<(Token, HashSet<SeqId>)> = Vec::new();
@@ -258,7 +277,8 @@ mod tests {
                 match op {
                     0 => {
                         let limit = len.min(tokens.len());
-                        if let Some(fork) = cells.fork(&tokens, limit) {
+                        if let Some(free) = cells.free(0..4) {
+                            let fork = cells.fork(free, &tokens[..limit]);
                             let source = fork.source.map(|s| rows[s as usize].clone().unwrap());
                             let shared = source.unwrap_or_default()[..fork.shared].to_vec();
                             for (&cell, &token) in shared.iter().zip(&tokens) {
@@ -282,6 +302,15 @@ mod tests {
                         cells.push(seq, tokens[0]);
                         model.push((tokens[0], HashSet::from([seq])));
                         row.push(model.len() - 1);
+                    },
+                    2 => if let (Some(to), true) = (cells.free(0..4), rows[at].is_some()) {
+                        cells.rename(seq, to);
+                        rows[to as usize] = rows[at].take();
+                        for (_, holders) in &mut model {
+                            if holders.remove(&seq) {
+                                holders.insert(to);
+                            }
+                        }
                     },
                     _ => if let Some(row) = &mut rows[at] {
                         cells.truncate(seq, len);

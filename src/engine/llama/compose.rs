@@ -14,7 +14,8 @@ impl Llama<'_> {
     /// is room.
     ///
     /// Where decode rows and all that is to prefill come to more than
-    /// `mixed_rows`, prefill goes alone.
+    /// `mixed_rows`, prefill goes alone; in streams always, since llama.cpp would
+    /// compute the two in different passes anyway.
     pub(super) fn compose(&mut self) -> Result<(), EngineError> {
         self.batch.clear();
         for active in &mut self.active {
@@ -25,8 +26,12 @@ impl Llama<'_> {
         let decoding = self.active.iter().filter(|active| active.next().is_some()).count();
         let prefilling: usize = self.active.iter().map(Active::remaining).sum();
         let mixed_rows = self.settings.mixed_rows.unwrap_or(usize::MAX);
-        let apart = prefilling > 0 && decoding + prefilling > mixed_rows;
+        let streams = self.settings.has_streams();
+        let apart = prefilling > 0 && (streams || decoding + prefilling > mixed_rows);
         if !apart {
+            if streams {
+                self.close_ranks()?;
+            }
             self.add_decoding(decoding, prefilling)?;
         }
         self.add_prefill()
@@ -38,7 +43,10 @@ impl Llama<'_> {
         let most = self.batch.room().min(BELOW_A_TILE);
         let mut spare = most.saturating_sub(decoding + prefilling);
         let mut rows = decoding + prefilling;
-        for active in &mut self.active {
+        // Streams are computed in one pass in the order of their ids.
+        let mut in_order: Vec<&mut Active> = self.active.iter_mut().collect();
+        in_order.sort_by_key(|active| active.seq);
+        for active in in_order {
             let Some((token, position)) = active.next() else { continue };
             active.rows.push(self.batch.push(token, position, active.seq, true)?);
             let Some(copying) = active.copying() else { continue };
@@ -50,6 +58,8 @@ impl Llama<'_> {
                 .min(draft::LONGEST);
             let count = match self.settings.speculate {
                 Switch::On => most,
+                // A second row of one stream is a pass of its own.
+                _ if decoding > 1 && self.settings.has_streams() => 0,
                 _ => copying.worth(&self.settings.costs, rows, decoding, most),
             };
             active.draft = copying.guess(count).to_vec();

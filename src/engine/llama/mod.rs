@@ -1,6 +1,6 @@
 //! llama.cpp in this process: the only place that knows it.
 //!
-//! [`Llama`] schedules requests over one context with a unified KV cache. Each
+//! [`Llama`] schedules requests over one context. Each
 //! step admits what fits, composes one batch of decode rows and prefill chunks,
 //! computes it, and samples. What is admitted, and in what order, depends on
 //! the requests and settings alone, never on a clock.
@@ -24,6 +24,7 @@ mod row;
 mod sampler;
 mod settings;
 mod softmax;
+mod streams;
 mod tokenize;
 mod vocabulary;
 
@@ -81,8 +82,10 @@ pub struct Llama<'m> {
     sharing: bool,
     /// The model's [`Model::window`].
     window: Option<usize>,
-    /// What one sequence may hold, in tokens.
+    /// What one request may need, in tokens.
     sequence_limit: usize,
+    /// How the cache is laid out at first.
+    first_layout: Switch,
     end_tokens: Vec<Token>,
     waiting: VecDeque<Queued>,
     active: Vec<Active>,
@@ -93,6 +96,8 @@ pub struct Llama<'m> {
     /// By how many tokens what goes on from a completion of a kind was longer
     /// than it, at the most.
     growth: HashMap<KindId, usize>,
+    /// Whether nothing was computed since [`Engine::reset`].
+    is_fresh: bool,
     /// Requests that failed before they were queued.
     failed: Vec<(RequestId, Failure)>,
     batch: Batch,
@@ -103,6 +108,49 @@ pub struct Llama<'m> {
     full_width: (u64, f64),
     ideal: Option<Ideal>,
     headers: Headers,
+}
+
+/// A context of a model.
+fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext<'m>, EngineError> {
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(settings.ctx_size))
+        // llama.cpp aborts if a batch may have fewer rows than sequences.
+        .with_n_batch(settings.batch_size.max(settings.sequences() as u32))
+        .with_n_ubatch(settings.ubatch_size)
+        .with_n_seq_max(settings.sequences() as u32)
+        .with_n_threads(settings.threads as i32)
+        .with_n_threads_batch(settings.threads_batch as i32)
+        .with_flash_attention_policy(match settings.flash_attention {
+            Switch::Auto => -1,
+            Switch::Off => 0,
+            Switch::On => 1,
+        })
+        .with_type_k(settings.cache_type_k.into())
+        .with_type_v(settings.cache_type_v.into())
+        .with_kv_unified(!settings.has_streams())
+        .with_swa_full(true)
+        .with_no_perf(true);
+    model.inner.new_context(model::backend()?, params).map_err(|_| EngineError {
+        message: format!(
+            "failed to make a context of {} tokens for {} sequences",
+            settings.ctx_size, settings.parallel
+        ),
+        hint: Some(
+            "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
+             flash attention; the log above says more"
+                .to_owned(),
+        ),
+    })
+}
+
+/// A batch for a context.
+fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &Settings) -> Batch {
+    Batch::new(Bounds {
+        rows: context.n_batch().min(settings.batch_size) as usize,
+        sequences: settings.sequences(),
+        positions: context.n_ctx() as usize,
+        vocabulary: model.inner.vocab().n_tokens() as usize,
+    })
 }
 
 impl<'m> Llama<'m> {
@@ -118,7 +166,11 @@ impl<'m> Llama<'m> {
                 settings.parallel
             );
         }
-        let mut settings = settings.resolved();
+        let wished = settings.kv_unified;
+        let mut settings = settings.resolved().laid_out(model.stream_cell_bytes(settings));
+        if wished == Switch::Off && !settings.has_streams() {
+            tracing::warn!("--kv-unified off has no effect: the model's sequences share a cache");
+        }
         let window = model.window();
         if window.is_some() {
             // Where a batch is cut, llama.cpp finds cells for all parts before
@@ -126,51 +178,23 @@ impl<'m> Llama<'m> {
             // a later part what an earlier one still looks at.
             settings.ubatch_size = settings.batch_size;
         }
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(settings.ctx_size))
-            // llama.cpp aborts if a batch may have fewer rows than sequences.
-            .with_n_batch(settings.batch_size.max(settings.sequences() as u32))
-            .with_n_ubatch(settings.ubatch_size)
-            .with_n_seq_max(settings.sequences() as u32)
-            .with_n_threads(settings.threads as i32)
-            .with_n_threads_batch(settings.threads_batch as i32)
-            .with_flash_attention_policy(match settings.flash_attention {
-                Switch::Auto => -1,
-                Switch::Off => 0,
-                Switch::On => 1,
-            })
-            .with_type_k(settings.cache_type_k.into())
-            .with_type_v(settings.cache_type_v.into())
-            .with_kv_unified(true)
-            .with_swa_full(true)
-            .with_no_perf(true);
-        let mut context =
-            model.inner.new_context(model::backend()?, params).map_err(|_| EngineError {
-                message: format!(
-                    "failed to make a context of {} tokens for {} sequences",
-                    settings.ctx_size, settings.parallel
-                ),
-                hint: Some(
-                    "lower --ctx-size or --parallel to use less memory; a quantised value cache \
-                     needs flash attention; the log above says more"
-                        .to_owned(),
-                ),
-            })?;
+        let mut context = new_context(model, &settings)?;
         let can_cut = probe::can_cut(&mut context)? && model.can_share();
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
-        let cells = context.n_ctx() as usize;
-        let bounds = Bounds {
-            rows: context.n_batch().min(settings.batch_size) as usize,
-            sequences: settings.sequences(),
-            positions: cells,
-            vocabulary: vocabulary as usize,
-        };
         let settings = Settings { ctx_size: context.n_ctx(), ..settings };
+        let cells = context.n_ctx() as usize;
+        // Streams that were asked for stay, whatever comes.
+        let cells = match wished == Switch::Off && settings.has_streams() {
+            true => cells / settings.sequences(),
+            false => cells,
+        };
         Ok(Self {
             model,
+            batch: new_batch(model, &context, &settings),
             context,
             cells: Cells::new(settings.sequences()),
+            first_layout: settings.kv_unified,
             sharing: settings.share_prefixes && can_cut,
             can_cut,
             window,
@@ -182,8 +206,8 @@ impl<'m> Llama<'m> {
             idle: Vec::new(),
             ended: HashMap::new(),
             growth: HashMap::new(),
+            is_fresh: false,
             failed: Vec::new(),
-            batch: Batch::new(bounds),
             sampler: Sampler::default(),
             counters: Counters::default(),
             full_width: (0, 0.0),
@@ -215,13 +239,14 @@ impl<'m> Llama<'m> {
         (tokens > 0).then(|| tokens as f64 / seconds)
     }
 
-    /// Cells of the KV cache in use, in tokens.
+    /// Cells of the KV cache in use, in tokens; what several streams hold copies of
+    /// counts once.
     #[must_use]
     pub fn cells_in_use(&self) -> usize {
         self.cells.used()
     }
 
-    /// The most cells that were in use at once, in tokens.
+    /// The most cells that were in use at once, in tokens, counted likewise.
     #[must_use]
     pub fn peak_cells(&self) -> usize {
         self.cells.peak()
@@ -241,10 +266,19 @@ impl<'m> Llama<'m> {
             .collect()
     }
 
-    /// Cells of the KV cache, in tokens.
+    /// How many tokens each of the slots may hold at once.
     #[must_use]
-    pub fn cells_in_all(&self) -> usize {
-        self.settings.ctx_size as usize
+    pub fn cells_per_slot(&self) -> usize {
+        match self.settings.has_streams() {
+            true => self.longest_sequence(),
+            false => self.settings.ctx_size as usize / self.settings.parallel,
+        }
+    }
+
+    /// The longest prefix that is kept for requests to come, in tokens.
+    #[must_use]
+    pub fn longest_kept(&self) -> usize {
+        self.idle.iter().map(|idle| self.cells.len(idle.seq)).max().unwrap_or(0)
     }
 
     /// Whether tokens of a text are to be guessed that is said to copy, or not.
@@ -376,6 +410,7 @@ impl Engine for Llama<'_> {
         self.ended.clear();
         self.growth.clear();
         self.failed.clear();
+        self.is_fresh = true;
         self.ideal = self.ideal.take().map(|_| Ideal::default());
     }
 
@@ -387,6 +422,10 @@ impl Engine for Llama<'_> {
             // Nothing went on from it, if nothing was noted.
             self.growth.entry(ended.kind).or_insert(0);
         }
+        if self.is_fresh && self.settings.kv_unified != self.first_layout {
+            self.lay_out(self.first_layout)?;
+        }
+        self.is_fresh = false;
         // Before, so that cells nobody wants make room; after, since what was
         // wanted has been shared.
         self.trim_idle()?;

@@ -145,6 +145,22 @@ impl Model {
         }
     }
 
+    /// Bytes that a cell of the KV cache takes; none where sequences can't have a
+    /// stream each that is copied whole: there is a state that is no cell, or a window.
+    pub(super) fn stream_cell_bytes(&self, settings: &Settings) -> Option<u64> {
+        if !self.can_share() || self.window().is_some() {
+            return None;
+        }
+        let meta = |key: &str| {
+            let architecture = self.inner.meta_val_str("general.architecture").ok()?;
+            self.inner.meta_val_str(&format!("{architecture}.attention.{key}")).ok()?.parse().ok()
+        };
+        let head = self.inner.n_embd() as u64 / u64::from(self.inner.n_head().max(1));
+        let bits = meta("key_length").unwrap_or(head) * settings.cache_type_k.bits()
+            + meta("value_length").unwrap_or(head) * settings.cache_type_v.bits();
+        Some(u64::from(self.inner.n_layer()) * u64::from(self.inner.n_head_kv()) * bits / 8)
+    }
+
     /// The tokens that say one of some words, control tokens left out.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ impl<'m> Rig<'m> {
         let batch = Batch::new(Bounds {
             rows: llama.context.n_batch() as usize,
             sequences,
-            positions: llama.context.n_ctx() as usize,
+            positions: llama.longest_sequence(),
             vocabulary: vocabulary as usize,
         });
         Ok(Self { llama, batch, sequences, vocabulary: vocabulary as u64, drawn: 0 })
@@ -76,10 +76,7 @@ impl<'m> Rig<'m> {
     /// # Errors
     /// llama.cpp's.
     pub fn share(&mut self, base: SeqId, seq: SeqId, length: usize) -> Result<(), EngineError> {
-        self.llama
-            .context
-            .copy_kv_cache_seq(base, seq, Some(0), Some(length as u32))
-            .map_err(|error| EngineError { message: error.to_string(), hint: None })
+        self.llama.share(base, seq, length)
     }
 
     /// Whether a sequence can be cut after any of its tokens.

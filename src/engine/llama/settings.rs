@@ -13,8 +13,10 @@ use super::costs::Costs;
 pub struct Settings {
     /// Sequences decoded together.
     pub parallel: usize,
-    /// Cells of the KV cache, in tokens, shared by all sequences.
+    /// Cells of the KV cache, in tokens, for all sequences together.
     pub ctx_size: u32,
+    /// One part of the KV cache for all sequences, or one each: a stream.
+    pub kv_unified: Switch,
     /// The most rows of a batch.
     pub batch_size: u32,
     /// The most rows computed at once; a larger batch is cut.
@@ -52,6 +54,7 @@ impl Default for Settings {
         Self {
             parallel: 0,
             ctx_size: 0,
+            kv_unified: Switch::Auto,
             batch_size: 512,
             ubatch_size: 512,
             threads: 0,
@@ -70,10 +73,21 @@ impl Default for Settings {
     }
 }
 
-/// Cells a sequence gets on average where the user names no context size.
+/// Cells a sequence gets on average where the user names no context size, and the
+/// fewest a stream has that is chosen for the user.
 const CELLS_PER_SEQUENCE: u32 = 1024;
 
-/// The smallest context chosen for the user, in tokens.
+/// Cells a stream gets where the user names no context size.
+const CELLS_PER_STREAM: u32 = 2048;
+
+/// llama.cpp rounds a stream up to a multiple of it.
+const STREAM_STEP: u32 = 256;
+
+/// The most bytes a KV cache of streams is given that is chosen for the user: they
+/// take more cells than one cache, where each prefix is held once.
+const AMPLE: u64 = 1 << 30;
+
+/// The smallest context chosen for the user, in tokens, where it is one.
 const SMALLEST_CONTEXT: u32 = 4096;
 
 impl Settings {
@@ -84,15 +98,10 @@ impl Settings {
         let or = |value: usize, chosen: usize| if value == 0 { chosen } else { value };
         let parallel = or(self.parallel, self.costs.parallel()).min(MAX_PARALLEL);
         let threads = or(self.threads, cores);
-        let ctx_size = match self.ctx_size {
-            0 => (parallel as u32 * CELLS_PER_SEQUENCE).max(SMALLEST_CONTEXT),
-            size => size,
-        };
         // Every decoding sequence needs a row.
         let batch_size = self.batch_size.max(parallel as u32);
         Self {
             parallel,
-            ctx_size,
             batch_size,
             ubatch_size: self.ubatch_size.clamp(1, batch_size),
             threads,
@@ -105,11 +114,57 @@ impl Settings {
         }
     }
 
-    /// Sequence ids the context is made for: one for each slot, one more for
-    /// what each slot leaves behind, and a few for shared headers.
+    /// Resolved settings with the KV cache's size and layout chosen, on or off, where
+    /// they are left open. `cell_bytes` is what a cell takes, none if the model's
+    /// sequences can't have streams.
+    ///
+    /// Streams decode and prefill faster on a CPU, since attention in a unified cache
+    /// passes over the cells of all sequences. They take more cells, and a request
+    /// has to fit into one.
+    #[must_use]
+    pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
+        let split = Self { kv_unified: Switch::Off, ..self.clone() };
+        let sequences = split.sequences() as u32;
+        let stream = match (self.ctx_size, cell_bytes) {
+            (0, Some(bytes)) => {
+                let ample = AMPLE / (bytes.max(1) * u64::from(sequences));
+                ample.min(CELLS_PER_STREAM.into()) as u32
+            }
+            (size, _) => size / sequences,
+        } / STREAM_STEP
+            * STREAM_STEP;
+        let streams = match self.kv_unified {
+            _ if cell_bytes.is_none() => false,
+            Switch::Off => true,
+            Switch::On => false,
+            Switch::Auto => {
+                self.parallel > 1 && self.n_gpu_layers == 0 && stream >= CELLS_PER_SEQUENCE
+            }
+        };
+        if streams {
+            return Self { ctx_size: stream.max(STREAM_STEP) * sequences, ..split };
+        }
+        let ctx_size = match self.ctx_size {
+            0 => (self.parallel as u32 * CELLS_PER_SEQUENCE).max(SMALLEST_CONTEXT),
+            size => size,
+        };
+        Self { kv_unified: Switch::On, ctx_size, ..self.clone() }
+    }
+
+    /// Whether each sequence has a part of the KV cache for itself.
+    pub(super) fn has_streams(&self) -> bool {
+        self.kv_unified == Switch::Off
+    }
+
+    /// Sequence ids the context is made for: one for each slot, and some for what
+    /// may still serve as prefix. In a unified cache that is one more for each slot and
+    /// a few for shared headers; of streams, which take memory, the few.
     #[must_use]
     pub fn sequences(&self) -> usize {
-        2 * self.parallel + 8
+        match self.has_streams() {
+            true => self.parallel + 4,
+            false => 2 * self.parallel + 8,
+        }
     }
 }
 
@@ -144,6 +199,19 @@ pub enum CacheType {
     Q4_0,
 }
 
+impl CacheType {
+    /// Bits that a number takes, with its share of a block's scale, rounded up.
+    pub(super) fn bits(self) -> u64 {
+        match self {
+            Self::F32 => 32,
+            Self::F16 | Self::BF16 => 16,
+            Self::Q8_0 => 9,
+            Self::Q5_1 | Self::Q5_0 => 6,
+            Self::Q4_1 | Self::Q4_0 => 5,
+        }
+    }
+}
+
 impl From<CacheType> for KvCacheType {
     fn from(cache_type: CacheType) -> Self {
         match cache_type {
@@ -168,9 +236,35 @@ mod tests {
         let settings = Settings { parallel: 1000, ..Settings::default() }.resolved();
         assert_eq!(settings.parallel, MAX_PARALLEL);
         assert!(settings.sequences() <= 256);
-        assert_eq!(settings.ctx_size, MAX_PARALLEL as u32 * CELLS_PER_SEQUENCE);
         let one = Settings { parallel: 1, batch_size: 0, ..Settings::default() }.resolved();
-        assert_eq!((one.ctx_size, one.batch_size, one.ubatch_size), (4096, 1, 1));
+        assert_eq!((one.batch_size, one.ubatch_size), (1, 1));
         assert!(one.threads > 0 && one.threads_batch == one.threads);
+    }
+
+    #[test]
+    fn streams_are_chosen_where_they_pay_and_have_room() {
+        let small = Some(23_040);
+        let chosen = |parallel, ctx_size, kv_unified, n_gpu_layers, cell_bytes| {
+            let settings =
+                Settings { parallel, ctx_size, kv_unified, n_gpu_layers, ..Settings::default() };
+            let chosen = settings.laid_out(cell_bytes);
+            (chosen.kv_unified, chosen.ctx_size, chosen.sequences())
+        };
+        use Switch::{Auto, Off, On};
+        assert_eq!(chosen(8, 0, Auto, 0, small), (Off, 12 * 2048, 12));
+        // A gibibyte does not go further.
+        assert_eq!(chosen(32, 0, Auto, 0, small), (Off, 36 * 1280, 36));
+        assert_eq!(chosen(8, 0, Auto, 0, Some(131_072)), (On, 8192, 24));
+        for (parallel, n_gpu_layers, cell_bytes) in [(1, 0, small), (8, 99, small), (8, 0, None)] {
+            let (unified, ..) = chosen(parallel, 0, Auto, n_gpu_layers, cell_bytes);
+            assert_eq!(unified, On, "{parallel} {n_gpu_layers} {cell_bytes:?}");
+        }
+        // A size that was named is kept to.
+        assert_eq!(chosen(8, 8192, Auto, 0, small), (On, 8192, 24));
+        assert_eq!(chosen(8, 13_000, Auto, 0, small), (Off, 12 * 1024, 12));
+        assert_eq!(chosen(8, 8192, Off, 0, small), (Off, 12 * 512, 12));
+        assert_eq!(chosen(8, 100, Off, 0, small), (Off, 12 * 256, 12));
+        assert_eq!(chosen(8, 0, Off, 0, None), (On, 8192, 24));
+        assert_eq!(chosen(1, 0, On, 0, small), (On, 4096, 10));
     }
 }

@@ -1,0 +1,159 @@
+//! A KV cache with a stream for each sequence.
+//!
+//! llama.cpp computes the sequences of a batch in one pass where their ids lie side
+//! by side, and each row then passes over the cells of its own stream alone. What is
+//! shared is copied: requests under way have the ids below `parallel`, and those from
+//! there on hold what may still serve as prefix.
+
+use super::Llama;
+use super::admission::drop_cells;
+use super::cells::{Cells, Fork, SeqId};
+use super::settings::Switch;
+use crate::engine::EngineError;
+
+impl Llama<'_> {
+    /// Tokens that a sequence may hold, as the cache is laid out.
+    pub(super) fn longest_sequence(&self) -> usize {
+        match self.settings.has_streams() {
+            true => self.settings.ctx_size as usize / self.settings.sequences(),
+            false => self.settings.ctx_size as usize,
+        }
+    }
+
+    /// Lets a sequence without cells begin with the first `len` tokens of another.
+    pub(super) fn share(
+        &mut self,
+        source: SeqId,
+        seq: SeqId,
+        len: usize,
+    ) -> Result<(), EngineError> {
+        let fail = |error: &dyn ToString| EngineError { message: error.to_string(), hint: None };
+        if !self.settings.has_streams() {
+            return self
+                .context
+                .copy_kv_cache_seq(source, seq, Some(0), Some(len as u32))
+                .map_err(|error| fail(&error));
+        }
+        // A copy of part of a stream would end the process.
+        self.context.copy_kv_cache_seq(source, seq, None, None).map_err(|error| fail(&error))?;
+        super::admission::drop_from(&mut self.context, seq, len)
+    }
+
+    /// A stream for the waiting request at `at`, which begins with the longest prefix
+    /// that is held.
+    pub(super) fn open_stream(&mut self, at: usize) -> Result<Fork, EngineError> {
+        let source = self.cells.holder(self.sharable(at));
+        if let Some((seq, shared)) = source
+            && self.can_take_over(seq, shared, at)
+        {
+            self.idle.retain(|idle| idle.seq != seq);
+            drop_cells(&mut self.context, &mut self.cells, seq, shared)?;
+            return Ok(Fork { seq, shared, source: None });
+        }
+        let seq = self.free_slot(source.map(|(seq, _)| seq))?;
+        let limit = self.sharable(at).len();
+        let fork = self.cells.fork(seq, &self.waiting[at].tokens[..limit]);
+        if let Some(source) = fork.source {
+            self.share(source, seq, fork.shared)?;
+        }
+        Ok(fork)
+    }
+
+    /// Whether the waiting request at `at` may go on in the stream of an idle
+    /// sequence: nobody else wants what it would drop.
+    fn can_take_over(&self, seq: SeqId, shared: usize, at: usize) -> bool {
+        let idle = self.idle.iter().find(|idle| idle.seq == seq);
+        (seq as usize) < self.settings.parallel
+            && idle.is_some_and(|idle| self.kept(idle, Some(at)) <= shared)
+    }
+
+    /// A free id for a request under way. What is idle there moves to another stream,
+    /// for which, if there is none, the idle sequence goes that is wanted last, `keep`
+    /// aside.
+    fn free_slot(&mut self, keep: Option<SeqId>) -> Result<SeqId, EngineError> {
+        let slots = self.settings.parallel;
+        loop {
+            if let Some(free) = self.cells.free(0..slots) {
+                return Ok(free);
+            }
+            // Fewer than `slots` are under way: an idle sequence has one.
+            let Some(at) = self.wanted_last(|idle| (idle.seq as usize) < slots) else {
+                return Err(EngineError {
+                    message: "a slot is held by no sequence".to_owned(),
+                    hint: None,
+                });
+            };
+            match self.cells.free(slots..self.settings.sequences()) {
+                Some(free) => self.move_idle(at, free)?,
+                None => self.make_room(keep)?,
+            }
+        }
+    }
+
+    fn make_room(&mut self, keep: Option<SeqId>) -> Result<(), EngineError> {
+        match self.wanted_last(|idle| Some(idle.seq) != keep) {
+            Some(at) => self.drop_idle(at),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves requests under way to the lowest ids, so that they lie side by side.
+    pub(super) fn close_ranks(&mut self) -> Result<(), EngineError> {
+        let count = self.active.len();
+        while let Some(gap) =
+            (0..count as SeqId).find(|&id| self.active.iter().all(|active| active.seq != id))
+        {
+            if let Some(at) = self.idle.iter().position(|idle| idle.seq == gap) {
+                match self.cells.free(count..self.settings.sequences()) {
+                    Some(free) => self.move_idle(at, free)?,
+                    None => self.drop_idle(at)?,
+                }
+            }
+            // As many ids as requests, and one of them free: a request is above.
+            let Some(at) = self.active.iter().position(|active| active.seq as usize >= count)
+            else {
+                return Ok(());
+            };
+            self.move_stream(self.active[at].seq, gap)?;
+            self.active[at].seq = gap;
+        }
+        Ok(())
+    }
+
+    fn move_idle(&mut self, at: usize, to: SeqId) -> Result<(), EngineError> {
+        self.move_stream(self.idle[at].seq, to)?;
+        self.idle[at].seq = to;
+        Ok(())
+    }
+
+    fn move_stream(&mut self, from: SeqId, to: SeqId) -> Result<(), EngineError> {
+        self.share(from, to, self.cells.len(from))?;
+        super::admission::drop_from(&mut self.context, from, 0)?;
+        self.cells.rename(from, to);
+        Ok(())
+    }
+
+    /// Makes one cache of all streams, once nothing is under way.
+    pub(super) fn give_up_streams(&mut self) -> Result<(), EngineError> {
+        tracing::info!(
+            "a request is longer than the {} tokens of a stream: from here on all share one \
+             cache, which is slower on a CPU; a larger --ctx-size avoids it",
+            self.longest_sequence()
+        );
+        self.lay_out(Switch::On)
+    }
+
+    /// Makes the context anew with one cache, or with streams.
+    pub(super) fn lay_out(&mut self, kv_unified: Switch) -> Result<(), EngineError> {
+        let settings = super::Settings { kv_unified, ..self.settings.clone() };
+        // The old one goes first: memory may not suffice for both.
+        let small = super::Settings { ctx_size: 256, parallel: 1, ..settings.clone() };
+        self.context = super::new_context(self.model, &small)?;
+        self.context = super::new_context(self.model, &settings)?;
+        self.batch = super::new_batch(self.model, &self.context, &settings);
+        self.cells = Cells::new(settings.sequences());
+        self.settings = settings;
+        self.idle.clear();
+        Ok(())
+    }
+}
