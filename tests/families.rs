@@ -162,13 +162,28 @@ fn answers_are_the_same_however_they_are_computed() {
         assert_varied(family, &reference);
         assert_eq!((reference.counters.cached, reference.left), (0, 0), "{family}");
 
-        for (share_prefixes, parallel) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
+        for (share_prefixes, parallel, kv_unified) in [
+            (false, 1, Switch::On),
+            (false, 4, Switch::On),
+            (true, 1, Switch::On),
+            (true, 4, Switch::On),
+            (false, 4, Switch::Off),
+            (true, 1, Switch::Off),
+            (true, 4, Switch::Off),
+        ] {
             let mut prefilled = Vec::new();
             for (batch_size, ubatch_size) in [(512, 512), (64, 32), (7, 7), (48, 5)] {
-                let case =
-                    format!("{family} {share_prefixes} {parallel} {batch_size} {ubatch_size}");
-                let shape =
-                    Settings { share_prefixes, parallel, batch_size, ubatch_size, ..settings() };
+                let case = format!(
+                    "{family} {share_prefixes} {parallel} {kv_unified:?} {batch_size} {ubatch_size}"
+                );
+                let shape = Settings {
+                    share_prefixes,
+                    parallel,
+                    kv_unified,
+                    batch_size,
+                    ubatch_size,
+                    ..settings()
+                };
                 let run = run(&model, &shape);
                 assert_eq!(run.texts(), expected, "{case}");
                 let Counters { prefilled: computed, cached, decoded, .. } = run.counters;
@@ -219,10 +234,16 @@ fn guessed_tokens_change_no_text() {
     for (family, shares) in FAMILIES {
         let model = load(family);
         for temperature in [0.0, 0.7] {
-            for (parallel, batch_size) in [(1, 512), (4, 512), (4, 9)] {
-                let case = format!("{family} {temperature} {parallel} {batch_size}");
+            for (parallel, batch_size, kv_unified) in [
+                (1, 512, Switch::On),
+                (4, 512, Switch::On),
+                (4, 9, Switch::On),
+                (4, 512, Switch::Off),
+            ] {
+                let case = format!("{family} {temperature} {parallel} {batch_size} {kv_unified:?}");
                 let run = |speculate| {
-                    let settings = Settings { speculate, parallel, batch_size, ..settings() };
+                    let settings =
+                        Settings { speculate, parallel, batch_size, kv_unified, ..settings() };
                     run_at(&model, &settings, temperature)
                 };
                 let (without, with) = (run(Switch::Off), run(Switch::On));
@@ -265,6 +286,58 @@ fn a_context_too_small_for_the_tree_changes_no_text_and_costs_no_prefill() {
             assert_eq!(tight.prefilled > ample.prefilled, more, "{family} {share_prefixes}");
         }
     }
+}
+
+/// A request too long for a stream makes one cache of all, and nothing is lost; a
+/// reset brings the streams back.
+#[test]
+fn a_request_longer_than_a_stream_gives_streams_up() {
+    let model = load("llama");
+    let unified = |engine: &Llama<'_>| {
+        engine.describe().unwrap().settings["settings"]["kv_unified"].as_str().map(str::to_owned)
+    };
+    let long = "The fog came in at nine, and by ten the pier was gone. ".repeat(60);
+    let requests = || {
+        let mut requests = roots();
+        requests.insert(3, request(200, vec![Message::new(Role::User, long.as_str())]));
+        requests
+    };
+    let texts = |engine: &mut Llama<'_>| {
+        requests().into_iter().for_each(|request| engine.submit(request));
+        let mut texts = BTreeMap::new();
+        let mut events = Vec::new();
+        while engine.step(&mut events).unwrap() {
+            for event in events.drain(..) {
+                if let Event::Done { id, completion } = event {
+                    texts.insert(id, completion.text);
+                }
+            }
+        }
+        texts
+    };
+    let layout = |kv_unified| Settings { kv_unified, ctx_size: 8 * 1024, ..settings() };
+    let mut engine = Llama::new(&model, &layout(Switch::Auto)).unwrap();
+    assert_eq!(unified(&engine).as_deref(), Some("off"));
+    let found = texts(&mut engine);
+    assert_eq!(found.len(), requests().len());
+    assert_eq!(unified(&engine).as_deref(), Some("on"));
+    let mut one = Llama::new(&model, &layout(Switch::On)).unwrap();
+    assert_eq!(found, texts(&mut one));
+    engine.reset();
+    let (before, cached) = (engine.counters().prefilled, engine.counters().cached);
+    engine.submit(roots().remove(0));
+    while engine.step(&mut Vec::new()).unwrap() {}
+    assert_eq!(unified(&engine).as_deref(), Some("off"));
+    // Nothing is left of what was cached.
+    assert_eq!(engine.counters().cached, cached);
+    assert!(engine.counters().prefilled > before);
+
+    // Streams that were asked for stay: the request fails alone.
+    let mut streams = Llama::new(&model, &layout(Switch::Off)).unwrap();
+    let mut left = texts(&mut streams);
+    assert_eq!(unified(&streams).as_deref(), Some("off"));
+    left.insert(200, found[&200].clone());
+    assert_eq!(left, found);
 }
 
 /// Prompts that come again much later are wanted all the while, and there are more

@@ -194,7 +194,9 @@ impl AuditArgs {
         survey: &Survey,
     ) -> Result<(Loaded, Option<Loaded>), CliError> {
         if survey.generates() {
-            self.recording.models(&self.model, config)
+            // Even then most requests are verdicts.
+            let (model, judge) = self.recording.models(&self.model, config)?;
+            Ok((model.for_reading(), judge))
         } else {
             Ok((self.recording.judge_model(&self.model, config)?, None))
         }

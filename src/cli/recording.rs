@@ -175,7 +175,7 @@ impl RecordArgs {
     ) -> Result<(Loaded, Option<Loaded>), CliError> {
         let judge = self.judge(model, config)?;
         let writer = self.model(model, config)?;
-        Ok((writer, judge.map(Source::load).transpose()?))
+        Ok((writer, judge.map(|judge| judge.load().map(Loaded::for_reading)).transpose()?))
     }
 
     /// The model that judges, where nothing is written: the one named for that,
@@ -184,9 +184,11 @@ impl RecordArgs {
     /// # Errors
     /// As [`RecordArgs::model`].
     pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
-        let Some(judge) = model.sole_judge(config)? else { return self.model(model, config) };
+        let Some(judge) = model.sole_judge(config)? else {
+            return Ok(self.model(model, config)?.for_reading());
+        };
         self.check_source(&judge, "--judge-model")?;
-        self.as_begun(judge.load()?)
+        self.as_begun(judge.load()?.for_reading())
     }
 
     /// A model with the costs that the run began with.

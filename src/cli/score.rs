@@ -114,8 +114,8 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
     can_score(&args.model.source(config)?)?;
     let reference = args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
     reference.as_ref().map_or(Ok(()), can_score)?;
-    let model = args.recording.model(&args.model, config)?;
-    let reference = reference.map(Source::load).transpose()?;
+    let model = args.recording.model(&args.model, config)?.for_reading();
+    let reference = reference.map(|file| file.load().map(Loaded::for_reading)).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
     let mut reference = reference.as_ref().map(Loaded::engine).transpose()?;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::llama::{Llama, Model};
+use super::llama::{Llama, Model, Switch};
 use super::{Engine, EngineError, http, llama};
 
 /// Where a model is, and how it is to be run.
@@ -60,6 +60,19 @@ pub enum Loaded {
 }
 
 impl Loaded {
+    /// For one that decodes next to nothing, as a judge: where the user named no layout
+    /// of the KV cache, one for all sequences, in which prompts of different lengths
+    /// are prefilled in the same pass.
+    #[must_use]
+    pub fn for_reading(mut self) -> Self {
+        if let Self::File { settings, .. } = &mut self
+            && settings.kv_unified == Switch::Auto
+        {
+            settings.kv_unified = Switch::On;
+        }
+        self
+    }
+
     /// An engine.
     ///
     /// # Errors

@@ -164,20 +164,14 @@ impl Llama<'_> {
     /// oldest. What is wanted soon would be computed again: it goes only where
     /// nothing is under way that makes room when it ends.
     fn evict(&mut self) -> Result<bool, EngineError> {
-        let last = self.wanted_last(|_| true);
-        let Some(at) =
-            last.filter(|&at| self.active.is_empty() || self.is_spare(&self.idle[at]))
+        let idle = self.idle.iter().enumerate();
+        let last = idle.max_by_key(|&(at, idle)| (idle.next, Reverse(at)));
+        let Some((at, _)) = last.filter(|(_, idle)| self.active.is_empty() || self.is_spare(idle))
         else {
             return Ok(false);
         };
         self.drop_idle(at)?;
         Ok(true)
-    }
-
-    /// Which of some idle sequences is wanted last.
-    pub(super) fn wanted_last(&self, some: impl Fn(&Idle) -> bool) -> Option<usize> {
-        let some = self.idle.iter().enumerate().filter(|(_, idle)| some(idle));
-        some.max_by_key(|&(at, idle)| (idle.next, Reverse(at))).map(|(at, _)| at)
     }
 
     /// Drops the idle sequence at `at`.
@@ -219,9 +213,7 @@ impl Llama<'_> {
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
         for mut idle in std::mem::take(&mut self.idle) {
             let header = self.header(&idle);
-            let shared = |waiting: &Queued| {
-                self.cells.common_prefix(idle.seq, waiting.cacheable())
-            };
+            let shared = |waiting: &Queued| self.cells.common_prefix(idle.seq, waiting.cacheable());
             let next = self.waiting.iter().position(|waiting| shared(waiting) > header);
             idle.next = next.unwrap_or(usize::MAX);
             let keep = match self.kept(&idle, None) {

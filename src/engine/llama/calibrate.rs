@@ -37,12 +37,8 @@ pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError>
     let start = Instant::now();
     let widest = ROWS[ROWS.len() - 1];
     // In one cache what all begin with is held once, and costs what a stream's own would.
-    let settings = Settings {
-        parallel: widest,
-        ctx_size: 4096,
-        kv_unified: Switch::On,
-        ..settings.clone()
-    };
+    let settings =
+        Settings { parallel: widest, ctx_size: 4096, kv_unified: Switch::On, ..settings.clone() };
     let mut bench = Bench { rig: Rig::new(model, &settings)?, depth: 0 };
     // The first batch also pays for what llama.cpp sets up.
     bench.decode(DECODING)?;

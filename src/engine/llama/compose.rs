@@ -43,10 +43,7 @@ impl Llama<'_> {
         let most = self.batch.room().min(BELOW_A_TILE);
         let mut spare = most.saturating_sub(decoding + prefilling);
         let mut rows = decoding + prefilling;
-        // Streams are computed in one pass in the order of their ids.
-        let mut in_order: Vec<&mut Active> = self.active.iter_mut().collect();
-        in_order.sort_by_key(|active| active.seq);
-        for active in in_order {
+        for active in in_order(&mut self.active) {
             let Some((token, position)) = active.next() else { continue };
             active.rows.push(self.batch.push(token, position, active.seq, true)?);
             let Some(copying) = active.copying() else { continue };
@@ -73,21 +70,24 @@ impl Llama<'_> {
     }
 
     fn add_prefill(&mut self) -> Result<(), EngineError> {
+        let mut room = self.batch.room();
         let mut scored = 0;
         for active in &mut self.active {
+            let start = active.computed;
+            let unscored = active.queued.first_wanted.saturating_sub(start);
+            let most = unscored + (MAX_SCORED_ROWS - scored);
+            active.chunk = active.remaining().min(room).min(most);
+            room -= active.chunk;
+            scored += active.chunk.saturating_sub(unscored);
+        }
+        for active in in_order(&mut self.active) {
             let queued = &active.queued;
-            while active.chunk < active.remaining() && self.batch.room() > 0 {
-                let at = active.computed + active.chunk;
+            for at in active.computed..active.computed + active.chunk {
                 let wanted = at >= queued.first_wanted;
-                scored += usize::from(wanted);
-                if scored > MAX_SCORED_ROWS {
-                    break;
-                }
                 let row = self.batch.push(queued.tokens[at], at, active.seq, wanted)?;
                 if wanted {
                     active.rows.push(row);
                 }
-                active.chunk += 1;
             }
         }
         Ok(())
@@ -169,4 +169,12 @@ impl Llama<'_> {
         events.push(Event::Failed { id: active.queued.id, failure });
         drop_cells(&mut self.context, &mut self.cells, active.seq, 0)
     }
+}
+
+/// By sequence: llama.cpp computes streams in one pass where their ids follow one
+/// another in the batch.
+fn in_order(active: &mut [Active]) -> Vec<&mut Active> {
+    let mut active: Vec<&mut Active> = active.iter_mut().collect();
+    active.sort_by_key(|active| active.seq);
+    active
 }

@@ -5,10 +5,10 @@
 //! shared is copied: requests under way have the ids below `parallel`, and those from
 //! there on hold what may still serve as prefix.
 
-use super::Llama;
-use super::admission::drop_cells;
+use super::admission::{Idle, drop_cells, drop_from};
 use super::cells::{Cells, Fork, SeqId};
 use super::settings::Switch;
+use super::{Llama, Settings, new_batch, new_context};
 use crate::engine::EngineError;
 
 impl Llama<'_> {
@@ -36,7 +36,7 @@ impl Llama<'_> {
         }
         // A copy of part of a stream would end the process.
         self.context.copy_kv_cache_seq(source, seq, None, None).map_err(|error| fail(&error))?;
-        super::admission::drop_from(&mut self.context, seq, len)
+        drop_from(&mut self.context, seq, len)
     }
 
     /// A stream for the waiting request at `at`, which begins with the longest prefix
@@ -68,7 +68,7 @@ impl Llama<'_> {
     }
 
     /// A free id for a request under way. What is idle there moves to another stream,
-    /// for which, if there is none, the idle sequence goes that is wanted last, `keep`
+    /// for which, if there is none, the idle sequence goes that is missed least, `keep`
     /// aside.
     fn free_slot(&mut self, keep: Option<SeqId>) -> Result<SeqId, EngineError> {
         let slots = self.settings.parallel;
@@ -77,7 +77,7 @@ impl Llama<'_> {
                 return Ok(free);
             }
             // Fewer than `slots` are under way: an idle sequence has one.
-            let Some(at) = self.wanted_last(|idle| (idle.seq as usize) < slots) else {
+            let Some(at) = self.least_missed(|idle| (idle.seq as usize) < slots) else {
                 return Err(EngineError {
                     message: "a slot is held by no sequence".to_owned(),
                     hint: None,
@@ -85,16 +85,24 @@ impl Llama<'_> {
             };
             match self.cells.free(slots..self.settings.sequences()) {
                 Some(free) => self.move_idle(at, free)?,
-                None => self.make_room(keep)?,
+                None => {
+                    let other = self.least_missed(|idle| Some(idle.seq) != keep);
+                    self.drop_idle(other.unwrap_or(at))?;
+                }
             }
         }
     }
 
-    fn make_room(&mut self, keep: Option<SeqId>) -> Result<(), EngineError> {
-        match self.wanted_last(|idle| Some(idle.seq) != keep) {
-            Some(at) => self.drop_idle(at),
-            None => Ok(()),
-        }
+    /// Which of some idle sequences would be missed least: each takes one stream, so it
+    /// is the fewest tokens to compute again for the time until they are wanted. A
+    /// header is taken to be wanted again soon.
+    fn least_missed(&self, some: impl Fn(&Idle) -> bool) -> Option<usize> {
+        let missed = |idle: &Idle| {
+            let distance = if idle.next == usize::MAX { self.settings.parallel } else { idle.next };
+            self.cells.held_alone(idle.seq) as f64 / (distance + 1) as f64
+        };
+        let some = self.idle.iter().enumerate().filter(|(_, idle)| some(idle));
+        some.min_by(|(_, a), (_, b)| missed(a).total_cmp(&missed(b))).map(|(at, _)| at)
     }
 
     /// Moves requests under way to the lowest ids, so that they lie side by side.
@@ -128,7 +136,7 @@ impl Llama<'_> {
 
     fn move_stream(&mut self, from: SeqId, to: SeqId) -> Result<(), EngineError> {
         self.share(from, to, self.cells.len(from))?;
-        super::admission::drop_from(&mut self.context, from, 0)?;
+        drop_from(&mut self.context, from, 0)?;
         self.cells.rename(from, to);
         Ok(())
     }
@@ -145,12 +153,12 @@ impl Llama<'_> {
 
     /// Makes the context anew with one cache, or with streams.
     pub(super) fn lay_out(&mut self, kv_unified: Switch) -> Result<(), EngineError> {
-        let settings = super::Settings { kv_unified, ..self.settings.clone() };
+        let settings = Settings { kv_unified, ..self.settings.clone() };
         // The old one goes first: memory may not suffice for both.
-        let small = super::Settings { ctx_size: 256, parallel: 1, ..settings.clone() };
-        self.context = super::new_context(self.model, &small)?;
-        self.context = super::new_context(self.model, &settings)?;
-        self.batch = super::new_batch(self.model, &self.context, &settings);
+        let small = Settings { ctx_size: 256, parallel: 1, ..settings.clone() };
+        self.context = new_context(self.model, &small)?;
+        self.context = new_context(self.model, &settings)?;
+        self.batch = new_batch(self.model, &self.context, &settings);
         self.cells = Cells::new(settings.sequences());
         self.settings = settings;
         self.idle.clear();

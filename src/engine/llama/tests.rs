@@ -133,3 +133,68 @@ fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
         assert_eq!(engine.counters().cached > 0, model.can_share(), "{family}");
     }
 }
+
+/// Streams are computed in one pass only where they lie side by side, whatever ends
+/// first and whatever prefixes are kept; and who shares, shares as in one cache.
+#[test]
+fn whoever_decodes_lies_side_by_side() {
+    let model = load("llama");
+    let header = "You mind the lamps of the harbour, and write down what you see.";
+    let run = |kv_unified| {
+        let settings =
+            Settings { parallel: 4, ctx_size: 8 * 1024, batch_size: 512, kv_unified, ..settings() };
+        let mut engine = Llama::new(&model, &settings).unwrap();
+        let request = |id: u64, text: String, continues| Request {
+            id,
+            turns: vec![Message::new(Role::System, header), Message::new(Role::User, text)],
+            shared_turns: 1,
+            continues,
+            task: Task::Complete {
+                sampling: Sampling {
+                    temperature: 0.0,
+                    // They end one after another, and some long before the last.
+                    max_tokens: 3 + 7 * (id as u32 % 5),
+                    ..Sampling::default()
+                },
+                stream: Stream::new(id),
+                ignore_eos: true,
+                copies: false,
+            },
+        };
+        let text = |id: u64| format!("Day {}. {}", id % 3, "The fog came in at nine. ".repeat(9));
+        for id in 0..14 {
+            engine.submit(request(id, format!("{}{id}", text(id)), None));
+        }
+        let mut events = Vec::new();
+        let mut texts = std::collections::BTreeMap::new();
+        let mut decoded = 0;
+        while engine.step(&mut events).unwrap() {
+            for event in events.drain(..) {
+                if let Event::Done { id, completion } = event {
+                    if id < 14 {
+                        engine.submit(request(id + 100, format!("{}{id} again", text(id)), None));
+                    }
+                    texts.insert(id, completion.text);
+                }
+            }
+            if kv_unified == Switch::On {
+                continue;
+            }
+            assert!(engine.active.iter().all(|active| (active.seq as usize) < 4));
+            // The batch just computed, less those that ended with it.
+            let rows = engine.batch.len();
+            let decoding = engine.active.iter().filter(|active| active.next().is_some()).count();
+            if rows <= 4 && decoding == engine.active.len() {
+                decoded += 1;
+                assert!(engine.active.iter().all(|active| (active.seq as usize) < rows));
+            }
+        }
+        assert_eq!(texts.len(), 28);
+        assert!(kv_unified == Switch::On || decoded > 20, "{decoded}");
+        (texts, engine.counters().prefilled)
+    };
+    let ((streams, in_streams), (one, in_one)) = (run(Switch::Off), run(Switch::On));
+    assert_eq!(streams, one);
+    // Fewer prefixes are kept, but those that are wanted.
+    assert!(in_streams <= in_one * 11 / 10, "{in_streams} against {in_one}");
+}
