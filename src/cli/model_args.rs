@@ -77,8 +77,8 @@ pub struct ModelArgs {
     #[arg(long, env = "AMEND_SPECULATE", value_enum)]
     speculate: Option<Switch>,
     /// The most tokens of a batch in which some sequences decode and others
-    /// prefill; prefill goes alone past it [default: as measured, 63
-    /// otherwise]
+    /// prefill, in one KV cache; prefill goes alone past it [default: as
+    /// measured, 63 otherwise]
     #[arg(long, value_name = "N")]
     mixed_rows: Option<usize>,
     /// Read the model into memory instead of mapping its file

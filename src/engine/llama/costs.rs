@@ -56,8 +56,9 @@ impl Default for Costs {
 }
 
 /// The widest a run decodes unless told to. The measured sequences have their
-/// cells in common; those of a run pass over each other's, so that on a CPU 16
-/// are slower than 8 where the table says otherwise (docs/performance.md).
+/// cells in common; each of a run has its own to read, and in one cache those of the
+/// others to pass over, so that on a CPU 16 are no faster than 8 where the table says
+/// otherwise (docs/performance.md).
 const WIDEST: usize = 8;
 
 /// Throughput this near the best is as good: fewer sequences need less memory.

@@ -43,7 +43,7 @@ pub struct Settings {
     /// to, where it pays; of all, at any cost; or of none.
     pub speculate: Switch,
     /// The most rows of a batch in which some decode and others prefill; none
-    /// chooses by the costs.
+    /// chooses by the costs. In streams the two are always apart.
     pub mixed_rows: Option<usize>,
     /// What batches cost: by it the engine chooses what is left to it.
     pub costs: Costs,
