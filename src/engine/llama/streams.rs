@@ -143,7 +143,7 @@ impl Llama<'_> {
 
     /// Makes one cache of all streams, once nothing is under way.
     pub(super) fn give_up_streams(&mut self) -> Result<(), EngineError> {
-        tracing::info!(
+        tracing::warn!(
             "a request is longer than the {} tokens of a stream: from here on all share one \
              cache, which is slower on a CPU; a larger --ctx-size avoids it",
             self.longest_sequence()
