@@ -20,7 +20,7 @@ use crate::constitution;
 use crate::dataset::input::{self, Input};
 use crate::driver::Job;
 use crate::engine::http::{self, Address};
-use crate::engine::llama::{Settings, Switch};
+use crate::engine::llama::Settings;
 use crate::engine::{Loaded, Source};
 use crate::random::Stream;
 use crate::template::{Fence, Templates};
@@ -138,16 +138,10 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CliError> {
         if let Some(Loaded::File { model, settings }) = &model {
             for &width in &args.width {
                 let share_prefixes = !args.no_sharing;
-                let kv_unified = match (workload, settings.kv_unified) {
-                    // As the commands that judge.
-                    (Workload::Verdicts, Switch::Auto) => Switch::On,
-                    (_, as_given) => as_given,
-                };
-                let settings = Settings {
-                    parallel: width,
-                    share_prefixes,
-                    kv_unified,
-                    ..(**settings).clone()
+                let settings = Settings { parallel: width, share_prefixes, ..(**settings).clone() };
+                let settings = match workload {
+                    Workload::Verdicts => settings.for_reading(),
+                    Workload::Loop | Workload::FanOut => settings,
                 };
                 let one = measure(model, &settings, workload, size)?;
                 if !args.json {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::llama::{Llama, Model, Switch};
+use super::llama::{Llama, Model};
 use super::{Engine, EngineError, http, llama};
 
 /// Where a model is, and how it is to be run.
@@ -60,17 +60,15 @@ pub enum Loaded {
 }
 
 impl Loaded {
-    /// For one that decodes next to nothing, as a judge: where the user named no layout
-    /// of the KV cache, one for all sequences, in which prompts of different lengths
-    /// are prefilled in the same pass.
+    /// For one that judges: a file's as [`llama::Settings::for_reading`].
     #[must_use]
-    pub fn for_reading(mut self) -> Self {
-        if let Self::File { settings, .. } = &mut self
-            && settings.kv_unified == Switch::Auto
-        {
-            settings.kv_unified = Switch::On;
+    pub fn for_reading(self) -> Self {
+        match self {
+            Self::File { model, settings } => {
+                Self::File { model, settings: Box::new(settings.for_reading()) }
+            }
+            Self::Endpoint(_) => self,
         }
-        self
     }
 
     /// An engine.

@@ -45,7 +45,7 @@ impl Llama<'_> {
         while at < self.waiting.len() && self.active.len() < self.settings.parallel {
             if self.is_being_computed(self.waiting[at].cacheable()) {
                 at += 1;
-            } else if self.waiting[at].length() > self.longest_sequence() {
+            } else if self.waiting[at].length() > self.settings.longest_sequence() {
                 if !self.active.is_empty() {
                     break;
                 }
@@ -181,17 +181,14 @@ impl Llama<'_> {
         drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)
     }
 
-    /// How many leading tokens of an idle sequence are kept for the waiting requests
-    /// but one, and for those to come.
-    pub(super) fn kept(&self, idle: &Idle, but: Option<usize>) -> usize {
-        let wanted = (self.waiting.iter().enumerate())
-            .filter(|&(at, _)| Some(at) != but)
-            .map(|(_, waiting)| self.cells.common_prefix(idle.seq, waiting.cacheable()));
-        wanted.max().unwrap_or(0).max(self.header(idle))
+    /// How many leading tokens of an idle sequence each waiting request may share.
+    pub(super) fn wanted(&self, idle: &Idle) -> impl Iterator<Item = usize> {
+        let waiting = self.waiting.iter();
+        waiting.map(move |waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
     }
 
     /// How many tokens of a header an idle sequence has.
-    fn header(&self, idle: &Idle) -> usize {
+    pub(super) fn header(&self, idle: &Idle) -> usize {
         self.headers.length(idle.kind).min(self.cells.len(idle.seq))
     }
 
@@ -213,10 +210,10 @@ impl Llama<'_> {
     pub(super) fn trim_idle(&mut self) -> Result<(), EngineError> {
         for mut idle in std::mem::take(&mut self.idle) {
             let header = self.header(&idle);
-            let shared = |waiting: &Queued| self.cells.common_prefix(idle.seq, waiting.cacheable());
-            let next = self.waiting.iter().position(|waiting| shared(waiting) > header);
-            idle.next = next.unwrap_or(usize::MAX);
-            let keep = match self.kept(&idle, None) {
+            let shared: Vec<usize> = self.wanted(&idle).collect();
+            let wanted = shared.iter().copied().max().unwrap_or(0);
+            idle.next = shared.iter().position(|&len| len > header).unwrap_or(usize::MAX);
+            let keep = match header.max(wanted) {
                 length
                     if self.sharing
                         && !self.cells.is_shared(idle.seq, length)

@@ -4,8 +4,8 @@
 //! In a unified KV cache a cell belongs to every sequence that shares it and is
 //! freed with the last of them. This mirror of that rule finds shared prefixes
 //! and counts cells exactly, so that the scheduler never asks llama.cpp for
-//! more than it has. Where each sequence has a stream of its own it holds copies;
-//! the mirror is the same, but that cells then are counted by stream.
+//! more than it has. Where each sequence has a stream of its own, what is shared here
+//! is a copy there, and counts once all the same.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -96,20 +96,25 @@ impl Cells {
     /// A sequence that holds the longest held prefix of `tokens`, and its length.
     pub fn holder(&self, tokens: &[Token]) -> Option<(SeqId, usize)> {
         let path = self.path(tokens);
+        Some((self.holder_of(&path)?, path.len()))
+    }
+
+    /// A sequence that holds a path of the trie; none of an empty one.
+    fn holder_of(&self, path: &[CellId]) -> Option<SeqId> {
         let last = path.last()?;
         let holds = |seq: &Option<Vec<CellId>>| {
             seq.as_ref().is_some_and(|seq| seq.get(path.len() - 1) == Some(last))
         };
         let seq = self.sequences.iter().position(holds);
-        Some((seq.expect("a cell in the trie is held by a sequence") as SeqId, path.len()))
+        Some(seq.expect("a cell in the trie is held by a sequence") as SeqId)
     }
 
     /// Starts a sequence under a free id that shares the longest held prefix of
     /// `tokens`. Gives the shared length, and the sequence whose cells `0..length`
     /// are to be shared.
     pub fn fork(&mut self, seq: SeqId, tokens: &[Token]) -> Fork {
-        let source = self.holder(tokens).map(|(source, _)| source);
         let path = self.path(tokens);
+        let source = self.holder_of(&path);
         for &cell in &path {
             self.cells[cell as usize].holders += 1;
         }

@@ -1,9 +1,9 @@
 //! llama.cpp in this process: the only place that knows it.
 //!
-//! [`Llama`] schedules requests over one context. Each
-//! step admits what fits, composes one batch of decode rows and prefill chunks,
-//! computes it, and samples. What is admitted, and in what order, depends on
-//! the requests and settings alone, never on a clock.
+//! [`Llama`] schedules requests over one context. Each step admits what fits,
+//! composes one batch of decode rows and prefill chunks, computes it, and samples.
+//! What is admitted, and in what order, depends on the requests and settings alone,
+//! never on a clock.
 
 mod active;
 mod admission;
@@ -183,11 +183,10 @@ impl<'m> Llama<'m> {
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
         let settings = Settings { ctx_size: context.n_ctx(), ..settings };
-        let cells = context.n_ctx() as usize;
         // Streams that were asked for stay, whatever comes.
-        let cells = match wished == Switch::Off && settings.has_streams() {
-            true => cells / settings.sequences(),
-            false => cells,
+        let limit = match wished {
+            Switch::Off => settings.longest_sequence(),
+            Switch::Auto | Switch::On => settings.ctx_size as usize,
         };
         Ok(Self {
             model,
@@ -198,7 +197,7 @@ impl<'m> Llama<'m> {
             sharing: settings.share_prefixes && can_cut,
             can_cut,
             window,
-            sequence_limit: cells.min(model.trained_context() as usize),
+            sequence_limit: limit.min(model.trained_context() as usize),
             end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
             settings,
             waiting: VecDeque::new(),
@@ -270,7 +269,7 @@ impl<'m> Llama<'m> {
     #[must_use]
     pub fn cells_per_slot(&self) -> usize {
         match self.settings.has_streams() {
-            true => self.longest_sequence(),
+            true => self.settings.longest_sequence(),
             false => self.settings.ctx_size as usize / self.settings.parallel,
         }
     }

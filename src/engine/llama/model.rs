@@ -136,13 +136,16 @@ impl Model {
     /// metadata says that it is bounded; `usize::MAX` where it goes by chunks,
     /// which no number of tokens describes.
     pub(super) fn window(&self) -> Option<usize> {
-        let meta = |key: &str| self.inner.meta_val_str(key).ok();
-        let architecture = meta("general.architecture")?;
-        let key = |name: &str| meta(&format!("{architecture}.attention.{name}"));
-        match key("chunk_size") {
+        match self.attention("chunk_size") {
             Some(_) => Some(usize::MAX),
-            None => key("sliding_window")?.parse().ok().filter(|&window| window > 0),
+            None => self.attention("sliding_window")?.parse().ok().filter(|&window| window > 0),
         }
+    }
+
+    /// What the metadata says of the family's attention.
+    fn attention(&self, key: &str) -> Option<String> {
+        let architecture = self.inner.meta_val_str("general.architecture").ok()?;
+        self.inner.meta_val_str(&format!("{architecture}.attention.{key}")).ok()
     }
 
     /// Bytes that a cell of the KV cache takes; none where sequences can't have a
@@ -151,13 +154,10 @@ impl Model {
         if !self.can_share() || self.window().is_some() {
             return None;
         }
-        let meta = |key: &str| {
-            let architecture = self.inner.meta_val_str("general.architecture").ok()?;
-            self.inner.meta_val_str(&format!("{architecture}.attention.{key}")).ok()?.parse().ok()
-        };
+        let length = |key: &str| self.attention(key)?.parse().ok();
         let head = self.inner.n_embd() as u64 / u64::from(self.inner.n_head().max(1));
-        let bits = meta("key_length").unwrap_or(head) * settings.cache_type_k.bits()
-            + meta("value_length").unwrap_or(head) * settings.cache_type_v.bits();
+        let bits = length("key_length").unwrap_or(head) * settings.cache_type_k.bits()
+            + length("value_length").unwrap_or(head) * settings.cache_type_v.bits();
         Some(u64::from(self.inner.n_layer()) * u64::from(self.inner.n_head_kv()) * bits / 8)
     }
 

@@ -31,7 +31,7 @@ impl<'m> Rig<'m> {
         let batch = Batch::new(Bounds {
             rows: llama.context.n_batch() as usize,
             sequences,
-            positions: llama.longest_sequence(),
+            positions: llama.settings.longest_sequence(),
             vocabulary: vocabulary as usize,
         });
         Ok(Self { llama, batch, sequences, vocabulary: vocabulary as u64, drawn: 0 })

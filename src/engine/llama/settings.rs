@@ -118,7 +118,7 @@ impl Settings {
     /// they are left open. `cell_bytes` is what a cell takes, none if the model's
     /// sequences can't have streams.
     ///
-    /// Streams decode and prefill faster on a CPU, since attention in a unified cache
+    /// Streams decode faster on a CPU, since attention in a unified cache
     /// passes over the cells of all sequences. They take more cells, and a request
     /// has to fit into one.
     #[must_use]
@@ -154,6 +154,25 @@ impl Settings {
     /// Whether each sequence has a part of the KV cache for itself.
     pub(super) fn has_streams(&self) -> bool {
         self.kv_unified == Switch::Off
+    }
+
+    /// Tokens that a sequence may hold, as the cache is laid out.
+    pub(super) fn longest_sequence(&self) -> usize {
+        match self.has_streams() {
+            true => self.ctx_size as usize / self.sequences(),
+            false => self.ctx_size as usize,
+        }
+    }
+
+    /// These settings for an engine that decodes next to nothing, as a judge's: where
+    /// the layout of the KV cache is left open, one for all sequences, in which prompts of
+    /// different lengths are prefilled in the same pass.
+    #[must_use]
+    pub fn for_reading(self) -> Self {
+        match self.kv_unified {
+            Switch::Auto => Self { kv_unified: Switch::On, ..self },
+            Switch::On | Switch::Off => self,
+        }
     }
 
     /// Sequence ids the context is made for: one for each slot, and some for what

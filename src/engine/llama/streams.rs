@@ -12,14 +12,6 @@ use super::{Llama, Settings, new_batch, new_context};
 use crate::engine::EngineError;
 
 impl Llama<'_> {
-    /// Tokens that a sequence may hold, as the cache is laid out.
-    pub(super) fn longest_sequence(&self) -> usize {
-        match self.settings.has_streams() {
-            true => self.settings.ctx_size as usize / self.settings.sequences(),
-            false => self.settings.ctx_size as usize,
-        }
-    }
-
     /// Lets a sequence without cells begin with the first `len` tokens of another.
     pub(super) fn share(
         &mut self,
@@ -62,9 +54,11 @@ impl Llama<'_> {
     /// Whether the waiting request at `at` may go on in the stream of an idle
     /// sequence: nobody else wants what it would drop.
     fn can_take_over(&self, seq: SeqId, shared: usize, at: usize) -> bool {
-        let idle = self.idle.iter().find(|idle| idle.seq == seq);
+        let Some(idle) = self.idle.iter().find(|idle| idle.seq == seq) else { return false };
+        let mut wanted = self.wanted(idle).enumerate();
         (seq as usize) < self.settings.parallel
-            && idle.is_some_and(|idle| self.kept(idle, Some(at)) <= shared)
+            && self.header(idle) <= shared
+            && wanted.all(|(waiting, len)| waiting == at || len <= shared)
     }
 
     /// A free id for a request under way. What is idle there moves to another stream,
@@ -146,7 +140,7 @@ impl Llama<'_> {
         tracing::warn!(
             "a request is longer than the {} tokens of a stream: from here on all share one \
              cache, which is slower on a CPU; a larger --ctx-size avoids it",
-            self.longest_sequence()
+            self.settings.longest_sequence()
         );
         self.lay_out(Switch::On)
     }
