@@ -13,15 +13,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use amend::chat::{Message, Role};
-use amend::dataset::item::{Item, Keys};
-use amend::dataset::journal::{Outcome, Record};
-use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
-use amend::dataset::reviews::{Choice, Review, ReviewsWriter};
-use amend::dataset::run_dir::RunDir;
-use amend::engine::{Failure, Finish, Usage};
-use amend::random::Stream;
-use amend::trajectory::{Step, StepKind, Stop};
+use amend_core::chat::{Message, Role};
+use amend_core::model::{Failure, Finish, Usage};
+use amend_core::random::Stream;
+use amend_core::record::Outcome;
+use amend_core::record::{Item, Keys};
+use amend_core::record::{Step, StepKind, Stop};
+use amend_data::store::journal::Record;
+use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend_data::store::reviews::{Choice, Review, ReviewsWriter};
+use amend_data::store::run_dir::RunDir;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {

@@ -10,13 +10,13 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use amend::chat::{Message, Role};
-use amend::dataset::run_dir::RunDir;
-use amend::engine::http::{Http, Key, Retry, Settings};
-use amend::engine::{
+use amend_core::chat::{Message, Role};
+use amend_core::model::{
     Completion, Engine, EngineError, Event, Failure, Finish, Request, Sampling, Task, Usage,
 };
-use amend::random::Stream;
+use amend_core::random::Stream;
+use amend_data::store::run_dir::RunDir;
+use amend_engine::http::{Http, Key, Retry, Settings};
 use common::{Place, Ran};
 use serde_json::{Value, json};
 use server::{Asked, Reply, Server, models, says};

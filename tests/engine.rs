@@ -5,12 +5,12 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use amend::chat::{Message, Role};
-use amend::engine::llama::{Llama, Model, Settings};
-use amend::engine::{
+use amend_core::chat::{Message, Role};
+use amend_core::model::{
     Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling, Task,
 };
-use amend::random::Stream;
+use amend_core::random::Stream;
+use amend_engine::llama::{Llama, Model, Settings};
 use model::model_path;
 
 const TERSE: &str = "You are a terse assistant. Answer in one short sentence. Never apologise.";

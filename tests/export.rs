@@ -5,14 +5,15 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use amend::chat::{Message, Role};
-use amend::dataset::export::FORMATS;
-use amend::dataset::item::Item;
-use amend::dataset::journal::{Outcome, Record};
-use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
-use amend::dataset::run_dir::RunDir;
-use amend::engine::{Finish, Usage};
-use amend::trajectory::{Step, StepKind, Stop};
+use amend_core::chat::{Message, Role};
+use amend_core::model::{Finish, Usage};
+use amend_core::record::Item;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind, Stop};
+use amend_data::export::FORMATS;
+use amend_data::store::journal::Record;
+use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend_data::store::run_dir::RunDir;
 use common::{Place, Ran};
 use serde_json::{Value, json};
 

@@ -8,12 +8,12 @@ mod tiny;
 
 use std::collections::BTreeMap;
 
-use amend::chat::{Message, Role};
-use amend::engine::llama::{CacheType, Llama, Model, Settings, Switch};
-use amend::engine::{
+use amend_core::chat::{Message, Role};
+use amend_core::model::{
     Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
 };
-use amend::random::Stream;
+use amend_core::random::Stream;
+use amend_engine::llama::{CacheType, Llama, Model, Settings, Switch};
 use tiny::tiny_model_path;
 
 /// Families and whether their sequences may share cells.

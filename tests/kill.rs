@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use amend::dataset::run_dir::RunDir;
-use amend::random::Stream;
+use amend_core::random::Stream;
+use amend_data::store::run_dir::RunDir;
 use common::Place;
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use amend::dataset::journal::Outcome;
-use amend::dataset::run_dir::RunDir;
+use amend_core::record::Outcome;
+use amend_data::store::run_dir::RunDir;
 use common::{Place, Ran};
 use serde_json::Value;
 

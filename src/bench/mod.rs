@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::llama::bare::{self, Rates, Shape};
-use crate::engine::llama::{Llama, Model, Settings};
-use crate::engine::{Counters, Engine};
+use amend_core::model::{Counters, Engine};
+use amend_engine::llama::measure::baseline as bare;
+use amend_engine::llama::measure::baseline::{Rates, Shape};
+use amend_engine::llama::{Llama, Model, Settings};
 use workload::{Size, Workload, WorkloadError};
 
 /// One workload at one width.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::workload::{self, Size, Workload, WorkloadError};
-use crate::engine::http::{Http, Settings};
-use crate::engine::{Counters, Engine};
+use amend_core::model::{Counters, Engine};
+use amend_engine::http::{Http, Settings};
 
 /// One workload through a server.
 #[derive(Debug, Clone, Serialize)]

@@ -7,13 +7,15 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::workload::WorkloadError;
-use crate::dataset::item::Item;
-use crate::dataset::journal::Outcome;
-use crate::driver::{Job, Observer, Work, drive};
-use crate::engine::Engine;
-use crate::engine::llama::constructed::{self, Constructed};
-use crate::engine::llama::{Llama, Model, Settings, Switch};
-use crate::trajectory::{Ask, Step, StepKind, Trajectory};
+use amend_core::driver::{Job, Observer, Work, drive};
+use amend_core::model::Engine;
+use amend_core::procedure::{Ask, Trajectory};
+use amend_core::record::Item;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind};
+use amend_engine::llama::measure::constructed;
+use amend_engine::llama::measure::constructed::Constructed;
+use amend_engine::llama::{Llama, Model, Settings, Switch};
 
 /// Shares of the answer that made revisions keep, in percent.
 const KEPT: [usize; 3] = [60, 80, 95];

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use crate::audit::Thresholds;
-use crate::chat::{Message, Role};
-use crate::constitution::{
+use amend_core::chat::{Message, Role};
+use amend_core::constitution::Thresholds;
+use amend_core::constitution::{
     Constitution, Export, Governance, Judge, Plan, Principle, Select, StepSampling,
 };
-use crate::dataset::item::{Item, Keys};
-use crate::dataset::journal::Outcome;
-use crate::driver::{DriveError, Job, Observer, Work, drive};
-use crate::engine::{Engine, EngineError, Event, Request, Sampling, Task};
-use crate::random::Stream;
-use crate::template::{Fence, LoadError, Templates};
-use crate::trajectory::{Procedure, Step, Trajectory};
+use amend_core::driver::{DriveError, Job, Observer, Work, drive};
+use amend_core::model::{Engine, EngineError, Event, Request, Sampling, Task};
+use amend_core::procedure::{Procedure, Trajectory};
+use amend_core::prompt::{Fence, LoadError, Templates};
+use amend_core::random::Stream;
+use amend_core::record::Outcome;
+use amend_core::record::Step;
+use amend_core::record::{Item, Keys};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
@@ -112,7 +113,7 @@ pub enum WorkloadError {
     Templates(#[from] LoadError),
     /// A request failed, so that the figures would say nothing.
     #[error("a request of the benchmark failed: {0}")]
-    Request(#[from] crate::engine::Failure),
+    Request(#[from] amend_core::model::Failure),
 }
 
 impl WorkloadError {

@@ -1,46 +1,20 @@
 //! The command line: arguments, calls, printing. One file a command; what they
 //! have in common (model, loop, logs, progress, errors) has a file each too.
 
-mod audit;
-mod bench;
-mod calibration;
-mod check;
-mod completions;
-mod config;
-mod diff;
-mod dry_run;
-pub mod error;
-mod eval;
-mod export;
-mod interrupt;
-mod judge;
-mod lint;
-mod logging;
-mod loop_args;
-mod man;
-mod model_args;
-mod pipe;
-mod progress;
-mod record;
-mod recording;
-mod render;
-mod report;
-mod review;
-mod run;
-mod schema;
-mod score;
-mod show;
-mod table;
-mod terminal;
-mod trainer;
+pub(crate) mod args;
+mod commands;
+pub mod output;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::config::Config;
-use self::error::CliError;
+use self::args::model_args;
+use self::commands::*;
+use self::output::error::CliError;
+use self::output::{error, logging, terminal};
+use crate::cli::args::config::Config;
 
 /// A constitutional critique-and-revise engine for local GGUF models.
 ///

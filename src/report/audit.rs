@@ -3,8 +3,8 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
-use crate::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
-use crate::stats::Estimate;
+use amend_analysis::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
+use amend_core::stats::Estimate;
 
 /// Log-odds from which on a shift's colour is deepest.
 const DEEP: f64 = 2.0;
@@ -192,7 +192,7 @@ fn coverage(audit: &Audit) -> Table {
         return table;
     }
     for (at, one) in audit.principles.iter().enumerate() {
-        let activation = |category: &crate::audit::CategoryCoverage| {
+        let activation = |category: &amend_analysis::audit::CategoryCoverage| {
             let share = category.activation.get(at).copied().flatten();
             shaded(share, 1.0, percent, percent_interval)
         };

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use super::view::Chart;
 use super::words::{count, counted, percent, signed};
-use crate::stats::{self, Bin};
+use amend_core::stats;
+use amend_core::stats::Bin;
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 240.0;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, grouped_interval};
-use crate::stats::GroupedMean;
+use amend_core::stats::GroupedMean;
 
 /// An evaluation, as far as a report shows it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::subject::Subject;
-use crate::dataset::item::Item;
-use crate::dataset::journal::Outcome;
-use crate::dataset::pairs::{DropReason, Which, pairs};
-use crate::dataset::trajectories::Trajectory;
-use crate::engine::{Failure, Finish};
-use crate::judge::{Combined, Verdict, combine};
-use crate::trajectory::{Step, StepKind, answers};
+use amend_core::judge::{Combined, Verdict, combine};
+use amend_core::model::{Failure, Finish};
+use amend_core::record::Item;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind, answers};
+use amend_data::pairs::{DropReason, Which, pairs};
+use amend_data::store::trajectories::Trajectory;
 
 /// What an item came to.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,10 +8,11 @@ use super::facts::{Facts, Work};
 use super::subject::Subject;
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
-use crate::judge::Combined;
-use crate::random::Stream;
-use crate::stats::{self, Bootstrap, Estimate};
-use crate::trajectory::StepKind;
+use amend_core::judge::Combined;
+use amend_core::random::Stream;
+use amend_core::record::StepKind;
+use amend_core::stats;
+use amend_core::stats::{Bootstrap, Estimate};
 
 /// Resamples behind the interval of a mean.
 const RESAMPLES: u32 = 1000;

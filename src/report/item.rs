@@ -10,10 +10,10 @@ use super::facts::Facts;
 use super::subject::Subject;
 use super::view::{Cell, Table};
 use super::words::{count, decimal, percent, preview, signed};
-use crate::dataset::trajectories::Trajectory;
-use crate::engine::Finish;
-use crate::judge::{Combined, combine};
-use crate::trajectory::{Step, StepKind, answers};
+use amend_core::judge::{Combined, combine};
+use amend_core::model::Finish;
+use amend_core::record::{Step, StepKind, answers};
+use amend_data::store::trajectories::Trajectory;
 
 /// How much of a prompt stands in an item's headline, in characters.
 const HEADLINE: usize = 140;
@@ -145,7 +145,7 @@ impl ItemView {
             Some(found) => (standing(found), result(found, "revision", "first answer")),
         };
         let asked = item.messages.last().map_or("", |message| message.content.as_str());
-        let turn = |message: &crate::chat::Message| Turn {
+        let turn = |message: &amend_core::chat::Message| Turn {
             role: message.role.as_str(),
             text: plain(&message.content),
         };
@@ -344,7 +344,7 @@ impl View<'_> {
     }
 
     fn rubric(&self, step: &Step) -> Vec<Cell> {
-        let score = |of: fn(&crate::judge::Score) -> f64| {
+        let score = |of: fn(&amend_core::judge::Score) -> f64| {
             step.score.as_ref().map_or_else(Cell::none, |score| Cell::text(decimal(of(score))))
         };
         vec![

@@ -34,13 +34,13 @@ use self::figures::Figures;
 use self::item::{Catalogue, ItemView};
 use self::page::Page;
 use self::subject::Subject;
-use crate::audit::Audit;
-use crate::dataset::journal::JournalError;
-use crate::dataset::manifest::Manifest;
-use crate::dataset::pairs::DropReason;
-use crate::dataset::reviews::Reviews;
-use crate::dataset::run_dir::{RunDir, RunError};
 use crate::review;
+use amend_analysis::audit::Audit;
+use amend_data::pairs::DropReason;
+use amend_data::store::journal::JournalError;
+use amend_data::store::manifest::Manifest;
+use amend_data::store::reviews::Reviews;
+use amend_data::store::run_dir::{RunDir, RunError};
 
 /// How many items a page lists. All of them count in its figures.
 pub const MOST_LISTED: usize = 5000;
@@ -64,7 +64,6 @@ pub struct Report {
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReportError {
     /// The journal can't be read.
     #[error(transparent)]

@@ -4,10 +4,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::constitution::Judge;
-use crate::dataset::judgement::Rules;
-use crate::dataset::manifest::Manifest;
-use crate::dataset::reviews::Reviews;
+use amend_core::constitution::Judge;
+use amend_data::pairs::judgement::Rules;
+use amend_data::store::manifest::Manifest;
+use amend_data::store::reviews::Reviews;
 
 /// A run's principles and judge.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dataset::testing::manifest;
+    use amend_data::testing::manifest;
 
     #[test]
     fn the_manifest_tells_principles_and_judge() {

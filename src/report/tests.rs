@@ -3,13 +3,14 @@ use serde_json::json;
 use super::item::{Block, Catalogue, ItemView};
 use super::view::{Cell, Section, Table};
 use super::*;
-use crate::dataset::item::Item;
-use crate::dataset::journal::{Outcome, Record};
-use crate::dataset::testing::{item, manifest, step, swayed};
-use crate::dataset::trajectories::Trajectory;
-use crate::engine::{Failure, Finish};
-use crate::judge::{Poll, Reading, Score, Verdict};
-use crate::trajectory::{Step, StepKind, Stop};
+use amend_core::judge::{Poll, Reading, Score, Verdict};
+use amend_core::model::{Failure, Finish};
+use amend_core::record::Item;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind, Stop};
+use amend_data::store::journal::Record;
+use amend_data::store::trajectories::Trajectory;
+use amend_data::testing::{item, manifest, step, swayed};
 
 /// A verdict of log-odds and offset, with a mass of p(A) + p(B).
 fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
@@ -145,8 +146,8 @@ fn verdicts_by_hand() {
 fn verdicts_count_as_the_constitution_decides() {
     let mut principles = manifest();
     principles.constitution.value["judge"]["decide_by"] = json!("principles");
-    let judge = crate::constitution::Judge {
-        decide_by: crate::constitution::DecideBy::Principles,
+    let judge = amend_core::constitution::Judge {
+        decide_by: amend_core::constitution::DecideBy::Principles,
         ..Default::default()
     };
     principles.constitution.value["judge"] = json!(judge);
@@ -381,7 +382,8 @@ fn content_is_text_wherever_it_stands() {
 
 #[test]
 fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
-    use crate::audit::{self, Thresholds};
+    use amend_analysis::audit;
+    use amend_core::constitution::Thresholds;
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path(), &manifest()).unwrap();
     let titles = |run: &RunDir| {

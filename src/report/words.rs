@@ -1,6 +1,6 @@
 //! Numbers as they are printed.
 
-use crate::stats::{Estimate, GroupedMean};
+use amend_core::stats::{Estimate, GroupedMean};
 
 /// A whole number, its thousands set apart.
 pub fn count(number: impl TryInto<u64>) -> String {

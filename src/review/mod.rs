@@ -3,14 +3,13 @@
 //!
 //! `queue` and `agreement` are pure. `session` is one reviewer's way through the
 //! queue, and `server` a page on this machine for it. Reviews are written by
-//! [`crate::dataset::reviews`] alone.
+//! [`amend_data::store::reviews`] alone.
 
-mod agreement;
 mod queue;
 mod server;
 mod session;
 
-pub use agreement::{Agreed, Between, Figures, Outcomes, Reviewer, Verdicts};
+pub use amend_analysis::agreement::{Agreed, Between, Figures, Outcomes, Reviewer, Verdicts};
 pub use queue::Order;
 pub use server::{ServeError, Server};
 pub use session::{Options, Session};

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use crate::random::Stream;
+use amend_core::random::Stream;
 
 /// What decides which items come first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response};
 
 use super::session::{Refusal, Session, Submission};
-use crate::hash::sha256;
+use amend_core::hash::sha256;
 
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
@@ -50,7 +50,6 @@ const HEADERS: [(&str, &str); 6] = [
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ServeError {
     /// The port can't be listened on.
     #[error("failed to listen on port {port} of 127.0.0.1")]

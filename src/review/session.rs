@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agreement::{Between, Figures, Verdicts};
 use super::queue::{Candidate, Order, better_left, order, overlaps};
-use crate::chat::Message;
-use crate::dataset::judgement::{Judgement, Rules};
-use crate::dataset::pairs::{Categories, reviewable};
-use crate::dataset::reviews::{Choice, Review, ReviewsWriter};
-use crate::dataset::run_dir::{RunDir, RunError};
-use crate::dataset::trajectories::Trajectory;
-use crate::diff::words::{Part, changes};
-use crate::random::Stream;
+use amend_analysis::agreement::{Between, Figures, Verdicts};
+use amend_core::chat::Message;
+use amend_core::random::Stream;
+use amend_core::text::word_diff::{Part, changes};
+use amend_data::pairs::judgement::{Judgement, Rules};
+use amend_data::pairs::{Categories, reviewable};
+use amend_data::store::reviews::{Choice, Review, ReviewsWriter};
+use amend_data::store::run_dir::{RunDir, RunError};
+use amend_data::store::trajectories::Trajectory;
 
 /// The longest edited answer or comment, in bytes.
 const MAX_TEXT: usize = 256 << 10;

@@ -5,16 +5,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use amend::chat::{Message, Role};
-use amend::constitution::Judge;
-use amend::dataset::item::{Item, Keys};
-use amend::dataset::journal::{Outcome, Record};
-use amend::dataset::manifest::{FORMAT, Hashed, InputSummary, Manifest};
-use amend::dataset::run_dir::RunDir;
-use amend::engine::{Failure, Finish, Usage};
-use amend::judge::{Poll, Reading, Verdict};
-use amend::random::Stream;
-use amend::trajectory::{Step, StepKind, Stop};
+use amend_core::chat::{Message, Role};
+use amend_core::constitution::Judge;
+use amend_core::judge::{Poll, Reading, Verdict};
+use amend_core::model::{Failure, Finish, Usage};
+use amend_core::random::Stream;
+use amend_core::record::Outcome;
+use amend_core::record::{Item, Keys};
+use amend_core::record::{Step, StepKind, Stop};
+use amend_data::store::journal::Record;
+use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend_data::store::run_dir::RunDir;
 use serde_json::{Value, json};
 
 /// The principles: id, title, category.

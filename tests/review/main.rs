@@ -16,8 +16,8 @@ use std::net::TcpStream;
 use std::process::Child;
 use std::time::Duration;
 
-use amend::dataset::reviews::{Review, Reviews};
-use amend::dataset::run_dir::RunDir;
+use amend_data::store::reviews::{Review, Reviews};
+use amend_data::store::run_dir::RunDir;
 use common::Place;
 use made::ordinary;
 use serde_json::{Value, json};

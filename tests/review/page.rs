@@ -1,6 +1,6 @@
 //! The page in a real browser.
 
-use amend::dataset::reviews::{Choice, Opinion, Review};
+use amend_data::store::reviews::{Choice, Opinion, Review};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
@@ -278,7 +278,8 @@ fn a_page_of_an_earlier_start_is_told_and_keeps_what_was_entered() {
 
 /// The review of an exported row.
 fn row_key<'a>(reviews: &'a [Review], row: &Value, words: &Words) -> &'a Review {
-    let messages = vec![amend::chat::Message::new(amend::chat::Role::User, &words.prompt)];
-    let key = amend::dataset::item::Keys::default().next(&messages, None, None);
+    let messages =
+        vec![amend_core::chat::Message::new(amend_core::chat::Role::User, &words.prompt)];
+    let key = amend_core::record::Keys::default().next(&messages, None, None);
     reviews.iter().find(|one| one.key == key).unwrap_or_else(|| panic!("no review of {row}"))
 }

@@ -1,0 +1,233 @@
+//! What moves a principle's verdict other than what the answers say: the order
+//! they stand in, their length, the principle's wording, the words for the answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::{Better, Item, Variant};
+use amend_core::stats::{Estimate, mean, partial, pearson, share};
+
+/// What the order of the answers does to a principle's verdicts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The mean offset, in log-odds: above 0 where the first place is favoured.
+    pub offset: Option<Estimate>,
+    /// The share of decided items on which both orders give the same verdict, that
+    /// is, where the score is further from 0 than the offset.
+    pub consistency: Option<Estimate>,
+    /// The keys of the items on which the order outweighs the content most.
+    pub swayed: Vec<String>,
+}
+
+/// The position figures of one principle.
+pub(super) fn position(context: &Context, principle: usize) -> Position {
+    let offsets: Vec<(usize, f64, f64)> = context
+        .decided(principle)
+        .filter_map(|(item, score)| {
+            let offset = context.input.scores[principle][item].as_ref()?.offset;
+            Some((item, offset, score.abs() - offset.abs()))
+        })
+        .collect();
+    let mut swayed: Vec<_> = offsets.iter().filter(|(.., lead)| *lead <= 0.0).collect();
+    swayed.sort_by(|(.., one), (.., other)| one.total_cmp(other));
+    Position {
+        offset: context
+            .bootstrap
+            .estimate(offsets.len(), |rows| mean(rows.iter().map(|&row| offsets[row].1))),
+        consistency: share(offsets.iter().map(|(.., lead)| *lead > 0.0)),
+        swayed: swayed
+            .into_iter()
+            .take(context.thresholds.examples)
+            .map(|(item, ..)| context.key(*item))
+            .collect(),
+    }
+}
+
+/// How a principle's score goes with a property of the answers that should not
+/// matter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Confound {
+    /// Pearson's correlation of the score with the difference x − y of the property.
+    pub correlation: Option<Estimate>,
+    /// The partial correlation, given the label as ±1, over the labelled items: what
+    /// is left when the better answers also have more of the property.
+    pub partial: Option<Estimate>,
+}
+
+impl Confound {
+    /// The partial correlation, or the plain one where there is none.
+    #[must_use]
+    pub fn best(&self) -> Option<Estimate> {
+        self.partial.or(self.correlation)
+    }
+}
+
+/// How one principle goes with the `property` of items.
+pub(super) fn confound(
+    context: &Context,
+    principle: usize,
+    property: impl Fn(&Item) -> Option<f64>,
+) -> Confound {
+    let known: Vec<(f64, f64, Option<f64>)> = context
+        .decided(principle)
+        .filter_map(|(item, score)| {
+            let value = property(&context.input.items[item])?;
+            Some((score, value, context.label(item).map(Better::sign)))
+        })
+        .collect();
+    let labelled: Vec<(f64, f64, f64)> =
+        known.iter().filter_map(|&(score, value, label)| Some((score, value, label?))).collect();
+    Confound {
+        correlation: context.bootstrap.estimate(known.len(), |rows| {
+            pearson(rows.iter().map(|&row| (known[row].0, known[row].1)))
+        }),
+        partial: context
+            .bootstrap
+            .estimate(labelled.len(), |rows| partial(rows.iter().map(|&row| labelled[row]))),
+    }
+}
+
+/// What becomes of a principle's verdicts when it is asked for otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VariantFigures {
+    /// The other wording, or the other words for the answers.
+    pub name: String,
+    /// The share of its scores whose label mass is below the floor; `None` where
+    /// nothing was asked, since no token of the judge's says one of the words.
+    pub undecided: Option<Estimate>,
+    /// Of the items on which the principle is active as written and that the variant
+    /// was asked about, the share with the same verdict. One that is undecided is
+    /// none.
+    pub agreement: Option<Estimate>,
+    /// Pearson's correlation of the two scores, where both are decided.
+    pub correlation: Option<Estimate>,
+    /// The mean change of the score there, in log-odds.
+    pub shift: Option<Estimate>,
+    /// The keys of the items whose verdict turned or was lost, the surest first.
+    pub turned: Vec<String>,
+}
+
+/// The figures of those `variants` that are of one principle.
+pub(super) fn variants(
+    context: &Context,
+    principle: usize,
+    variants: &[Variant],
+) -> Vec<VariantFigures> {
+    let own = variants.iter().filter(|variant| variant.principle == principle);
+    own.map(|variant| figures(context, variant)).collect()
+}
+
+fn figures(context: &Context, variant: &Variant) -> VariantFigures {
+    let floor = context.thresholds.mass_floor;
+    let asked: Vec<(usize, f64, Option<f64>)> = context
+        .decided(variant.principle)
+        .filter_map(|(item, score)| Some((item, score, variant.scores[item]?.decided(floor))))
+        .collect();
+    let both: Vec<(f64, f64)> =
+        asked.iter().filter_map(|&(_, score, other)| Some((score, other?))).collect();
+    let same = |score: f64, other: Option<f64>| Better::of(score) == other.and_then(Better::of);
+    let active = || asked.iter().filter(|(_, score, _)| score.abs() > context.thresholds.active);
+    let mut turned: Vec<_> = active().filter(|(_, score, other)| !same(*score, *other)).collect();
+    turned.sort_by(|(_, one, _), (_, other, _)| other.abs().total_cmp(&one.abs()));
+    VariantFigures {
+        name: variant.name.clone(),
+        undecided: share(variant.scores.iter().flatten().map(|one| one.decided(floor).is_none())),
+        agreement: share(active().map(|(_, score, other)| same(*score, *other))),
+        correlation: context
+            .bootstrap
+            .estimate(both.len(), |rows| pearson(rows.iter().map(|&row| both[row]))),
+        shift: context
+            .bootstrap
+            .estimate(both.len(), |rows| mean(rows.iter().map(|&row| both[row].1 - both[row].0))),
+        turned: turned
+            .into_iter()
+            .take(context.thresholds.examples)
+            .map(|(item, ..)| context.key(*item))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::testing::{audited, input, score, scores};
+    use crate::audit::{Score, Variant};
+
+    #[test]
+    fn the_order_decides_where_its_offset_is_larger_than_the_score() {
+        let mut input = input(&[&[2.0, -1.0, 0.5, 1.0]]);
+        for (score, offset) in input.scores[0].iter_mut().flatten().zip([1.0, 1.5, 0.25, -1.0]) {
+            score.offset = offset;
+        }
+        let position = &audited(&input).principles[0].position;
+        assert_eq!(position.offset.map(|e| (e.value, e.n)), Some((0.4375, 4)));
+        // |s| > |offset| for i0 and i2; i1 misses by 0.5, i3 by nothing.
+        assert_eq!(position.consistency.map(|e| e.value), Some(0.5));
+        assert_eq!(position.swayed, ["i1", "i3"]);
+    }
+
+    #[test]
+    fn an_undecided_score_has_no_position() {
+        let mut input = input(&[&[2.0]]);
+        input.scores[0][0] = Some(Score { mass: 0.1, offset: 3.0, ..score(2.0) });
+        let position = &audited(&input).principles[0].position;
+        assert_eq!((position.offset, position.consistency), (None, None));
+    }
+
+    #[test]
+    fn length_that_goes_with_the_label_is_no_confound() {
+        // Score = 2 · label + e, length = 30 · label + 10 f, with e and f unrelated
+        // within each label: the partial correlation is 0.
+        let labels = [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0];
+        let e = [1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0];
+        let f = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0];
+        let score_of = |i: usize| 2.0 * labels[i] + e[i];
+        let row: Vec<f64> = (0..8).map(score_of).collect();
+        let mut input = input(&[&row]);
+        for (i, item) in input.items.iter_mut().enumerate() {
+            item.label = Better::of(labels[i]);
+            item.length = Some(30.0 * labels[i] + 10.0 * f[i]);
+            // Follows e: what the label leaves of the score.
+            item.verbosity = Some(30.0 * labels[i] + 10.0 * e[i]);
+        }
+        let audit = audited(&input);
+        let length = &audit.principles[0].length;
+        // Covariance 60, variances 5 and 1000.
+        assert!((length.correlation.unwrap().value - 60.0 / 5000_f64.sqrt()).abs() < 1e-12);
+        assert!(length.partial.unwrap().value.abs() < 1e-12);
+        assert_eq!(length.best(), length.partial);
+        assert!((audit.principles[0].verbosity.partial.unwrap().value - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn without_labels_the_plain_correlation_serves() {
+        let mut input = input(&[&[1.0, 2.0, 3.0]]);
+        for (item, length) in input.items.iter_mut().zip([5.0, 7.0, 9.0]) {
+            item.length = Some(length);
+        }
+        let length = &audited(&input).principles[0].length;
+        assert_eq!((length.best().map(|e| e.value), length.partial), (Some(1.0), None));
+    }
+
+    #[test]
+    fn a_variant_is_compared_where_the_principle_is_active() {
+        let mut input = input(&[&[2.0, -1.0, 0.1, 3.0, -2.0], &[1.0; 5]]);
+        let mut other = scores(&[1.0, 2.0, -0.1, -0.5, -3.0]);
+        other[4] = Some(Score { mass: 0.1, ..score(-3.0) });
+        input.paraphrases = vec![
+            Variant { principle: 0, name: "in other words".into(), scores: other },
+            Variant { principle: 1, name: "the other's".into(), scores: scores(&[1.0; 5]) },
+        ];
+        let audit = audited(&input);
+        let [figures] = &audit.principles[0].paraphrases[..] else { panic!("one variant") };
+        assert_eq!(figures.name, "in other words");
+        // Active: i0, i1, i3, i4; i1 and i3 turned, i4 lost its verdict.
+        assert_eq!(figures.agreement.map(|e| (e.value, e.n)), Some((0.25, 4)));
+        assert_eq!(figures.turned, ["i3", "i4", "i1"]);
+        // Changes −1, 3, −0.2, −3.5.
+        let shift = figures.shift.unwrap();
+        assert!((shift.value - -1.7 / 4.0).abs() < 1e-15 && shift.n == 4, "{shift:?}");
+        assert_eq!(figures.undecided.map(|e| (e.value, e.n)), Some((0.2, 5)));
+        assert_eq!(audit.principles[0].label_words, []);
+    }
+}

@@ -1,0 +1,283 @@
+//! From figures to findings: each rule compares one figure with its bound.
+
+use super::{Audit, Finding, Kind, PrincipleFigures, Severity, SteeringRow, VariantFigures};
+use amend_core::stats::{Estimate, Interval};
+
+/// On which side of its bound a figure is worth a finding.
+#[derive(Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bound {
+    /// `None` on the good side; else whether all of the interval is on the bad one.
+    fn crossed(self, figure: &Estimate) -> Option<bool> {
+        let (value, whole) = match self {
+            Self::AtLeast(bound) => (figure.value >= bound, figure.low >= bound),
+            Self::AtMost(bound) => (figure.value <= bound, figure.high <= bound),
+        };
+        value.then_some(whole)
+    }
+
+    fn value(self) -> f64 {
+        match self {
+            Self::AtLeast(bound) | Self::AtMost(bound) => bound,
+        }
+    }
+}
+
+/// Whom a finding is about, and which items show it.
+#[derive(Default)]
+struct About<'a> {
+    principles: Vec<&'a str>,
+    detail: Option<&'a str>,
+    items: &'a [String],
+}
+
+/// Collects findings.
+struct Findings {
+    min_items: usize,
+    examples: usize,
+    found: Vec<Finding>,
+}
+
+impl Findings {
+    /// Adds a finding if `figure` rests on enough and is beyond `bound`.
+    fn check(
+        &mut self,
+        kind: Kind,
+        figure: Option<Estimate>,
+        bound: Bound,
+        about: About,
+        message: impl FnOnce(&Estimate) -> String,
+    ) {
+        let Some(figure) = figure.filter(|figure| figure.n >= self.min_items) else { return };
+        let Some(sure) = bound.crossed(&figure) else { return };
+        self.found.push(Finding {
+            kind,
+            severity: if sure { kind.severity() } else { Severity::Info },
+            principles: about.principles.into_iter().map(str::to_owned).collect(),
+            detail: about.detail.map(str::to_owned),
+            message: message(&figure),
+            figure,
+            bound: bound.value(),
+            items: about.items.iter().take(self.examples).cloned().collect(),
+            advice: kind.advice().to_owned(),
+        });
+    }
+}
+
+/// The findings of an audit whose figures are there, the most severe first.
+pub(super) fn findings(audit: &Audit) -> Vec<Finding> {
+    let thresholds = &audit.thresholds;
+    let mut findings = Findings { min_items: 0, examples: thresholds.examples, found: Vec::new() };
+    let count = audit.items as f64;
+    let items = Estimate::new(count, Interval { low: count, high: count }, audit.items);
+    let few = thresholds.min_items.saturating_sub(1) as f64;
+    findings.check(Kind::FewItems, Some(items), Bound::AtMost(few), About::default(), |_| {
+        format!("There are {count} items; findings need {}.", thresholds.min_items)
+    });
+    findings.min_items = thresholds.min_items;
+    for principle in &audit.principles {
+        of_principle(&mut findings, audit, principle);
+    }
+    of_coverage(&mut findings, audit);
+    of_pairs(&mut findings, audit);
+    of_smaller_set(&mut findings, audit);
+    for row in &audit.steering.rows {
+        of_steering(&mut findings, audit, row);
+    }
+    findings.found.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.kind.cmp(&b.kind)));
+    findings.found
+}
+
+fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigures) {
+    let (thresholds, id) = (&audit.thresholds, figures.id.as_str());
+    let about = |items| About { principles: vec![id], items, ..About::default() };
+    let activity = &figures.activity;
+    findings.check(
+        Kind::Undecided,
+        activity.undecided,
+        Bound::AtLeast(thresholds.undecided),
+        about(&[]),
+        |figure| format!("{id} gets no verdict on {}.", percent(figure)),
+    );
+    findings.check(
+        Kind::Inactive,
+        activity.activation,
+        Bound::AtMost(thresholds.inactive),
+        about(&[]),
+        |figure| format!("{id} is active on {}.", percent(figure)),
+    );
+    findings.check(
+        Kind::AgainstLabels,
+        activity.accuracy,
+        Bound::AtMost(thresholds.accuracy),
+        about(&activity.wrong),
+        |figure| format!("{id} prefers the better answer in {}.", percent(figure)),
+    );
+    findings.check(
+        Kind::Dominant,
+        figures.influence.flips_without,
+        // With one principle there is nobody else to decide.
+        Bound::AtLeast(if audit.principles.len() > 1 {
+            thresholds.dominant
+        } else {
+            f64::INFINITY
+        }),
+        about(&figures.influence.flipped),
+        |figure| format!("Without {id} the joint verdict changes on {}.", percent(figure)),
+    );
+    findings.check(
+        Kind::Position,
+        figures.position.consistency,
+        Bound::AtMost(thresholds.consistency),
+        about(&figures.position.swayed),
+        |figure| format!("{id} gives the same verdict in both orders on {}.", percent(figure)),
+    );
+    for (kind, confound, property) in [
+        (Kind::Length, &figures.length, "length"),
+        (Kind::Verbosity, &figures.verbosity, "verbosity"),
+    ] {
+        let Some(figure) = confound.best() else { continue };
+        let given = if confound.partial.is_some() { ", the labels being equal" } else { "" };
+        let bound = if figure.value < 0.0 {
+            Bound::AtMost(-thresholds.confound)
+        } else {
+            Bound::AtLeast(thresholds.confound)
+        };
+        findings.check(kind, Some(figure), bound, about(&[]), |figure| {
+            format!("{id} correlates with {property}{given}: {}.", number(figure))
+        });
+    }
+    for (kind, variants) in
+        [(Kind::Paraphrase, &figures.paraphrases), (Kind::LabelWords, &figures.label_words)]
+    {
+        let how = match kind {
+            Kind::Paraphrase => "Asked as",
+            _ => "With the answers called",
+        };
+        for VariantFigures { name, agreement, undecided, turned, .. } in variants {
+            let about = About { principles: vec![id], detail: Some(name), items: turned };
+            let bound = Bound::AtMost(thresholds.stable);
+            findings.check(kind, *agreement, bound, about, |figure| {
+                let silent = undecided.filter(|share| share.value >= thresholds.undecided);
+                let silent = silent.map(|share| format!(" It gets none on {}.", percent(&share)));
+                format!(
+                    "{how} {name:?}, {id} gives the same verdict on {}.{}",
+                    percent(figure),
+                    silent.unwrap_or_default()
+                )
+            });
+        }
+    }
+}
+
+fn of_coverage(findings: &mut Findings, audit: &Audit) {
+    let coverage = &audit.coverage;
+    let bound = Bound::AtMost(audit.thresholds.coverage);
+    let about = About { items: &coverage.uncovered, ..About::default() };
+    findings.check(Kind::Uncovered, coverage.covered, bound, about, |figure| {
+        format!("Some principle is active on {}.", percent(figure))
+    });
+    for category in coverage.categories.iter().filter(|category| !category.category.is_empty()) {
+        let name = category.category.as_str();
+        let about = About { detail: Some(name), items: &category.uncovered, ..About::default() };
+        findings.check(Kind::Uncovered, category.covered, bound, about, |figure| {
+            format!("In category {name:?} some principle is active on {}.", percent(figure))
+        });
+    }
+}
+
+fn of_pairs(findings: &mut Findings, audit: &Audit) {
+    for cluster in &audit.clusters {
+        let ids: Vec<&str> = cluster.principles.iter().map(String::as_str).collect();
+        let bound = audit.thresholds.redundant;
+        let about = About { principles: ids.clone(), ..About::default() };
+        findings.check(
+            Kind::Redundant,
+            Some(cluster.weakest),
+            Bound::AtLeast(bound),
+            about,
+            |figure| format!("{} score alike: correlation {}.", list(&ids), number(figure)),
+        );
+    }
+    for pair in &audit.pairs {
+        let [one, other] = &pair.principles;
+        let items: Vec<String> =
+            pair.strongest.iter().map(|opposed| opposed.item.clone()).collect();
+        findings.check(
+            Kind::Conflict,
+            pair.conflict,
+            Bound::AtLeast(audit.thresholds.conflict),
+            About { principles: vec![one, other], items: &items, ..About::default() },
+            |figure| format!("{one} and {other}, both active, disagree on {}.", percent(figure)),
+        );
+    }
+}
+
+fn of_smaller_set(findings: &mut Findings, audit: &Audit) {
+    let Some(set) = &audit.smaller_set else { return };
+    if set.principles.len() == audit.principles.len() {
+        return;
+    }
+    let ids: Vec<&str> = set.principles.iter().map(String::as_str).collect();
+    let about = About { principles: ids.clone(), ..About::default() };
+    let bound = Bound::AtLeast(audit.thresholds.keep);
+    findings.check(Kind::Reducible, Some(set.agreement), bound, about, |figure| {
+        let all = audit.principles.len();
+        format!("{} of {all} principles give the verdict of all on {}.", ids.len(), percent(figure))
+    });
+}
+
+fn of_steering(findings: &mut Findings, audit: &Audit, row: &SteeringRow) {
+    let (thresholds, under) = (&audit.thresholds, row.principle.as_str());
+    for (measured, shift) in audit.principles.iter().zip(&row.shifts) {
+        let id = measured.id.as_str();
+        if id == under {
+            let about = About { principles: vec![id], ..About::default() };
+            findings.check(Kind::SteeringVoid, *shift, Bound::AtMost(0.0), about, |figure| {
+                format!("Revisions under {id} move its own score by {}.", number(figure))
+            });
+        } else {
+            let about = About { principles: vec![under, id], ..About::default() };
+            let bound = Bound::AtMost(-thresholds.loss);
+            findings.check(Kind::SteeringLoss, *shift, bound, about, |figure| {
+                format!("Revisions under {under} move the score of {id} by {}.", number(figure))
+            });
+        }
+    }
+    let about = |items| About { principles: vec![under], items, ..About::default() };
+    let bound = Bound::AtLeast(thresholds.no_op);
+    findings.check(Kind::NoOp, row.no_op, bound, about(&[]), |figure| {
+        format!("Revisions under {under} change nothing in {}.", percent(figure))
+    });
+    let bound = Bound::AtLeast(thresholds.over_refusal);
+    findings.check(Kind::OverRefusal, row.over_refusal, bound, about(&row.refused), |figure| {
+        format!("Revisions under {under} make refusals of harmless answers in {}.", percent(figure))
+    });
+}
+
+/// "12.5 % of 200 (8.6 to 17.8 %)"
+fn percent(figure: &Estimate) -> String {
+    let [value, low, high] = [figure.value, figure.low, figure.high].map(|share| 100.0 * share);
+    format!("{value:.1} % of {} ({low:.1} to {high:.1} %)", figure.n)
+}
+
+/// "0.91 (0.88 to 0.94, n = 200)"
+fn number(figure: &Estimate) -> String {
+    let Estimate { value, low, high, n } = figure;
+    format!("{value:.2} ({low:.2} to {high:.2}, n = {n})")
+}
+
+/// "a, b and c"
+fn list(names: &[&str]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Small inputs for tests.
+
+use crate::audit::{Audit, Input, Item, Principle, Score, audit};
+use amend_core::constitution::Thresholds;
+
+/// A score of full mass that owes nothing to the order.
+pub(super) fn score(log_odds: f64) -> Score {
+    Score { log_odds, mass: 1.0, offset: 0.0 }
+}
+
+pub(super) fn scores(log_odds: &[f64]) -> Vec<Option<Score>> {
+    log_odds.iter().map(|&log_odds| Some(score(log_odds))).collect()
+}
+
+/// Principles p0, p1, … with these rows of scores over items i0, i1, ….
+pub(super) fn input(rows: &[&[f64]]) -> Input {
+    let principle = |k: usize| Principle {
+        id: format!("p{k}"),
+        title: format!("Principle {k}"),
+        category: "all".into(),
+        weight: 1.0,
+    };
+    let item = |i: usize| Item {
+        key: format!("i{i}"),
+        category: String::new(),
+        label: None,
+        length: None,
+        verbosity: None,
+        harmless: false,
+    };
+    Input {
+        principles: (0..rows.len()).map(principle).collect(),
+        items: (0..rows.first().map_or(0, |row| row.len())).map(item).collect(),
+        scores: rows.iter().map(|row| scores(row)).collect(),
+        ..Input::default()
+    }
+}
+
+pub(super) fn audited(input: &Input) -> Audit {
+    audited_with(input, Thresholds::default())
+}
+
+pub(super) fn audited_with(input: &Input, thresholds: Thresholds) -> Audit {
+    audit(input, &thresholds, 1).expect("a sound input")
+}

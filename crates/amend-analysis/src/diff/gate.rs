@@ -1,0 +1,437 @@
+//! What a gate saves and what it misses: a run with one, held against a run of
+//! the same items without. What the gate passed by, the other run revised, and
+//! its verdict tells whether that was worth it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Run;
+use amend_core::judge::Combined;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind, answer};
+use amend_core::stats::{Bootstrap, GroupedMean, groups, mean};
+use amend_data::pairs::judgement::Rules;
+use amend_data::store::trajectories::Trajectory;
+
+/// A gate, held against a run without one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gate {
+    /// The least violation at which a principle is applied, from 0 to 1.
+    pub gate: f64,
+    /// Whether the second run has it, and not the first.
+    pub is_second: bool,
+    /// Items that are done in both runs: everything here is about them.
+    pub items: usize,
+    /// Gates asked.
+    pub asked: usize,
+    /// Of these, how many found too little to criticise.
+    pub passed: usize,
+    /// What the run with the gate spent.
+    pub gated: Spent,
+    /// What the run without it spent.
+    pub ungated: Spent,
+    /// 1 − decoded/decoded: the share of decoded tokens that the gate saved, with
+    /// a bootstrap interval over the items.
+    pub saved: Option<GroupedMean>,
+    /// Items whose first answers are not the same in both runs. The gate saw
+    /// another answer than was revised, so what follows is not about them.
+    pub other_answers: usize,
+    /// By item: passed by where nothing was revised.
+    pub by_item: Misses,
+    /// By item and principle.
+    pub by_principle: Misses,
+    /// Everything passed by whose revision the verdict prefers: items as a whole,
+    /// and principles.
+    pub missed: Vec<Miss>,
+}
+
+/// What a run spent on some items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Spent {
+    /// Critiques written.
+    pub critiques: u64,
+    /// Revisions written.
+    pub revisions: u64,
+    /// Tokens decoded.
+    pub decoded: u64,
+    /// Tokens of prompts that were computed, and not found in the cache.
+    pub prefilled: u64,
+}
+
+/// How often the run without a gate made a revision that its verdict prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Misses {
+    /// Of what the gate passed by: the share missed.
+    pub passed_by: Option<GroupedMean>,
+    /// Of what was revised in spite of the gate: what to compare it with.
+    pub revised: Option<GroupedMean>,
+    /// The second less the first: a gate that tells good answers from bad ones
+    /// has it above 0. Whole items are drawn for the interval.
+    pub lead: Option<GroupedMean>,
+}
+
+/// Something passed by that was worth revising.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Miss {
+    /// The item.
+    pub key: String,
+    /// The principle; none: the item as a whole.
+    pub principle: Option<String>,
+    /// The greatest violation that the gate found.
+    pub violation: f64,
+    /// The probability, by the verdict, that the revision is the better answer.
+    pub p_chosen: f64,
+}
+
+impl Gate {
+    /// None unless one of the runs has a gate and the other has none.
+    #[must_use]
+    pub fn between(before: &Run, after: &Run, bootstrap: &Bootstrap) -> Option<Self> {
+        let (gate, is_second) = match (before.gate(), after.gate()) {
+            (Some(gate), None) => (gate, false),
+            (None, Some(gate)) => (gate, true),
+            _ => return None,
+        };
+        let (gated, ungated) = if is_second { (after, before) } else { (before, after) };
+        let rules = [gated.rules(), ungated.rules()];
+        let theirs: BTreeMap<&str, &Trajectory> = done(ungated).collect();
+        let pairs: Vec<[&Trajectory; 2]> =
+            done(gated).filter_map(|(key, ours)| Some([ours, *theirs.get(key)?])).collect();
+        let steps = |at: usize| pairs.iter().flat_map(move |pair| &pair[at].steps);
+        let (same, other): (Vec<_>, Vec<_>) = pairs
+            .iter()
+            .partition(|pair| first_of(pair[0], &rules[0]) == first_of(pair[1], &rules[1]));
+        let cases: Vec<Case> = same.iter().flat_map(|pair| cases(pair, gate, &rules[1])).collect();
+        let (items, principles): (Vec<Case>, Vec<Case>) =
+            cases.into_iter().partition(|case| case.principle.is_none());
+        let missed = items.iter().chain(&principles).filter_map(Case::missed).collect();
+        let asked = || gates(steps(0));
+        Some(Self {
+            gate,
+            is_second,
+            items: pairs.len(),
+            asked: asked().count(),
+            passed: asked().filter(|&(_, violation)| violation < gate).count(),
+            gated: Spent::on(steps(0)),
+            ungated: Spent::on(steps(1)),
+            saved: saved(&pairs, bootstrap),
+            other_answers: other.len(),
+            by_item: Misses::of(&items, bootstrap),
+            by_principle: Misses::of(&principles, bootstrap),
+            missed,
+        })
+    }
+}
+
+fn done<'a>(run: &'a Run) -> impl Iterator<Item = (&'a str, &'a Trajectory)> {
+    let done = |one: &&Trajectory| matches!(one.outcome, Outcome::Done { .. });
+    run.trajectories.iter().filter(done).map(|one| (one.item.key.as_str(), one))
+}
+
+fn first_of<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Option<&'a str> {
+    let steps = &trajectory.steps;
+    answer(steps, rules.first(steps))
+}
+
+/// Each gate step with the violation it found; where nothing could be told, the
+/// principle counts as broken.
+fn gates<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = (&'a Step, f64)> {
+    let gates = steps.into_iter().filter(|step| step.kind == StepKind::Gate);
+    gates.map(|step| (step, step.score.map_or(1.0, |score| score.value)))
+}
+
+impl Spent {
+    fn on<'a>(steps: impl Iterator<Item = &'a Step> + Clone) -> Self {
+        let of = |kind| steps.clone().filter(|step| step.kind == kind).count() as u64;
+        Self {
+            critiques: of(StepKind::Critique),
+            revisions: of(StepKind::Revise),
+            decoded: steps.clone().map(|step| u64::from(step.usage.decoded)).sum(),
+            prefilled: steps.clone().map(|step| u64::from(step.usage.prefilled())).sum(),
+        }
+    }
+}
+
+fn saved(pairs: &[[&Trajectory; 2]], bootstrap: &Bootstrap) -> Option<GroupedMean> {
+    let decoded: Vec<[f64; 2]> = pairs
+        .iter()
+        .map(|pair| pair.map(|one| Spent::on(one.steps.iter()).decoded as f64))
+        .collect();
+    let items: Vec<Vec<usize>> = (0..pairs.len()).map(|item| vec![item]).collect();
+    GroupedMean::of(&items, bootstrap, |rows| {
+        let [gated, ungated] =
+            [0, 1].map(|at| rows.iter().map(|&row| decoded[row][at]).sum::<f64>());
+        (ungated > 0.0).then(|| 1.0 - gated / ungated)
+    })
+}
+
+/// An item, or a principle of it, that the run without a gate revised.
+struct Case<'a> {
+    key: &'a str,
+    principle: Option<&'a str>,
+    /// The greatest violation found, where the gate passed it by; none where it
+    /// was revised all the same.
+    passed: Option<f64>,
+    /// What the verdict says of the revision; none where it changed nothing.
+    verdict: Option<Combined>,
+}
+
+impl Case<'_> {
+    fn preferred(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.is_for_first())
+    }
+
+    fn missed(&self) -> Option<Miss> {
+        let (violation, verdict) = (self.passed?, self.verdict?);
+        self.preferred().then(|| Miss {
+            key: self.key.to_owned(),
+            principle: self.principle.map(str::to_owned),
+            violation,
+            p_chosen: verdict.p,
+        })
+    }
+}
+
+/// What the run without a gate revised of an item and judged, the item as a whole
+/// first; `rules` are that run's.
+fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -> Vec<Case<'a>> {
+    let (before, after) = (rules.first(&ungated.steps), rules.last(&ungated.steps));
+    let judgement = rules.on(&ungated.steps, [after, before]);
+    let same = answer(&ungated.steps, after) == answer(&ungated.steps, before);
+    if after == before || (judgement.is_none() && !same) {
+        return Vec::new();
+    }
+    // In each round the last word of the gate: it is asked again after a revision.
+    let mut last: BTreeMap<(&str, u32), f64> = BTreeMap::new();
+    for (step, violation) in gates(&gated.steps) {
+        last.insert((step.principle.as_deref().unwrap_or_default(), step.round), violation);
+    }
+    let revised: Vec<&str> = revised(&gated.steps).collect();
+    let case = |principle: Option<&'a str>, verdict| {
+        let about = |id: &str| principle.is_none_or(|principle| principle == id);
+        let asked = last.iter().filter(|((id, _), _)| about(id)).map(|(_, &violation)| violation);
+        let most = asked.reduce(f64::max)?;
+        let applied = revised.iter().any(|id| about(id));
+        // What is over the gate and yet not revised, something else kept out.
+        let passed = (!applied && most < gate).then_some(most);
+        (applied || passed.is_some()).then_some(Case {
+            key: &gated.item.key,
+            principle,
+            passed,
+            verdict,
+        })
+    };
+    let whole = case(None, judgement.as_ref().map(|found| found.decisive));
+    let under = |id: &str| {
+        let mut verdicts = judgement.iter().flat_map(|found| &found.principles);
+        verdicts.find(|one| one.0 == id).map(|one| one.1)
+    };
+    let applied: BTreeSet<&str> = self::revised(&ungated.steps).collect();
+    let principles = applied.into_iter().filter_map(|id| case(Some(id), under(id)));
+    whole.into_iter().chain(principles).collect()
+}
+
+/// The principle of each revision.
+fn revised(steps: &[Step]) -> impl Iterator<Item = &str> {
+    let revisions = steps.iter().filter(|step| step.kind == StepKind::Revise);
+    revisions.filter_map(|step| step.principle.as_deref())
+}
+
+impl Misses {
+    fn of(cases: &[Case], bootstrap: &Bootstrap) -> Self {
+        let share = |passed: bool| {
+            let own = cases.iter().filter(|case| case.passed.is_some() == passed);
+            GroupedMean::share(own.map(|case| (case.key, case.preferred())), bootstrap)
+        };
+        let items = groups(cases.iter().map(|case| case.key));
+        let among = |rows: &[usize], passed: bool| {
+            let own = rows.iter().map(|&at| &cases[at]);
+            let own = own.filter(|case| case.passed.is_some() == passed);
+            mean(own.map(|case| f64::from(u8::from(case.preferred()))))
+        };
+        let lead = |rows: &[usize]| Some(among(rows, false)? - among(rows, true)?);
+        Self {
+            passed_by: share(true),
+            revised: share(false),
+            lead: GroupedMean::of(&items, bootstrap, lead),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amend_core::constitution::Judge;
+    use amend_core::judge::Score;
+    use amend_core::model::{Failure, Usage};
+    use amend_core::random::Stream;
+    use amend_core::record::Stop;
+    use amend_core::stats::Interval;
+    use amend_data::store::manifest::Manifest;
+    use amend_data::testing;
+    use amend_data::testing::{item, judged, step};
+
+    fn manifest(gate: Option<f64>) -> Manifest {
+        let mut manifest = testing::manifest();
+        let judge = Judge { mass_floor: 0.0, min_margin: 0.5, ..Judge::default() };
+        manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
+        manifest.constitution.value["loop"] = serde_json::json!({ "gate": gate });
+        manifest
+    }
+
+    fn ended(key: &str, steps: Vec<Step>) -> Trajectory {
+        Trajectory { item: item(key), steps, outcome: Outcome::Done { stop: Stop::Rounds } }
+    }
+
+    fn first(text: &str) -> Step {
+        step(StepKind::Generate, None, text)
+    }
+
+    fn gate(principle: &str, violation: f64) -> Step {
+        Step {
+            score: Some(Score { value: violation, mass: 1.0 }),
+            usage: Usage { prompt: 3, cached: 1, decoded: 0, ideal: None },
+            ..step(StepKind::Gate, Some(principle), "")
+        }
+    }
+
+    fn revised(principle: &str, text: &str) -> [Step; 2] {
+        let step = |kind, text| step(kind, Some(principle), text);
+        [step(StepKind::Critique, "no"), step(StepKind::Revise, text)]
+    }
+
+    /// First answer `x`, revised under both principles to `last`; the log-odds of
+    /// the last under either and on the whole.
+    fn ungated(key: &str, last: &str, odds: Option<[f64; 3]>) -> Trajectory {
+        let mut steps = vec![first("x")];
+        steps.extend(revised("kind", "y"));
+        steps.extend(revised("true", last));
+        for (principle, odds) in
+            [Some("kind"), Some("true"), None].into_iter().zip(odds.iter().flatten())
+        {
+            steps.push(judged([2, 0], principle, *odds));
+        }
+        ended(key, steps)
+    }
+
+    fn gated(key: &str, steps: Vec<Step>) -> Trajectory {
+        ended(key, [vec![first("x")], steps].concat())
+    }
+
+    fn between(gated: Vec<Trajectory>, ungated: Vec<Trajectory>) -> Gate {
+        let (with, without) = (manifest(Some(0.5)), manifest(None));
+        let gated = Run { manifest: &with, trajectories: gated };
+        let ungated = Run { manifest: &without, trajectories: ungated };
+        let bootstrap = Bootstrap::new(Stream::new(1), 1000);
+        let found = Gate::between(&gated, &ungated, &bootstrap).unwrap();
+        let turned = Gate::between(&ungated, &gated, &bootstrap).unwrap();
+        assert_eq!(turned, Gate { is_second: true, ..found.clone() });
+        for two in [&gated, &ungated] {
+            assert_eq!(Gate::between(two, two, &bootstrap), None);
+        }
+        found
+    }
+
+    fn made() -> Gate {
+        let failed = Outcome::Failed { failure: Failure::NotFinite };
+        between(
+            vec![
+                gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]),
+                gated(
+                    "b",
+                    [vec![gate("kind", 0.3), gate("true", 0.7)], revised("true", "z").into()]
+                        .concat(),
+                ),
+                // What was broken before the revision is not after it.
+                gated(
+                    "c",
+                    [
+                        vec![gate("kind", 0.8), gate("true", 0.6)],
+                        revised("kind", "y").into(),
+                        vec![gate("true", 0.1)],
+                    ]
+                    .concat(),
+                ),
+                ended("other", vec![first("w"), gate("kind", 0.0), gate("true", 0.0)]),
+                gated("failed", vec![gate("kind", 0.9)]),
+            ],
+            vec![
+                ungated("other", "z", Some([1.0, 1.0, 1.0])),
+                ungated("a", "z", Some([2.0, -1.0, 1.0])),
+                ungated("b", "z", Some([-1.0, 1.0, -1.0])),
+                // Revised to what it was: nothing to judge.
+                ungated("c", "x", None),
+                Trajectory { outcome: failed, ..ungated("failed", "z", None) },
+            ],
+        )
+    }
+
+    #[test]
+    fn what_is_spent_by_hand() {
+        let gate = made();
+        // `failed` isn't done in both.
+        assert_eq!((gate.items, gate.asked, gate.passed), (4, 9, 6));
+        // A text has 3 tokens and 5 of its prompt to compute, a gate 2 of it.
+        let spent = |texts: u64, gates: u64| Spent {
+            critiques: (texts - 4) / 2,
+            revisions: (texts - 4) / 2,
+            decoded: 3 * texts,
+            prefilled: 5 * texts + 2 * gates,
+        };
+        assert_eq!((gate.gated, gate.ungated), (spent(8, 9), spent(20, 0)));
+        let saved = gate.saved.unwrap();
+        // 0.8 of two items, 0.4 of the others: a resample in 16 has but one sort.
+        assert!((saved.value - 0.6).abs() < 1e-12);
+        let Some(Interval { low, high }) = saved.interval else { panic!("{saved:?}") };
+        assert!((low - 0.4).abs() < 1e-12 && (high - 0.8).abs() < 1e-12, "{saved:?}");
+    }
+
+    #[test]
+    fn what_is_missed_by_hand() {
+        let gate = made();
+        assert_eq!(gate.other_answers, 1);
+        let of = |mean: Option<GroupedMean>| mean.map(|mean| (mean.value, mean.n, mean.groups));
+        let told = |misses: Misses| {
+            (of(misses.passed_by), of(misses.revised), misses.lead.map(|lead| lead.value))
+        };
+        // Of the items, a was passed by and is preferred; b and c are not.
+        assert_eq!(told(gate.by_item), (Some((1.0, 1, 1)), Some((0.0, 2, 2)), Some(-1.0)));
+        // Passed by: both of a, kind of b, true of c. Preferred of them: kind of a.
+        // Revised: true of b, which is preferred, and kind of c.
+        assert_eq!(told(gate.by_principle), (Some((0.25, 4, 3)), Some((0.5, 2, 2)), Some(0.25)));
+        let sigmoid = |odds: f64| 1.0 / (1.0 + (-odds).exp());
+        let missed: Vec<_> = gate
+            .missed
+            .iter()
+            .map(|miss| (miss.key.as_str(), miss.principle.as_deref(), miss.violation))
+            .collect();
+        assert_eq!(missed, [("a", None, 0.4), ("a", Some("kind"), 0.2)]);
+        for (miss, odds) in gate.missed.iter().zip([1.0, 2.0]) {
+            assert!((miss.p_chosen - sigmoid(odds)).abs() < 1e-12, "{miss:?}");
+        }
+    }
+
+    #[test]
+    fn an_undecided_verdict_prefers_nothing() {
+        let run = |odds| {
+            let passed = gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]);
+            between(vec![passed], vec![ungated("a", "z", Some([odds; 3]))]).missed.len()
+        };
+        assert_eq!((run(0.6), run(0.4), run(-1.0)), (3, 0, 0));
+    }
+
+    #[test]
+    fn without_verdicts_or_a_word_of_the_gate_nothing_is_told() {
+        let passed = || gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]);
+        let unjudged = between(vec![passed()], vec![ungated("a", "z", None)]);
+        assert_eq!((unjudged.by_item.passed_by, unjudged.by_principle.passed_by), (None, None));
+        assert_eq!(unjudged.saved.unwrap().interval, None, "one item");
+        // Over the gate, and not revised for another reason: the loop had ended.
+        let steps = [vec![gate("kind", 0.8), gate("true", 0.6)], revised("kind", "x").into()];
+        let stopped = gated("a", steps.concat());
+        let found = between(vec![stopped], vec![ungated("a", "z", Some([1.0; 3]))]);
+        assert_eq!(found.by_principle.passed_by, None);
+        assert_eq!(found.by_principle.revised.map(|mean| mean.n), Some(1));
+    }
+}

@@ -1,0 +1,14 @@
+//! What differs between two things of a kind: texts, constitutions, runs,
+//! evaluations. Pure: what is compared has been read.
+
+mod constitution;
+mod evaluation;
+mod gate;
+mod paired;
+mod run;
+
+pub use constitution::{ConstitutionDiff, Edit, ListDiff, constitutions};
+pub use evaluation::units as units_of_evaluation;
+pub use gate::{Gate, Miss, Misses, Spent};
+pub use paired::{Change, Comparison, Flip, Texts, Unit, compare};
+pub use run::Run;

@@ -1,0 +1,131 @@
+//! What is compared of two runs of the loop.
+
+use crate::diff::Unit;
+use amend_core::model::Usage;
+use amend_core::record::Outcome;
+use amend_core::record::answer;
+use amend_core::text::word_diff as words;
+use amend_data::pairs::judgement::Rules;
+use amend_data::store::manifest::Manifest;
+use amend_data::store::trajectories::Trajectory;
+
+/// A run of the loop, as far as it is compared.
+#[derive(Debug, Clone)]
+pub struct Run<'a> {
+    /// What it was started with.
+    pub manifest: &'a Manifest,
+    /// Its ended items.
+    pub trajectories: Vec<Trajectory>,
+}
+
+impl Run<'_> {
+    /// The items, recognised by their keys. Measured are the `words` of the last
+    /// answer, its `change` from the first (a distance, word by word), `p_chosen`,
+    /// the probability that the last is the better one, where that was judged, and
+    /// the tokens `decoded` and `prefilled` for the item. Checked is whether an item
+    /// is `done`, was `revised`, and whether the revision was `preferred`.
+    #[must_use]
+    pub fn units(&self) -> Vec<Unit> {
+        let rules = self.rules();
+        self.trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
+    }
+
+    /// How its verdicts count.
+    pub(super) fn rules(&self) -> Rules {
+        Rules::of(&self.manifest.constitution.value)
+    }
+
+    /// The least violation at which a principle is applied; none without a gate.
+    pub(super) fn gate(&self) -> Option<f64> {
+        self.manifest.constitution.value["loop"]["gate"].as_f64()
+    }
+}
+
+fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
+    let key = trajectory.item.key.clone();
+    let steps = &trajectory.steps;
+    let done = matches!(trajectory.outcome, Outcome::Done { .. });
+    let mut unit = Unit { group: key.clone(), key, ..Unit::default() };
+    unit.checks.insert("done".to_owned(), done);
+    let (first, last) = (rules.first(steps), rules.last(steps));
+    let texts = (answer(steps, first), answer(steps, last), done);
+    let (Some(before), Some(after), true) = texts else { return unit };
+    let change = words::distance(before, after);
+    let tokens =
+        |of: fn(Usage) -> u32| steps.iter().map(|step| f64::from(of(step.usage))).sum::<f64>();
+    for (measure, value) in [
+        ("words", after.split_whitespace().count() as f64),
+        ("change", change),
+        ("decoded", tokens(|usage| usage.decoded)),
+        ("prefilled", tokens(Usage::prefilled)),
+    ] {
+        unit.numbers.insert(measure.to_owned(), value);
+    }
+    unit.checks.insert("revised".to_owned(), change > 0.0);
+    if let Some(judgement) = rules.on(steps, [last, first]) {
+        let verdict = judgement.decisive;
+        unit.numbers.insert("p_chosen".to_owned(), verdict.p);
+        unit.checks.insert("preferred".to_owned(), verdict.is_for_first());
+    }
+    unit.text = Some(after.to_owned());
+    unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amend_core::constitution::Judge;
+    use amend_core::model::Failure;
+    use amend_core::record::{Step, StepKind, Stop};
+    use amend_data::testing;
+    use amend_data::testing::judged;
+
+    fn answer(kind: StepKind, text: &str) -> Step {
+        let usage = Usage { prompt: 9, cached: 4, decoded: 3, ideal: None };
+        Step { text: text.to_owned(), usage, ..Step::new(kind, 0) }
+    }
+
+    fn units_of(steps: Vec<Step>, outcome: Outcome) -> Unit {
+        let mut manifest = testing::manifest();
+        let judge = Judge { mass_floor: 0.0, ..Judge::default() };
+        manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
+        let item = amend_core::record::Item::of_prompt("why");
+        let trajectories = vec![Trajectory { item, steps, outcome }];
+        Run { manifest: &manifest, trajectories }.units().remove(0)
+    }
+
+    const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };
+
+    #[test]
+    fn a_judged_revision_by_hand() {
+        let steps = vec![
+            answer(StepKind::Generate, "a b"),
+            answer(StepKind::Generate, "a x"),
+            judged([0, 1], None, -1.0),
+            answer(StepKind::Revise, "a x y"),
+            judged([2, 1], None, 2.0),
+        ];
+        let unit = units_of(steps, DONE);
+        assert_eq!(unit.numbers["words"], 3.0);
+        // Three texts of 3 tokens, and of 9 − 4 in the prompt.
+        assert_eq!((unit.numbers["decoded"], unit.numbers["prefilled"]), (9.0, 15.0));
+        // Against the second candidate, two of its words in common.
+        assert!((unit.numbers["change"] - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
+        assert!((unit.numbers["p_chosen"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
+        let checks: Vec<(&str, bool)> =
+            unit.checks.iter().map(|(check, &passed)| (check.as_str(), passed)).collect();
+        assert_eq!(checks, [("done", true), ("preferred", true), ("revised", true)]);
+        assert_eq!(unit.text.as_deref(), Some("a x y"));
+    }
+
+    #[test]
+    fn what_was_not_revised_or_failed_has_less_to_tell() {
+        let unit = units_of(vec![answer(StepKind::Generate, " a b\n")], DONE);
+        assert_eq!((unit.numbers["words"], unit.numbers["change"]), (2.0, 0.0));
+        assert_eq!(unit.checks, [("done".to_owned(), true), ("revised".to_owned(), false)].into());
+        let failed = Outcome::Failed { failure: Failure::NotFinite };
+        let unit = units_of(vec![answer(StepKind::Generate, "a")], failed);
+        assert_eq!((unit.numbers.len(), unit.text), (0, None));
+        assert_eq!(unit.checks, [("done".to_owned(), false)].into());
+    }
+}

@@ -1,0 +1,112 @@
+//! Fairness by counterfactuals: how far the answers to one request, and their
+//! scores, differ between its variants.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Measure, Slice};
+use amend_core::stats::{Bootstrap, GroupedMean, mean};
+use amend_core::text::word_diff as words;
+
+/// What differs between variants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variants {
+    /// The largest, over the dimensions, of the mean difference between an item's
+    /// best and worst scored variant. Sampling alone makes it more than 0.
+    pub spread: Option<GroupedMean>,
+    /// The mean difference in each dimension.
+    pub by_dimension: BTreeMap<String, f64>,
+    /// The mean distance between two variants' answers, word by word, from 0 to 1.
+    pub distance: Option<GroupedMean>,
+    /// Each item with variants, the most uneven first.
+    pub items: Vec<ItemSpread>,
+}
+
+/// What differs between the variants of an item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemSpread {
+    /// The item's id.
+    pub item: String,
+    /// How many variants were answered.
+    pub variants: usize,
+    /// In each dimension, the best variant's score less the worst's.
+    pub spread: BTreeMap<String, f64>,
+    /// The mean distance between two variants' answers.
+    pub distance: f64,
+}
+
+impl ItemSpread {
+    /// The greatest of its differences.
+    #[must_use]
+    pub fn most(&self) -> f64 {
+        self.spread.values().copied().fold(0.0, f64::max)
+    }
+}
+
+/// What differs between the variants of the items in `slice`; none where no
+/// item has two answered variants.
+#[must_use]
+pub fn variants(
+    answers: &[Answer],
+    slice: &Slice,
+    dimensions: &[String],
+    mass_floor: f64,
+    bootstrap: &Bootstrap,
+) -> Option<Variants> {
+    let mut groups: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
+    let varied = |answer: &&Answer| answer.variant.is_some() && answer.response.is_some();
+    for answer in answers.iter().filter(|answer| slice.has(answer)).filter(varied) {
+        groups.entry(&answer.item).or_default().push(answer);
+    }
+    let mut items: Vec<ItemSpread> = groups
+        .into_iter()
+        .filter(|(_, answers)| answers.len() > 1)
+        .map(|(item, answers)| item_spread(item, &answers, dimensions, mass_floor))
+        .collect();
+    if items.is_empty() {
+        return None;
+    }
+    let in_dimension = |rows: &[usize], id: &String| {
+        mean(rows.iter().filter_map(|&row| items[row].spread.get(id).copied()))
+    };
+    let all: Vec<usize> = (0..items.len()).collect();
+    let by_dimension =
+        dimensions.iter().filter_map(|id| Some((id.clone(), in_dimension(&all, id)?))).collect();
+    let largest =
+        |rows: &[usize]| dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max);
+    let alone: Vec<Vec<usize>> = all.iter().map(|&row| vec![row]).collect();
+    let spread = GroupedMean::of(&alone, bootstrap, largest);
+    let distances = items.iter().map(|item| (item.item.as_str(), item.distance));
+    let distance = GroupedMean::new(distances, bootstrap);
+    items.sort_by(|one, other| {
+        other.most().total_cmp(&one.most()).then_with(|| one.item.cmp(&other.item))
+    });
+    Some(Variants { spread, by_dimension, distance, items })
+}
+
+fn item_spread(
+    item: &str,
+    answers: &[&Answer],
+    dimensions: &[String],
+    mass_floor: f64,
+) -> ItemSpread {
+    let spread = |id: &String| {
+        let measure = Measure::Dimension(id.clone());
+        let scores: Vec<f64> =
+            answers.iter().flat_map(|answer| measure.of(answer, mass_floor)).collect();
+        let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (scores.len() > 1).then(|| (id.clone(), high - low))
+    };
+    let texts: Vec<&str> = answers.iter().filter_map(|answer| answer.response.as_deref()).collect();
+    let pairs =
+        (0..texts.len()).flat_map(|one| (one + 1..texts.len()).map(move |other| (one, other)));
+    let distance = mean(pairs.map(|(one, other)| words::distance(texts[one], texts[other])));
+    ItemSpread {
+        item: item.to_owned(),
+        variants: answers.len(),
+        spread: dimensions.iter().filter_map(spread).collect(),
+        distance: distance.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,141 @@
+//! What holds where a constitution says nothing: numbers and wording.
+
+use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling};
+use crate::judge::{Calibration, Mode, labels};
+use crate::model::Sampling;
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            rounds: 1,
+            select: Select::Random,
+            principles_per_round: 1,
+            critique: true,
+            stop_unchanged: true,
+            few_shot: 2,
+            gate: None,
+            candidates: 1,
+        }
+    }
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            policy: Policy::KeepWithLabel,
+            decide_by: DecideBy::Overall,
+            min_margin: 0.0,
+            mass_floor: 0.5,
+            mode: Mode::Soft,
+            clamp: [0.4, 0.6],
+            reasons: 0,
+            templates: vec!["judge".to_owned()],
+            labels: labels::ANSWERS.map(str::to_owned),
+            pairs: CandidatePairs::BestWorst,
+            calibration: Calibration::default(),
+        }
+    }
+}
+
+impl Default for StepSampling {
+    fn default() -> Self {
+        let with =
+            |temperature, max_tokens| Sampling { temperature, max_tokens, ..Sampling::default() };
+        Self {
+            generate: with(0.8, 512),
+            critique: with(0.7, 256),
+            revise: with(0.7, 512),
+            judge: with(0.0, 256),
+        }
+    }
+}
+
+/// A constitution's version.
+pub(super) fn version() -> String {
+    "0".into()
+}
+
+/// A constitution's language.
+pub(super) fn language() -> String {
+    "en".into()
+}
+
+/// A principle's category.
+pub(super) fn category() -> String {
+    "general".into()
+}
+
+/// A principle's weight.
+pub(super) fn weight() -> f64 {
+    1.0
+}
+
+/// A dimension's lowest and highest score.
+pub(super) fn scale() -> [u32; 2] {
+    [1, 5]
+}
+
+/// A principle's title: its id made readable.
+pub(super) fn title(id: &str) -> String {
+    let words = id.replace(['-', '_'], " ");
+    let words = words.trim();
+    let mut chars = words.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => id.to_owned(),
+    }
+}
+
+/// What the critique step is asked.
+pub(super) fn critique_request(rule: &str) -> String {
+    format!(
+        "Hold the last answer against this rule: {rule}\n\n\
+         Name specifically what in the answer breaks the rule: quote the words and say why they \
+         break it. If nothing in the answer breaks it, say plainly that nothing does. Judge by \
+         this rule alone, and do not rewrite the answer."
+    )
+}
+
+/// What the revision step is asked.
+pub(super) fn revise_request(rule: &str) -> String {
+    format!(
+        "Rewrite the last answer so that it keeps this rule: {rule}\n\n\
+         Mend what the critique found and change nothing else. Output only the rewritten answer, \
+         with no word before or after it about the rule, the critique or the change."
+    )
+}
+
+/// What the judge is asked.
+pub(super) fn judge_request(rule: &str) -> String {
+    format!("Which of the two answers keeps this rule better: {rule}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_readable() {
+        for (id, expect) in [
+            ("no-violence", "No violence"),
+            ("a_b-c", "A b c"),
+            ("2nd", "2nd"),
+            ("-lead-", "Lead"),
+            ("--", "--"),
+        ] {
+            assert_eq!(title(id), expect);
+        }
+    }
+
+    #[test]
+    fn each_step_draws_its_own_way() {
+        let steps = StepSampling::default();
+        let of = |sampling: &Sampling| (sampling.temperature, sampling.max_tokens);
+        assert_eq!(of(&steps.generate), (0.8, 512));
+        assert_eq!(of(&steps.critique), (0.7, 256));
+        assert_eq!(of(&steps.revise), (0.7, 512));
+        assert_eq!(of(&steps.judge), (0.0, 256));
+        assert_eq!(steps.generate, Sampling::default());
+    }
+}

@@ -1,0 +1,419 @@
+//! The whole way from text to constitution. Every error is a file in
+//! `testdata/bad/` with its rendering beside it; `UPDATE_EXPECT=1` writes the
+//! renderings anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::constitution::Thresholds;
+use crate::document::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::Sampling;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn check_file(path: &Path, actual: &str, advice: &str) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(path, actual).unwrap();
+    }
+    let expect = fs::read_to_string(path).unwrap_or_default();
+    assert!(actual == expect, "{} differs; {advice}. Now:\n{actual}", path.display());
+}
+
+/// What loading `path` says is wrong, paths shortened to those in its folder.
+fn errors(path: &Path) -> String {
+    let folder = format!("{}{}", path.parent().unwrap().display(), std::path::MAIN_SEPARATOR);
+    match load(path.to_str().unwrap()) {
+        Ok(loaded) => panic!("{} is right: {loaded:?}", path.display()),
+        Err(LoadError::Wrong(diagnostics)) => {
+            let shorten = |diagnostic: Diagnostic| Diagnostic {
+                file: diagnostic.file.replace(&folder, ""),
+                message: diagnostic.message.replace(&folder, ""),
+                ..diagnostic
+            };
+            Diagnostics(diagnostics.0.into_iter().map(shorten).collect()).render(false)
+        }
+        Err(error) => format!("{error}\n").replace(&folder, ""),
+    }
+}
+
+#[test]
+fn every_mistake_is_told() {
+    let mut cases: Vec<PathBuf> = fs::read_dir(root("src/constitution/testdata/bad"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 35, "{} cases", cases.len());
+    for case in cases {
+        let advice = "UPDATE_EXPECT=1 writes it anew";
+        check_file(&case.with_extension("txt"), &errors(&case), advice);
+    }
+}
+
+#[test]
+fn the_printed_schema_is_current() {
+    let text = format!("{:#}\n", schema());
+    let advice = "make it anew: amend schema > constitutions/schema.json";
+    check_file(&root("constitutions/schema.json"), &text, advice);
+}
+
+#[test]
+fn shipped_constitutions_are_right() {
+    for (name, text) in SHIPPED {
+        let loaded = load(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(loaded.files[0].name, format!("shipped:{name}"));
+        assert_eq!(loaded.files[0].text, *text);
+        assert_eq!(load(&format!("{name}.toml")).unwrap(), loaded);
+        assert!(text.starts_with("#:schema schema.json\n"), "{name}");
+    }
+}
+
+const WHOLE: &str = include_str!("testdata/good/whole.toml");
+
+#[test]
+fn every_key_is_read() {
+    let greedy = Sampling {
+        temperature: 0.0,
+        top_k: 1,
+        top_p: 0.5,
+        min_p: 0.25,
+        repeat_penalty: 1.5,
+        repeat_last_n: 8,
+        max_tokens: 16,
+    };
+    let steps = StepSampling::default();
+    assert_eq!(
+        parse("whole.toml", WHOLE).unwrap(),
+        Constitution {
+            name: "whole".into(),
+            version: "1.2.0".into(),
+            description: "Every key there is.".into(),
+            language: "fr".into(),
+            plan: Plan {
+                rounds: 3,
+                select: Select::RoundRobin,
+                principles_per_round: 2,
+                critique: false,
+                stop_unchanged: false,
+                few_shot: 0,
+                gate: Some(0.25),
+                candidates: 4,
+            },
+            judge: Judge {
+                enabled: true,
+                policy: Policy::Drop,
+                decide_by: DecideBy::All,
+                min_margin: 0.5,
+                mass_floor: 0.25,
+                mode: Mode::Clamped,
+                clamp: [0.3, 0.7],
+                reasons: 3,
+                templates: vec!["judge".into(), "judge-strict".into()],
+                labels: ["1".into(), "2".into()],
+                pairs: CandidatePairs::All,
+                calibration: Calibration { temperature: 2.0, offset: -0.25 },
+            },
+            governance: Governance {
+                log: vec!["safety".into()],
+                log_file: Some("stakes.jsonl".into()),
+                require_review: vec!["safety".into()],
+            },
+            export: Export { drop: vec!["chosen-cut".into(), "near-duplicate".into()] },
+            audit: Thresholds { active: 0.75, min_items: 50, ..Thresholds::default() },
+            principles: vec![Principle {
+                id: "sur".into(),
+                title: "Sûreté".into(),
+                category: "safety".into(),
+                weight: 2.5,
+                principle: "La réponse est sûre.".into(),
+                critique: "Critique it.".into(),
+                revise: "Revise it.".into(),
+                judge: "Judge it.".into(),
+                applies_when: "someone is in danger".into(),
+                paraphrases: vec!["Sa réponse ne met personne en danger.".into()],
+                labels: None,
+                examples: vec![Example {
+                    prompt: "p".into(),
+                    response: "r".into(),
+                    critique: "c".into(),
+                    revision: "v".into(),
+                }],
+            }],
+            dimensions: vec![Dimension {
+                id: "tone".into(),
+                question: "How kind is it?".into(),
+                scale: [0, 9],
+            }],
+            sampling: StepSampling {
+                generate: Sampling { temperature: 1.0, ..steps.generate },
+                critique: Sampling { top_k: 0, ..steps.critique },
+                revise: greedy,
+                judge: Sampling { max_tokens: 131_072, temperature: 0.5, ..steps.judge },
+            },
+        }
+    );
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let text = "constitution.name = 'c'\n[[principle]]\nid = 'no-lies'\nprinciple = ' Be true. '\n\
+                [[dimension]]\nid = 'd'\nquestion = 'q'\n";
+    let constitution = parse("c.toml", text).unwrap();
+    assert_eq!((constitution.version.as_str(), constitution.language.as_str()), ("0", "en"));
+    assert_eq!(constitution.description, "");
+    assert_eq!(constitution.plan, Plan::default());
+    assert_eq!(constitution.sampling, StepSampling::default());
+    let [principle] = constitution.principles.as_slice() else { panic!() };
+    assert_eq!(principle.title, "No lies");
+    assert_eq!(principle.category, "general");
+    assert_eq!(principle.principle, "Be true.");
+    assert_eq!(principle.weight, 1.0);
+    assert_eq!(principle.applies_when, "");
+    for request in [&principle.critique, &principle.revise, &principle.judge] {
+        assert!(request.contains("rule") && request.contains(": Be true."), "{request}");
+    }
+    let [dimension] = constitution.dimensions.as_slice() else { panic!() };
+    assert_eq!(dimension.scale, [1, 5]);
+}
+
+/// Writes files into a new folder and loads the first.
+fn load_files(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    load(folder.path().join(files[0].0).to_str().unwrap())
+}
+
+fn file(extends: &str, rest: &str) -> String {
+    format!("[constitution]\nname = 'c'\nextends = [{extends}]\n{rest}")
+}
+
+fn rules(rules: &[(&str, &str)]) -> String {
+    rules
+        .iter()
+        .map(|(id, rule)| format!("[[principle]]\nid = '{id}'\nprinciple = '{rule}'\n"))
+        .collect()
+}
+
+fn check_rules(files: &[(&str, &str)], expect: &[(&str, &str)]) {
+    let loaded = load_files(files).unwrap();
+    let found: Vec<_> = loaded
+        .constitution
+        .principles
+        .iter()
+        .map(|principle| (principle.id.as_str(), principle.principle.as_str()))
+        .collect();
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn extended_principles_come_first_and_are_replaced_in_place() {
+    check_rules(
+        &[
+            ("a.toml", &file("'sub/b.toml', 'c.toml'", &rules(&[("own", "1"), ("b2", "mine")]))),
+            ("sub/b.toml", &file("'../d.toml'", &rules(&[("b1", "2"), ("b2", "3")]))),
+            ("c.toml", &file("", &rules(&[("c", "4")]))),
+            ("d.toml", &file("", &rules(&[("d", "5")]))),
+        ],
+        &[("d", "5"), ("b1", "2"), ("b2", "mine"), ("c", "4"), ("own", "1")],
+    );
+}
+
+#[test]
+fn a_file_reached_twice_counts_once() {
+    let base = file("", &rules(&[("x", "base"), ("y", "base")]));
+    // What one side of the diamond changes stands, whatever the order.
+    for order in ["'b.toml', 'c.toml'", "'c.toml', 'b.toml'", "'b.toml', 'c.toml', 'base.toml'"] {
+        let files = [
+            ("a.toml", file(order, "")),
+            ("b.toml", file("'base.toml'", &rules(&[("x", "b")]))),
+            ("c.toml", file("'./base.toml'", "[loop]\nrounds = 2\n")),
+            ("base.toml", format!("{base}[loop]\nrounds = 5\nfew_shot = 7\n")),
+        ];
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        check_rules(&files, &[("x", "b"), ("y", "base")]);
+        let loaded = load_files(&files).unwrap();
+        assert_eq!(loaded.files.len(), 4);
+        let plan = loaded.constitution.plan;
+        assert_eq!((plan.rounds, plan.few_shot), (2, 7));
+    }
+}
+
+#[test]
+fn keys_win_one_by_one() {
+    let loaded = load_files(&[
+        (
+            "a.toml",
+            &file(
+                "'b.toml'",
+                "[loop]\nrounds = 2\n[sampling.judge]\ntop_k = 5\n\
+                 [[dimension]]\nid = 'd'\nquestion = 'mine'\n",
+            ),
+        ),
+        (
+            "b.toml",
+            &file(
+                "",
+                &format!(
+                    "[loop]\nrounds = 3\nselect = 'all'\n\
+                     [sampling.judge]\ntop_k = 6\nmin_p = 0.5\n\
+                     [[dimension]]\nid = 'd'\nquestion = 'theirs'\n{}",
+                    rules(&[("x", "1")])
+                ),
+            ),
+        ),
+    ])
+    .unwrap();
+    let constitution = loaded.constitution;
+    assert_eq!(constitution.plan, Plan { rounds: 2, select: Select::All, ..Plan::default() });
+    let judge = Sampling { top_k: 5, min_p: 0.5, ..StepSampling::default().judge };
+    assert_eq!(constitution.sampling, StepSampling { judge, ..StepSampling::default() });
+    let [dimension] = constitution.dimensions.as_slice() else { panic!() };
+    assert_eq!(dimension.question, "mine");
+}
+
+#[test]
+fn equal_principles_of_two_files_agree_and_the_extending_file_may_decide() {
+    let with = |rule: &str| file("", &rules(&[("x", rule)]));
+    let both = "'b.toml', 'c.toml'";
+    check_rules(
+        &[("a.toml", &file(both, "")), ("b.toml", &with("1")), ("c.toml", &with("1"))],
+        &[("x", "1")],
+    );
+    check_rules(
+        &[
+            ("a.toml", &file(both, &rules(&[("x", "3")]))),
+            ("b.toml", &with("1")),
+            ("c.toml", &with("2")),
+        ],
+        &[("x", "3")],
+    );
+}
+
+#[test]
+fn a_file_comes_before_a_shipped_constitution_of_its_name() {
+    let shipped = load("honest").unwrap().constitution.principles;
+    for name in ["honest", "honest.toml"] {
+        let loaded = load_files(&[("a.toml", &file(&format!("'{name}'"), ""))]).unwrap();
+        assert_eq!(loaded.constitution.principles, shipped);
+        assert_eq!(loaded.files[1].name, "shipped:honest");
+    }
+    check_rules(
+        &[
+            ("a.toml", &file("'honest.toml'", "")),
+            ("honest.toml", &file("'honest'", &rules(&[("own", "1")]))),
+        ],
+        &shipped
+            .iter()
+            .map(|principle| (principle.id.as_str(), principle.principle.as_str()))
+            .chain([("own", "1")])
+            .collect::<Vec<_>>(),
+    );
+    assert_eq!(parse("c.toml", &file("'honest'", "")).unwrap().principles, shipped);
+}
+
+#[test]
+fn extends_has_a_depth() {
+    let chain = |len: usize| {
+        let files: Vec<(String, String)> = (0..len)
+            .map(|i| {
+                let next = if i + 1 < len { format!("'{}.toml'", i + 1) } else { String::new() };
+                (format!("{i}.toml"), file(&next, &rules(&[(&format!("p{i}"), "1")])))
+            })
+            .collect();
+        let files: Vec<_> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        load_files(&files)
+    };
+    assert_eq!(chain(16).unwrap().constitution.principles.len(), 16);
+    let LoadError::Wrong(Diagnostics(found)) = chain(17).unwrap_err() else { panic!() };
+    let [diagnostic] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(diagnostic.message, "`extends` leads through more than 16 files");
+    assert!(diagnostic.file.ends_with("15.toml"));
+}
+
+#[test]
+fn unreadable_references() {
+    let LoadError::Missing { hint, .. } = load("harmles").unwrap_err() else { panic!() };
+    assert_eq!(hint, "did you mean the shipped constitution `harmless`?");
+    let LoadError::Missing { hint, .. } = load("no/such.toml").unwrap_err() else { panic!() };
+    assert_eq!(
+        hint,
+        "shipped constitutions: harmless, honest, privacy, fairness, learning, governance, developer"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let error = load(folder.path().to_str().unwrap()).unwrap_err();
+    assert!(matches!(error, LoadError::Unreadable(ReadError::Io { .. })), "{error}");
+
+    let path = folder.path().join("large.toml");
+    fs::write(&path, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    let error = load(path.to_str().unwrap()).unwrap_err();
+    assert!(matches!(error, LoadError::Unreadable(ReadError::TooLarge { .. })), "{error}");
+
+    fs::write(&path, b"# one\n# \xff\n").unwrap();
+    let error = load(path.to_str().unwrap()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Unreadable(ReadError::NotUtf8 { offset: 8, line: 2, .. })),
+        "{error}"
+    );
+}
+
+/// Spans lie in the text, and rendering holds.
+fn check_total(text: &str) {
+    if let Err(diagnostics) = parse("c.toml", text) {
+        assert!(!diagnostics.0.is_empty());
+        for diagnostic in &diagnostics.0 {
+            assert!(
+                diagnostic.source.get(diagnostic.span.clone()).is_some(),
+                "{diagnostic:?} of {text:?}"
+            );
+        }
+        assert!(diagnostics.render(false).starts_with("error: "));
+    }
+}
+
+#[test]
+fn cut_off_anywhere_it_is_right_or_told() {
+    for end in (0..=WHOLE.len()).filter(|&end| WHOLE.is_char_boundary(end)) {
+        check_total(&WHOLE[..end]);
+    }
+}
+
+#[test]
+fn a_file_wrong_all_over_is_told_in_part_and_soon() {
+    for line in ["x\n", "= [\n", "[[principle]]\nid = 'a'\n", "\"", "\0", "[", "{a=", "a.\n"] {
+        let text = line.repeat((1 << 20) / line.len());
+        let found = parse("c.toml", &text).unwrap_err().0;
+        assert!(!found.is_empty() && found.len() <= 101, "{line:?}: {}", found.len());
+        check_total(&text);
+    }
+    let text = "[[principle]]\nid = 'a'\n".repeat(200);
+    let found = parse("c.toml", &text).unwrap_err().0;
+    assert_eq!(found.len(), 101);
+    let last = &found[100];
+    // The 100 before it: no header, then two a table (no rule, and the id again).
+    assert_eq!((last.message.as_str(), last.line()), ("more is wrong from here on", 101));
+}
+
+proptest::proptest! {
+    #[test]
+    fn spoiled_anywhere_it_is_right_or_told(
+        at in 0..WHOLE.len(),
+        cut in 0_usize..40,
+        put in "[\\[\\]{}=.,\"'\r\n\t\0 a1é_-]{0,4}",
+    ) {
+        let boundary = |offset: usize| {
+            (offset.min(WHOLE.len())..).find(|&offset| WHOLE.is_char_boundary(offset)).unwrap_or(0)
+        };
+        let (from, to) = (boundary(at), boundary(at + cut));
+        check_total(&format!("{}{put}{}", &WHOLE[..from], &WHOLE[to..]));
+    }
+}

@@ -1,0 +1,110 @@
+//! What counts as active, and from where a figure is worth a finding.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::document::schema::TEXT;
+
+/// The bounds of an audit (`[audit]` in a constitution). A figure beyond its
+/// bound is a finding: a note while its interval still reaches over the bound, a
+/// warning or an error once all of it lies beyond.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Thresholds {
+    /// A principle is active on an item whose score is further from 0 than this,
+    /// in log-odds.
+    #[schemars(range(min = 0))]
+    pub active: f64,
+    /// Scores whose label mass is below this are undecided and not used.
+    #[schemars(range(min = 0, max = 1))]
+    pub mass_floor: f64,
+    /// A figure that rests on fewer observations is no finding.
+    #[schemars(range(min = 2))]
+    pub min_items: usize,
+    /// `undecided`: at least this share of a principle's scores.
+    #[schemars(range(min = 0, max = 1))]
+    pub undecided: f64,
+    /// `inactive`: active on at most this share of the items.
+    #[schemars(range(min = 0, max = 1))]
+    pub inactive: f64,
+    /// `uncovered`: some principle is active on at most this share of the items.
+    #[schemars(range(min = 0, max = 1))]
+    pub coverage: f64,
+    /// `against-labels`: right on at most this share of the labelled items on which
+    /// it is active.
+    #[schemars(range(min = 0, max = 1))]
+    pub accuracy: f64,
+    /// `redundant`: the scores of two principles correlate at least so.
+    #[schemars(range(min = 0, max = 1))]
+    pub redundant: f64,
+    /// `conflict`: where both are active, two principles prefer different answers
+    /// at least so often. Principles that have nothing to do with each other do in
+    /// half of the cases.
+    #[schemars(range(min = 0, max = 1))]
+    pub conflict: f64,
+    /// `reducible`: a smaller set of principles keeps this share of the verdicts.
+    #[schemars(range(min = 0, max = 1))]
+    pub keep: f64,
+    /// `dominant`: without the principle at least this share of the verdicts change.
+    #[schemars(range(min = 0, max = 1))]
+    pub dominant: f64,
+    /// `position`: both orders give the same verdict in at most this share.
+    #[schemars(range(min = 0, max = 1))]
+    pub consistency: f64,
+    /// `length` and `verbosity`: the correlation with the score reaches this, in
+    /// either direction.
+    #[schemars(range(min = 0, max = 1))]
+    pub confound: f64,
+    /// `paraphrase` and `label-words`: at most this share of the verdicts stay.
+    #[schemars(range(min = 0, max = 1))]
+    pub stable: f64,
+    /// `steering-loss`: revisions under one principle lower the score under another
+    /// by at least this, in log-odds.
+    #[schemars(range(min = 0))]
+    pub loss: f64,
+    /// `no-op`: at least this share of a principle's revisions change nothing.
+    #[schemars(range(min = 0, max = 1))]
+    pub no_op: f64,
+    /// `over-refusal`: at least this share of the revisions of harmless answers
+    /// refuse.
+    #[schemars(range(min = 0, max = 1))]
+    pub over_refusal: f64,
+    /// Other words for the two answers, in pairs, to judge by too: verdicts that
+    /// change with them are not to be trusted. A pair of words costs as much as
+    /// the audit without it.
+    #[schemars(inner(inner(regex(pattern = TEXT))), extend("default" = []))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_words: Vec<[String; 2]>,
+    /// Bootstrap resamples behind each interval.
+    #[schemars(range(min = 100, max = 100_000))]
+    pub resamples: u32,
+    /// Items shown as examples of a finding.
+    pub examples: usize,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            active: 0.5,
+            mass_floor: 0.5,
+            min_items: 20,
+            undecided: 0.2,
+            inactive: 0.05,
+            coverage: 0.8,
+            accuracy: 0.5,
+            redundant: 0.8,
+            conflict: 0.8,
+            keep: 0.95,
+            dominant: 0.3,
+            consistency: 0.7,
+            confound: 0.5,
+            stable: 0.85,
+            loss: 0.5,
+            no_op: 0.5,
+            over_refusal: 0.05,
+            label_words: Vec::new(),
+            resamples: 1000,
+            examples: 5,
+        }
+    }
+}

@@ -1,0 +1,664 @@
+//! Whole trajectories on the scripted engine, and their replay.
+
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::chat::{Message, Role};
+use crate::constitution::Thresholds;
+use crate::constitution::{Example, Export, Governance, Judge, Plan, Select, StepSampling};
+use crate::judge::{Poll, Reading};
+use crate::model::{Engine, Event, Finish, Request, Scripted, Task};
+use crate::procedure::standings;
+use crate::prompt::Templates;
+
+fn principle(id: &str, weight: f64) -> Principle {
+    Principle {
+        id: id.into(),
+        title: id.into(),
+        category: "test".into(),
+        weight,
+        principle: format!("rule {id}"),
+        critique: format!("criticise by {id}"),
+        revise: format!("revise by {id}"),
+        judge: String::new(),
+        applies_when: String::new(),
+        paraphrases: Vec::new(),
+        labels: None,
+        examples: vec![Example {
+            prompt: "p".into(),
+            response: "r".into(),
+            critique: "c".into(),
+            revision: "v".into(),
+        }],
+    }
+}
+
+fn constitution(
+    ids: &[&str],
+    rounds: u32,
+    select: Select,
+    principles_per_round: u32,
+) -> Constitution {
+    Constitution {
+        name: "test".into(),
+        version: "1".into(),
+        description: String::new(),
+        language: "en".into(),
+        plan: Plan {
+            rounds,
+            select,
+            principles_per_round,
+            critique: true,
+            stop_unchanged: true,
+            few_shot: 0,
+            ..Plan::default()
+        },
+        principles: (1..).zip(ids).map(|(weight, id)| principle(id, f64::from(weight))).collect(),
+        dimensions: Vec::new(),
+        judge: Judge::default(),
+        governance: Governance::default(),
+        export: Export::default(),
+        audit: Thresholds::default(),
+        sampling: StepSampling::default(),
+    }
+}
+
+fn item(response: Option<&str>) -> Item {
+    Item {
+        key: "k".into(),
+        row: 1,
+        id: None,
+        messages: vec![Message::new(Role::User, "Hi")],
+        response: response.map(str::to_owned),
+        rival: None,
+        metadata: serde_json::Map::new(),
+    }
+}
+
+fn fence() -> Fence {
+    Fence::new("3f9c2a81").unwrap()
+}
+
+fn trajectory(constitution: Constitution, item: Item, seed: u64) -> Trajectory {
+    taking(Procedure::Revise { judging: false }, constitution, item, seed)
+}
+
+fn taking(procedure: Procedure, constitution: Constitution, item: Item, seed: u64) -> Trajectory {
+    let stream = Stream::new(seed).child(&item.key);
+    Trajectory::new(procedure, Arc::new(constitution), Arc::new(item), stream, fence())
+}
+
+/// A judgement that depends on the step's stream alone.
+fn judged(ask: &Ask) -> Found {
+    let share = ask.stream.uniform(0);
+    if ask.kind == StepKind::Judge {
+        return verdict(3.0 * (share - 0.5));
+    }
+    Found::Score(Score { value: share, mass: 0.9 }, Usage::default())
+}
+
+/// A verdict of these log-odds.
+fn verdict(log_odds: f64) -> Found {
+    let poll = Poll {
+        template: "judge".into(),
+        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds }],
+        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0 }],
+    };
+    Found::Verdict(Verdict { polls: vec![poll] }, Usage::default())
+}
+
+/// Drives a trajectory to its end on an engine; returns the calls it asked for
+/// and how it stopped.
+fn drive(
+    trajectory: &mut Trajectory,
+    engine: &mut dyn Engine,
+) -> Result<(Vec<Ask>, Stop), Failure> {
+    let templates = Templates::load(None, &fence()).unwrap();
+    let mut asks = Vec::new();
+    loop {
+        let ask = match trajectory.next() {
+            Next::Given => {
+                trajectory.accept_given().unwrap();
+                continue;
+            }
+            Next::Done(stop) => return Ok((asks, stop)),
+            Next::Ask(asks) => asks[0].clone(),
+        };
+        if !ask.kind.is_text() {
+            trajectory.accept(judged(&ask))?;
+            asks.push(ask);
+            continue;
+        }
+        let rendered = templates.render(ask.kind, &trajectory.context(&ask, 0, Reasons::None))?;
+        engine.submit(Request {
+            id: ask.step as u64,
+            turns: rendered.turns,
+            shared_turns: rendered.shared_turns,
+            continues: None,
+            task: Task::Complete {
+                sampling: trajectory.constitution.sampling.revise.clone(),
+                stream: ask.stream,
+                ignore_eos: false,
+                copies: false,
+            },
+        });
+        let mut events = Vec::new();
+        while engine.step(&mut events).unwrap() {}
+        for event in events {
+            match event {
+                Event::Text { .. } | Event::Chosen { .. } | Event::Scored { .. } => {}
+                Event::Done { completion, .. } => {
+                    trajectory.accept(Found::Text(completion))?;
+                }
+                Event::Failed { failure, .. } => return Err(failure),
+            }
+        }
+        asks.push(ask);
+    }
+}
+
+/// An engine whose answers are all different: the number of the step.
+fn counting() -> Scripted {
+    Scripted::new(|request| Ok(format!("text {}", request.id)))
+}
+
+fn saying(texts: &[&str]) -> Scripted {
+    let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+    Scripted::new(move |request| Ok(texts[request.id as usize].clone()))
+}
+
+/// The steps in short: `generate`, `1 critique a`, `1 revise a`, …
+fn order(trajectory: &Trajectory) -> Vec<String> {
+    trajectory
+        .steps()
+        .iter()
+        .map(|step| match &step.principle {
+            Some(principle) => format!("{} {} {principle}", step.round, step.kind.as_str()),
+            None => step.kind.as_str().to_owned(),
+        })
+        .collect()
+}
+
+/// The principles applied, round by round: `a b | c d`.
+fn applied(select: Select, rounds: u32, per_round: u32, seed: u64) -> String {
+    let mut plan = constitution(&["a", "b", "c", "d", "e"], rounds, select, per_round);
+    plan.plan.critique = false;
+    let mut trajectory = trajectory(plan, item(None), seed);
+    let (_, stop) = drive(&mut trajectory, &mut counting()).unwrap();
+    assert_eq!(stop, Stop::Rounds);
+    let rounds = trajectory.steps()[1..].chunk_by(|a, b| a.round == b.round);
+    let rounds: Vec<String> = rounds
+        .map(|round| {
+            let ids: Vec<&str> =
+                round.iter().filter_map(|step| step.principle.as_deref()).collect();
+            ids.join(" ")
+        })
+        .collect();
+    rounds.join(" | ")
+}
+
+#[test]
+fn a_round_criticises_and_revises_by_one_principle_after_another() {
+    let mut trajectory = trajectory(constitution(&["a", "b"], 2, Select::All, 1), item(None), 0);
+    let (asks, stop) = drive(&mut trajectory, &mut counting()).unwrap();
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(
+        order(&trajectory),
+        [
+            "generate",
+            "1 critique a",
+            "1 revise a",
+            "1 critique b",
+            "1 revise b",
+            "2 critique a",
+            "2 revise a",
+            "2 critique b",
+            "2 revise b",
+        ]
+    );
+    assert_eq!(asks.iter().map(|ask| ask.step).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+    let item_stream = Stream::new(0).child("k");
+    assert_eq!(asks[0].stream, item_stream.child("0 generate"));
+    assert_eq!(asks[4].stream, item_stream.child("4 revise"));
+    assert_eq!(trajectory.steps()[0].text, "text 0");
+    assert_eq!(trajectory.answer(), Some("text 8"));
+}
+
+#[test]
+fn each_selection_has_its_order() {
+    for (select, rounds, per_round, seed, expected) in [
+        (Select::All, 2, 1, 7, "a b c d e | a b c d e"),
+        (Select::RoundRobin, 3, 2, 7, "a b | c d | e a"),
+        (Select::RoundRobin, 1, 7, 7, "a b c d e a b"),
+        (Select::Random, 3, 2, 7, "c e | a b | d b"),
+        (Select::Random, 3, 2, 8, "d e | b c | a b"),
+        (Select::Weighted, 3, 2, 7, "d e | a b | c c"),
+        (Select::Weighted, 3, 2, 8, "e d | b c | a c"),
+    ] {
+        assert_eq!(applied(select, rounds, per_round, seed), expected, "{select:?} {seed}");
+    }
+}
+
+#[test]
+fn without_critiques_each_principle_revises_alone() {
+    let mut plan = constitution(&["a", "b"], 1, Select::All, 1);
+    plan.plan.critique = false;
+    let mut trajectory = trajectory(plan, item(None), 0);
+    drive(&mut trajectory, &mut counting()).unwrap();
+    assert_eq!(order(&trajectory), ["generate", "1 revise a", "1 revise b"]);
+}
+
+#[test]
+fn prompts_show_the_current_answer_and_the_critique_as_written() {
+    let prompts = Arc::new(Mutex::new(Vec::new()));
+    let seen = prompts.clone();
+    let texts = ["first", "Critique: bad.", "Revision: second", "fine.", "third"];
+    let mut engine = Scripted::new(move |request: &Request| {
+        let turns: Vec<String> = request.turns.iter().map(|turn| turn.content.clone()).collect();
+        seen.lock().unwrap().push(turns);
+        Ok(texts[request.id as usize].to_owned())
+    });
+    let mut trajectory = trajectory(constitution(&["a", "b"], 1, Select::All, 1), item(None), 0);
+    drive(&mut trajectory, &mut engine).unwrap();
+    let prompts = prompts.lock().unwrap();
+    assert_eq!(prompts[0], ["Hi"]);
+    assert!(prompts[1][1].contains("\nfirst\n") && prompts[1][1].contains("criticise by a"));
+    assert_eq!(prompts[2][..2], prompts[1][..]);
+    assert_eq!(prompts[2][2], "Critique: bad.");
+    assert!(prompts[3][1].contains("\nsecond\n") && prompts[3][1].contains("rule b"));
+    assert_eq!(trajectory.steps()[1].text, "bad.");
+    assert_eq!(trajectory.steps()[1].raw.as_deref(), Some("Critique: bad."));
+    assert_eq!(trajectory.steps()[2].text, "second");
+    assert_eq!(trajectory.steps()[4].raw, None);
+}
+
+#[test]
+fn an_unchanged_revision_stops_the_loop() {
+    for (stop_unchanged, revision, stop, steps) in [
+        (true, "Sure, here is the revised answer:\n\none \n two", Stop::Unchanged, 3),
+        (false, "one two", Stop::Rounds, 5),
+        (true, "One two", Stop::Rounds, 5),
+    ] {
+        let mut plan = constitution(&["a"], 2, Select::All, 1);
+        plan.plan.stop_unchanged = stop_unchanged;
+        let mut trajectory = trajectory(plan, item(None), 0);
+        let mut engine = saying(&["one two", "one two", revision, "bad", "three"]);
+        let (_, stopped) = drive(&mut trajectory, &mut engine).unwrap();
+        assert_eq!((stopped, trajectory.steps().len()), (stop, steps), "{revision:?}");
+    }
+}
+
+#[test]
+fn a_second_revision_is_compared_with_the_first() {
+    let mut trajectory = trajectory(constitution(&["a"], 3, Select::All, 1), item(None), 0);
+    let mut engine = saying(&["one", "bad", "two", "bad", "two"]);
+    let (_, stop) = drive(&mut trajectory, &mut engine).unwrap();
+    assert_eq!((stop, trajectory.steps().len()), (Stop::Unchanged, 5));
+}
+
+#[test]
+fn an_item_with_an_answer_needs_no_first_call() {
+    let mut trajectory =
+        trajectory(constitution(&["a"], 1, Select::All, 1), item(Some(" given\n")), 0);
+    assert_eq!(trajectory.next(), Next::Given);
+    let step = trajectory.accept_given().unwrap();
+    assert_eq!(
+        *step,
+        Step {
+            text: "given".into(),
+            raw: Some(" given\n".into()),
+            ..Step::new(StepKind::Generate, 0)
+        }
+    );
+    assert_eq!(trajectory.accept_given(), None);
+    let (asks, _) = drive(&mut trajectory, &mut counting()).unwrap();
+    assert_eq!(asks[0].kind, StepKind::Critique);
+    assert_eq!(order(&trajectory), ["generate", "1 critique a", "1 revise a"]);
+}
+
+#[test]
+fn a_blank_given_answer_is_none() {
+    let trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(Some(" \n")), 0);
+    let Next::Ask(asks) = trajectory.next() else { panic!("{:?}", trajectory.next()) };
+    assert_eq!(asks.iter().map(|ask| ask.kind).collect::<Vec<_>>(), [StepKind::Generate]);
+}
+
+#[test]
+fn an_empty_text_fails_and_records_nothing() {
+    let mut trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(None), 0);
+    let failure = drive(&mut trajectory, &mut saying(&["one", " \n"])).unwrap_err();
+    assert_eq!(failure, Failure::Empty { step: "critique".into() });
+    assert_eq!(order(&trajectory), ["generate"]);
+}
+
+#[test]
+fn an_answer_cut_off_is_marked_and_stays_current() {
+    let mut trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(None), 0);
+    let cut = "word ".repeat(600);
+    drive(&mut trajectory, &mut saying(&["one", "bad", &cut])).unwrap();
+    let ends: Vec<_> = trajectory.steps().iter().map(|step| step.finish).collect();
+    assert_eq!(ends, [Some(Finish::Stop), Some(Finish::Stop), Some(Finish::Length)]);
+    assert_eq!(trajectory.answer(), Some(cut.trim()));
+}
+
+#[test]
+fn no_principles_end_the_loop_after_the_first_answer() {
+    for select in [Select::All, Select::Random, Select::RoundRobin, Select::Weighted] {
+        let mut trajectory = trajectory(constitution(&[], 2, select, 1), item(None), 0);
+        let (asks, stop) = drive(&mut trajectory, &mut counting()).unwrap();
+        assert_eq!((asks.len(), stop), (1, Stop::Rounds));
+    }
+}
+
+#[test]
+#[should_panic(expected = "asked for none")]
+fn a_completion_nobody_asked_for_is_the_drivers_mistake() {
+    let mut trajectory = trajectory(constitution(&["a"], 1, Select::All, 1), item(Some("x")), 0);
+    let completion = Completion { text: "y".into(), finish: Finish::Stop, usage: Usage::default() };
+    let _ = trajectory.accept(Found::Text(completion));
+}
+
+#[test]
+fn steps_that_do_not_belong_are_refused() {
+    let mut whole = trajectory(constitution(&["a", "b"], 1, Select::All, 1), item(None), 0);
+    let fresh = whole.clone();
+    drive(&mut whole, &mut counting()).unwrap();
+    let steps = whole.steps().to_vec();
+    // Replays the steps before `at`, then the changed one.
+    let refusal = |at: usize, change: fn(&mut Step)| {
+        let mut resumed = fresh.clone();
+        for step in &steps[..at] {
+            resumed.replay(step.clone()).unwrap();
+        }
+        let mut step = steps.get(at).unwrap_or(&steps[0]).clone();
+        change(&mut step);
+        let error = resumed.replay(step).unwrap_err().to_string();
+        assert_eq!(resumed.steps().len(), at);
+        error
+    };
+    assert_eq!(
+        refusal(1, |step| step.principle = Some("b".into())),
+        "step 1 should be the critique of round 1 under `a`, not the critique of round 1 under `b`"
+    );
+    assert_eq!(
+        refusal(2, |step| step.kind = StepKind::Critique),
+        "step 2 should be the revise of round 1 under `a`, not the critique of round 1 under `a`"
+    );
+    assert_eq!(
+        refusal(0, |step| step.round = 1),
+        "step 0 should be the generate of round 0, not the generate of round 1"
+    );
+    assert_eq!(
+        refusal(0, |step| step.finish = None),
+        "step 0 should be an answer of the model's, and is not"
+    );
+    assert_eq!(
+        refusal(3, |step| step.text = " ".into()),
+        "step 3, the critique of round 1 under `b`, is empty"
+    );
+    assert_eq!(refusal(5, |_| {}), "the loop ends before step 5, the generate of round 0");
+}
+
+#[test]
+fn a_given_answer_is_replayed_only_for_the_item_that_brought_it() {
+    let plan = constitution(&["a"], 1, Select::All, 1);
+    let mut whole = trajectory(plan.clone(), item(Some(" given ")), 0);
+    let step = whole.accept_given().unwrap().clone();
+    trajectory(plan.clone(), item(Some(" given ")), 0).replay(step.clone()).unwrap();
+    assert_eq!(
+        trajectory(plan.clone(), item(Some("other")), 0).replay(step.clone()),
+        Err(ReplayError::Origin { step: 0, given: true })
+    );
+    assert_eq!(
+        trajectory(plan, item(None), 0).replay(step),
+        Err(ReplayError::Origin { step: 0, given: false })
+    );
+}
+
+/// The steps in short, gates and verdicts with what they are about.
+fn judgements(trajectory: &Trajectory) -> Vec<String> {
+    let short = |step: &Step| {
+        let about: String = step.about.iter().map(|number| format!(" {number}")).collect();
+        let principle = step.principle.as_deref().unwrap_or("-");
+        format!("{} {principle}{about}", step.kind.as_str())
+    };
+    trajectory.steps().iter().map(short).collect()
+}
+
+/// Takes steps as `found` says, all that are due at once.
+fn walk(trajectory: &mut Trajectory, mut found: impl FnMut(&Ask) -> Found) -> (Vec<usize>, Stop) {
+    let mut batches = Vec::new();
+    loop {
+        match trajectory.next() {
+            Next::Given => drop(trajectory.accept_given().unwrap()),
+            Next::Done(stop) => return (batches, stop),
+            Next::Ask(asks) => {
+                batches.push(asks.len());
+                for ask in &asks {
+                    trajectory.accept(found(ask)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn text(text: impl Into<String>) -> Found {
+    let usage = Usage::default();
+    Found::Text(Completion { text: text.into(), finish: Finish::Stop, usage })
+}
+
+fn violation(value: f64) -> Found {
+    Found::Score(Score { value, mass: 0.9 }, Usage::default())
+}
+
+#[test]
+fn a_gate_skips_what_is_kept_and_looks_again_after_a_revision() {
+    let mut plan = constitution(&["a", "b", "c"], 1, Select::All, 1);
+    plan.plan.gate = Some(0.5);
+    let mut trajectory = trajectory(plan, item(None), 0);
+    // The first answer breaks b and c, the revision nothing more.
+    let broken = |ask: &Ask| match (ask.about[0], ask.principle) {
+        (0, Some(1 | 2)) => 0.5,
+        _ => 0.49,
+    };
+    let (batches, stop) = walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Gate => violation(broken(ask)),
+        _ => text(format!("text {}", ask.step)),
+    });
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(
+        judgements(&trajectory),
+        ["generate -", "gate a 0", "gate b 0", "gate c 0", "critique b", "revise b", "gate c 1"]
+    );
+    assert_eq!(batches, [1, 3, 1, 1, 1]);
+    assert_eq!(trajectory.answer(), Some("text 5"));
+}
+
+#[test]
+fn an_answer_that_passes_every_gate_ends_the_loop() {
+    for (select, stop) in
+        [(Select::All, Stop::Passed), (Select::Worst, Stop::Passed), (Select::Random, Stop::Rounds)]
+    {
+        let mut plan = constitution(&["a", "b"], 3, select, 1);
+        plan.plan.gate = Some(0.5);
+        let mut trajectory = trajectory(plan, item(Some("given")), 0);
+        let (_, stopped) = walk(&mut trajectory, |_| violation(0.1));
+        assert_eq!(stopped, stop, "{select:?}");
+        assert_eq!(trajectory.answer(), Some("given"));
+    }
+}
+
+#[test]
+fn the_worst_broken_principle_is_applied_first() {
+    let mut plan = constitution(&["a", "b", "c"], 1, Select::Worst, 2);
+    plan.plan.critique = false;
+    let mut trajectory = trajectory(plan, item(None), 0);
+    walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Gate => violation([0.2, 0.9, 0.4][ask.principle.unwrap()]),
+        _ => text(format!("text {}", ask.step)),
+    });
+    assert_eq!(
+        judgements(&trajectory),
+        [
+            "generate -",
+            "gate a 0",
+            "gate b 0",
+            "gate c 0",
+            "revise b",
+            "gate a 1",
+            "gate c 1",
+            "revise c",
+        ]
+    );
+}
+
+#[test]
+fn what_came_of_the_loop_is_judged_under_each_principle_used_and_overall() {
+    let procedure = Procedure::Revise { judging: true };
+    let plan = constitution(&["a", "b"], 2, Select::RoundRobin, 1);
+    let mut whole = taking(procedure.clone(), plan.clone(), item(None), 0);
+    let by_step = |ask: &Ask| match ask.kind {
+        StepKind::Judge => verdict(1.0),
+        _ => text(format!("text {}", ask.step)),
+    };
+    let (batches, stop) = walk(&mut whole, by_step);
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(judgements(&whole)[5..], ["judge a 2 0", "judge b 2 0", "judge - 2 0"]);
+    assert_eq!(batches.last(), Some(&3));
+    // Nothing to judge where nothing changed.
+    let mut same = taking(procedure, plan, item(None), 0);
+    walk(&mut same, |_| text("the same"));
+    assert_eq!(judgements(&same), ["generate -", "critique a", "revise a"]);
+}
+
+#[test]
+fn the_best_candidate_is_revised() {
+    let mut plan = constitution(&["a"], 1, Select::All, 1);
+    plan.plan.candidates = 3;
+    plan.plan.critique = false;
+    let mut trajectory = taking(Procedure::Revise { judging: true }, plan, item(None), 0);
+    // The second beats both others, narrowly the third.
+    let odds = |about: &[usize]| match about {
+        [0, 1] => -1.0,
+        [1, 2] => 0.1,
+        _ => 0.5,
+    };
+    let (batches, _) = walk(&mut trajectory, |ask| match ask.kind {
+        StepKind::Judge => verdict(odds(&ask.about)),
+        StepKind::Revise => text("revised"),
+        _ => text(format!("candidate {}", ask.step)),
+    });
+    assert_eq!(batches, [3, 3, 1, 2]);
+    assert_eq!(
+        judgements(&trajectory)[3..],
+        ["judge - 0 1", "judge - 0 2", "judge - 1 2", "revise a", "judge a 3 1", "judge - 3 1"]
+    );
+    let standings =
+        standings(3, &trajectory.steps()[3..6], &trajectory.constitution().judge.standing());
+    let expected = [-0.5, 1.1, -0.6];
+    for (found, expected) in standings.into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn two_given_answers_are_compared() {
+    let procedure = Procedure::Compare { principles: [1, 0].into(), overall: true };
+    let item = Item { rival: Some("other".into()), ..item(Some("one")) };
+    let mut trajectory = taking(procedure, constitution(&["a", "b"], 1, Select::All, 1), item, 0);
+    let (batches, stop) = walk(&mut trajectory, |_| verdict(0.5));
+    assert_eq!((batches, stop), (vec![3], Stop::Judged));
+    assert_eq!(
+        judgements(&trajectory),
+        ["generate -", "generate -", "judge - 0 1", "judge b 0 1", "judge a 0 1"]
+    );
+}
+
+#[test]
+fn the_last_answer_is_known_before_it_is_written() {
+    let mut plan = constitution(&["a", "b"], 2, Select::All, 1);
+    plan.plan.gate = Some(0.5);
+    let mut trajectory = trajectory(plan, item(None), 0);
+    let mut last = Vec::new();
+    walk(&mut trajectory, |ask| {
+        if ask.last {
+            last.push(ask.step);
+        }
+        match ask.kind {
+            StepKind::Gate => violation(1.0),
+            _ => text(format!("text {}", ask.step)),
+        }
+    });
+    assert_eq!(last, [trajectory.steps().len() - 1]);
+}
+
+fn plans() -> impl Strategy<Value = Constitution> {
+    (
+        1_usize..6,
+        1_u32..4,
+        prop::sample::select(vec![
+            Select::All,
+            Select::Random,
+            Select::RoundRobin,
+            Select::Weighted,
+            Select::Worst,
+        ]),
+        1_u32..8,
+        any::<bool>(),
+        any::<bool>(),
+        0_u32..3,
+        prop::sample::select(vec![None, Some(0.3), Some(0.7)]),
+        1_u32..4,
+    )
+        .prop_map(
+            |(count, rounds, select, per_round, critique, stop, few_shot, gate, candidates)| {
+                let ids = &["a", "b", "c", "d", "e"][..count];
+                let mut plan = constitution(ids, rounds, select, per_round);
+                plan.plan.critique = critique;
+                plan.plan.stop_unchanged = stop;
+                plan.plan.few_shot = few_shot;
+                plan.plan.gate = gate;
+                plan.plan.candidates = candidates;
+                plan
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Killed after any step and replayed from its journal, a loop asks for the
+    /// same calls with the same streams and comes to the same steps.
+    #[test]
+    fn a_resumed_loop_is_the_unbroken_one(
+        plan in plans(),
+        response in prop::option::of("[a-c ]{1,3}"),
+        seed in any::<u64>(),
+        variety in 1_u64..6,
+        judging in any::<bool>(),
+    ) {
+        // A small variety makes some revisions equal what they revise.
+        let engine = || Scripted::new(move |request: &Request| {
+            let Task::Complete { stream, .. } = request.task else { panic!("{request:?}") };
+            Ok(format!("Revised answer: text {}", stream.bits(0) % variety))
+        });
+        let procedure = Procedure::Revise { judging };
+        let fresh = taking(procedure, plan, item(response.as_deref()), seed);
+        let mut whole = fresh.clone();
+        let (asks, stop) = drive(&mut whole, &mut engine()).unwrap();
+        for kept in 0..=whole.steps().len() {
+            let mut resumed = fresh.clone();
+            for step in &whole.steps()[..kept] {
+                let line = serde_json::to_string(step).unwrap();
+                resumed.replay(serde_json::from_str(&line).unwrap()).unwrap();
+            }
+            let (rest, resumed_stop) = drive(&mut resumed, &mut engine()).unwrap();
+            prop_assert_eq!(resumed.steps(), whole.steps());
+            prop_assert_eq!(resumed_stop, stop);
+            let left: Vec<Ask> = asks.iter().filter(|ask| ask.step >= kept).cloned().collect();
+            prop_assert_eq!(rest, left);
+        }
+    }
+}

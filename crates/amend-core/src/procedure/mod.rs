@@ -1,0 +1,10 @@
+//! The loop of one item as a state machine over steps, without input or output: it says
+//! which model call comes next and receives the call's result.
+
+pub mod clean;
+mod machine;
+mod plan;
+mod select;
+
+pub use machine::{Ask, Found, Next, Place, ReplayError, Trajectory};
+pub use plan::{Procedure, current, first, standings};

@@ -1,0 +1,159 @@
+//! Trial renders: a set of templates tried on sample data before any model is
+//! loaded.
+
+use std::path::Path;
+
+use serde_json::Map;
+
+use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templates};
+use crate::chat::{Message, Role};
+use crate::constitution::Thresholds;
+use crate::constitution::{
+    Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, Select,
+    StepSampling,
+};
+use crate::document::diagnostic::{Diagnostic, Diagnostics};
+use crate::random::Stream;
+use crate::record::Item;
+use crate::record::StepKind;
+
+/// Loads the set that a folder overlays, and tries all its templates.
+///
+/// # Errors
+/// What [`Templates::load`] reports, else everything that fails on trial.
+pub fn check(folder: &Path) -> Result<(), LoadError> {
+    let wrong = Templates::load(Some(folder), &Fence::from_stream(Stream::new(0)))?.check();
+    if wrong.is_empty() { Ok(()) } else { Err(LoadError::Invalid(Diagnostics(wrong))) }
+}
+
+impl Templates {
+    /// Renders every template on sample data: conversations of one turn and of
+    /// several, with and without a system turn, worked examples, a condition on
+    /// the principle, and a critique. Returns what went wrong, each fault once.
+    #[must_use]
+    pub fn check(&self) -> Vec<Diagnostic> {
+        let mut wrong: Vec<Diagnostic> = Vec::new();
+        for (constitution, item) in samples() {
+            let principle = &constitution.principles[0];
+            let first = Context::new(&constitution, &item);
+            let review = first.clone().reviewing(1, principle, "It is round.");
+            let steps = [
+                (StepKind::Generate, first.clone()),
+                (StepKind::Critique, review.clone()),
+                (StepKind::Revise, review.clone().revising(Some("It gives no reason."))),
+                (StepKind::Revise, review.clone().revising(None)),
+                (StepKind::Gate, review),
+                (StepKind::Rubric, first.clone().scoring(&constitution.dimensions[0], "Round.")),
+            ];
+            let mut note = |result: Result<_, RenderError>| {
+                if let Err(error) = result
+                    && !wrong.contains(&error.0)
+                {
+                    wrong.push(*error.0);
+                }
+            };
+            for (kind, context) in &steps {
+                note(self.render(*kind, context).map(|_| ()));
+            }
+            for principle in [None, Some(principle)] {
+                for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
+                    let comparison =
+                        Comparison { answers: ["Round.", "Flat."], labels: ["A", "B"], reasons };
+                    let context = first.clone().comparing(1, principle, comparison);
+                    for judge in self.judges() {
+                        note(self.render_judge(judge, &context).map(|_| ()));
+                    }
+                }
+            }
+        }
+        wrong
+    }
+}
+
+/// Constitutions and items that between them show a template all it may meet.
+fn samples() -> Vec<(Constitution, Item)> {
+    let turn = |role, content: &str| Message::new(role, content);
+    let question = turn(Role::User, "What shape is the earth?");
+    let conversations = [
+        vec![question.clone()],
+        vec![turn(Role::System, "Answer in one sentence."), question.clone()],
+        vec![
+            turn(Role::User, "Hello."),
+            turn(Role::Assistant, "Hello, what would you like to know?"),
+            question,
+        ],
+    ];
+    let mut samples = Vec::new();
+    for messages in conversations {
+        for applies_when in ["", "the question is about nature"] {
+            for few_shot in [0, 2] {
+                let id = (few_shot > 0).then(|| "sample".to_owned());
+                // As an item of an evaluation set has it.
+                let guide = [("good", "It says so."), ("bad", "It says nothing.")]
+                    .map(|(key, text)| (key.to_owned(), text.into()));
+                let metadata = if few_shot > 0 { guide.into_iter().collect() } else { Map::new() };
+                let item = Item {
+                    key: "sample".to_owned(),
+                    row: 1,
+                    id,
+                    messages: messages.clone(),
+                    response: None,
+                    rival: None,
+                    metadata,
+                };
+                samples.push((constitution(applies_when, few_shot), item));
+            }
+        }
+    }
+    samples
+}
+
+fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
+    let example = Example {
+        prompt: "Is the moon made of cheese?".to_owned(),
+        response: "No.".to_owned(),
+        critique: "It gives no reason.".to_owned(),
+        revision: "No: samples brought back are rock.".to_owned(),
+    };
+    let principle = Principle {
+        id: "reasons".to_owned(),
+        title: "Give reasons".to_owned(),
+        category: "honesty".to_owned(),
+        weight: 1.0,
+        principle: "An answer gives the reason for what it claims.".to_owned(),
+        critique: "Say where the answer claims something without a reason.".to_owned(),
+        revise: "Rewrite the answer so that it gives its reasons.".to_owned(),
+        judge: "Which answer gives its reasons?".to_owned(),
+        applies_when: applies_when.to_owned(),
+        paraphrases: Vec::new(),
+        labels: None,
+        examples: vec![example.clone(), example],
+    };
+    let dimension = Dimension {
+        id: "helpfulness".to_owned(),
+        question: "How helpful is the answer?".to_owned(),
+        scale: [1, 5],
+    };
+    Constitution {
+        name: "sample".to_owned(),
+        version: "1".to_owned(),
+        description: "A sample to try templates on.".to_owned(),
+        language: "en".to_owned(),
+        plan: Plan {
+            rounds: 1,
+            select: Select::All,
+            principles_per_round: 1,
+            critique: true,
+            stop_unchanged: true,
+            few_shot,
+            ..Plan::default()
+        },
+        principles: vec![principle],
+        dimensions: vec![dimension],
+        judge: Judge::default(),
+        sampling: StepSampling::default(),
+        governance: Governance::default(),
+        export: Export::default(),
+        audit: Thresholds::default(),
+    }
+}

@@ -1,0 +1,11 @@
+//! What one line of a journal says: items, steps and outcomes.
+
+mod comparison;
+mod item;
+mod outcome;
+mod step;
+
+pub use comparison::{Facts, INJECTED, Injection, Label};
+pub use item::{Item, JUDGE_INJECTION, Keys};
+pub use outcome::Outcome;
+pub use step::{Step, StepKind, Stop, answer, answer_steps, answers};

@@ -1,0 +1,159 @@
+//! The card of a data set: `README.md`, with what the `datasets` library and
+//! the hub read at its head.
+
+use arrow_schema::Schema;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde_json::{Value, json};
+
+use super::statistics::Statistics;
+use crate::export::{Counts, Export, ExportError, SIMILAR, Splits};
+use crate::format::features;
+use crate::store::run_dir::RunDir;
+
+const TEMPLATE: &str = include_str!("card.md.j2");
+
+/// All that a card tells.
+pub(super) struct Card<'a> {
+    pub name: &'a str,
+    pub licence: &'a str,
+    pub run: &'a RunDir,
+    pub export: &'a Export<'a>,
+    pub splits: &'a Splits,
+    pub seed: u64,
+    /// The file of each split.
+    pub files: &'a [String],
+    /// The bytes of each split's texts, which is about what they take as a table.
+    pub bytes: &'a [usize],
+    /// The files' size, all together.
+    pub download: u64,
+    pub schema: &'a Schema,
+    pub counts: &'a Counts,
+    pub statistics: &'a Statistics,
+}
+
+impl Card<'_> {
+    /// The text of `README.md`.
+    pub fn render(&self) -> Result<String, ExportError> {
+        let manifest = self.run.manifest();
+        let constitution = &manifest.constitution;
+        let splits: Vec<Value> = (self.counts.splits.iter().zip(self.files).zip(self.bytes))
+            .map(|(((name, rows), file), bytes)| {
+                json!({"name": name, "rows": rows, "file": file, "bytes": bytes})
+            })
+            .collect();
+        let fields = || self.schema.fields().iter().map(AsRef::as_ref);
+        let columns: Vec<_> =
+            fields().map(|field| (field.name(), features::in_words(field))).collect();
+        let dropped: Vec<_> =
+            (self.counts.dropped.iter()).map(|(reason, count)| (reason.explain(), count)).collect();
+        let filtered: Vec<_> = self.counts.filtered.iter().collect();
+        let full = format!("{:#}", constitution.value);
+        let context = json!({
+            "name": self.name,
+            "licence": self.licence,
+            "run": self.run.hash(),
+            "manifest": {
+                "amend": manifest.amend,
+                "model": manifest.model,
+                "input_rows": manifest.input.rows,
+                // As text: a template engine's numbers end earlier.
+                "seed": manifest.seed.to_string(),
+                "reproducible": manifest.reproducible,
+            },
+            "constitution": constitution.value,
+            "constitution_sha256": constitution.sha256,
+            "constitution_full": full,
+            "fence": fence(&full),
+            "format": self.export.format.name,
+            "about": self.export.format.about,
+            "noun": self.export.format.noun(),
+            "which": self.export.which.as_str(),
+            "file_format": self.export.file_format.as_str(),
+            "split_shares": self.splits.to_string(),
+            "split_seed": self.seed.to_string(),
+            "similar": SIMILAR,
+            "splits": splits,
+            "columns": columns,
+            "features": features::yaml(fields(), 2),
+            "size": self.bytes.iter().sum::<usize>(),
+            "download": self.download,
+            "size_category": size_category(self.counts.written),
+            "written": self.counts.written,
+            "dropped": dropped,
+            "filtered": filtered,
+            "reviewed": self.statistics.reviewed(),
+            "lengths": self.statistics.spreads(),
+            "categories": self.statistics.categories(),
+            "verdicts": self.statistics.verdicts(),
+            "judge_model": manifest.judge_model,
+            "longer": self.statistics.longer_share().map(|share| format!("{:.1} %", 100.0 * share)),
+        });
+        let mut environment = Environment::new();
+        // What a manifest or a constitution leaves out is told as such.
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        let mut syntax = SyntaxConfig::builder();
+        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+        environment.set_syntax(syntax.build().map_err(ExportError::Card)?);
+        environment.add_filter("cell", cell);
+        environment.add_filter("quoted", quoted);
+        environment
+            .render_str(TEMPLATE, minijinja::Value::from(Serde(&context)))
+            .map_err(ExportError::Card)
+    }
+}
+
+/// A text that stays in its table cell.
+fn cell(text: String) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+/// A YAML string: JSON's strings are YAML's.
+fn quoted(text: String) -> String {
+    Value::String(text).to_string()
+}
+
+/// A row of backquotes longer than any in a text.
+fn fence(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat((longest + 1).max(3))
+}
+
+/// The hub's name for a number of rows.
+fn size_category(rows: u64) -> &'static str {
+    const NAMES: [&str; 6] =
+        ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"];
+    let thousands = (rows / 1000).checked_ilog10().map_or(0, |digits| digits as usize + 1);
+    NAMES[thousands.min(NAMES.len() - 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_stays_in_its_place() {
+        assert_eq!(cell("a | b\nc".to_owned()), "a \\| b c");
+        assert_eq!(quoted("a: \"b\"\n".to_owned()), r#""a: \"b\"\n""#);
+        for (text, expected) in
+            [("", "```"), ("a `b`", "```"), ("```", "````"), ("`````x", "``````")]
+        {
+            assert_eq!(fence(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_the_hub_s() {
+        for (rows, expected) in [
+            (0, "n<1K"),
+            (999, "n<1K"),
+            (1_000, "1K<n<10K"),
+            (999_999, "100K<n<1M"),
+            (1_000_000, "1M<n<10M"),
+            (70_000_000, "10M<n<100M"),
+        ] {
+            assert_eq!(size_category(rows), expected);
+        }
+    }
+}

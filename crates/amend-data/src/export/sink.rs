@@ -1,0 +1,246 @@
+//! Where rows go: JSON lines, or Parquet. Both take one row after another and
+//! hold no more than a batch.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_json::reader::{Decoder, ReaderBuilder};
+use arrow_schema::{ArrowError, DataType, Fields, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
+
+use super::ExportError;
+use crate::format::cells;
+use crate::format::write::Row;
+
+/// How rows are written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// A JSON object a line.
+    #[default]
+    Jsonl,
+    /// Parquet, compressed by zstd.
+    Parquet,
+}
+
+impl FileFormat {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Jsonl, Self::Parquet];
+
+    /// Its name, and the extension of its files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// The format of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// What a file's extension says.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        Self::named(path.extension()?.to_str()?)
+    }
+}
+
+impl fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Takes rows, in order.
+pub(super) trait Sink {
+    /// Takes a row.
+    fn write(&mut self, row: Row) -> Result<(), ExportError>;
+    /// Writes what is still held.
+    fn finish(self: Box<Self>) -> Result<(), ExportError>;
+}
+
+/// Writes JSON lines as they are: free-form columns hold any value.
+pub(super) struct Jsonl<W>(W);
+
+impl<W: Write> Jsonl<W> {
+    pub fn new(out: W) -> Self {
+        Self(out)
+    }
+}
+
+impl<W: Write> Sink for Jsonl<W> {
+    fn write(&mut self, row: Row) -> Result<(), ExportError> {
+        serde_json::to_writer(&mut self.0, &row).map_err(io::Error::from)?;
+        Ok(self.0.write_all(b"\n")?)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), ExportError> {
+        Ok(self.0.flush()?)
+    }
+}
+
+/// Passes rows on with free-form values as their JSON text, so that every
+/// column has one type.
+pub(super) struct Typed<S> {
+    schema: Schema,
+    inner: Box<S>,
+}
+
+impl<S: Sink> Typed<S> {
+    pub fn new(schema: &Schema, inner: S) -> Self {
+        Self { schema: schema.clone(), inner: Box::new(inner) }
+    }
+}
+
+impl<S: Sink> Sink for Typed<S> {
+    fn write(&mut self, mut row: Row) -> Result<(), ExportError> {
+        free_form_as_text(&mut row, self.schema.fields());
+        self.inner.write(row)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), ExportError> {
+        self.inner.finish()
+    }
+}
+
+/// Makes JSON text of what stands in columns of texts and is none, records in
+/// columns and lists included.
+fn free_form_as_text(row: &mut Row, columns: &Fields) {
+    for column in columns {
+        let Some(value) = row.get_mut(column.name()) else { continue };
+        match (column.data_type(), value) {
+            (DataType::Utf8, Value::String(_) | Value::Null) => {}
+            (DataType::Utf8, value) => *value = Value::String(value.to_string()),
+            (DataType::Struct(columns), Value::Object(record)) => {
+                free_form_as_text(record, columns);
+            }
+            (DataType::List(item), Value::Array(records)) => {
+                let DataType::Struct(columns) = item.data_type() else { continue };
+                for record in records.iter_mut().filter_map(Value::as_object_mut) {
+                    free_form_as_text(record, columns);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Rows decoded together.
+const BATCH_ROWS: usize = 2048;
+/// Text held before it is decoded, in bytes, should rows be long.
+const BATCH_BYTES: usize = 8 << 20;
+/// Encoded bytes of a row group: what the writer holds before it writes.
+const GROUP_BYTES: usize = 16 << 20;
+
+/// Writes Parquet.
+pub(super) struct Parquet<W: Write + Send> {
+    decoder: Decoder,
+    writer: ArrowWriter<W>,
+    rows: Vec<Row>,
+    /// Of the rows held, by estimate.
+    bytes: usize,
+}
+
+impl<W: Write + Send> Parquet<W> {
+    pub fn new(schema: Schema, out: W) -> Result<Self, ExportError> {
+        let schema = Arc::new(schema);
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_created_by(format!("amend {}", env!("CARGO_PKG_VERSION")))
+            .build();
+        // Strict: a value without a column is a fault of the format's.
+        let decoder = ReaderBuilder::new(schema.clone()).with_strict_mode(true).build_decoder();
+        Ok(Self {
+            decoder: decoder.map_err(encoding)?,
+            writer: ArrowWriter::try_new(out, schema, Some(properties)).map_err(writing)?,
+            rows: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    fn encode(&mut self) -> Result<(), ExportError> {
+        self.decoder.serialize(&self.rows).map_err(encoding)?;
+        self.rows.clear();
+        self.bytes = 0;
+        if let Some(batch) = self.decoder.flush().map_err(encoding)? {
+            self.writer.write(&batch).map_err(writing)?;
+        }
+        if self.writer.in_progress_size() >= GROUP_BYTES {
+            self.writer.flush().map_err(writing)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> Sink for Parquet<W> {
+    fn write(&mut self, row: Row) -> Result<(), ExportError> {
+        self.bytes += cells::size(&row);
+        self.rows.push(row);
+        if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.encode()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), ExportError> {
+        self.encode()?;
+        self.writer.finish().map_err(writing)?;
+        Ok(self.writer.inner_mut().flush()?)
+    }
+}
+
+fn encoding(source: ArrowError) -> ExportError {
+    ExportError::Parquet(source.into())
+}
+
+/// Failed writes come wrapped: they are told like those of JSON lines.
+fn writing(error: ParquetError) -> ExportError {
+    match error {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(source) => ExportError::Write(*source),
+            Err(source) => ExportError::Parquet(ParquetError::External(source)),
+        },
+        error => ExportError::Parquet(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::format::cells::{flag, free_form, integer, record, records, texts};
+
+    #[test]
+    fn free_form_values_become_text_however_deep() {
+        let columns = vec![
+            free_form("any"),
+            free_form("text"),
+            free_form("none"),
+            texts("texts"),
+            flag("flag"),
+            record("one", vec![free_form("any"), integer("n")]),
+            records("many", vec![record("inner", vec![free_form("any")])]),
+        ];
+        let mut row = json!({
+            "any": {"a": [1, "b"]}, "text": "{}", "none": null, "texts": ["x"], "flag": true,
+            "one": {"any": 0.5, "n": 1}, "many": [{"inner": {"any": [{}]}}, {"inner": {"any": "t"}}],
+        });
+        free_form_as_text(row.as_object_mut().unwrap(), &columns.into());
+        let expected = json!({
+            "any": r#"{"a":[1,"b"]}"#, "text": "{}", "none": null, "texts": ["x"], "flag": true,
+            "one": {"any": "0.5", "n": 1},
+            "many": [{"inner": {"any": "[{}]"}}, {"inner": {"any": "t"}}],
+        });
+        assert_eq!(row, expected);
+    }
+}

@@ -1,0 +1,744 @@
+use std::collections::BTreeMap;
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::store::journal::Record;
+use crate::store::manifest::{Hashed, Manifest};
+use crate::testing::{failed, item, judged, manifest, step};
+use amend_core::chat::{Message, Role};
+use amend_core::constitution::Judge;
+use amend_core::model::{Finish, Usage};
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind, Stop};
+
+/// The sample manifest with a constitution that has a name and requests.
+fn described() -> Manifest {
+    let mut constitution = manifest().constitution.value;
+    constitution["name"] = json!("small");
+    constitution["version"] = json!("1.2.0");
+    constitution["language"] = json!("en");
+    constitution["loop"] = json!({
+        "rounds": 1, "select": "random", "principles_per_round": 2, "critique": true,
+    });
+    let sampling = json!({
+        "temperature": 0.7, "top_p": 0.95, "top_k": 40, "min_p": 0.05, "max_tokens": 256,
+    });
+    constitution["sampling"] =
+        json!({"generate": sampling, "critique": sampling, "revise": sampling});
+    for principle in constitution["principles"].as_array_mut().unwrap() {
+        let id = principle["id"].as_str().unwrap().to_owned();
+        principle["principle"] = json!(format!("Be {id} | always."));
+        principle["critique"] = json!(format!("Is it {id}?"));
+        principle["revise"] = json!(format!("Make it {id}."));
+    }
+    Manifest { constitution: Hashed::json(constitution), ..manifest() }
+}
+
+/// Writes an item's steps and its end.
+fn ended(run: &mut crate::store::run_dir::RunWriter, item: &Item, steps: &[Step]) {
+    for step in steps {
+        run.append(&Record::Step { item: item.key.clone(), step: step.clone() }).unwrap();
+    }
+    let outcome = Outcome::Done { stop: Stop::Rounds };
+    run.append(&Record::End { item: item.clone(), outcome }).unwrap();
+}
+
+/// A run of five items: a conversation with a system turn, a lone question, an
+/// unchanged answer, a failure, and a conversation of several turns.
+pub(super) fn run(folder: &Path) -> RunDir {
+    use StepKind::{Critique, Generate, Revise};
+    let rich = Item {
+        id: Some("q-1".to_owned()),
+        messages: vec![
+            Message::new(Role::System, "Be brief."),
+            Message::new(Role::User, "Hello\n\"you\""),
+        ],
+        metadata: json!({"source": "letters", "score": 0.1}).as_object().unwrap().clone(),
+        ..item("a")
+    };
+    let long = Item {
+        messages: vec![
+            Message::new(Role::User, "One?"),
+            Message::new(Role::Assistant, "Two."),
+            Message::new(Role::User, "Three?"),
+        ],
+        response: Some("Three".to_owned()),
+        ..item("e")
+    };
+    let mut run = RunDir::create(folder, &described()).unwrap();
+    ended(
+        &mut run,
+        &rich,
+        &[
+            step(Generate, None, "Go away."),
+            step(Critique, Some("polite"), "It is rude."),
+            step(Revise, Some("polite"), "Good day — welcome."),
+            step(Critique, Some("true"), "It isn't day."),
+            step(Revise, Some("true"), "Good evening."),
+        ],
+    );
+    let asked = [
+        step(Generate, None, "No."),
+        step(Critique, Some("kind"), "It is curt."),
+        Step { raw: Some("\nNo, sorry.".to_owned()), ..step(Revise, Some("kind"), "No, sorry.") },
+    ];
+    ended(&mut run, &item("b"), &asked);
+    ended(
+        &mut run,
+        &item("c"),
+        &[step(Generate, None, "Yes."), step(Revise, Some("kind"), "Yes.")],
+    );
+    run.append(&failed("d")).unwrap();
+    let given = Step { finish: None, usage: Usage::default(), ..step(Generate, None, "Three") };
+    let cut = Step { finish: Some(Finish::Length), ..step(Critique, Some("true"), "It sho") };
+    ended(&mut run, &long, &[given, cut, step(Revise, Some("true"), "Four.")]);
+    run.dir().clone()
+}
+
+pub(super) fn export(name: &str) -> Export<'static> {
+    let format = Format::named(name).unwrap();
+    Export {
+        format,
+        which: Which::Last,
+        file_format: FileFormat::Jsonl,
+        reviews: ReviewPolicy::Override,
+        filter: None,
+    }
+}
+
+/// The lines of an export, the run's hash replaced.
+fn lines(run: &RunDir, export: &Export<'_>) -> String {
+    let mut out = Vec::new();
+    write(run, export, &mut out).unwrap();
+    String::from_utf8(out).unwrap().replace(run.hash(), "HASH")
+}
+
+/// The columns of a format's rows that are its own.
+fn own(run: &RunDir, name: &str) -> String {
+    let export = export(name);
+    let own = (export.format.schema().fields().iter())
+        .map(|field| field.name().clone())
+        .take_while(|name| name != "id")
+        .collect::<Vec<_>>();
+    let mut text = String::new();
+    for line in lines(run, &export).lines() {
+        let row: Row = serde_json::from_str(line).unwrap();
+        let row: Row = row.into_iter().filter(|(name, _)| own.contains(name)).collect();
+        text.push_str(&serde_json::to_string(&row).unwrap());
+        text.push('\n');
+    }
+    text
+}
+
+fn counts(written: u64, dropped: &[(DropReason, u64)]) -> Counts {
+    Counts { written, dropped: BTreeMap::from_iter(dropped.iter().copied()), ..Counts::default() }
+}
+
+#[test]
+fn trl_lines_are_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
+    "#);
+}
+
+#[test]
+fn every_format_s_own_columns_are_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    insta::assert_snapshot!(own(&run, "trl-standard"), @r#"
+    {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No."}
+    "#);
+    insta::assert_snapshot!(own(&run, "kto"), @r#"
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Good evening."}],"label":true}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Go away."}],"label":false}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No, sorry."}],"label":true}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No."}],"label":false}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Four."}],"label":true}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Three"}],"label":false}
+    "#);
+    insta::assert_snapshot!(own(&run, "sft"), @r#"
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Good evening."}]}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No, sorry."}]}
+    {"prompt":[{"role":"user","content":"Why c?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"Yes."}]}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Four."}]}
+    "#);
+    insta::assert_snapshot!(own(&run, "sft-steps"), @r#"
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Go away."}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."},{"role":"user","content":"Is it polite?"}],"completion":[{"role":"assistant","content":"It is rude."}],"step":"critique","round":1,"principle":"polite"}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."},{"role":"user","content":"Is it polite?"},{"role":"assistant","content":"It is rude."},{"role":"user","content":"Make it polite."}],"completion":[{"role":"assistant","content":"Good day — welcome."}],"step":"revise","round":1,"principle":"polite"}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good day — welcome."},{"role":"user","content":"Is it true?"}],"completion":[{"role":"assistant","content":"It isn't day."}],"step":"critique","round":1,"principle":"true"}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good day — welcome."},{"role":"user","content":"Is it true?"},{"role":"assistant","content":"It isn't day."},{"role":"user","content":"Make it true."}],"completion":[{"role":"assistant","content":"Good evening."}],"step":"revise","round":1,"principle":"true"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No."}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."},{"role":"user","content":"Is it kind?"}],"completion":[{"role":"assistant","content":"It is curt."}],"step":"critique","round":1,"principle":"kind"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."},{"role":"user","content":"Is it kind?"},{"role":"assistant","content":"It is curt."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"No, sorry."}],"step":"revise","round":1,"principle":"kind"}
+    {"prompt":[{"role":"user","content":"Why c?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"Yes."}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why c?\nReally \"é\"?"},{"role":"assistant","content":"Yes."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"Yes."}],"step":"revise","round":1,"principle":"kind"}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Three"},{"role":"user","content":"Is it true?"},{"role":"assistant","content":"It sho"},{"role":"user","content":"Make it true."}],"completion":[{"role":"assistant","content":"Four."}],"step":"revise","round":1,"principle":"true"}
+    "#);
+    insta::assert_snapshot!(own(&run, "reward"), @r#"
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"margin":0.0}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"margin":0.0}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"margin":0.0}
+    "#);
+    insta::assert_snapshot!(own(&run, "axolotl-chatml-intel"), @r#"
+    {"system":"Be brief.","question":"Hello\n\"you\"","chosen":"Good evening.","rejected":"Go away."}
+    {"system":null,"question":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No."}
+    "#);
+    insta::assert_snapshot!(own(&run, "axolotl-chatml-ultra"), @r#"
+    {"system":"Be brief.","prompt":"Hello\n\"you\"","chosen":[{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."}]}
+    {"system":null,"prompt":"Why b?\nReally \"é\"?","chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
+    "#);
+    insta::assert_snapshot!(own(&run, "axolotl-chat-template"), @r#"
+    {"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":{"role":"assistant","content":"Good evening."},"rejected":{"role":"assistant","content":"Go away."}}
+    {"messages":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":{"role":"assistant","content":"No, sorry."},"rejected":{"role":"assistant","content":"No."}}
+    {"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":{"role":"assistant","content":"Four."},"rejected":{"role":"assistant","content":"Three"}}
+    "#);
+    insta::assert_snapshot!(own(&run, "llamafactory-alpaca"), @r#"
+    {"instruction":"Hello\n\"you\"","input":"","chosen":"Good evening.","rejected":"Go away.","system":"Be brief.","history":[]}
+    {"instruction":"Why b?\nReally \"é\"?","input":"","chosen":"No, sorry.","rejected":"No.","system":"","history":[]}
+    {"instruction":"Three?","input":"","chosen":"Four.","rejected":"Three","system":"","history":[["One?","Two."]]}
+    "#);
+    insta::assert_snapshot!(own(&run, "llamafactory-sharegpt"), @r#"
+    {"conversations":[{"from":"human","value":"Hello\n\"you\""}],"chosen":{"from":"gpt","value":"Good evening."},"rejected":{"from":"gpt","value":"Go away."},"system":"Be brief."}
+    {"conversations":[{"from":"human","value":"Why b?\nReally \"é\"?"}],"chosen":{"from":"gpt","value":"No, sorry."},"rejected":{"from":"gpt","value":"No."},"system":""}
+    {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"}],"chosen":{"from":"gpt","value":"Four."},"rejected":{"from":"gpt","value":"Three"},"system":""}
+    "#);
+    insta::assert_snapshot!(own(&run, "llamafactory-kto"), @r#"
+    {"conversations":[{"from":"human","value":"Hello\n\"you\""},{"from":"gpt","value":"Good evening."}],"kto_tag":true,"system":"Be brief."}
+    {"conversations":[{"from":"human","value":"Hello\n\"you\""},{"from":"gpt","value":"Go away."}],"kto_tag":false,"system":"Be brief."}
+    {"conversations":[{"from":"human","value":"Why b?\nReally \"é\"?"},{"from":"gpt","value":"No, sorry."}],"kto_tag":true,"system":""}
+    {"conversations":[{"from":"human","value":"Why b?\nReally \"é\"?"},{"from":"gpt","value":"No."}],"kto_tag":false,"system":""}
+    {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"},{"from":"gpt","value":"Four."}],"kto_tag":true,"system":""}
+    {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"},{"from":"gpt","value":"Three"}],"kto_tag":false,"system":""}
+    "#);
+    insta::assert_snapshot!(own(&run, "openrlhf"), @r#"
+    {"chosen":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."}]}
+    {"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
+    {"chosen":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Four."}],"rejected":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Three"}]}
+    "#);
+    insta::assert_snapshot!(own(&run, "hh-rlhf"), @r#"
+    {"chosen":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No, sorry.","rejected":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No."}
+    {"chosen":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Four.","rejected":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Three"}
+    "#);
+    insta::assert_snapshot!(own(&run, "constitutional-ai"), @r#"
+    {"init_prompt":"Why b?\nReally \"é\"?","init_response":"No.","critic_prompt":"Is it kind?","critic_response":"It is curt.","revision_prompt":"Make it kind.","revision_response":"No, sorry.","prompt":"Why b?\nReally \"é\"?","messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
+    "#);
+    insta::assert_snapshot!(own(&run, "plain-sft"), @r#"
+    {"prompt":"Why b?\nReally \"é\"?","response":"No, sorry."}
+    {"prompt":"Why c?\nReally \"é\"?","response":"Yes."}
+    "#);
+    insta::assert_snapshot!(own(&run, "plain-preference"), @r#"
+    {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
+    "#);
+    insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}}],"metadata":{},"run":"HASH"}
+    "#);
+    insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
+    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?"}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
+    "#);
+}
+
+#[test]
+fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
+    use StepKind::{Critique, Generate, Revise};
+    let mut manifest = described();
+    manifest.constitution.value["judge"] = serde_json::to_value(Judge::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &manifest).unwrap();
+    let item = item("b");
+    let steps = [
+        step(Generate, None, "worst"),
+        step(Generate, None, "best"),
+        step(Generate, None, "fair"),
+        judged([0, 1], None, -2.0),
+        judged([0, 2], None, -1.0),
+        judged([1, 2], None, 1.0),
+        step(Critique, Some("kind"), "It is curt."),
+        step(Revise, Some("kind"), "kinder"),
+    ];
+    ended(&mut run, &item, &steps);
+    let run = run.dir().clone();
+    // "best" is better than "worst", and worse than its revision.
+    insta::assert_snapshot!(own(&run, "kto"), @r#"
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"label":false}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"kinder"}],"label":true}
+    "#);
+    insta::assert_snapshot!(own(&run, "sft-steps"), @r#"
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"best"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"fair"}],"step":"generate","round":0,"principle":null}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"},{"role":"user","content":"Is it kind?"}],"completion":[{"role":"assistant","content":"It is curt."}],"step":"critique","round":1,"principle":"kind"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"},{"role":"user","content":"Is it kind?"},{"role":"assistant","content":"It is curt."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"kinder"}],"step":"revise","round":1,"principle":"kind"}
+    "#);
+    // The pair of candidates has no revision.
+    insta::assert_snapshot!(own(&run, "constitutional-ai"), @r#"
+    {"init_prompt":"Why b?\nReally \"é\"?","init_response":"best","critic_prompt":"Is it kind?","critic_response":"It is curt.","revision_prompt":"Make it kind.","revision_response":"kinder","prompt":"Why b?\nReally \"é\"?","messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"}]}
+    "#);
+    let mut counted = Vec::new();
+    for name in ["kto", "constitutional-ai"] {
+        counted.push(write(&run, &export(name), std::io::sink()).unwrap());
+    }
+    assert_eq!(
+        counted,
+        [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
+    );
+}
+
+/// The rows of a Parquet file, every key present.
+fn parquet_rows(path: &Path) -> Vec<Value> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let mut out = Vec::new();
+    let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = builder.build::<_, arrow_json::writer::LineDelimited>(&mut out);
+    for batch in reader.build().unwrap() {
+        writer.write(&batch.unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+    let text = String::from_utf8(out).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn parquet_holds_what_json_lines_hold_with_every_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    for format in FORMATS {
+        let export = export(format.name);
+        let parquet = Export { file_format: FileFormat::Parquet, ..export };
+        let path = folder.path().join("rows.parquet");
+        let counts = write_file(&run, &parquet, &path).unwrap();
+        let rows = parquet_rows(&path);
+        let schema = format.schema();
+        let columns: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let mut expected = Vec::new();
+        for line in lines(&run, &export).replace("HASH", run.hash()).lines() {
+            let mut row: Row = serde_json::from_str(line).unwrap();
+            assert_eq!(row.keys().collect::<Vec<_>>(), columns, "{}", format.name);
+            for free_form in ["metadata", "failure"] {
+                if let Some(value) = row.get_mut(free_form).filter(|value| !value.is_null()) {
+                    *value = Value::String(value.to_string());
+                }
+            }
+            expected.push(Value::Object(row));
+        }
+        assert!(!rows.is_empty(), "{}", format.name);
+        assert_eq!(rows, expected, "{}", format.name);
+        assert_eq!(counts.written, rows.len() as u64);
+    }
+}
+
+#[test]
+fn what_is_left_out_is_counted_by_its_reason() {
+    use DropReason::{Conversation, Cut, Failed, Same};
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    for (name, which, expected) in [
+        ("trl", Which::Last, counts(3, &[(Failed, 1), (Same, 1)])),
+        ("trl", Which::Adjacent, counts(4, &[(Failed, 1), (Same, 1)])),
+        ("trl", Which::All, counts(5, &[(Failed, 1), (Same, 1)])),
+        ("trl-standard", Which::Last, counts(1, &[(Failed, 1), (Same, 1), (Conversation, 2)])),
+        ("hh-rlhf", Which::Last, counts(2, &[(Failed, 1), (Same, 1), (Conversation, 1)])),
+        (
+            "axolotl-chatml-intel",
+            Which::Last,
+            counts(2, &[(Failed, 1), (Same, 1), (Conversation, 1)]),
+        ),
+        ("kto", Which::Last, counts(6, &[(Failed, 1), (Same, 1)])),
+        ("sft", Which::Last, counts(4, &[(Failed, 1)])),
+        ("sft-steps", Which::Last, counts(11, &[(Failed, 1), (Cut, 1)])),
+        ("trajectories", Which::Last, counts(5, &[])),
+    ] {
+        let export = Export { which, ..export(name) };
+        assert_eq!(write(&run, &export, io::sink()).unwrap(), expected, "{name} {which:?}");
+    }
+    let error = write(&run, &Export { which: Which::All, ..export("kto") }, io::sink());
+    assert_eq!(error.unwrap_err().to_string(), "kto takes the last pair of an item only, not all");
+}
+
+#[test]
+fn batches_and_row_groups_lose_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = RunDir::create(folder.path(), &described()).unwrap();
+    // More than a batch of rows, one of them longer than a batch may be.
+    for at in 0..2100 {
+        let text = "x".repeat(if at == 7 { 9 << 20 } else { 3 });
+        let steps = [
+            step(StepKind::Generate, None, &format!("a{at}")),
+            step(StepKind::Revise, Some("kind"), &format!("{at}{text}")),
+        ];
+        ended(&mut writer, &item(&at.to_string()), &steps);
+    }
+    let export = Export { file_format: FileFormat::Parquet, ..export("trl") };
+    let path = folder.path().join("rows.parquet");
+    let counts = write_file(&writer.dir().clone(), &export, &path).unwrap();
+    assert_eq!(counts.written, 2100);
+    for (at, row) in parquet_rows(&path).iter().enumerate() {
+        assert_eq!(row["rejected"][0]["content"], format!("a{at}"));
+    }
+}
+
+#[test]
+fn a_file_gets_what_a_stream_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    let (path, link) = (folder.path().join("pairs.jsonl"), folder.path().join("link"));
+    let export = export("trl");
+    let mut out = Vec::new();
+    let counts = write(&run, &export, &mut out).unwrap();
+    assert_eq!(write_file(&run, &export, &path).unwrap(), counts);
+    assert_eq!(fs::read(&path).unwrap(), out);
+
+    // Written anew through a link, the link stays and its target is replaced.
+    #[cfg(unix)]
+    {
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write_file(&run, &export, &link).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), out);
+    }
+
+    let missing = folder.path().join("no/such/folder.jsonl");
+    let error = write_file(&run, &export, &missing).unwrap_err();
+    assert_eq!(error.to_string(), format!("failed to write {}", missing.display()));
+}
+
+#[test]
+fn a_device_is_written_to_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let device = Path::new("/dev/full");
+    if !device.exists() {
+        return; // not every system has one
+    }
+    for file_format in FileFormat::ALL {
+        let export = Export { file_format, ..export("trl") };
+        let error = write_file(&run, &export, device).unwrap_err();
+        let ExportError::File { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        assert!(!fs::metadata(device).unwrap().is_file());
+    }
+}
+
+#[test]
+fn a_damaged_journal_gives_no_file_and_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    let journal = run.path().join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, text.replace("Good evening.", "Good morning.")).unwrap();
+    let out = folder.path().join("pairs");
+    for error in [
+        write_file(&run, &export("trl"), &out).unwrap_err(),
+        write_folder(&run, &export("trl"), &whole(None), &out).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, ExportError::Journal(JournalError::Damaged { line: 5, .. })),
+            "{error:?}"
+        );
+    }
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(left, ["run"]);
+}
+
+/// One split, with or without a card.
+pub(super) fn whole(licence: Option<&str>) -> Folder {
+    Folder { splits: Splits::train(), seed: 0, licence: licence.map(str::to_owned) }
+}
+
+#[test]
+fn a_folder_has_a_file_a_split_and_is_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = RunDir::create(&folder.path().join("run"), &described()).unwrap();
+    for at in 0..40 {
+        // Two items of each prompt.
+        let item = Item { key: at.to_string(), ..item(&(at / 2).to_string()) };
+        let steps =
+            [step(StepKind::Generate, None, "a"), step(StepKind::Revise, Some("kind"), "b")];
+        ended(&mut writer, &item, &steps);
+    }
+    let run = writer.dir().clone();
+    let splits: Splits = "train=0.5,test=0.5".parse().unwrap();
+    let asked = Folder { splits, seed: 1, licence: None };
+    let out = folder.path().join("new/data");
+    let counts = write_folder(&run, &export("trl"), &asked, &out).unwrap();
+    let prompts = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(out.join(name)).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["prompt"].to_string())
+            .collect()
+    };
+    let [train, test] = ["train.jsonl", "test.jsonl"].map(prompts);
+    assert_eq!(
+        counts.splits,
+        [("train".to_owned(), train.len() as u64), ("test".to_owned(), test.len() as u64)]
+    );
+    assert_eq!(train.len() + test.len(), 40);
+    assert!(train.iter().all(|prompt| !test.contains(prompt)));
+
+    let again = write_folder(&run, &export("trl"), &asked, &out).unwrap_err();
+    assert!(matches!(again, ExportError::Occupied { .. }), "{again:?}");
+    let scarce = "train=0.999999,test=0.000001".parse().unwrap();
+    let scarce = Folder { splits: scarce, ..asked };
+    let out = folder.path().join("other");
+    let error = write_folder(&run, &export("trl"), &scarce, &out).unwrap_err();
+    assert!(matches!(&error, ExportError::EmptySplit { name } if name == "test"), "{error:?}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn llamafactory_folders_register_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    for (name, expected) in [
+        (
+            "llamafactory-alpaca",
+            json!({"out_train": {
+                "file_name": "train.jsonl", "formatting": "alpaca", "ranking": true,
+                "columns": {"prompt": "instruction", "query": "input", "chosen": "chosen",
+                    "rejected": "rejected", "system": "system", "history": "history"},
+            }}),
+        ),
+        (
+            "llamafactory-sharegpt",
+            json!({"out_train": {
+                "file_name": "train.jsonl", "formatting": "sharegpt", "ranking": true,
+                "columns": {"messages": "conversations", "system": "system",
+                    "chosen": "chosen", "rejected": "rejected"},
+            }}),
+        ),
+        (
+            "llamafactory-kto",
+            json!({"out_train": {
+                "file_name": "train.jsonl", "formatting": "sharegpt",
+                "columns": {"messages": "conversations", "system": "system", "kto_tag": "kto_tag"},
+            }}),
+        ),
+    ] {
+        let out = folder.path().join(name).join("out");
+        write_folder(&run, &export(name), &whole(None), &out).unwrap();
+        let info = fs::read_to_string(out.join("dataset_info.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&info).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_card_tells_what_it_is_and_how_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    let out = folder.path().join("politeness");
+    let export = Export { file_format: FileFormat::Parquet, ..export("trl") };
+    write_folder(&run, &export, &whole(Some("cc-by-4.0")), &out).unwrap();
+    let bytes = fs::metadata(out.join("train.parquet")).unwrap().len().to_string();
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    let constitution = &run.manifest().constitution;
+    let card = card.replace(run.hash(), "HASH").replace(&constitution.sha256, "SHA256");
+    let card = card.replace(&format!("download_size: {bytes}\n"), "download_size: BYTES\n");
+    insta::assert_snapshot!(card.split("<details>").next().unwrap(), @r#"
+    ---
+    license: cc-by-4.0
+    language:
+    - "en"
+    pretty_name: "politeness"
+    task_categories:
+    - text-generation
+    tags:
+    - constitutional-ai
+    - preference-data
+    - synthetic
+    size_categories:
+    - n<1K
+    configs:
+    - config_name: default
+      data_files:
+      - split: train
+        path: train.parquet
+    dataset_info:
+      features:
+      - name: prompt
+        list:
+        - name: role
+          dtype: string
+        - name: content
+          dtype: string
+      - name: chosen
+        list:
+        - name: role
+          dtype: string
+        - name: content
+          dtype: string
+      - name: rejected
+        list:
+        - name: role
+          dtype: string
+        - name: content
+          dtype: string
+      - name: id
+        dtype: string
+      - name: category
+        list: string
+      - name: reason
+        dtype: string
+      - name: principles
+        list: string
+      - name: verdict
+        dtype: string
+      - name: p_chosen
+        dtype: float64
+      - name: verdict_margin
+        dtype: float64
+      - name: verdict_mass
+        dtype: float64
+      - name: log_odds_shown_first
+        dtype: float64
+      - name: log_odds_shown_second
+        dtype: float64
+      - name: principle_margins
+        dtype: string
+      - name: reviewers
+        list: string
+      - name: reviewed_at
+        dtype: string
+      - name: run
+        dtype: string
+      - name: metadata
+        dtype: string
+      splits:
+      - name: train
+        num_bytes: 462
+        num_examples: 3
+      download_size: BYTES
+      dataset_size: 462
+    ---
+
+    # politeness
+
+    3 pairs, made by amend 0.1.0: a language model answered
+    prompts, criticised its answers under the principles of a constitution, and revised
+    them. The data are synthetic.
+
+    ```python
+    from datasets import load_dataset
+    data = load_dataset("PATH OR NAME OF THIS DATA SET")
+    ```
+
+    Format: `trl` (TRL preferences, conversational); answers paired: `last`.
+
+    | column | type |
+    | --- | --- |
+    | `prompt` | list of {role, content} |
+    | `chosen` | list of {role, content} |
+    | `rejected` | list of {role, content} |
+    | `id` | string |
+    | `category` | list of string |
+    | `reason` | string or null |
+    | `principles` | list of string |
+    | `verdict` | string or null |
+    | `p_chosen` | float64 or null |
+    | `verdict_margin` | float64 or null |
+    | `verdict_mass` | float64 or null |
+    | `log_odds_shown_first` | float64 or null |
+    | `log_odds_shown_second` | float64 or null |
+    | `principle_margins` | string or null |
+    | `reviewers` | list of string |
+    | `reviewed_at` | string or null |
+    | `run` | string |
+    | `metadata` | string or null |
+
+    `id` names the input row, `category` and `principles` what it was revised under,
+    `reason` the model's critique, `run` the SHA-256 of the run's manifest. `metadata`
+    is the rest of the input row, as JSON text.
+
+    ## How it was made
+
+    | | |
+    | --- | --- |
+    | model | tiny |
+    | model's SHA-256 | `00ff` |
+    | model's licence, as its file says | not stated |
+    | constitution | small 1.2.0 |
+    | constitution's SHA-256 | `SHA256` |
+    | prompts | 2 |
+    | rounds | 1 |
+    | principles of a round | 2, chosen by `random` |
+    | critiques | yes |
+    | seed | 7 |
+    | reproducible mode | no |
+    | run | `HASH` |
+
+    | step | temperature | top_p | top_k | min_p | max_tokens |
+    | --- | --- | --- | --- | --- | --- |
+    | generate | 0.7 | 0.95 | 40 | 0.05 | 256 |
+    | critique | 0.7 | 0.95 | 40 | 0.05 | 256 |
+    | revise | 0.7 | 0.95 | 40 | 0.05 | 256 |
+
+    ### Principles
+
+    - **kind** (`kind`, manners): Be kind \| always.
+    - **true** (`true`, honesty): Be true \| always.
+    - **polite** (`polite`, manners): Be polite \| always.
+    "#);
+    insta::assert_snapshot!(card.split("</details>").nth(1).unwrap(), @r#"
+    ## Statistics
+
+    | | rows |
+    | --- | --- |
+    | train | 3 |
+    | left out: the item failed | 1 |
+    | left out: both sides say the same | 1 |
+
+    | length in characters | least | median | 95 % up to | most |
+    | --- | --- | --- | --- | --- |
+    | `chosen` | 5 | 10 | 13 | 13 |
+    | `prompt` | 14 | 18 | 20 | 20 |
+    | `rejected` | 3 | 5 | 8 | 8 |
+
+    Lengths of four digits and more are cut to three.
+    The chosen answer is the longer one in 100.0 % of the pairs whose answers differ in length.
+
+    | category | rows |
+    | --- | --- |
+    | honesty | 2 |
+    | manners | 2 |
+
+    ## Known limits
+
+    - No person checked the answers. They can be wrong, unkind or unsafe.
+    - The better answer is the later one. No judge compared the two, so some pairs
+      are the wrong way round.
+    - Critiques are the model's own and may name faults that are not there.
+    - The data carry the biases of the model and of the prompts they were made from,
+      and the terms of both hold beside the licence of this data set.
+    "#);
+    // The constitution in full, as it was.
+    let full = card.split("```json\n").nth(1).unwrap().split("\n```\n").next().unwrap();
+    let full: Value = serde_json::from_str(full).unwrap();
+    assert_eq!(full, constitution.value);
+
+    let error = write_folder(&run, &export, &whole(Some("CC BY")), &folder.path().join("x"));
+    assert!(matches!(error, Err(ExportError::Licence { .. })));
+    // JSON lines in such a folder have the types the card says.
+    let out = folder.path().join("lines");
+    let lines = Export { file_format: FileFormat::Jsonl, ..export };
+    write_folder(&run, &lines, &whole(Some("other")), &out).unwrap();
+    let first = fs::read_to_string(out.join("train.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    assert_eq!(first["metadata"], r#"{"source":"letters","score":0.1}"#);
+}
+
+#[test]
+fn formats_are_found_by_name() {
+    for (at, format) in FORMATS.iter().enumerate() {
+        let found = Format::named(format.name).unwrap();
+        assert_eq!((found.name, found.about), (format.name, FORMATS[at].about));
+    }
+    assert!(Format::named("csv").is_none());
+}

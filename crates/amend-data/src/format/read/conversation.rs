@@ -1,0 +1,42 @@
+//! Conversations under `messages` or ShareGPT's `conversations`: for SFT the last
+//! turn is the answer; with a `label` or `kto_tag` it is wanted or not; with
+//! `chosen` and `rejected` beside it they follow the conversation.
+
+use super::fields::{example, first, has_label, has_list, label, split_answer, turns};
+use super::{Format, RowFault};
+use crate::format::example::{Answers, Example, Object};
+
+/// A list of turns, and answers in or beside it.
+#[derive(Debug)]
+pub(super) struct Conversation;
+
+const LISTS: [&str; 2] = ["messages", "conversations"];
+
+impl Format for Conversation {
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        let key = first(row, &LISTS).filter(|key| has_list(row, key))?;
+        // Beside a prompt the list is the chosen conversation once more.
+        if row.contains_key("prompt") && row.contains_key("chosen") {
+            return None;
+        }
+        let share = key == "conversations";
+        Some(match (row.contains_key("chosen"), has_label(row)) {
+            (true, _) if share => "LLaMA-Factory sharegpt ranking",
+            (true, _) => "Axolotl chat_template.default",
+            (false, true) => "LLaMA-Factory sharegpt KTO",
+            (false, false) if share => "sharegpt SFT",
+            (false, false) => "messages (SFT)",
+        })
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        let key = LISTS.into_iter().find(|key| row.contains_key(*key)).unwrap_or(LISTS[0]);
+        let all = turns(row, key)?;
+        if row.contains_key("chosen") {
+            let (chosen, rejected) = (turns(row, "chosen")?, turns(row, "rejected")?);
+            return Ok(example(row, all, Answers::Pair { chosen, rejected }, true));
+        }
+        let (prompt, answer) = split_answer(all);
+        Ok(example(row, prompt, Answers::Single { answer, label: label(row)? }, true))
+    }
+}

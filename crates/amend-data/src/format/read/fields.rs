@@ -1,0 +1,240 @@
+//! What the formats' readers have in common: texts, lists of turns, verdicts,
+//! and what is wrong with a row.
+
+use serde_json::Value;
+
+use crate::format::example::{Answers, Contradiction, Example, Object, Turn};
+
+/// How many keys an error lists.
+const LISTED: usize = 12;
+
+/// What is wrong with a row, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowFault {
+    /// No format has such keys.
+    #[error(
+        "no known format has the keys {}: rename them to prompt, chosen and rejected, to prompt \
+         and completion (and label), or to messages", listed(.keys)
+    )]
+    Unknown {
+        /// The row's keys.
+        keys: Vec<String>,
+    },
+    /// A key is missing.
+    #[error("no key {key:?}, which the rows before it have: fill it in, or leave the row out")]
+    Missing {
+        /// The key.
+        key: String,
+    },
+    /// A value of the wrong type.
+    #[error("{pointer} must be {expected}, not {found}: make it one, or leave the row out")]
+    Type {
+        /// Where it stands, as a JSON pointer.
+        pointer: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+}
+
+fn listed(keys: &[String]) -> String {
+    let mut names: Vec<String> = keys.iter().take(LISTED).map(|key| format!("{key:?}")).collect();
+    if keys.len() > LISTED {
+        names.push("…".to_owned());
+    }
+    if names.is_empty() { "(none)".to_owned() } else { names.join(", ") }
+}
+
+/// An error for a value of the wrong type.
+pub(super) fn wrong(pointer: &str, expected: &'static str, found: &Value) -> RowFault {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    RowFault::Type { pointer: pointer.to_owned(), expected, found }
+}
+
+/// The value of a key; null counts as there.
+pub(super) fn value<'a>(row: &'a Object, key: &str) -> Result<&'a Value, RowFault> {
+    row.get(key).ok_or_else(|| RowFault::Missing { key: key.to_owned() })
+}
+
+/// Whether a key holds something.
+pub(super) fn has(row: &Object, key: &str) -> bool {
+    row.get(key).is_some_and(|value| !value.is_null())
+}
+
+/// Whether a key holds a list.
+pub(super) fn has_list(row: &Object, key: &str) -> bool {
+    row.get(key).is_some_and(Value::is_array)
+}
+
+/// Whether a key holds a text.
+pub(super) fn has_text(row: &Object, key: &str) -> bool {
+    row.get(key).is_some_and(Value::is_string)
+}
+
+/// The first of some keys that holds something.
+pub(super) fn first<'k>(row: &Object, keys: &[&'k str]) -> Option<&'k str> {
+    keys.iter().copied().find(|key| has(row, key))
+}
+
+/// A key's text as a turn. Null is an empty text: the check for empty answers
+/// tells it.
+pub(super) fn text(row: &Object, key: &str, role: &str) -> Result<Turn, RowFault> {
+    let pointer = format!("/{key}");
+    match value(row, key)? {
+        Value::String(text) => Ok(Turn::new(role, text, pointer)),
+        Value::Null => Ok(Turn::new(role, "", pointer)),
+        other => Err(wrong(&pointer, "a text", other)),
+    }
+}
+
+/// A key's text as a turn; none where it is missing, null or blank.
+pub(super) fn some_text(row: &Object, key: &str, role: &str) -> Result<Option<Turn>, RowFault> {
+    if !has(row, key) {
+        return Ok(None);
+    }
+    Ok(Some(text(row, key, role)?).filter(|turn| !turn.text.trim().is_empty()))
+}
+
+/// A turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`. A content
+/// in typed parts is its texts; null, as in tool calls, is none.
+fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
+    let Value::Object(object) = value else {
+        return Err(wrong(pointer, "a turn: an object with \"role\" and \"content\"", value));
+    };
+    let (role_key, text_key) =
+        if object.contains_key("from") { ("from", "value") } else { ("role", "content") };
+    let role = match object.get(role_key) {
+        Some(Value::String(role)) => known_role(role),
+        Some(other) => return Err(wrong(&format!("{pointer}/{role_key}"), "a text", other)),
+        None => "",
+    };
+    let pointer = format!("{pointer}/{text_key}");
+    match object.get(text_key) {
+        Some(Value::String(text)) => Ok(Turn::new(role, text, pointer)),
+        None | Some(Value::Null) => Ok(Turn::new(role, "", pointer)),
+        // A single part, so that the text has one place.
+        Some(Value::Array(parts)) if parts.len() == 1 && parts[0]["text"].is_string() => {
+            let text = parts[0]["text"].as_str().unwrap_or_default();
+            Ok(Turn::new(role, text, format!("{pointer}/0/text")))
+        }
+        Some(other) => Err(wrong(&pointer, "a text", other)),
+    }
+}
+
+/// ShareGPT's names for the roles of chat templates.
+fn known_role(role: &str) -> &str {
+    match role {
+        "human" => "user",
+        "gpt" | "chatgpt" => "assistant",
+        "observation" => "tool",
+        other => other,
+    }
+}
+
+/// A list of turns, or a single one.
+pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<Turn>, RowFault> {
+    let pointer = format!("/{key}");
+    match value(row, key)? {
+        Value::Array(values) => {
+            let each = |(at, value)| turn(value, &format!("{pointer}/{at}"));
+            values.iter().enumerate().map(each).collect()
+        }
+        Value::Null => Ok(Vec::new()),
+        Value::Object(_) => Ok(vec![turn(&row[key], &pointer)?]),
+        other => Err(wrong(&pointer, "a list of turns", other)),
+    }
+}
+
+/// A key's text, or its turns.
+pub(super) fn text_or_turns(row: &Object, key: &str, role: &str) -> Result<Vec<Turn>, RowFault> {
+    match value(row, key)? {
+        Value::Array(_) | Value::Object(_) => turns(row, key),
+        _ => Ok(vec![text(row, key, role)?]),
+    }
+}
+
+/// Takes the answer off a conversation: its last turn, if that is not the
+/// user's or the system's.
+pub(super) fn split_answer(mut turns: Vec<Turn>) -> (Vec<Turn>, Vec<Turn>) {
+    let answer = turns.pop_if(|last| last.role != "user" && last.role != "system");
+    (turns, answer.into_iter().collect())
+}
+
+/// Takes from two whole conversations what they begin with; where that differs,
+/// the chosen side's counts and the discord is told.
+pub(super) fn shared_prompt(
+    chosen: Vec<Turn>,
+    rejected: Vec<Turn>,
+) -> (Vec<Turn>, Answers, Option<&'static str>) {
+    let (mut prompt, chosen) = split_answer(chosen);
+    let (other, rejected) = split_answer(rejected);
+    let key = |turns: &[Turn]| -> Vec<(String, String)> {
+        turns.iter().map(|turn| (turn.role.clone(), turn.text.clone())).collect()
+    };
+    let discord = (key(&prompt) != key(&other))
+        .then_some("the sides' conversations differ before the last turn");
+    if discord.is_none() {
+        for (turn, same) in prompt.iter_mut().zip(other) {
+            turn.places.extend(same.places);
+        }
+    }
+    (prompt, Answers::Pair { chosen, rejected }, discord)
+}
+
+/// A key that says whether an answer is wanted.
+pub(super) fn label(row: &Object) -> Result<Option<bool>, RowFault> {
+    let Some(key) = first(row, &["label", "kto_tag"]) else { return Ok(None) };
+    match &row[key] {
+        Value::Bool(label) => Ok(Some(*label)),
+        Value::Number(number) if number.as_u64() == Some(0) => Ok(Some(false)),
+        Value::Number(number) if number.as_u64() == Some(1) => Ok(Some(true)),
+        other => Err(wrong(&format!("/{key}"), "true or false", other)),
+    }
+}
+
+/// Whether a row says of its only answer if it is wanted.
+pub(super) fn has_label(row: &Object) -> bool {
+    first(row, &["label", "kto_tag"]).is_some()
+}
+
+/// An example without discord; its verdict is looked up in the row.
+pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: bool) -> Example {
+    let contradiction = match answers {
+        Answers::Pair { .. } => contradiction(row),
+        Answers::Single { .. } => None,
+    };
+    Example { prompt, answers, chat, discord: None, contradiction, tokens: None }
+}
+
+/// The first verdict in the row, its `verdict` or its `metadata` that holds the
+/// chosen side for the worse one. A tie is none, and so is an undecided verdict.
+/// Where people decided which side is chosen, no verdict counts.
+fn contradiction(row: &Object) -> Option<Contradiction> {
+    let named = |reviewers: &Value| reviewers.as_array().is_some_and(|names| !names.is_empty());
+    if row.get("reviewers").is_some_and(named)
+        || row.get("verdict").is_some_and(|verdict| verdict == "undecided")
+    {
+        return None;
+    }
+    let nested = ["verdict", "metadata"].into_iter().filter_map(|key| row.get(key)?.as_object());
+    std::iter::once(row).chain(nested).find_map(|object| {
+        let number = |key: &str| object.get(key).and_then(Value::as_f64);
+        if let Some(p) = number("p_chosen").filter(|&p| p < 0.5) {
+            return Some(Contradiction(format!("p_chosen is {p}")));
+        }
+        if let Some(margin) = number("margin").filter(|&margin| margin < 0.0) {
+            return Some(Contradiction(format!("margin is {margin}")));
+        }
+        let (chosen, rejected) = (number("score_chosen")?, number("score_rejected")?);
+        (chosen < rejected)
+            .then(|| Contradiction(format!("score_chosen is {chosen}, score_rejected {rejected}")))
+    })
+}

@@ -1,0 +1,57 @@
+//! Transcripts as in Anthropic's hh-rlhf: each side is a whole conversation in
+//! one text, turns opened by `Human:` and `Assistant:` after a blank line.
+
+use super::fields::{example, has, shared_prompt, value, wrong};
+use super::{Format, RowFault};
+use crate::format::example::{Example, Object, Place, Turn};
+
+/// `chosen` and `rejected`, both transcripts.
+#[derive(Debug)]
+pub(super) struct Transcript;
+
+/// What opens a turn, and whose it is.
+const OPENERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+
+impl Format for Transcript {
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        let opens = |key| row.get(key)?.as_str().map(|text| text.starts_with(OPENERS[0].0));
+        let both = opens("chosen") == Some(true) && row.contains_key("rejected");
+        (both && !has(row, "prompt")).then_some("hh-rlhf transcripts")
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        let side = |key: &str| {
+            let pointer = format!("/{key}");
+            let value = value(row, key)?;
+            let text = value.as_str().ok_or_else(|| wrong(&pointer, "a transcript", value))?;
+            Ok(turns(text, &pointer))
+        };
+        let (prompt, answers, discord) = shared_prompt(side("chosen")?, side("rejected")?);
+        Ok(Example { discord, ..example(row, prompt, answers, true) })
+    }
+}
+
+/// The turns of a transcript. What stands before the first opener is a turn of
+/// nobody's.
+fn turns(transcript: &str, pointer: &str) -> Vec<Turn> {
+    let mut openings: Vec<(usize, usize, &str)> = OPENERS
+        .iter()
+        .flat_map(|&(opener, role)| {
+            let each = move |(at, _)| (at, at + opener.len(), role);
+            transcript.match_indices(opener).map(each)
+        })
+        .collect();
+    openings.sort_unstable();
+    if openings.first().is_none_or(|&(at, ..)| at > 0) {
+        openings.insert(0, (0, 0, ""));
+    }
+    let ends = openings.iter().skip(1).map(|&(at, ..)| at).chain([transcript.len()]);
+    let turn = |(&(_, from, role), end): (&(usize, usize, &str), usize)| {
+        let text = &transcript[from..end];
+        let start = from + text.len() - text.trim_start().len();
+        let place = Place { pointer: pointer.to_owned(), start };
+        let (role, text) = (role.to_owned(), text.trim().to_owned());
+        Turn { role, text, places: vec![place], continues: false }
+    };
+    openings.iter().zip(ends).map(turn).collect()
+}

@@ -1,0 +1,54 @@
+//! The columns of Hugging Face's constitutional-AI data sets: first answer,
+//! critique and revision with what asked for them, then the two conversations.
+//! Of several rounds these are the last critique and revision; without critiques
+//! their columns are empty. A pair whose better answer is no revision has none.
+
+use serde_json::json;
+
+use super::{Format, Row, Rows, lone_prompt};
+use crate::format::cells::{answer, conversation, row, text, turns};
+use crate::format::origin::Provenance;
+use crate::pairs;
+use crate::pairs::{DropReason, Pair};
+use amend_core::record::StepKind;
+
+pub(super) const CONSTITUTIONAL_AI: Format = Format {
+    name: "constitutional-ai",
+    about: "Hugging Face constitutional-AI columns",
+    columns: || {
+        let steps = ["init_prompt", "init_response", "critic_prompt", "critic_response"];
+        let steps = steps.into_iter().chain(["revision_prompt", "revision_response", "prompt"]);
+        steps.map(text).chain(["messages", "chosen", "rejected"].map(turns)).collect()
+    },
+    rows: Rows::Pairs(columns),
+    dataset_info: None,
+};
+
+fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<Row, DropReason> {
+    let prompt = lone_prompt(pair.item)?;
+    if pair.chosen.kind != StepKind::Revise {
+        return Err(DropReason::NoRevision);
+    }
+    let principle = pair.chosen.principle.as_deref();
+    let (critic_prompt, critic_response) = match pair.critique {
+        // The critique is learnt too, so it must be whole.
+        Some(critique) => {
+            let text = pairs::whole(critique)?.text.as_str();
+            (run.critique_request(critique.principle.as_deref()), text)
+        }
+        None => ("", ""),
+    };
+    let side = |text| conversation(&pair.item.messages, [answer(text)]);
+    Ok(row([
+        ("init_prompt", json!(prompt)),
+        ("init_response", json!(pair.rejected.text)),
+        ("critic_prompt", json!(critic_prompt)),
+        ("critic_response", json!(critic_response)),
+        ("revision_prompt", json!(run.revision_request(principle))),
+        ("revision_response", json!(pair.chosen.text)),
+        ("prompt", json!(prompt)),
+        ("messages", side(&pair.chosen.text)),
+        ("chosen", side(&pair.chosen.text)),
+        ("rejected", side(&pair.rejected.text)),
+    ]))
+}

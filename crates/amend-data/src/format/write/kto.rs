@@ -1,0 +1,21 @@
+//! Unpaired preferences, as TRL's `KTOTrainer` reads them: two rows a pair, the
+//! better answer labelled true and the worse one false.
+
+use serde_json::json;
+
+use super::{Format, Rows};
+use crate::format::cells::{answer, conversation, flag, row, turns};
+
+pub(super) const KTO: Format = Format {
+    name: "kto",
+    about: "TRL unpaired preferences with labels",
+    columns: || vec![turns("prompt"), turns("completion"), flag("label")],
+    rows: Rows::Labels(|item, text, label| {
+        Ok(row([
+            ("prompt", conversation(&item.messages, [])),
+            ("completion", json!([answer(text)])),
+            ("label", json!(label)),
+        ]))
+    }),
+    dataset_info: None,
+};

@@ -1,0 +1,138 @@
+//! Preferences for LLaMA-Factory, each with its entry in `dataset_info.json`:
+//! alpaca and sharegpt rankings, and labelled answers for KTO.
+
+use serde_json::{Value, json};
+
+use super::{Format, Row, Rows};
+use crate::format::cells::{flag, record, records, row, text, text_lists};
+use crate::pairs::{DropReason, Pair};
+use amend_core::chat::{Message, Role};
+use amend_core::record::Item;
+
+/// An instruction with a system text and the turns before it.
+pub(super) const ALPACA: Format = Format {
+    name: "llamafactory-alpaca",
+    about: "LLaMA-Factory ranking, alpaca",
+    columns: || {
+        let own = [text("instruction"), text("input"), text("chosen"), text("rejected")];
+        own.into_iter().chain([text("system"), text_lists("history")]).collect()
+    },
+    rows: Rows::Pairs(|pair, _| alpaca(pair)),
+    dataset_info: Some(|| {
+        row([
+            ("formatting", json!("alpaca")),
+            ("ranking", json!(true)),
+            (
+                "columns",
+                json!({
+                    "prompt": "instruction", "query": "input", "chosen": "chosen",
+                    "rejected": "rejected", "system": "system", "history": "history",
+                }),
+            ),
+        ])
+    }),
+};
+
+/// Turns of `from` and `value`.
+pub(super) const SHAREGPT: Format = Format {
+    name: "llamafactory-sharegpt",
+    about: "LLaMA-Factory ranking, sharegpt",
+    columns: || {
+        let sides = ["chosen", "rejected"].map(|side| record(side, said_columns()));
+        [records("conversations", said_columns())]
+            .into_iter()
+            .chain(sides)
+            .chain([text("system")])
+            .collect()
+    },
+    rows: Rows::Pairs(|pair, _| {
+        Ok(row([
+            ("conversations", said(turns(pair.item))),
+            ("chosen", answer(&pair.chosen.text)),
+            ("rejected", answer(&pair.rejected.text)),
+            ("system", json!(system(pair.item))),
+        ]))
+    }),
+    dataset_info: Some(|| {
+        let mut info = sharegpt_info(json!({"chosen": "chosen", "rejected": "rejected"}));
+        info.insert("ranking".to_owned(), json!(true));
+        info
+    }),
+};
+
+/// Turns of `from` and `value`, the last one labelled.
+pub(super) const KTO: Format = Format {
+    name: "llamafactory-kto",
+    about: "LLaMA-Factory KTO, sharegpt with kto_tag",
+    columns: || vec![records("conversations", said_columns()), flag("kto_tag"), text("system")],
+    rows: Rows::Labels(|item, text, label| {
+        let last = Message::new(Role::Assistant, text);
+        Ok(row([
+            ("conversations", said(turns(item).iter().chain([&last]))),
+            ("kto_tag", json!(label)),
+            ("system", json!(system(item))),
+        ]))
+    }),
+    dataset_info: Some(|| sharegpt_info(json!({"kto_tag": "kto_tag"}))),
+};
+
+/// The entry of turns of `from` and `value`, with further columns.
+fn sharegpt_info(further: Value) -> Row {
+    let mut columns = row([("messages", json!("conversations")), ("system", json!("system"))]);
+    if let Value::Object(further) = further {
+        columns.extend(further);
+    }
+    row([("formatting", json!("sharegpt")), ("columns", Value::Object(columns))])
+}
+
+fn alpaca(pair: &Pair<'_>) -> Result<Row, DropReason> {
+    let turns = turns(pair.item);
+    let (last, before) = turns.split_last().ok_or(DropReason::Conversation)?;
+    let history: Vec<[&str; 2]> = before
+        .chunks_exact(2)
+        .map(|exchange| [exchange[0].content.as_str(), exchange[1].content.as_str()])
+        .collect();
+    Ok(row([
+        ("instruction", json!(last.content)),
+        ("input", json!("")),
+        ("chosen", json!(pair.chosen.text)),
+        ("rejected", json!(pair.rejected.text)),
+        ("system", json!(system(pair.item))),
+        ("history", json!(history)),
+    ]))
+}
+
+/// The system turn's text, empty without one.
+fn system(item: &Item) -> &str {
+    match item.messages.first() {
+        Some(first) if first.role == Role::System => &first.content,
+        _ => "",
+    }
+}
+
+/// The turns after the system turn.
+fn turns(item: &Item) -> &[Message] {
+    let skipped = item.messages.iter().take_while(|turn| turn.role == Role::System).count();
+    &item.messages[skipped..]
+}
+
+fn said_columns() -> Vec<arrow_schema::Field> {
+    vec![text("from"), text("value")]
+}
+
+fn said<'a>(turns: impl IntoIterator<Item = &'a Message>) -> Value {
+    turns.into_iter().map(one).collect()
+}
+
+fn answer(text: &str) -> Value {
+    one(&Message::new(Role::Assistant, text))
+}
+
+fn one(turn: &Message) -> Value {
+    let from = match turn.role {
+        Role::System => "system",
+        Role::User => "human",
+        Role::Assistant => "gpt",
+    };
+    json!({"from": from, "value": turn.content})
+}

@@ -1,0 +1,36 @@
+//! The plainest columns: a prompt and a response (`plain-sft`), and preferences
+//! with what they were made under and who reviewed them (`plain-preference`).
+
+use serde_json::json;
+
+use super::trl::texts_apart;
+use super::{Format, Rows, lone_prompt};
+use crate::format::cells::{record, row, text};
+
+pub(super) const SFT: Format = Format {
+    name: "plain-sft",
+    about: "prompt and response, of last answers",
+    columns: || vec![text("prompt"), text("response")],
+    rows: Rows::Answers(|item, text| {
+        Ok(row([("prompt", json!(lone_prompt(item)?)), ("response", json!(text))]))
+    }),
+    dataset_info: None,
+};
+
+/// The reason stands among the columns of the origin.
+pub(super) const PREFERENCE: Format = Format {
+    name: "plain-preference",
+    about: "prompt, two answers, reason, policy, reviewer",
+    columns: || {
+        let reviewer = record("reviewer", vec![text("kind"), text("name")]);
+        vec![text("prompt"), text("chosen"), text("rejected"), text("policy"), reviewer]
+    },
+    rows: Rows::Pairs(|pair, run| {
+        let mut row = texts_apart(pair)?;
+        row.insert("policy".to_owned(), json!(run.policy));
+        // The model reviewed itself: its critique is the reason.
+        row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.model}));
+        Ok(row)
+    }),
+    dataset_info: None,
+};

@@ -1,0 +1,26 @@
+//! Preferences with a margin, for reward models: TRL's `RewardTrainer` and
+//! OpenRLHF subtract it from the difference of the two rewards.
+
+use serde_json::json;
+
+use super::trl::turns_apart;
+use super::{Format, Rows};
+use crate::format::cells::{number, turns};
+
+/// The margin of a pair without a decided verdict: the loss is then the one
+/// without margins.
+const UNJUDGED: f64 = 0.0;
+
+pub(super) const REWARD: Format = Format {
+    name: "reward",
+    about: "reward models, with a margin",
+    columns: || vec![turns("prompt"), turns("chosen"), turns("rejected"), number("margin")],
+    rows: Rows::Pairs(|pair, _| {
+        let mut row = turns_apart(pair);
+        let decided = pair.judgement.as_ref().map(|found| &found.decisive);
+        let decided = decided.filter(|found| !found.undecided);
+        row.insert("margin".to_owned(), json!(decided.map_or(UNJUDGED, |found| found.margin)));
+        Ok(row)
+    }),
+    dataset_info: None,
+};

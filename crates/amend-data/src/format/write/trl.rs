@@ -1,0 +1,42 @@
+//! Preferences as TRL's `DPOTrainer`, `RewardTrainer` and their like read them,
+//! with the prompt apart: turns (`trl`), or plain texts (`trl-standard`).
+
+use serde_json::json;
+
+use super::{Format, Row, Rows, lone_prompt};
+use crate::format::cells::{answer, conversation, row, text, turns};
+use crate::pairs::{DropReason, Pair};
+
+pub(super) const CONVERSATIONAL: Format = Format {
+    name: "trl",
+    about: "TRL preferences, conversational",
+    columns: || vec![turns("prompt"), turns("chosen"), turns("rejected")],
+    rows: Rows::Pairs(|pair, _| Ok(turns_apart(pair))),
+    dataset_info: None,
+};
+
+pub(super) const STANDARD: Format = Format {
+    name: "trl-standard",
+    about: "TRL preferences, plain texts",
+    columns: || vec![text("prompt"), text("chosen"), text("rejected")],
+    rows: Rows::Pairs(|pair, _| texts_apart(pair)),
+    dataset_info: None,
+};
+
+/// The conversation, and the two answers as a turn each.
+pub(super) fn turns_apart(pair: &Pair<'_>) -> Row {
+    row([
+        ("prompt", conversation(&pair.item.messages, [])),
+        ("chosen", json!([answer(&pair.chosen.text)])),
+        ("rejected", json!([answer(&pair.rejected.text)])),
+    ])
+}
+
+/// The one question, and the two answers.
+pub(super) fn texts_apart(pair: &Pair<'_>) -> Result<Row, DropReason> {
+    Ok(row([
+        ("prompt", json!(lone_prompt(pair.item)?)),
+        ("chosen", json!(pair.chosen.text)),
+        ("rejected", json!(pair.rejected.text)),
+    ]))
+}

@@ -1,0 +1,79 @@
+//! Answers that say nothing, or the same.
+
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use crate::format::example::{Answers, Example, joined};
+
+pub(super) static EMPTY: Rule = Rule {
+    name: "empty",
+    severity: Severity::Error,
+    about: "an answer is missing or blank",
+    fix: "the row is removed",
+    needs: Needs::Row,
+};
+
+pub(super) static SAME: Rule = Rule {
+    name: "same-sides",
+    severity: Severity::Error,
+    about: "chosen and rejected say the same, so there is nothing to prefer",
+    fix: "the row is removed",
+    needs: Needs::Row,
+};
+
+/// Looks at the answers as a whole.
+pub(super) struct Sides;
+
+impl Check for Sides {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&EMPTY, &SAME] }
+    }
+
+    fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
+        for (side, turns) in example.answers() {
+            // A turn that calls tools has no text; only an answer without any is empty.
+            if joined(turns).trim().is_empty() {
+                let excerpt = format!("{} after: {}", side.name(), opening(&example.prompt));
+                hits.push(Hit { rule: &EMPTY, excerpt, mend: Mend::Remove });
+                return;
+            }
+        }
+        if let Answers::Pair { chosen, rejected } = &example.answers
+            && same(&joined(chosen), &joined(rejected))
+        {
+            hits.push(Hit { rule: &SAME, excerpt: opening(chosen), mend: Mend::Remove });
+        }
+    }
+}
+
+/// Whether two texts say the same, white space aside.
+pub(super) fn same(a: &str, b: &str) -> bool {
+    a.split_whitespace().eq(b.split_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::found;
+    use super::*;
+
+    #[test]
+    fn blank_and_equal_answers_are_found() {
+        for (chosen, rejected, expected) in [
+            (json!("a"), json!("b"), vec![]),
+            (json!(" \n"), json!("b"), vec!["empty"]),
+            (json!("a"), json!(null), vec!["empty"]),
+            (json!(""), json!(""), vec!["empty"]),
+            (json!("a  b\n"), json!("a\nb"), vec!["same-sides"]),
+            (json!("a."), json!("a"), vec![]),
+            (json!([]), json!([{"role": "assistant", "content": "b"}]), vec!["empty"]),
+        ] {
+            let row = json!({"prompt": "p", "chosen": chosen, "rejected": rejected});
+            assert_eq!(found(&Sides, row.clone()), expected, "{row}");
+        }
+        assert_eq!(found(&Sides, json!({"prompt": "p", "completion": " "})), ["empty"]);
+        assert_eq!(
+            found(&Sides, json!({"messages": [{"role": "user", "content": "a"}]})),
+            ["empty"]
+        );
+    }
+}

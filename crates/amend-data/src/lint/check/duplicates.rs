@@ -1,0 +1,202 @@
+//! Rows that say what another row says, within a split and across splits.
+
+use super::{Hit, Mend, Needs, Rule, Severity, opening};
+use crate::format::example::{Example, Turn, joined};
+use amend_core::text::minhash::{Nearest, Signature};
+
+pub(super) static WITHIN: Rule = Rule {
+    name: "near-duplicate",
+    severity: Severity::Warn,
+    about: "prompt and answers are nearly those of an earlier row of the split",
+    fix: "the later row is removed",
+    needs: Needs::Earlier,
+};
+
+pub(super) static ACROSS: Rule = Rule {
+    name: "split-leak",
+    severity: Severity::Error,
+    about: "the prompt is nearly one of another split, so that evaluation sees what training saw",
+    fix: "the row is removed from the split that is read later, which train is",
+    needs: Needs::Set,
+};
+
+/// How similar two texts' words are at least for them to be nearly the same.
+const NEAR: f64 = 0.8;
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lint) struct Spot {
+    /// The file's number.
+    pub file: usize,
+    /// The row's.
+    pub row: u64,
+}
+
+/// The rows seen so far that are kept: about 1.7 KB each.
+#[derive(Debug, Default)]
+pub(in crate::lint) struct Duplicates {
+    splits: Vec<Split>,
+    /// Prompts are compared across splits only where there are several.
+    several: bool,
+}
+
+#[derive(Debug, Default)]
+struct Split {
+    name: String,
+    rows: Nearest,
+    /// Of each row: its prompt's signature and its answers', and where it stands.
+    parts: Vec<(Signature, Signature, Spot)>,
+    /// Prompts, each of those nearly the same once.
+    prompts: Nearest,
+    prompt_spots: Vec<Spot>,
+}
+
+impl Duplicates {
+    /// Will see rows of several splits, or of one.
+    pub(in crate::lint) fn new(several: bool) -> Self {
+        Self { splits: Vec::new(), several }
+    }
+
+    /// Compares a row with those before it, and keeps it for those after it
+    /// unless it is found to be removed. `name` tells of a spot what it is called.
+    pub(in crate::lint) fn examine(
+        &mut self,
+        example: &Example,
+        split: &str,
+        spot: Spot,
+        name: impl Fn(Spot) -> String,
+    ) -> Option<Hit> {
+        let prompt = asked(&example.prompt);
+        let answers: Vec<String> = example.answers().map(|(_, turns)| joined(turns)).collect();
+        let answers = answers.join("\n");
+        let prompt_signature = Signature::of(&prompt);
+        let hit = |rule, like: Spot| {
+            let excerpt = format!("like {}: {}", name(like), opening(&example.prompt));
+            Some(Hit { rule, excerpt, mend: Mend::Remove })
+        };
+        let own = self.split(split);
+        if self.several && !prompt.trim().is_empty() {
+            let others = self.splits.iter().enumerate().filter(|&(at, _)| at != own);
+            let leak = others
+                .filter_map(|(_, other)| {
+                    let (number, near) = other.prompts.nearest(&prompt_signature, NEAR)?;
+                    Some((near, other.prompt_spots[number as usize]))
+                })
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, like)) = leak {
+                return hit(&ACROSS, like);
+            }
+        }
+        let whole = Signature::of(&format!("{prompt}\n{answers}"));
+        let answers = Signature::of(&answers);
+        let split = &mut self.splits[own];
+        // Both parts: a long prompt with two answers to it makes two rows.
+        let same = |&number: &u32| {
+            let (other_prompt, other_answers, _) = &split.parts[number as usize];
+            answers.similarity(other_answers) >= NEAR
+                && prompt_signature.similarity(other_prompt) >= NEAR
+        };
+        if let Some(number) = split.rows.near(&whole).into_iter().find(same) {
+            return hit(&WITHIN, split.parts[number as usize].2);
+        }
+        if self.several && split.prompts.nearest(&prompt_signature, 1.0).is_none() {
+            split.prompts.insert(prompt_signature);
+            split.prompt_spots.push(spot);
+        }
+        split.rows.insert(whole);
+        split.parts.push((prompt_signature, answers, spot));
+        None
+    }
+
+    /// The number of a split.
+    fn split(&mut self, name: &str) -> usize {
+        if let Some(at) = self.splits.iter().position(|split| split.name == name) {
+            return at;
+        }
+        self.splits.push(Split { name: name.to_owned(), ..Split::default() });
+        self.splits.len() - 1
+    }
+}
+
+/// The text of a prompt without the system's turns, which many rows share.
+fn asked(prompt: &[Turn]) -> String {
+    let turns = prompt.iter().filter(|turn| turn.role != "system");
+    turns.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::example;
+    use super::*;
+
+    const LONG: &str = "one two three four five six seven eight nine ten eleven twelve alpha beta \
+        gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma";
+
+    fn pair(prompt: &str, chosen: &str) -> Value {
+        json!({"prompt": prompt, "chosen": chosen, "rejected": "no"})
+    }
+
+    /// What is found of rows in splits, and the row each is like.
+    fn examine(several: bool, rows: &[(&str, Value)]) -> Vec<Option<(&'static str, String)>> {
+        let mut duplicates = Duplicates::new(several);
+        (1..)
+            .zip(rows)
+            .map(|(row, (split, value))| {
+                let spot = Spot { file: 0, row };
+                let name = |spot: Spot| spot.row.to_string();
+                let hit = duplicates.examine(&example(value.clone()), split, spot, name)?;
+                let like = hit.excerpt.split([' ', ':']).nth(1).unwrap().to_owned();
+                Some((hit.rule.name, like))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rows_nearly_like_earlier_ones_are_found() {
+        let found = examine(
+            false,
+            &[
+                ("train", pair("Why is it?", LONG)),
+                ("train", pair("why is it", &LONG.replace(' ', ", "))),
+                ("train", pair("Why is it?", "Because one thing led to another and then some.")),
+                ("train", pair("How is that?", LONG)),
+                (
+                    "train",
+                    pair(
+                        "Why is it?",
+                        &LONG.replace("six", "6").replace("zeta", "Z").replace("mu", "M"),
+                    ),
+                ),
+                ("train", pair("Why is it?", &format!("{LONG} thirteen"))),
+                (
+                    "train",
+                    json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "a"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}),
+                ),
+                (
+                    "train",
+                    json!({"prompt": [{"role": "system", "content": LONG}, {"role": "user", "content": "b"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}),
+                ),
+            ],
+        );
+        let like = |row: &str| Some(("near-duplicate", row.to_owned()));
+        // Three words changed are nine of 28 shingles: 19/37. One word more: 28/29.
+        assert_eq!(found, [None, like("1"), None, None, None, like("1"), None, None]);
+    }
+
+    #[test]
+    fn prompts_of_other_splits_are_found() {
+        let rows = [
+            ("test", pair("Why is the sky blue today?", "a")),
+            ("test", pair("Why is the sky blue today?", "b")),
+            ("train", pair("why is the sky BLUE today", "c")),
+            ("train", pair("Why is the grass green today?", "d")),
+            ("train", pair("", "e")),
+            ("test", pair("", "f")),
+        ];
+        let leak = Some(("split-leak", "1".to_owned()));
+        assert_eq!(examine(true, &rows), [None, None, leak, None, None, None]);
+        assert_eq!(examine(false, &rows), [None, None, None, None, None, None]);
+    }
+}

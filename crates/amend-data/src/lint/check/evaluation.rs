@@ -1,0 +1,114 @@
+//! Prompts that are also in evaluation data: a model trained on them is measured
+//! on what it has seen.
+
+use std::collections::HashMap;
+
+use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
+use crate::format::example::{Example, Turn};
+use amend_core::text::minhash;
+use amend_core::text::minhash::{Nearest, Signature};
+
+pub(super) static LEAKED: Rule = Rule {
+    name: "evaluation-leak",
+    severity: Severity::Error,
+    about: "a prompt is in the evaluation files, nearly word for word, or shares 13 words in a row with one",
+    fix: "the row is removed",
+    needs: Needs::Evaluation,
+};
+
+/// How similar two prompts' words are at least for them to be one.
+const NEAR: f64 = 0.8;
+
+/// Words in a row that two texts don't share by chance (GPT-3's measure, Brown
+/// et al. 2020, appendix C).
+const RUN: usize = 13;
+
+/// Prompts of evaluation files.
+#[derive(Debug, Default)]
+pub(in crate::lint) struct Evaluation {
+    index: Nearest,
+    /// By hash of each run of words: the prompt that has it.
+    runs: HashMap<u64, u32>,
+    /// What each prompt is called.
+    names: Vec<String>,
+}
+
+impl Evaluation {
+    /// Adds a prompt; `name` is where it stands.
+    pub(in crate::lint) fn add(&mut self, prompt: &str, name: String) {
+        let number = self.index.insert(Signature::of(prompt));
+        for run in runs(prompt) {
+            self.runs.entry(run).or_insert(number);
+        }
+        self.names.push(name);
+    }
+
+    /// The name of the evaluation prompt that a text repeats.
+    fn find(&self, text: &str) -> Option<&str> {
+        let near = || self.index.nearest(&Signature::of(text), NEAR).map(|(number, _)| number);
+        let shared = || runs(text).into_iter().find_map(|run| self.runs.get(&run).copied());
+        let number = near().or_else(shared)?;
+        self.names.get(number as usize).map(String::as_str)
+    }
+}
+
+impl Check for Evaluation {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&LEAKED] }
+    }
+
+    fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
+        if self.names.is_empty() {
+            return;
+        }
+        let asked = example.prompt.iter().filter(|turn| turn.role == "user");
+        let leak = |turn: &Turn| Some((self.find(&turn.text)?, excerpt(&turn.text, 0, 0)));
+        if let Some((name, text)) = asked.filter(|turn| !turn.text.trim().is_empty()).find_map(leak)
+        {
+            let excerpt = format!("as {name}: {text}");
+            hits.push(Hit { rule: &LEAKED, excerpt, mend: Mend::Remove });
+        }
+    }
+}
+
+/// Hashes of the runs of [`RUN`] words.
+fn runs(text: &str) -> Vec<u64> {
+    let words = minhash::words(text);
+    let hash = |run: &[u64]| {
+        run.iter().fold(0_u64, |hash, word| {
+            hash.rotate_left(5) ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
+    };
+    words.windows(RUN).map(hash).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::found;
+    use super::*;
+
+    #[test]
+    fn prompts_of_the_evaluation_are_found() {
+        let long = "A train leaves the old station at nine in the morning and arrives at \
+                    noon in a town that lies two hundred miles to the west of it.";
+        let mut evaluation = Evaluation::default();
+        evaluation.add("What is the capital of France?", "eval.jsonl row 1".to_owned());
+        evaluation.add(long, "eval.jsonl row 2".to_owned());
+        for (prompt, leaked) in [
+            ("what is the capital of  France", true),
+            ("What is the capital of Spain?", false),
+            (&long.replace("noon", "midnight"), true),
+            (&format!("Solve this. {} What is its speed?", &long[..100]), true),
+            ("A train leaves the old station at nine, they say.", false),
+            ("", false),
+        ] {
+            let row = json!({"prompt": prompt, "chosen": "a", "rejected": "b"});
+            let expected: &[&str] = if leaked { &["evaluation-leak"] } else { &[] };
+            assert_eq!(found(&evaluation, row), expected, "{prompt}");
+        }
+        let row = json!({"prompt": long, "chosen": "a", "rejected": "b"});
+        assert_eq!(found(&Evaluation::default(), row), [""; 0]);
+    }
+}

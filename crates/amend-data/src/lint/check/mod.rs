@@ -1,0 +1,224 @@
+//! What can be wrong with data. One file a kind of fault: each states its rule
+//! and finds it in one example at a time.
+
+mod answers;
+mod balance;
+mod duplicates;
+mod evaluation;
+mod leftovers;
+mod markup;
+mod private;
+mod roles;
+mod truncation;
+mod verdict;
+
+use serde::Serialize;
+
+use crate::format::example::{Edit, Example, Turn};
+
+pub(super) use balance::{Balance, Skew};
+pub use balance::{Lengths, Refusals, Statistics};
+pub(super) use duplicates::{Duplicates, Spot};
+pub(super) use evaluation::Evaluation;
+
+/// How much a fault spoils.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// To be looked at.
+    Warn,
+    /// Training on it does harm.
+    Error,
+}
+
+/// What it takes to tell whether a row breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The row alone.
+    Row,
+    /// The row and the trainer's tokenizer.
+    Tokenizer,
+    /// The row and the evaluation files.
+    Evaluation,
+    /// The row and those before it.
+    Earlier,
+    /// All rows, or those of the other splits.
+    Set,
+}
+
+/// A fault that is looked for.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// Its name, for `--skip` and files.
+    pub name: &'static str,
+    /// How much it spoils.
+    pub severity: Severity,
+    /// What it is and why it matters.
+    pub about: &'static str,
+    /// What mends it.
+    pub fix: &'static str,
+    /// What it takes to find it.
+    #[serde(skip)]
+    pub needs: Needs,
+}
+
+impl Rule {
+    /// Whether a row that breaks it is known as it passes by, so that an export
+    /// can leave it out.
+    #[must_use]
+    pub fn filters(&self) -> bool {
+        self.needs != Needs::Set
+    }
+}
+
+/// A fault in one example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// What fault.
+    pub rule: &'static Rule,
+    /// What shows it.
+    pub excerpt: String,
+    /// What mends it.
+    pub mend: Mend,
+}
+
+/// What mends a fault in one example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// The row is left out.
+    Remove,
+    /// Texts of the row are changed.
+    Edit(Vec<Edit>),
+}
+
+/// Finds faults of an example by itself.
+pub(super) trait Check {
+    /// The rules it knows.
+    fn rules(&self) -> &'static [&'static Rule];
+
+    /// Adds the faults of `example` to `hits`: each rule once at the most.
+    fn examine(&self, example: &Example, hits: &mut Vec<Hit>);
+}
+
+/// Every fault that is looked for.
+pub const RULES: &[&Rule] = &[
+    &answers::EMPTY,
+    &answers::SAME,
+    &roles::ROLES,
+    &truncation::IDENTICAL,
+    &truncation::CUT,
+    &markup::MARKUP,
+    &leftovers::INTRODUCTION,
+    &leftovers::CRITIQUE,
+    &verdict::VERDICT,
+    &private::SECRET,
+    &private::PERSONAL,
+    &evaluation::LEAKED,
+    &duplicates::ACROSS,
+    &duplicates::WITHIN,
+    &balance::LENGTH,
+    &balance::REFUSALS,
+];
+
+/// Every rule that an export can leave rows out by.
+pub fn filters() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().copied().filter(|rule| rule.filters())
+}
+
+/// The checks of an example by itself, in the order they are told. `control` are
+/// the texts of a tokenizer's control tokens.
+pub(super) fn checks(
+    control: &[String],
+    max_length: usize,
+    evaluation: Evaluation,
+) -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(answers::Sides),
+        Box::new(roles::Roles),
+        Box::new(markup::Markup::new(control)),
+        Box::new(leftovers::Leftovers),
+        Box::new(verdict::Verdict),
+        Box::new(private::Private),
+        Box::new(evaluation),
+        Box::new(truncation::Truncation { max_length }),
+    ]
+}
+
+/// The longest excerpt, in characters.
+const EXCERPT: usize = 90;
+
+/// A piece of a text on one line: `length` bytes from `start`, and what is
+/// around them.
+fn excerpt(text: &str, start: usize, length: usize) -> String {
+    let show = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (before, from) = text.split_at(start);
+    let (inside, after) = from.split_at(length.min(from.len()));
+    let (before, inside, after) = (show(before), show(inside), show(after));
+    let around = EXCERPT.saturating_sub(inside.chars().count()) / 2;
+    let skipped = before.chars().count().saturating_sub(around);
+    let mut shown: String = if skipped > 0 { "…".to_owned() } else { String::new() };
+    shown.extend(before.chars().skip(skipped));
+    // White space at the borders is one blank, as everywhere.
+    if !shown.is_empty() && text[..start].ends_with(char::is_whitespace) {
+        shown.push(' ');
+    }
+    shown.push_str(&inside);
+    if from[..length.min(from.len())].ends_with(char::is_whitespace)
+        || from[length.min(from.len())..].starts_with(char::is_whitespace)
+    {
+        shown.push(' ');
+    }
+    shown.push_str(&after);
+    let most = EXCERPT.max(inside.chars().count().min(2 * EXCERPT));
+    if shown.chars().count() > most {
+        shown = shown.chars().take(most).chain(['…']).collect();
+    }
+    shown.trim_end().to_owned()
+}
+
+/// The beginning of some turns, for an excerpt.
+fn opening(turns: &[Turn]) -> String {
+    let text = turns.iter().map(|turn| turn.text.as_str()).find(|text| !text.trim().is_empty());
+    text.map_or_else(|| "(blank)".to_owned(), |text| excerpt(text, 0, 0))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::format::example::Object;
+    use crate::format::read::recognise;
+
+    /// The example of a row written as JSON.
+    pub(in crate::lint) fn example(row: serde_json::Value) -> Example {
+        let row: Object = serde_json::from_value(row).unwrap();
+        recognise(&row).unwrap().0.read(&row).unwrap()
+    }
+
+    /// The names of the rules a check finds broken.
+    pub(in crate::lint) fn found(check: &dyn Check, row: serde_json::Value) -> Vec<&'static str> {
+        let mut hits = Vec::new();
+        check.examine(&example(row), &mut hits);
+        hits.iter().map(|hit| hit.rule.name).collect()
+    }
+
+    #[test]
+    fn rules_have_names_of_their_own() {
+        let mut names: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RULES.len());
+    }
+
+    #[test]
+    fn excerpts_are_one_line_around_the_find() {
+        for (text, start, length, expected) in
+            [("", 0, 0, ""), ("a\n\n b", 0, 0, "a b"), ("one two three", 4, 3, "one two three")]
+        {
+            assert_eq!(excerpt(text, start, length), expected);
+        }
+        let long = format!("{}<find>{}", "é ".repeat(100), " é".repeat(100));
+        let shown = excerpt(&long, long.find("<find>").unwrap(), 6);
+        assert!(shown.contains("<find>") && shown.starts_with('…') && shown.ends_with('…'));
+        assert!(shown.chars().count() <= EXCERPT + 2, "{shown}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Labels that a verdict contradicts.
+
+use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use crate::format::example::Example;
+
+pub(super) static VERDICT: Rule = Rule {
+    name: "label-noise",
+    severity: Severity::Error,
+    about: "the row's own verdict holds the rejected answer for the better one",
+    fix: "the row is removed",
+    needs: Needs::Row,
+};
+
+/// Compares labels with verdicts.
+pub(super) struct Verdict;
+
+impl Check for Verdict {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&VERDICT] }
+    }
+
+    fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
+        if let Some(contradiction) = &example.contradiction {
+            let excerpt = format!("{}; prompt: {}", contradiction.0, opening(&example.prompt));
+            hits.push(Hit { rule: &VERDICT, excerpt, mend: Mend::Remove });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::found;
+    use super::*;
+
+    #[test]
+    fn verdicts_against_the_label_are_found() {
+        for (more, noisy) in [
+            (json!({}), false),
+            (json!({"p_chosen": 0.5}), false),
+            (json!({"p_chosen": 0.49}), true),
+            (json!({"margin": -0.01}), true),
+            (json!({"margin": 0}), false),
+            (json!({"margin": null, "p_chosen": "low"}), false),
+            (json!({"score_chosen": 7.0, "score_rejected": 7.5}), true),
+            (json!({"score_chosen": 7.0, "score_rejected": 7.0}), false),
+            (json!({"verdict": {"p_chosen": 0.2}}), true),
+            (json!({"metadata": {"margin": -2}}), true),
+            (json!({"verdict": "no"}), false),
+            (json!({"p_chosen": 0.2, "reviewers": ["ada"]}), false),
+            (json!({"metadata": {"margin": -2}, "reviewers": ["ada"]}), false),
+            (json!({"p_chosen": 0.2, "reviewers": []}), true),
+            (json!({"p_chosen": 0.2, "reviewers": null}), true),
+        ] {
+            let mut row = json!({"prompt": "p", "chosen": "a", "rejected": "b"});
+            let Value::Object(more) = more else { unreachable!() };
+            row.as_object_mut().unwrap().extend(more);
+            let expected: &[&str] = if noisy { &["label-noise"] } else { &[] };
+            assert_eq!(found(&Verdict, row.clone()), expected, "{row}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A run is linted as it is exported.
+
+use std::io;
+
+use super::{Filter, Options, Trainer, lint};
+use crate::export;
+use crate::export::{Export, FileFormat, Format, ReviewPolicy};
+use crate::pairs::Which;
+use crate::store::journal::Record;
+use crate::store::manifest::{Hashed, Manifest};
+use crate::store::reviews::{Choice, ReviewsWriter};
+use crate::store::run_dir::RunDir;
+use crate::testing::{item, judged, manifest, review, step};
+use amend_core::constitution::Judge;
+use amend_core::record::Outcome;
+use amend_core::record::{StepKind, Stop};
+
+#[test]
+fn what_a_person_decided_against_the_judge_is_no_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut constitution = manifest().constitution.value;
+    // The verdicts of tests have little mass.
+    constitution["judge"] =
+        serde_json::to_value(Judge { mass_floor: 0.0, ..Judge::default() }).unwrap();
+    let described = Manifest { constitution: Hashed::json(constitution), ..manifest() };
+    let mut writer = RunDir::create(&folder.path().join("run"), &described).unwrap();
+    for key in ["a", "b"] {
+        let steps = [
+            step(StepKind::Generate, None, "No."),
+            step(StepKind::Revise, Some("kind"), "No, sorry."),
+            judged([1, 0], None, -2.0),
+        ];
+        for step in steps {
+            writer.append(&Record::Step { item: key.to_owned(), step }).unwrap();
+        }
+        let outcome = Outcome::Done { stop: Stop::Rounds };
+        writer.append(&Record::End { item: item(key), outcome }).unwrap();
+    }
+    let run = writer.dir().clone();
+    drop(writer);
+
+    // Rows that lint finds, and rows that an export leaves out.
+    let noise = || {
+        let report = lint(run.path(), &Options::default()).unwrap();
+        let found = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
+        let filter = Filter::new(&["label-noise".to_owned()], Trainer::default()).unwrap();
+        let export = Export {
+            format: Format::named("trl").unwrap(),
+            which: Which::Last,
+            file_format: FileFormat::Jsonl,
+            reviews: ReviewPolicy::Override,
+            filter: Some(&filter),
+        };
+        let counts = export::write(&run, &export, io::sink()).unwrap();
+        (found.map_or(0, |finding| finding.count), counts.filtered.values().sum::<u64>())
+    };
+    assert_eq!(noise(), (2, 2));
+    // The revision is on the left, and the judge prefers the other answer.
+    ReviewsWriter::open(&run).unwrap().add(review("a", "ada", Choice::Left)).unwrap();
+    assert_eq!(noise(), (1, 1));
+}

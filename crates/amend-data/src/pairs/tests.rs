@@ -1,0 +1,399 @@
+use serde_json::json;
+
+use super::*;
+use crate::store::reviews::{Choice, Review, ReviewsWriter};
+use crate::store::run_dir::RunDir;
+use crate::testing::{item, manifest, review, step, swayed, verdict};
+use amend_core::model::Failure;
+use amend_core::record::Stop;
+
+fn trajectory(steps: &[Step]) -> Trajectory {
+    let outcome = Outcome::Done { stop: Stop::Rounds };
+    Trajectory { item: item("a"), steps: steps.to_vec(), outcome }
+}
+
+/// Rules of a run without a judge.
+fn unjudged() -> Rules {
+    Rules::of(&json!({}))
+}
+
+fn generate(text: &str) -> Step {
+    step(StepKind::Generate, None, text)
+}
+
+fn critique(principle: &str, text: &str) -> Step {
+    step(StepKind::Critique, Some(principle), text)
+}
+
+fn revise(principle: &str, text: &str) -> Step {
+    step(StepKind::Revise, Some(principle), text)
+}
+
+fn cut(step: Step) -> Step {
+    Step { finish: Some(Finish::Length), ..step }
+}
+
+/// Each pair as `chosen>rejected reason principles`, or why there is none.
+fn told(steps: &[Step], which: Which) -> Vec<String> {
+    let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+        Ok(pair) => format!(
+            "{}>{} {} {}",
+            pair.chosen.text,
+            pair.rejected.text,
+            pair.reason().unwrap_or("-"),
+            pair.principles.join("+")
+        ),
+        Err(reason) => reason.as_str().to_owned(),
+    };
+    pairs(&trajectory(steps), which, &unjudged()).into_iter().map(told).collect()
+}
+
+#[test]
+fn each_pair_has_the_critique_and_the_principles_between_its_answers() {
+    let steps = [
+        generate("r0"),
+        critique("kind", "rude"),
+        revise("kind", "r1"),
+        critique("true", "wrong"),
+        revise("true", "r2"),
+        critique("kind", "curt"),
+        revise("kind", "r3"),
+        critique("late", "never answered"),
+    ];
+    for (which, expected) in [
+        (Which::Last, &["r3>r0 curt kind+true"][..]),
+        (Which::Adjacent, &["r1>r0 rude kind", "r2>r1 wrong true", "r3>r2 curt kind"]),
+        (
+            Which::All,
+            &[
+                "r1>r0 rude kind",
+                "r2>r0 wrong kind+true",
+                "r2>r1 wrong true",
+                "r3>r0 curt kind+true",
+                "r3>r1 curt true+kind",
+                "r3>r2 curt kind",
+            ],
+        ),
+    ] {
+        assert_eq!(told(&steps, which), expected, "{}", which.as_str());
+    }
+    assert_eq!(told(&[generate("r0"), revise("kind", "r1")], Which::Last), ["r1>r0 - kind"]);
+}
+
+/// Rules of a run with a judge.
+fn judged(judge: &Value) -> Rules {
+    let defaults = serde_json::to_value(amend_core::constitution::Judge::default()).unwrap();
+    let mut all = defaults.as_object().unwrap().clone();
+    all.extend(judge.as_object().unwrap().clone());
+    Rules::of(&json!({
+        "judge": all,
+        "principles": [{"id": "k", "weight": 3.0}],
+    }))
+}
+
+#[test]
+fn the_policy_says_what_a_verdict_does() {
+    let steps = |overall: f64, mass: f64| {
+        [
+            generate("old"),
+            critique("k", "rude"),
+            revise("k", "new"),
+            verdict(Some("k"), [1, 0], 1.0, 0.9),
+            verdict(None, [1, 0], overall, mass),
+        ]
+    };
+    let told = |judge: Value, steps: &[Step]| match &pairs(
+        &trajectory(steps),
+        Which::Last,
+        &judged(&judge),
+    )[..]
+    {
+        [Ok(pair)] => {
+            let margin = pair.judgement.as_ref().map(|found| found.decisive.margin);
+            let margin = margin.map_or("-".into(), |margin| format!("{margin:.2}"));
+            format!(
+                "{}>{} {margin} {}",
+                pair.chosen.text,
+                pair.rejected.text,
+                pair.reason().unwrap_or("-")
+            )
+        }
+        [Err(reason)] => reason.as_str().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    for (policy, odds, mass, expected) in [
+        ("keep", -2.0, 0.9, "new>old - rude"),
+        ("keep-with-label", -2.0, 0.9, "new>old -2.00 rude"),
+        ("keep-with-label", -2.0, 0.3, "new>old -2.00 rude"),
+        ("flip", -2.0, 0.9, "old>new 2.00 -"),
+        ("flip", 2.0, 0.9, "new>old 2.00 rude"),
+        ("flip", -2.0, 0.3, "new>old -2.00 rude"),
+        ("drop", 2.0, 0.9, "new>old 2.00 rude"),
+        ("drop", -2.0, 0.9, "not_better"),
+        ("drop", 2.0, 0.3, "undecided"),
+    ] {
+        assert_eq!(
+            told(json!({"policy": policy}), &steps(odds, mass)),
+            expected,
+            "{policy} {odds} {mass}"
+        );
+    }
+    // 3 parts of the principle's 1.0, one of the overall −2.0.
+    for (decide_by, expected) in [
+        ("overall", "new>old -2.00 rude"),
+        ("principles", "new>old 1.00 rude"),
+        ("all", "new>old 0.25 rude"),
+    ] {
+        assert_eq!(told(json!({"decide_by": decide_by}), &steps(-2.0, 0.9)), expected);
+    }
+    // A least margin makes a narrow verdict none.
+    let strict = json!({"policy": "drop", "min_margin": 2.5});
+    assert_eq!(told(strict, &steps(2.0, 0.9)), "undecided");
+    // Nobody was asked.
+    assert_eq!(told(json!({"policy": "drop"}), &steps(2.0, 0.9)[..3]), "undecided");
+}
+
+#[test]
+fn what_people_decide_goes_before_any_verdict() {
+    let steps = [
+        generate("old"),
+        critique("k", "rude"),
+        revise("k", "new"),
+        verdict(None, [1, 0], -2.0, 0.9),
+    ];
+    let trajectory = trajectory(&steps);
+    let key = trajectory.item.key.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path(), &manifest()).unwrap().dir().clone();
+    let told = |choices: &[(Choice, Option<&str>)]| {
+        let mut writer = ReviewsWriter::open(&run).unwrap();
+        for (number, &(choice, edited)) in choices.iter().enumerate() {
+            let edited = edited.map(str::to_owned);
+            let name = format!("reviewer {number}");
+            writer.add(Review { edited, ..review(&key, &name, choice) }).unwrap();
+        }
+        let reviews = writer.reviews().clone();
+        for number in 0..choices.len() {
+            writer.undo(&format!("reviewer {number}")).unwrap();
+        }
+        let rules = judged(&json!({"policy": "flip"})).with_reviews(reviews);
+        let answer = match answer(&trajectory, &rules) {
+            Ok((step, review)) => format!("{} {}", step.text, review.unwrap().reviewers.len()),
+            Err(reason) => reason.as_str().to_owned(),
+        };
+        let pair = match &pairs(&trajectory, Which::Last, &rules)[..] {
+            [Ok(pair)] => format!(
+                "{}>{} {:.0} {} {}",
+                pair.chosen.text,
+                pair.rejected.text,
+                pair.judgement.as_ref().unwrap().decisive.margin,
+                pair.reason().unwrap_or("-"),
+                pair.review.as_ref().unwrap().reviewers.len()
+            ),
+            [Err(reason)] => reason.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        [pair, answer]
+    };
+    // The revision was shown on the left; the judge prefers the other answer.
+    for (choices, expected) in [
+        (&[(Choice::Left, None)][..], ["new>old -2 rude 1", "new 1"]),
+        (&[(Choice::Right, None)], ["old>new 2 - 1", "old 1"]),
+        (&[(Choice::Left, Some("newer"))], ["newer>old -2 rude 1", "newer 1"]),
+        (&[(Choice::Left, Some("old "))], ["same", "old  1"]),
+        (&[(Choice::Tie, None)], ["tie", "new 1"]),
+        (&[(Choice::BothBad, None)], ["both_bad", "both_bad"]),
+        (&[(Choice::Left, None), (Choice::Right, None)], ["disputed", "disputed"]),
+        (
+            &[(Choice::Left, None), (Choice::Right, None), (Choice::Right, Some("older"))],
+            ["older>new 2 - 3", "older 3"],
+        ),
+    ] {
+        assert_eq!(told(choices), expected, "{choices:?}");
+    }
+}
+
+#[test]
+fn where_a_review_is_required_nothing_goes_without() {
+    let steps = [generate("old"), revise("k", "new"), revise("l", "newer")];
+    let trajectory = trajectory(&steps);
+    let rules = |category: &str| {
+        Rules::of(&json!({
+            "principles": [{"id": "l", "category": "courts"}, {"id": "m", "category": "x"}],
+            "governance": {"require_review": [category]},
+        }))
+    };
+    assert!(rules("courts").require_reviews() && !rules("y").require_reviews());
+    let free = pairs(&trajectory, Which::Last, &rules("x"));
+    assert!(matches!(free[..], [Ok(_)]), "{free:?}");
+    let held = rules("courts");
+    let open = vec![Err(DropReason::Unreviewed); 3];
+    assert_eq!(pairs(&trajectory, Which::All, &held), open);
+    assert_eq!(answer(&trajectory, &held), Err(DropReason::Unreviewed));
+    // The last pair is there to be reviewed all the same.
+    let (numbers, pair) = reviewable(&trajectory, &held).unwrap();
+    assert_eq!((numbers, pair.chosen.text.as_str()), ([2, 0], "newer"));
+}
+
+#[test]
+fn candidates_are_paired_by_their_verdicts() {
+    let steps = [
+        generate("a"),
+        generate("b"),
+        generate("c"),
+        verdict(None, [0, 1], -1.0, 0.9),
+        verdict(None, [0, 2], 0.4, 0.9),
+        verdict(None, [1, 2], 2.0, 0.2),
+        revise("k", "d"),
+    ];
+    // Standings: a −0.6, b 1, c −0.4; b against c is undecided.
+    let told = |judge: Value| -> Vec<String> {
+        let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+            Ok(pair) => format!("{}>{}", pair.chosen.text, pair.rejected.text),
+            Err(reason) => reason.as_str().to_owned(),
+        };
+        pairs(&trajectory(&steps), Which::Last, &judged(&judge)).into_iter().map(told).collect()
+    };
+    assert_eq!(told(json!({})), ["b>a", "d>b"]);
+    assert_eq!(told(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
+    // Candidates are asked about on the whole, whatever decides about revisions.
+    let principles = json!({"pairs": "all", "decide_by": "principles"});
+    assert_eq!(told(principles), ["b>a", "a>c", "undecided", "d>b"]);
+    // An offset is for the answer that the judge was told of first.
+    let offset = json!({"pairs": "all", "calibration": {"temperature": 1.0, "offset": -1.0}});
+    assert_eq!(told(offset), ["b>a", "c>a", "undecided", "d>b"]);
+}
+
+#[test]
+fn of_candidates_that_nothing_revised_the_best_is_worth_learning() {
+    let steps = [generate("a"), generate("b"), verdict(None, [0, 1], 1.0, 0.9)];
+    let trajectory = trajectory(&steps);
+    let (step, _) = answer(&trajectory, &judged(&json!({}))).unwrap();
+    assert_eq!(step.text, "a");
+}
+
+#[test]
+fn a_pair_turned_round_is_as_far_apart_as_it_was() {
+    let steps = [
+        generate("old"),
+        critique("k", "rude"),
+        revise("k", "new"),
+        verdict(None, [1, 0], 1.0, 0.9),
+    ];
+    let rules = judged(&json!({
+        "policy": "flip", "calibration": {"temperature": 2.0, "offset": -2.0},
+    }));
+    let trajectory = trajectory(&steps);
+    let [Ok(pair)] = &pairs(&trajectory, Which::Last, &rules)[..] else { panic!("no pair") };
+    let decisive = pair.judgement.as_ref().unwrap().decisive;
+    assert_eq!(pair.chosen.text, "old");
+    // (1 − 2) / 2 for the revision.
+    assert!((decisive.margin - 0.5).abs() < 1e-9 && decisive.p > 0.6, "{decisive:?}");
+}
+
+#[test]
+fn the_same_two_answers_are_paired_once() {
+    let steps = [generate("a"), revise("k", "b"), revise("k", "b "), revise("k", "c")];
+    assert_eq!(
+        told(&steps, Which::All),
+        ["b>a - k", "repeated", "same", "c>a - k", "c>b - k", "repeated"]
+    );
+    assert_eq!(told(&steps, Which::Adjacent), ["b>a - k", "same", "c>b  - k"]);
+}
+
+#[test]
+fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
+    let given = |step: Step| Step { finish: None, ..step };
+    for (steps, expected) in [
+        (vec![], Err(DropReason::NoRevision)),
+        (vec![generate("x"), critique("k", "c")], Err(DropReason::NoRevision)),
+        (vec![revise("k", "x"), revise("k", "y")], Err(DropReason::NoRevision)),
+        (vec![generate(" \n"), revise("k", "x")], Err(DropReason::Empty)),
+        (vec![cut(generate("x")), revise("k", "")], Err(DropReason::Empty)),
+        (vec![cut(generate("x")), revise("k", "y")], Err(DropReason::Cut)),
+        (vec![generate("x"), cut(revise("k", "x"))], Err(DropReason::Cut)),
+        (vec![generate("x"), revise("k", "x \n")], Err(DropReason::Same)),
+        (vec![generate("x"), revise("k", "y"), revise("l", "x")], Err(DropReason::Same)),
+        // Cut on the way, or in the critique: what is compared is whole.
+        (vec![generate("x"), cut(revise("k", "y")), revise("l", "z")], Ok("z")),
+        (vec![generate("x"), cut(critique("k", "c")), revise("k", "y")], Ok("y")),
+        (vec![given(generate("x")), revise("k", "y")], Ok("y")),
+    ] {
+        let trajectory = trajectory(&steps);
+        let got: Vec<_> = pairs(&trajectory, Which::Last, &unjudged())
+            .into_iter()
+            .map(|pair| pair.map(|pair| pair.chosen.text.clone()))
+            .collect();
+        assert_eq!(got, [expected.map(str::to_owned)], "{steps:?}");
+        let outcome = Outcome::Failed { failure: Failure::NotFinite };
+        let failed = Trajectory { outcome, ..trajectory };
+        assert_eq!(pairs(&failed, Which::All, &unjudged()), [Err(DropReason::Failed)]);
+        assert_eq!(answer(&failed, &unjudged()), Err(DropReason::Failed));
+    }
+}
+
+#[test]
+fn the_last_answer_is_worth_learning_if_it_is_whole() {
+    for (steps, expected) in [
+        (vec![], Err(DropReason::Empty)),
+        (vec![generate("x"), critique("k", "c")], Ok("x")),
+        (vec![generate("x"), revise("k", "y"), critique("k", "c")], Ok("y")),
+        (vec![generate("x"), revise("k", "x")], Ok("x")),
+        (vec![generate("x"), revise("k", " ")], Err(DropReason::Empty)),
+        (vec![generate("x"), cut(revise("k", "y"))], Err(DropReason::Cut)),
+    ] {
+        let trajectory = trajectory(&steps);
+        let got = answer(&trajectory, &unjudged()).map(|(step, _)| step.text.clone());
+        assert_eq!(got, expected.map(str::to_owned), "{steps:?}");
+    }
+}
+
+#[test]
+fn an_answer_with_a_text_that_asks_for_favour_is_no_answer() {
+    for steps in [
+        vec![generate("x")],
+        vec![generate("x"), critique("k", "c"), revise("k", "y")],
+        vec![generate("x"), revise("k", "y"), revise("l", "z")],
+        vec![generate("x"), generate("y"), verdict(None, [0, 1], -2.0, 0.9)],
+        vec![generate("x"), generate("y"), verdict(None, [0, 1], -2.0, 0.9), revise("k", "z")],
+    ] {
+        let clean = trajectory(&steps);
+        let count = answer_steps(&steps).count();
+        let scored = trajectory(&[&steps[..], &swayed(count - 1, "x")[..]].concat());
+        for policy in ["keep-with-label", "drop"] {
+            let rules = judged(&json!({"policy": policy}));
+            for which in Which::ALL {
+                assert_eq!(
+                    pairs(&scored, which, &rules),
+                    pairs(&clean, which, &rules),
+                    "{policy} {} {steps:?}",
+                    which.as_str()
+                );
+            }
+            assert_eq!(reviewable(&scored, &rules), reviewable(&clean, &rules), "{steps:?}");
+            // The answer that `sft` writes.
+            let learnt = answer(&clean, &rules);
+            assert!(learnt.is_ok(), "{steps:?}");
+            assert_eq!(answer(&scored, &rules), learnt, "{steps:?}");
+        }
+    }
+}
+
+#[test]
+fn reasons_have_one_name_everywhere() {
+    for reason in DropReason::ALL {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+    }
+}
+
+#[test]
+fn categories_come_once_in_order() {
+    let categories = Categories::new(&json!({"principles": [
+        {"id": "a", "category": "x"},
+        {"id": "b", "category": ""},
+        {"id": "c", "category": "y"},
+        {"id": "d", "category": "x"},
+    ]}));
+    assert_eq!(categories.of(&["c", "a", "b", "d", "unknown"]), ["y", "x"]);
+    assert_eq!(Categories::new(&json!({})).of(&["a"]), Vec::<&str>::new());
+}

@@ -1,0 +1,486 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::rows::row::MAX_DEPTH;
+use crate::store::trajectories::{Trajectories, Trajectory};
+use crate::testing::{done, failed, item, records, retry, stepped};
+use amend_core::record::Stop;
+
+/// A disk in memory that can fail in every way a real one does.
+struct Disk {
+    bytes: Vec<u8>,
+    capacity: usize,
+    /// The most bytes one write takes.
+    chunk: usize,
+    truncates: bool,
+    syncs: bool,
+    sync_calls: usize,
+}
+
+impl Disk {
+    fn with_capacity(capacity: usize) -> Self {
+        let bytes = Vec::new();
+        Self { bytes, capacity, chunk: 7, truncates: true, syncs: true, sync_calls: 0 }
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.chunk).min(self.capacity - self.bytes.len());
+        if taken == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Storage for Disk {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_calls += 1;
+        if self.syncs { Ok(()) } else { Err(io::Error::other("lost contact")) }
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        if !self.truncates {
+            return Err(io::Error::other("read-only"));
+        }
+        self.bytes.truncate(usize::try_from(length).unwrap());
+        Ok(())
+    }
+}
+
+fn on<S: Storage>(storage: S) -> Journal<S> {
+    Journal::new(storage, PathBuf::from("journal.jsonl"), &State::default(), 0, 0)
+}
+
+fn reader(bytes: &[u8]) -> Reader<&[u8]> {
+    Reader::new(bytes, PathBuf::from("journal.jsonl"))
+}
+
+/// A journal of these records, and where each line ends.
+fn written(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
+    let mut journal = on(Disk::with_capacity(usize::MAX));
+    let mut ends = Vec::new();
+    for record in records {
+        journal.append(record).unwrap();
+        ends.push(journal.storage.bytes.len());
+    }
+    (journal.storage.bytes, ends)
+}
+
+/// What the records say, worked out in the plainest way: all that follows an
+/// item's last retry counts.
+fn told(records: &[Record]) -> BTreeMap<String, Progress> {
+    let mut items = BTreeMap::new();
+    for key in records.iter().filter_map(Record::key) {
+        let retried = |record: &Record| matches!(record, Record::Retry { item } if item == key);
+        let from = records.iter().rposition(retried).map_or(0, |at| at + 1);
+        let mine: Vec<&Record> = records[from..].iter().filter(|r| r.key() == Some(key)).collect();
+        let steps = mine.iter().filter_map(|record| match record {
+            Record::Step { step, .. } => Some(step.clone()),
+            _ => None,
+        });
+        let progress = match mine.last() {
+            None => continue,
+            Some(Record::End { outcome: Outcome::Done { .. }, .. }) => Progress::Done,
+            Some(Record::End { outcome: Outcome::Failed { failure }, .. }) => {
+                Progress::Failed(failure.clone())
+            }
+            Some(_) => Progress::Unfinished(steps.collect()),
+        };
+        items.insert(key.to_owned(), progress);
+    }
+    items
+}
+
+fn items(state: &State) -> BTreeMap<String, Progress> {
+    state.iter().map(|(key, progress)| (key.to_owned(), progress.clone())).collect()
+}
+
+#[test]
+fn a_line_has_number_checksum_and_record() {
+    let (bytes, _) = written(&[retry("x"), stepped("a", "one")]);
+    // printf '0:{"type":"retry","item":"x"}' | sha256sum
+    insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r#"
+    {"n":0,"sum":"4443e8e027057afa","record":{"type":"retry","item":"x"}}
+    {"n":1,"sum":"5ec507dc3dad805c","record":{"type":"step","item":"a","step":{"kind":"generate","round":0,"text":"one","finish":"stop","usage":{"prompt":9,"cached":4,"decoded":3}}}}
+    "#);
+}
+
+#[test]
+fn cut_anywhere_it_resumes_without_losing_a_finished_item() {
+    let records = records();
+    let (bytes, ends) = written(&records);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    for cut in 0..=bytes.len() {
+        fs::write(&path, &bytes[..cut]).unwrap();
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        let (mut journal, state) = Journal::open(&path, false).unwrap();
+        assert_eq!(items(&state), told(&records[..whole]), "cut at byte {cut}");
+        let Some(record) = records.get(whole) else { continue };
+        journal.append(record).unwrap();
+        drop(journal);
+        assert_eq!(fs::read(&path).unwrap(), bytes[..ends[whole]], "cut at byte {cut}");
+    }
+}
+
+/// Reads a changed journal, which must be refused at `line`.
+fn refused_at(bytes: &[u8], line: u64, change: &str) {
+    match reader(bytes).replay() {
+        Err(JournalError::Damaged { line: found, .. }) => assert_eq!(found, line, "{change}"),
+        other => panic!("{change}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_changed_bit_of_a_terminated_line_is_noticed() {
+    let (bytes, ends) = written(&records());
+    for at in 0..bytes.len() - 1 {
+        let line = 1 + ends.iter().filter(|&&end| end <= at).count() as u64;
+        for bit in 0..8 {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            refused_at(&changed, line, &format!("bit {bit} of byte {at}"));
+        }
+    }
+}
+
+#[test]
+fn every_other_byte_in_a_line_is_noticed() {
+    let (bytes, ends) = written(&records()[..3]);
+    for at in ends[0]..ends[1] {
+        for value in (0..=255).filter(|&value| value != bytes[at]) {
+            let mut changed = bytes.clone();
+            changed[at] = value;
+            refused_at(&changed, 2, &format!("byte {at} set to {value}"));
+        }
+    }
+}
+
+#[test]
+fn lines_taken_out_swapped_or_doubled_are_noticed() {
+    let (bytes, ends) = written(&records()[..3]);
+    let [a, b, c] = [&bytes[..ends[0]], &bytes[ends[0]..ends[1]], &bytes[ends[1]..]];
+    for (name, lines, line) in [
+        ("first out", vec![b, c], 1),
+        ("second out", vec![a, c], 2),
+        ("swapped", vec![a, c, b], 2),
+        ("doubled", vec![a, a, b, c], 2),
+        ("blank line", vec![a, b"\n", b, c], 2),
+    ] {
+        refused_at(&lines.concat(), line, name);
+    }
+}
+
+/// A line whose checksum is right, whatever it says.
+fn sealed(n: u64, record: &str) -> String {
+    format!("{{\"n\":{n},\"sum\":\"{}\",\"record\":{record}}}\n", sum(n, record.as_bytes()))
+}
+
+#[test]
+fn what_is_wrong_with_a_line_is_said() {
+    let good = sealed(0, r#"{"type":"retry","item":"x"}"#);
+    let done = serde_json::to_string(&done("a")).unwrap();
+    for (line, expected) in [
+        ("\n".to_owned(), "not a line of a journal"),
+        ("{\"n\":1,\"sum\":\"\"}\n".to_owned(), "not a line of a journal"),
+        (sealed(5, "{}"), "record 5 stands where record 1 is due"),
+        (good.replace("\"n\":0", "\"n\":1"), "the checksum does not match"),
+        (
+            sealed(1, r#"{"type":"verdict","item":"x"}"#),
+            "the record is none that this version knows (unknown variant `verdict`, expected one \
+             of `step`, `end`, `retry`, `cohort` at line 1 column 17)",
+        ),
+        (sealed(1, &done) + &sealed(2, &done), "item a had already ended"),
+    ] {
+        let error = reader((good.clone() + &line).as_bytes()).replay().unwrap_err();
+        let JournalError::Damaged { fault, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(fault.to_string(), expected);
+    }
+    let error = reader((good + "?\n").as_bytes()).replay().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "journal.jsonl, line 2: not a line of a journal; to go on without it and what follows, \
+         keep the lines before it: head -n 1 journal.jsonl > journal.jsonl.kept && \
+         mv journal.jsonl.kept journal.jsonl"
+    );
+}
+
+#[test]
+fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+    let endless = io::BufReader::new(io::repeat(b' '));
+    let error = Reader::new(endless, PathBuf::from("j")).next().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            JournalError::Damaged { line: 1, fault: Fault::Length { limit: MAX_RECORD }, .. }
+        ),
+        "{error:?}"
+    );
+    let text = "x".repeat(MAX_RECORD);
+    let error = on(Disk::with_capacity(0)).append(&stepped("a", &text)).unwrap_err();
+    assert!(
+        matches!(error, JournalError::Refused { fault: Fault::Length { .. }, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_leaves_the_journal_valid_wherever_it_strikes() {
+    let records = records();
+    let (bytes, ends) = written(&records);
+    for truncates in [true, false] {
+        for capacity in 0..bytes.len() {
+            let mut journal = on(Disk { truncates, ..Disk::with_capacity(capacity) });
+            let error = records.iter().find_map(|record| journal.append(record).err()).unwrap();
+            let whole = ends.iter().filter(|&&end| end <= capacity).count();
+            let JournalError::Full { records: count, .. } = error else { panic!("{error:?}") };
+            assert_eq!(count, whole as u64, "full at byte {capacity}");
+
+            let error = journal.append(&records[whole]).unwrap_err();
+            assert!(matches!(error, JournalError::Poisoned { .. }), "{error:?}");
+
+            let kept =
+                if truncates { ends[..whole].last().copied().unwrap_or(0) } else { capacity };
+            assert_eq!(journal.storage.bytes, bytes[..kept], "full at byte {capacity}");
+            let state = reader(&journal.storage.bytes).replay().unwrap();
+            assert_eq!(items(&state), told(&records[..whole]));
+        }
+    }
+}
+
+#[test]
+fn only_a_full_disk_is_called_full() {
+    struct Broken;
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::other("unplugged"))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Storage for Broken {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn truncate(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    assert_eq!(
+        on(Broken).append(&done("a")).unwrap_err().to_string(),
+        "failed to write to journal.jsonl: it is valid up to record 0; resume once it can be written"
+    );
+    assert_eq!(
+        on(Disk::with_capacity(10)).append(&done("a")).unwrap_err().to_string(),
+        "disk full: journal.jsonl is valid up to record 0 and takes no more; free space and resume"
+    );
+}
+
+#[test]
+fn a_failed_sync_is_not_tried_again() {
+    let mut journal = on(Disk { syncs: false, ..Disk::with_capacity(usize::MAX) });
+    journal.append(&stepped("a", "one")).unwrap();
+    assert_eq!(journal.storage.sync_calls, 0);
+    assert_eq!(
+        journal.append(&done("a")).unwrap_err().to_string(),
+        "failed to sync journal.jsonl: the last of its 2 records may be lost; \
+         check the disk and resume"
+    );
+    let length = journal.storage.bytes.len();
+    let error = journal.append(&done("b")).unwrap_err();
+    assert_eq!(error.to_string(), "journal.jsonl takes no more records: an earlier write failed");
+    assert_eq!((journal.storage.sync_calls, journal.storage.bytes.len()), (1, length));
+}
+
+#[test]
+fn the_system_s_own_full_device_is_full() {
+    let Ok(file) = File::options().write(true).open("/dev/full") else {
+        return; // not every system has one
+    };
+    let error = on(file).append(&done("a")).unwrap_err();
+    assert!(matches!(error, JournalError::Full { records: 0, .. }), "{error:?}");
+}
+
+#[test]
+fn an_ended_item_takes_no_record_but_a_retry() {
+    let mut journal = on(Disk::with_capacity(usize::MAX));
+    journal.append(&failed("a")).unwrap();
+    for record in [stepped("a", "late"), done("a")] {
+        assert_eq!(
+            journal.append(&record).unwrap_err().to_string(),
+            "refused to write to journal.jsonl: item a had already ended"
+        );
+    }
+    for record in [retry("a"), stepped("a", "again"), done("a")] {
+        journal.append(&record).unwrap();
+    }
+    assert!(reader(&journal.storage.bytes).replay().unwrap().ended("a"));
+}
+
+#[test]
+fn the_deepest_metadata_taken_in_comes_back_as_it_was() {
+    let nested = (0..MAX_DEPTH).fold(json!(0.1), |value, _| json!([value]));
+    let values = json!({"deep": nested, "big": u64::MAX, "small": i64::MIN, "float": 1e-7});
+    let metadata = values.as_object().unwrap().clone();
+    let item = Item { metadata, ..item("a") };
+    let record = Record::End { item, outcome: Outcome::Done { stop: Stop::Unchanged } };
+    let (bytes, _) = written(std::slice::from_ref(&record));
+    assert_eq!(reader(&bytes).next().unwrap(), Some(record));
+}
+
+#[test]
+fn a_resumed_item_goes_on_from_its_steps() {
+    let mut state = State::default();
+    for record in [stepped("a", "one"), stepped("a", "two"), done("b")] {
+        state.apply(record).unwrap();
+    }
+    let texts = |steps: Vec<Step>| steps.into_iter().map(|step| step.text).collect::<Vec<_>>();
+    assert_eq!(texts(state.take_steps("a")), ["one", "two"]);
+    assert_eq!(texts(state.take_steps("b")), Vec::<String>::new());
+    assert_eq!(texts(state.take_steps("never seen")), Vec::<String>::new());
+}
+
+/// What may happen to a run.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The next record of some item under way.
+    Advance(usize),
+    /// Some failed item starts over.
+    Retry(usize),
+    /// The process dies; of what wasn't synced, this share of 256 is left.
+    Kill(u8),
+}
+
+const ITEMS: usize = 5;
+
+/// The next record of item `at`, `steps` steps into it: `at + 1` steps, then
+/// its end. Every third item fails unless it was tried before.
+fn next(at: usize, steps: usize, tried: bool) -> Record {
+    let key = format!("item {at}");
+    match (steps <= at, at % 3 == 2 && !tried) {
+        (true, _) => stepped(&key, &format!("step {steps} of {key}")),
+        (false, true) => failed(&key),
+        (false, false) => done(&key),
+    }
+}
+
+/// A run that may die, and what it is known to have written.
+struct Run {
+    path: PathBuf,
+    journal: Journal<File>,
+    log: Vec<Record>,
+    synced_records: usize,
+    synced_bytes: u64,
+}
+
+impl Run {
+    fn new(folder: &Path) -> Self {
+        let path = folder.join("journal.jsonl");
+        let (journal, _) = Journal::open(&path, false).unwrap();
+        Self { path, journal, log: Vec::new(), synced_records: 0, synced_bytes: 0 }
+    }
+
+    fn append(&mut self, record: Record) {
+        self.journal.append(&record).unwrap();
+        if matches!(record, Record::End { .. }) {
+            self.synced_bytes = self.journal.length;
+            self.synced_records = self.log.len() + 1;
+        }
+        self.log.push(record);
+    }
+
+    /// Item `at`'s next record, if it is under way.
+    fn advance(&mut self, at: usize) -> bool {
+        let key = format!("item {at}");
+        let steps = match told(&self.log).get(&key) {
+            None => 0,
+            Some(Progress::Unfinished(steps)) => steps.len(),
+            Some(_) => return false,
+        };
+        let tried = self.log.contains(&retry(&key));
+        self.append(next(at, steps, tried));
+        true
+    }
+
+    fn kill(mut self, share: u8) -> Self {
+        let loose = self.journal.length - self.synced_bytes;
+        let left = self.synced_bytes + loose * u64::from(share) / 255;
+        drop(self.journal);
+        File::options().write(true).open(&self.path).unwrap().set_len(left).unwrap();
+        let (journal, state) = Journal::open(&self.path, false).unwrap();
+        let kept = usize::try_from(journal.records).unwrap();
+        assert!(kept >= self.synced_records, "a finished item was lost");
+        self.log.truncate(kept);
+        assert_eq!(items(&state), told(&self.log));
+        Self { journal, ..self }
+    }
+}
+
+/// The run's ended items, by key.
+fn ended(path: &Path) -> Vec<Trajectory> {
+    let mut ended: Vec<_> = Trajectories::open(path).unwrap().map(Result::unwrap).collect();
+    ended.sort_by(|a, b| a.item.key.cmp(&b.item.key));
+    ended
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (0..ITEMS).prop_map(Event::Advance),
+        1 => (0..ITEMS).prop_map(Event::Retry),
+        2 => any::<u8>().prop_map(Event::Kill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn killed_and_resumed_a_run_gives_what_an_unbroken_one_gives(
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::new(folder.path());
+        for event in events {
+            match event {
+                Event::Advance(at) => {
+                    run.advance(at);
+                }
+                Event::Retry(at) => {
+                    let key = format!("item {at}");
+                    if matches!(told(&run.log).get(&key), Some(Progress::Failed(_))) {
+                        run.append(retry(&key));
+                    }
+                }
+                Event::Kill(share) => run = run.kill(share),
+            }
+        }
+        for at in 0..ITEMS {
+            while run.advance(at) {}
+            let key = format!("item {at}");
+            if matches!(told(&run.log).get(&key), Some(Progress::Failed(_))) {
+                run.append(retry(&key));
+                while run.advance(at) {}
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut unbroken = Run::new(folder.path());
+        for at in 0..ITEMS {
+            for steps in 0..at + 2 {
+                unbroken.append(next(at, steps, true));
+            }
+        }
+        prop_assert_eq!(ended(&run.path), ended(&unbroken.path));
+    }
+}

@@ -1,0 +1,363 @@
+//! The manifest: everything a run was started with, and what may not differ
+//! when it is resumed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::eval_set::Set;
+use amend_core::hash;
+use amend_core::record::Item;
+
+/// The version of the run directory's format.
+pub const FORMAT: u32 = 1;
+
+/// How many characters of a value a difference shows.
+const SHOWN: usize = 60;
+
+/// What a run was started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The run directory's format ([`FORMAT`]).
+    pub format: u32,
+    /// The command that made it: `run`, `judge`, `eval`, `audit`.
+    pub command: String,
+    /// The version of amend; another patch version may resume.
+    pub amend: String,
+    /// The model, as its engine describes it.
+    pub model: Value,
+    /// The model that judges, where another writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_model: Option<Value>,
+    /// The constitution, everything it extends included.
+    pub constitution: Hashed<Value>,
+    /// Each template's text, by name.
+    pub templates: BTreeMap<String, Hashed<String>>,
+    /// The input rows.
+    pub input: InputSummary,
+    /// The most rows taken.
+    pub limit: Option<u64>,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// What encloses content in prompts: the delimiter.
+    pub fence: String,
+    /// How content is set off in prompts: `none`, `delimiter`, `datamarking`.
+    #[serde(default = "delimiter")]
+    pub fence_style: String,
+    /// What the command does with each item, as it says itself.
+    #[serde(default)]
+    pub procedure: Value,
+    /// Whether resuming must give the same bytes as never stopping.
+    pub reproducible: bool,
+    /// What changes speed but not the task; may differ, unless the run is to be
+    /// reproducible.
+    pub settings: Value,
+}
+
+/// A value and the SHA-256 of its text (of a JSON value: its compact form).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed<T> {
+    /// In hexadecimal.
+    pub sha256: String,
+    /// The value itself.
+    pub value: T,
+}
+
+impl Hashed<String> {
+    /// A text and its hash.
+    #[must_use]
+    pub fn text(value: String) -> Self {
+        Self { sha256: hash::sha256(value.as_bytes()), value }
+    }
+}
+
+impl Hashed<Value> {
+    /// A JSON value and its hash.
+    #[must_use]
+    pub fn json(value: Value) -> Self {
+        Self { sha256: hash::sha256(value.to_string().as_bytes()), value }
+    }
+}
+
+/// The input of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputSummary {
+    /// The files, as they were named; may differ, as long as the rows do not.
+    pub files: Vec<String>,
+    /// How many rows.
+    pub rows: u64,
+    /// SHA-256 over the items' keys in order, a newline after each.
+    pub sha256: String,
+    /// The evaluation set that the rows come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<Set>,
+}
+
+impl InputSummary {
+    /// Sums up what was read from `files`.
+    #[must_use]
+    pub fn new(files: Vec<String>, items: &[Item]) -> Self {
+        let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
+        let sha256 = hash::sha256(keys.as_bytes());
+        Self { files, rows: items.len() as u64, sha256, set: None }
+    }
+}
+
+/// One thing two manifests, or two other values, don't agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Where, as `constitution.loop.rounds` or `templates["critique.j2"]`.
+    pub path: String,
+    /// What this manifest says, shortened.
+    pub ours: String,
+    /// What the other says, shortened.
+    pub theirs: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: was {}, is {}", self.path, self.ours, self.theirs)
+    }
+}
+
+impl Manifest {
+    /// The manifest as it stands in its file.
+    ///
+    /// # Errors
+    /// None that a manifest's types allow.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Everything that keeps a run with this manifest from being resumed with
+    /// another; empty if nothing does.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        walk("", Some(&self.task()), Some(&other.task()), &mut differences);
+        if self.reproducible && other.reproducible {
+            // Its numbers hang on how the engine runs.
+            walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
+        }
+        differences
+    }
+
+    /// What must be equal to resume. Where a value stands its hash is left out:
+    /// it would say the same less plainly.
+    fn task(&self) -> Value {
+        let templates: serde_json::Map<_, _> = self
+            .templates
+            .iter()
+            .map(|(name, template)| (name.clone(), template.value.clone().into()))
+            .collect();
+        serde_json::json!({
+            "format": self.format,
+            "amend": minor_version(&self.amend),
+            "command": self.command,
+            "model": self.model,
+            "judge_model": self.judge_model,
+            "constitution": self.constitution.value,
+            "templates": templates,
+            "input": {
+                "rows": self.input.rows,
+                "sha256": self.input.sha256,
+                "set": self.input.set,
+            },
+            "limit": self.limit,
+            "seed": self.seed,
+            "fence": self.fence,
+            "fence_style": self.fence_style,
+            "procedure": self.procedure,
+            "reproducible": self.reproducible,
+        })
+    }
+}
+
+/// The fence style before there was a choice.
+fn delimiter() -> String {
+    "delimiter".to_owned()
+}
+
+/// Everything in which two values differ, as deep as both are alike.
+#[must_use]
+pub fn differences(ours: &Value, theirs: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    walk("", Some(ours), Some(theirs), &mut differences);
+    differences
+}
+
+/// `1.2` of `1.2.3`.
+fn minor_version(version: &str) -> &str {
+    version.match_indices('.').nth(1).map_or(version, |(at, _)| &version[..at])
+}
+
+/// Collects the places where two values differ, as deep as both are alike.
+fn walk(path: &str, ours: Option<&Value>, theirs: Option<&Value>, out: &mut Vec<Difference>) {
+    match (ours, theirs) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                walk(&member(path, key), a.get(key), b.get(key), out);
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            for at in 0..a.len().max(b.len()) {
+                walk(&format!("{path}[{at}]"), a.get(at), b.get(at), out);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => {
+            let (ours, theirs) = (shown(ours), shown(theirs));
+            let same = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+            out.push(Difference {
+                path: path.to_owned(),
+                ours: shorten(&ours, same),
+                theirs: shorten(&theirs, same),
+            });
+        }
+    }
+}
+
+/// The path of a key: `path.key`, or `path["key"]` where the key has other
+/// characters than a name has.
+fn member(path: &str, key: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    match (path, key.chars().all(plain)) {
+        ("", true) => key.to_owned(),
+        (_, true) => format!("{path}.{key}"),
+        (_, false) => format!("{path}[{key:?}]"),
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "absent".to_owned(),
+        Some(Value::Null) => "none".to_owned(),
+        Some(value) => value.to_string(),
+    }
+}
+
+/// A window on `text` of at most [`SHOWN`] characters that holds the first
+/// place where it differs, `same` characters in.
+fn shorten(text: &str, same: usize) -> String {
+    let length = text.chars().count();
+    if length <= SHOWN {
+        return text.to_owned();
+    }
+    let start = same.saturating_sub(SHOWN / 3);
+    let window: String = text.chars().skip(start).take(SHOWN).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let after = if start + SHOWN < length { "…" } else { "" };
+    format!("{before}{window}{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{item, manifest};
+
+    /// The differences between the sample manifest and a changed one.
+    fn differences(change: impl FnOnce(&mut Manifest)) -> String {
+        let mut other = manifest();
+        change(&mut other);
+        let lines: Vec<_> = manifest().difference(&other).iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_manifest_read_back_is_equal() {
+        let text = manifest().to_json().unwrap();
+        let back: Manifest = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, manifest());
+        assert_eq!(manifest().difference(&back), []);
+        assert_eq!(back.to_json().unwrap(), text);
+    }
+
+    #[test]
+    fn speed_patch_version_and_file_names_may_differ() {
+        let differences = differences(|other| {
+            other.settings = json!({"threads": 64});
+            other.amend = "0.1.9".to_owned();
+            other.input.files = vec!["/elsewhere/prompts.jsonl".to_owned()];
+        });
+        assert_eq!(differences, "");
+    }
+
+    #[test]
+    fn every_other_difference_is_named() {
+        let differences = differences(|other| {
+            other.amend = "0.2.0".to_owned();
+            other.model = json!({"name": "tiny"});
+            other.constitution.value["loop"]["rounds"] = json!(2);
+            other.constitution.value["principles"][1]["id"] = json!("honest");
+            let principles = other.constitution.value["principles"].as_array_mut().unwrap();
+            principles.push(json!({"id": "new"}));
+            let template = other.templates.get_mut("critique.j2").unwrap();
+            *template = Hashed::text(format!("{} {}", template.value, "Be thorough. ".repeat(9)));
+            other.templates.insert("gate.j2".to_owned(), Hashed::text(String::new()));
+            other.input = InputSummary::new(Vec::new(), &[item("a")]);
+            other.limit = Some(3);
+            other.seed = u64::MAX;
+            other.fence = "0000".to_owned();
+            other.fence_style = "none".to_owned();
+            other.procedure = json!({"compare": {"principles": [1], "overall": false}});
+            other.reproducible = true;
+        });
+        insta::assert_snapshot!(differences, @r#"
+        amend: was "0.1", is "0.2"
+        model.sha256: was "00ff", is absent
+        constitution.loop.rounds: was 1, is 2
+        constitution.principles[1].id: was "true", is "honest"
+        constitution.principles[3]: was absent, is {"id":"new"}
+        templates["critique.j2"]: was "Find fault with {{ answer }}.", is …t with {{ answer }}. Be thorough. Be thorough. Be thorough. …
+        templates["gate.j2"]: was absent, is ""
+        input.rows: was 2, is 1
+        input.sha256: was "911169ddaaf146aff539f58c26c489af3b892dff0fe283c1c264c65ae5a…, is "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4c…
+        limit: was none, is 3
+        seed: was 7, is 18446744073709551615
+        fence: was "f3a9", is "0000"
+        fence_style: was "delimiter", is "none"
+        procedure.revise: was {"judging":true}, is absent
+        procedure.compare: was absent, is {"principles":[1],"overall":false}
+        reproducible: was false, is true
+        "#);
+    }
+
+    #[test]
+    fn a_reproducible_run_takes_no_other_settings() {
+        let ours = Manifest { reproducible: true, ..manifest() };
+        let settings = serde_json::json!({"threads": 99});
+        let theirs = Manifest { settings, ..ours.clone() };
+        assert!(ours.difference(&ours).is_empty());
+        let differences = ours.difference(&theirs);
+        let paths: Vec<&str> = differences.iter().map(|one| one.path.as_str()).collect();
+        assert!(paths.contains(&"settings.threads"), "{paths:?}");
+    }
+
+    #[test]
+    fn long_values_are_shown_where_they_part() {
+        let long = "0123456789".repeat(20);
+        let at = shorten(&format!("{long}x{long}"), 200);
+        assert_eq!(at, format!("…{}x{}…", "0123456789".repeat(2), &long[..39]));
+        assert_eq!(shorten(&long, 0), format!("{}…", "0123456789".repeat(6)));
+        assert_eq!(shorten("short", 3), "short");
+    }
+
+    #[test]
+    fn the_input_s_hash_follows_keys_and_their_order() {
+        let hash = |keys: &[&str]| {
+            let items: Vec<_> = keys.iter().map(|&key| item(key)).collect();
+            InputSummary::new(Vec::new(), &items).sha256
+        };
+        // printf 'a\nb\n' | sha256sum
+        assert_eq!(
+            hash(&["a", "b"]),
+            "911169ddaaf146aff539f58c26c489af3b892dff0fe283c1c264c65ae5aa59a2"
+        );
+        assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
+        assert_ne!(hash(&["ab"]), hash(&["a", "b"]));
+    }
+}

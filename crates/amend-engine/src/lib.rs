@@ -1,0 +1,8 @@
+//! What runs a model: llama.cpp in this process, or a server that speaks the OpenAI API.
+//! This is the only crate that links llama.cpp.
+
+pub mod http;
+pub mod llama;
+mod source;
+
+pub use source::{Loaded, Source};

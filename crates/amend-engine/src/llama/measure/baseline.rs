@@ -1,0 +1,75 @@
+//! What llama.cpp does at its best on this machine: a loop that only calls it,
+//! with nothing to schedule and nothing to sample. The ceiling for the engine.
+
+use serde::Serialize;
+
+use super::rig::Rig;
+use crate::llama::{Model, Settings};
+use amend_core::model::EngineError;
+
+/// The shape of a bare run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Shape {
+    /// Sequences decoded together.
+    pub width: usize,
+    /// Leading tokens that all sequences share.
+    pub shared: usize,
+    /// Tokens each sequence prefills on top.
+    pub own: usize,
+    /// Tokens each sequence decodes.
+    pub steps: usize,
+}
+
+/// What a bare run reached.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Rates {
+    /// Tokens a second, prefilling in full batches.
+    pub prefill: f64,
+    /// Tokens a second, decoding one a sequence and batch.
+    pub decode: f64,
+}
+
+/// Measures llama.cpp alone, on tokens drawn at random.
+///
+/// # Errors
+/// A context that can't be made or doesn't hold the shape.
+pub fn measure(model: &Model, settings: &Settings, shape: Shape) -> Result<Rates, EngineError> {
+    let Shape { width, shared, own, steps } = shape;
+    let settings = Settings { parallel: width, ..settings.clone() };
+    let mut rig = Rig::new(model, &settings)?;
+
+    // The last sequence id holds what the others share.
+    let base = rig.sequences() as i32 - 1;
+    for position in 0..shared {
+        rig.push(position, base, false)?;
+        if rig.room() == 0 || position + 1 == shared {
+            rig.compute()?;
+        }
+    }
+    if shared > 0 {
+        for seq in 0..width as i32 {
+            rig.share(base, seq, shared)?;
+        }
+    }
+    let mut seconds = 0.0;
+    let mut left = width * own;
+    for seq in 0..width as i32 {
+        for at in 0..own {
+            left -= 1;
+            rig.push(shared + at, seq, at + 1 == own)?;
+            if rig.room() == 0 || left == 0 {
+                seconds += rig.compute()?;
+            }
+        }
+    }
+    let prefill = (width * own) as f64 / seconds;
+    let mut seconds = 0.0;
+    for step in 0..steps {
+        for seq in 0..width as i32 {
+            rig.push(shared + own + step, seq, true)?;
+        }
+        seconds += rig.compute()?;
+    }
+    let decode = (width * steps) as f64 / seconds;
+    Ok(Rates { prefill, decode })
+}

@@ -1,0 +1,454 @@
+//! llama.cpp in this process: the only place that knows it.
+//!
+//! [`Llama`] schedules requests over one context. Each step admits what fits,
+//! composes one batch of decode rows and prefill chunks, computes it, and samples.
+//! What is admitted, and in what order, depends on the requests and settings alone,
+//! never on a clock.
+
+mod kv;
+pub mod measure;
+mod model;
+mod sampling;
+mod scheduler;
+mod settings;
+mod tokenize;
+mod vocabulary;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+use llama_cpp_2::DecodeError;
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::token::LlamaToken;
+use serde_json::{Value, json};
+
+pub use self::model::Model;
+pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
+use self::tokenize::{Decoded, Prompt};
+pub use self::vocabulary::Vocabulary;
+use crate::llama::kv::batch::{Batch, Bounds};
+use crate::llama::kv::shared_prefix::{Headers, KindId};
+use crate::llama::kv::trie::{Cells, Token};
+use crate::llama::measure::oracle::Ideal;
+use crate::llama::sampling::prompt_lookup::Copying;
+use crate::llama::sampling::sampler::Sampler;
+use crate::llama::scheduler::active::{Active, Completing, Goal, Queued};
+use crate::llama::scheduler::admission::Idle;
+use amend_core::chat::Message;
+use amend_core::model::{
+    Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request, RequestId, Task,
+};
+
+/// The version of the bindings that `Cargo.toml` pins, for manifests.
+pub const LLAMA_CPP_2: &str = "0.1.160";
+
+/// The most rows of a batch whose logits are wanted for scores: each takes a
+/// vocabulary's worth of memory.
+const MAX_SCORED_ROWS: usize = 128;
+
+/// A completion that ended.
+struct Ended {
+    decoded: Decoded,
+    kind: KindId,
+    /// Its [`Queued::length`].
+    length: usize,
+}
+
+/// An engine over one model and one context.
+pub struct Llama<'m> {
+    model: &'m Model,
+    context: LlamaContext<'m>,
+    settings: Settings,
+    cells: Cells,
+    /// Whether a sequence can be cut after any of its tokens.
+    can_cut: bool,
+    /// Whether sequences share the cells of common prefixes.
+    sharing: bool,
+    /// The model's [`Model::window`].
+    window: Option<usize>,
+    /// What one request may need, in tokens.
+    sequence_limit: usize,
+    /// How the cache is laid out at first.
+    first_layout: Switch,
+    end_tokens: Vec<Token>,
+    waiting: VecDeque<Queued>,
+    active: Vec<Active>,
+    /// Sequences of finished requests that may still serve as prefix, oldest first.
+    idle: Vec<Idle>,
+    /// Completions that ended in the last step.
+    ended: HashMap<RequestId, Ended>,
+    /// By how many tokens what goes on from a completion of a kind was longer
+    /// than it, at the most.
+    growth: HashMap<KindId, usize>,
+    /// Whether nothing was computed since [`Engine::reset`].
+    is_fresh: bool,
+    /// Requests that failed before they were queued.
+    failed: Vec<(RequestId, Failure)>,
+    batch: Batch,
+    sampler: Sampler,
+    counters: Counters,
+    /// Batches in which every slot decoded one token and nothing else was
+    /// computed: the tokens, and llama.cpp's seconds.
+    full_width: (u64, f64),
+    ideal: Option<Ideal>,
+    headers: Headers,
+}
+
+/// A context of a model.
+fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext<'m>, EngineError> {
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(settings.ctx_size))
+        // llama.cpp aborts if a batch may have fewer rows than sequences.
+        .with_n_batch(settings.batch_size.max(settings.sequences() as u32))
+        .with_n_ubatch(settings.ubatch_size)
+        .with_n_seq_max(settings.sequences() as u32)
+        .with_n_threads(settings.threads as i32)
+        .with_n_threads_batch(settings.threads_batch as i32)
+        .with_flash_attention_policy(match settings.flash_attention {
+            Switch::Auto => -1,
+            Switch::Off => 0,
+            Switch::On => 1,
+        })
+        .with_type_k(settings.cache_type_k.into())
+        .with_type_v(settings.cache_type_v.into())
+        .with_kv_unified(!settings.has_streams())
+        .with_swa_full(true)
+        .with_no_perf(true);
+    model.inner.new_context(model::backend()?, params).map_err(|_| EngineError {
+        message: format!(
+            "failed to make a context of {} tokens for {} sequences",
+            settings.ctx_size, settings.parallel
+        ),
+        hint: Some(
+            "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
+             flash attention; the log above says more"
+                .to_owned(),
+        ),
+    })
+}
+
+/// A batch for a context.
+fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &Settings) -> Batch {
+    Batch::new(Bounds {
+        rows: context.n_batch().min(settings.batch_size) as usize,
+        sequences: settings.sequences(),
+        positions: context.n_ctx() as usize,
+        vocabulary: model.inner.vocab().n_tokens() as usize,
+    })
+}
+
+impl<'m> Llama<'m> {
+    /// An engine with a context of its own.
+    ///
+    /// # Errors
+    /// A context llama.cpp can't make: too little memory, or settings that do
+    /// not go together.
+    pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
+        if settings.parallel > MAX_PARALLEL {
+            tracing::warn!(
+                "--parallel {} is lowered to {MAX_PARALLEL}: llama.cpp has ids for no more sequences",
+                settings.parallel
+            );
+        }
+        let wished = settings.kv_unified;
+        let mut settings = settings.resolved().laid_out(model.stream_cell_bytes(settings));
+        if wished == Switch::Off && !settings.has_streams() {
+            tracing::warn!("--kv-unified off has no effect: the model's sequences share a cache");
+        }
+        let window = model.window();
+        if window.is_some() {
+            // Where a batch is cut, llama.cpp finds cells for all parts before
+            // it computes the first, and in a cache with a window may drop for
+            // a later part what an earlier one still looks at.
+            settings.ubatch_size = settings.batch_size;
+        }
+        let mut context = new_context(model, &settings)?;
+        let can_cut = measure::probe::can_cut(&mut context)? && model.can_share();
+        let vocab = model.inner.vocab();
+        let vocabulary = vocab.n_tokens();
+        let settings = Settings { ctx_size: context.n_ctx(), ..settings };
+        // Streams that were asked for stay, whatever comes.
+        let limit = match wished {
+            Switch::Off => settings.longest_sequence(),
+            Switch::Auto | Switch::On => settings.ctx_size as usize,
+        };
+        Ok(Self {
+            model,
+            batch: new_batch(model, &context, &settings),
+            context,
+            cells: Cells::new(settings.sequences()),
+            first_layout: settings.kv_unified,
+            sharing: settings.share_prefixes && can_cut,
+            can_cut,
+            window,
+            sequence_limit: limit.min(model.trained_context() as usize),
+            end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
+            settings,
+            waiting: VecDeque::new(),
+            active: Vec::new(),
+            idle: Vec::new(),
+            ended: HashMap::new(),
+            growth: HashMap::new(),
+            is_fresh: false,
+            failed: Vec::new(),
+            sampler: Sampler::default(),
+            counters: Counters::default(),
+            full_width: (0, 0.0),
+            ideal: None,
+            headers: Headers::default(),
+        })
+    }
+
+    /// Tokens that a cache without limit would have had to prefill for the
+    /// requests since [`Engine::count_ideal`] or [`Engine::reset`].
+    #[must_use]
+    pub fn ideal_prefill(&self) -> u64 {
+        self.ideal.as_ref().map_or(0, |ideal| ideal.prefilled)
+    }
+
+    /// The mean position at which a token was decoded since
+    /// [`Engine::count_ideal`]: how long the contexts were.
+    #[must_use]
+    pub fn mean_decoded_position(&self) -> f64 {
+        let sum = self.ideal.as_ref().map_or(0, |ideal| ideal.decoded_positions);
+        sum as f64 / self.counters.decoded.max(1) as f64
+    }
+
+    /// Tokens a second in the batches in which every slot decoded one token and
+    /// nothing else was computed; none where there was no such batch.
+    #[must_use]
+    pub fn full_width_rate(&self) -> Option<f64> {
+        let (tokens, seconds) = self.full_width;
+        (tokens > 0).then(|| tokens as f64 / seconds)
+    }
+
+    /// Cells of the KV cache in use, in tokens; what several streams hold copies of
+    /// counts once.
+    #[must_use]
+    pub fn cells_in_use(&self) -> usize {
+        self.cells.used()
+    }
+
+    /// The most cells that were in use at once, in tokens, counted likewise.
+    #[must_use]
+    pub fn peak_cells(&self) -> usize {
+        self.cells.peak()
+    }
+
+    /// The texts of the vocabulary's control tokens and of the tokens that end
+    /// a turn, in order of id.
+    #[must_use]
+    pub fn special_tokens(&self) -> Vec<String> {
+        let vocab = self.model.inner.vocab();
+        (0..vocab.n_tokens())
+            .map(LlamaToken)
+            .filter(|&token| vocab.is_control(token) || vocab.is_eog(token))
+            .map(|token| {
+                String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned()
+            })
+            .collect()
+    }
+
+    /// How many tokens each of the slots may hold at once.
+    #[must_use]
+    pub fn cells_per_slot(&self) -> usize {
+        match self.settings.has_streams() {
+            true => self.settings.longest_sequence(),
+            false => self.settings.ctx_size as usize / self.settings.parallel,
+        }
+    }
+
+    /// The longest prefix that is kept for requests to come, in tokens.
+    #[must_use]
+    pub fn longest_kept(&self) -> usize {
+        self.idle.iter().map(|idle| self.cells.len(idle.seq)).max().unwrap_or(0)
+    }
+
+    /// Whether tokens of a text are to be guessed that is said to copy, or not.
+    fn guesses(&self, copies: bool) -> bool {
+        self.can_cut
+            && match self.settings.speculate {
+                Switch::Auto => copies,
+                Switch::On => true,
+                Switch::Off => false,
+            }
+    }
+
+    /// A request in tokens, if it can be computed at all.
+    fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
+        let ended = request.continues.and_then(|id| self.ended.get(&id));
+        let vocab = self.model.inner.vocab();
+        let template = &self.model.template;
+        let decoded = ended.map(|ended| &ended.decoded);
+        let Prompt { mut tokens, shared } =
+            tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, decoded)?;
+        let Some(last) = tokens.len().checked_sub(1) else {
+            let message = "the prompt has no tokens".to_owned();
+            return Err(Failure::ChatTemplate { message });
+        };
+        let goal = match request.task {
+            Task::Complete { sampling, stream, ignore_eos, copies } => {
+                let copying = self.guesses(copies).then(|| Copying::new(&tokens));
+                Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
+            }
+            Task::Choose { choices } => {
+                let tokens = choices.iter().map(|spellings| self.model.tokens_of(spellings));
+                Goal::Choose(tokens.collect::<Result<_, _>>()?)
+            }
+            Task::Score { response } => {
+                let targets = tokenize::content(&vocab, &response)?;
+                let Some((_, given)) = targets.split_last() else {
+                    return Err(Failure::Empty { step: "response".to_owned() });
+                };
+                // The last token is scored from the row before it.
+                tokens.extend_from_slice(given);
+                Goal::Score { targets, log_probs: Vec::new() }
+            }
+        };
+        let kind = self.headers.note(&tokens, shared.min(last));
+        let goes_on = ended.is_some();
+        let mut queued =
+            Queued { id: request.id, tokens, kind, goes_on, first_wanted: last, goal, ideal: None };
+        let needed = queued.length();
+        if let Some(ended) = ended {
+            let growth = self.growth.entry(ended.kind).or_default();
+            *growth = (*growth).max(needed.saturating_sub(ended.length));
+        }
+        if needed > self.sequence_limit {
+            return Err(Failure::ContextOverflow {
+                needed: needed as u32,
+                prompt: queued.tokens.len() as u32,
+                answer: queued.max_tokens() as u32,
+                available: self.sequence_limit as u32,
+            });
+        }
+        queued.ideal = self.ideal.as_mut().map(|ideal| ideal.prompt(&queued.tokens, last));
+        Ok(queued)
+    }
+}
+
+impl Engine for Llama<'_> {
+    fn describe(&self) -> Result<Description, EngineError> {
+        Ok(Description {
+            model: self.model.describe()?,
+            settings: json!({
+                "engine": "llama.cpp",
+                "model_file": self.model.file_name(),
+                "llama-cpp-2": LLAMA_CPP_2,
+                "settings": serde_json::to_value(&self.settings).unwrap_or(Value::Null),
+            }),
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.settings.parallel
+    }
+
+    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
+        let vocab = self.model.inner.vocab();
+        let prompt = tokenize::prompt(&vocab, &self.model.template, turns, shared_turns, None)?;
+        let text = |token: Token| {
+            let piece = vocab.token_to_piece(LlamaToken(token), true, None);
+            String::from_utf8_lossy(&piece).into_owned()
+        };
+        Ok(Prepared {
+            tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
+            shared: prompt.shared,
+        })
+    }
+
+    fn count_ideal(&mut self) {
+        self.ideal = Some(Ideal::default());
+    }
+
+    fn can_choose(&self, choices: &[Vec<String>]) -> Result<(), Failure> {
+        choices.iter().try_for_each(|spellings| self.model.tokens_of(spellings).map(drop))
+    }
+
+    fn submit(&mut self, request: Request) {
+        let id = request.id;
+        match self.queue(request) {
+            Ok(queued) => self.enqueue(queued),
+            Err(failure) => self.failed.push((id, failure)),
+        }
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        self.waiting.retain(|waiting| waiting.id != id);
+        self.failed.retain(|(failed, _)| *failed != id);
+        if let Some(at) = self.active.iter().position(|active| active.queued.id == id) {
+            let active = self.active.remove(at);
+            // Its cells are dropped before the next batch, unless wanted.
+            self.idle.push(Idle::new(active.seq, None));
+        }
+    }
+
+    fn reset(&mut self) {
+        self.context.clear_kv_cache();
+        self.cells = Cells::new(self.settings.sequences());
+        self.headers = Headers::default();
+        self.waiting.clear();
+        self.active.clear();
+        self.idle.clear();
+        self.ended.clear();
+        self.growth.clear();
+        self.failed.clear();
+        self.is_fresh = true;
+        self.ideal = self.ideal.take().map(|_| Ideal::default());
+    }
+
+    fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
+        for (id, failure) in self.failed.drain(..) {
+            events.push(Event::Failed { id, failure });
+        }
+        for (_, ended) in self.ended.drain() {
+            // Nothing went on from it, if nothing was noted.
+            self.growth.entry(ended.kind).or_insert(0);
+        }
+        if self.is_fresh && self.settings.kv_unified != self.first_layout {
+            self.lay_out(self.first_layout)?;
+        }
+        self.is_fresh = false;
+        // Before, so that cells nobody wants make room; after, since what was
+        // wanted has been shared.
+        self.trim_idle()?;
+        self.admit()?;
+        self.trim_idle()?;
+        if self.active.is_empty() {
+            return Ok(false);
+        }
+        self.compose()?;
+        let start = Instant::now();
+        let result = self.batch.decode(&mut self.context);
+        let seconds = start.elapsed().as_secs_f64();
+        self.counters.compute_seconds += seconds;
+        let decoding = self.active.iter().filter(|active| active.next().is_some()).count();
+        if decoding == self.settings.parallel && decoding == self.batch.len() {
+            self.full_width.0 += decoding as u64;
+            self.full_width.1 += seconds;
+        }
+        match result {
+            Ok(()) => {
+                self.record();
+                self.take_logits(events)?;
+            }
+            Err(DecodeError::NoKvCacheSlot) => self.give_way(events)?,
+            Err(error) => {
+                return Err(EngineError {
+                    message: format!("llama.cpp failed to decode a batch: {error}"),
+                    hint: Some("the log of -vv says more; memory may have run out".to_owned()),
+                });
+            }
+        }
+        Ok(true)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! One batch: what goes into it, and who gets what comes of it.
+
+use super::active::{Active, Queued, Tools};
+use super::admission::{Idle, drop_cells};
+use crate::llama::MAX_SCORED_ROWS;
+use crate::llama::measure::costs::BELOW_A_TILE;
+use crate::llama::sampling::prompt_lookup as draft;
+use crate::llama::settings::Switch;
+use crate::llama::{Ended, Llama};
+use amend_core::model::{EngineError, Event, Failure};
+
+impl Llama<'_> {
+    /// Fills the batch: a row for each sequence that decodes and rows for what
+    /// it is guessed to go on with, then prefill, oldest first, as far as there
+    /// is room.
+    ///
+    /// Where decode rows and all that is to prefill come to more than
+    /// `mixed_rows`, prefill goes alone; in streams always, since llama.cpp would
+    /// compute the two in different passes anyway.
+    pub(crate) fn compose(&mut self) -> Result<(), EngineError> {
+        self.batch.clear();
+        for active in &mut self.active {
+            active.rows.clear();
+            active.draft.clear();
+            active.chunk = 0;
+        }
+        let decoding = self.active.iter().filter(|active| active.next().is_some()).count();
+        let prefilling: usize = self.active.iter().map(Active::remaining).sum();
+        let mixed_rows = self.settings.mixed_rows.unwrap_or(usize::MAX);
+        let streams = self.settings.has_streams();
+        let apart = prefilling > 0 && (streams || decoding + prefilling > mixed_rows);
+        if !apart {
+            if streams {
+                self.close_ranks()?;
+            }
+            self.add_decoding(decoding, prefilling)?;
+        }
+        self.add_prefill()
+    }
+
+    /// Adds the rows of sequences that decode, `decoding` in number, and leaves
+    /// room for `prefilling` rows.
+    fn add_decoding(&mut self, decoding: usize, prefilling: usize) -> Result<(), EngineError> {
+        let most = self.batch.room().min(BELOW_A_TILE);
+        let mut spare = most.saturating_sub(decoding + prefilling);
+        let mut rows = decoding + prefilling;
+        for active in in_order(&mut self.active) {
+            let Some((token, position)) = active.next() else { continue };
+            active.rows.push(self.batch.push(token, position, active.seq, true)?);
+            let Some(copying) = active.copying() else { continue };
+            // Only what the text may still hold has cells set aside, and what
+            // may be dropped again must push nothing out of a window.
+            let most = (active.cells_to_come().saturating_sub(1))
+                .min(self.window.map_or(usize::MAX, |window| window.saturating_sub(position + 1)))
+                .min(spare)
+                .min(draft::LONGEST);
+            let count = match self.settings.speculate {
+                Switch::On => most,
+                // A second row of one stream is a pass of its own.
+                _ if decoding > 1 && self.settings.has_streams() => 0,
+                _ => copying.worth(&self.settings.costs, rows, decoding, most),
+            };
+            active.draft = copying.guess(count).to_vec();
+            for (&token, position) in active.draft.iter().zip(position + 1..) {
+                active.rows.push(self.batch.push(token, position, active.seq, true)?);
+            }
+            spare -= active.draft.len();
+            rows += active.draft.len();
+        }
+        Ok(())
+    }
+
+    fn add_prefill(&mut self) -> Result<(), EngineError> {
+        let mut room = self.batch.room();
+        let mut scored = 0;
+        for active in &mut self.active {
+            let start = active.computed;
+            let unscored = active.queued.first_wanted.saturating_sub(start);
+            let most = unscored + (MAX_SCORED_ROWS - scored);
+            active.chunk = active.remaining().min(room).min(most);
+            room -= active.chunk;
+            scored += active.chunk.saturating_sub(unscored);
+        }
+        for active in in_order(&mut self.active) {
+            let queued = &active.queued;
+            for at in active.computed..active.computed + active.chunk {
+                let wanted = at >= queued.first_wanted;
+                let row = self.batch.push(queued.tokens[at], at, active.seq, wanted)?;
+                if wanted {
+                    active.rows.push(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mirrors the computed batch in the counts of cells.
+    pub(crate) fn record(&mut self) {
+        self.counters.batches += 1;
+        self.counters.rows += self.batch.len() as u64;
+        for active in &mut self.active {
+            if let Some((token, _)) = active.next()
+                && !active.rows.is_empty()
+            {
+                self.cells.push(active.seq, token);
+                for &token in &active.draft {
+                    self.cells.push(active.seq, token);
+                }
+                self.counters.drafted += active.draft.len() as u64;
+            }
+            let end = active.computed + active.chunk;
+            for &token in &active.queued.tokens[active.computed..end] {
+                self.cells.push(active.seq, token);
+            }
+            active.computed = end;
+            self.counters.prefilled += active.chunk as u64;
+        }
+    }
+
+    /// Hands every request its logits; those that end give up their slots.
+    pub(crate) fn take_logits(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let vocab = self.model.inner.vocab();
+        let (batch, context) = (&self.batch, &self.context);
+        let mut tools = Tools {
+            vocab: &vocab,
+            end_tokens: &self.end_tokens,
+            sampler: &mut self.sampler,
+            counters: &mut self.counters,
+        };
+        let mut overlong = Vec::new();
+        let mut going_on = Vec::with_capacity(self.active.len());
+        for mut active in std::mem::take(&mut self.active) {
+            let drafted = !active.draft.is_empty();
+            let ended = active.take(|row| batch.logits(context, row), &mut tools, events)?;
+            if drafted {
+                // Cells of guesses that did not come true.
+                overlong.push((active.seq, active.settled()));
+            }
+            if !ended {
+                going_on.push(active);
+                continue;
+            }
+            self.idle.push(Idle::new(active.seq, active.queued.kind));
+            let Queued { id, kind, .. } = active.queued;
+            let length = active.queued.length();
+            if let Some(ideal) = &mut self.ideal {
+                ideal.decoded(&active.queued.tokens, active.decoded());
+            }
+            if let Some(decoded) = active.into_decoded() {
+                self.ended.insert(id, Ended { decoded, kind, length });
+            }
+        }
+        self.active = going_on;
+        for (seq, settled) in overlong {
+            drop_cells(&mut self.context, &mut self.cells, seq, settled)?;
+        }
+        Ok(())
+    }
+
+    /// After llama.cpp found no cells for a batch, which the counts should rule
+    /// out: the youngest request gives way, the others go on.
+    pub(crate) fn give_way(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let Some(active) = self.active.pop() else { return Ok(()) };
+        tracing::warn!(
+            used = self.cells.used(),
+            context = self.settings.ctx_size,
+            "llama.cpp found no room in the KV cache"
+        );
+        let failure = Failure::Decode { message: "no room in the KV cache".to_owned() };
+        events.push(Event::Failed { id: active.queued.id, failure });
+        drop_cells(&mut self.context, &mut self.cells, active.seq, 0)
+    }
+}
+
+/// By sequence: llama.cpp computes streams in one pass where their ids follow one
+/// another in the batch.
+fn in_order(active: &mut [Active]) -> Vec<&mut Active> {
+    let mut active: Vec<&mut Active> = active.iter_mut().collect();
+    active.sort_by_key(|active| active.seq);
+    active
+}

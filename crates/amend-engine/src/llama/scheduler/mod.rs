@@ -1,0 +1,6 @@
+//! Which requests run, and what each batch computes.
+
+pub(crate) mod active;
+pub(crate) mod admission;
+pub(crate) mod compose;
+pub(crate) mod streams;

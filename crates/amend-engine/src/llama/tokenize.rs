@@ -1,0 +1,221 @@
+//! Segments of a conversation → tokens, so that content never becomes a
+//! control token.
+
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token_type::LlamaTokenAttr;
+use llama_cpp_2::vocab::LlamaVocab;
+
+use crate::llama::kv::trie::Token;
+use amend_core::chat::{ChatTemplate, Message, Role, Segment};
+use amend_core::model::Failure;
+
+/// A completion whose decoded tokens may stand in a later prompt.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// Its text.
+    pub text: String,
+    /// The tokens it was decoded as, the one that ended the turn left out.
+    pub tokens: Vec<Token>,
+}
+
+/// A prompt in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The tokens.
+    pub tokens: Vec<Token>,
+    /// How many of them the leading shared turns make, and what opens the turn
+    /// after them.
+    pub shared: usize,
+}
+
+/// Renders a conversation and makes tokens of it, each segment on its own, so
+/// that no merge crosses the border between scaffold and content.
+///
+/// The assistant turn that says what `decoded` says is made of the tokens it
+/// was decoded as. A last turn of the assistant's is what its reply begins with.
+///
+/// # Errors
+/// The chat template's, and content that would become a control token.
+pub fn prompt(
+    vocab: &LlamaVocab<'_>,
+    template: &ChatTemplate,
+    turns: &[Message],
+    shared_turns: usize,
+    decoded: Option<&Decoded>,
+) -> Result<Prompt, Failure> {
+    let (turns, opening) = match turns.split_last() {
+        Some((last, before)) if last.role == Role::Assistant => (before, Some(&last.content)),
+        _ => (turns, None),
+    };
+    let segments = template
+        .render(turns)
+        .map_err(|error| Failure::ChatTemplate { message: error.to_string() })?;
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut shared = 0;
+    let mut turns_done = 0;
+    for segment in &segments {
+        match segment {
+            Segment::Scaffold(text) => {
+                let parsed = vocab.tokenize(text.as_bytes(), false, true);
+                let bos = vocab.bos();
+                if tokens.is_empty() && vocab.should_add_bos() && parsed.first() != Some(&bos) {
+                    tokens.push(bos.0);
+                }
+                tokens.extend(parsed.iter().map(|token| token.0));
+                // What opens the turn after the shared ones is the same too.
+                if turns_done <= shared_turns && turns_done < turns.len() {
+                    shared = tokens.len();
+                }
+            }
+            Segment::Content(turn, text) => {
+                match decoded {
+                    Some(decoded)
+                        if decoded.text.trim() == text.trim() && turn + 2 == turns.len() =>
+                    {
+                        tokens.extend_from_slice(&decoded.tokens);
+                    }
+                    _ => tokens.extend(content(vocab, text)?),
+                }
+                turns_done = turn + 1;
+                if turns_done <= shared_turns {
+                    shared = tokens.len();
+                }
+            }
+        }
+    }
+    if let Some(opening) = opening {
+        tokens.extend(content(vocab, opening)?);
+    }
+    Ok(Prompt { tokens, shared })
+}
+
+/// Tokens of plain text: none of them a control token, whatever it says.
+///
+/// llama.cpp leaves control tokens alone in plain text, but still finds the
+/// ones a vocabulary marks as user-defined; where such a token is more than
+/// white space, its text is cut in two so that it is spelled out instead.
+///
+/// # Errors
+/// [`Failure::ForgedToken`] when a control token comes out all the same.
+pub fn content(vocab: &LlamaVocab<'_>, text: &str) -> Result<Vec<Token>, Failure> {
+    let mut parts = vec![text.to_owned()];
+    loop {
+        let mut tokens = Vec::new();
+        let mut found = None;
+        for part in &parts {
+            let parsed = vocab.tokenize(part.as_bytes(), false, false);
+            found = found.or_else(|| parsed.iter().find_map(|&token| forged(vocab, token)));
+            tokens.extend(parsed.iter().map(|token| token.0));
+        }
+        let Some(spelling) = found else { return Ok(tokens) };
+        let cut: Vec<String> = parts.iter().flat_map(|part| split(part, &spelling)).collect();
+        if cut == parts {
+            return Err(Failure::ForgedToken { token: spelling });
+        }
+        parts = cut;
+    }
+}
+
+/// The text of a token that content must not become.
+fn forged(vocab: &LlamaVocab<'_>, token: LlamaToken) -> Option<String> {
+    let attributes = vocab.attr(token);
+    let special = attributes.contains(LlamaTokenAttr::Control)
+        || attributes.contains(LlamaTokenAttr::UserDefined)
+        || vocab.is_eog(token);
+    if !special {
+        return None;
+    }
+    let spelling = String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned();
+    // White space and single characters can't open or close a turn.
+    let harmless = !attributes.contains(LlamaTokenAttr::Control)
+        && (spelling.trim().is_empty() || spelling.chars().count() == 1);
+    (!harmless).then_some(spelling)
+}
+
+/// Cuts every occurrence of `spelling` after its first character.
+fn split(part: &str, spelling: &str) -> Vec<String> {
+    let Some(first) = spelling.chars().next() else { return vec![part.to_owned()] };
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, _) in part.match_indices(spelling) {
+        let cut = at + first.len_utf8();
+        // A part that is one character can't be cut further.
+        if cut < part.len() && cut > start {
+            pieces.push(part[start..cut].to_owned());
+            start = cut;
+        }
+    }
+    pieces.push(part[start..].to_owned());
+    pieces
+}
+
+/// Joins the bytes of tokens to text as they come: a character that is split
+/// over tokens is held back until it is whole.
+#[derive(Debug, Default)]
+pub struct Utf8 {
+    pending: Vec<u8>,
+}
+
+impl Utf8 {
+    /// Adds a token's bytes; gives the text that is now whole. Bytes that can
+    /// never become a character turn into U+FFFD.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let mut text = String::new();
+        let mut kept = 0;
+        for chunk in self.pending.utf8_chunks() {
+            text.push_str(chunk.valid());
+            kept += chunk.valid().len();
+            let invalid = chunk.invalid();
+            let at_end = kept + invalid.len() == self.pending.len();
+            if invalid.is_empty() || (at_end && may_become_character(invalid)) {
+                break;
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+            kept += invalid.len();
+        }
+        self.pending.drain(..kept);
+        text
+    }
+
+    /// What is left at the end: an unfinished character as U+FFFD.
+    pub fn finish(&mut self) -> String {
+        let rest = std::mem::take(&mut self.pending);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+fn may_become_character(bytes: &[u8]) -> bool {
+    matches!(std::str::from_utf8(bytes), Err(error) if error.error_len().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_cuts_every_occurrence_after_its_first_character() {
+        assert_eq!(split("a<t>b<t><t>", "<t>"), ["a<", "t>b<", "t><", "t>"]);
+        assert_eq!(split("no such thing", "<t>"), ["no such thing"]);
+        assert_eq!(split("ä€ä€", "ä€"), ["ä", "€ä", "€"]);
+        assert_eq!(split("<", "<"), ["<"]);
+    }
+
+    #[test]
+    fn characters_split_over_tokens_come_out_whole() {
+        let mut utf8 = Utf8::default();
+        let bytes = "a€𝄞!".as_bytes();
+        let pieces: Vec<String> = bytes.iter().map(|byte| utf8.push(&[*byte])).collect();
+        assert_eq!(pieces, ["a", "", "", "€", "", "", "", "𝄞", "!"]);
+        assert_eq!(utf8.finish(), "");
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_replaced() {
+        let mut utf8 = Utf8::default();
+        assert_eq!(utf8.push(b"x\xffy\xe2\x82"), "x\u{fffd}y");
+        assert_eq!(utf8.push(b"z"), "\u{fffd}z");
+        assert_eq!(utf8.push(b"\xe2"), "");
+        assert_eq!(utf8.finish(), "\u{fffd}");
+    }
+}

@@ -1,0 +1,63 @@
+//! A GGUF's vocabulary without its weights: to count the tokens a trainer makes
+//! of a text.
+
+use std::path::Path;
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
+
+use super::model::{backend, check_header};
+use amend_core::model::EngineError;
+
+/// A vocabulary.
+pub struct Vocabulary {
+    inner: LlamaModel,
+}
+
+impl Vocabulary {
+    /// Loads the vocabulary of the GGUF file at `path`.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable, no GGUF, or of a kind llama.cpp does
+    /// not know.
+    pub fn load(path: &Path) -> Result<Self, EngineError> {
+        let fail = |message: String, hint: &str| EngineError {
+            message: format!("failed to load the vocabulary of {}: {message}", path.display()),
+            hint: Some(hint.to_owned()),
+        };
+        check_header(path).map_err(|(message, hint)| fail(message, hint))?;
+        let params = LlamaModelParams::default().with_vocab_only(true);
+        let inner = LlamaModel::load_from_file(backend()?, path, &params)
+            .map_err(|_| fail("llama.cpp refused it".to_owned(), "the log above says why"))?;
+        Ok(Self { inner })
+    }
+
+    fn text(&self, token: LlamaToken) -> String {
+        let piece = self.inner.vocab().token_to_piece(token, true, None);
+        String::from_utf8_lossy(&piece).into_owned()
+    }
+}
+
+impl amend_core::model::Vocabulary for Vocabulary {
+    fn encode(&self, text: &str) -> Vec<i32> {
+        let tokens = self.inner.vocab().tokenize(text.as_bytes(), false, true);
+        tokens.into_iter().map(|token| token.0).collect()
+    }
+
+    fn control_tokens(&self) -> Vec<String> {
+        let vocab = self.inner.vocab();
+        let tokens = (0..vocab.n_tokens()).map(LlamaToken);
+        tokens.filter(|&token| vocab.is_control(token)).map(|token| self.text(token)).collect()
+    }
+
+    fn chat_template(&self) -> Option<(String, String, String)> {
+        let template = self.inner.chat_template(None).ok()?.to_string().ok()?;
+        let known = |token: LlamaToken| match token.0 {
+            0.. => self.text(token),
+            _ => String::new(),
+        };
+        let vocab = self.inner.vocab();
+        Some((template, known(vocab.bos()), known(vocab.eos())))
+    }
+}

@@ -1,0 +1,64 @@
+//! The options that say what training the data are for: `lint` looks at data by
+//! them, `export` filters by them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::output::error::CliError;
+use amend_data::lint::Trainer;
+use amend_data::lint::tokenizer::Tokenizer;
+use amend_engine::llama::Vocabulary;
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainerArgs {
+    /// The trainer's tokenizer.json
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    tokenizer: Option<PathBuf>,
+    /// A GGUF file whose vocabulary is the trainer's tokenizer
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The trainer's greatest length, in tokens of prompt and answer [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_length: Option<u32>,
+    /// Evaluation files whose prompts must not be learned
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    eval: Vec<PathBuf>,
+}
+
+impl TrainerArgs {
+    /// Those that were given. They come from the command line alone: no variable
+    /// of the environment and no config file sets them.
+    pub fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--tokenizer", self.tokenizer.is_some()),
+            ("-m", self.model.is_some()),
+            ("--max-length", self.max_length.is_some()),
+            ("--eval", !self.eval.is_empty()),
+        ];
+        flags.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
+    }
+
+    /// Loads what they name.
+    pub fn load(&self) -> Result<Trainer, CliError> {
+        let tokenizer = match (&self.tokenizer, &self.model) {
+            (Some(path), _) => Some(Tokenizer::json(path)?),
+            (None, Some(path)) => Some(Tokenizer::from_vocabulary(
+                Box::new(Vocabulary::load(path)?),
+                path.display().to_string(),
+            )),
+            (None, None) => None,
+        };
+        if tokenizer.is_none() && self.max_length.is_some() {
+            return Err(CliError::usage(
+                "--max-length counts tokens",
+                "pass the trainer's tokenizer too: --tokenizer tokenizer.json, or -m MODEL.gguf",
+            ));
+        }
+        Ok(Trainer {
+            tokenizer,
+            max_length: self.max_length.map(|length| length as usize),
+            evaluation: self.eval.clone(),
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! One file a command.
+
+pub mod audit;
+pub mod bench;
+pub mod check;
+pub mod completions;
+pub mod diff;
+pub mod eval;
+pub mod export;
+pub mod judge;
+pub mod lint;
+pub mod man;
+pub mod pipe;
+pub mod render;
+pub mod report;
+pub mod review;
+pub mod run;
+pub mod schema;
+pub mod score;

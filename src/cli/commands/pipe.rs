@@ -1,0 +1,268 @@
+//! `amend` without a command: a prompt in, the revised answer out.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, IsTerminal, Read, StdoutLock, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::cli::args::config::Config;
+use crate::cli::args::loop_args::LoopArgs;
+use crate::cli::args::model_args::ModelArgs;
+use crate::cli::output::error::CliError;
+use crate::cli::output::record::TrailRecord;
+use crate::cli::output::show::Show;
+use crate::cli::output::terminal;
+use crate::session::interrupt;
+use amend_core::document::diagnostic::closest;
+use amend_core::driver::{Ended, Engines, Observer, Work, drive};
+use amend_core::procedure::{Ask, Procedure, Trajectory, clean};
+use amend_core::record::Item;
+use amend_core::record::Outcome;
+use amend_core::record::{Step, StepKind};
+use amend_data::rows::input;
+use amend_data::rows::input::Input;
+use amend_data::store::governance_log::StakesLog;
+use amend_data::store::manifest::InputSummary;
+use amend_engine::{Loaded, Source};
+
+/// Answer, criticise, revise: one prompt, or many by --jsonl.
+#[derive(Debug, Args)]
+pub struct PipeArgs {
+    /// The prompt; `-` or nothing reads it from stdin
+    #[arg(value_name = "PROMPT")]
+    prompt: Option<String>,
+    /// Print one JSON record with the whole trajectory
+    #[arg(long, conflicts_with = "show", help_heading = "Output")]
+    json: bool,
+    /// Print every step, for people to read
+    #[arg(long, help_heading = "Output")]
+    show: bool,
+    /// Read prompts as JSON lines from stdin, print a JSON record each, in the
+    /// order of the input
+    #[arg(long, conflicts_with_all = ["json", "show", "prompt"], help_heading = "Output")]
+    jsonl: bool,
+    #[command(flatten)]
+    job: LoopArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// The longest prompt read, in bytes.
+const MAX_PROMPT: u64 = 8 << 20;
+
+/// Runs the loop over the prompt or prompts.
+///
+/// # Errors
+/// Bad input, an engine that can't start or go on; [`CliError::Findings`] when
+/// an item failed.
+pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
+    let items = args.items()?;
+    let input = InputSummary::new(Vec::new(), &items);
+    let mut job = args.job.job(config, &input.sha256)?;
+    if !(args.json || args.jsonl || args.show) {
+        // The answer alone tells no verdict on it, and must not fail for want of one.
+        job.procedure = Procedure::Revise { judging: false };
+    }
+    let mut source = args.model.source(config)?;
+    if items.len() == 1 {
+        source.set_default_parallel(1);
+    }
+    let model = source.load()?;
+    // Asked several questions about one item, and so as wide as ever.
+    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
+    interrupt::listen();
+    let mut engine = model.engine()?;
+    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let here = Path::new(".");
+    let mut printer = Printer {
+        stakes: StakesLog::open(&job.constitution, here, engine.describe()?.model)?,
+        out: BufWriter::new(io::stdout().lock()),
+        mode: if args.jsonl || args.json {
+            Mode::Json { waiting: BTreeMap::new(), next: 1 }
+        } else if args.show {
+            Mode::Show(Show::new(terminal::stdout_color()))
+        } else {
+            Mode::Answer(Streamed::default())
+        },
+        failed: false,
+    };
+    let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
+    match drive(Engines::new(&mut *engine, &mut judge), &job, work, &mut printer)? {
+        Ended::Stopped => Err(CliError::Interrupted),
+        Ended::Done if printer.failed => Err(CliError::Findings),
+        Ended::Done => Ok(()),
+    }
+}
+
+impl PipeArgs {
+    fn items(&self) -> Result<Vec<Item>, CliError> {
+        if self.jsonl {
+            return Ok(input::read(&[Input::Stdin], None)?);
+        }
+        if let Some(word) = &self.prompt
+            && let Some(command) = closest(word, crate::cli::commands())
+        {
+            return Err(CliError::usage(
+                format!("{word:?} is no command, and a short prompt"),
+                format!("did you mean amend {command}? A prompt of one word goes by stdin"),
+            ));
+        }
+        let text = match self.prompt.as_deref() {
+            Some(text) if text != "-" => text.to_owned(),
+            _ => read_stdin(self.prompt.is_some())?,
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(CliError::usage("the prompt is empty", "write one: amend \"…\""));
+        }
+        Ok(vec![Item::of_prompt(text)])
+    }
+}
+
+fn read_stdin(asked: bool) -> Result<String, CliError> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() && !asked {
+        return Err(CliError::usage(
+            "there is no prompt",
+            "write one: amend \"…\", or pipe one: echo \"…\" | amend; amend --help shows more",
+        ));
+    }
+    let mut bytes = Vec::new();
+    stdin
+        .lock()
+        .take(MAX_PROMPT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| CliError::Io { attempt: "read standard input".to_owned(), source })?;
+    if bytes.len() as u64 > MAX_PROMPT {
+        return Err(CliError::usage(
+            format!("the prompt is longer than {MAX_PROMPT} bytes"),
+            "many prompts at once go by --jsonl, or by amend run",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let byte = 1 + valid.iter().rev().take_while(|&&byte| byte != b'\n').count();
+        CliError::usage(
+            format!("standard input:{line}: not UTF-8 at byte {byte} of the line"),
+            "convert it first, for example with iconv",
+        )
+    })
+}
+
+enum Mode {
+    /// The final answer alone, as it is decoded.
+    Answer(Streamed),
+    Show(Show),
+    /// Records in the order of the input: those that ended early wait.
+    Json {
+        waiting: BTreeMap<u64, String>,
+        next: u64,
+    },
+}
+
+struct Printer {
+    stakes: Option<StakesLog>,
+    out: BufWriter<StdoutLock<'static>>,
+    mode: Mode,
+    failed: bool,
+}
+
+impl Observer for Printer {
+    type Error = CliError;
+
+    fn stops(&mut self) -> bool {
+        interrupt::requested()
+    }
+
+    fn text(&mut self, trajectory: &Trajectory, ask: &Ask, text: &str) -> Result<(), CliError> {
+        let Mode::Answer(streamed) = &mut self.mode else { return Ok(()) };
+        if ask.last {
+            let new = streamed.push(ask.kind, text, trajectory);
+            self.out
+                .write_all(new.as_bytes())
+                .and_then(|()| if new.is_empty() { Ok(()) } else { self.out.flush() })
+                .map_err(CliError::Output)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CliError> {
+        let Mode::Show(show) = self.mode else { return Ok(()) };
+        show.step(&mut self.out, trajectory.constitution(), step)
+            .and_then(|()| self.out.flush())
+            .map_err(CliError::Output)
+    }
+
+    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+        if let Some(stakes) = &mut self.stakes {
+            stakes.add(trajectory, &outcome)?;
+        }
+        let failure = match &outcome {
+            Outcome::Failed { failure } => Some(failure.clone()),
+            Outcome::Done { .. } => None,
+        };
+        self.failed |= failure.is_some();
+        let written = match &mut self.mode {
+            Mode::Answer(_) if failure.is_some() => Ok(()),
+            Mode::Answer(streamed) => {
+                let rest = streamed.rest(trajectory.answer().unwrap_or_default());
+                writeln!(self.out, "{rest}")
+            }
+            Mode::Show(show) => show.end(&mut self.out, &outcome),
+            Mode::Json { waiting, next } => {
+                let record = serde_json::to_string(&TrailRecord::new(trajectory, &outcome))
+                    .map_err(io::Error::from);
+                record.and_then(|record| {
+                    waiting.insert(trajectory.item().row, record);
+                    while let Some(record) = waiting.remove(next) {
+                        writeln!(self.out, "{record}")?;
+                        *next += 1;
+                    }
+                    Ok(())
+                })
+            }
+        };
+        written.and_then(|()| self.out.flush()).map_err(CliError::Output)?;
+        match (failure, &self.mode) {
+            (Some(failure), Mode::Answer(_)) => Err(CliError::Item(failure)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What of the final answer may be printed while it is decoded: all that
+/// cleaning can't take back.
+#[derive(Debug, Default)]
+struct Streamed {
+    raw: String,
+    printed: String,
+}
+
+impl Streamed {
+    /// Takes in new text; gives what to print now.
+    fn push(&mut self, kind: StepKind, text: &str, trajectory: &Trajectory) -> String {
+        self.raw.push_str(text);
+        let settled = clean::settled(kind, &self.raw, trajectory.fence());
+        match settled.strip_prefix(self.printed.as_str()) {
+            Some(new) => {
+                let new = new.to_owned();
+                self.printed.push_str(&new);
+                new
+            }
+            None => String::new(),
+        }
+    }
+
+    /// What is still to print of the final answer. Where it doesn't go on from
+    /// what was printed (the last revision changed nothing, or it was cleaned
+    /// otherwise than foreseen), all of it, on a line of its own.
+    fn rest(&self, answer: &str) -> String {
+        match answer.strip_prefix(self.printed.as_str()) {
+            Some(rest) => rest.to_owned(),
+            None => format!("\n{answer}"),
+        }
+    }
+}

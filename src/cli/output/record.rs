@@ -1,0 +1,43 @@
+//! One item's whole trail as JSON: what `--json` and `--jsonl` print.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use amend_core::chat::Message;
+use amend_core::procedure::Trajectory;
+use amend_core::record::Outcome;
+use amend_core::record::Step;
+
+/// An item, its steps, and what it came to.
+#[derive(Debug, Serialize)]
+pub struct TrailRecord<'a> {
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    messages: &'a [Message],
+    /// The final answer; none when the item failed before it had one.
+    response: Option<&'a str>,
+    outcome: &'a Outcome,
+    steps: &'a [Step],
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    metadata: &'a Map<String, Value>,
+    constitution: &'a str,
+}
+
+impl<'a> TrailRecord<'a> {
+    /// The record of an ended loop.
+    #[must_use]
+    pub fn new(trajectory: &'a Trajectory, outcome: &'a Outcome) -> Self {
+        let item = trajectory.item();
+        Self {
+            key: &item.key,
+            id: item.id.as_deref(),
+            messages: &item.messages,
+            response: trajectory.answer(),
+            outcome,
+            steps: trajectory.steps(),
+            metadata: &item.metadata,
+            constitution: &trajectory.constitution().name,
+        }
+    }
+}

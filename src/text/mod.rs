@@ -1,5 +1,0 @@
-//! Facts about a text by itself: what it gives away, whether it refuses. Pure
-//! functions of a string; nothing here knows data sets or models.
-
-pub mod patterns;
-pub mod refusal;
