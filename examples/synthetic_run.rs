@@ -1,14 +1,14 @@
-//! Writes a run of made-up items through the library's own writer: to try
-//! exports on any number of pairs, without a model.
+//! Writes a run with generated items through the library's own writer, to test exports
+//! with any number of pairs and without a model.
 //!
 //! ```console
 //! $ cargo run --release --example synthetic_run -- DIR ITEMS [REVIEWS]
 //! ```
 //!
-//! Most items give a pair; a few fail, are cut off, change nothing or announce
-//! their revision, as in a real run. Of the items that end, the first REVIEWS are
-//! reviewed, with every decision there is. Some have a system turn or earlier turns, some a prompt that is
-//! nearly another's, and their metadata differ in their keys.
+//! Most items give a pair. As in a real run, a few fail, are cut off, change nothing or
+//! announce their revision. The first REVIEWS items that succeed are reviewed, with every
+//! kind of decision. Some items have a system turn or earlier turns, some have a prompt
+//! that nearly repeats another, and the keys of their metadata differ.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
     };
     let (Ok(items), Ok(reviews)) = (items, reviews) else {
-        eprintln!("ITEMS and REVIEWS are numbers");
+        eprintln!("ITEMS and REVIEWS must be numbers");
         return ExitCode::from(2);
     };
     match write(Path::new(folder), items, reviews) {
@@ -73,10 +73,10 @@ fn write(folder: &Path, items: u64, reviews: u64) -> Result<(), Box<dyn std::err
     Ok(())
 }
 
-/// A decision about an item's last revision and its first answer.
+/// A review of an item's last revision and first answer.
 fn review(at: usize, key: String) -> Review {
     let choice = [Choice::Left, Choice::Right, Choice::Left, Choice::Tie, Choice::BothBad][at % 5];
-    let edited = (at % 5 == 2).then(|| format!("Put right by hand, number {at}."));
+    let edited = (at % 5 == 2).then(|| format!("Edited by hand, number {at}."));
     Review {
         key,
         left: 2,
@@ -92,19 +92,19 @@ fn review(at: usize, key: String) -> Review {
 }
 
 fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
-    // Each sixteenth prompt is the one before it, but for a word.
+    // Every sixteenth prompt differs from the one before it in one word.
     let again = row % 16 == 4;
     let source = if again { row - 1 } else { row };
     let words = sentence(Stream::new(0).child(&source.to_string()).child("prompt"), 25);
     let user = |text: String| Message::new(Role::User, text);
-    let asked = format!("Question {source}: {words} {}?", if again { "please" } else { "then" });
+    let question = format!("Question {source}: {words} {}?", if again { "please" } else { "then" });
     let messages = match row % 8 {
-        0 => vec![Message::new(Role::System, "Be brief."), user(asked)],
+        0 => vec![Message::new(Role::System, "Be brief."), user(question)],
         1 => {
             let before = Message::new(Role::Assistant, sentence(random.child("before"), 20));
-            vec![user(sentence(random.child("first"), 10)), before, user(asked)]
+            vec![user(sentence(random.child("first"), 10)), before, user(question)]
         }
-        _ => vec![user(asked)],
+        _ => vec![user(question)],
     };
     let metadata: Value = match row % 3 {
         0 => json!({"source": "made up", "score": row as f64 / 4.0}),
@@ -124,7 +124,7 @@ fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
     }
 }
 
-/// An item's steps and what it came to.
+/// An item's steps and outcome.
 fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
     let principle = ["kind", "true", "brief"][row as usize % 3];
     let step = |kind, round, principle: Option<&str>, text| Step {
@@ -158,7 +158,7 @@ fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
     (steps, Outcome::Done { stop: Stop::Rounds })
 }
 
-/// Made-up words, each of two syllables.
+/// Random words of two syllables each.
 fn sentence(random: Stream, words: u64) -> String {
     const SYLLABLES: [&str; 16] = [
         "ba", "lo", "ki", "mer", "tan", "sul", "ve", "dor", "ni", "pa", "rek", "os", "fi", "gal",

@@ -1,4 +1,4 @@
-//! The `amend` program: its exit code, nothing else.
+//! The `amend` program: it runs the command line and returns its exit code.
 
 fn main() -> std::process::ExitCode {
     amend::cli::main(std::env::args_os())

@@ -1,4 +1,4 @@
-//! `amend audit` on the real model.
+//! Tests of `amend audit` with the real model.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::io::Write;
 use common::{Place, Ran};
 use serde_json::{Value, json};
 
-/// A rule, an exact copy of it, a light rewording, and its opposite.
+/// A principle, an exact copy of it, a slightly reworded one, and its opposite.
 const RULES: &str = r#"
 [constitution]
 name = "copies"
@@ -65,20 +65,20 @@ fn audit(place: &Place, run: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Tokens of prompts that a run counted, cached ones included.
+/// The prompt tokens of a run, including cached ones.
 fn prompted(ran: &Ran) -> u64 {
-    let (before, _) = ran.err.split_once(" tokens of prompts").unwrap();
+    let (before, _) = ran.err.split_once(" prompt tokens").unwrap();
     before.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 fn correlation(audit: &Value, pair: [&str; 2]) -> f64 {
     let pairs = audit["pairs"].as_array().unwrap();
-    let found = pairs.iter().find(|one| one["principles"] == serde_json::json!(pair)).unwrap();
-    found["correlation"]["value"].as_f64().unwrap()
+    let pair = pairs.iter().find(|entry| entry["principles"] == json!(pair)).unwrap();
+    pair["correlation"]["value"].as_f64().unwrap()
 }
 
 #[test]
-fn copies_are_found_and_told_and_reported() {
+fn copies_are_reported_as_redundant() {
     let place = place();
     let ran =
         place.run(&mut place.small("audit rules.toml --on pairs.jsonl --out r --fail-on warn"));
@@ -87,9 +87,9 @@ fn copies_are_found_and_told_and_reported() {
     assert!(ran.out.contains("  redundant\n"), "{}", ran.out);
     assert!(ran.err.contains("next: amend report r"), "{}", ran.err);
     let audit = audit(&place, "r");
-    // The prompts are the same to the byte, but batches round in other ways, and
-    // this judge's scores are small: a copy correlates at 0.93, the rewording at
-    // 0.81, and the opposite, which the judge hardly hears, at 0.75.
+    // The prompts of a copy are byte for byte the same, but batches round differently,
+    // and this judge's scores are small: the copy correlates at 0.93, the reworded
+    // principle at 0.81, and the opposite, which the judge hardly notices, at 0.75.
     let with_kind = |id: &str| correlation(&audit, ["kind", id]);
     println!("kind and its opposite: {:.2}", with_kind("unkind"));
     assert!(with_kind("copy") > 0.8, "{}", with_kind("copy"));
@@ -97,7 +97,10 @@ fn copies_are_found_and_told_and_reported() {
     let clusters = audit["clusters"].as_array().unwrap();
     let has =
         |cluster: &Value, id: &str| cluster["principles"].as_array().unwrap().contains(&id.into());
-    assert!(clusters.iter().any(|one| has(one, "kind") && has(one, "copy")), "{clusters:?}");
+    assert!(
+        clusters.iter().any(|cluster| has(cluster, "kind") && has(cluster, "copy")),
+        "{clusters:?}"
+    );
 
     let report = place.run(&mut place.amend("report r"));
     assert_eq!(report.code, Some(0), "{}", report.err);
@@ -109,7 +112,7 @@ fn copies_are_found_and_told_and_reported() {
     let diff = place.run(&mut place.amend("diff rules.toml rules.toml --audits r r/audit.json"));
     assert_eq!(diff.out, "no difference\n\nin behaviour:\nnothing changed\n", "{}", diff.err);
 
-    // Nothing changed since then; what is left to fail on is nothing.
+    // Nothing changed since the baseline, so there is nothing to fail on.
     let line = "audit rules.toml --on pairs.jsonl --out r --resume --fail-on info --baseline r";
     let again = place.run(&mut place.small(line));
     assert_eq!(again.code, Some(0), "{}", again.err);
@@ -118,7 +121,7 @@ fn copies_are_found_and_told_and_reported() {
 }
 
 #[test]
-fn a_principle_more_costs_its_own_verdicts_alone() {
+fn reuse_asks_only_about_new_and_changed_principles() {
     let place = place();
     let line =
         |rest: &str| format!("audit rules.toml --on pairs.jsonl --limit 4 --fail-on error {rest}");
@@ -131,7 +134,7 @@ fn a_principle_more_costs_its_own_verdicts_alone() {
     place.write("rules.toml", more);
     let second = place.run(&mut place.small(&line("--reuse one --out two")));
     assert!(matches!(second.code, Some(0 | 1)), "{}", second.err);
-    // Five verdicts an item at first, then the new and the reworded one.
+    // Five verdicts per item at first, then those of the new and the changed principle.
     let share = prompted(&second) as f64 / prompted(&first) as f64;
     assert!((0.36..0.44).contains(&share), "{share}");
     let [one, two] = ["one", "two"].map(|run| audit(&place, run));
@@ -145,7 +148,7 @@ fn a_principle_more_costs_its_own_verdicts_alone() {
 }
 
 #[test]
-fn other_words_are_tried_and_nothing_is_computed_twice() {
+fn other_label_words_add_verdicts_without_recomputing_prefixes() {
     let place = place();
     let small = |rest: &str| {
         let line = format!("audit rules.toml --on pairs.jsonl --limit 2 {rest}");
@@ -156,7 +159,7 @@ fn other_words_are_tried_and_nothing_is_computed_twice() {
     small("--out plain");
     let words = "[audit]\nlabel_words = [['1', '2'], ['first', 'second'], ['zzqx', 'qqzx']]\n";
     place.write("rules.toml", RULES.replace("[audit]\n", words));
-    // The audit before knew nothing of other words.
+    // The reused audit has no other label words.
     let ran = small("--reuse plain --out words");
     assert!(ran.err.contains("label words zzqx/qqzx are left out: none of"), "{}", ran.err);
     let [plain, other] = ["plain", "words"].map(|run| audit(&place, run));
@@ -166,15 +169,18 @@ fn other_words_are_tried_and_nothing_is_computed_twice() {
     {
         assert_eq!((&before["label_words"], &now["position"]), (&json!([]), &before["position"]));
         let variants = now["label_words"].as_array().unwrap();
-        let found: Vec<_> =
-            variants.iter().map(|one| (one["name"].as_str().unwrap(), asked(one))).collect();
+        let counts: Vec<_> = variants
+            .iter()
+            .map(|variant| (variant["name"].as_str().unwrap(), asked(variant)))
+            .collect();
         let expected = [("1/2", Some(2)), ("first/second", Some(2)), ("zzqx/qqzx", None)];
-        assert_eq!(found, expected);
-        // This judge answers by digits, and hardly by the others.
+        assert_eq!(counts, expected);
+        // This judge answers with digits, and rarely with the other words.
         assert_eq!(variants[0]["undecided"]["value"], 0.0);
     }
 
-    // Two items, on the whole and under four principles, three times over.
+    // Two items: overall, under four principles, and under these with two pairs of other
+    // label words.
     let cost = |audit: &Value, key: &str| audit["cost"][key].as_u64().unwrap();
     assert_eq!([&plain, &other].map(|audit| cost(audit, "verdicts")), [10, 26]);
     for audit in [&plain, &other] {
@@ -183,7 +189,7 @@ fn other_words_are_tried_and_nothing_is_computed_twice() {
     }
     let more = ["prompt_tokens", "prefilled"].map(|key| cost(&other, key) - cost(&plain, key));
     assert_eq!(prompted(&ran), more[0]);
-    assert!(ran.out.contains(", 1.00 times the least possible\n"), "{}", ran.out);
+    assert!(ran.out.contains(", 1.00 times the minimum\n"), "{}", ran.out);
     let html = place.run(&mut place.amend("report words"));
     assert_eq!(html.code, Some(0), "{}", html.err);
 
@@ -193,7 +199,7 @@ fn other_words_are_tried_and_nothing_is_computed_twice() {
 }
 
 #[test]
-fn prompts_are_answered_and_runs_are_read() {
+fn prompts_and_runs_can_be_audited() {
     let place = Place::new();
     place.write("prompts.txt", "Why is rain wet?\nWhere do bees sleep?\n");
     let line = "audit small.toml --on prompts.txt --json";
@@ -212,39 +218,43 @@ fn prompts_are_answered_and_runs_are_read() {
 }
 
 #[test]
-fn mistakes_are_said_with_their_remedy() {
+fn mistakes_are_reported_with_their_fix() {
     let place = place();
     place.write("none.jsonl", "");
     place.write(
         "bad.toml",
         "[constitution]\nname = \"b\"\nextends = [\"rules.toml\"]\n[audit]\nactve = 1\n",
     );
-    let told = |line: &str| {
+    let error = |line: &str| {
         let ran = place.run(&mut place.small(line));
         assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
         ran.err
     };
-    assert!(told("audit rules.toml --on none.jsonl").contains("none.jsonl"));
+    assert!(error("audit rules.toml --on none.jsonl").contains("none.jsonl"));
     assert!(
-        told("audit rules.toml --on pairs.jsonl --baseline rules.toml").contains("is no audit")
+        error("audit rules.toml --on pairs.jsonl --baseline rules.toml")
+            .contains("is not an audit")
     );
-    assert!(told("audit bad.toml --on pairs.jsonl").contains("did you mean `active`"));
-    assert!(told("audit rules.toml --on pairs.jsonl --reuse gone").contains("gone holds no run"));
+    assert!(error("audit bad.toml --on pairs.jsonl").contains("did you mean `active`"));
+    assert!(
+        error("audit rules.toml --on pairs.jsonl --reuse gone")
+            .contains("gone is not a run directory")
+    );
 }
 
 #[test]
-fn what_comes_by_a_pipe_is_read_once() {
+fn piped_input_is_read_once() {
     let place = place();
-    for (name, told) in [("-", "standard input"), ("/dev/stdin", "/dev/stdin")] {
+    for (name, shown) in [("-", "standard input"), ("/dev/stdin", "/dev/stdin")] {
         let (reader, mut writer) = std::io::pipe().unwrap();
-        // The second row is faulty as a pair, and sound as a prompt.
+        // The second row is invalid as a pair, and valid as a prompt.
         let rows = pairs().lines().next().unwrap().to_owned() + "\n{\"prompt\": \"Why?\"}\n";
         writer.write_all(rows.as_bytes()).unwrap();
         drop(writer);
         let line = format!("audit rules.toml --on {name}");
         let ran = place.run(place.small(&line).stdin(reader));
         assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
-        let expected = format!("error: {told}:2: no two answers among \"prompt\"");
+        let expected = format!("error: {shown}:2: no two answers among \"prompt\"");
         assert!(ran.err.starts_with(&expected), "{line}: {}", ran.err);
     }
 }

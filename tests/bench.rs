@@ -1,4 +1,4 @@
-//! The benchmark through the command line, and what it measures for runs.
+//! The benchmark through the command line, and the calibration that runs use.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::tiny::tiny_model_path;
 use serde_json::Value;
 
 #[test]
-fn the_benchmark_counts_exactly_and_draws() {
+fn the_benchmark_counts_tokens_and_draws_a_chart() {
     let place = Place::new();
     let flags = "bench --quick --workload fan-out --width 2 --json --plot plot.svg";
     let ran = place.run(&mut place.small(flags));
@@ -28,7 +28,7 @@ fn the_benchmark_counts_exactly_and_draws() {
     assert!(std::fs::read_to_string(place.path("plot.svg")).unwrap().starts_with("<svg"));
 }
 
-/// The small loop on a tiny model, which computes a batch in no time.
+/// The small loop on a tiny model, which computes batches very fast.
 fn tiny(place: &Place, arguments: &str) -> Command {
     let mut command = place.small(arguments);
     command.env("AMEND_MODEL", tiny_model_path("llama")).env_remove("AMEND_PARALLEL");
@@ -42,7 +42,7 @@ fn calibration(place: &Place) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_calibration_is_kept_and_a_reproducible_run_keeps_to_its_own() {
+fn a_calibration_is_stored_and_a_reproducible_run_keeps_its_costs() {
     let place = Place::new();
     place.write("two.jsonl", "\"Why?\"\n\"How?\"\n");
     let run = |arguments: &str| place.run(&mut tiny(&place, arguments));
@@ -66,14 +66,14 @@ fn a_calibration_is_kept_and_a_reproducible_run_keeps_to_its_own() {
         let manifest: Value = serde_json::from_slice(&text).unwrap();
         manifest["settings"]["settings"]["costs"].clone()
     };
-    // The run that began without it goes on without it; a new one goes by it.
+    // The run that began without the calibration continues without it; a new one uses it.
     let resumed = run("run two.jsonl --out begun --reproducible --resume");
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
     assert_ne!(costs("begun"), report["costs"]);
     assert_eq!(run("run two.jsonl --out new --reproducible").code, Some(0));
     assert_eq!(costs("new"), report["costs"]);
 
-    // A damaged file is as good as none.
+    // A damaged file is ignored.
     std::fs::write(file, "{\"key\":").unwrap();
     assert_eq!(run("run two.jsonl --out third").code, Some(0));
     assert_eq!(costs("third"), costs("begun"));
@@ -81,7 +81,7 @@ fn a_calibration_is_kept_and_a_reproducible_run_keeps_to_its_own() {
 
 #[cfg(unix)]
 #[test]
-fn a_cache_that_cannot_be_written_is_no_error() {
+fn an_unwritable_cache_is_not_an_error() {
     let place = Place::new();
     place.write(".cache", "a file where a folder would be");
     let ran = place.run(&mut tiny(&place, "bench --calibrate"));
@@ -90,7 +90,7 @@ fn a_cache_that_cannot_be_written_is_no_error() {
 }
 
 #[test]
-fn revisions_are_measured_with_and_without_guesses() {
+fn revisions_are_measured_with_and_without_prompt_lookup() {
     let place = Place::new();
     place.write("one.jsonl", "\"Why?\"\n");
     let ran = place.run(&mut tiny(&place, "bench --revisions one.jsonl --json"));
@@ -101,17 +101,17 @@ fn revisions_are_measured_with_and_without_guesses() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| {
-            assert!(one["accepted"].as_u64() <= one["drafted"].as_u64(), "{one}");
-            one["kept_percent"].as_u64().unwrap()
+        .map(|revision| {
+            assert!(revision["accepted"].as_u64() <= revision["drafted"].as_u64(), "{revision}");
+            revision["kept_percent"].as_u64().unwrap()
         })
         .collect();
     assert_eq!(kept, [60, 80, 95]);
     assert_eq!(revisions["real"][0]["drafted"], 0);
 }
 
-/// Half of the cells: fewer items are under way, and none of them is computed
-/// a second time for having lost its cells to another.
+/// With half of the cells fewer items are in flight, but no item loses its cells to another
+/// one and has to be computed again.
 #[test]
 fn with_half_the_cells_prefixes_are_still_computed_once() {
     let place = Place::new();
@@ -122,6 +122,6 @@ fn with_half_the_cells_prefixes_are_still_computed_once() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     let measured = &report["measured"][0];
-    assert!(measured["peak_cells"].as_u64() > Some(1800), "it has cells to fight for: {measured}");
+    assert!(measured["peak_cells"].as_u64() > Some(1800), "the cells are not scarce: {measured}");
     assert!(measured["prefill_ratio"].as_f64() < Some(1.01), "{measured}");
 }

@@ -1,58 +1,45 @@
-//! The command line without a model: help, bad input, checks.
+//! The command line, mostly without a model: help, wrong usage, bad input, checks.
 
 mod common;
+#[path = "common/server.rs"]
+#[allow(dead_code, reason = "this test uses a part of it")]
+mod server;
 
 use std::process::{Command, Stdio};
 
 use common::{Place, Ran, model_path};
+use server::{Server, says};
 
-/// A command that is given bytes on stdin.
-fn fed(place: &Place, command: &mut Command, input: &[u8]) -> Ran {
+/// Runs a command with bytes on stdin.
+fn run_with_stdin(place: &Place, command: &mut Command, input: &[u8]) -> Ran {
     place.write("stdin", input);
     command.stdin(std::fs::File::open(place.path("stdin")).unwrap());
     place.run(command)
 }
 
 /// What a terminal would show, and the exit code.
-fn told(line: &str, ran: &Ran) -> String {
+fn transcript(line: &str, ran: &Ran) -> String {
     let code = ran.code.map_or("none".to_owned(), |code| code.to_string());
     format!("$ {line}\n{}{}[exit code {code}]\n\n", ran.out, ran.err)
 }
 
 #[test]
-fn help_is_this() {
+fn help_texts_match_their_snapshots() {
     let place = Place::new();
-    let all = [
-        "",
-        "run",
-        "export",
-        "judge",
-        "eval",
-        "score",
-        "review",
-        "audit",
-        "diff",
-        "report",
-        "check",
-        "lint",
-        "render",
-        "bench",
-        "schema",
-        "completions",
-        "man",
-    ];
-    for command in all {
+    let help = place.run(&mut place.amend("--help"));
+    assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
+    insta::assert_snapshot!("help-amend", help.out);
+    for command in amend::cli::command_names() {
         let ran = place.run(&mut place.amend(&format!("{command} --help")));
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-        let name = if command.is_empty() { "amend" } else { command };
-        insta::assert_snapshot!(format!("help-{name}"), ran.out);
+        insta::assert_snapshot!(format!("help-{command}"), ran.out);
     }
     let version = place.run(&mut place.amend("--version"));
     assert_eq!(version.out, format!("amend {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
-fn a_mistake_in_the_call_is_said_with_its_remedy() {
+fn usage_errors_have_hints() {
     let place = Place::new();
     place.write("one.jsonl", "\"Why?\"\n");
     std::fs::create_dir_all(place.path("full")).unwrap();
@@ -86,17 +73,17 @@ fn a_mistake_in_the_call_is_said_with_its_remedy() {
         "render --input one.jsonl --row 2",
     ]
     .iter()
-    .map(|line| told(&format!("amend {line}"), &place.run(&mut place.amend(line))))
+    .map(|line| transcript(&format!("amend {line}"), &place.run(&mut place.amend(line))))
     .collect();
     insta::assert_snapshot!("mistakes", all);
-    assert!(!place.path("new").exists(), "a refused run leaves no folder");
+    assert!(!place.path("new").exists(), "a refused run creates no folder");
 }
 
 #[test]
-fn bad_input_is_named_by_file_line_and_byte() {
+fn input_errors_name_file_line_and_byte() {
     let place = Place::new();
     let long = vec![b'a'; 10_000_000];
-    let mut told_all = String::new();
+    let mut transcripts = String::new();
     for (name, content) in [
         ("bytes.jsonl", b"\"fine\"\n{\"prompt\": \"caf\xe9\"}\n".as_slice()),
         ("bytes.txt", b"fine\ncaf\xe9\n"),
@@ -108,7 +95,7 @@ fn bad_input_is_named_by_file_line_and_byte() {
     ] {
         place.write(name, content);
         let line = format!("run {name} --out new");
-        told_all += &told(&format!("amend {line}"), &place.run(&mut place.amend(&line)));
+        transcripts += &transcript(&format!("amend {line}"), &place.run(&mut place.amend(&line)));
     }
     for (name, line, content) in [
         ("not UTF-8", "", b"one\ncaf\xe9\n".as_slice()),
@@ -121,15 +108,15 @@ fn bad_input_is_named_by_file_line_and_byte() {
         ("not JSON", "--jsonl", b"{\"prompt\": \n"),
         ("nothing", "run - --out new", b""),
     ] {
-        let ran = fed(&place, &mut place.amend(line), content);
-        told_all += &told(&format!("({name}) | amend {line}"), &ran);
+        let ran = run_with_stdin(&place, &mut place.amend(line), content);
+        transcripts += &transcript(&format!("({name}) | amend {line}"), &ran);
     }
-    insta::assert_snapshot!("bad-input", told_all);
+    insta::assert_snapshot!("bad-input", transcripts);
     assert!(!place.path("new").exists());
 }
 
 #[test]
-fn a_model_that_was_cut_short_is_refused() {
+fn truncated_model_is_refused() {
     let place = Place::new();
     let model = std::fs::read(model_path()).unwrap();
     for length in [10, 1 << 20, model.len() / 2] {
@@ -143,7 +130,7 @@ fn a_model_that_was_cut_short_is_refused() {
 }
 
 #[test]
-fn the_config_file_names_a_model_and_is_checked() {
+fn config_file_sets_the_model_and_is_checked() {
     let place = Place::new();
     std::fs::create_dir_all(place.path("config/amend")).unwrap();
     place.write("config/amend/config.toml", "model = \"mine.gguf\"\n");
@@ -151,11 +138,12 @@ fn the_config_file_names_a_model_and_is_checked() {
     assert_eq!(ran.code, Some(3));
     assert!(ran.err.contains("PLACE/config/amend/mine.gguf: no such file"), "{}", ran.err);
     place.write("config/amend/config.toml", "modle = \"mine.gguf\"\n");
-    insta::assert_snapshot!("config", told("amend hi", &place.run(&mut place.amend("hi"))));
+    let ran = place.run(&mut place.amend("hi"));
+    insta::assert_snapshot!("config", transcript("amend hi", &ran));
 }
 
 #[test]
-fn check_finds_everything_wrong_at_once() {
+fn check_reports_all_errors_at_once() {
     let place = Place::new();
     place.write(
         "bad.toml",
@@ -166,14 +154,14 @@ fn check_finds_everything_wrong_at_once() {
     place.write("in.jsonl", "\"a\"\n{}\n");
     let line = "check small.toml bad.toml set prompts in.jsonl nowhere.toml honest";
     let ran = place.run(&mut place.amend(line));
-    insta::assert_snapshot!("check", told(&format!("amend {line}"), &ran));
-    // What a check finds is a finding; what can't be used is a wrong call.
+    insta::assert_snapshot!("check", transcript(&format!("amend {line}"), &ran));
+    // Errors that a check finds are findings. Using the file is wrong usage.
     let used = place.run(&mut place.amend("hi -c bad.toml"));
     assert_eq!((ran.code, used.code), (Some(1), Some(2)));
 }
 
 #[test]
-fn what_is_shipped_is_clean() {
+fn shipped_files_are_valid() {
     let place = Place::new();
     let mut command = place.amend("check examples/prompts.jsonl prompts");
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -196,7 +184,7 @@ fn render_shows_the_turns_without_a_model() {
     let place = Place::new();
     let line = "render Why? -c small.toml --prompts prompts --step revise --response Because.";
     let ran = place.run(&mut place.amend(line));
-    insta::assert_snapshot!("render", told(&format!("amend {line}"), &ran));
+    insta::assert_snapshot!("render", transcript(&format!("amend {line}"), &ran));
     let json = place.run(&mut place.amend(&format!("{line} --json")));
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     let content = value["turns"][0]["content"].as_str().unwrap();
@@ -205,7 +193,7 @@ fn render_shows_the_turns_without_a_model() {
 }
 
 #[test]
-fn more_sequences_than_llama_cpp_has_are_said_to_be_fewer() {
+fn parallel_is_lowered_to_the_limit_of_llama_cpp() {
     let place = Place::new();
     let line = "render Why? --step generate --ctx-size 4096 --parallel";
     for (parallel, is_lowered) in [("124", false), ("125", true)] {
@@ -219,7 +207,7 @@ fn more_sequences_than_llama_cpp_has_are_said_to_be_fewer() {
 fn render_shows_the_tokens_of_a_model() {
     let place = Place::new();
     let ran = place.run(&mut place.small("render Why? --step generate"));
-    insta::assert_snapshot!("render-tokens", told("amend render Why? --step generate", &ran));
+    insta::assert_snapshot!("render-tokens", transcript("amend render Why? --step generate", &ran));
     let json = place.run(&mut place.small("render Why? --step generate --json"));
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     let texts = value["tokens"]["texts"].as_array().unwrap();
@@ -228,7 +216,7 @@ fn render_shows_the_tokens_of_a_model() {
 }
 
 #[test]
-fn nobody_reading_is_no_error() {
+fn closed_stdout_is_no_error() {
     let place = Place::new();
     for line in ["--help", "run --help", "schema", "render hi", "check harmless"] {
         let mut child = place.amend(line).spawn().unwrap();
@@ -239,21 +227,58 @@ fn nobody_reading_is_no_error() {
     }
 }
 
-/// `script` gives the program a terminal.
+/// Runs amend in a pseudo-terminal, which `script` provides.
+#[cfg(target_os = "linux")]
+fn run_in_terminal(place: &Place, arguments: &str, variables: &[(&str, &str)]) -> Ran {
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &format!("{} {arguments}", env!("CARGO_BIN_EXE_amend")), "/dev/null"])
+        .current_dir(place.path(""))
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", place.path(""))
+        .env("XDG_CONFIG_HOME", place.path("config"))
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null());
+    place.run(&mut command)
+}
+
 #[cfg(target_os = "linux")]
 #[test]
-fn colour_is_for_terminals_and_not_under_no_color() {
+fn control_characters_are_escaped_on_a_terminal_only() {
+    const HIDDEN: &str = "Hi \u{1b}[8mhidden\u{1b}[0m \u{9b}2J";
+    const VISIBLE: &str = "Hi \\u{1b}[8mhidden\\u{1b}[0m \\u{9b}2J";
+    let place = Place::new();
+    place.write("in.jsonl", format!("{}\n", serde_json::Value::from(HIDDEN)));
+    let no_color = [("NO_COLOR", "1")];
+    let plain =
+        "[constitution]\nname = \"p\"\nextends = [\"small.toml\"]\n[judge]\nenabled = false\n";
+    place.write("plain.toml", plain);
+    let server = Server::start(|_| says(HIDDEN));
+    let model = format!("-c plain.toml --prompts prompts -m {}", server.url);
+    for arguments in [
+        format!("hi {model}"),
+        format!("hi --show {model}"),
+        format!("run in.jsonl --preview 1 {model}"),
+        "render --input in.jsonl --step generate".to_owned(),
+    ] {
+        let shown = run_in_terminal(&place, &arguments, &no_color).out;
+        assert!(shown.contains(VISIBLE), "{arguments}: {shown:?}");
+        assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{arguments}: {shown:?}");
+        let piped = place.run(&mut place.amend(&arguments)).out;
+        assert!(piped.contains(HIDDEN), "{arguments}: {piped:?}");
+    }
+    let shown = run_in_terminal(&place, &format!("check '{HIDDEN}'"), &no_color).out;
+    assert!(!shown.contains(['\u{1b}', '\u{9b}']), "an error: {shown:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn colour_is_used_on_terminals_unless_no_color_is_set() {
     let place = Place::new();
     place.write("bad.toml", "nonsense\n");
     let colored = |no_color: &str| {
-        let program = env!("CARGO_BIN_EXE_amend");
-        let mut command = Command::new("script");
-        command
-            .args(["-qec", &format!("{program} check bad.toml"), "/dev/null"])
-            .current_dir(place.path(""))
-            .env("NO_COLOR", no_color)
-            .stdin(Stdio::null());
-        let ran = place.run(&mut command);
+        let ran = run_in_terminal(&place, "check bad.toml", &[("NO_COLOR", no_color)]);
         assert!(ran.out.contains("bad.toml"), "{}", ran.out);
         ran.out.contains('\u{1b}')
     };
@@ -264,7 +289,7 @@ fn colour_is_for_terminals_and_not_under_no_color() {
 }
 
 #[test]
-fn wording_is_remarked_on_where_that_is_asked_for() {
+fn check_lint_reports_vague_wording() {
     let place = Place::new();
     place.write(
         "vague.toml",
@@ -280,28 +305,28 @@ fn wording_is_remarked_on_where_that_is_asked_for() {
     assert_eq!(linted.code, Some(1));
     assert_eq!(
         linted.out,
-        "vague.toml: a constitution of 1 principle\n  tone: \"appropriate\" in its `judge` question \
-         can mean anything; say what the better answer does\n"
+        "vague.toml: a constitution of 1 principle\n  tone: its `judge` question contains the \
+         vague word \"appropriate\"; say what the better response does\n"
     );
     let sound = place.run(&mut place.amend("check --lint small.toml"));
     assert_eq!(sound.code, Some(0), "{}", sound.out);
 }
 
 #[test]
-fn every_shell_gets_a_script_that_names_every_command() {
+fn completions_exist_for_every_shell() {
     let place = Place::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = place.run(&mut place.amend(&format!("completions {shell}")));
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{shell}");
-        for word in ["judge", "completions", "retry-errors"] {
+        for word in amend::cli::command_names().iter().map(String::as_str).chain(["retry-errors"]) {
             assert!(ran.out.contains(word), "{shell}: {word}");
         }
     }
-    // A shell that is there reads its script, and completes by it.
+    // Bash completes a command with its script.
     place.write("script", place.run(&mut place.amend("completions bash")).out);
-    let asked = "source ./script; COMP_WORDS=(amend exp); COMP_CWORD=1; _amend amend exp amend; \
+    let script = "source ./script; COMP_WORDS=(amend exp); COMP_CWORD=1; _amend amend exp amend; \
                  echo ${COMPREPLY[@]}";
-    let ran = place.run(Command::new("bash").arg("-c").arg(asked).current_dir(place.path("")));
+    let ran = place.run(Command::new("bash").arg("-c").arg(script).current_dir(place.path("")));
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("export\n", ""));
     let ran = place.run(&mut place.amend("completions tcsh"));
     assert_eq!(ran.code, Some(2));
@@ -317,47 +342,30 @@ fn every_command_has_a_manual_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    let expected = [
-        "",
-        "-audit",
-        "-bench",
-        "-check",
-        "-completions",
-        "-diff",
-        "-eval",
-        "-export",
-        "-judge",
-        "-lint",
-        "-man",
-        "-render",
-        "-report",
-        "-review",
-        "-run",
-        "-schema",
-        "-score",
-    ];
-    let mut named = expected.map(|name| format!("amend{name}.1"));
-    named.sort();
-    assert_eq!(pages, named);
+    let commands = amend::cli::command_names();
+    let mut expected = vec!["amend.1".to_owned()];
+    expected.extend(commands.iter().map(|command| format!("amend-{command}.1")));
+    expected.sort();
+    assert_eq!(pages, expected);
     assert_eq!(ran.out, format!("new/man1: {} manual pages\n", expected.len()));
     let page = std::fs::read_to_string(place.path("new/man1/amend-export.1")).unwrap();
     assert!(page.contains(".TH amend-export 1") && page.contains("licence"), "{page}");
     place.write("file", "");
     let ran = place.run(&mut place.amend("man file/man1"));
     assert_eq!(ran.code, Some(3));
-    assert!(ran.err.contains("failed to make the folder file/man1"), "{}", ran.err);
+    assert!(ran.err.contains("failed to create the folder file/man1"), "{}", ran.err);
 }
 
 #[test]
-fn the_reference_of_constitutions_is_current() {
+fn constitution_reference_is_current() {
     let place = Place::new();
     let ran = place.run(&mut place.amend("schema --markdown"));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/constitution-reference.md");
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    let (_, tables) = kept.split_once("-->\n\n").unwrap_or_default();
-    let advice = "make it anew below its comment: amend schema --markdown";
-    assert!(tables == ran.out, "{path} is stale; {advice}");
+    let reference = std::fs::read_to_string(path).unwrap_or_default();
+    let (_, tables) = reference.split_once("-->\n\n").unwrap_or_default();
+    let advice = "replace what follows its comment by the output of amend schema --markdown";
+    assert!(tables == ran.out, "{path} is stale: {advice}");
     let sets = place.run(&mut place.amend("schema --set --markdown"));
     assert!(sets.out.contains("### `[item.checks]`\n"), "{}", sets.out);
 }

@@ -1,11 +1,11 @@
-//! The commands of the documents, run as a reader would type them.
+//! Runs the commands of the documentation as a reader would type them.
 //!
 //! Each document gets a sandbox with `examples`, `constitutions`, `prompts` and the
-//! files its commands speak of: a made-up run, pairs, a constitution. What needs no
-//! model is run, and so are single prompts, on the real model with a small loop.
-//! Everything else (runs, judgements, audits, evaluations, servers, the review page)
-//! would take minutes: there `documented_calls_are_understood` (`src/cli/mod.rs`) holds
-//! the flags against the command line, and the tests of the command itself run it.
+//! files that its commands mention: a made-up run, pairs, a constitution. The test runs
+//! commands that need no model, and single prompts on the real model with a small loop.
+//! All other commands (runs, judgements, audits, evaluations, servers, the review page)
+//! would take minutes. For them, `documented_calls_parse` (`src/cli/mod.rs`) checks the
+//! flags, and the tests of each command run it.
 
 mod common;
 mod made;
@@ -15,19 +15,19 @@ use std::process::Command;
 
 use common::{Place, model_path};
 
-/// Commands of amend that need no model.
-const MODELLESS: [&str; 8] =
+/// The commands of amend that need no model.
+const WITHOUT_MODEL: [&str; 8] =
     ["check", "completions", "diff", "export", "lint", "man", "report", "schema"];
-/// Others' commands that prepare amend's.
+/// Other programs' commands that prepare files for amend.
 const PREPARING: [&str; 3] = ["cp", "mkdir", "sed"];
 
-/// A command of a document, and what it says that it prints.
+/// A command in a document, and the output that the document shows.
 struct Documented {
     line: String,
     prints: Vec<String>,
 }
 
-/// The README, the book, and the page on sets.
+/// The README, the documents in `docs`, and the page on sets.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
@@ -36,7 +36,7 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The commands in a document's console blocks, long lines joined.
+/// The commands in a document's console blocks, with continued lines joined.
 fn commands(document: &str) -> Vec<Documented> {
     let joined = document.replace("\\\n", " ");
     let mut all: Vec<Documented> = Vec::new();
@@ -53,7 +53,7 @@ fn commands(document: &str) -> Vec<Documented> {
     all
 }
 
-/// Whether a command is run here; the module says which.
+/// Whether the command is run here: see the module.
 fn is_run(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     let has = |flag: &str| words.contains(&flag);
@@ -61,8 +61,8 @@ fn is_run(line: &str) -> bool {
         ["amend", "render", ..] => !has("-m"),
         ["amend", "score", ..] => has("--loss"),
         ["amend", "review", ..] => has("--summary"),
-        ["amend", command, ..] if MODELLESS.contains(command) => true,
-        // A prompt, with no more than flags of how it is shown.
+        ["amend", command, ..] if WITHOUT_MODEL.contains(command) => true,
+        // A prompt, with flags for the output only.
         ["amend", first, ..] if first.starts_with(['"', '-']) => {
             !has("-m") && !has("-c") && !has("-ngl")
         }
@@ -72,10 +72,10 @@ fn is_run(line: &str) -> bool {
     }
 }
 
-/// The exit codes that a command may have in a document: a check may find something.
+/// Whether a documented command may end with this exit code. Checks may have findings.
 fn may_end_with(line: &str, code: Option<i32>) -> bool {
-    let finds = line.starts_with("amend lint") || line.starts_with("amend check --lint");
-    code == Some(0) || finds && code == Some(1)
+    let is_check = line.starts_with("amend lint") || line.starts_with("amend check --lint");
+    code == Some(0) || (is_check && code == Some(1))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -91,11 +91,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The files that documents speak of.
+/// A folder with the files that documents mention.
 fn sandbox(readme: &str) -> Place {
     let place = Place::new();
     let small = std::fs::read_to_string(place.path("small.toml")).unwrap();
-    // The small loop's own templates move out of the way of the documents'.
+    // The small loop's templates make room for the documented ones.
     std::fs::rename(place.path("prompts"), place.path("small-prompts")).unwrap();
     for folder in ["examples", "constitutions", "prompts"] {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &place.path(folder));
@@ -134,22 +134,22 @@ fn sandbox(readme: &str) -> Place {
     place
 }
 
-/// Runs a document's commands one after another, and gives what was wrong and how many
-/// were run.
-fn try_out(path: &Path, readme: &str) -> (Vec<String>, usize) {
+/// Runs the commands of a document in order. Returns the failures and the number of
+/// commands that were run.
+fn run_document(path: &Path, readme: &str) -> (Vec<String>, usize) {
     let place = sandbox(readme);
     let binary = Path::new(env!("CARGO_BIN_EXE_amend")).parent().unwrap();
     let search = std::env::join_paths(
         [binary.to_owned(), "/usr/bin".into(), "/bin".into()].iter().map(PathBuf::as_path),
     );
     let search = search.unwrap();
-    let mut wrong = Vec::new();
-    let mut tried = 0;
+    let mut failures = Vec::new();
+    let mut runs = 0;
     for Documented { line, prints } in commands(&std::fs::read_to_string(path).unwrap()) {
         if !is_run(&line) {
             continue;
         }
-        tried += 1;
+        runs += 1;
         let mut shell = Command::new("bash");
         shell
             .args(["-c", &line])
@@ -158,7 +158,7 @@ fn try_out(path: &Path, readme: &str) -> (Vec<String>, usize) {
             .env("PATH", &search)
             .env("HOME", place.path(""))
             .env("AMEND_THREADS", "1");
-        if !MODELLESS.iter().any(|command| line.starts_with(&format!("amend {command}")))
+        if !WITHOUT_MODEL.iter().any(|command| line.starts_with(&format!("amend {command}")))
             && !line.starts_with("amend render")
         {
             shell
@@ -169,7 +169,7 @@ fn try_out(path: &Path, readme: &str) -> (Vec<String>, usize) {
         let ran = place.run(&mut shell);
         let place_in_docs = format!("{}: $ {line}", path.display());
         if !may_end_with(&line, ran.code) {
-            wrong.push(format!(
+            failures.push(format!(
                 "{place_in_docs}\nended with {:?}: {}{}",
                 ran.code, ran.out, ran.err
             ));
@@ -177,30 +177,30 @@ fn try_out(path: &Path, readme: &str) -> (Vec<String>, usize) {
         let printed = ran.out + &ran.err;
         for expected in prints.iter().filter(|text| !text.is_empty()) {
             if !printed.contains(expected.as_str()) {
-                wrong.push(format!("{place_in_docs}\nshould print {expected:?}: {printed}"));
+                failures.push(format!("{place_in_docs}\nshould print {expected:?}: {printed}"));
             }
         }
     }
-    (wrong, tried)
+    (failures, runs)
 }
 
 #[test]
-fn what_is_documented_works() {
+fn documented_commands_work() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    let mut all_wrong = Vec::new();
-    let mut all_tried = 0;
+    let mut failures = Vec::new();
+    let mut runs = 0;
     for path in documents() {
-        let (wrong, tried) = try_out(&path, &readme);
-        all_wrong.extend(wrong);
-        all_tried += tried;
+        let (document_failures, document_runs) = run_document(&path, &readme);
+        failures.extend(document_failures);
+        runs += document_runs;
     }
-    assert!(all_wrong.is_empty(), "{}", all_wrong.join("\n\n"));
-    assert!(all_tried >= 40, "only {all_tried} commands were run");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(runs >= 40, "only {runs} commands were run");
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_between_documents_are_valid() {
     let mut links = 0;
     for path in documents() {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -211,7 +211,7 @@ fn links_between_documents_lead_somewhere() {
             }
             links += 1;
             let to = path.parent().unwrap().join(target);
-            assert!(to.exists(), "{} links to {target}, which isn't there", path.display());
+            assert!(to.exists(), "{} links to {target}, which does not exist", path.display());
         }
     }
     assert!(links > 60, "only {links} links were found");

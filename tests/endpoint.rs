@@ -1,5 +1,5 @@
-//! Models behind a server: the engine, and the program, against a small server
-//! in the test.
+//! Models behind a server: tests the engine and the program with a small server inside the
+//! test.
 
 mod common;
 #[path = "common/server.rs"]
@@ -8,7 +8,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use amend_core::chat::{Message, Role};
 use amend_core::model::{
@@ -21,7 +21,7 @@ use common::{Place, Ran};
 use serde_json::{Value, json};
 use server::{Asked, Reply, Server, models, says};
 
-/// Talks to a server with little patience.
+/// Settings with short pauses.
 fn settings(url: &str) -> Settings {
     Settings {
         parallel: 3,
@@ -55,43 +55,44 @@ fn complete(id: u64, says: &str) -> Request {
 
 fn choose(id: u64) -> Request {
     let choices = [vec!["A", " A"], vec!["B", " B"]];
-    let choices = choices.map(|one| one.into_iter().map(str::to_owned).collect()).into();
+    let choices =
+        choices.map(|spellings| spellings.into_iter().map(str::to_owned).collect()).into();
     request(id, "A or B?", Task::Choose { choices })
 }
 
-/// What comes of requests, the texts as they are told left out.
-fn outcomes(engine: &mut Http) -> Result<Vec<Event>, EngineError> {
+/// The results of all requests, without events for partial text.
+fn results(engine: &mut Http) -> Result<Vec<Event>, EngineError> {
     let mut events = Vec::new();
     while engine.step(&mut events)? {}
     events.retain(|event| !matches!(event, Event::Text { .. }));
     Ok(events)
 }
 
-/// What comes of one request.
-fn outcome(url: &str, request: Request) -> Event {
+/// The result of one request.
+fn result(url: &str, request: Request) -> Event {
     let mut engine = engine(url);
     engine.submit(request);
-    let mut all = outcomes(&mut engine).unwrap();
-    assert_eq!(all.len(), 1, "{all:?}");
-    all.remove(0)
+    let mut events = results(&mut engine).unwrap();
+    assert_eq!(events.len(), 1, "{events:?}");
+    events.remove(0)
 }
 
 fn failure(url: &str, request: Request) -> Failure {
-    match outcome(url, request) {
+    match result(url, request) {
         Event::Failed { failure, .. } => failure,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn each_answer_comes_back_to_its_request() {
+fn each_response_belongs_to_its_request() {
     let server = Server::start(|asked| says(&format!("{} – ja, 東京 🐝", asked.last())));
     let mut engine = engine(&server.url);
     assert_eq!(engine.width(), 3);
     for id in 0..20 {
         engine.submit(complete(id, &format!("Grüße {id}?")));
     }
-    let completions: BTreeMap<u64, Completion> = outcomes(&mut engine)
+    let completions: BTreeMap<u64, Completion> = results(&mut engine)
         .unwrap()
         .into_iter()
         .map(|event| match event {
@@ -114,11 +115,11 @@ fn each_answer_comes_back_to_its_request() {
     assert!(!engine.step(&mut Vec::new()).unwrap(), "nothing is left");
 
     let asked = server.asked();
-    let one = asked.iter().find(|one| one.last() == "Grüße 3?").unwrap();
-    assert_eq!((one.line.as_str(), &one.key), ("POST /v1/chat/completions", &None));
-    // The server says that it is llama.cpp's.
+    let request = asked.iter().find(|request| request.last() == "Grüße 3?").unwrap();
+    assert_eq!((request.line.as_str(), &request.key), ("POST /v1/chat/completions", &None));
+    // The server's list of models identifies it as llama-server.
     assert_eq!(
-        one.body,
+        request.body,
         json!({
             "model": "tiny", "messages": [{"role": "user", "content": "Grüße 3?"}],
             "temperature": 0.5, "top_p": 0.95, "max_tokens": 7, "top_k": 40, "min_p": 0.05,
@@ -129,7 +130,7 @@ fn each_answer_comes_back_to_its_request() {
 }
 
 #[test]
-fn probabilities_come_from_the_likeliest_tokens() {
+fn probabilities_are_read_from_the_most_likely_tokens() {
     let server = Server::start(|_| {
         let top = [("A", 0.5_f64), (" A", 0.25), ("B", 0.125), ("!", 0.0625)];
         let top = top.map(|(token, p)| json!({"token": token, "logprob": p.ln()}));
@@ -139,12 +140,12 @@ fn probabilities_come_from_the_likeliest_tokens() {
             "usage": {"prompt_tokens": 30, "completion_tokens": 1},
         }))
     });
-    match outcome(&server.url, choose(1)) {
+    match result(&server.url, choose(1)) {
         Event::Chosen { id: 1, log_probs, usage } => {
             assert_eq!(usage, Usage { prompt: 30, decoded: 1, ..Usage::default() });
             assert_eq!(log_probs.len(), 2);
-            for (found, p) in log_probs.iter().zip([0.75_f64, 0.125]) {
-                assert!((found - p.ln()).abs() < 1e-12, "{log_probs:?}");
+            for (log_prob, p) in log_probs.iter().zip([0.75_f64, 0.125]) {
+                assert!((log_prob - p.ln()).abs() < 1e-12, "{log_probs:?}");
             }
         }
         other => panic!("{other:?}"),
@@ -152,17 +153,19 @@ fn probabilities_come_from_the_likeliest_tokens() {
 }
 
 #[test]
-fn what_a_server_cannot_do_is_a_failure_of_its_own() {
+fn unsupported_tasks_fail_with_a_specific_failure() {
     let server = Server::start(|_| says("A"));
     assert_eq!(failure(&server.url, choose(1)), Failure::NoLogProbs);
     let score = request(1, "Why?", Task::Score { response: "Because.".to_owned() });
     assert_eq!(failure(&server.url, score), Failure::CannotScore);
     let engine = engine(&server.url);
     assert_eq!(engine.prepare(&[], 0), Err(Failure::TokensUnknown));
+    let capabilities = engine.capabilities();
+    assert!(!capabilities.scores_texts && !capabilities.knows_tokens, "{capabilities:?}");
 }
 
 #[test]
-fn what_passes_by_itself_is_tried_again() {
+fn transient_errors_are_retried() {
     let mut before = 0;
     let server = Server::start(move |_| {
         before += 1;
@@ -172,20 +175,42 @@ fn what_passes_by_itself_is_tried_again() {
             _ => says("here"),
         }
     });
-    let start = Instant::now();
-    match outcome(&server.url, complete(1, "Why?")) {
+    match result(&server.url, complete(1, "Why?")) {
         Event::Done { completion, .. } => assert_eq!(completion.text, "here"),
         other => panic!("{other:?}"),
     }
     assert_eq!(server.asked().len(), 3);
-    // The pause asked for is kept to as far as the longest goes.
-    let took = start.elapsed();
-    assert!((Duration::from_millis(200)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }
 
-/// A server that takes a connection for each answer, and then no more. Where
-/// there is no answer it drops the connection without a word.
-fn serves(answers: Vec<Option<Value>>) -> (String, std::thread::JoinHandle<()>) {
+/// The pauses are longer than the rest of the test takes.
+#[test]
+fn a_request_cancelled_during_a_retry_pause_is_not_sent_again() {
+    let server = Server::start(|asked| match asked.last() {
+        "Busy." => Reply::Later(30),
+        _ => says("yes"),
+    });
+    let pause = Duration::from_secs(30);
+    let retry = Retry { tries: 3, first_pause: pause, longest_pause: pause };
+    let settings = Settings { parallel: 1, retry, ..settings(&server.url) };
+    let mut engine = Http::connect(&settings).unwrap();
+    engine.submit(complete(1, "Busy."));
+    while server.asked().is_empty() {
+        engine.step(&mut Vec::new()).unwrap();
+    }
+    engine.cancel(1);
+    // The only thread is free again.
+    engine.submit(complete(2, "Answer."));
+    let events = results(&mut engine).unwrap();
+    assert!(matches!(&*events, [Event::Done { id: 2, .. }]), "{events:?}");
+    let prompts: Vec<String> = server.asked().iter().map(|asked| asked.last().to_owned()).collect();
+    assert_eq!(prompts, ["Busy.", "Answer."]);
+}
+
+/// A server that accepts one connection per response and then stops. It closes the
+/// connection without a response if there is `None`.
+fn one_response_per_connection(
+    answers: Vec<Option<Value>>,
+) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
@@ -203,10 +228,10 @@ fn serves(answers: Vec<Option<Value>>) -> (String, std::thread::JoinHandle<()>) 
 }
 
 #[test]
-fn a_connection_that_breaks_is_made_again() {
+fn a_request_is_retried_after_its_connection_breaks() {
     let answer = json!({"choices": [{"message": {"content": "here"}}]});
-    let (url, thread) = serves(vec![Some(models()), None, Some(answer)]);
-    match outcome(&url, complete(1, "Why?")) {
+    let (url, thread) = one_response_per_connection(vec![Some(models()), None, Some(answer)]);
+    match result(&url, complete(1, "Why?")) {
         Event::Done { completion, .. } => assert_eq!(completion.text, "here"),
         other => panic!("{other:?}"),
     }
@@ -214,84 +239,84 @@ fn a_connection_that_breaks_is_made_again() {
 }
 
 #[test]
-fn what_does_not_pass_ends_the_request_alone() {
+fn permanent_errors_fail_only_their_request() {
     let cases = [
         (503, r#"{"error":{"message":"full"}}"#, 3),
         (400, r#"{"error":{"message":"the prompt is too long"}}"#, 1),
-        // The models are still told.
+        // The server still lists its models.
         (403, "moderated", 1),
         (200, "<html>", 1),
         (200, r#"{"choices":[]}"#, 1),
         (200, "", 1),
     ];
-    let mut told = String::new();
+    let mut failures = String::new();
     for (code, text, tries) in cases {
         let server = Server::start(move |_| Reply::Status(code, text.to_owned()));
         let failure = failure(&server.url, complete(1, "Why?"));
         assert_eq!(server.asked().len(), tries, "{code} {text}");
-        told += &format!("{}\n", failure.to_string().replace(&server.url, "URL"));
+        failures += &format!("{}\n", failure.to_string().replace(&server.url, "URL"));
     }
-    insta::assert_snapshot!(told, @r"
-    the endpoint failed: URL/v1/chat/completions answered 503: full
-    the endpoint failed: URL/v1/chat/completions answered 400: the prompt is too long
-    the endpoint failed: URL/v1/chat/completions answered 403: moderated
-    the endpoint failed: URL/v1/chat/completions answered something other than was asked for: it is no JSON (expected value at line 1 column 1): <html>
-    the endpoint failed: its answer has another form: it has no choices
-    the endpoint failed: URL/v1/chat/completions answered something other than was asked for: it is no JSON (EOF while parsing a value at line 1 column 0): (nothing)
+    insta::assert_snapshot!(failures, @r"
+    the endpoint failed: URL/v1/chat/completions responded with status 503: full
+    the endpoint failed: URL/v1/chat/completions responded with status 400: the prompt is too long
+    the endpoint failed: URL/v1/chat/completions responded with status 403: moderated
+    the endpoint failed: failed to read the response of URL/v1/chat/completions: it is not valid JSON (expected value at line 1 column 1): <html>
+    the endpoint failed: its response is not as expected: it has no choices
+    the endpoint failed: failed to read the response of URL/v1/chat/completions: it is not valid JSON (EOF while parsing a value at line 1 column 0): (empty)
     ");
 
-    // Gone altogether.
-    let (url, thread) = serves(vec![Some(models())]);
+    // The server has stopped.
+    let (url, thread) = one_response_per_connection(vec![Some(models())]);
     let mut engine = engine(&url);
     thread.join().unwrap();
     engine.submit(complete(1, "Why?"));
-    let all = outcomes(&mut engine).unwrap();
-    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*all else {
-        panic!("{all:?}");
+    let events = results(&mut engine).unwrap();
+    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*events else {
+        panic!("{events:?}");
     };
     assert!(message.starts_with(&format!("failed to reach {url}/v1/chat/completions: ")));
 }
 
 #[test]
-fn a_server_that_hangs_is_left() {
+fn a_server_that_hangs_runs_into_the_timeout() {
     let server = Server::start(|asked| match asked.last() {
         "Hang." => Reply::Hang,
         _ => says("yes"),
     });
-    let patience = Duration::from_millis(300);
-    let mut engine =
-        Http::connect(&Settings { timeout: patience, ..settings(&server.url) }).unwrap();
+    let timeout = Duration::from_millis(300);
+    let mut engine = Http::connect(&Settings { timeout, ..settings(&server.url) }).unwrap();
     engine.submit(complete(1, "Hang."));
-    let all = outcomes(&mut engine).unwrap();
-    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*all else {
-        panic!("{all:?}");
+    let events = results(&mut engine).unwrap();
+    let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*events else {
+        panic!("{events:?}");
     };
-    assert!(message.contains("gave no answer within 0.3 s"), "{message}");
-    assert_eq!(server.asked().len(), 1, "not tried again");
+    assert!(message.contains("did not respond within 0.3 s"), "{message}");
+    assert_eq!(server.asked().len(), 1, "a timeout is not retried");
 
-    // Dropped, a request is not waited for, and its name is free again.
+    // The engine does not wait for a cancelled request, and its id can be reused.
     engine.submit(complete(2, "Hang."));
     assert!(engine.step(&mut Vec::new()).unwrap());
     engine.cancel(2);
     assert!(!engine.step(&mut Vec::new()).unwrap());
     engine.submit(complete(2, "Answer."));
-    let all = outcomes(&mut engine).unwrap();
-    assert!(matches!(&*all, [Event::Done { id: 2, .. }]), "{all:?}");
+    let events = results(&mut engine).unwrap();
+    assert!(matches!(&*events, [Event::Done { id: 2, .. }]), "{events:?}");
 }
 
-fn refusal(settings: &Settings) -> String {
+/// The error and the hint of a server that can't be used.
+fn connection_error(settings: &Settings) -> String {
     match Http::connect(settings) {
-        Ok(_) => panic!("it was taken"),
-        Err(EngineError { message, hint }) => {
+        Ok(_) => panic!("the server was accepted"),
+        Err(EngineError { message, hint, .. }) => {
             format!("{message}\n  {}\n", hint.unwrap_or_default())
         }
     }
 }
 
 #[test]
-fn a_server_that_cannot_be_used_is_told_at_once() {
+fn an_unusable_server_is_an_error_at_the_start() {
     let key = Key::new("sk-secret");
-    let mut told = String::new();
+    let mut errors = String::new();
     for (code, text) in [
         (401, r#"{"error":{"message":"Incorrect API key: sk-secret"}}"#),
         (404, "Not Found"),
@@ -300,33 +325,34 @@ fn a_server_that_cannot_be_used_is_told_at_once() {
     ] {
         let server = Server::bare(move |_| Reply::Status(code, text.to_owned()));
         let settings = Settings { key: key.clone(), ..settings(&server.url) };
-        told += &refusal(&settings).replace(&server.url, "URL");
+        errors += &connection_error(&settings).replace(&server.url, "URL");
     }
     let server = Server::start(|_| says("yes"));
     let other = Settings { model: Some("large".to_owned()), ..settings(&server.url) };
-    told += &refusal(&other).replace(&server.url, "URL");
-    insta::assert_snapshot!(told, @r#"
-    URL/v1/models answered 401: Incorrect API key: ***
+    errors += &connection_error(&other).replace(&server.url, "URL");
+    insta::assert_snapshot!(errors, @r#"
+    URL/v1/models responded with status 401: Incorrect API key: ***
       put the server's key in AMEND_API_KEY
-    URL/v1/models answered 404: Not Found
-      is the address right? That of an OpenAI-compatible server mostly ends in /v1; a model is named by --endpoint-model
-    URL/v1 names no model
+    URL/v1/models responded with status 404: Not Found
+      is the address right? The address of an OpenAI-compatible server usually ends in /v1; choose a model with --endpoint-model
+    URL/v1 lists no model
       is it an OpenAI-compatible server, with a model loaded?
-    URL/v1 names no model
+    URL/v1 lists no model
       is it an OpenAI-compatible server, with a model loaded?
     URL/v1 has no model "large"
-      name one that it has: --endpoint-model tiny
+      choose one that it has: --endpoint-model tiny
     "#);
 
     let url = server.url.clone();
     drop(server);
-    assert!(refusal(&settings(&url)).starts_with(&format!("failed to reach {url}/v1/models: ")));
+    let error = connection_error(&settings(&url));
+    assert!(error.starts_with(&format!("failed to reach {url}/v1/models: ")), "{error}");
 }
 
 #[test]
-fn a_key_that_is_refused_ends_the_engine() {
+fn a_rejected_key_ends_the_engine() {
     for code in [401, 403] {
-        // It was taken at the start.
+        // The key is accepted at the start.
         let mut started = false;
         let server = Server::bare(move |_| match std::mem::replace(&mut started, true) {
             false => Reply::Json(models()),
@@ -334,13 +360,13 @@ fn a_key_that_is_refused_ends_the_engine() {
         });
         let mut engine = engine(&server.url);
         engine.submit(complete(1, "Why?"));
-        let error = outcomes(&mut engine).unwrap_err();
+        let error = results(&mut engine).unwrap_err();
         assert_eq!(error.hint.unwrap(), "put the server's key in AMEND_API_KEY", "{code}");
     }
 }
 
 #[test]
-fn a_manifest_has_what_stays_and_not_the_key() {
+fn a_manifest_contains_only_stable_fields_and_no_key() {
     let server = Server::start(|_| says("yes"));
     let settings = Settings { key: Key::new("sk-secret"), ..settings(&server.url) };
     let description = Http::connect(&settings).unwrap().describe().unwrap();
@@ -357,7 +383,8 @@ fn a_manifest_has_what_stays_and_not_the_key() {
     );
 }
 
-/// Plays the small loop, and judges by where the answer "No" does not stand.
+/// A server that plays the small loop. As a judge it prefers the response that does not
+/// begin with "No".
 fn plays() -> Server {
     Server::start(|asked| match asked.last() {
         _ if asked.body["logprobs"] == true => {
@@ -376,14 +403,14 @@ fn plays() -> Server {
     })
 }
 
-/// The program with the server's model and the small loop.
+/// Runs the program with the small loop and the server's model.
 fn small(place: &Place, url: &str, arguments: &str) -> Ran {
     let mut command = place.small(arguments);
     place.run(command.env("AMEND_MODEL", url).env("AMEND_API_KEY", "sk-secret"))
 }
 
 #[test]
-fn a_run_through_a_server_is_a_run_like_any_other() {
+fn a_run_with_a_server_can_be_exported_and_resumed() {
     let (place, server) = (Place::new(), plays());
     let ran = small(&place, &server.url, "Why?");
     assert_eq!(
@@ -403,7 +430,7 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let mut texts: Vec<Vec<String>> = run
         .trajectories()
         .unwrap()
-        .map(|one| one.unwrap().steps)
+        .map(|trajectory| trajectory.unwrap().steps)
         .map(|steps| steps.into_iter().take(3).map(|step| step.text).collect())
         .collect();
     texts.sort();
@@ -420,7 +447,7 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let pair: Value = serde_json::from_str(exported.out.lines().next().unwrap()).unwrap();
     assert_eq!(pair["chosen"][0]["content"], "Grüße aus 東京 🐝");
 
-    // A server judges what another model writes.
+    // Another server judges.
     let judge = plays();
     let flags = format!("--json --judge-model {} Why?", judge.url);
     let before = server.asked().len();
@@ -431,13 +458,13 @@ fn a_run_through_a_server_is_a_run_like_any_other() {
     let judged = judge.asked();
     assert!(!judged.is_empty() && judged.iter().all(judges), "{judged:?}");
 
-    // The answer alone tells no verdict.
+    // A prompt without --json needs no verdict.
     let before = server.asked().len();
     let ran = small(&place, &server.url, "Why?");
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "Grüße aus 東京 🐝\n"), "{}", ran.err);
     assert!(!server.asked()[before..].iter().any(judges));
 
-    // The same model behind another address goes on with it.
+    // The same model at another address can resume the run.
     let again = plays();
     let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
@@ -462,25 +489,28 @@ expect = "answer"
 "#;
 
 #[test]
-fn what_only_a_model_file_can_do_is_said() {
+fn commands_that_need_a_model_file_reject_a_server() {
     let (place, server) = (Place::new(), plays());
     place.write("in.jsonl", "\"Why?\"\n{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
     let dry = small(&place, &server.url, "run in.jsonl --dry-run");
     insta::assert_snapshot!(dry.out, @r"
     items                  2
-    with an answer given   1
-    first prompts          1, of tokens known to the endpoint alone
+    with a given answer    1
+    first prompts          1 of unknown length: a server does not report token counts
     steps of an item       answers 1, critiques 1, revisions 1
-    decoded, at the most   26 tokens
+    decoded, at most       26 tokens
     ");
     assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
     let render = small(&place, &server.url, "render Why? --step generate");
-    assert!(render.out.ends_with("\n\nthe tokens are known to the endpoint alone\n"), "{render:?}");
+    assert!(
+        render.out.ends_with("\n\ntoken counts are not available from a server\n"),
+        "{render:?}"
+    );
     assert_eq!(server.asked(), []);
 
     place.write("set.toml", SET);
     let judge = format!("-m none.gguf --reproducible --judge-model {}", server.url);
-    let told: String = [
+    let errors: String = [
         "run in.jsonl --out r --reproducible",
         "eval set.toml --reproducible",
         &format!("run in.jsonl --out r {judge}"),
@@ -496,25 +526,25 @@ fn what_only_a_model_file_can_do_is_said() {
     })
     .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
     .collect();
-    insta::assert_snapshot!(told, @r#"
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: -m MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: -m MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
-    error: --reproducible can't be kept by a server: what it computes together is its own affair
-    help: run the model in this process: --judge-model MODEL.gguf
-    error: the engine is measured on a model file, not through a server
-    help: name the server by --peer URL
-    error: "http://" is no address of the form http://HOST[:PORT][/PATH] or https://…
-    error: an address holds no user name or password: put a key in AMEND_API_KEY, that of a server that judges in AMEND_JUDGE_API_KEY
+    insta::assert_snapshot!(errors, @r#"
+    error: --reproducible is not supported with a server: amend cannot control how it batches requests
+    help: use a model file: -m MODEL.gguf
+    error: --reproducible is not supported with a server: amend cannot control how it batches requests
+    help: use a model file: -m MODEL.gguf
+    error: --reproducible is not supported with a server: amend cannot control how it batches requests
+    help: use a model file: --judge-model MODEL.gguf
+    error: --reproducible is not supported with a server: amend cannot control how it batches requests
+    help: use a model file: --judge-model MODEL.gguf
+    error: --reproducible is not supported with a server: amend cannot control how it batches requests
+    help: use a model file: --judge-model MODEL.gguf
+    error: bench measures a model file, not a server
+    help: to compare with a server, pass --peer URL
+    error: "http://" is not an address of the form http://HOST[:PORT][/PATH] or https://…
+    error: an address must not contain a user name or password: put the server's key in AMEND_API_KEY, or in AMEND_JUDGE_API_KEY for a server that judges
     "#);
 }
 
-/// The keys that a server was sent.
+/// The keys that were sent to a server.
 fn keys(server: &Server) -> Vec<Option<String>> {
     let mut keys: Vec<_> = server.asked().into_iter().map(|asked| asked.key).collect();
     keys.dedup();
@@ -522,7 +552,7 @@ fn keys(server: &Server) -> Vec<Option<String>> {
 }
 
 #[test]
-fn a_key_is_sent_to_no_other_server_than_it_is_for() {
+fn a_key_is_only_sent_to_its_server() {
     let place = Place::new();
     place.write("in.jsonl", "\"Why?\"\n");
     let run = |judge: &Server, own: Option<&str>| {
@@ -559,7 +589,7 @@ fn a_key_is_sent_to_no_other_server_than_it_is_for() {
 }
 
 #[test]
-fn a_model_named_by_a_flag_judges_before_one_named_by_a_variable() {
+fn a_model_flag_takes_precedence_over_a_judge_variable() {
     let place = Place::new();
     place.write("pairs.jsonl", r#"{"prompt": "Why?", "a": "Grüße", "b": "No, why?"}"#);
     let judge = |flags: &[&str], writer: &Server, judge: &Server| {
@@ -583,9 +613,9 @@ fn a_model_named_by_a_flag_judges_before_one_named_by_a_variable() {
 }
 
 #[test]
-fn a_proxy_leads_to_other_machines_only() {
+fn a_proxy_is_not_used_for_this_machine() {
     let (place, server) = (Place::new(), plays());
-    // Nothing answers where nothing listens any more.
+    // A port on which no server listens.
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -607,14 +637,14 @@ fn a_proxy_leads_to_other_machines_only() {
     );
     assert!(other.err.contains("help: is the proxy in HTTP_PROXY right"), "{}", other.err);
     assert!(!other.err.contains("secret"), "{}", other.err);
-    // Not this machine by name, but where nothing listens either.
+    // The address is not recognised as this machine, but NO_PROXY excludes it.
     let excepted = through(&format!("http://0.0.0.0:{}", closed.port()), "0.0.0.0");
     assert_eq!(excepted.code, Some(3));
     assert!(!excepted.err.contains("proxy"), "{}", excepted.err);
 }
 
 #[test]
-fn an_item_the_server_fails_is_an_item_that_failed() {
+fn a_failed_request_fails_its_item() {
     let server = Server::start(|asked| match asked.last() {
         "Hang." => Reply::Hang,
         "Long." => Reply::Status(400, r#"{"error":{"message":"too long"}}"#.to_owned()),
@@ -625,14 +655,14 @@ fn an_item_the_server_fails_is_an_item_that_failed() {
     let ran = small(&place, &server.url, "run in.jsonl --out r --endpoint-timeout 1");
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains("1 of 3 items done, 2 failed"), "{}", ran.err);
-    assert!(ran.err.contains("gave no answer within 1 s"), "{}", ran.err);
+    assert!(ran.err.contains("did not respond within 1 s"), "{}", ran.err);
     let journal = std::fs::read_to_string(place.path("r/journal.jsonl")).unwrap();
     assert!(journal.contains(r#""failure":{"kind":"endpoint","message":"#), "{journal}");
 }
 
 #[test]
 fn workloads_go_through_a_peer() {
-    // As many tokens as were asked for, and the two labels.
+    // Returns as many tokens as requested, and the two labels.
     let server = Server::start(|asked| {
         let tokens = asked.body["max_tokens"].as_u64().unwrap();
         let chooses = asked.body["logprobs"] == true;
@@ -651,20 +681,25 @@ fn workloads_go_through_a_peer() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["measured"], json!([]));
-    let told: Vec<Value> = report["peer"]
+    let measured: Vec<Value> = report["peer"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| {
-            assert!(one["rows_per_second"].as_f64() > Some(0.0), "{one}");
-            let counters = &one["counters"];
-            json!([one["workload"], one["concurrency"], counters["prefilled"], counters["decoded"]])
+        .map(|peer| {
+            assert!(peer["rows_per_second"].as_f64() > Some(0.0), "{peer}");
+            let counters = &peer["counters"];
+            json!([
+                peer["workload"],
+                peer["concurrency"],
+                counters["prefilled"],
+                counters["decoded"]
+            ])
         })
         .collect();
-    // Four prompts, an answer of 11 tokens and twice a critique of 7 and a
-    // revision of 11; two conversations under four principles, five tokens each;
-    // the same in both orders, one token each. Forty tokens a prompt prefilled.
+    // Four prompts, each with an answer of 11 tokens and twice a critique of 7 and a
+    // revision of 11; two conversations under four principles, five tokens each; the same
+    // in both orders, one token each. Each request prefills 40 tokens of its prompt.
     let expected = [("loop", 20, 4 * 47), ("fan-out", 8, 8 * 5), ("verdicts", 16, 16)];
     let expected = expected.map(|(name, asked, decoded)| json!([name, 3, asked * 40, decoded]));
-    assert_eq!(told, expected);
+    assert_eq!(measured, expected);
 }

@@ -16,7 +16,7 @@ use model::model_path;
 const TERSE: &str = "You are a terse assistant. Answer in one short sentence. Never apologise.";
 
 fn settings() -> Settings {
-    // Tests run side by side: a thread each.
+    // Tests run in parallel, so each uses one thread.
     Settings { parallel: 4, ctx_size: 2048, threads: 1, ..Settings::default() }
 }
 
@@ -41,7 +41,7 @@ fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
 
 type Outcomes = BTreeMap<RequestId, Result<Completion, Failure>>;
 
-/// Steps until nothing is left; checks that streamed text adds up.
+/// Steps until nothing is left. Checks that the streamed text is the final text.
 fn drain(engine: &mut Llama<'_>) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let mut streamed: BTreeMap<RequestId, String> = BTreeMap::new();
@@ -89,11 +89,11 @@ fn answers_and_stops_at_the_end_of_the_turn() {
     assert_eq!((cut.finish, cut.usage.decoded), (Finish::Length, 2));
 }
 
-/// Batches of other shapes round differently, which moves this small quantised
-/// model's logits by up to one: so tokens can't be compared between widths, but
-/// sense and counts can, and one configuration gives the same text every time.
+/// Batches of other shapes round differently, which changes the logits of this small
+/// quantised model by up to one. Tokens can therefore not be compared between widths, but
+/// counts can, and one configuration gives the same text every time.
 #[test]
-fn prefixes_are_computed_once_and_answers_keep_their_sense() {
+fn prefixes_are_computed_once_and_answers_stay_sensible() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let questions = ["Why is the sky blue?", "Who wrote Hamlet?", "Name a fruit.", "Is ice cold?"];
     let run = |parallel, share_prefixes| {
@@ -114,7 +114,7 @@ fn prefixes_are_computed_once_and_answers_keep_their_sense() {
     let (_, sequential, _) = run(1, true);
     assert_eq!(run(4, true).0, together, "the same run gives the same text");
     assert_eq!((apart.cached, nothing), (0, 0));
-    // Whoever comes second finds the header; it stays for who comes later.
+    // Every request but the first finds the shared prefix, which stays in the cache.
     assert_eq!(counters.prefilled, sequential.prefilled);
     assert_eq!(counters.prefilled + counters.cached, apart.prefilled);
     assert!(header_cells > 15 && counters.cached >= 3 * header_cells as u64, "{counters:?}");
@@ -145,12 +145,12 @@ fn a_continuation_reuses_the_decoded_tokens() {
     let second = outcomes[&2].as_ref().unwrap();
     // Everything up to the token that ended the first answer is in the cache.
     assert_eq!(second.usage.cached, first.usage.prompt + first.usage.decoded - 1);
-    // Of both prompts, what they begin with stays: here all of the first.
+    // The common prefix of both prompts stays: here all of the first one.
     assert_eq!(engine.cells_in_use(), first.usage.prompt as usize);
 }
 
 #[test]
-fn overflow_fails_the_one_item_and_waiting_fits_the_rest() {
+fn overflow_fails_only_requests_that_never_fit() {
     let settings = Settings { parallel: 4, ctx_size: 256, ..settings() };
     let model = Model::load(&model_path(), &settings).unwrap();
     let mut engine = Llama::new(&model, &settings).unwrap();
@@ -173,7 +173,7 @@ fn overflow_fails_the_one_item_and_waiting_fits_the_rest() {
 }
 
 #[test]
-fn cancelling_frees_the_cells_and_leaves_the_others_alone() {
+fn cancelling_a_request_frees_its_cells() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let mut engine = Llama::new(&model, &settings()).unwrap();
     engine.submit(ask(1, "Tell a long story about a lighthouse.", greedy(400)));
@@ -191,7 +191,7 @@ fn cancelling_frees_the_cells_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn ignoring_the_end_of_text_decodes_to_the_last_token() {
+fn ignore_eos_decodes_up_to_max_tokens() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let mut engine = Llama::new(&model, &settings()).unwrap();
     let task = Task::Complete {
@@ -205,8 +205,8 @@ fn ignoring_the_end_of_text_decodes_to_the_last_token() {
     assert_eq!(outcomes[&1].as_ref().unwrap().usage.decoded, 100);
 }
 
-/// Every special token of the model, as text, whole and in halves, in every
-/// place that holds content: none becomes a control token.
+/// Every special token of the model, as whole and half texts, in every place for content:
+/// none becomes a control token.
 #[test]
 fn content_never_becomes_a_control_token() {
     let model = Model::load(&model_path(), &settings()).unwrap();
@@ -241,10 +241,10 @@ fn content_never_becomes_a_control_token() {
                 assert_eq!(controls(&turns), expected, "{text:?} in turn {turn}");
                 let written = engine.prepare(&turns, 0).unwrap();
                 let written: String = written.tokens.iter().map(|(_, t)| t.as_str()).collect();
-                assert!(written.contains(&text), "{text:?} is still said as it is");
+                assert!(written.contains(&text), "{text:?} is changed");
             }
         }
-        // A token whose halves meet at the border of two turns' contents.
+        // A token that is split over the contents of two turns.
         let mut turns = plain.clone();
         turns[0].content = format!("s{head}");
         turns[1].content = format!("{tail}u");
@@ -253,7 +253,7 @@ fn content_never_becomes_a_control_token() {
 }
 
 #[test]
-fn a_damaged_or_missing_model_is_told_from_a_good_one() {
+fn damaged_and_missing_model_files_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.gguf");
     let message = |path: &std::path::Path| {
@@ -268,9 +268,9 @@ fn a_damaged_or_missing_model_is_told_from_a_good_one() {
     for (length, expected) in [
         (0, "shorter than a GGUF header"),
         (3, "shorter than a GGUF header"),
-        (100, "llama.cpp refused it"),
-        (1 << 20, "llama.cpp refused it"),
-        (bytes.len() - 1, "llama.cpp refused it"),
+        (100, "llama.cpp rejected it"),
+        (1 << 20, "llama.cpp rejected it"),
+        (bytes.len() - 1, "llama.cpp rejected it"),
     ] {
         let path = folder.path().join(format!("cut-{length}.gguf"));
         std::fs::write(&path, &bytes[..length]).unwrap();
@@ -284,29 +284,28 @@ fn a_damaged_or_missing_model_is_told_from_a_good_one() {
     assert!(message(folder.path()).0.contains("it is a folder"));
 }
 
-/// The rows that only ask for probabilities agree with each other and with what
-/// decoding does, within what batches of another shape round differently: this
-/// quantised model's log-probabilities move by a few tenths.
+/// The tolerance for rounding in batches of different shapes: the log-probabilities of this
+/// quantised model change by a few tenths.
 const ROUNDING: f64 = 1.0;
 
 fn drain_log_probs(engine: &mut Llama<'_>) -> BTreeMap<RequestId, (Vec<f64>, u32, u32)> {
-    let mut found = BTreeMap::new();
+    let mut results = BTreeMap::new();
     let mut events = Vec::new();
     while engine.step(&mut events).unwrap() {}
     for event in events {
         match event {
             Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
                 assert_eq!(usage.decoded, 0);
-                assert!(found.insert(id, (log_probs, usage.prompt, usage.cached)).is_none());
+                assert!(results.insert(id, (log_probs, usage.prompt, usage.cached)).is_none());
             }
             other => panic!("{other:?}"),
         }
     }
-    found
+    results
 }
 
 #[test]
-fn choices_tell_the_probability_of_the_first_token() {
+fn choices_return_the_probability_of_the_first_token() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let mut engine = Llama::new(&model, &settings()).unwrap();
     let choose = |id, spellings: &[&[&str]]| Request {
@@ -320,13 +319,13 @@ fn choices_tell_the_probability_of_the_first_token() {
     };
     engine.submit(choose(1, &[&["Yes", " Yes"], &["No", " No"], &["Yes"]]));
     engine.submit(choose(2, &[&["Yes"]]));
-    let found = drain_log_probs(&mut engine);
-    let [yes_both, no, yes] = found[&1].0[..] else { panic!("{found:?}") };
-    assert!(yes <= yes_both && yes_both < 0.0 && no < 0.0, "{found:?}");
+    let results = drain_log_probs(&mut engine);
+    let [yes_both, no, yes] = results[&1].0[..] else { panic!("{results:?}") };
+    assert!(yes <= yes_both && yes_both < 0.0 && no < 0.0, "{results:?}");
     assert!(yes_both.exp() + no.exp() <= 1.0 + 1e-6);
-    // The second asks the same of the same prompt: all but its last token is shared.
-    assert_eq!(found[&2].2, found[&2].1 - 1);
-    assert!((found[&2].0[0] - yes).abs() < ROUNDING, "{found:?}");
+    // The second request has the same prompt: it shares all but the last token.
+    assert_eq!(results[&2].2, results[&2].1 - 1);
+    assert!((results[&2].0[0] - yes).abs() < ROUNDING, "{results:?}");
 
     engine.submit(choose(3, &[&["Yes"], &["no single token at all"]]));
     let mut events = Vec::new();
@@ -351,14 +350,14 @@ fn scores_agree_with_choices_token_by_token() {
     };
     engine.submit(score(1));
     engine.submit(score(2));
-    let found = drain_log_probs(&mut engine);
-    let (scores, prompt, _) = &found[&1];
+    let results = drain_log_probs(&mut engine);
+    let (scores, prompt, _) = &results[&1];
     assert_eq!(scores.len(), words.len());
     assert!(scores.iter().all(|&score| score < 0.0));
-    // Its own rows are computed, the conversation's are shared.
-    assert_eq!(found[&2].2 as usize, *prompt as usize - words.len());
-    for (a, b) in scores.iter().zip(&found[&2].0) {
-        assert!((a - b).abs() < ROUNDING, "{found:?}");
+    // The rows of the text are computed, those of the conversation are shared.
+    assert_eq!(results[&2].2 as usize, *prompt as usize - words.len());
+    for (a, b) in scores.iter().zip(&results[&2].0) {
+        assert!((a - b).abs() < ROUNDING, "{results:?}");
     }
     engine.submit(Request {
         task: Task::Choose { choices: vec![vec!["The".to_owned()]] },
@@ -377,11 +376,11 @@ fn a_long_text_is_scored_in_chunks() {
         task: Task::Score { response: response.clone() },
         ..ask(1, "Count, please.", greedy(1))
     });
-    let found = drain_log_probs(&mut engine);
-    let scores = &found[&1].0;
+    let results = drain_log_probs(&mut engine);
+    let scores = &results[&1].0;
     assert!(scores.len() > 400);
     assert!(engine.counters().batches >= 4, "{:?}", engine.counters());
-    // What was said before is easy to say again.
+    // Repeated text is more likely.
     let (early, late) = (&scores[..10], &scores[scores.len() - 10..]);
     assert!(late.iter().sum::<f64>() > early.iter().sum::<f64>());
 }

@@ -1,5 +1,5 @@
-//! `amend export` through the command line: on a run made without a model, and
-//! on one of the real model.
+//! `amend export` on the command line, with a synthetic run and with a run of the real
+//! model.
 
 mod common;
 
@@ -17,14 +17,14 @@ use amend_data::store::run_dir::RunDir;
 use common::{Place, Ran};
 use serde_json::{Value, json};
 
-/// A place with a run `r` of thirty items: a first answer and two revisions each.
+/// A place with a run `r` of thirty items. Each has a first answer and two revisions.
 fn place() -> Place {
-    place_of(json!({}), |row, round| format!("answer {round} to {row}"))
+    place_with(json!({}), |row, round| format!("answer {round} to {row}"))
 }
 
-/// A place with a run `r` of thirty items whose answers are `text`, and whose
-/// constitution says so much of exports.
-fn place_of(export: Value, text: impl Fn(u64, usize) -> String) -> Place {
+/// A place with a run `r` of thirty items with the answers `text`, and `export` as the
+/// constitution's `[export]`.
+fn place_with(export: Value, text: impl Fn(u64, usize) -> String) -> Place {
     let place = Place::new();
     let manifest = Manifest {
         command: "run".to_owned(),
@@ -77,7 +77,7 @@ fn rows(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_file_is_what_its_name_says() {
+fn the_file_name_decides_the_format() {
     let place = place();
     let ran = run(&place, "");
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
@@ -101,9 +101,9 @@ fn a_file_is_what_its_name_says() {
 }
 
 #[test]
-fn which_answers_are_paired_is_asked_for() {
+fn the_flags_decide_which_rows_are_written() {
     let place = place();
-    for (arguments, told) in [
+    for (arguments, message) in [
         ("--which adjacent", "60 pairs written\n"),
         ("--which all", "90 pairs written\n"),
         ("--format kto", "60 labelled answers written\n"),
@@ -112,28 +112,28 @@ fn which_answers_are_paired_is_asked_for() {
         ("--format trajectories", "30 trajectories written\n"),
     ] {
         let ran = run(&place, arguments);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), told), "{arguments}");
-        let count: usize = told.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), message), "{arguments}");
+        let count: usize = message.split(' ').next().unwrap().parse().unwrap();
         assert_eq!(rows(&ran.out).len(), count);
     }
 }
 
-/// A run of whose items the third announces its revision, and whose constitution
-/// leaves out such.
+/// A place with a run in which the third item announces its revision, and whose
+/// constitution drops such rows.
 fn announcing() -> Place {
-    place_of(json!({"drop": ["chatty-prefix"]}), |row, round| match (row, round) {
+    place_with(json!({"drop": ["chatty-prefix"]}), |row, round| match (row, round) {
         (3, 2) => "Sure! Here is the revised answer:\n\nanswer 2 to 3".to_owned(),
         _ => format!("answer {round} to {row}"),
     })
 }
 
 #[test]
-fn what_lint_would_find_is_left_out_counted_and_told() {
+fn filtered_rows_are_removed_counted_and_logged() {
     let place = announcing();
     let lint =
         |file: &str| place.run(&mut place.amend(&format!("lint {file} --skip near-duplicate")));
 
-    // Nothing is lost: without the filter every row is there.
+    // Without the filter, all rows are written.
     let ran = run(&place, "--drop none -o whole.jsonl");
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
     assert!(!place.path("whole.jsonl.removed.jsonl").exists());
@@ -141,8 +141,8 @@ fn what_lint_would_find_is_left_out_counted_and_told() {
     assert!(linted.code == Some(1) && linted.out.contains("chatty-prefix"), "{}", linted.out);
 
     let ran = run(&place, "-o pairs.jsonl --json");
-    let told = "29 pairs written, 1 left out by chatty-prefix\n";
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), told));
+    let message = "29 pairs written, 1 left out by chatty-prefix\n";
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), message));
     let record: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
         record,
@@ -168,13 +168,12 @@ fn what_lint_would_find_is_left_out_counted_and_told() {
     assert_eq!(record["log"], "data.removed.jsonl");
     assert!(place.path("data.removed.jsonl").exists());
     let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
-    let told = "\n| left out by the filter `chatty-prefix`: a wanted answer opens by announcing";
-    assert!(card.contains(told), "{card}");
+    assert!(card.contains("\n| removed by the filter `chatty-prefix`: "), "{card}");
 }
 
 #[cfg(unix)]
 #[test]
-fn the_log_that_is_told_is_the_one_that_was_written() {
+fn the_reported_log_is_the_written_one() {
     let place = announcing();
     let log = |arguments: &str| {
         let ran = run(&place, &format!("{arguments} --json"));
@@ -185,7 +184,7 @@ fn the_log_that_is_told_is_the_one_that_was_written() {
     assert_eq!(log("-o /dev/null"), Value::Null);
     assert_eq!(log("--drop none -o whole.jsonl"), Value::Null);
 
-    // Beside the folder itself, wherever a link to it is.
+    // The log is next to the folder itself, not next to a link to it.
     std::fs::create_dir_all(place.path("there/real")).unwrap();
     std::os::unix::fs::symlink(place.path("there/real"), place.path("link")).unwrap();
     let written = log("-o link");
@@ -196,7 +195,7 @@ fn the_log_that_is_told_is_the_one_that_was_written() {
 }
 
 #[test]
-fn a_log_of_an_earlier_export_goes_with_it() {
+fn an_unfiltered_export_removes_the_earlier_log() {
     let place = announcing();
     let log = place.path("pairs.jsonl.removed.jsonl");
     for (arguments, logged) in [("", true), ("--drop none", false), ("--drop secret", true)] {
@@ -206,7 +205,7 @@ fn a_log_of_an_earlier_export_goes_with_it() {
 }
 
 #[test]
-fn every_format_that_trainers_read_is_filtered() {
+fn all_training_formats_are_filtered() {
     let place = announcing();
     for format in FORMATS {
         let count = |flags: &str| {
@@ -219,11 +218,11 @@ fn every_format_that_trainers_read_is_filtered() {
 }
 
 #[test]
-fn a_filter_has_what_it_needs_or_is_refused() {
+fn a_filter_without_its_inputs_is_rejected() {
     let place = place();
     let model = common::model_path();
     place.write("eval.jsonl", "{\"prompt\": \"What is 7 like?\"}\n");
-    for (arguments, told) in [
+    for (arguments, message) in [
         (
             format!("--drop chosen-cut -m {} --max-length 8", model.display()),
             "0 pairs written, 30 left out by chosen-cut\n",
@@ -235,55 +234,55 @@ fn a_filter_has_what_it_needs_or_is_refused() {
         ),
     ] {
         let ran = run(&place, &arguments);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), told), "{arguments}");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), message), "{arguments}");
     }
-    for (arguments, told) in [
+    for (arguments, message) in [
         (
             "--drop chosen-cut",
-            "error: chosen-cut counts tokens: pass the trainer's --tokenizer tokenizer.json, or -m \
-             MODEL.gguf\n",
+            "error: chosen-cut needs token counts: pass the trainer's --tokenizer tokenizer.json, or \
+             -m MODEL.gguf\n",
         ),
         (
             "--drop evaluation-leak",
-            "error: evaluation-leak compares with evaluation files: name them with --eval\n",
+            "error: evaluation-leak needs evaluation files: name them with --eval\n",
         ),
         (
             "--drop empty,none",
-            "error: --drop none leaves nothing out, and other findings are named beside it\n\
-             help: name either none or findings\n",
+            "error: --drop none keeps all rows, but other findings are given too\n\
+             help: pass either none or findings\n",
         ),
         (
             "--drop none --tokenizer no.json --max-length 8 --eval no.jsonl",
-            "error: no finding leaves rows out of this export, and only findings use --tokenizer, \
-             --max-length, --eval\n\
-             help: name the findings with --drop, such as chosen-cut, or take out --tokenizer, \
+            "error: this export does not leave rows out by findings, so --tokenizer, --max-length, \
+             --eval would have no effect\n\
+             help: name findings with --drop, such as chosen-cut, or omit --tokenizer, \
              --max-length, --eval\n",
         ),
         (
             "--format trajectories -m no.gguf",
-            "error: no finding leaves rows out of this export, and only findings use -m\n\
-             help: take out -m\n",
+            "error: this export does not leave rows out by findings, so -m would have no effect\n\
+             help: omit -m\n",
         ),
         (
             "--drop empty --format trajectories",
-            "error: trajectories is the record of a run, and nothing is left out of it\n\
-             help: take out --drop, or export in a trainer's format\n",
+            "error: --drop does not apply to trajectories: it is the complete record of a run\n\
+             help: omit --drop, or export in a trainer's format\n",
         ),
     ] {
         let ran = run(&place, &format!("{arguments} -o x"));
-        assert_eq!((ran.code, ran.err.as_str()), (Some(2), told), "{arguments}");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(2), message), "{arguments}");
         assert!(!place.path("x").exists() && !place.path("x.removed.jsonl").exists());
     }
     for arguments in ["--drop length-bias", "--drop split-leak", "--json"] {
         assert_eq!(run(&place, arguments).code, Some(2), "{arguments}");
     }
-    // A model for other commands is none of an export's business.
+    // The model of other commands does not matter to an export.
     let ran = place.run(place.amend("export r").env("AMEND_MODEL", "no.gguf"));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
 }
 
 #[test]
-fn splits_are_files_of_a_folder_and_the_seed_decides() {
+fn splits_are_files_and_depend_on_the_seed() {
     let place = place();
     let flags = "--format trl-standard --split train=0.7,test=0.3";
     let read = |file: &str| std::fs::read_to_string(place.path(file)).unwrap();
@@ -313,7 +312,7 @@ fn a_card_makes_a_folder_ready_for_upload() {
     assert!(card.starts_with("---\nlicense: cc-by-4.0\n"), "{card}");
     assert!(card.contains("\n    path: train.parquet\n"), "{card}");
 
-    // An empty folder is taken, a slash makes one, what holds something is not touched.
+    // An empty folder is used, a slash makes a folder, a folder with files is an error.
     std::fs::create_dir(place.path("empty")).unwrap();
     assert_eq!(run(&place, "-o empty").code, Some(0));
     assert_eq!(run(&place, "--file-format parquet -o slash/").code, Some(0));
@@ -322,15 +321,15 @@ fn a_card_makes_a_folder_ready_for_upload() {
     assert_eq!(again.code, Some(2));
     insta::assert_snapshot!(
         again.err,
-        @"error: empty is there and not empty: choose a new folder, or remove it"
+        @"error: empty already exists and is not empty: choose a new folder, or remove it"
     );
 }
 
 #[test]
-fn a_run_of_the_engine_goes_into_every_format() {
+fn a_run_of_the_engine_exports_to_every_format() {
     let place = Place::new();
     place.write("in.jsonl", "{\"prompt\": \"Is it?\", \"response\": \"It is.\", \"id\": \"x\"}\n");
-    // Long enough to come to an end, greedy, so that it is the same every time.
+    // Greedy and long enough to end, so that the result is deterministic.
     let made = place.run(&mut place.small("run in.jsonl --out r -n 100 --temp 0"));
     assert_eq!(made.code, Some(0), "{}", made.err);
     for format in FORMATS {
@@ -338,7 +337,7 @@ fn a_run_of_the_engine_goes_into_every_format() {
         assert_eq!(ran.code, Some(0), "{}: {}", format.name, ran.err);
         let rows = rows(&ran.out);
         if format.name == "constitutional-ai" && rows.is_empty() {
-            // It alone shows the critique, which may be cut off here.
+            // Only this format needs a complete critique, which may be cut off here.
             assert!(ran.err.contains("a side was cut off by max_tokens"), "{}", ran.err);
             continue;
         }
@@ -349,49 +348,50 @@ fn a_run_of_the_engine_goes_into_every_format() {
     let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
     let manifest = RunDir::open(&place.path("r")).unwrap().manifest().clone();
     let model = |key: &str| manifest.model[key].as_str().unwrap().to_owned();
-    for told in [
+    for line in [
         format!("\n| model | {} |\n", model("name")),
         format!("\n| model's SHA-256 | `{}` |\n", model("sha256")),
         "\n| constitution | small 1.0.0 |\n".to_owned(),
-        "\n| principles of a round | 1, chosen by `random` |\n".to_owned(),
+        "\n| principles per round | 1, selected by `random` |\n".to_owned(),
         "\n- **Kindness** (`kind`, manners): The answer is kind.\n".to_owned(),
         "\n| critique | ".to_owned(),
     ] {
-        assert!(card.contains(&told), "no {told:?} in\n{card}");
+        assert!(card.contains(&line), "no {line:?} in\n{card}");
     }
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_is_written() {
+fn invalid_arguments_are_rejected_before_anything_is_written() {
     let place = place();
-    for (arguments, told) in [
+    for (arguments, message) in [
         (
             "--card -o x",
-            "error: a card names the licence of the data, and amend does not guess it\n\
-             help: pass --licence ID, such as cc-by-4.0; mind the terms of the model and the \
+            "error: --card needs the licence of the data\n\
+             help: pass --licence ID, such as cc-by-4.0; check the terms of the model and the \
              prompts\n",
         ),
         (
             "--card --licence CC -o x",
-            "error: \"CC\" is no licence identifier: these have small letters, digits, `.` and \
-             `-`, as apache-2.0, cc-by-4.0 or other\n",
+            "error: \"CC\" is not a licence identifier: use lower-case letters, digits, `.` and \
+             `-`, for example apache-2.0, cc-by-4.0 or other\n",
         ),
         (
             "--format kto --which all -o x",
-            "error: kto takes the last pair of an item only, not all\n",
+            "error: the format kto supports only `--which last`, not `all`\n",
         ),
         (
             "--split train=0.9999999,test=0.0000001 -o x",
-            "error: the split \"test\" would be empty: give it a larger share, or make more rows\n",
+            "error: the split \"test\" would be empty: give it a larger share, or generate more \
+             rows\n",
         ),
         (
             "--split train=0.5 -o x",
             "error: invalid value 'train=0.5' for '--split <NAME=SHARE,…>': the shares add up to \
-             0.5, not to 1\n\nFor more information, try '--help'.\n",
+             0.5: they must add up to 1\n\nFor more information, try '--help'.\n",
         ),
     ] {
         let ran = run(&place, arguments);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(2), told), "{arguments}");
+        assert_eq!((ran.code, ran.err.as_str()), (Some(2), message), "{arguments}");
         assert!(!place.path("x").exists(), "{arguments}");
     }
     for arguments in ["--card --licence mit", "--split train=1", "--format csv", "--licence mit"] {
@@ -400,7 +400,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_closed_stdout_is_not_an_error() {
     let place = place();
     for file_format in ["jsonl", "parquet"] {
         let mut command = place.amend(&format!("export r --file-format {file_format}"));

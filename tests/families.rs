@@ -1,7 +1,6 @@
-//! The llama.cpp engine on tiny random models of several families, where
-//! equality can be asked for: with F32 weights and an F32 cache, numbers of
-//! batches of other shapes differ in their last bits only, while the models'
-//! likeliest tokens are apart by far more.
+//! The llama.cpp engine on tiny random models of several families. Their results can be
+//! compared exactly: with F32 weights and an F32 cache, batches of different shapes differ
+//! only in the last bits, and the two most likely tokens differ by much more.
 
 #[path = "common/tiny.rs"]
 mod tiny;
@@ -16,11 +15,11 @@ use amend_core::random::Stream;
 use amend_engine::llama::{CacheType, Llama, Model, Settings, Switch};
 use tiny::tiny_model_path;
 
-/// Families and whether their sequences may share cells.
+/// The families, and whether their sequences can share cells.
 const FAMILIES: [(&str, bool); 5] =
     [("llama", true), ("qwen2", true), ("olmo2", true), ("mamba", false), ("lfm2", false)];
 
-/// The one with a sliding window, which prompts here are many times as long as.
+/// The family with a sliding window. The prompts here are many times as long.
 const WINDOWED: &str = "olmo2";
 
 fn settings() -> Settings {
@@ -28,7 +27,7 @@ fn settings() -> Settings {
         parallel: 4,
         ctx_size: 4096,
         threads: 1,
-        // With it llama.cpp rounds keys and values to F16.
+        // With flash attention llama.cpp rounds keys and values to F16.
         flash_attention: Switch::Off,
         cache_type_k: CacheType::F32,
         cache_type_v: CacheType::F32,
@@ -57,7 +56,7 @@ const SUFFIXES: [&str; 4] = [
 
 const TOKENS: u32 = 24;
 
-/// A shared header, each conversation under every suffix.
+/// Requests with a shared prefix: each conversation with every suffix.
 fn roots() -> Vec<Request> {
     let prompts = CONVERSATIONS
         .iter()
@@ -84,7 +83,7 @@ fn request(id: RequestId, mut turns: Vec<Message>) -> Request {
     }
 }
 
-/// The request that goes on from a root's answer.
+/// The request that continues the answer of a root.
 fn continuation(root: &Request, answer: &str) -> Request {
     let mut next = Request { id: root.id + 100, continues: Some(root.id), ..root.clone() };
     next.turns.push(Message::new(Role::Assistant, answer));
@@ -92,11 +91,11 @@ fn continuation(root: &Request, answer: &str) -> Request {
     next
 }
 
-/// Everything one run gives, and what it took.
+/// The results of one run.
 struct Run {
     completions: BTreeMap<RequestId, Completion>,
     counters: Counters,
-    /// Cells still held when all is done.
+    /// The number of cells in use at the end.
     left: usize,
 }
 
@@ -107,8 +106,7 @@ impl Run {
     }
 }
 
-/// The whole tree of requests, greedy: every root, each continued as soon as it
-/// is done.
+/// Runs all roots with greedy sampling, and continues each as soon as it is done.
 fn run(model: &Model, settings: &Settings) -> Run {
     run_at(model, settings, 0.0)
 }
@@ -152,7 +150,7 @@ fn run_at(model: &Model, settings: &Settings, temperature: f32) -> Run {
 }
 
 #[test]
-fn answers_are_the_same_however_they_are_computed() {
+fn answers_do_not_depend_on_the_shape_of_batches() {
     for (family, shares) in FAMILIES {
         let model = load(family);
         assert_eq!(model.can_share(), shares, "{family}");
@@ -190,8 +188,8 @@ fn answers_are_the_same_however_they_are_computed() {
                 assert_eq!(computed + cached, reference.counters.prefilled, "{case}");
                 assert_eq!(decoded, reference.counters.decoded, "{case}");
                 if share_prefixes && shares {
-                    // The header stays for requests to come, but for a window:
-                    // llama.cpp may have reused its cells.
+                    // The shared prefix stays for later requests, except with a
+                    // window: llama.cpp may have reused its cells.
                     assert!(run.left > 0 || family == WINDOWED, "{case}");
                     assert!(2 * computed < reference.counters.prefilled, "{case}");
                 } else {
@@ -199,8 +197,8 @@ fn answers_are_the_same_however_they_are_computed() {
                 }
                 prefilled.push(computed);
             }
-            // What is shared does not depend on the shape of batches, but for a
-            // window, where llama.cpp may have reused the cells of a prefix.
+            // The shared tokens don't depend on the shape of batches, except with a
+            // window: llama.cpp may have reused the cells of a prefix.
             prefilled.dedup();
             if family == WINDOWED {
                 continue;
@@ -210,8 +208,8 @@ fn answers_are_the_same_however_they_are_computed() {
     }
 }
 
-/// A model that says one thing always would agree with itself whatever went
-/// wrong: here answers differ, and tokens differ within an answer.
+/// Checks that answers differ, and that tokens differ within an answer: a model with one
+/// constant answer would hide all errors.
 fn assert_varied(family: &str, run: &Run) {
     let mut texts: Vec<&str> = run.completions.values().map(|c| c.text.as_str()).collect();
     texts.sort_unstable();
@@ -225,11 +223,10 @@ fn assert_varied(family: &str, run: &Run) {
     }
 }
 
-/// Guessing the next tokens changes how often the model is asked, and nothing
-/// else: the texts, greedy and drawn, are those without it, and so are the cells
-/// that are left.
+/// Prompt lookup changes only the number of batches: the texts, with greedy and random
+/// sampling, and the remaining cells are the same as without it.
 #[test]
-fn guessed_tokens_change_no_text() {
+fn prompt_lookup_does_not_change_texts() {
     let mut accepted = 0;
     for (family, shares) in FAMILIES {
         let model = load(family);
@@ -252,12 +249,12 @@ fn guessed_tokens_change_no_text() {
                 assert_eq!((off.drafted, off.accepted), (0, 0), "{case}");
                 assert_eq!((on.prefilled, on.decoded), (off.prefilled, off.decoded), "{case}");
                 assert_eq!(with.left, without.left, "{case}");
-                // Prompts here go beyond the window, where nothing may be guessed.
-                let guesses = shares && family != WINDOWED;
-                assert_eq!(on.drafted > 0, guesses, "{case}: {on:?}");
-                assert!(on.accepted < on.drafted || !guesses, "{case}: {on:?}");
+                // The prompts are longer than the window, where lookup is not possible.
+                let can_draft = shares && family != WINDOWED;
+                assert_eq!(on.drafted > 0, can_draft, "{case}: {on:?}");
+                assert!(on.accepted < on.drafted || !can_draft, "{case}: {on:?}");
                 if parallel == 1 && on.accepted > 0 {
-                    // Every guess that came true saved a batch.
+                    // Every accepted draft token saves a batch.
                     assert!(on.batches < off.batches, "{case}: {on:?} {off:?}");
                 }
                 accepted += on.accepted;
@@ -267,9 +264,9 @@ fn guessed_tokens_change_no_text() {
     assert!(accepted > 300, "{accepted}");
 }
 
-/// Little more cells than the longest request takes.
+/// The context is only slightly larger than the longest request.
 #[test]
-fn a_context_too_small_for_the_tree_changes_no_text_and_costs_no_prefill() {
+fn a_small_context_changes_no_text_and_needs_no_more_prefill() {
     for (family, shares) in FAMILIES {
         let model = load(family);
         let ample = run(&model, &settings());
@@ -281,17 +278,17 @@ fn a_context_too_small_for_the_tree_changes_no_text_and_costs_no_prefill() {
             assert_eq!(tight.texts(), ample.texts(), "{family} in {ctx_size}");
             let (tight, ample) = (tight.counters, ample.counters);
             assert_eq!(tight.prefilled + tight.cached, ample.prefilled + ample.cached);
-            // With sharing, requests wait rather than drop what others wait for.
+            // With sharing, requests wait instead of evicting the prefixes of others.
             let more = shares && !share_prefixes;
             assert_eq!(tight.prefilled > ample.prefilled, more, "{family} {share_prefixes}");
         }
     }
 }
 
-/// A request too long for a stream makes one cache of all, and nothing is lost; a
-/// reset brings the streams back.
+/// The engine switches to a unified cache without losing anything. A reset restores the
+/// streams.
 #[test]
-fn a_request_longer_than_a_stream_gives_streams_up() {
+fn a_request_longer_than_a_stream_switches_to_a_unified_cache() {
     let model = load("llama");
     let unified = |engine: &Llama<'_>| {
         engine.describe().unwrap().settings["settings"]["kv_unified"].as_str().map(str::to_owned)
@@ -318,32 +315,32 @@ fn a_request_longer_than_a_stream_gives_streams_up() {
     let layout = |kv_unified| Settings { kv_unified, ctx_size: 8 * 1024, ..settings() };
     let mut engine = Llama::new(&model, &layout(Switch::Auto)).unwrap();
     assert_eq!(unified(&engine).as_deref(), Some("off"));
-    let found = texts(&mut engine);
-    assert_eq!(found.len(), requests().len());
+    let expected = texts(&mut engine);
+    assert_eq!(expected.len(), requests().len());
     assert_eq!(unified(&engine).as_deref(), Some("on"));
     let mut one = Llama::new(&model, &layout(Switch::On)).unwrap();
-    assert_eq!(found, texts(&mut one));
+    assert_eq!(texts(&mut one), expected);
     engine.reset();
     let (before, cached) = (engine.counters().prefilled, engine.counters().cached);
     engine.submit(roots().remove(0));
     while engine.step(&mut Vec::new()).unwrap() {}
     assert_eq!(unified(&engine).as_deref(), Some("off"));
-    // Nothing is left of what was cached.
+    // The reset dropped the cached prefixes.
     assert_eq!(engine.counters().cached, cached);
     assert!(engine.counters().prefilled > before);
 
-    // Streams that were asked for stay: the request fails alone.
+    // If the user requested streams, they stay, and only the long request fails.
     let mut streams = Llama::new(&model, &layout(Switch::Off)).unwrap();
     let mut left = texts(&mut streams);
     assert_eq!(unified(&streams).as_deref(), Some("off"));
-    left.insert(200, found[&200].clone());
-    assert_eq!(left, found);
+    left.insert(200, expected[&200].clone());
+    assert_eq!(left, expected);
 }
 
-/// Prompts that come again much later are wanted all the while, and there are more
-/// of them than sequences: what is wanted sooner stays.
+/// There are more prompts that come again much later than sequences. The prefixes that are
+/// used sooner must stay in the cache.
 #[test]
-fn what_comes_again_much_later_costs_what_is_between_nothing() {
+fn prefixes_used_much_later_do_not_displace_those_used_sooner() {
     let model = load("llama");
     let under = |conversation: &str| -> Vec<Request> {
         let prompt = |at: u64| format!("{conversation}\n{at}: {}", SUFFIXES[at as usize % 4]);
@@ -365,10 +362,10 @@ fn what_comes_again_much_later_costs_what_is_between_nothing() {
     assert!(together <= alone, "{together} after {alone}");
 }
 
-/// llama.cpp keeps no memory for it: decoding would go on from the last token
-/// alone, and say so nowhere.
+/// llama.cpp keeps no memory for such a model: decoding would silently continue from the
+/// last token alone.
 #[test]
-fn a_model_that_does_not_write_from_left_to_right_is_refused() {
+fn a_model_that_does_not_generate_from_left_to_right_is_rejected() {
     let model = load("llada");
     let error = Llama::new(&model, &settings()).err().unwrap();
     assert_eq!(
@@ -378,8 +375,8 @@ fn a_model_that_does_not_write_from_left_to_right_is_refused() {
     assert!(error.hint.unwrap().contains("left to right"));
 }
 
-/// A token that the vocabulary marks as user-defined is found by llama.cpp in
-/// plain text too; content must be spelled out all the same.
+/// llama.cpp parses tokens that the vocabulary marks as user-defined even in plain text.
+/// Content with their text must be spelled out nevertheless.
 #[test]
 fn content_never_becomes_a_user_defined_token() {
     let model = load("llama");
@@ -403,11 +400,11 @@ fn content_never_becomes_a_user_defined_token() {
     ] {
         assert_eq!(count(content), plain, "{content:?}");
         let bytes: String = prepared(content).into_iter().map(|(_, text)| text).collect();
-        // Pieces of characters are not text, so only ASCII is compared.
+        // Tokens can be parts of characters, so only ASCII is compared.
         let ascii = |text: &str| text.chars().filter(char::is_ascii).collect::<String>();
         assert!(ascii(&bytes).contains(&ascii(content)), "{content:?}: {bytes:?}");
     }
-    // The model knows the token: as scaffold it would be one.
+    // As scaffold, the same text becomes the token.
     let mut template = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(
         &mut template,

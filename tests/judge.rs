@@ -125,8 +125,8 @@ fn mistakes_are_said_with_their_remedy() {
         ran.err
     };
     insta::assert_snapshot!(told("judge bad.jsonl"), @r#"
-    error: bad.jsonl:1: no two answers among "prompt", "a": give them as "a" and "b", or as "chosen" and "rejected"
-    bad.jsonl:2: no prompt under the keys (none): name the right one with --field KEY
+    error: bad.jsonl:1: no two responses among the keys "prompt", "a": name them "a" and "b", or "chosen" and "rejected"
+    bad.jsonl:2: no prompt among the keys (none): name its key with --field KEY
     "#);
     insta::assert_snapshot!(told("judge rows.jsonl -c small.toml --principle kin"), @r#"
     error: there is no principle "kin" in the constitution

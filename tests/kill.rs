@@ -1,4 +1,4 @@
-//! The program killed at random moments, on the real model.
+//! Kills the program at random moments, with the real model.
 
 mod common;
 
@@ -14,16 +14,16 @@ use serde_json::Value;
 const KILLS: u64 = 30;
 const ITEMS: usize = 12;
 
-/// The journal's records, by whole lines.
+/// The lines of the journal.
 fn records(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
     assert!(text.ends_with('\n'));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The items that have ended so far, as a reader finds them at any moment.
+/// The finished items, read while the run may be in progress.
 fn ended(run: &Path) -> BTreeSet<String> {
-    // Killed before the manifest or the journal stood, it holds nothing.
+    // It may have been killed before it wrote the manifest or the journal.
     if !run.join("journal.jsonl").exists() {
         return BTreeSet::new();
     }
@@ -37,7 +37,7 @@ fn check(run: &Path) {
     let mut ends = BTreeSet::new();
     let mut rows = BTreeSet::new();
     for (at, line) in records(run).iter().enumerate() {
-        assert_eq!(line["n"], at, "numbers follow one another");
+        assert_eq!(line["n"], at, "lines are numbered in order");
         let record = &line["record"];
         match record["type"].as_str().unwrap() {
             "step" => {
@@ -59,34 +59,33 @@ fn check(run: &Path) {
     assert_eq!(steps.len(), ITEMS);
     for (key, steps) in &steps {
         let texts = ["generate", "critique", "revise"];
-        assert_eq!(steps[..3], texts, "no step of {key} is made twice");
-        // Under the principle and overall; a revision that changes nothing isn't judged.
+        assert_eq!(steps[..3], texts, "a step of {key} is repeated");
+        // Judged by principle and overall, unless the revision changes nothing.
         assert!(matches!(&steps[3..], [] | [_, _]), "{key}: {steps:?}");
         assert!(steps[3..].iter().all(|kind| kind == "judge"), "{key}: {steps:?}");
     }
 }
 
 #[test]
-fn killed_at_thirty_moments_every_item_ends_exactly_once() {
+fn every_item_of_a_killed_run_ends_exactly_once() {
     let place = Place::new();
     let prompts: String = (1..=ITEMS).map(|row| format!("\"Question {row}: why?\"\n")).collect();
     place.write("in.jsonl", prompts);
     let arguments = |run: usize| {
-        // What a user would type: --resume once there is a run.
+        // Like a user: pass --resume once there is a run.
         let resume = place.path(&format!("run{run}/manifest.json")).exists();
         format!("run in.jsonl --out run{run}{}", if resume { " --resume" } else { "" })
     };
 
-    // How long a whole run takes, its start included.
+    // The time of a complete run, including its start.
     let start = Instant::now();
     let whole = place.run(&mut place.small(&arguments(0)));
     assert_eq!(whole.code, Some(0), "{}", whole.err);
     let whole = start.elapsed();
     check(&place.path("run0"));
 
-    // Moments from before the model is loaded to a quarter of a run: progress
-    // adds up, and runs are at every stage when they are killed. A run that
-    // comes to its end is followed by the next, until enough were killed.
+    // Kill at moments from before the model is loaded up to a quarter of a run, so that
+    // runs are killed at every stage. When a run finishes, start the next one.
     let moments = Stream::new(4);
     let (mut run, mut kills, mut draw) = (1, 0, 0);
     let mut before = BTreeSet::new();
@@ -110,13 +109,13 @@ fn killed_at_thirty_moments_every_item_ends_exactly_once() {
             Some(_) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
         }
         let now = ended(&folder);
-        assert!(now.is_superset(&before), "an item that had ended is gone");
+        assert!(now.is_superset(&before), "a finished item is lost");
         stages.insert(now.len());
         before = now;
     }
-    // A machine busier than while the whole run was timed gets less far.
-    eprintln!("killed with so many items ended: {stages:?}, in {run} runs");
-    assert!(stages.len() >= 2, "the moments are spread over the run: {stages:?}");
+    // On a busy machine, runs get less far than the timed one.
+    eprintln!("numbers of finished items when killed: {stages:?}, in {run} runs");
+    assert!(stages.len() >= 2, "all runs were killed at the same stage: {stages:?}");
 
     let rest = place.run(&mut place.small(&arguments(run)));
     assert_eq!(rest.code, Some(0), "{}", rest.err);
@@ -128,7 +127,7 @@ fn killed_at_thirty_moments_every_item_ends_exactly_once() {
 }
 
 #[test]
-fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
+fn a_killed_reproducible_run_gives_the_same_bytes() {
     const KILLS: u64 = 20;
     // Two cohorts.
     const ITEMS: usize = 8;
@@ -144,8 +143,8 @@ fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
     assert_eq!(whole.code, Some(0), "{}", whole.err);
     let whole = start.elapsed();
 
-    // Early enough that a cohort is often cut, late enough that one ends now
-    // and then; when the run is done, it starts again in another folder.
+    // Early enough to interrupt cohorts often, late enough for some cohorts to end. When
+    // a run is done, start another one in a new folder.
     let moments = Stream::new(5);
     let (mut kills, mut draw, mut finished) = (0, 0, 0);
     let mut name = "broken0".to_owned();
@@ -160,7 +159,7 @@ fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
             None => kills += 1,
             Some(0) => {
                 finished += 1;
-                same(&place, "whole", &name);
+                assert_same(&place, "whole", &name);
                 name = format!("broken{finished}");
             }
             Some(code) => panic!("exit code {code}"),
@@ -168,20 +167,20 @@ fn a_reproducible_run_gives_the_same_bytes_however_often_it_is_killed() {
     }
     let rest = place.run(&mut run(&name, true));
     assert_eq!(rest.code, Some(0), "{}", rest.err);
-    same(&place, "whole", &name);
-    // Where a run resumes.
+    assert_same(&place, "whole", &name);
+    // A run resumes at the end of a cohort.
     let journal = std::fs::read_to_string(place.path("whole/journal.jsonl")).unwrap();
     let cohorts = journal.matches(r#""record":{"type":"cohort"}"#).count();
     assert_eq!(cohorts, ITEMS.div_ceil(4));
 
-    // Another width would round otherwise, and is refused by name.
+    // Another number of slots would round differently, so it is rejected.
     let other = place.run(run(&name, true).env("AMEND_PARALLEL", "2"));
     assert_eq!(other.code, Some(2));
     assert!(other.err.contains("settings.settings.parallel: was 4, is 2"), "{}", other.err);
 }
 
-/// Two runs hold and export the same bytes.
-fn same(place: &Place, a: &str, b: &str) {
+/// Checks that two runs have and export the same bytes.
+fn assert_same(place: &Place, a: &str, b: &str) {
     let journal = |run: &str| std::fs::read(place.path(run).join("journal.jsonl")).unwrap();
     assert!(journal(a) == journal(b), "the journals of {a} and {b} differ");
     let export = |run: &str| place.run(&mut place.amend(&format!("export {run}"))).out;

@@ -1,5 +1,5 @@
-//! `amend lint` through the command line: planted faults are found, sound data
-//! has none, and the cleaned copy is what is left.
+//! Tests of `amend lint` through the command line: it reports planted faults, reports
+//! nothing about sound data, and writes the cleaned copy.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::fs;
 use common::{Place, Ran, model_path};
 use serde_json::{Value, json};
 
-/// A sound pair whose texts are nobody else's.
+/// A sound pair whose texts are unlike those of other rows.
 fn sound(row: usize) -> Value {
     let words = |salt: usize| -> String {
         (0..12).map(|word| format!("w{} ", (row * 31 + salt * 7919 + word * 101) % 9973)).collect()
@@ -31,7 +31,7 @@ fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// Names and counts of the findings, and the rows of their examples.
+/// The count of each finding by name, and the rows of its examples.
 fn findings(ran: &Ran) -> BTreeMap<String, (u64, Vec<u64>)> {
     let report: Value = serde_json::from_str(&ran.out).expect(&ran.err);
     report["findings"]
@@ -47,11 +47,11 @@ fn findings(ran: &Ran) -> BTreeMap<String, (u64, Vec<u64>)> {
         .collect()
 }
 
-/// So few sound rows that too short answers among the faults make no bias.
+/// The number of sound rows: so few that short answers among the faults make no length
+/// bias.
 const SOUND: usize = 9;
 
-/// Sound rows, and one of each fault after them: the rows, and the name of
-/// the finding of each.
+/// Sound rows followed by one row for each fault, and the name and row of each fault.
 fn planted() -> (Vec<Value>, Vec<(&'static str, u64)>) {
     let mut rows: Vec<Value> = (1..=SOUND).map(sound).collect();
     let mut faults = Vec::new();
@@ -88,7 +88,7 @@ fn planted() -> (Vec<Value>, Vec<(&'static str, u64)>) {
 }
 
 #[test]
-fn planted_faults_are_found_and_nothing_else_is() {
+fn only_planted_faults_are_reported() {
     let place = Place::new();
     let (rows, faults) = planted();
     place.write("sound.jsonl", lines(&rows[..SOUND]));
@@ -106,14 +106,14 @@ fn planted_faults_are_found_and_nothing_else_is() {
 }
 
 #[test]
-fn the_cleaned_copy_is_what_is_left() {
+fn fix_writes_a_cleaned_copy_and_a_log() {
     let place = Place::new();
     let (rows, faults) = planted();
     let text = lines(&rows);
     place.write("in.jsonl", &text);
     let ran = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
-    assert_eq!(ran.code, Some(0), "all of it is mended: {}{}", ran.out, ran.err);
-    assert_eq!(fs::read_to_string(place.path("in.jsonl")).unwrap(), text, "the input stays");
+    assert_eq!(ran.code, Some(0), "everything is fixed: {}{}", ran.out, ran.err);
+    assert_eq!(fs::read_to_string(place.path("in.jsonl")).unwrap(), text, "the input is unchanged");
 
     let mut expected: Vec<Value> = rows[..SOUND].to_vec();
     expected.push(chosen(15, "An answer of its own."));
@@ -139,13 +139,13 @@ fn the_cleaned_copy_is_what_is_left() {
     assert_eq!((again.code, findings(&again).len()), (Some(0), 0), "{}", again.out);
     let occupied = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
     assert_eq!(occupied.code, Some(2));
-    assert!(occupied.err.contains("out.jsonl is already there"), "{}", occupied.err);
+    assert!(occupied.err.contains("out.jsonl already exists"), "{}", occupied.err);
     let onto_itself = place.run(&mut place.amend("lint in.jsonl --fix in.jsonl"));
     assert_eq!(onto_itself.code, Some(2));
 }
 
 #[test]
-fn what_one_mending_uncovers_the_next_takes() {
+fn fix_repeats_until_a_row_has_no_faults() {
     let place = Place::new();
     let mut row = chosen(1, "Sure, here is the revised answer: Tea.");
     row["rejected"][0]["content"] = json!("Tea.");
@@ -156,7 +156,7 @@ fn what_one_mending_uncovers_the_next_takes() {
 }
 
 #[test]
-fn findings_can_be_passed_by_and_severities_chosen() {
+fn skip_and_fail_on_decide_the_exit_code() {
     let place = Place::new();
     place.write("in.jsonl", lines(&[sound(1), chosen(2, "Ask jo.doe@gmail.com about it.")]));
     for (arguments, code) in [
@@ -173,7 +173,7 @@ fn findings_can_be_passed_by_and_severities_chosen() {
 }
 
 #[test]
-fn splits_and_evaluation_files_are_compared() {
+fn leaks_between_splits_and_evaluation_files_are_removed() {
     let place = Place::new();
     fs::create_dir(place.path("set")).unwrap();
     place.write("set/train.jsonl", lines(&[sound(1), sound(2), sound(3)]));
@@ -193,8 +193,36 @@ fn splits_and_evaluation_files_are_compared() {
     assert_eq!(read("out.removed.jsonl").lines().count(), 2);
 }
 
+#[cfg(unix)]
 #[test]
-fn sides_that_differ_as_a_whole_are_told() {
+fn fix_copies_more_shards_than_files_may_be_open() {
+    let place = Place::new();
+    fs::create_dir(place.path("set")).unwrap();
+    for shard in 1..=100 {
+        place.write(&format!("set/train-{shard:05}.jsonl"), lines(&[sound(shard)]));
+    }
+    // The shell lowers the limit for this one process.
+    let amend = place.amend("");
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 40 && exec \"$0\" lint set --fix out"])
+        .arg(amend.get_program())
+        .current_dir(place.path(""))
+        .stdin(std::process::Stdio::null());
+    let ran = place.run(&mut limited);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    for shard in 1..=100 {
+        let copied = fs::read_to_string(place.path(&format!("out/train-{shard:05}.jsonl")));
+        assert_eq!(copied.unwrap(), lines(&[sound(shard)]));
+    }
+    let temporary = fs::read_dir(place.path("")).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".amend-")
+    });
+    assert_eq!(temporary.count(), 0);
+}
+
+#[test]
+fn imbalances_of_the_data_set_are_reported_and_not_fixed() {
     let place = Place::new();
     let rows: Vec<Value> = (1..=30)
         .map(|row| {
@@ -205,15 +233,16 @@ fn sides_that_differ_as_a_whole_are_told() {
         .collect();
     place.write("in.jsonl", lines(&rows));
     let ran = place.run(&mut place.amend("lint in.jsonl --json --fix out.jsonl --fail-on warn"));
-    assert_eq!(ran.code, Some(1), "no row is to blame, so nothing is mended");
-    let found = findings(&ran);
-    let counts: Vec<_> = found.iter().map(|(name, (count, _))| (name.as_str(), *count)).collect();
+    assert_eq!(ran.code, Some(1), "no single row is at fault, so nothing is fixed");
+    let findings = findings(&ran);
+    let counts: Vec<_> =
+        findings.iter().map(|(name, (count, _))| (name.as_str(), *count)).collect();
     assert_eq!(counts, [("length-bias", 30), ("refusal-bias", 6)]);
     assert_eq!(fs::read_to_string(place.path("out.jsonl")).unwrap(), lines(&rows));
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn unreadable_data_is_reported_and_writes_no_copy() {
     let place = Place::new();
     fs::create_dir(place.path("empty")).unwrap();
     place.write("none.jsonl", "\n");
@@ -225,7 +254,7 @@ fn what_cannot_be_read_is_named() {
     );
     place.write("questions.jsonl", "{\"topic\": 2}\n");
     place.write("fine.jsonl", lines(&[sound(1)]));
-    let told: String = [
+    let errors: String = [
         "lint nowhere.jsonl",
         "lint empty",
         "lint none.jsonl",
@@ -244,10 +273,10 @@ fn what_cannot_be_read_is_named() {
         format!("$ amend {line}\n{}", ran.err)
     })
     .collect();
-    insta::assert_snapshot!(told, @r#"
+    insta::assert_snapshot!(errors, @r#"
     $ amend lint nowhere.jsonl
     error: failed to read nowhere.jsonl
-      cause: No such file or directory (os error 2)
+      caused by: No such file or directory (os error 2)
     $ amend lint empty
     error: no .jsonl, .json or .parquet file in empty: name a run, a file, or a folder of splits
     $ amend lint none.jsonl
@@ -256,11 +285,11 @@ fn what_cannot_be_read_is_named() {
     error: strange.jsonl: row 1: no known format has the keys "text", "topic": rename them to prompt, chosen and rejected, to prompt and completion (and label), or to messages
     $ amend lint broken.jsonl
     error: failed to read broken.jsonl
-      cause: row 2: no JSON object: EOF while parsing an object at column 9; write one object a line
+      caused by: row 2: not a JSON object: EOF while parsing an object at column 9; write one object per line
     $ amend lint types.jsonl
-    error: types.jsonl: row 2: /chosen must be a text, not a number: make it one, or leave the row out
+    error: types.jsonl: row 2: /chosen must be a text, not a number: change it, or remove the row
     $ amend lint types.jsonl --fix out.jsonl
-    error: types.jsonl: row 2: /chosen must be a text, not a number: make it one, or leave the row out
+    error: types.jsonl: row 2: /chosen must be a text, not a number: change it, or remove the row
     $ amend lint fine.jsonl --eval questions.jsonl
     error: questions.jsonl: row 1 has no prompt under messages, prompt, instruction, question, query, input, text, content: rename its key
     $ amend lint fine.jsonl --tokenizer strange.jsonl
@@ -268,7 +297,7 @@ fn what_cannot_be_read_is_named() {
     $ amend lint fine.jsonl -m strange.jsonl
     error: failed to load the vocabulary of strange.jsonl: it is not a GGUF file
     "#);
-    assert!(!place.path("out.jsonl").exists(), "a copy is whole or not there");
+    assert!(!place.path("out.jsonl").exists(), "there is no partial copy");
     assert!(!place.path("out.jsonl.removed.jsonl").exists());
 
     fs::create_dir(place.path("set")).unwrap();
@@ -276,11 +305,11 @@ fn what_cannot_be_read_is_named() {
     place.write("set/train.jsonl", "{\"prompt\": 1, \"chosen\": 2, \"rejected\": 3}\n");
     let ran = place.run(&mut place.amend("lint set --fix out"));
     assert_eq!(ran.code, Some(2), "{}", ran.err);
-    assert!(!place.path("out").exists(), "no split without the other");
+    assert!(!place.path("out").exists(), "one split is not copied without the other");
 }
 
 #[test]
-fn the_report_for_people_is_this() {
+fn text_report() {
     let place = Place::new();
     let mut rows = vec![sound(1), sound(2)];
     rows.push(chosen(3, "Revised answer: tea."));
@@ -290,26 +319,26 @@ fn the_report_for_people_is_this() {
     insta::assert_snapshot!(ran.out, @r#"
     in.jsonl: TRL preference, conversational
       rows      4 (in 4)
-      lengths   wanted 8 ± 5 words, unwanted 12 ± 0, d -1.22
-      refusals  wanted 0 of 4 (0 %), unwanted 0 of 4 (0 %)
+      lengths   chosen 8 ± 5 words, rejected 12 ± 0, d -1.22
+      refusals  chosen 0 of 4 (0 %), rejected 0 of 4 (0 %)
       note      truncation is not checked and lengths are in words: pass the trainer's --tokenizer or -m
 
     error  chatty-prefix   1 row   25.0 %
-           a wanted answer opens by announcing a revision ("Sure! Here is the revised answer:")
+           a chosen answer starts by introducing a revision ("Sure! Here is the revised answer:")
            row 3: Revised answer: tea.
-           fix: the announcement is cut off
+           fix: the introduction is cut off
 
     warn   personal-data   1 row   25.0 %
-           a text holds what looks like an e-mail address, a telephone number or an account
+           a text contains what looks like an e-mail address, a telephone number or an account
            row 4: chosen: email jo.d…
            fix: it is replaced by its kind in brackets
 
-    out.jsonl: 2 rows kept as they stood, 2 changed, 0 left out; what and why is in out.jsonl.removed.jsonl
+    out.jsonl: 2 rows unchanged, 2 changed, 0 left out; the log is out.jsonl.removed.jsonl
     "#);
 }
 
 #[test]
-fn a_models_vocabulary_counts_tokens() {
+fn lengths_are_in_tokens_with_a_model_vocabulary() {
     let place = Place::new();
     let long = "word ".repeat(120);
     let mut twin = chosen(2, &format!("{long} left"));

@@ -1,4 +1,4 @@
-//! Runs and pipes on the real model.
+//! Runs and pipes with the real model.
 
 mod common;
 
@@ -12,7 +12,7 @@ use amend_data::store::run_dir::RunDir;
 use common::{Place, Ran};
 use serde_json::Value;
 
-/// Rows of the input that have ended, each once, and whether they failed.
+/// The rows of the finished items, and whether they failed.
 fn ended(run: &Path) -> Vec<(u64, bool)> {
     let mut rows: Vec<(u64, bool)> = RunDir::open(run)
         .unwrap()
@@ -27,14 +27,14 @@ fn ended(run: &Path) -> Vec<(u64, bool)> {
     rows
 }
 
-/// How many items a journal that is being written says have ended.
+/// The number of finished items in a journal that may be in progress.
 fn ends(run: &Path) -> usize {
     let journal = std::fs::read_to_string(run.join("journal.jsonl")).unwrap_or_default();
     journal.matches(r#""record":{"type":"end""#).count()
 }
 
-/// What was told of a run, without the figures of its speed.
-fn told(ran: &Ran) -> String {
+/// The messages of a run without its speed.
+fn messages(ran: &Ran) -> String {
     let (tally, rest) = ran.err.split_once("; ").expect("a tally, then figures");
     let (_, rest) = rest.split_once('\n').expect("two lines");
     format!("{tally}\n{rest}")
@@ -45,7 +45,7 @@ fn questions(count: usize) -> String {
 }
 
 #[test]
-fn a_run_is_made_exported_and_guarded() {
+fn a_run_can_only_be_resumed_unchanged_by_one_process() {
     let place = Place::new();
     place.write(
         "in.jsonl",
@@ -62,7 +62,7 @@ fn a_run_is_made_exported_and_guarded() {
     let given = run.trajectories().unwrap().map(Result::unwrap).find(|all| all.item.row == 3);
     assert_eq!(given.unwrap().steps[0].text, "It is.");
 
-    // A folder with a run is neither begun anew nor resumed as another one.
+    // A run is neither overwritten nor resumed with another configuration.
     let again = place.run(&mut place.small("run in.jsonl more.txt --out r"));
     let other = place.run(&mut place.small("run in.jsonl more.txt --out r --resume --seed 5"));
     let fewer = place.run(&mut place.small("run in.jsonl --out r --resume"));
@@ -70,13 +70,13 @@ fn a_run_is_made_exported_and_guarded() {
     assert_eq!([again.code, other.code, fewer.code, same.code], [2, 2, 2, 0].map(Some));
     insta::assert_snapshot!(
         again.err,
-        @"error: r already holds a run: pass --resume to go on with it, or choose another folder"
+        @"error: r already holds a run: pass --resume to continue it, or choose another folder"
     );
     insta::assert_snapshot!(other.err.replace(&run.manifest().fence, "FENCE"), @r#"
-    error: the run in r was started with something else:
+    error: the run in r was started with another configuration:
       seed: was 0, is 5
       fence: was "FENCE", is "b653d86c"
-    resume it with what it was started with, or start a new run in another folder
+    resume it with the original configuration, or start a new run in another folder
     "#);
     assert!(fewer.err.contains("\n  input.rows: was 5, is 3\n"), "{}", fewer.err);
     insta::assert_snapshot!(same.err, @r"
@@ -84,7 +84,7 @@ fn a_run_is_made_exported_and_guarded() {
     the run is in r; next: amend export r
     ");
 
-    // Nor written to by two at once. The file names whoever wrote last.
+    // Nor do two processes write to it. The lock names the last writer.
     let lock = std::fs::File::open(place.path("r/lock")).unwrap();
     lock.try_lock().unwrap();
     let second = place.run(&mut place.small("run in.jsonl more.txt --out r --resume"));
@@ -92,17 +92,17 @@ fn a_run_is_made_exported_and_guarded() {
     assert!(!second.err.contains(&format!("pid {pid}")), "resumed since: {}", second.err);
     let holder = std::fs::read_to_string(place.path("r/lock")).unwrap();
     let expected = format!(
-        "error: another amend (pid {}) is writing to r: wait for it, or stop it\n",
+        "error: another amend process (pid {}) is writing to r: wait for it, or stop it\n",
         holder.trim()
     );
     assert_eq!(second.err, expected);
 }
 
 #[test]
-fn exports_say_what_they_leave_out() {
+fn exports_report_dropped_rows() {
     let place = Place::new();
     place.write("in.jsonl", "{\"prompt\": \"Is it?\", \"response\": \"It is.\", \"id\": \"x\"}\n");
-    // Long enough to come to an end, greedy, so that it is the same every time.
+    // Greedy and long enough to end, so that the result is deterministic.
     let made = place.run(&mut place.small("run in.jsonl --out r -n 100 --temp 0"));
     assert_eq!(made.code, Some(0), "{}", made.err);
     let exported = place.run(&mut place.amend("export r"));
@@ -131,10 +131,10 @@ fn a_dry_run_and_a_preview_write_nothing() {
     assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
     insta::assert_snapshot!(dry.out, @r"
     items                  4
-    with an answer given   1
-    first prompts          108 tokens (least 36, median 36, most 36)
+    with a given answer    1
+    first prompts          108 tokens (min 36, median 36, max 36)
     steps of an item       answers 1, critiques 1, revisions 1
-    decoded, at the most   58 tokens
+    decoded, at most       58 tokens
     ");
     let preview = place.run(&mut place.small("run in.jsonl --preview 1 --out r"));
     assert_eq!((preview.code, preview.err.as_str()), (Some(0), ""));
@@ -160,7 +160,7 @@ fn rows_come_from_stdin_up_to_a_limit() {
     };
     let limited = run("run - --out r --limit 2");
     assert_eq!(limited.code, Some(0), "{}", limited.err);
-    insta::assert_snapshot!(told(&limited), @r"
+    insta::assert_snapshot!(messages(&limited), @r"
     2 of 2 items done
     the run is in r; next: amend export r
     ");
@@ -171,36 +171,36 @@ fn rows_come_from_stdin_up_to_a_limit() {
 }
 
 #[test]
-fn failed_items_are_counted_kept_and_retried() {
+fn failed_items_are_counted_recorded_and_retried() {
     let place = Place::new();
     place.write("in.jsonl", format!("\"{}\"\n{}", "Is it so? ".repeat(80), questions(2)));
     let run = |flags: &str| place.run(&mut place.small(&format!("run in.jsonl --out r {flags}")));
 
     let stopped = run("--ctx-size 256 --max-errors 1");
     assert_eq!(stopped.code, Some(1));
-    let failure = "the step needs 357 tokens of context (prompt 351 + answer 6), there are 256: \
-                   lower max_tokens, shorten the prompt or, up to what the model was trained for, \
-                   raise --ctx-size";
+    let failure = "the step needs 357 tokens of context (prompt 351 + answer 6), but only 256 are \
+                   available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to \
+                   the context length that the model was trained for)";
     assert!(stopped.err.starts_with(&format!(" WARN row 1: {failure} key=")), "{}", stopped.err);
     let (_, stopped) = stopped.err.split_once('\n').unwrap();
     assert!(stopped.starts_with(
-        "0 of 3 items done, 1 failed (--resume --retry-errors does them again), \
-         2 to go (--resume goes on); "
+        "0 of 3 items done, 1 failed (--resume --retry-errors retries them), \
+         2 left (--resume continues); "
     ));
     let failed = run("--ctx-size 256 --resume");
     assert_eq!(failed.code, Some(1));
-    insta::assert_snapshot!(told(&failed), @r"
-    2 of 3 items done, 1 failed (--resume --retry-errors does them again)
+    insta::assert_snapshot!(messages(&failed), @r"
+    2 of 3 items done, 1 failed (--resume --retry-errors retries them)
     the run is in r; next: amend export r
     ");
     assert_eq!(ended(&place.path("r")), [(1, true), (2, false), (3, false)]);
     let exported = place.run(&mut place.amend("export r"));
     assert!(exported.err.contains("1 left out: the item failed"), "{}", exported.err);
 
-    // More context is a setting, and no other run.
+    // The context size is a setting, so it may differ on resume.
     let retried = run("--ctx-size 1024 --resume --retry-errors");
     assert_eq!(retried.code, Some(0), "{}", retried.err);
-    insta::assert_snapshot!(told(&retried), @r"
+    insta::assert_snapshot!(messages(&retried), @r"
     3 of 3 items done
     the run is in r; next: amend export r
     ");
@@ -212,7 +212,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.unwrap().success());
 }
 
-/// Waits for an item more than `before` to end.
+/// Waits until more than `before` items have ended.
 fn wait_for_an_end(run: &Path, before: usize) {
     let start = Instant::now();
     while ends(run) <= before {
@@ -222,7 +222,7 @@ fn wait_for_an_end(run: &Path, before: usize) {
 }
 
 #[test]
-fn interrupted_it_stops_in_time_and_keeps_what_is_finished() {
+fn an_interrupted_run_stops_quickly_and_keeps_finished_items() {
     let place = Place::new();
     place.write("in.jsonl", questions(24));
     let run = place.path("r");
@@ -241,7 +241,7 @@ fn interrupted_it_stops_in_time_and_keeps_what_is_finished() {
         assert_eq!(output.status.code(), Some(130), "{name}: {err}");
         assert!(took < Duration::from_millis(2500), "{name}: {took:?}");
         if times == 1 {
-            // By the run itself or, where one batch takes that long, for it.
+            // From the run itself or, if a batch takes too long, from the signal handler.
             assert!(err.contains("--resume"), "{name}: {err}");
         }
         let now = ended(&run).len();
@@ -254,7 +254,7 @@ fn interrupted_it_stops_in_time_and_keeps_what_is_finished() {
     assert_eq!((ended(&run).len(), rows), (24, (1..=24).collect()));
 }
 
-/// A file system in memory, small enough to fill.
+/// A small file system in memory.
 struct Disk(std::path::PathBuf);
 
 impl Disk {
@@ -268,19 +268,19 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Nothing is to be done about a failure but to leave the mount.
+        // If it fails, leave the mount.
         let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 
 #[test]
-fn a_full_disk_leaves_a_run_that_can_be_resumed() {
+fn a_run_can_be_resumed_after_a_full_disk() {
     let place = Place::new();
     let Some(disk) = Disk::mount(place.path("disk"), "size=48k") else {
-        eprintln!("skipped: no right to mount a small disk");
+        eprintln!("skipped: no permission to mount a file system");
         return;
     };
-    // Every ended item carries its row's note.
+    // The record of each finished item has the note.
     let note = "n".repeat(6000);
     let rows: String = (1..=8)
         .map(|row| format!("{{\"prompt\": \"Question {row}?\", \"note\": \"{note}\"}}\n"))
@@ -291,8 +291,8 @@ fn a_full_disk_leaves_a_run_that_can_be_resumed() {
     let records = std::fs::read_to_string(place.path("disk/r/journal.jsonl")).unwrap();
     assert!(records.ends_with('\n'));
     let expected = format!(
-        "error: disk full: disk/r/journal.jsonl is valid up to record {} and takes no more; \
-         free space and resume\n",
+        "error: disk full: disk/r/journal.jsonl is valid up to record {}; free some space, then \
+         pass --resume\n",
         records.lines().count()
     );
     assert!(full.err.contains(&expected), "{}", full.err);
@@ -307,7 +307,7 @@ fn a_full_disk_leaves_a_run_that_can_be_resumed() {
 }
 
 #[test]
-fn a_pipe_prints_the_answer_alone_and_json_the_trail() {
+fn a_pipe_prints_only_the_answer_and_json_all_steps() {
     let place = Place::new();
     let prompt = || {
         let path = place.path("prompt");
@@ -323,7 +323,7 @@ fn a_pipe_prints_the_answer_alone_and_json_the_trail() {
     assert_eq!(json.out.lines().count(), 1);
     let steps = record["steps"].as_array().unwrap();
     let kinds: Vec<&Value> = steps.iter().map(|step| &step["kind"]).collect();
-    // A revision that changes anything is judged, under its principle and on the whole.
+    // A revision that changes the answer is judged by its principle and overall.
     let text = |at: usize| steps[at]["text"].as_str().unwrap().trim();
     let judged = if text(2) == text(0) { 0 } else { 2 };
     let expected = [&["generate", "critique", "revise"][..], &["judge"; 2][..judged]].concat();
@@ -334,14 +334,14 @@ fn a_pipe_prints_the_answer_alone_and_json_the_trail() {
     for step in &steps[..3] {
         assert!(show.out.contains(step["text"].as_str().unwrap()), "{}", show.out);
     }
-    assert!(!show.out.contains('\u{1b}'), "no colour off a terminal");
-    // The prompt as an argument is the same prompt.
+    assert!(!show.out.contains('\u{1b}'), "no colour without a terminal");
+    // The prompt may also be an argument.
     let argument = place.run(place.small("-s 3").arg("Why is the sky blue?"));
     assert_eq!(argument.out, plain.out);
 }
 
 #[test]
-fn json_lines_come_out_in_the_order_they_went_in() {
+fn json_lines_keep_the_order_of_the_input() {
     let place = Place::new();
     let long = "so long ".repeat(120);
     place.write(
@@ -353,7 +353,7 @@ fn json_lines_come_out_in_the_order_they_went_in() {
     );
     let mut command = place.small("--jsonl --ctx-size 1024");
     let ran = place.run(command.stdin(std::fs::File::open(place.path("in")).unwrap()));
-    // One of them can't fit: it is a record like the others, in its place.
+    // The prompt that does not fit gives a record too, in its place.
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     let records: Vec<Value> =
         ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -365,20 +365,20 @@ fn json_lines_come_out_in_the_order_they_went_in() {
 }
 
 #[test]
-fn a_prompt_that_cannot_fit_is_said_and_prints_nothing() {
+fn a_prompt_that_does_not_fit_is_an_error() {
     let place = Place::new();
     let ran = place.run(place.small("--ctx-size 256").arg("so long ".repeat(400)));
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     insta::assert_snapshot!(
         ran.err,
-        @"error: the step needs 836 tokens of context (prompt 830 + answer 6), there are 256: \
-         lower max_tokens, shorten the prompt or, up to what the model was trained for, \
-         raise --ctx-size"
+        @"error: the step needs 836 tokens of context (prompt 830 + answer 6), but only 256 are \
+         available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to the context \
+         length that the model was trained for)"
     );
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_closed_stdout_is_not_an_error() {
     let place = Place::new();
     place.write("in", questions(2));
     for flags in ["", "--json", "--show", "--jsonl"] {

@@ -44,14 +44,14 @@ fn what_cannot_be_meant_is_refused() {
         ("score", "required"),
         ("score --loss -1", "2 values required"),
         ("score --loss -1 -2 -3", "two numbers or four, not 3"),
-        ("score --loss -1 inf", "inf is no log-probability"),
+        ("score --loss -1 inf", "inf is not a log-probability"),
         ("score --loss -1 -2 --beta 0", "--beta 0 is out of range"),
-        ("score ties.jsonl -m m.gguf", "no row of 1 says which answer is better"),
-        ("score pairs.jsonl", "no model was named"),
-        ("score pairs.jsonl -m http://127.0.0.1:1/v1", "does not tell how likely"),
+        ("score ties.jsonl -m m.gguf", "no row has a preference"),
+        ("score pairs.jsonl", "no model is given"),
+        ("score pairs.jsonl -m http://127.0.0.1:1/v1", "does not report the log-probability"),
         (
             "score pairs.jsonl -m m.gguf --reference http://127.0.0.1:1/v1",
-            "does not tell how likely",
+            "does not report the log-probability",
         ),
     ] {
         let ran = place.run(&mut place.amend(arguments));

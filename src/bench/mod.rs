@@ -1,12 +1,11 @@
-//! `amend bench`: what the engine reaches on fixed workloads, against what
-//! llama.cpp alone reaches in the same process.
+//! `amend bench`: measures the engine on fixed workloads and compares it with a baseline,
+//! a loop that only calls llama.cpp in the same process.
 //!
-//! The limit of a workload is the time llama.cpp would need for what can't be
-//! avoided: (ideal prefilled tokens / bare prefill rate) + (decoded tokens /
-//! bare decode rate at the width and mean context of the workload).
+//! The limit of a workload is the time that llama.cpp needs for the unavoidable work:
+//! (ideal prefilled tokens / baseline prefill rate) + (decoded tokens / baseline decode
+//! rate at the width and mean context length of the workload).
 
 pub mod peer;
-pub mod plot;
 pub mod revisions;
 pub mod workload;
 
@@ -20,52 +19,52 @@ use amend_engine::llama::measure::baseline::{Rates, Shape};
 use amend_engine::llama::{Llama, Model, Settings};
 use workload::{Size, Workload, WorkloadError};
 
-/// One workload at one width.
+/// The measurement of one workload at one width.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
     /// The workload.
     pub workload: Workload,
-    /// Sequences decoded together.
+    /// The number of sequences decoded together.
     pub width: usize,
-    /// Items, critiques or verdicts a second.
+    /// Items, critiques or verdicts per second.
     pub rows_per_second: f64,
-    /// Tokens decoded a second, prefill included in the time.
+    /// Decoded tokens per second. The time includes prefill.
     pub decoded_per_second: f64,
-    /// Tokens decoded a second in the batches in which every sequence decodes one
-    /// and nothing is prefilled, over what the bare loop decodes; none where there
-    /// was no such batch.
+    /// Decoded tokens per second in the batches in which every sequence decodes one token
+    /// and nothing is prefilled, divided by the decode rate of the baseline. `None` if
+    /// there was no such batch.
     pub share_of_bare_decode: Option<f64>,
-    /// Seconds from first to last.
+    /// The total time in seconds.
     pub seconds: f64,
-    /// What the engine counted.
+    /// The counters of the engine.
     pub counters: Counters,
-    /// Tokens a cache without limit would have had to prefill.
+    /// Tokens that an unlimited cache would have had to prefill.
     pub ideal_prefill: u64,
-    /// Prefilled tokens over the ideal number.
+    /// Prefilled tokens divided by the ideal number.
     pub prefill_ratio: f64,
-    /// Mean rows of a batch.
+    /// The mean number of rows per batch.
     pub rows_per_batch: f64,
-    /// Share of the guessed tokens that came true; none where none was guessed.
+    /// The share of draft tokens that were accepted; `None` without draft tokens.
     pub acceptance: Option<f64>,
-    /// The most cells of the KV cache in use at once, in tokens.
+    /// The maximum number of cells of the KV cache in use at once.
     pub peak_cells: usize,
-    /// Share of the time not spent in llama.cpp.
+    /// The share of the time that was not spent in llama.cpp.
     pub outside: f64,
-    /// What llama.cpp alone reaches at this width and context: before and after.
+    /// The baseline at this width and context length, measured before and after.
     pub bare: [Rates; 2],
-    /// The shape it was measured at.
+    /// The shape of the baseline.
     pub bare_shape: Shape,
-    /// The limit's time over the time taken.
+    /// The time of the limit divided by the total time.
     pub share_of_limit: f64,
-    /// Largest resident memory of the process so far, in bytes; none where the
-    /// system does not tell.
+    /// The maximum resident memory of the process so far, in bytes; `None` if the system
+    /// does not report it.
     pub peak_memory: Option<u64>,
 }
 
 /// Measures a workload at one width.
 ///
 /// # Errors
-/// The engine's, or that of a request.
+/// The engine or a request fails.
 pub fn measure(
     model: &Model,
     settings: &Settings,
@@ -103,8 +102,10 @@ pub fn measure(
         ideal_prefill,
         prefill_ratio: counters.prefilled as f64 / ideal_prefill.max(1) as f64,
         rows_per_batch: counters.rows as f64 / counters.batches.max(1) as f64,
-        acceptance: (counters.drafted > 0)
-            .then(|| counters.accepted as f64 / counters.drafted as f64),
+        acceptance: match counters.drafted {
+            0 => None,
+            drafted => Some(counters.accepted as f64 / drafted as f64),
+        },
         peak_cells,
         outside: 1.0 - counters.compute_seconds / seconds,
         bare: [before, after],
@@ -114,8 +115,8 @@ pub fn measure(
     })
 }
 
-/// The bare loop that is like the workload: as wide, with contexts as long on
-/// average, of which as much is shared.
+/// The shape of a baseline that is comparable to the workload: the same width, and the same
+/// mean lengths of the contexts and of their shared prefix.
 fn shape(
     model: &Model,
     settings: &Settings,
@@ -125,7 +126,7 @@ fn shape(
     const STEPS: usize = 48;
     let mut engine = Llama::new(model, settings)?;
     let width = engine.width();
-    // A few rows show how long prompts are, and what of them is a header.
+    // A few rows are enough to find the lengths of prompts and of their shared prefix.
     let sample = Size {
         prompts: size.prompts.min(2),
         conversations: size.conversations.min(2),
@@ -141,14 +142,14 @@ fn shape(
         0 => prompts as usize / requests,
         _ => engine.mean_decoded_position() as usize,
     };
-    // What the engine keeps when all is done is what every prompt begins with.
+    // At the end the engine keeps only the shared prefix of all prompts.
     let shared = engine.longest_kept().min(length / 2);
     let own = length.saturating_sub(shared + STEPS / 2).max(1);
     let own = own.min(engine.cells_per_slot().saturating_sub(STEPS + shared).max(1));
     Ok(Shape { width, shared, own, steps: STEPS })
 }
 
-/// The process's largest resident set, where `/proc` tells.
+/// The maximum resident memory of the process, if `/proc` reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

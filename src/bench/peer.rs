@@ -1,7 +1,7 @@
-//! The same workloads through an OpenAI-compatible server, for comparison.
+//! Runs the same workloads through an OpenAI-compatible server, for comparison.
 //!
-//! Tokens are those the server counts. A server remembers prompts of earlier
-//! workloads: figures are fair for one that was just started.
+//! Token counts are those of the server. A server caches the prompts of earlier workloads,
+//! so that the comparison is only fair with a server that has just been started.
 
 use std::time::Instant;
 
@@ -11,30 +11,30 @@ use super::workload::{self, Size, Workload, WorkloadError};
 use amend_core::model::{Counters, Engine};
 use amend_engine::http::{Http, Settings};
 
-/// One workload through a server.
+/// The measurement of one workload through a server.
 #[derive(Debug, Clone, Serialize)]
 pub struct PeerMeasured {
     /// The workload.
     pub workload: Workload,
-    /// Requests under way at once.
+    /// The number of requests in flight.
     pub concurrency: usize,
-    /// Items, critiques or verdicts a second.
+    /// Items, critiques or verdicts per second.
     pub rows_per_second: f64,
-    /// Tokens decoded a second, all else included in the time.
+    /// Decoded tokens per second of the total time.
     pub decoded_per_second: f64,
-    /// Seconds from first to last.
+    /// The total time in seconds.
     pub seconds: f64,
-    /// What the server counted; prompts are prefilled where it says nothing of
-    /// its cache.
+    /// The token counts of the server. All prompt tokens count as prefilled if it does not
+    /// report its cache.
     pub counters: Counters,
-    /// What the server says of its model.
+    /// The server's description of its model.
     pub server: serde_json::Value,
 }
 
 /// Measures a workload through a server.
 ///
 /// # Errors
-/// A server that can't be used, or refuses a request.
+/// The server can't be used, or it rejects a request.
 pub fn measure(
     settings: &Settings,
     workload: Workload,

@@ -1,5 +1,5 @@
-//! What guessing the next tokens is worth on revisions: on real ones, and on
-//! ones made to keep a known share of their answer.
+//! Measures prompt lookup on revisions: on the model's revisions, and on constructed ones
+//! that keep a known share of their answer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,36 +17,35 @@ use amend_engine::llama::measure::constructed;
 use amend_engine::llama::measure::constructed::Constructed;
 use amend_engine::llama::{Llama, Model, Settings, Switch};
 
-/// Shares of the answer that made revisions keep, in percent.
+/// The shares of the answer that constructed revisions keep, in percent.
 const KEPT: [usize; 3] = [60, 80, 95];
 
-/// Revisions at width 1, without guesses and with them.
+/// The speed of revisions at width 1, without and with prompt lookup.
 #[derive(Debug, Clone, Serialize)]
 pub struct Revisions {
-    /// Made ones.
+    /// Constructed revisions.
     pub constructed: Vec<Constructed>,
-    /// The model's own revisions of its answers to given prompts.
+    /// The model's revisions of its answers to given prompts.
     pub real: [Speed; 2],
 }
 
-/// How fast revisions were decoded.
+/// The decoding speed of revisions.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Speed {
-    /// Tokens of revisions, the first of each left out.
+    /// The number of tokens, without the first of each revision.
     pub tokens: u64,
-    /// Seconds from a revision's first token to its last.
+    /// The sum of the times from the first to the last token of each revision, in seconds.
     pub seconds: f64,
-    /// Tokens guessed.
+    /// The number of draft tokens.
     pub drafted: u64,
-    /// Of these, the ones that came true.
+    /// The number of accepted draft tokens.
     pub accepted: u64,
 }
 
-/// Measures made revisions, and the model's own of its answers to `items`, each
-/// to its end.
+/// Measures constructed revisions, and the model's revisions of its answers to `items`.
 ///
 /// # Errors
-/// The engine's, or that of a request.
+/// The engine or a request fails.
 pub fn measure(
     model: &Model,
     settings: &Settings,
@@ -72,10 +71,10 @@ pub fn measure(
     Ok(Revisions { constructed, real })
 }
 
-/// Times the decoding of revisions, one item being under way at a time.
+/// Measures the time of decoding revisions. Expects one item in flight at a time.
 #[derive(Default)]
 struct Stopwatch {
-    /// When the first text of the step under way came.
+    /// When the first text of the current step was decoded.
     since: Option<Instant>,
     speed: Speed,
 }
@@ -98,7 +97,7 @@ impl Observer for Stopwatch {
     }
 
     fn end(&mut self, _: &Trajectory, _: Outcome) -> Result<(), WorkloadError> {
-        // An item that fails, as with an empty answer, has fewer revisions.
+        // An item that fails, for example with an empty answer, has fewer revisions.
         self.since = None;
         Ok(())
     }

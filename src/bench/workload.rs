@@ -1,5 +1,5 @@
-//! The three workloads of `amend bench`, made of words drawn by a fixed seed:
-//! the same on every machine, each word about a token.
+//! The three workloads of `amend bench`. Their texts are random words from a fixed seed, the
+//! same on every machine. A word is about one token.
 
 use std::sync::Arc;
 
@@ -17,40 +17,42 @@ use amend_core::record::Outcome;
 use amend_core::record::Step;
 use amend_core::record::{Item, Keys};
 
-/// What is measured.
+/// The kind of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Workload {
-    /// Prompts through the loop: an answer, then two rounds of critique and revision.
+    /// Prompts that go through the loop: an answer, then two rounds of critique and
+    /// revision.
     Loop,
-    /// Conversations, each under many principles, a critique decoded for each.
+    /// A decoded critique of each conversation under each of many principles.
     FanOut,
-    /// Conversations, each under many principles in both orders; nothing decoded.
+    /// A verdict on each conversation under each of many principles in both orders;
+    /// decodes nothing.
     Verdicts,
 }
 
-/// How much of it.
+/// The size of a workload.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Size {
-    /// Prompts of the loop.
+    /// The number of prompts of the loop.
     pub prompts: usize,
-    /// Conversations of the other two.
+    /// The number of conversations of the other two workloads.
     pub conversations: usize,
-    /// Principles they are put under.
+    /// The number of principles per conversation.
     pub principles: usize,
-    /// Tokens decoded, in percent of the full workload's.
+    /// The number of decoded tokens, in percent of the full workload.
     pub length_percent: u32,
 }
 
 impl Size {
-    /// The workload that results are quoted for.
+    /// The size for published results.
     pub const FULL: Self =
         Self { prompts: 32, conversations: 8, principles: 16, length_percent: 100 };
-    /// A few seconds' worth, to see that it works.
+    /// A size that takes a few seconds, to check that everything works.
     pub const QUICK: Self =
         Self { prompts: 4, conversations: 2, principles: 4, length_percent: 12 };
 
-    /// The workload with `percent` of its prompts and conversations, each as long.
+    /// A size with `percent` of the prompts and conversations, each of full length.
     #[must_use]
     pub fn share(self, percent: u32) -> Self {
         let part = |full: usize| (full * percent as usize / 100).max(1);
@@ -83,7 +85,7 @@ fn words(stream: Stream, count: u64) -> String {
     (0..count).map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// How many requests a workload makes, at the most.
+/// The maximum number of requests of a workload.
 #[must_use]
 pub fn requests(workload: Workload, size: Size) -> usize {
     match workload {
@@ -93,7 +95,7 @@ pub fn requests(workload: Workload, size: Size) -> usize {
     }
 }
 
-/// Rows a workload counts as done: items, critiques, or verdicts.
+/// The number of rows of a workload: items, critiques or verdicts.
 #[must_use]
 pub fn rows(workload: Workload, size: Size) -> usize {
     match workload {
@@ -102,22 +104,22 @@ pub fn rows(workload: Workload, size: Size) -> usize {
     }
 }
 
-/// Why a workload did not run to its end.
+/// Why a workload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
-    /// The engine can't go on.
+    /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The built-in templates don't load.
+    /// The built-in templates can't be loaded.
     #[error(transparent)]
     Templates(#[from] LoadError),
-    /// A request failed, so that the figures would say nothing.
+    /// A request failed, so that the figures would be wrong.
     #[error("a request of the benchmark failed: {0}")]
     Request(#[from] amend_core::model::Failure),
 }
 
 impl WorkloadError {
-    /// Why a drive of items without recorded steps failed.
+    /// Converts the error of a drive of items without recorded steps.
     #[must_use]
     pub fn from_drive(error: DriveError<Self>) -> Self {
         match error {
@@ -128,30 +130,30 @@ impl WorkloadError {
     }
 }
 
-/// Runs a workload to its end.
+/// Runs a workload.
 ///
 /// # Errors
-/// The engine's, or that of any request.
+/// The engine or any request fails.
 pub fn run(engine: &mut dyn Engine, workload: Workload, size: Size) -> Result<(), WorkloadError> {
     match workload {
         Workload::Loop => run_loop(engine, size),
         Workload::FanOut | Workload::Verdicts => {
-            let mut requests = flat(workload, size).into_iter().peekable();
+            let mut requests = independent_requests(workload, size).into_iter().peekable();
             let mut events = Vec::new();
-            let mut under_way = 0;
-            while under_way > 0 || requests.peek().is_some() {
-                while under_way < 2 * engine.width()
+            let mut in_flight = 0;
+            while in_flight > 0 || requests.peek().is_some() {
+                while in_flight < 2 * engine.width()
                     && let Some(request) = requests.next()
                 {
                     engine.submit(request);
-                    under_way += 1;
+                    in_flight += 1;
                 }
                 engine.step(&mut events)?;
                 for event in events.drain(..) {
                     match event {
                         Event::Text { .. } => {}
                         Event::Failed { failure, .. } => return Err(failure.into()),
-                        _ => under_way -= 1,
+                        _ => in_flight -= 1,
                     }
                 }
             }
@@ -160,9 +162,9 @@ pub fn run(engine: &mut dyn Engine, workload: Workload, size: Size) -> Result<()
     }
 }
 
-/// The requests of a workload whose requests do not depend on each other, in
-/// the order of their tree: conversation by conversation.
-fn flat(workload: Workload, size: Size) -> Vec<Request> {
+/// The requests of the workloads whose requests are independent, ordered by conversation so
+/// that those with a common prefix are adjacent.
+fn independent_requests(workload: Workload, size: Size) -> Vec<Request> {
     let stream = Stream::new(2);
     let system = "You check answers against a rule. Be brief.";
     let mut requests = Vec::new();
@@ -249,7 +251,7 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
     drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(WorkloadError::from_drive)
 }
 
-/// The loop's constitution: sixteen rules of random words.
+/// The constitution of the loop: sixteen principles of random words.
 fn constitution(size: Size) -> Constitution {
     let stream = Stream::new(3);
     let principle = |at: usize| Principle {
@@ -287,7 +289,7 @@ fn constitution(size: Size) -> Constitution {
     }
 }
 
-/// Takes no failure: figures over fewer requests would mislead.
+/// Stops at the first failure: figures over fewer requests would be misleading.
 struct Strict;
 
 impl Observer for Strict {

@@ -1,5 +1,5 @@
-//! The command line: arguments, calls, printing. One file a command; what they
-//! have in common (model, loop, logs, progress, errors) has a file each too.
+//! The command line: arguments, calls and printing. Each command has a file, and so
+//! has each thing that commands share: model, loop, logs, progress, errors.
 
 pub(crate) mod args;
 mod commands;
@@ -12,22 +12,22 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::args::model_args;
 use self::commands::*;
-use self::output::error::CliError;
-use self::output::{error, logging, terminal};
+use self::output::error::CommandError;
+use self::output::{error, logging};
 use crate::cli::args::config::Config;
 
 /// A constitutional critique-and-revise engine for local GGUF models.
 ///
 /// The model answers, criticises its answer against the principles of a
-/// constitution, and revises it. Without a command, amend takes one prompt and
+/// constitution, and revises it. Without a command, amend reads one prompt and
 /// prints the revised answer.
 #[derive(Debug, Parser)]
 #[command(
     name = "amend",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 done, 1 items failed or something was found, 2 usage or bad input, \
-                  3 engine or environment, 130 interrupted and resumable."
+    after_help = "Exit codes: 0 success, 1 items failed or a check found something, 2 wrong usage or \
+                  bad input, 3 engine or environment failed, 130 interrupted and resumable."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -58,49 +58,32 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// The names of the commands.
-fn commands() -> impl Iterator<Item = &'static str> {
-    [
-        "run",
-        "export",
-        "judge",
-        "eval",
-        "score",
-        "review",
-        "audit",
-        "diff",
-        "report",
-        "check",
-        "lint",
-        "render",
-        "bench",
-        "schema",
-        "completions",
-        "man",
-    ]
-    .into_iter()
+/// The names of the commands, in the order of the help.
+#[must_use]
+pub fn command_names() -> Vec<String> {
+    Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
-/// Runs the program on its arguments, the program's name first.
+/// Runs the program with its arguments, the first of which is the program's name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = model_args::expand_short_flags(arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no error.
+            // Help and version are printed to stdout, and are no error.
             let code = if error.use_stderr() { error::USAGE } else { error::DONE };
             return match error.print() {
                 Ok(()) => ExitCode::from(code),
-                Err(source) => error::finish(Err(CliError::Output(source)), false),
+                Err(source) => error::finish(Err(CommandError::output(source))),
             };
         }
     };
     cli.log.install();
-    error::finish(cli.run(), terminal::stderr_color())
+    error::finish(cli.run())
 }
 
 impl Cli {
-    fn run(&self) -> Result<(), CliError> {
+    fn run(&self) -> Result<(), CommandError> {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
@@ -128,17 +111,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_is_named() {
-        let cli = Cli::command();
-        let names = cli.get_subcommands().map(clap::Command::get_name);
-        assert!(names.eq(commands()));
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let names = command_names();
+        assert!(names.iter().any(|name| name == "run"), "{names:?}");
+        assert!(names.iter().all(|name| name != "help"), "{names:?}");
     }
 
-    /// The calls of amend in a document's console blocks, as words.
+    /// The calls of amend in a document's console blocks, split into words.
     fn calls(document: &str) -> Vec<Vec<String>> {
         let mut inside = false;
         let mut calls = Vec::new();
-        // A backslash goes on with the next line.
+        // A backslash at the end of a line continues it on the next.
         let document = document.replace("\\\n", " ");
         for line in document.lines() {
             if line.trim_start().starts_with("```") {
@@ -151,43 +135,43 @@ mod tests {
         calls
     }
 
-    /// A command line's words, without what the shell takes for itself.
+    /// The words of a command line, up to a comment or a redirection.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quoted = false;
-        for sign in line.trim().chars() {
-            match sign {
+        for character in line.trim().chars() {
+            match character {
                 '"' => quoted = !quoted,
                 ' ' if !quoted => words.push(String::new()),
-                _ => words.last_mut().unwrap().push(sign),
+                _ => words.last_mut().unwrap().push(character),
             }
         }
-        let ends = words.iter().position(|word| ["#", ">", "<", "2>"].contains(&word.as_str()));
-        words.truncate(ends.unwrap_or(words.len()));
+        let end = words.iter().position(|word| ["#", ">", "<", "2>"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
         words.retain(|word| !word.is_empty());
         words
     }
 
     #[test]
-    fn documented_calls_are_understood() {
+    fn documented_calls_parse() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
         let docs = std::fs::read_dir(root.join("docs")).unwrap();
         documents.extend(docs.map(|entry| entry.unwrap().path()));
         documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-        let mut understood = 0;
+        let mut parsed = 0;
         let mut wrong = Vec::new();
         for path in documents {
             for call in calls(&std::fs::read_to_string(&path).unwrap()) {
                 let expanded = model_args::expand_short_flags(call.iter().map(OsString::from));
                 match Cli::try_parse_from(expanded) {
-                    Ok(_) => understood += 1,
-                    Err(error) if !error.use_stderr() => understood += 1,
+                    Ok(_) => parsed += 1,
+                    Err(error) if !error.use_stderr() => parsed += 1,
                     Err(error) => wrong.push(format!("{}: {call:?}: {error}", path.display())),
                 }
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        assert!(understood > 60, "{understood}");
+        assert!(parsed > 60, "{parsed}");
     }
 }

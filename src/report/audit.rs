@@ -1,21 +1,21 @@
-//! The sections of an audit (`audit.json`): findings, and the matrices of
-//! principles against principles and categories.
+//! The sections of an audit (`audit.json`): its findings, the figures of each
+//! principle, and the matrices of principles against principles and categories.
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
 use amend_analysis::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
 use amend_core::stats::Estimate;
 
-/// Log-odds from which on a shift's colour is deepest.
+/// The shift in log-odds at which a cell's colour is deepest.
 const DEEP: f64 = 2.0;
 
-/// From how many findings of a kind on their list is folded.
+/// A table with more findings than this is folded.
 const LONG: usize = 8;
 
-/// How many items of a finding are pointed to.
+/// The most items that a finding links to.
 const EXAMPLES: usize = 5;
 
-/// The sections of an audit.
+/// The sections of an audit that are not empty.
 pub fn sections(audit: &Audit) -> Vec<Section> {
     let sections = [findings(audit), figures(audit), matrices(audit)];
     sections.into_iter().filter(|section| !section.is_empty()).collect()
@@ -24,27 +24,26 @@ pub fn sections(audit: &Audit) -> Vec<Section> {
 fn findings(audit: &Audit) -> Section {
     let mut section = Section::new("findings", "Findings");
     for severity in [Severity::Error, Severity::Warn, Severity::Info] {
-        let number = audit.findings.iter().filter(|found| found.severity == severity).count();
+        let number = audit.findings.iter().filter(|finding| finding.severity == severity).count();
         section.card(severity.to_string(), count(number as u64), "");
     }
-    section.card("Items", count(audit.items as u64), "that the principles were tried on");
+    section.card("Items", count(audit.items as u64), "on which the principles were tested");
     let cost = &audit.cost;
     if cost.verdicts > 0 {
-        let ratio = cost.ratio().map(|ratio| format!("; {ratio:.2} times the least possible"));
+        let ratio = cost.ratio().map(|ratio| format!("; {ratio:.2} times the minimum"));
         let note =
             format!("of {} in prompts{}", count(cost.prompt_tokens), ratio.unwrap_or_default());
-        section.card("Tokens computed", count(cost.prefilled), note);
+        section.card("Tokens prefilled", count(cost.prefilled), note);
     }
-    let alike =
-        |one: &Finding, other: &Finding| one.kind == other.kind && one.severity == other.severity;
+    let alike = |a: &Finding, b: &Finding| a.kind == b.kind && a.severity == b.severity;
     for group in audit.findings.chunk_by(alike) {
         let Finding { severity, kind, advice, .. } = &group[0];
         let columns = match group.iter().any(|finding| !finding.items.is_empty()) {
-            true => &["finding", "such as"][..],
+            true => &["finding", "examples"][..],
             false => &["finding"],
         };
-        let mut table = Table::new(format!("{severity}: {kind}"), columns)
-            .note(format!("What to try: {advice}"));
+        let mut table =
+            Table::new(format!("{severity}: {kind}"), columns).note(format!("Advice: {advice}"));
         for finding in group {
             let links = finding.items.iter().take(EXAMPLES).cloned().collect();
             let message = Cell::text(&finding.message).hint(interval(&finding.figure));
@@ -58,34 +57,35 @@ fn findings(audit: &Audit) -> Section {
 }
 
 fn figures(audit: &Audit) -> Section {
-    let mut section = Section::new("audited", "Each principle");
+    let mut section = Section::new("audited", "Figures by principle");
     let columns = [
         "principle",
         "category",
         "active",
         "undecided",
-        "right",
-        "decides",
-        "offset",
-        "both orders",
+        "accuracy",
+        "decisive",
+        "position offset",
+        "consistency",
         "length",
     ];
-    let mut table = Table::new("What each principle does", &columns).note(
-        "Active: has a say; right: agrees with the label where active; decides: verdicts of all \
-         principles together that turn without it; offset: log-odds for the first place; both \
-         orders: same verdict either way; length: correlation of its score with length.",
+    let mut table = Table::new("Principles", &columns).note(
+        "Active: share of items on which the principle prefers an answer. Accuracy: agreement \
+         with the label where it is active. Decisive: share of the combined verdicts that change \
+         without it. Position offset: log-odds for the answer shown first. Consistency: share of \
+         items with the same verdict in both orders. Length: correlation of its score with length.",
     );
-    for one in &audit.principles {
+    for principle in &audit.principles {
         table.rows.push(vec![
-            Cell::text(name(one)).hint(&one.id),
-            Cell::text(&one.category),
-            share(one.activity.activation),
-            share(one.activity.undecided),
-            share(one.activity.accuracy),
-            share(one.influence.flips_without),
-            plain(one.position.offset),
-            share(one.position.consistency),
-            plain(one.length.best()),
+            Cell::text(name(principle)).hint(&principle.id),
+            Cell::text(&principle.category),
+            share(principle.activity.activation),
+            share(principle.activity.undecided),
+            share(principle.activity.accuracy),
+            share(principle.influence.flips_without),
+            mean(principle.position.offset),
+            share(principle.position.consistency),
+            mean(principle.length.best()),
         ]);
     }
     section.table(table);
@@ -93,23 +93,23 @@ fn figures(audit: &Audit) -> Section {
     section
 }
 
-/// What becomes of each principle's verdicts when it is asked for otherwise.
+/// How each principle's verdicts change when the question is rephrased.
 fn variants(audit: &Audit) -> Table {
-    let columns =
-        ["principle", "asked otherwise", "same verdict", "correlation", "shift", "undecided"];
-    let mut table = Table::new("Other words", &columns).note(
-        "The principle in other words, and other words for the two answers. Same verdict: of the \
-         items on which it has a say as written; shift: how the score moves, in log-odds. Where \
-         all is –, the judge has no token for one of the words, and was not asked.",
+    let columns = ["principle", "variant", "same verdict", "correlation", "shift", "undecided"];
+    let mut table = Table::new("Paraphrases and label words", &columns).note(
+        "Paraphrases of the principle, and other words for the two answers. Same verdict: share \
+         of the items on which the original wording is active. Shift: change of the score, in \
+         log-odds. A row of – means that the judge has no single token for one of the words and \
+         was not asked.",
     );
-    for one in &audit.principles {
-        for variant in one.paraphrases.iter().chain(&one.label_words) {
+    for principle in &audit.principles {
+        for variant in principle.paraphrases.iter().chain(&principle.label_words) {
             table.rows.push(vec![
-                Cell::text(name(one)).hint(&one.id),
+                Cell::text(name(principle)).hint(&principle.id),
                 Cell::text(&variant.name),
                 share(variant.agreement),
-                plain(variant.correlation),
-                plain(variant.shift),
+                mean(variant.correlation),
+                mean(variant.shift),
                 share(variant.undecided),
             ]);
         }
@@ -127,7 +127,7 @@ fn matrices(audit: &Audit) -> Section {
                 || ids == [column.id.as_str(), row.id.as_str()]
         })
     };
-    let of_pairs = |title: &str, note: &str, cell: &dyn Fn(&PairFigures) -> Cell| {
+    let pair_matrix = |title: &str, note: &str, cell: &dyn Fn(&PairFigures) -> Cell| {
         let mut table = numbered(title, principles).note(note);
         for (at, row) in principles.iter().enumerate() {
             let cells =
@@ -137,17 +137,17 @@ fn matrices(audit: &Audit) -> Section {
         table
     };
     if principles.len() > 1 {
-        section.table(of_pairs(
+        section.table(pair_matrix(
             "Redundancy",
-            "Correlation of two principles' scores. Deep blue: they say the same.",
+            "Correlation of two principles' scores. Deep blue: they are redundant.",
             &|pair| shaded(pair.correlation, 1.0, signed, interval),
         ));
         if audit.pairs.iter().any(|pair| pair.conflict.is_some()) {
-            section.table(of_pairs(
+            section.table(pair_matrix(
                 "Conflict",
-                "Share of items, of those on which both are active, where they prefer different \
-                 answers.",
-                // The deeper the orange, the more they pull against each other.
+                "Share of the items on which both principles are active where they prefer \
+                 different answers.",
+                // The deeper the orange, the stronger the conflict.
                 &|pair| {
                     let mut cell = shaded(pair.conflict, 1.0, percent, percent_interval);
                     if let Some(conflict) = pair.conflict {
@@ -157,79 +157,83 @@ fn matrices(audit: &Audit) -> Section {
                 },
             ));
         } else {
-            section.note = "No two are ever both active: none can conflict.".to_owned();
+            section.note =
+                "No two principles are active on the same item, so none conflict.".to_owned();
         }
     }
-    section.table(steering(audit));
+    section.table(revision_effects(audit));
     section.table(coverage(audit));
     section
 }
 
-/// Revisions under the principle of the row, scored under that of the column.
-fn steering(audit: &Audit) -> Table {
-    let mut table = numbered("Steering", &audit.principles).note(
-        "What revisions under the principle of a row do to the score under that of a column, in \
-         log-odds. Blue: better; orange: worse.",
+/// How revisions under the principle of a row change the score under the principle
+/// of a column.
+fn revision_effects(audit: &Audit) -> Table {
+    let mut table = numbered("Effects of revisions", &audit.principles).note(
+        "How revisions under the principle of a row change the score under the principle of a \
+         column, in log-odds. Blue: the score rises; orange: it falls.",
     );
-    for (at, (one, row)) in audit.principles.iter().zip(&audit.steering.rows).enumerate() {
+    for (at, (principle, row)) in audit.principles.iter().zip(&audit.steering.rows).enumerate() {
         if row.revisions > 0 {
             let cells = row.shifts.iter().map(|shift| shaded(*shift, DEEP, signed, interval));
-            table.rows.push(std::iter::once(heading(at, one)).chain(cells).collect());
+            table.rows.push(std::iter::once(heading(at, principle)).chain(cells).collect());
         }
     }
     table
 }
 
-/// Where each principle has a say.
+/// In which categories each principle is active.
 fn coverage(audit: &Audit) -> Table {
     let categories = &audit.coverage.categories;
     let names = categories.iter().map(|category| category.category.as_str());
     let columns: Vec<&str> = std::iter::once("principle").chain(names).collect();
-    let mut table = Table::new("Active by category of items", &columns)
-        .note("Share of a category's items on which the principle has a say.");
+    let mut table = Table::new("Activity by category of items", &columns)
+        .note("Share of a category's items on which the principle prefers an answer.");
     table.heat = true;
     if categories.is_empty() {
         return table;
     }
-    for (at, one) in audit.principles.iter().enumerate() {
+    for (at, principle) in audit.principles.iter().enumerate() {
         let activation = |category: &amend_analysis::audit::CategoryCoverage| {
             let share = category.activation.get(at).copied().flatten();
             shaded(share, 1.0, percent, percent_interval)
         };
         let cells = categories.iter().map(activation);
-        table.rows.push(std::iter::once(heading(at, one)).chain(cells).collect());
+        table.rows.push(std::iter::once(heading(at, principle)).chain(cells).collect());
     }
     table
 }
 
-/// A heat map whose columns are principles, by number.
+/// A heat map with a numbered column per principle.
 fn numbered(title: &str, principles: &[PrincipleFigures]) -> Table {
     let mut table = Table::new(title, &["principle"]);
     table.heat = true;
-    table.columns.extend(
-        principles
-            .iter()
-            .enumerate()
-            .map(|(at, one)| Cell::text((at + 1).to_string()).hint(name(one))),
-    );
+    for (at, principle) in principles.iter().enumerate() {
+        table.columns.push(Cell::text((at + 1).to_string()).hint(name(principle)));
+    }
     table
 }
 
-fn heading(at: usize, one: &PrincipleFigures) -> Cell {
-    Cell::text(format!("{} {}", at + 1, name(one))).hint(&one.id)
+fn heading(at: usize, principle: &PrincipleFigures) -> Cell {
+    Cell::text(format!("{} {}", at + 1, name(principle))).hint(&principle.id)
 }
 
-fn name(one: &PrincipleFigures) -> &str {
-    if one.title.is_empty() { &one.id } else { &one.title }
+fn name(principle: &PrincipleFigures) -> &str {
+    if principle.title.is_empty() { &principle.id } else { &principle.title }
 }
 
 fn share(estimate: Option<Estimate>) -> Cell {
-    estimate
-        .map_or_else(Cell::none, |one| Cell::text(percent(one.value)).hint(percent_interval(&one)))
+    match estimate {
+        Some(share) => Cell::text(percent(share.value)).hint(percent_interval(&share)),
+        None => Cell::none(),
+    }
 }
 
-fn plain(estimate: Option<Estimate>) -> Cell {
-    estimate.map_or_else(Cell::none, |one| Cell::text(signed(one.value)).hint(interval(&one)))
+fn mean(estimate: Option<Estimate>) -> Cell {
+    match estimate {
+        Some(mean) => Cell::text(signed(mean.value)).hint(interval(&mean)),
+        None => Cell::none(),
+    }
 }
 
 fn shaded(
@@ -238,7 +242,8 @@ fn shaded(
     print: fn(f64) -> String,
     hint: fn(&Estimate) -> String,
 ) -> Cell {
-    estimate.map_or_else(Cell::none, |one| {
-        Cell::text(print(one.value)).hint(hint(&one)).shaded(one.value, full)
-    })
+    match estimate {
+        Some(found) => Cell::text(print(found.value)).hint(hint(&found)).shaded(found.value, full),
+        None => Cell::none(),
+    }
 }

@@ -1,30 +1,30 @@
-//! What was changed from one answer to the next, word by word.
+//! The word-level difference between an answer and its revision.
 //!
-//! The page holds both texts once and, beside the second, this: how long the
-//! stretches are that were kept, removed and added. Its script marks them.
+//! The page holds each text once. The second text comes with the lengths of the
+//! stretches that were kept, removed and added, and the page's script marks them.
 
 use std::fmt::Write;
 
 use similar::utils::diff_words;
 use similar::{Algorithm, ChangeTag};
 
-/// Longer texts, in bytes, are not compared: the time grows with their length
-/// times that of their differences.
-const MOST: usize = 40_000;
+/// The longest text that is compared, in bytes. The time grows with the length of
+/// the texts times the length of their differences.
+const MAX_TEXT: usize = 40_000;
 
-/// The way from one text to another.
+/// The difference between two texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
-    /// Stretches in order: `=5` kept, `-2` removed, `+3` added. Lengths are in
-    /// UTF-16 code units, as scripts count.
+    /// The stretches in order: `=5` kept, `-2` removed, `+3` added. Lengths are in
+    /// UTF-16 code units, as in JavaScript.
     pub stretches: String,
-    /// The share of both texts, white space aside, that is kept.
+    /// The share of the characters of both texts that are kept, without white space.
     pub kept: f64,
 }
 
-/// Compares two texts; none where one of them is too long.
+/// Compares two texts. Returns `None` if one of them is too long.
 pub fn changes(before: &str, after: &str) -> Option<Changes> {
-    if before.len().max(after.len()) > MOST {
+    if before.len().max(after.len()) > MAX_TEXT {
         return None;
     }
     let parts = diff_words(Algorithm::Myers, before, after);
@@ -36,7 +36,7 @@ pub fn changes(before: &str, after: &str) -> Option<Changes> {
         match tag {
             ChangeTag::Delete => stretches.removed += units(text),
             ChangeTag::Insert => stretches.added += units(text),
-            // A blank between two changes: one change reads better than two.
+            // White space between two changes joins them into one.
             ChangeTag::Equal if letters == 0 && stretches.is_open() && at + 1 < parts.len() => {
                 stretches.removed += units(text);
                 stretches.added += units(text);
@@ -50,17 +50,17 @@ pub fn changes(before: &str, after: &str) -> Option<Changes> {
     }
     stretches.close();
     let kept = if all == 0 { 1.0 } else { kept as f64 / all as f64 };
-    Some(Changes { stretches: stretches.written, kept })
+    Some(Changes { stretches: stretches.closed, kept })
 }
 
 fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Stretches being written: those closed, and the change under way.
+/// The closed stretches, and the change that is still open.
 #[derive(Default)]
 struct Stretches {
-    written: String,
+    closed: String,
     removed: usize,
     added: usize,
 }
@@ -85,7 +85,7 @@ impl Stretches {
     fn put(&mut self, sign: char, length: usize) {
         if length > 0 {
             // Writing to a String can't fail.
-            let _ = write!(self.written, "{sign}{length}");
+            let _ = write!(self.closed, "{sign}{length}");
         }
     }
 }
@@ -94,43 +94,47 @@ impl Stretches {
 mod tests {
     use super::*;
 
-    fn found(before: &str, after: &str) -> (String, f64) {
+    fn compare(before: &str, after: &str) -> (String, f64) {
         let changes = changes(before, after).unwrap();
         (changes.stretches, changes.kept)
     }
 
     #[test]
-    fn stretches_by_hand() {
+    fn stretches_cover_kept_removed_and_added_words() {
         for (before, after, stretches, kept) in [
             ("", "", "", 1.0),
             ("same", "same", "=4", 1.0),
             ("be kind to all", "be honest to all men", "=3-4+6=7+4", 14.0 / (11.0 + 16.0)),
-            // Two words changed in a row are one change, the blank within.
+            // Two changed words in a row are one change, with the space between them.
             ("a big dog", "a small cat", "=2-7+9", 2.0 / (7.0 + 9.0)),
-            // A smiley is two units of UTF-16, an umlaut one.
+            // An emoji has two UTF-16 code units, an umlaut one.
             ("ä 😀 b", "ä 😀😀 b", "=2-2+4=2", 4.0 / (3.0 + 4.0)),
             ("gone", "", "-4", 0.0),
         ] {
-            assert_eq!(found(before, after), (stretches.to_owned(), kept), "{before:?} {after:?}");
+            assert_eq!(
+                compare(before, after),
+                (stretches.to_owned(), kept),
+                "{before:?} {after:?}"
+            );
         }
     }
 
     #[test]
-    fn long_texts_are_left_alone() {
-        let long = "word ".repeat(MOST / 5);
-        assert_eq!(found(&long, &long).1, 1.0);
+    fn long_texts_are_not_compared() {
+        let long = "word ".repeat(MAX_TEXT / 5);
+        assert_eq!(compare(&long, &long).1, 1.0);
         assert_eq!(changes(&format!("{long}x"), "y"), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn kept_and_removed_make_the_first_text_kept_and_added_the_second(
+        fn stretches_rebuild_both_texts(
             before in "[ab \n😀é]{0,40}",
             after in "[ab \n😀é]{0,40}",
         ) {
-            let (stretches, kept) = found(&before, &after);
-            let (one, other): (Vec<u16>, Vec<u16>) =
-                (before.encode_utf16().collect(), after.encode_utf16().collect());
+            let (stretches, kept) = compare(&before, &after);
+            let before: Vec<u16> = before.encode_utf16().collect();
+            let after: Vec<u16> = after.encode_utf16().collect();
             let (mut i, mut j) = (0, 0);
             let mut rest = stretches.as_str();
             while let Some(sign) = rest.chars().next() {
@@ -138,7 +142,7 @@ mod tests {
                 let length: usize = rest[1..end].parse().unwrap();
                 match sign {
                     '=' => {
-                        proptest::prop_assert_eq!(&one[i..i + length], &other[j..j + length]);
+                        proptest::prop_assert_eq!(&before[i..i + length], &after[j..j + length]);
                         i += length;
                         j += length;
                     }
@@ -147,7 +151,7 @@ mod tests {
                 }
                 rest = &rest[end..];
             }
-            proptest::prop_assert_eq!((i, j), (one.len(), other.len()));
+            proptest::prop_assert_eq!((i, j), (before.len(), after.len()));
             proptest::prop_assert!((0.0..=1.0).contains(&kept));
         }
     }

@@ -1,193 +1,137 @@
-//! The sections of an evaluation (`results.json`): thresholds, and measures by
+//! The section of an evaluation (`results.json`): thresholds, and measures by
 //! kind and category.
-
-use serde::Deserialize;
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, grouped_interval};
-use amend_core::stats::GroupedMean;
+use amend_analysis::evaluation::{Figure, Met, Results, Slice};
+use amend_data::eval_set::Bound;
 
-/// An evaluation, as far as a report shows it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Evaluation {
-    /// The set's name.
-    set: String,
-    /// Answers, failed ones included.
-    answered: usize,
-    /// Scores left out for want of mass on the scale.
-    #[serde(default)]
-    unsure: usize,
-    /// Measures, over all answers and parts of them.
-    #[serde(default)]
-    figures: Vec<Figure>,
-    /// Bounds that the set puts on measures.
-    #[serde(default)]
-    thresholds: Vec<Threshold>,
-    /// The answers.
-    #[serde(default)]
-    answers: Vec<Answer>,
+/// How many answers a broken rule links to.
+const EXAMPLES: usize = 5;
+
+/// The category of an item, by its key. `None` where the set gives it none.
+pub fn category<'a>(results: &'a Results, key: &str) -> Option<&'a str> {
+    let answer = results.answers.iter().find(|answer| answer.key == key)?;
+    if answer.category.is_empty() { None } else { Some(&answer.category) }
 }
 
-/// A measure over all answers, those of a kind, or those of a category.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Figure {
-    measure: String,
-    kind: Option<String>,
-    category: Option<String>,
-    #[serde(flatten)]
-    mean: GroupedMean,
-}
-
-/// A bound, and whether it was kept.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Threshold {
-    measure: String,
-    kind: Option<String>,
-    category: Option<String>,
-    at_least: Option<f64>,
-    at_most: Option<f64>,
-    value: Option<f64>,
-    outcome: String,
-}
-
-/// What rules found in one answer.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Answer {
-    key: String,
-    #[serde(default)]
-    category: String,
-    #[serde(default)]
-    checks: Vec<Check>,
-    followed: Option<bool>,
-    expected: Option<bool>,
-}
-
-/// One rule check.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Check {
-    rule: String,
-    passed: bool,
-    #[serde(default)]
-    detail: Option<String>,
-}
-
-impl Evaluation {
-    /// The category of an item, by its key.
-    pub fn category(&self, key: &str) -> Option<&str> {
-        let answer = self.answers.iter().find(|answer| answer.key == key)?;
-        Some(answer.category.as_str()).filter(|category| !category.is_empty())
+/// The section of an evaluation.
+pub fn section(results: &Results) -> Section {
+    let mut section = Section::new("evaluation", "Evaluation");
+    section.note = format!("The set {}, {}.", results.set, counted(results.answered, "answer"));
+    if results.unsure > 0 {
+        let unsure = counted(results.unsure, "score");
+        let note = format!(" {unsure} left out: too little probability on the scale.");
+        section.note.push_str(&note);
     }
-
-    /// The sections of the evaluation.
-    pub fn sections(&self) -> Vec<Section> {
-        let mut section = Section::new("evaluation", "Evaluation");
-        section.note = format!("The set {}, {}.", self.set, counted(self.answered, "answer"));
-        if self.unsure > 0 {
-            let unsure = counted(self.unsure, "score");
-            section
-                .note
-                .push_str(&format!(" {unsure} left out: too little probability on the scale."));
-        }
-        for figure in self.figures.iter().filter(|one| one.kind.is_none() && one.category.is_none())
-        {
-            let value = decimal(figure.mean.value);
-            section.card(&figure.measure, value, grouped_interval(&figure.mean));
-        }
-        section.table(self.bounds());
-        section.table(self.by("By kind", |figure| figure.kind.as_deref()));
-        section.table(self.by("By category", |figure| figure.category.as_deref()));
-        section.table(self.broken());
-        vec![section]
+    let all = Slice::default();
+    for figure in results.figures.iter().filter(|figure| figure.slice == all) {
+        let value = decimal(figure.mean.value);
+        section.card(&figure.measure, value, grouped_interval(&figure.mean));
     }
+    section.table(thresholds(results));
+    section.table(by_part(results, "By kind", |slice| slice.kind.map(|kind| kind.as_str())));
+    section.table(by_part(results, "By category", |slice| slice.category.as_deref()));
+    section.table(broken_rules(results));
+    section
+}
 
-    fn bounds(&self) -> Table {
-        let mut table =
-            Table::new("Thresholds", &["measure", "of", "bound", "measured", "outcome"]);
-        for one in &self.thresholds {
-            let bound = match (one.at_least, one.at_most) {
-                (Some(least), _) => format!("at least {}", decimal(least)),
-                (_, Some(most)) => format!("at most {}", decimal(most)),
-                (None, None) => "–".to_owned(),
-            };
-            let parts = [one.kind.as_deref(), one.category.as_deref()];
-            let parts: Vec<&str> = parts.into_iter().flatten().collect();
-            let outcome = Cell::text(&one.outcome);
-            table.rows.push(vec![
-                Cell::text(&one.measure),
-                Cell::text(if parts.is_empty() { "all".to_owned() } else { parts.join(", ") }),
-                Cell::text(bound),
-                one.value.map_or_else(Cell::none, |value| Cell::text(decimal(value))),
-                match one.outcome.as_str() {
-                    "missed" => outcome.shaded(-1.0, 2.0),
-                    "met" => outcome.shaded(1.0, 2.0),
-                    _ => outcome,
-                },
-            ]);
-        }
-        table
-    }
-
-    /// Measures as columns, parts of the answers as rows.
-    fn by(&self, title: &str, part: impl Fn(&Figure) -> Option<&str>) -> Table {
-        let mut measures: Vec<&str> = Vec::new();
-        let mut parts: Vec<&str> = Vec::new();
-        for figure in &self.figures {
-            if let Some(name) = part(figure) {
-                if !measures.contains(&figure.measure.as_str()) {
-                    measures.push(&figure.measure);
-                }
-                if !parts.contains(&name) {
-                    parts.push(name);
-                }
-            }
-        }
-        let columns: Vec<&str> = std::iter::once("").chain(measures.iter().copied()).collect();
-        let mut table = Table::new(title, &columns);
-        table.heat = true;
-        for name in parts {
-            let cell = |&measure: &&str| {
-                let own =
-                    |figure: &&Figure| figure.measure == measure && part(figure) == Some(name);
-                self.figures.iter().find(own).map_or_else(Cell::none, |figure| {
-                    Cell::text(decimal(figure.mean.value)).hint(grouped_interval(&figure.mean))
-                })
-            };
-            table
-                .rows
-                .push(std::iter::once(Cell::text(name)).chain(measures.iter().map(cell)).collect());
-        }
-        table
-    }
-
-    /// What rules found wrong, by rule.
-    fn broken(&self) -> Table {
-        let mut rows: Vec<(String, String, Vec<String>)> = Vec::new();
-        let mut note = |rule: &str, detail: &str, key: &str| {
-            let same = |row: &&mut (String, String, Vec<String>)| row.0 == rule && row.1 == detail;
-            match rows.iter_mut().find(same) {
-                Some((.., keys)) => keys.push(key.to_owned()),
-                None => rows.push((rule.to_owned(), detail.to_owned(), vec![key.to_owned()])),
-            }
+fn thresholds(results: &Results) -> Table {
+    let columns = ["measure", "answers", "bound", "measured", "outcome"];
+    let mut table = Table::new("Thresholds", &columns);
+    for result in &results.thresholds {
+        let threshold = &result.threshold;
+        let bound = match threshold.bound {
+            Bound::AtLeast(least) => format!("at least {}", decimal(least)),
+            Bound::AtMost(most) => format!("at most {}", decimal(most)),
         };
-        for answer in &self.answers {
-            for check in answer.checks.iter().filter(|check| !check.passed) {
-                note(&check.rule, check.detail.as_deref().unwrap_or(""), &answer.key);
-            }
-            if answer.followed == Some(true) {
-                note("injection", "a planted instruction was followed", &answer.key);
-            }
-            if answer.expected == Some(false) {
-                note("expected", "an answer of another form", &answer.key);
-            }
-        }
-        rows.sort_by_key(|(.., keys)| std::cmp::Reverse(keys.len()));
-        let mut table = Table::new("What rules found", &["rule", "found", "answers", "such as"]);
-        for (rule, detail, mut keys) in rows {
-            let number = count(keys.len() as u64);
-            keys.truncate(5);
-            let links = Cell { links: keys, ..Cell::default() };
-            table.rows.push(vec![Cell::text(rule), Cell::text(detail), Cell::text(number), links]);
-        }
-        table
+        let parts = [threshold.kind.map(|kind| kind.as_str()), threshold.category.as_deref()];
+        let parts: Vec<&str> = parts.into_iter().flatten().collect();
+        let outcome = match result.outcome {
+            Met::Met => Cell::text("met").shaded(1.0, 2.0),
+            Met::Missed => Cell::text("missed").shaded(-1.0, 2.0),
+            Met::Absent => Cell::text("no such answers"),
+        };
+        table.rows.push(vec![
+            Cell::text(&threshold.measure),
+            Cell::text(if parts.is_empty() { "all".to_owned() } else { parts.join(", ") }),
+            Cell::text(bound),
+            result.value.map_or_else(Cell::none, |value| Cell::text(decimal(value))),
+            outcome,
+        ]);
     }
+    table
+}
+
+/// A heat map with measures as columns and parts of the answers as rows.
+fn by_part(results: &Results, title: &str, part: impl Fn(&Slice) -> Option<&str>) -> Table {
+    let mut measures: Vec<&str> = Vec::new();
+    let mut parts: Vec<&str> = Vec::new();
+    for figure in &results.figures {
+        if let Some(name) = part(&figure.slice) {
+            if !measures.contains(&figure.measure.as_str()) {
+                measures.push(&figure.measure);
+            }
+            if !parts.contains(&name) {
+                parts.push(name);
+            }
+        }
+    }
+    let columns: Vec<&str> = std::iter::once("").chain(measures.iter().copied()).collect();
+    let mut table = Table::new(title, &columns);
+    table.heat = true;
+    for name in parts {
+        let mut row = vec![Cell::text(name)];
+        for measure in &measures {
+            let is_own =
+                |figure: &&Figure| figure.measure == *measure && part(&figure.slice) == Some(name);
+            row.push(match results.figures.iter().find(is_own) {
+                Some(Figure { mean, .. }) => {
+                    Cell::text(decimal(mean.value)).hint(grouped_interval(mean))
+                }
+                None => Cell::none(),
+            });
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// A rule that answers broke: its name, what was found, and the items' keys.
+struct Broken<'a> {
+    rule: &'a str,
+    detail: &'a str,
+    keys: Vec<String>,
+}
+
+/// The rules that answers broke, the most often broken first.
+fn broken_rules(results: &Results) -> Table {
+    let mut all: Vec<Broken> = Vec::new();
+    let mut add = |rule: &'static str, detail, key: &str| match all
+        .iter_mut()
+        .find(|broken| broken.rule == rule && broken.detail == detail)
+    {
+        Some(broken) => broken.keys.push(key.to_owned()),
+        None => all.push(Broken { rule, detail, keys: vec![key.to_owned()] }),
+    };
+    for answer in &results.answers {
+        for check in answer.checks.iter().filter(|check| !check.passed) {
+            add(check.rule.as_str(), check.detail.as_deref().unwrap_or(""), &answer.key);
+        }
+        if answer.followed == Some(true) {
+            add("injection", "the answer follows a planted instruction", &answer.key);
+        }
+        if answer.expected == Some(false) {
+            add("expected", "the answer does not have the expected form", &answer.key);
+        }
+    }
+    all.sort_by_key(|broken| std::cmp::Reverse(broken.keys.len()));
+    let mut table = Table::new("Broken rules", &["rule", "found", "answers", "examples"]);
+    for Broken { rule, detail, mut keys } in all {
+        let number = count(keys.len() as u64);
+        keys.truncate(EXAMPLES);
+        let links = Cell { links: keys, ..Cell::default() };
+        table.rows.push(vec![Cell::text(rule), Cell::text(detail), Cell::text(number), links]);
+    }
+    table
 }

@@ -1,70 +1,74 @@
-//! What one item came to, in the numbers that a report adds up.
+//! The facts about one item from which a report's figures are computed.
 
 use serde_json::Value;
 
 use super::subject::Subject;
-use amend_core::judge::{Combined, Verdict, combine};
+use amend_analysis::judge_quality::{UnderPrinciple, combined};
+use amend_core::judge::Combined;
 use amend_core::model::{Failure, Finish};
+use amend_core::record;
 use amend_core::record::Item;
+use amend_core::record::Label;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, answers};
 use amend_data::pairs::{DropReason, Which, pairs};
 use amend_data::store::trajectories::Trajectory;
 
-/// What an item came to.
+/// The facts about one finished item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    /// Its key.
+    /// The item's key.
     pub key: String,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
-    /// Why it gives no pair; none where it gives one, or is not meant to.
+    /// Why it gives no pair. `None` if it gives one, or if the command makes no
+    /// pairs.
     pub dropped: Option<DropReason>,
-    /// Its category, where its row names one.
+    /// Its category, if its row has one.
     pub category: Option<String>,
-    /// Whether it brought two answers to compare.
-    pub rivals: bool,
-    /// Which of its two answers is the better one by its label: whether A is.
+    /// Whether its row gives two answers, A and B, to compare.
+    pub is_comparison: bool,
+    /// Whether answer A is the better one by the row's label.
     pub label: Option<bool>,
-    /// The judgement on it as a whole.
+    /// The verdict on its two answers, all principles combined.
     pub decision: Option<Combined>,
-    /// Verdicts under a principle on the same two answers.
-    pub verdicts: Vec<(String, Combined)>,
-    /// Violations that gates found, by principle; none where nothing could be
-    /// told.
+    /// The verdict under each principle on the same two answers.
+    pub verdicts: Vec<UnderPrinciple>,
+    /// The violations that gates found, with the ids of the principles. `None` if
+    /// the gate could not be read.
     pub gates: Vec<(String, Option<f64>)>,
-    /// Each revision.
+    /// Its revisions, in order.
     pub revisions: Vec<Revision>,
-    /// Steps by kind, in [`StepKind::ALL`]'s order.
+    /// The work per kind of step, in [`StepKind::ALL`]'s order.
     pub work: [Work; StepKind::ALL.len()],
 }
 
 /// A revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
-    /// The principle revised under.
+    /// The id of the principle that was applied.
     pub principle: String,
-    /// Whether it says what the answer before said, white space aside.
+    /// Whether it equals the answer before it, ignoring white space.
     pub unchanged: bool,
-    /// Whether it was cut off at its greatest length.
+    /// Whether it was cut off at the maximum length.
     pub cut: bool,
 }
 
-/// How much was done in steps of a kind.
+/// The work done in steps of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Steps.
+    /// The number of steps.
     pub steps: usize,
-    /// Tokens in their prompts.
+    /// The number of tokens in their prompts.
     pub prompt: u64,
-    /// Of these, tokens found in the prefix cache.
+    /// How many of these were in the prefix cache.
     pub cached: u64,
-    /// Tokens decoded.
+    /// The number of decoded tokens.
     pub decoded: u64,
 }
 
 impl Work {
-    /// Adds up.
+    /// Adds other work to this.
     pub fn add(&mut self, other: Self) {
         self.steps += other.steps;
         self.prompt += other.prompt;
@@ -74,32 +78,32 @@ impl Work {
 }
 
 impl Facts {
-    /// What an ended item came to.
+    /// Collects the facts about a finished item.
     pub fn of(subject: &Subject, trajectory: &Trajectory) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let failure = match outcome {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,
         };
-        let pairs = subject.pairs().then(|| pairs(trajectory, Which::Last, &subject.rules));
-        // Of several candidates too, the last pair is that of the loop.
-        let dropped = pairs.and_then(|mut pairs| pairs.pop()?.err());
+        let mut dropped = None;
+        if subject.pairs() {
+            // With several candidates too, the last pair is that of the loop.
+            let last = pairs(trajectory, Which::Last, &subject.rules).pop();
+            dropped = last.and_then(Result::err);
+        }
         let compared = compared(subject, item, steps);
         Self {
             key: item.key.clone(),
             failure,
             dropped,
             category: text(item, "category").map(str::to_owned),
-            rivals: item.rival.is_some(),
+            is_comparison: item.rival.is_some(),
             label: label(item),
             decision: compared.and_then(|pair| decide(subject, item, steps, pair)),
             verdicts: compared
                 .into_iter()
-                .flat_map(|pair| judged(steps, pair))
-                .filter_map(|(step, verdict)| {
-                    let found = combine(&[(verdict, 1.0)], &subject.judge.standing())?;
-                    Some((step.principle.clone()?, found))
-                })
+                .flat_map(|pair| about(steps, pair))
+                .filter_map(|step| UnderPrinciple::of(step, &subject.judge.standing()))
                 .collect(),
             gates: steps
                 .iter()
@@ -111,61 +115,63 @@ impl Facts {
         }
     }
 
-    /// Tokens decoded for it.
+    /// The number of tokens decoded for the item.
     pub fn decoded(&self) -> u64 {
         self.work.iter().map(|work| work.decoded).sum()
     }
 }
 
-/// A text among the row's other keys.
+/// The non-empty string under a key of the row's metadata.
 fn text<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
     item.metadata.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Whether the first of an item's two answers is the better one, by its row. One
-/// with an injection written into it is no longer what was labelled.
+/// Whether answer A of an item with two answers is the better one by its label.
+/// `None` for a tie, and where an injection is written into an answer: the label
+/// is about the answers without it.
 fn label(item: &Item) -> Option<bool> {
-    let injected = item.metadata.get("injected").is_some_and(|value| *value == true);
-    item.rival.as_ref().filter(|_| !injected)?;
-    match text(item, "label")? {
-        "a" | "A" => Some(true),
-        "b" | "B" => Some(false),
-        _ => None,
+    item.rival.as_ref()?;
+    let record::Facts { label, injection } = record::Facts::of(item);
+    if injection.is_some_and(|injection| injection.present) {
+        return None;
+    }
+    match label? {
+        Label::A => Some(true),
+        Label::B => Some(false),
+        Label::Tie => None,
     }
 }
 
-/// The two answers that the verdicts are about, by number: an item's given ones,
-/// or the last revision and the first answer. Verdicts that only chose among
-/// candidates are left out.
+/// The numbers of the two answers that the item's verdict is about: the two that
+/// were given, or the last revision and the first answer. `None` if nothing was
+/// revised, since verdicts among candidates say nothing about a revision.
 fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
     if item.rival.is_some() {
         return Some([0, 1]);
     }
     let last = answers(steps).count().checked_sub(1)?;
-    let revised = answers(steps).next_back()?.kind == StepKind::Revise;
-    revised.then(|| [last, subject.rules.first(steps)])
+    if answers(steps).next_back()?.kind != StepKind::Revise {
+        return None;
+    }
+    Some([last, subject.rules.first(steps)])
 }
 
-/// What the verdicts on two answers say as one: of a loop's answers, those that
-/// decide by the constitution; of given ones, all by weight.
+/// Combines the verdicts on two answers. For answers of the loop, the constitution
+/// says which verdicts decide; for given answers, all count by weight.
 fn decide(subject: &Subject, item: &Item, steps: &[Step], pair: [usize; 2]) -> Option<Combined> {
     if item.rival.is_none() {
         return Some(subject.rules.on(steps, pair)?.decisive);
     }
-    let weighed: Vec<_> = judged(steps, pair)
-        .map(|(step, verdict)| (verdict, subject.weight(step.principle.as_deref())))
-        .collect();
-    combine(&weighed, &subject.judge.standing())
+    combined(about(steps, pair), |id| subject.weight(id), &subject.judge.standing())
 }
 
-/// The verdicts on two answers.
-fn judged(steps: &[Step], pair: [usize; 2]) -> impl Iterator<Item = (&Step, &Verdict)> {
-    let on = steps.iter().filter(move |step| step.about == pair);
-    on.filter_map(|step| Some((step, step.verdict.as_ref()?)))
+/// The steps about two answers.
+fn about(steps: &[Step], pair: [usize; 2]) -> impl Iterator<Item = &Step> {
+    steps.iter().filter(move |step| step.about == pair)
 }
 
 fn revisions(steps: &[Step]) -> Vec<Revision> {
-    let given: Vec<&Step> = answers(steps).collect();
+    let answers: Vec<&Step> = answers(steps).collect();
     let words = |step: &Step| step.text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let revision = |pair: &[&Step]| {
         let (before, after) = (pair[0], pair[1]);
@@ -175,7 +181,11 @@ fn revisions(steps: &[Step]) -> Vec<Revision> {
             cut: after.finish == Some(Finish::Length),
         })
     };
-    given.windows(2).filter(|pair| pair[1].kind == StepKind::Revise).filter_map(revision).collect()
+    answers
+        .windows(2)
+        .filter(|pair| pair[1].kind == StepKind::Revise)
+        .filter_map(revision)
+        .collect()
 }
 
 fn work(steps: &[Step]) -> [Work; StepKind::ALL.len()] {

@@ -1,5 +1,5 @@
-//! The sections that sum up a run: what became of the items, the verdicts, the
-//! gates, the principles and categories, the work done.
+//! The sections that summarise a run: the outcomes of its items, verdicts,
+//! reliability, principles, categories, and the work done.
 
 use std::collections::BTreeMap;
 
@@ -14,31 +14,32 @@ use amend_core::record::StepKind;
 use amend_core::stats;
 use amend_core::stats::{Bootstrap, Estimate};
 
-/// Resamples behind the interval of a mean.
+/// The number of resamples for the interval of a mean.
 const RESAMPLES: u32 = 1000;
 
-/// Log-odds from which on a heat map's colour is deepest.
+/// The log-odds at which a heat map's colour is deepest.
 const DEEP: f64 = 2.0;
 
-/// How many categories have a column of their own.
+/// The most categories that get a column.
 const MOST_CATEGORIES: usize = 12;
 
-/// Everything that sums up a run.
+/// The figures of a run.
 pub struct Figures<'a> {
     subject: &'a Subject,
     facts: &'a [Facts],
 }
 
 impl<'a> Figures<'a> {
-    /// Of the ended items of a run.
+    /// The figures of the finished items of a run.
     pub fn new(subject: &'a Subject, facts: &'a [Facts]) -> Self {
         Self { subject, facts }
     }
 
-    /// The sections that have something to say. `rows` is the number of input rows.
-    pub fn sections(&self, rows: usize) -> Vec<Section> {
+    /// The sections that are not empty. `total` is the number of items of the run,
+    /// unfinished ones included.
+    pub fn sections(&self, total: usize) -> Vec<Section> {
         let sections = [
-            self.overview(rows),
+            self.overview(total),
             self.verdicts(),
             self.reliability(),
             self.principles(),
@@ -48,10 +49,10 @@ impl<'a> Figures<'a> {
         sections.into_iter().filter(|section| !section.is_empty()).collect()
     }
 
-    /// What margins are above 0 for, and what below.
+    /// The answers that margins above and below 0 favour.
     fn sides(&self) -> (&'static str, &'static str) {
-        let rivals = self.facts.iter().any(|facts| facts.rivals);
-        if rivals { ("A", "B") } else { ("the revision", "the first answer") }
+        let is_comparison = self.facts.iter().any(|facts| facts.is_comparison);
+        if is_comparison { ("A", "B") } else { ("the revision", "the first answer") }
     }
 
     fn mean(&self, values: &[f64]) -> Option<Estimate> {
@@ -60,18 +61,18 @@ impl<'a> Figures<'a> {
             .estimate(values.len(), |rows| stats::mean(rows.iter().map(|&row| values[row])))
     }
 
-    fn overview(&self, rows: usize) -> Section {
+    fn overview(&self, total: usize) -> Section {
         let mut section = Section::new("overview", "Overview");
         let failed = self.facts.iter().filter(|facts| facts.failure.is_some()).count();
         let done = self.facts.len() - failed;
-        section.card("Items done", count(done as u64), format!("of {}", count(rows as u64)));
+        section.card("Items done", count(done as u64), format!("of {}", count(total as u64)));
         if failed > 0 {
             section.card("Items failed", count(failed as u64), "");
         }
-        if rows > self.facts.len() {
+        if total > self.facts.len() {
             section.card(
                 "Still to do",
-                count((rows - self.facts.len()) as u64),
+                count((total - self.facts.len()) as u64),
                 "the run can be resumed",
             );
         }
@@ -88,8 +89,7 @@ impl<'a> Figures<'a> {
             };
             lost.entry(why).or_default().push(&facts.key);
         }
-        let mut table =
-            Table::new("Items that gave nothing, and why", &["reason", "items", "such as"]);
+        let mut table = Table::new("Items without a result", &["reason", "items", "examples"]);
         let mut lost: Vec<_> = lost.into_iter().collect();
         lost.sort_by_key(|(_, keys)| std::cmp::Reverse(keys.len()));
         table.rows = lost
@@ -102,30 +102,30 @@ impl<'a> Figures<'a> {
         section
     }
 
-    /// Every decided item's margin, that of the revision or of A.
-    fn decided(&self) -> impl Iterator<Item = &Combined> {
+    /// The combined verdict on each judged item. Its margin is for the revision or
+    /// for answer A.
+    fn decisions(&self) -> impl Iterator<Item = &Combined> {
         self.facts.iter().filter_map(|facts| facts.decision.as_ref())
     }
 
     fn verdicts(&self) -> Section {
         let mut section = Section::new("verdicts", "Verdicts");
-        let all: Vec<&Combined> = self.decided().collect();
+        let all: Vec<&Combined> = self.decisions().collect();
         if all.is_empty() {
             return section;
         }
         let (better, worse) = self.sides();
         section.note = format!(
-            "Each pair was judged in both orders. A margin is in log-odds, with what the judge \
-             gives to a place alone taken out: above 0 {better} is the better answer, below 0 {worse} is. \
-             A verdict with too little margin, or too little probability on the labels, is undecided."
+            "The judge saw each pair in both orders. A margin is in log-odds, without the position \
+             offset: above 0 it favours {better}, below 0 {worse}. A verdict with too small a \
+             margin, or too little probability on the labels, is undecided."
         );
-        let held = |combined: &&&Combined| !combined.undecided;
-        let margins: Vec<f64> = all.iter().filter(held).map(|found| found.margin).collect();
-        let share = |is: &dyn Fn(&Combined) -> bool| stats::share(all.iter().map(|&one| is(one)));
+        let margins: Vec<f64> = decided_margins(all.iter().copied());
+        let share = |test: &dyn Fn(&Combined) -> bool| stats::share(all.iter().map(|&v| test(v)));
         for (label, share) in [
-            (format!("For {better}"), share(&|one| !one.undecided && one.margin > 0.0)),
-            (format!("For {worse}"), share(&|one| !one.undecided && one.margin <= 0.0)),
-            ("Undecided".to_owned(), share(&|one| one.undecided)),
+            (format!("For {better}"), share(&|verdict| !verdict.undecided && verdict.margin > 0.0)),
+            (format!("For {worse}"), share(&|verdict| !verdict.undecided && verdict.margin <= 0.0)),
+            ("Undecided".to_owned(), share(&|verdict| verdict.undecided)),
         ] {
             if let Some(share) = share {
                 section.card(label, percent(share.value), percent_interval(&share));
@@ -134,11 +134,11 @@ impl<'a> Figures<'a> {
         if let Some(mean) = self.mean(&margins) {
             section.card("Mean margin", signed(mean.value), interval(&mean));
         }
-        let offsets: Vec<f64> = all.iter().map(|found| found.offset).collect();
+        let offsets: Vec<f64> = all.iter().map(|verdict| verdict.offset).collect();
         if let Some(mean) = self.mean(&offsets) {
             section.card("Mean position offset", signed(mean.value), interval(&mean));
         }
-        let consistent = all.iter().map(|found| found.orders[0] * found.orders[1] > 0.0);
+        let consistent = all.iter().map(|verdict| verdict.orders[0] * verdict.orders[1] > 0.0);
         if let Some(share) = stats::share(consistent) {
             section.card(
                 "Same verdict in both orders",
@@ -148,12 +148,12 @@ impl<'a> Figures<'a> {
         }
         section.charts.extend(chart::histogram(
             "Margins",
-            &format!("Log-odds of {better} over {worse}; undecided verdicts left out."),
+            &format!("Log-odds of {better} over {worse}, without undecided verdicts."),
             &margins,
         ));
         section.charts.extend(chart::histogram(
             "Position offsets",
-            "Log-odds that the judge gives to the answer shown first; 0: order does not matter.",
+            "Log-odds that the judge gives to the answer shown first. At 0 the order does not matter.",
             &offsets,
         ));
         section
@@ -166,30 +166,34 @@ impl<'a> Figures<'a> {
             .iter()
             .filter_map(|facts| Some((facts.decision.as_ref()?, facts.label?)))
             .collect();
-        let Some(all) = stats::share(labelled.iter().map(|(found, _)| !found.undecided)) else {
+        let Some(all) = stats::share(labelled.iter().map(|(verdict, _)| !verdict.undecided)) else {
             return section;
         };
         section.note = format!(
-            "{} with a label that says which answer is better. A judge is calibrated if, of the \
-             verdicts in which it gives A a probability of 0.7, A is better in 7 of 10.",
+            "{} with a label for the better answer. A judge is calibrated if A is better in 7 of \
+             10 items to which it gives A a probability of 0.7.",
             counted(labelled.len(), "item"),
         );
-        let decided = labelled.iter().filter(|(found, _)| !found.undecided);
-        let right = decided.clone().map(|(found, label)| (found.margin > 0.0) == *label);
-        if let Some(share) = stats::share(right) {
+        let decided = labelled.iter().filter(|(verdict, _)| !verdict.undecided);
+        let correct = decided.map(|(verdict, label)| (verdict.margin > 0.0) == *label);
+        if let Some(share) = stats::share(correct) {
             let note = format!("{}; {} decided", percent_interval(&share), percent(all.value));
-            section.card("Right, where decided", percent(share.value), note);
+            section.card("Accuracy, where decided", percent(share.value), note);
         }
-        let forecasts = labelled.iter().map(|(found, label)| (found.p, *label));
+        let forecasts = labelled.iter().map(|(verdict, label)| (verdict.p, *label));
         let bins = stats::reliability(forecasts.clone(), 10);
         if let Some(error) = stats::expected_calibration_error(&bins) {
-            section.card("Calibration error", decimal(error), "expected, over ten bins; 0 is best");
+            section.card(
+                "Calibration error",
+                decimal(error),
+                "expected calibration error over ten bins; 0 is best",
+            );
         }
         if let Some(brier) = stats::brier(forecasts.clone()) {
-            section.card("Brier score", decimal(brier), "0 is best, 0.25 is knowing nothing");
+            section.card("Brier score", decimal(brier), "0 is best, 0.25 is chance");
         }
         if let Some(loss) = stats::log_loss(forecasts) {
-            section.card("Log-loss", decimal(loss), "0 is best, 0.69 is knowing nothing");
+            section.card("Log-loss", decimal(loss), "0 is best, 0.69 is chance");
         }
         section.charts.push(chart::reliability(&bins));
         section
@@ -216,7 +220,7 @@ impl<'a> Figures<'a> {
         let mut table = Table::new("By principle", &columns);
         if verdicts {
             let (better, _) = self.sides();
-            table.note = format!("Better: the share of decided verdicts for {better}.");
+            table.note = format!("Better: share of the decided verdicts that favour {better}.");
         }
         for principle in &self.subject.principles {
             let id = principle.id.as_str();
@@ -231,7 +235,7 @@ impl<'a> Figures<'a> {
             if verdicts {
                 row.extend(self.verdict_cells(id));
             }
-            // What a run never came to says nothing.
+            // A principle that was never applied gets no row.
             if row[2..].iter().any(|cell| cell.text != "0" && *cell != Cell::none()) {
                 table.rows.push(row);
             }
@@ -241,11 +245,10 @@ impl<'a> Figures<'a> {
     }
 
     fn gate_cells(&self, id: &str) -> [Cell; 2] {
-        let of = |facts: &'a Facts| facts.gates.iter().filter(|(principle, _)| principle == id);
-        let violations: Vec<f64> =
-            self.facts.iter().flat_map(of).filter_map(|(_, violation)| *violation).collect();
-        let asked = self.facts.iter().flat_map(of).count();
-        [Cell::text(count(asked as u64)), self.mean_cell(&violations, decimal)]
+        let gates = self.facts.iter().flat_map(|facts| &facts.gates);
+        let own: Vec<_> = gates.filter(|(principle, _)| principle == id).collect();
+        let violations: Vec<f64> = own.iter().filter_map(|(_, violation)| *violation).collect();
+        [Cell::text(count(own.len() as u64)), self.mean_cell(&violations, decimal)]
     }
 
     fn revision_cells(&self, id: &str) -> [Cell; 3] {
@@ -267,25 +270,27 @@ impl<'a> Figures<'a> {
             .facts
             .iter()
             .flat_map(|facts| &facts.verdicts)
-            .filter_map(|(principle, found)| (principle == id).then_some(found))
+            .filter(|under| under.id == id)
+            .map(|under| &under.verdict)
             .collect();
-        let margins: Vec<f64> =
-            own.iter().filter(|found| !found.undecided).map(|found| found.margin).collect();
+        let margins = decided_margins(own.iter().copied());
         [
             Cell::text(count(own.len() as u64)),
             share_cell(margins.iter().map(|&margin| margin > 0.0)),
-            share_cell(own.iter().map(|found| found.undecided)),
+            share_cell(own.iter().map(|verdict| verdict.undecided)),
             self.mean_cell(&margins, signed),
         ]
     }
 
     fn mean_cell(&self, values: &[f64], print: impl Fn(f64) -> String) -> Cell {
-        let mean = self.mean(values);
-        mean.map_or_else(Cell::none, |mean| Cell::text(print(mean.value)).hint(interval(&mean)))
+        match self.mean(values) {
+            Some(mean) => Cell::text(print(mean.value)).hint(interval(&mean)),
+            None => Cell::none(),
+        }
     }
 
-    /// Principles against the categories of items: margins where there are
-    /// verdicts, revisions otherwise.
+    /// Principles against the categories of items: margins if there are verdicts,
+    /// numbers of revisions otherwise.
     fn categories(&self) -> Section {
         let mut section = Section::new("categories", "Categories");
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -304,23 +309,24 @@ impl<'a> Figures<'a> {
         let mut table = if judged {
             let (better, _) = self.sides();
             Table::new("Mean margin by principle and category", &heading)
-                .note(format!("Blue: {better} is judged better there; orange: worse."))
+                .note(format!("Blue: the judge favours {better}; orange: the other answer."))
         } else {
             Table::new("Revisions by principle and category", &heading)
         };
         table.heat = true;
         if more > 0 {
-            table.note.push_str(&format!(" {} left out.", counted(more, "smaller category")));
+            let categories = if more == 1 { "category" } else { "categories" };
+            table.note.push_str(&format!(" {more} smaller {categories} left out."));
         }
         for principle in &self.subject.principles {
             let id = principle.id.as_str();
-            let cells: Vec<Cell> =
-                names
-                    .iter()
-                    .map(|&name| {
-                        if judged { self.margin_in(id, name) } else { self.revisions_in(id, name) }
-                    })
-                    .collect();
+            let mut cells: Vec<Cell> = Vec::new();
+            for name in &names {
+                cells.push(match judged {
+                    true => self.margin_in(id, name),
+                    false => self.revisions_in(id, name),
+                });
+            }
             if cells.iter().any(|cell| *cell != Cell::none()) {
                 let title = Cell::text(self.subject.title(id)).hint(&principle.principle);
                 table.rows.push(std::iter::once(title).chain(cells).collect());
@@ -331,7 +337,7 @@ impl<'a> Figures<'a> {
     }
 
     fn by_category(&self, categories: &[(&str, usize)]) -> Table {
-        let judged = self.decided().next().is_some();
+        let judged = self.decisions().next().is_some();
         let mut columns = vec!["category", "items", "failed"];
         if judged {
             columns.extend(["better", "mean margin"]);
@@ -345,9 +351,7 @@ impl<'a> Figures<'a> {
                 Cell::text(count(own().filter(|facts| facts.failure.is_some()).count() as u64)),
             ];
             if judged {
-                let found = own().filter_map(|facts| facts.decision.as_ref());
-                let margins: Vec<f64> =
-                    found.filter(|found| !found.undecided).map(|found| found.margin).collect();
+                let margins = decided_margins(own().filter_map(|facts| facts.decision.as_ref()));
                 row.push(share_cell(margins.iter().map(|&margin| margin > 0.0)));
                 row.push(self.mean_cell(&margins, signed));
             }
@@ -361,9 +365,9 @@ impl<'a> Figures<'a> {
     }
 
     fn margin_in(&self, id: &str, category: &str) -> Cell {
-        let found = self.within(category).flat_map(|facts| &facts.verdicts);
-        let own = found.filter(|(principle, found)| principle == id && !found.undecided);
-        let margins: Vec<f64> = own.map(|(_, found)| found.margin).collect();
+        let verdicts = self.within(category).flat_map(|facts| &facts.verdicts);
+        let own = verdicts.filter(|under| under.id == id);
+        let margins = decided_margins(own.map(|under| &under.verdict));
         match self.mean(&margins) {
             None => Cell::none(),
             Some(mean) => {
@@ -393,10 +397,8 @@ impl<'a> Figures<'a> {
                 sum.add(work);
             }
         }
-        let mut table = Table::new(
-            "By step",
-            &["step", "steps", "prompt tokens", "of these cached", "decoded"],
-        );
+        let mut table =
+            Table::new("By step", &["step", "steps", "prompt tokens", "cached", "decoded tokens"]);
         for (kind, sum) in StepKind::ALL.into_iter().zip(sums).filter(|(_, sum)| sum.steps > 0) {
             let cached = if sum.prompt == 0 { 0.0 } else { sum.cached as f64 / sum.prompt as f64 };
             let cells = [
@@ -409,52 +411,59 @@ impl<'a> Figures<'a> {
             table.rows.push(cells.map(Cell::text).into());
         }
         section.table(table);
-        let of = |kind: StepKind| {
-            StepKind::ALL.iter().zip(sums).find_map(|(&one, sum)| (one == kind).then_some(sum))
-        };
-        self.gates(&mut section, of(StepKind::Critique), of(StepKind::Revise));
+        let mut revised = Work::default();
+        for (kind, sum) in StepKind::ALL.into_iter().zip(sums) {
+            match kind {
+                StepKind::Critique => revised.decoded += sum.decoded,
+                StepKind::Revise => revised.add(sum),
+                _ => {}
+            }
+        }
+        self.gates(&mut section, revised.steps, revised.decoded);
         section
     }
 
-    /// What gates saved.
-    fn gates(&self, section: &mut Section, critiques: Option<Work>, revisions: Option<Work>) {
-        let asked: usize = self.facts.iter().map(|facts| facts.gates.len()).sum();
-        let Some(gate) = self.subject.gate.filter(|_| asked > 0) else { return };
-        let violations = self.facts.iter().flat_map(|facts| &facts.gates);
-        let passed =
-            violations.filter(|(_, found)| found.is_some_and(|found| found < gate)).count();
-        section.card(
-            "Gates asked",
-            count(asked as u64),
-            format!("applied from {} on", decimal(gate)),
-        );
-        section.card(
-            "Passed the gate",
-            count(passed as u64),
-            percent(passed as f64 / asked as f64),
-        );
-        // Where gates rank principles, most of those passed would not have been
-        // applied anyway.
-        let (critiques, revisions) = (critiques.unwrap_or_default(), revisions.unwrap_or_default());
-        if !self.subject.worst && revisions.steps > 0 {
-            let each = (critiques.decoded + revisions.decoded) as f64 / revisions.steps as f64;
-            let saved = (each * passed as f64).round() as u64;
+    /// Adds how many critiques and revisions the gates saved. `revisions` were made,
+    /// and they and their critiques decoded `decoded` tokens.
+    fn gates(&self, section: &mut Section, revisions: usize, decoded: u64) {
+        let gates: Vec<_> = self.facts.iter().flat_map(|facts| &facts.gates).collect();
+        let Some(threshold) = self.subject.gate else { return };
+        if gates.is_empty() {
+            return;
+        }
+        let is_passed = |violation: &Option<f64>| violation.is_some_and(|found| found < threshold);
+        let passed = gates.iter().filter(|(_, violation)| is_passed(violation)).count();
+        let note =
+            format!("a principle is applied at a violation of {} or more", decimal(threshold));
+        section.card("Gates asked", count(gates.len() as u64), note);
+        let share = percent(passed as f64 / gates.len() as f64);
+        section.card("Passed the gate", count(passed as u64), share);
+        // Where gates only rank the principles, most of the passed ones would not have
+        // been applied anyway.
+        if !self.subject.worst && revisions > 0 {
+            let each = decoded as f64 / revisions as f64;
             section.card(
-                "Tokens not decoded",
-                format!("about {}", count(saved)),
-                format!("{:.0} for each critique and revision", each),
+                "Tokens saved by gates",
+                format!("about {}", count((each * passed as f64).round() as u64)),
+                format!("{each:.0} for each critique and revision"),
             );
         }
     }
 }
 
-fn share_cell(values: impl IntoIterator<Item = bool>) -> Cell {
-    stats::share(values).map_or_else(Cell::none, |share| {
-        Cell::text(percent(share.value)).hint(percent_interval(&share))
-    })
+/// The margins of the decided verdicts.
+fn decided_margins<'a>(verdicts: impl Iterator<Item = &'a Combined>) -> Vec<f64> {
+    verdicts.filter(|verdict| !verdict.undecided).map(|verdict| verdict.margin).collect()
 }
 
-/// A few items to look at.
+fn share_cell(values: impl IntoIterator<Item = bool>) -> Cell {
+    match stats::share(values) {
+        Some(share) => Cell::text(percent(share.value)).hint(percent_interval(&share)),
+        None => Cell::none(),
+    }
+}
+
+/// Links to the first of some items.
 fn links(keys: &[&str]) -> Cell {
     const SHOWN: usize = 5;
     let links = keys.iter().take(SHOWN).map(|&key| key.to_owned()).collect();

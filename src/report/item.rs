@@ -1,5 +1,5 @@
-//! One item as the page shows it: what was asked, every step in order, and what
-//! it can be found by.
+//! One item as the page shows it: its prompt, its steps in order, and the values
+//! by which the list is filtered and sorted.
 
 use std::collections::BTreeMap;
 
@@ -15,88 +15,88 @@ use amend_core::model::Finish;
 use amend_core::record::{Step, StepKind, answers};
 use amend_data::store::trajectories::Trajectory;
 
-/// How much of a prompt stands in an item's headline, in characters.
+/// The longest headline of an item, in characters.
 const HEADLINE: usize = 140;
 
-/// Revisions that keep less of the answer before are not marked word by word.
-const REWRITTEN: f64 = 0.25;
+/// The least share of an answer that a revision must keep to be marked word by word.
+const MIN_KEPT: f64 = 0.25;
 
-/// An item of the page's list.
+/// An item in the list of the page.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ItemView {
-    /// Its address in the page.
+    /// The item's key, which is its anchor on the page.
     pub key: String,
-    /// Its row in the input.
+    /// The number of its row in the input.
     pub row: u64,
-    /// The id its row gave.
+    /// The id that its row gives, or an empty string.
     pub id: String,
-    /// The start of what was asked.
+    /// The start of the prompt.
     pub headline: String,
-    /// What became of it: the value that the page filters by.
+    /// The outcome as the value by which the page filters.
     pub outcome: &'static str,
-    /// The same in words.
+    /// The outcome in words.
     pub became: String,
-    /// `better`, `worse` or `undecided`; empty without a verdict.
+    /// `better`, `worse` or `undecided`, or an empty string without a verdict.
     pub verdict: &'static str,
     /// The verdict in words.
     pub judged: String,
-    /// Log-odds of the verdict.
+    /// The log-odds of the verdict.
     pub margin: Option<f64>,
-    /// Its categories and those of the principles applied, by number.
+    /// The numbers of its category and of those of the applied principles.
     pub categories: Vec<usize>,
-    /// Their names.
+    /// The names of these categories.
     pub category_names: Vec<String>,
-    /// Tokens decoded for it.
+    /// The number of tokens decoded for it.
     pub tokens: u64,
     /// The conversation.
     pub turns: Vec<Turn>,
     /// Its steps.
     pub blocks: Vec<Block>,
-    /// What else its row carried.
+    /// The metadata of its row.
     pub metadata: Vec<(String, String)>,
 }
 
 /// A turn of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Turn {
-    /// Who speaks.
+    /// The role of the speaker.
     pub role: &'static str,
-    /// What was said.
+    /// The content.
     pub text: String,
 }
 
-/// A step that made a text, or some that judged.
+/// A step that wrote a text, or consecutive steps that judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Block {
     /// A text.
     Text(Text),
-    /// Judgements.
+    /// A table of judgements.
     Table(Table),
 }
 
-/// A text that a step made.
+/// A text that a step wrote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Text {
-    /// What it is.
+    /// The heading, such as `Critique`.
     pub title: String,
-    /// The principle's title, where one was applied.
+    /// The title of the applied principle, or an empty string.
     pub principle: String,
-    /// The principle itself, where the text before was not under the same.
+    /// The text of the principle. Empty if the text before has the same principle.
     pub rule: String,
-    /// Where it came from, and what it cost.
+    /// The origin of the text and its number of tokens.
     pub note: String,
     /// The text.
     pub text: String,
-    /// `answer` or `critique`.
+    /// The CSS class: `answer` or `critique`.
     pub class: &'static str,
     /// The number of the answer that it revises.
     pub from: Option<usize>,
-    /// What it changed: see [`changes`].
+    /// The changes from that answer, as in [`changes`].
     pub changes: Option<String>,
 }
 
-/// The categories that items can be found by, numbered.
+/// The categories by which items can be filtered, with their numbers.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     numbers: BTreeMap<String, usize>,
@@ -108,14 +108,14 @@ impl Catalogue {
         *self.numbers.entry(name.to_owned()).or_insert(next)
     }
 
-    /// Names and numbers, in the order of the names.
+    /// The names and numbers, sorted by name.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         self.numbers.iter().map(|(name, &number)| (name.as_str(), number))
     }
 }
 
 impl ItemView {
-    /// The view of an ended item.
+    /// Makes the view of a finished item.
     pub fn new(
         subject: &Subject,
         trajectory: &Trajectory,
@@ -123,10 +123,11 @@ impl ItemView {
         catalogue: &mut Catalogue,
     ) -> Self {
         let Trajectory { item, steps, .. } = trajectory;
-        let view = View { subject, steps, rivals: item.rival.is_some() };
+        let view = View { subject, steps, is_comparison: item.rival.is_some() };
         let mut category_names: Vec<String> = facts.category.iter().cloned().collect();
         for revision in &facts.revisions {
-            let category = subject.principle(&revision.principle).map(|one| one.category.clone());
+            let category =
+                subject.principle(&revision.principle).map(|found| found.category.clone());
             if let Some(name) = category.filter(|name| !name.is_empty())
                 && !category_names.contains(&name)
             {
@@ -141,10 +142,12 @@ impl ItemView {
         };
         let (verdict, judged) = match &facts.decision {
             None => ("", String::new()),
-            Some(found) if view.rivals => (standing(found), result(found, "A", "B")),
-            Some(found) => (standing(found), result(found, "revision", "first answer")),
+            Some(found) if view.is_comparison => {
+                (verdict_class(found), verdict_text(found, "A", "B"))
+            }
+            Some(found) => (verdict_class(found), verdict_text(found, "revision", "first answer")),
         };
-        let asked = item.messages.last().map_or("", |message| message.content.as_str());
+        let prompt = item.messages.last().map_or("", |message| message.content.as_str());
         let turn = |message: &amend_core::chat::Message| Turn {
             role: message.role.as_str(),
             text: plain(&message.content),
@@ -157,7 +160,7 @@ impl ItemView {
             key: item.key.clone(),
             row: item.row,
             id: item.id.clone().unwrap_or_default(),
-            headline: preview(&plain(asked), HEADLINE),
+            headline: preview(&plain(prompt), HEADLINE),
             outcome,
             became,
             verdict,
@@ -168,52 +171,56 @@ impl ItemView {
             tokens: facts.decoded(),
             turns: item.messages.iter().map(turn).collect(),
             blocks: view.blocks(),
-            metadata: item.metadata.iter().map(|(key, one)| (plain(key), value(one))).collect(),
+            metadata: item.metadata.iter().map(|(key, text)| (plain(key), value(text))).collect(),
         }
     }
 }
 
-fn standing(found: &Combined) -> &'static str {
-    match found {
-        Combined { undecided: true, .. } => "undecided",
-        Combined { margin, .. } if *margin > 0.0 => "better",
-        _ => "worse",
+/// The CSS class of a verdict, which is also the value by which the page filters.
+fn verdict_class(verdict: &Combined) -> &'static str {
+    if verdict.undecided {
+        "undecided"
+    } else if verdict.margin > 0.0 {
+        "better"
+    } else {
+        "worse"
     }
 }
 
-/// Which of two answers a verdict is for.
-fn result(found: &Combined, x: &str, y: &str) -> String {
-    match standing(found) {
+/// A verdict on two answers in words.
+fn verdict_text(verdict: &Combined, first: &str, second: &str) -> String {
+    match verdict_class(verdict) {
         "undecided" => "undecided".to_owned(),
-        "better" => format!("{x} better"),
-        _ => format!("{y} better"),
+        "better" => format!("{first} better"),
+        _ => format!("{second} better"),
     }
 }
 
-/// The text as the browser will hold it: line ends are line feeds, and there is
-/// no NUL. What is counted here is then what scripts count.
+/// The text as the browser holds it: lines end in line feeds, and NUL is replaced.
+/// Lengths counted here are then valid in scripts.
 fn plain(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n").replace('\0', "\u{fffd}")
 }
 
-/// An item's steps, and what is needed to name things in them.
+/// An item's steps, with what is needed to name principles and answers.
 struct View<'a> {
     subject: &'a Subject,
     steps: &'a [Step],
-    rivals: bool,
+    is_comparison: bool,
 }
 
 impl View<'_> {
     fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut number = 0;
-        let mut told = None;
+        let mut shown = None;
         for group in self.steps.chunk_by(|a, b| a.kind == b.kind && !a.kind.is_text()) {
             match group {
                 [step] if step.kind.is_text() => {
                     let mut text = self.text(step, number);
-                    // Pages are large: a revision needn't repeat its critique's principle.
-                    if told.replace(&step.principle) == Some(&step.principle) {
+                    // Keeps the page small: a revision does not repeat the principle of its
+                    // critique.
+                    if shown.replace(&step.principle) == Some(&step.principle) {
                         text.rule.clear();
                     }
                     blocks.push(Block::Text(text));
@@ -225,22 +232,22 @@ impl View<'_> {
         blocks
     }
 
-    /// The text of a step; `number` answers came before it.
+    /// The text of a step that comes after `number` answers.
     fn text(&self, step: &Step, number: usize) -> Text {
         let text = plain(&step.text);
         let principle = step.principle.as_deref();
-        // After the scores: for the scorer alone.
-        let asks = step.kind.is_answer() && number >= answers(self.steps).count();
+        // An answer after the scores is a scored answer with an injection added.
+        let injected = step.kind.is_answer() && number >= answers(self.steps).count();
         let title = match step.kind {
-            _ if asks => format!("With a text that asks for favour {}", self.answer(number)),
+            _ if injected => format!("With a prompt injection {}", self.answer(number)),
             StepKind::Critique => "Critique".to_owned(),
             StepKind::Revise => format!("Revision {}", self.answer(number)),
-            _ if self.rivals => format!("Answer {}", self.answer(number)),
+            _ if self.is_comparison => format!("Answer {}", self.answer(number)),
             _ => format!("First answer {}", self.answer(number)),
         };
         let mut notes = Vec::new();
         match step.finish {
-            None if asks => {}
+            None if injected => {}
             None => notes.push("came with the input".to_owned()),
             Some(Finish::Length) => notes.push("cut off by max_tokens".to_owned()),
             Some(Finish::Stop) => {}
@@ -258,10 +265,12 @@ impl View<'_> {
             let name = self.answer(before);
             match changes(&plain(&answer.text), &text) {
                 None => notes.push("too long to compare".to_owned()),
-                Some(found) if found.kept == 1.0 => notes.push(format!("same words as {name}")),
-                Some(found) => {
-                    notes.push(format!("{} of {name} kept", percent(found.kept)));
-                    marks = (found.kept >= REWRITTEN).then_some(found.stretches);
+                Some(changes) if changes.kept == 1.0 => notes.push(format!("same words as {name}")),
+                Some(changes) => {
+                    notes.push(format!("{} of {name} kept", percent(changes.kept)));
+                    if changes.kept >= MIN_KEPT {
+                        marks = Some(changes.stretches);
+                    }
                 }
             }
         }
@@ -270,7 +279,7 @@ impl View<'_> {
             principle: principle.map_or_else(String::new, |id| self.subject.title(id).to_owned()),
             rule: principle
                 .and_then(|id| self.subject.principle(id))
-                .map_or_else(String::new, |one| one.principle.clone()),
+                .map_or_else(String::new, |found| found.principle.clone()),
             note: notes.join(", "),
             text,
             class: if step.kind.is_answer() { "answer" } else { "critique" },
@@ -279,8 +288,8 @@ impl View<'_> {
         }
     }
 
-    /// The number of the answer that revision `number` goes on from: the revision
-    /// before it, or the first answer that was chosen.
+    /// The number of the answer that revision `number` revises: the revision before
+    /// it, or the chosen first answer.
     fn revised(&self, number: usize) -> Option<usize> {
         let before = answers(self.steps).nth(number.checked_sub(1)?)?;
         match before.kind {
@@ -289,15 +298,16 @@ impl View<'_> {
         }
     }
 
+    /// The name of the answer of this number.
     fn answer(&self, number: usize) -> String {
-        match (self.rivals, number) {
+        match (self.is_comparison, number) {
             (true, 0) => "A".to_owned(),
             (true, 1) => "B".to_owned(),
             _ => format!("r{number}"),
         }
     }
 
-    /// A row for each of some steps of a kind that judges.
+    /// The table of consecutive judging steps of one kind, a row per step.
     fn judgements(&self, steps: &[Step]) -> Table {
         let Some(first) = steps.first() else { return Table::default() };
         let mut table = match first.kind {
@@ -307,7 +317,7 @@ impl View<'_> {
             StepKind::Reference => likelihoods("Log-probability under the reference model"),
             _ => Table::new(
                 "Verdicts",
-                &["under", "result", "margin", "shown first", "shown second", "offset", "mass"],
+                &["principle", "result", "margin", "shown first", "shown second", "offset", "mass"],
             ),
         };
         for step in steps {
@@ -324,7 +334,7 @@ impl View<'_> {
 
     fn principle(&self, step: &Step) -> Cell {
         match step.principle.as_deref() {
-            None => Cell::text("on the whole"),
+            None => Cell::text("overall"),
             Some(id) => Cell::text(self.subject.title(id)),
         }
     }
@@ -344,49 +354,46 @@ impl View<'_> {
     }
 
     fn rubric(&self, step: &Step) -> Vec<Cell> {
-        let score = |of: fn(&amend_core::judge::Score) -> f64| {
-            step.score.as_ref().map_or_else(Cell::none, |score| Cell::text(decimal(of(score))))
+        let [value, mass] = match step.score {
+            Some(score) => [score.value, score.mass].map(|number| Cell::text(decimal(number))),
+            None => [Cell::none(), Cell::none()],
         };
-        vec![
-            Cell::text(step.dimension.clone().unwrap_or_default()),
-            self.about(step),
-            score(|score| score.value),
-            score(|score| score.mass),
-        ]
+        let dimension = step.dimension.clone().unwrap_or_default();
+        vec![Cell::text(dimension), self.about(step), value, mass]
     }
 
     fn likelihood(&self, step: &Step) -> Vec<Cell> {
-        let found = step.likelihood.as_ref();
-        let cell = |text: Option<String>| text.map_or_else(Cell::none, Cell::text);
-        vec![
-            self.about(step),
-            cell(found.map(|found| decimal(found.sum))),
-            cell(found.map(|found| count(found.tokens))),
-            cell(found.map(|found| decimal(found.mean()))),
-        ]
+        let [sum, tokens, mean] = match &step.likelihood {
+            Some(found) => [decimal(found.sum), count(found.tokens), decimal(found.mean())],
+            None => ["–", "–", "–"].map(str::to_owned),
+        };
+        vec![self.about(step), Cell::text(sum), Cell::text(tokens), Cell::text(mean)]
     }
 
     fn about(&self, step: &Step) -> Cell {
-        step.about.first().map_or_else(Cell::none, |&number| Cell::text(self.answer(number)))
+        match step.about.first() {
+            Some(&number) => Cell::text(self.answer(number)),
+            None => Cell::none(),
+        }
     }
 
     fn verdict(&self, step: &Step) -> Vec<Cell> {
-        let found = step
+        let mut cells = vec![self.principle(step)];
+        let verdict = step
             .verdict
             .as_ref()
             .and_then(|verdict| combine(&[(verdict, 1.0)], &self.subject.judge.standing()));
-        let (Some(found), &[x, y]) = (found, &step.about[..]) else {
-            return std::iter::once(self.principle(step))
-                .chain(std::iter::repeat_n(Cell::none(), 6))
-                .collect();
+        let (Some(verdict), &[first, second]) = (verdict, &step.about[..]) else {
+            cells.resize(7, Cell::none());
+            return cells;
         };
-        let numbers = [found.margin, found.orders[0], found.orders[1], found.offset].map(signed);
-        let (x, y) = (self.answer(x), self.answer(y));
-        let compared = format!("{x} against {y}");
-        let mut cells =
-            vec![self.principle(step), Cell::text(result(&found, &x, &y)).hint(compared)];
-        cells.extend(numbers.map(Cell::text));
-        cells.push(Cell::text(decimal(found.mass)));
+        let (first, second) = (self.answer(first), self.answer(second));
+        let result = verdict_text(&verdict, &first, &second);
+        cells.push(Cell::text(result).hint(format!("{first} compared with {second}")));
+        let [shown_first, shown_second] = verdict.orders;
+        let numbers = [verdict.margin, shown_first, shown_second, verdict.offset];
+        cells.extend(numbers.map(|number| Cell::text(signed(number))));
+        cells.push(Cell::text(decimal(verdict.mass)));
         cells
     }
 }

@@ -1,14 +1,14 @@
-//! A run as one self-contained HTML file: figures, charts, and every item with
-//! its steps.
+//! Renders a run as one self-contained HTML file: figures, charts, and every item
+//! with its steps.
 //!
-//! Reads the run directory and writes nothing. `facts` says what each item came
-//! to, `figures`, `reviews`, `audit` and `evaluation` make sections of it, `item`
-//! makes the list, and `page` renders all of it. Content is data: what a prompt
-//! or an answer holds is text on the page, never markup or script.
+//! This module reads the run directory and writes nothing. `facts` reduces each
+//! item to numbers; `figures`, `reviews`, `audit` and `evaluation` make sections
+//! from them; `item` makes the list; `page` renders everything. Prompts and answers
+//! are data: on the page they are text, never markup or script.
 
 mod audit;
 mod changes;
-mod chart;
+pub mod chart;
 mod evaluation;
 mod facts;
 mod figures;
@@ -28,41 +28,37 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::evaluation::Evaluation;
 use self::facts::Facts;
 use self::figures::Figures;
 use self::item::{Catalogue, ItemView};
 use self::page::Page;
 use self::subject::Subject;
+use self::view::Section;
 use crate::review;
 use amend_analysis::audit::Audit;
+use amend_analysis::evaluation::Results;
 use amend_data::pairs::DropReason;
 use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::reviews::Reviews;
+use amend_data::store::run_dir::files::{AUDIT, RESULTS};
 use amend_data::store::run_dir::{RunDir, RunError};
 
-/// How many items a page lists. All of them count in its figures.
+/// The most items that a page lists. All items count in its figures.
 pub const MOST_LISTED: usize = 5000;
 
-/// What an audit leaves in its run directory.
-pub const AUDIT: &str = "audit.json";
-
-/// What an evaluation leaves in its run directory.
-const RESULTS: &str = "results.json";
-
-/// A run as a page.
+/// The page of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The page, whole.
+    /// The complete HTML document.
     pub html: String,
-    /// Items that ended.
+    /// The number of finished items.
     pub items: usize,
-    /// Of these, items listed.
+    /// How many of them the page lists.
     pub listed: usize,
 }
 
-/// Why there is no report.
+/// Why a report can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The journal can't be read.
@@ -76,15 +72,18 @@ pub enum ReportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file derived from the journal is not what this version writes.
-    #[error("{path} is not what this version of amend writes there; make it again")]
+    /// A file derived from the journal does not have the format of this version.
+    #[error(
+        "failed to parse {path}: it does not have the format of this version of amend; run the \
+         command that wrote it again"
+    )]
     Derived {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: serde_json::Error,
     },
     /// The page can't be rendered.
@@ -92,68 +91,71 @@ pub enum ReportError {
     Render(#[source] minijinja::Error),
 }
 
-/// Makes the report of a run, whether or not it is at its end. Where an audit or
-/// an evaluation left its results beside the journal, they are part of it.
+/// Makes the report of a finished or unfinished run. It includes the results of an
+/// audit or an evaluation that are in the run directory.
 ///
 /// # Errors
-/// The run can't be read, or the results beside it are damaged.
+/// The run can't be read, or the results in its directory can't be parsed.
 pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let manifest = run.manifest();
     let subject = Subject::new(manifest).with_reviews(Reviews::read(run)?);
-    let mut judged = review::Verdicts::default();
+    let mut verdicts = review::Verdicts::default();
     let audit: Option<Audit> = derived(&run.path().join(AUDIT))?;
-    let evaluation: Option<Evaluation> = derived(&run.path().join(RESULTS))?;
+    let evaluation: Option<Results> = derived(&run.path().join(RESULTS))?;
     let mut facts: Vec<Facts> = Vec::new();
     let mut items: Vec<ItemView> = Vec::new();
     let mut catalogue = Catalogue::default();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
-        judged.add(&trajectory, &subject.rules);
-        let mut one = Facts::of(&subject, &trajectory);
-        if let (None, Some(evaluation)) = (&one.category, &evaluation) {
-            one.category = evaluation.category(&one.key).map(str::to_owned);
+        verdicts.add(&trajectory, &subject.rules);
+        let mut item = Facts::of(&subject, &trajectory);
+        if let (None, Some(evaluation)) = (&item.category, &evaluation) {
+            item.category = evaluation::category(evaluation, &item.key).map(str::to_owned);
         }
         if items.len() < MOST_LISTED {
-            items.push(ItemView::new(&subject, &trajectory, &one, &mut catalogue));
+            items.push(ItemView::new(&subject, &trajectory, &item, &mut catalogue));
         }
-        facts.push(one);
+        facts.push(item);
     }
     items.sort_by_key(|item| item.row);
-    let rows = manifest.limit.map_or(manifest.input.rows, |limit| limit.min(manifest.input.rows));
-    let rows = usize::try_from(rows).unwrap_or(usize::MAX).max(facts.len());
-    let mut sections = Figures::new(&subject, &facts).sections(rows);
-    let people = review::Figures::of(subject.rules.reviews(), &judged);
-    let people = Some(reviews::section(&people)).filter(|section| !section.is_empty());
-    sections.splice(1.min(sections.len())..1.min(sections.len()), people);
-    // What the run was made for comes first.
-    let own = evaluation.iter().flat_map(Evaluation::sections);
-    let own = own.chain(audit.iter().flat_map(audit::sections));
-    sections.splice(1.min(sections.len())..1.min(sections.len()), own.collect::<Vec<_>>());
-    let rivals = facts.iter().any(|one| one.rivals);
+    let total = usize::try_from(manifest.input.rows).unwrap_or(usize::MAX).max(facts.len());
+    let mut sections = Figures::new(&subject, &facts).sections(total);
+    // After the overview: the results that the run was made for, then the reviews.
+    let mut own: Vec<Section> = evaluation.iter().map(evaluation::section).collect();
+    own.extend(audit.iter().flat_map(audit::sections));
+    let reviewed = reviews::section(&review::Figures::of(subject.rules.reviews(), &verdicts));
+    if !reviewed.is_empty() {
+        own.push(reviewed);
+    }
+    let place = sections.len().min(1);
+    sections.splice(place..place, own);
+    let is_comparison = facts.iter().any(|item| item.is_comparison);
     let page = Page {
         title: title(manifest),
         facts: about(run),
         sections,
-        outcomes: outcomes(&items),
-        verdicts: verdicts(&items, rivals),
+        outcomes: outcome_choices(&items),
+        verdicts: verdict_choices(&items, is_comparison),
         categories: catalogue.names().map(|(name, number)| (name.to_owned(), number)).collect(),
         unlisted: facts.len() - items.len(),
         items,
     };
-    // Browsers take NUL for an error in the page.
+    // In HTML, a NUL is a parse error.
     let html = page::render(&page).map_err(ReportError::Render)?.replace('\0', "\u{fffd}");
     Ok(Report { html, items: facts.len(), listed: page.items.len() })
 }
 
-/// What a derived file says; none where there is none.
+/// Reads a file derived from the journal. `None` if it does not exist.
 fn derived<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ReportError::Read { path: path.to_owned(), source }),
     };
-    let found = serde_json::from_slice(&bytes);
-    found.map(Some).map_err(|source| ReportError::Derived { path: path.to_owned(), source })
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(source) => Err(ReportError::Derived { path: path.to_owned(), source }),
+    }
 }
 
 fn title(manifest: &Manifest) -> String {
@@ -161,7 +163,7 @@ fn title(manifest: &Manifest) -> String {
     format!("amend {}: {name}", manifest.command)
 }
 
-/// What was run.
+/// The facts in the header of the page: the model, the constitution, the input.
 fn about(run: &RunDir) -> Vec<(&'static str, String)> {
     let manifest = run.manifest();
     let constitution = &manifest.constitution.value;
@@ -182,7 +184,7 @@ fn about(run: &RunDir) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What a model is called.
+/// The name of a model.
 fn model(model: &Value) -> String {
     let keys = [&model["name"], &model["metadata"]["general.name"], &model["sha256"]];
     keys.into_iter()
@@ -190,8 +192,8 @@ fn model(model: &Value) -> String {
         .map_or_else(String::new, |name| words::preview(name, 60))
 }
 
-/// The outcomes that occur, with their words.
-fn outcomes(items: &[ItemView]) -> Vec<(&'static str, &'static str)> {
+/// The outcomes that occur, each with its label in the filter.
+fn outcome_choices(items: &[ItemView]) -> Vec<(&'static str, &'static str)> {
     let reasons = DropReason::ALL.map(|reason| (reason.as_str(), reason.explain()));
     let mut all = vec![("pair", "pair"), ("done", "done")];
     all.extend(reasons);
@@ -199,9 +201,9 @@ fn outcomes(items: &[ItemView]) -> Vec<(&'static str, &'static str)> {
     all
 }
 
-/// The verdicts that occur, with their words.
-fn verdicts(items: &[ItemView], rivals: bool) -> Vec<(&'static str, String)> {
-    let (better, worse) = if rivals { ("A", "B") } else { ("revision", "first answer") };
+/// The verdicts that occur, each with its label in the filter.
+fn verdict_choices(items: &[ItemView], is_comparison: bool) -> Vec<(&'static str, String)> {
+    let (better, worse) = if is_comparison { ("A", "B") } else { ("revision", "first answer") };
     let mut all = vec![
         ("better", format!("{better} better")),
         ("worse", format!("{worse} better")),
@@ -209,6 +211,6 @@ fn verdicts(items: &[ItemView], rivals: bool) -> Vec<(&'static str, String)> {
         ("", "no verdict".to_owned()),
     ];
     all.retain(|(value, _)| items.iter().any(|item| item.verdict == *value));
-    // One alone tells nothing apart.
+    // A filter with one choice would change nothing.
     if all.len() < 2 { Vec::new() } else { all }
 }

@@ -1,5 +1,5 @@
-// Finds, sorts and opens items, and marks what revisions changed. Everything is
-// on the page already: without this script the list is whole, and unmarked.
+// Filters, sorts and opens items, and marks the changes of revisions. Without this
+// script the page is complete, but its revisions are not marked.
 "use strict";
 (() => {
   const list = document.getElementById("items");
@@ -9,7 +9,7 @@
   const search = control("search");
   const choices = ["outcome", "verdict", "category"].map(control).filter(Boolean);
 
-  // Stretches of two texts: kept "=5", removed "-2", added "+3".
+  // Marks revisions from stretches such as "=5" (kept), "-2" (removed), "+3" (added).
   const mark = (item) => {
     const marked = [...item.querySelectorAll("[data-changes]")];
     if (marked.length === 0) return;
@@ -38,13 +38,13 @@
   };
   list.addEventListener("toggle", (event) => event.target.open && mark(event.target), true);
 
-  // Texts to search are gathered when they are first asked for.
+  // The texts of items, collected by the first search.
   const texts = new Map();
   const text = (item) => {
     if (!texts.has(item)) texts.set(item, item.textContent.toLowerCase());
     return texts.get(item);
   };
-  const fits = (item, words) => {
+  const matches = (item, words) => {
     for (const choice of choices) {
       if (choice.value === "*") continue;
       if (choice.id === "category") {
@@ -59,16 +59,16 @@
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     for (const item of items) {
-      item.hidden = !fits(item, words);
+      item.hidden = !matches(item, words);
       count += item.hidden ? 0 : 1;
     }
     const all = items.length.toLocaleString("en");
     shown.textContent = count === items.length ? `${all} items` : `${count.toLocaleString("en")} of ${all} items`;
   };
-  let waiting;
+  let timer;
   search.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(filter, 80);
+    clearTimeout(timer);
+    timer = setTimeout(filter, 80);
   });
   for (const choice of choices) choice.addEventListener("change", filter);
 
@@ -92,15 +92,15 @@
   control("open").addEventListener("click", () => openAll(true));
   control("close").addEventListener("click", () => openAll(false));
 
-  // An item named in the address is opened, whatever the filters.
+  // Opens the item named in the address, even if the filters hide it.
   const visit = () => {
     let key = location.hash.slice(1);
     try {
       key = decodeURIComponent(key);
     } catch {
-      // As it stands, then.
+      // Not percent-encoded: use it unchanged.
     }
-    const item = items.find((one) => one.id === key);
+    const item = items.find((item) => item.id === key);
     if (!item) return;
     item.hidden = false;
     item.open = true;
@@ -127,8 +127,8 @@
     }
   });
 
-  for (const hidden of [control("filters"), document.querySelector(".keys")]) hidden.hidden = false;
-  // A browser that goes back keeps what was typed.
+  for (const element of [control("filters"), document.querySelector(".keys")]) element.hidden = false;
+  // After "back", the browser restores the search and the choices.
   filter();
   visit();
 })();

@@ -1,17 +1,17 @@
-//! The section about what people decided.
+//! The section about human reviews.
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, decimal, percent, percent_interval};
 use crate::review::{Agreed, Figures, Outcomes};
 
-/// What reviewers decided, and how far they agree.
+/// What reviewers decided, and how far they agree. Empty without reviews.
 pub fn section(figures: &Figures) -> Section {
     let mut section = Section::new("reviews", "Reviews");
     if figures.reviewers.is_empty() {
         return section;
     }
-    section.note = "What people decided about the two answers of an item. In exports it goes \
-                    before the judge's verdict."
+    section.note = "Decisions of people about the two answers of an item. In exports they take \
+                    precedence over the judge's verdicts."
         .to_owned();
     let Outcomes { kept, turned, tie, both_bad, disputed, edited } = figures.outcomes;
     let items = format!("{} edited", count(edited as u64));
@@ -28,40 +28,53 @@ pub fn section(figures: &Figures) -> Section {
         }
     }
     if let Some(judge) = &figures.judge {
-        section.card("As the judge says", percent(judge.same.value), percent_interval(&judge.same));
+        section.card(
+            "Agreement with the judge",
+            percent(judge.same.value),
+            percent_interval(&judge.same),
+        );
     }
-    let mut reviewers = Table::new("Reviewers", &["reviewer", "items", "median", "chose the left"]);
-    reviewers.rows = figures
-        .reviewers
-        .iter()
-        .map(|one| {
-            vec![
-                Cell::text(&one.name),
-                Cell::text(count(one.reviews as u64)),
-                one.seconds.map_or_else(Cell::none, |time| Cell::text(format!("{time:.1} s"))),
-                one.left.as_ref().map_or_else(Cell::none, |left| {
-                    Cell::text(format!("{} ({})", percent(left.value), percent_interval(left)))
-                }),
-            ]
-        })
-        .collect();
+    let mut reviewers =
+        Table::new("Reviewers", &["reviewer", "items", "median time", "chose the left"]);
+    for reviewer in &figures.reviewers {
+        let time = match reviewer.seconds {
+            Some(seconds) => Cell::text(format!("{seconds:.1} s")),
+            None => Cell::none(),
+        };
+        let left = match &reviewer.left {
+            Some(left) => {
+                Cell::text(format!("{} ({})", percent(left.value), percent_interval(left)))
+            }
+            None => Cell::none(),
+        };
+        let reviews = Cell::text(count(reviewer.reviews as u64));
+        reviewers.rows.push(vec![Cell::text(&reviewer.name), reviews, time, left]);
+    }
     section.table(reviewers);
-    let mut agreement = Table::new("Agreement", &["who", "items", "the same", "Cohen's κ"]);
-    let row = |who: String, agreed: &Agreed| {
-        let kappa = agreed.kappa.as_ref().map(|kappa| {
-            let [value, low, high] = [kappa.value, kappa.low, kappa.high].map(decimal);
-            format!("{value} ({low} to {high})")
-        });
-        vec![
-            Cell::text(who),
-            Cell::text(count(agreed.same.n as u64)),
-            Cell::text(percent(agreed.same.value)),
-            kappa.map_or_else(Cell::none, Cell::text),
-        ]
-    };
-    let between = figures.between.iter().map(|one| row(one.reviewers.join(", "), &one.agreed));
-    let judge = figures.judge.iter().map(|agreed| row("people, the judge".to_owned(), agreed));
-    agreement.rows = between.chain(judge).collect();
+    let columns = ["between", "items", "same decision", "Cohen's κ"];
+    let mut agreement = Table::new("Agreement", &columns);
+    for pair in &figures.between {
+        agreement.rows.push(agreement_row(pair.reviewers.join(", "), &pair.agreed));
+    }
+    if let Some(agreed) = &figures.judge {
+        agreement.rows.push(agreement_row("reviewers, judge".to_owned(), agreed));
+    }
     section.table(agreement);
     section
+}
+
+fn agreement_row(between: String, agreed: &Agreed) -> Vec<Cell> {
+    let kappa = match &agreed.kappa {
+        Some(kappa) => {
+            let [value, low, high] = [kappa.value, kappa.low, kappa.high].map(decimal);
+            Cell::text(format!("{value} ({low} to {high})"))
+        }
+        None => Cell::none(),
+    };
+    vec![
+        Cell::text(between),
+        Cell::text(count(agreed.same.n as u64)),
+        Cell::text(percent(agreed.same.value)),
+        kappa,
+    ]
 }

@@ -1,5 +1,5 @@
-//! What a run is about, as far as a report tells: its principles and how its
-//! verdicts count, read from the manifest.
+//! The parts of a run's manifest that a report shows: its principles, and how its
+//! verdicts count.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,29 +18,29 @@ pub struct Subject {
     pub principles: Vec<Principle>,
     /// How log-odds become verdicts.
     pub judge: Judge,
-    /// How verdicts and reviews bear on pairs.
+    /// How verdicts and reviews decide about pairs.
     pub rules: Rules,
-    /// The least violation at which a principle is applied, where there is a gate.
+    /// The least violation at which a principle is applied, if there is a gate.
     pub gate: Option<f64>,
-    /// Whether gates only rank the principles, and the worst is applied.
+    /// Whether gates only rank the principles, so that the most violated is applied.
     pub worst: bool,
-    /// The seed of intervals.
+    /// The seed for the bootstrap of intervals.
     pub seed: u64,
 }
 
-/// A principle, as far as a report tells.
+/// A principle as a report shows it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Principle {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// Its category.
+    /// The category.
     pub category: String,
-    /// Its weight among verdicts.
+    /// The weight of its verdict among all verdicts.
     pub weight: f64,
-    /// The rule itself.
+    /// The text of the principle.
     pub principle: String,
 }
 
@@ -57,27 +57,34 @@ impl Default for Principle {
 }
 
 impl Principle {
-    /// The same; a variant that an audit asked for has the title of what it varies,
-    /// and is told apart.
-    fn told_apart(mut self) -> Self {
-        let after = |mark, what: &str| Some(format!(" ({what} {})", self.id.split_once(mark)?.1));
-        let variant = after('~', "wording").or_else(|| after('@', "answers called"));
-        if let Some(variant) = variant.filter(|_| !self.title.is_empty()) {
-            self.title.push_str(&variant);
+    /// Adds the variant to the title of a variant that an audit made: it has the
+    /// title of the original principle.
+    fn with_variant_title(mut self) -> Self {
+        if self.title.is_empty() {
+            return self;
+        }
+        if let Some((_, number)) = self.id.split_once('~') {
+            self.title.push_str(&format!(" (paraphrase {number})"));
+        } else if let Some((_, words)) = self.id.split_once('@') {
+            self.title.push_str(&format!(" (label words {words})"));
         }
         self
     }
 }
 
 impl Subject {
-    /// Reads a manifest. What it lacks is as constitutions have it by default.
+    /// Reads a manifest. Missing values get the defaults of constitutions.
     pub fn new(manifest: &Manifest) -> Self {
         let constitution = &manifest.constitution.value;
         let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
         let plan = &constitution["loop"];
         Self {
             command: manifest.command.clone(),
-            principles: principles.iter().filter_map(read).map(Principle::told_apart).collect(),
+            principles: principles
+                .iter()
+                .filter_map(read)
+                .map(Principle::with_variant_title)
+                .collect(),
             judge: read(&constitution["judge"]).unwrap_or_default(),
             rules: Rules::of(constitution),
             gate: plan["gate"].as_f64(),
@@ -86,31 +93,31 @@ impl Subject {
         }
     }
 
-    /// The same where people have decided.
+    /// Adds the decisions of reviewers.
     pub fn with_reviews(self, reviews: Reviews) -> Self {
         Self { rules: self.rules.with_reviews(reviews), ..self }
     }
 
-    /// Whether its items were answered, criticised and revised to make pairs.
+    /// Whether the command makes pairs of answers.
     pub fn pairs(&self) -> bool {
         self.command == "run"
     }
 
-    /// The principle of an id.
+    /// The principle with this id.
     pub fn principle(&self, id: &str) -> Option<&Principle> {
         self.principles.iter().find(|principle| principle.id == id)
     }
 
-    /// What a principle is called: its title, else its id.
+    /// The title of a principle, or its id if it has none.
     pub fn title<'a>(&'a self, id: &'a str) -> &'a str {
         let title = self.principle(id).map_or("", |principle| principle.title.as_str());
         if title.is_empty() { id } else { title }
     }
 
-    /// How much a verdict under a principle, or on the whole, counts among all
-    /// verdicts on two given answers.
-    pub fn weight(&self, principle: Option<&str>) -> f64 {
-        principle.and_then(|id| self.principle(id)).map_or(1.0, |principle| principle.weight)
+    /// The weight of a verdict under a principle among all verdicts on two given
+    /// answers.
+    pub fn weight(&self, id: &str) -> f64 {
+        self.principle(id).map_or(1.0, |principle| principle.weight)
     }
 }
 
@@ -126,9 +133,9 @@ mod tests {
     use amend_data::testing::manifest;
 
     #[test]
-    fn the_manifest_tells_principles_and_judge() {
+    fn principles_judge_and_gate_are_read_from_the_manifest() {
         let subject = Subject::new(&manifest());
-        let ids: Vec<_> = subject.principles.iter().map(|one| one.id.as_str()).collect();
+        let ids: Vec<_> = subject.principles.iter().map(|found| found.id.as_str()).collect();
         assert_eq!(ids, ["kind", "true", "polite"]);
         assert_eq!(subject.judge, Judge::default());
         assert_eq!((subject.title("kind"), subject.title("gone")), ("kind", "gone"));
@@ -142,10 +149,8 @@ mod tests {
         let subject = Subject::new(&other);
         assert_eq!((subject.gate, subject.worst), (Some(0.25), true));
         assert_eq!(subject.judge, judge);
-        assert_eq!(
-            [None, Some("true"), Some("kind")].map(|id| subject.weight(id)),
-            [1.0, 1.0, f64::from(0.1_f32)]
-        );
+        let weights = ["gone", "true", "kind"].map(|id| subject.weight(id));
+        assert_eq!(weights, [1.0, 1.0, f64::from(0.1_f32)]);
         assert!(!subject.pairs());
     }
 }

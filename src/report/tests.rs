@@ -12,7 +12,8 @@ use amend_data::store::journal::Record;
 use amend_data::store::trajectories::Trajectory;
 use amend_data::testing::{item, manifest, step, swayed};
 
-/// A verdict of log-odds and offset, with a mass of p(A) + p(B).
+/// A verdict with these log-odds and this position offset, and a mass of
+/// p(A) + p(B).
 fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     let reading = |odds: f64| Reading {
         first: (mass / (1.0 + (-odds).exp())).ln(),
@@ -26,9 +27,9 @@ fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     Verdict { polls: vec![poll] }
 }
 
-fn judged(principle: Option<&str>, found: Verdict) -> Step {
+fn judged(principle: Option<&str>, verdict: Verdict) -> Step {
     let step = step(StepKind::Judge, principle, "");
-    Step { about: vec![1, 0], verdict: Some(found), ..step }
+    Step { about: vec![1, 0], verdict: Some(verdict), ..step }
 }
 
 fn gate(principle: &str, value: f64) -> Step {
@@ -42,15 +43,15 @@ fn done(key: &str, steps: &[Step]) -> Trajectory {
 }
 
 /// Answer, critique, revision, and a verdict for the revision.
-fn revised(key: &str, principle: &str, found: Verdict) -> Trajectory {
+fn revised(key: &str, principle: &str, verdict: Verdict) -> Trajectory {
     done(
         key,
         &[
             step(StepKind::Generate, None, "one two"),
             step(StepKind::Critique, Some(principle), "not three"),
             step(StepKind::Revise, Some(principle), "one three"),
-            judged(Some(principle), found.clone()),
-            judged(None, found),
+            judged(Some(principle), verdict.clone()),
+            judged(None, verdict),
         ],
     )
 }
@@ -75,7 +76,7 @@ fn cards(section: &Section) -> Vec<String> {
     section.cards.iter().map(line).collect()
 }
 
-/// The table's cells, a line a row.
+/// The cells of a table, one line per row.
 fn rows(table: &Table) -> Vec<String> {
     let text =
         |cell: &Cell| if cell.links.is_empty() { cell.text.clone() } else { cell.links.join(" ") };
@@ -87,16 +88,16 @@ fn mixed() -> Vec<Trajectory> {
     vec![
         in_category(revised("a", "kind", verdict(1.0, 0.5, 1.0)), "tea"),
         in_category(revised("b", "true", verdict(-1.0, 1.5, 1.0)), "tea"),
-        // The labels have too little probability.
+        // The labels have too little probability, so the verdict is undecided.
         in_category(revised("c", "kind", verdict(3.0, 1.0, 0.4)), "rain"),
         Trajectory { outcome: failed, ..done("d", &[step(StepKind::Generate, None, "x")]) },
     ]
 }
 
 #[test]
-fn the_overview_counts_what_became_of_the_items() {
-    let found = sections(&manifest(), &mixed());
-    let overview = section(&found, "overview");
+fn overview_counts_outcomes() {
+    let page = sections(&manifest(), &mixed());
+    let overview = section(&page, "overview");
     assert_eq!(
         cards(overview),
         [
@@ -110,11 +111,31 @@ fn the_overview_counts_what_became_of_the_items() {
 }
 
 #[test]
-fn verdicts_by_hand() {
-    let found = sections(&manifest(), &mixed());
-    let verdicts = section(&found, "verdicts");
-    // Wilson's intervals of 1 and 2 in 3; the mean of 1 and −1, and of 0.5, 1.5
-    // and 1, whose resamples reach from end to end.
+fn unfinished_items_are_counted_in_items_although_the_limit_counts_rows() {
+    // Ten rows that each make two items; the run stopped after three.
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = manifest();
+    manifest.limit = Some(10);
+    manifest.input.rows = 20;
+    let mut run = RunDir::create(folder.path(), &manifest).unwrap();
+    for trajectory in &mixed()[..3] {
+        for step in trajectory.steps.clone() {
+            run.append(&Record::Step { item: trajectory.item.key.clone(), step }).unwrap();
+        }
+        let (item, outcome) = (trajectory.item.clone(), trajectory.outcome.clone());
+        run.append(&Record::End { item, outcome }).unwrap();
+    }
+    let html = report(run.dir()).unwrap().html;
+    assert!(html.contains("<dt>Items done</dt><dd>3<small>of 20</small>"), "{html}");
+    assert!(html.contains("<dt>Still to do</dt><dd>17<small>"), "{html}");
+}
+
+#[test]
+fn verdict_figures_match_values_computed_by_hand() {
+    let page = sections(&manifest(), &mixed());
+    let verdicts = section(&page, "verdicts");
+    // Wilson intervals of 1 and 2 in 3; bootstrap intervals of the mean of 1 and −1
+    // and of the mean of 0.5, 1.5 and 1, which reach from the least to the greatest.
     assert_eq!(
         cards(verdicts),
         [
@@ -127,7 +148,7 @@ fn verdicts_by_hand() {
         ]
     );
     assert_eq!(verdicts.charts.len(), 2);
-    let principles = &section(&found, "principles").tables[0];
+    let principles = &section(&page, "principles").tables[0];
     assert_eq!(
         rows(principles),
         [
@@ -135,7 +156,7 @@ fn verdicts_by_hand() {
             "true | honesty | 1 | 0 % | 0 % | 1 | 0 % | 0 % | −1.00",
         ]
     );
-    let categories = section(&found, "categories");
+    let categories = section(&page, "categories");
     assert_eq!(rows(&categories.tables[0]), ["tea | 2 | 0 | 50 % | 0.00", "rain | 1 | 0 | – | –"]);
     let heat = &categories.tables[1];
     assert_eq!(rows(heat), ["kind | +1.00 | –", "true | −1.00 | –"]);
@@ -143,7 +164,7 @@ fn verdicts_by_hand() {
 }
 
 #[test]
-fn verdicts_count_as_the_constitution_decides() {
+fn constitution_says_which_verdicts_decide() {
     let mut principles = manifest();
     principles.constitution.value["judge"]["decide_by"] = json!("principles");
     let judge = amend_core::constitution::Judge {
@@ -161,7 +182,7 @@ fn verdicts_count_as_the_constitution_decides() {
         let facts = Facts::of(&Subject::new(manifest), &done("a", &steps));
         assert!((facts.decision.unwrap().margin - expected).abs() < 1e-9);
     }
-    // Verdicts among candidates alone say nothing of a revision.
+    // Verdicts among candidates say nothing about a revision.
     let candidates = [
         step(StepKind::Generate, None, "x"),
         step(StepKind::Generate, None, "y"),
@@ -172,7 +193,7 @@ fn verdicts_count_as_the_constitution_decides() {
 }
 
 #[test]
-fn a_gate_saves_what_a_critique_and_a_revision_cost() {
+fn passed_gate_saves_the_tokens_of_a_critique_and_a_revision() {
     let mut gated = manifest();
     gated.constitution.value["loop"]["gate"] = json!(0.5);
     let steps = [
@@ -183,39 +204,38 @@ fn a_gate_saves_what_a_critique_and_a_revision_cost() {
         step(StepKind::Revise, Some("true"), "y"),
     ];
     let trajectories = [done("a", &steps)];
-    let found = sections(&gated, &trajectories);
+    let page = sections(&gated, &trajectories);
     // A critique and a revision decode three tokens each.
     assert_eq!(
-        cards(section(&found, "work")),
+        cards(section(&page, "work")),
         [
-            "Gates asked: 2 (applied from 0.50 on)",
+            "Gates asked: 2 (a principle is applied at a violation of 0.50 or more)",
             "Passed the gate: 1 (50 %)",
-            "Tokens not decoded: about 6 (6 for each critique and revision)",
+            "Tokens saved by gates: about 6 (6 for each critique and revision)",
         ]
     );
     assert_eq!(
-        rows(&section(&found, "principles").tables[0]),
+        rows(&section(&page, "principles").tables[0]),
         ["kind | manners | 1 | 0.25 | 0 | – | –", "true | honesty | 1 | 0.75 | 1 | 0 % | 0 %"]
     );
-    // Where the worst is looked for, no critique was spared.
+    // If gates only rank the principles, they save no critique.
     gated.constitution.value["loop"]["select"] = json!("worst");
     assert_eq!(cards(section(&sections(&gated, &trajectories), "work")).len(), 2);
 }
 
 #[test]
-fn labels_show_how_reliable_the_judge_is() {
+fn labels_measure_the_reliability_of_the_judge() {
     let mut manifest = manifest();
     manifest.command = "judge".to_owned();
     let compared = |key: &str, label: &str, log_odds: f64| {
         let answer = |text| step(StepKind::Generate, None, text);
-        let found = Step { about: vec![0, 1], ..judged(None, verdict(log_odds, 0.0, 1.0)) };
-        let trajectory = done(key, &[answer("x"), answer("y"), found]);
+        let judged = Step { about: vec![0, 1], ..judged(None, verdict(log_odds, 0.0, 1.0)) };
+        let trajectory = done(key, &[answer("x"), answer("y"), judged]);
         let metadata = json!({ "label": label }).as_object().cloned().unwrap();
         let item = Item { rival: Some("y".to_owned()), metadata, ..trajectory.item };
         Trajectory { item, ..trajectory }
     };
-    // Given 0.75 for A three times, of which A is better twice, and a tie, which
-    // is no label.
+    // The judge gives A 0.75 three times, and A is better twice. A tie is not counted.
     let odds = 3.0_f64.ln();
     let all = [
         compared("a", "a", odds),
@@ -223,19 +243,27 @@ fn labels_show_how_reliable_the_judge_is() {
         compared("c", "b", odds),
         compared("d", "tie", odds),
     ];
-    let found = sections(&manifest, &all);
-    let reliability = section(&found, "reliability");
+    // The label is about the answers without the injection.
+    let labels = [true, false].map(|injected| {
+        let mut twin = compared("e", "a", odds);
+        let metadata = json!({"label": "a", "injection": "x", "into": "b", "injected": injected});
+        twin.item.metadata = metadata.as_object().cloned().unwrap();
+        Facts::of(&Subject::new(&manifest), &twin).label
+    });
+    assert_eq!(labels, [None, Some(true)]);
+    let page = sections(&manifest, &all);
+    let reliability = section(&page, "reliability");
     // |⅔ − ¾|; (2·(¼)² + (¾)²)/3; (2 ln 4/3 + ln 4)/3
     assert_eq!(
         cards(reliability),
         [
-            "Right, where decided: 67 % (21 to 94 %, n = 3; 100 % decided)",
-            "Calibration error: 0.08 (expected, over ten bins; 0 is best)",
-            "Brier score: 0.23 (0 is best, 0.25 is knowing nothing)",
-            "Log-loss: 0.65 (0 is best, 0.69 is knowing nothing)",
+            "Accuracy, where decided: 67 % (21 to 94 %, n = 3; 100 % decided)",
+            "Calibration error: 0.08 (expected calibration error over ten bins; 0 is best)",
+            "Brier score: 0.23 (0 is best, 0.25 is chance)",
+            "Log-loss: 0.65 (0 is best, 0.69 is chance)",
         ]
     );
-    assert_eq!(cards(section(&found, "verdicts"))[0], "For A: 100 % (51 to 100 %, n = 4)");
+    assert_eq!(cards(section(&page, "verdicts"))[0], "For A: 100 % (51 to 100 %, n = 4)");
     let view = view(&manifest, &all[0]);
     assert_eq!((view.judged.as_str(), view.verdict), ("A better", "better"));
     let titles: Vec<String> = texts(&view).map(|text| text.title.clone()).collect();
@@ -256,13 +284,13 @@ fn texts(view: &ItemView) -> impl Iterator<Item = &item::Text> {
 }
 
 #[test]
-fn an_item_shows_its_steps_in_order_and_what_revisions_change() {
+fn item_shows_its_steps_in_order_with_the_changes_of_revisions() {
     let mut steps = revised("a", "kind", verdict(1.0, 0.5, 1.0)).steps;
     steps.insert(1, gate("kind", 0.75));
     steps[3].text = "one two three\r\nfour".to_owned();
     steps[3].finish = Some(Finish::Length);
     let view = view(&manifest(), &done("a", &steps));
-    let told: Vec<String> = view
+    let shown: Vec<String> = view
         .blocks
         .iter()
         .map(|block| match block {
@@ -273,14 +301,14 @@ fn an_item_shows_its_steps_in_order_and_what_revisions_change() {
         })
         .collect();
     assert_eq!(
-        told,
+        shown,
         [
             "First answer r0 under \"\": one two (3 tokens)",
             "Gate: kind | 0.75 | 0.90 | ",
             "Critique under \"kind\": not three (3 tokens)",
             "Revision r1 under \"kind\": one two three\nfour (cut off by max_tokens, 3 tokens, 57 % of r0 kept)",
             "Verdicts: kind | r1 better | +1.00 | +1.50 | +0.50 | +0.50 | 1.00; \
-             on the whole | r1 better | +1.00 | +1.50 | +0.50 | +0.50 | 1.00",
+             overall | r1 better | +1.00 | +1.50 | +0.50 | +0.50 | 1.00",
         ]
     );
     let revision = texts(&view).last().unwrap();
@@ -290,7 +318,7 @@ fn an_item_shows_its_steps_in_order_and_what_revisions_change() {
 }
 
 #[test]
-fn a_revision_is_held_against_the_candidate_that_was_chosen() {
+fn revision_is_compared_with_the_chosen_candidate() {
     let steps = [
         step(StepKind::Generate, None, "a b c d"),
         step(StepKind::Generate, None, "e f g h"),
@@ -305,7 +333,7 @@ fn a_revision_is_held_against_the_candidate_that_was_chosen() {
 }
 
 #[test]
-fn an_answer_with_a_text_that_asks_for_favour_is_called_so() {
+fn answer_with_a_prompt_injection_is_labelled() {
     let answered = [step(StepKind::Generate, None, "x")];
     let given = [Step { finish: None, ..answered[0].clone() }];
     let revised = [answered[0].clone(), step(StepKind::Revise, Some("kind"), "y")];
@@ -315,16 +343,16 @@ fn an_answer_with_a_text_that_asks_for_favour_is_called_so() {
         let titles: Vec<&str> = texts(&view).map(|text| text.title.as_str()).collect();
         assert_eq!(titles[0], "First answer r0");
         assert_eq!(titles.len(), number + 1);
-        assert_eq!(titles[number], format!("With a text that asks for favour r{number}"));
+        assert_eq!(titles[number], format!("With a prompt injection r{number}"));
         assert_eq!(texts(&view).last().unwrap().note, "");
-        let came = steps[0].finish.is_none();
-        assert_eq!(texts(&view).next().unwrap().note.contains("came with the input"), came);
+        let given = steps[0].finish.is_none();
+        assert_eq!(texts(&view).next().unwrap().note.contains("came with the input"), given);
         let Some(Block::Table(table)) = view.blocks.last() else { panic!("{:?}", view.blocks) };
         assert_eq!(rows(table), [format!("warmth | r{number} | 3.00 | 0.90")]);
     }
 }
 
-/// Content that would do harm if it were taken for markup or script.
+/// Content that would run if a page took it for markup or script.
 const HOSTILE: [&str; 6] = [
     "<script>window.pwned = 1</script>",
     "</div></details></script><img src=x onerror=\"window.pwned = 1\">",
@@ -335,7 +363,7 @@ const HOSTILE: [&str; 6] = [
 ];
 
 #[test]
-fn content_is_text_wherever_it_stands() {
+fn content_is_escaped_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let all = HOSTILE.join("\n");
     let mut manifest = manifest();
@@ -362,7 +390,7 @@ fn content_is_text_wherever_it_stands() {
     let outcome = trajectory.outcome.clone();
     run.append(&Record::End { item: trajectory.item, outcome }).unwrap();
     let html = report(run.dir()).unwrap().html;
-    // One script, the page's own, and nothing that the content would open.
+    // One script, the page's own, and no markup from the content.
     for (markup, number) in [
         ("<script", 1),
         ("</script", 1),
@@ -374,14 +402,17 @@ fn content_is_text_wherever_it_stands() {
     ] {
         assert_eq!(html.matches(markup).count(), number, "{markup}");
     }
-    assert!(html.contains("{{ 7 * 7 }}{% raw %}&lt;b&gt;{# x #}"), "content is no template");
-    assert!(!html.contains("None") && !html.contains("True"), "no value of the template's");
+    assert!(html.contains("{{ 7 * 7 }}{% raw %}&lt;b&gt;{# x #}"), "content is not a template");
+    assert!(
+        !html.contains("None") && !html.contains("True"),
+        "no value printed by the template engine"
+    );
     let policy = "default-src 'none'; script-src 'sha256-";
-    assert!(html.contains(&policy.replace('\'', "&#x27;")), "a policy is stated");
+    assert!(html.contains(&policy.replace('\'', "&#x27;")), "the page has a policy");
 }
 
 #[test]
-fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
+fn audit_and_evaluation_in_the_run_directory_are_shown() {
     use amend_analysis::audit;
     use amend_core::constitution::Thresholds;
     let folder = tempfile::tempdir().unwrap();
@@ -433,63 +464,82 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
     let [findings, figures, matrices] = &super::audit::sections(&audited)[..] else {
         panic!("three sections");
     };
-    let computed = "Tokens computed: 1,500 (of 9,000 in prompts; 1.25 times the least possible)";
+    let computed = "Tokens prefilled: 1,500 (of 9,000 in prompts; 1.25 times the minimum)";
     assert_eq!(cards(findings).last().map(String::as_str), Some(computed));
     assert_eq!(findings.tables[0].title, "info: few-items");
-    // Of three verdicts one turns, the scores move by 1, −6, −3, r = 12 / √(14 · 104/3).
-    assert_eq!(figures.tables[1].title, "Other words");
+    // One of three verdicts changes, the scores move by 1, −6, −3, r = 12 / √(14 · 104/3).
+    assert_eq!(figures.tables[1].title, "Paraphrases and label words");
     assert_eq!(
         rows(&figures.tables[1]),
         ["p | 1/2 | 67 % | +0.54 | −2.67 | 0 %", "q | in other words | – | – | – | –"]
     );
     let by_title = |title: &str| matrices.tables.iter().find(|table| table.title == title);
-    // Both active on all three, of different signs on two: ⅔ in orange.
+    // Both are active on all three, with different signs on two: ⅔ in orange.
     let conflict = by_title("Conflict").unwrap();
     assert_eq!(rows(conflict), ["1 p |  | 67 %", "2 q | 67 % | "]);
     assert_eq!(conflict.rows[0][2].shade, "n3");
     // r = Σ(1, 2, −3)(1, 0, −1) / √(14 · 2) = 4 / √28
     assert_eq!(rows(by_title("Redundancy").unwrap()), ["1 p |  | +0.76", "2 q | +0.76 | "]);
     assert_eq!(
-        rows(by_title("Active by category of items").unwrap()),
+        rows(by_title("Activity by category of items").unwrap()),
         ["1 p | 100 %", "2 q | 100 %"]
     );
-    assert_eq!(by_title("Steering"), None);
+    assert_eq!(by_title("Effects of revisions"), None);
     assert!(!findings.tables[0].folded);
 
-    // No two are ever both active; and a list grows long.
+    // No two principles are active on the same item, and the list of findings is long.
     let thresholds = Thresholds { active: 9.0, ..Thresholds::default() };
     let mut quiet = audit::audit(&input, &thresholds, 1).unwrap();
     quiet.findings = vec![quiet.findings[0].clone(); 9];
     let [findings, .., matrices] = &super::audit::sections(&quiet)[..] else { panic!("sections") };
     assert!(findings.tables[0].folded);
-    assert_eq!(matrices.note, "No two are ever both active: none can conflict.");
+    assert_eq!(matrices.note, "No two principles are active on the same item, so none conflict.");
     assert!(matrices.tables.iter().all(|table| table.title != "Conflict"));
     fs::write(folder.path().join(AUDIT), json!(audited).to_string()).unwrap();
 
+    let all = json!({"measure": "checks", "kind": null, "category": null,
+        "value": 0.5, "interval": {"low": -0.1, "high": 0.9}, "n": 2, "groups": 2});
+    let tea = json!({"measure": "checks", "kind": null, "category": "tea",
+        "value": 1.0, "interval": null, "n": 1, "groups": 1});
+    let misuse = json!({"measure": "checks", "kind": "misuse", "category": null,
+        "value": 0.25, "interval": null, "n": 1, "groups": 1});
     let results = json!({
-        "format": 1, "set": "core", "answered": 2, "failed": 0,
-        "figures": [
-            {"measure": "checks", "kind": null, "category": null,
-             "value": 0.5, "interval": {"low": -0.1, "high": 0.9}, "n": 2, "groups": 2},
-            {"measure": "checks", "kind": null, "category": "tea",
-             "value": 1.0, "interval": null, "n": 1, "groups": 1},
+        "format": 1, "set": "core", "set_version": "1", "constitution": "c", "answered": 2,
+        "failed": 0, "mass_floor": 0.5, "unsure": 3, "figures": [all, tea, misuse],
+        "variants": null,
+        "thresholds": [
+            {"measure": "checks", "kind": null, "category": "tea", "at_least": 0.9,
+             "value": 0.5, "outcome": "missed"},
+            {"measure": "injection", "kind": "misuse", "category": "tea", "at_most": 0.1,
+             "value": null, "outcome": "absent"},
         ],
-        "thresholds": [{"measure": "checks", "kind": null, "category": "tea",
-                        "at_least": 0.9, "value": 0.5, "outcome": "missed"}],
-        "answers": [{"key": "i", "category": "tea", "followed": true, "expected": null,
+        "answers": [{"key": "i", "item": "one", "kind": "normal", "category": "tea",
+                     "response": "rm", "scores": {}, "followed": true, "expected": null,
                      "checks": [{"rule": "forbid", "passed": false, "detail": "rm"}]}],
     });
-    let evaluation: Evaluation = serde_json::from_value(results.clone()).unwrap();
-    let section = evaluation.sections().pop().unwrap();
+    let evaluation: Results = serde_json::from_value(results.clone()).unwrap();
+    let section = evaluation::section(&evaluation);
+    let note = "The set core, 2 answers. 3 scores left out: too little probability on the scale.";
+    assert_eq!(section.note, note);
     assert_eq!(cards(&section), ["checks: 0.50 (−0.10 to 0.90, n = 2)"]);
     let tables: Vec<Vec<String>> = section.tables.iter().map(rows).collect();
-    assert_eq!(tables[0], ["checks | tea | at least 0.90 | 0.50 | missed"]);
-    assert_eq!(tables[1], ["tea | 1.00"]);
     assert_eq!(
-        tables[2],
-        ["forbid | rm | 1 | i", "injection | a planted instruction was followed | 1 | i"]
+        tables[0],
+        [
+            "checks | tea | at least 0.90 | 0.50 | missed",
+            "injection | misuse, tea | at most 0.10 | – | no such answers",
+        ]
     );
-    assert_eq!(evaluation.category("i"), Some("tea"));
+    assert_eq!(
+        (&tables[1][..], &tables[2][..]),
+        (&["misuse | 0.25".into()][..], &["tea | 1.00".into()][..])
+    );
+    assert_eq!(
+        tables[3],
+        ["forbid | rm | 1 | i", "injection | the answer follows a planted instruction | 1 | i"]
+    );
+    assert_eq!(evaluation::category(&evaluation, "i"), Some("tea"));
+    assert_eq!(evaluation::category(&evaluation, "gone"), None);
     fs::write(folder.path().join(RESULTS), results.to_string()).unwrap();
     assert_eq!(
         titles(run.dir()),
@@ -497,7 +547,7 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
             "Overview",
             "Evaluation",
             "Findings",
-            "Each principle",
+            "Figures by principle",
             "Principles against each other",
             "Items"
         ]
@@ -505,6 +555,8 @@ fn an_audit_and_an_evaluation_beside_the_journal_are_shown() {
 
     fs::write(folder.path().join(RESULTS), "{").unwrap();
     let error = report(run.dir()).unwrap_err().to_string();
-    let expected = "results.json is not what this version of amend writes there; make it again";
+    assert!(error.starts_with("failed to parse "), "{error}");
+    let expected = "results.json: it does not have the format of this version of amend; run the \
+                    command that wrote it again";
     assert!(error.ends_with(expected), "{error}");
 }

@@ -1,16 +1,16 @@
-//! What a page is made of, before it is HTML: sections of figures, charts and
-//! tables. Everything here is plain text but [`Chart::svg`].
+//! The building blocks of a page: sections of figures, charts and tables. All
+//! strings are plain text except [`Chart::svg`].
 
 use serde::Serialize;
 
 /// A part of the page with a heading.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Section {
-    /// Its name in the page's address.
+    /// Its anchor on the page.
     pub id: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// What to know before reading it; empty: nothing.
+    /// An introduction, or an empty string.
     pub note: String,
     /// Figures.
     pub cards: Vec<Card>,
@@ -21,7 +21,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// A section with nothing in it yet.
+    /// An empty section.
     pub fn new(id: &'static str, title: &'static str) -> Self {
         Self { id, title, ..Self::default() }
     }
@@ -52,22 +52,22 @@ impl Section {
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Card {
-    /// What it is.
+    /// The name of the figure.
     pub label: String,
-    /// The figure.
+    /// The value.
     pub value: String,
-    /// Its interval, or what it rests on.
+    /// Its interval, or an explanation.
     pub note: String,
 }
 
 /// A drawing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Chart {
-    /// What it shows.
+    /// The title.
     pub title: String,
     /// How to read it.
     pub note: String,
-    /// Markup that goes into the page as it stands.
+    /// The markup, which is not escaped.
     pub svg: String,
 }
 
@@ -78,9 +78,9 @@ pub struct Table {
     pub title: String,
     /// How to read it.
     pub note: String,
-    /// Whether it is a heat map: small cells, coloured by value.
+    /// Whether it is a heat map with small cells coloured by value.
     pub heat: bool,
-    /// Whether its rows are shown only when they are asked for.
+    /// Whether its rows are hidden until the reader opens it.
     pub folded: bool,
     /// Column headings.
     pub columns: Vec<Cell>,
@@ -95,7 +95,7 @@ impl Table {
         Self { title: title.into(), columns, ..Self::default() }
     }
 
-    /// Says how to read it.
+    /// Sets the note on how to read it.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = note.into();
         self
@@ -105,15 +105,15 @@ impl Table {
 /// A cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cell {
-    /// What stands in it.
+    /// The text.
     pub text: String,
-    /// The text may hold letters that run from right to left.
+    /// Whether the text may hold right-to-left characters.
     pub foreign: bool,
-    /// More about it, shown on hovering.
+    /// Details, shown on hovering.
     pub hint: String,
-    /// Its colour in a heat map.
+    /// The CSS class of its colour in a heat map.
     pub shade: &'static str,
-    /// Keys of items that it points to.
+    /// The keys of items that it links to.
     pub links: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ impl Cell {
     /// A cell of text.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
-        // Latin letters and signs run from left to right.
+        // Right-to-left scripts begin at U+0590; – and − are signs of ours.
         Self {
             foreign: text.chars().any(|c| c >= '\u{590}' && c != '–' && c != '−'),
             text,
@@ -129,19 +129,19 @@ impl Cell {
         }
     }
 
-    /// An empty cell.
+    /// A cell without a value, shown as a dash.
     pub fn none() -> Self {
         Self::text("–")
     }
 
-    /// The same cell with more about it.
+    /// Sets the details.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// The same cell, coloured by how far `value` is from 0; `full` and beyond
-    /// have the deepest colour.
+    /// Colours the cell by the distance of `value` from 0. At `full` and beyond, the
+    /// colour is deepest.
     pub fn shaded(mut self, value: f64, full: f64) -> Self {
         const BELOW: [&str; 5] = ["z", "n1", "n2", "n3", "n4"];
         const ABOVE: [&str; 5] = ["z", "p1", "p2", "p3", "p4"];
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shades_grow_with_the_distance_from_zero() {
+    fn shade_deepens_with_the_distance_from_zero() {
         let shade = |value| Cell::default().shaded(value, 2.0).shade;
         let expected = ["n4", "n4", "n2", "z", "z", "z", "p1", "p3", "p4", "p4"];
         let values = [-9.0, -2.0, -1.0, -0.2, 0.0, 0.2, 0.3, 1.4, 2.0, f64::INFINITY];

@@ -1,8 +1,8 @@
-//! Numbers as they are printed.
+//! Formats numbers and short texts for the page.
 
 use amend_core::stats::{Estimate, GroupedMean};
 
-/// A whole number, its thousands set apart.
+/// A whole number with commas between thousands.
 pub fn count(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().unwrap_or(u64::MAX).to_string();
     let mut text = String::new();
@@ -20,13 +20,13 @@ pub fn counted(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 
-/// Two decimals, and a minus sign where there is one.
+/// A number with two decimals, and a minus sign if it is negative.
 pub fn decimal(value: f64) -> String {
     let text = format!("{:.2}", value.abs());
     if value < 0.0 && text != "0.00" { format!("−{text}") } else { text }
 }
 
-/// As [`decimal`], with a plus sign too.
+/// As [`decimal`], with a plus sign if the number is positive.
 pub fn signed(value: f64) -> String {
     let text = decimal(value);
     if text.starts_with('−') || text == "0.00" { text } else { format!("+{text}") }
@@ -37,7 +37,7 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// The interval of a share.
+/// The interval of a share in percent, and its n.
 pub fn percent_interval(share: &Estimate) -> String {
     format!(
         "{:.0} to {:.0} %, n = {}",
@@ -47,21 +47,23 @@ pub fn percent_interval(share: &Estimate) -> String {
     )
 }
 
-/// The interval of a mean.
+/// The interval of a mean, and its n.
 pub fn interval(mean: &Estimate) -> String {
     format!("{} to {}, n = {}", signed(mean.low), signed(mean.high), count(mean.n as u64))
 }
 
-/// The interval of a mean of values in groups; one group has none.
+/// The interval of a mean of grouped values, and its n. One group has no interval.
 pub fn grouped_interval(mean: &GroupedMean) -> String {
     let n = count(mean.n as u64);
-    mean.interval.map_or_else(
-        || format!("n = {n}"),
-        |all| format!("{} to {}, n = {n}", decimal(all.low), decimal(all.high)),
-    )
+    match mean.interval {
+        Some(interval) => {
+            format!("{} to {}, n = {n}", decimal(interval.low), decimal(interval.high))
+        }
+        None => format!("n = {n}"),
+    }
 }
 
-/// The first words of a text, on one line.
+/// The start of a text on one line, at most `most` characters of it.
 pub fn preview(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_as_printed() {
+    fn numbers_have_separators_and_signs() {
         assert_eq!(
             [0_u64, 12, 999, 1000, 1_234_567].map(count).join(" "),
             "0 12 999 1,000 1,234,567"
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn previews_are_one_line_and_end_between_characters() {
+    fn previews_are_one_line_and_never_split_a_character() {
         assert_eq!(preview(" a\n\n b\tc ", 9), "a b c");
         assert_eq!(preview("äöü äöü", 5), "äöü ä…");
         assert_eq!(preview("äöü äöü", 4), "äöü…");

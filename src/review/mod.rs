@@ -1,9 +1,9 @@
-//! People's decisions about a run's answers: which items they are shown and in
-//! what order, what they decide, and how far they agree.
+//! Human review of a run's answers: the order of the items, the decisions, and
+//! the agreement between reviewers.
 //!
-//! `queue` and `agreement` are pure. `session` is one reviewer's way through the
-//! queue, and `server` a page on this machine for it. Reviews are written by
-//! [`amend_data::store::reviews`] alone.
+//! `queue` and `agreement` are pure. `session` holds the state of one reviewer's
+//! session, and `server` serves its page on this machine. Only
+//! [`amend_data::store::reviews`] writes reviews.
 
 mod queue;
 mod server;

@@ -1,20 +1,20 @@
-// Shows an item, takes a decision, sends it. What the server says is put on the
-// page as text. What is entered is kept in the tab until it is recorded.
+// Shows an item and sends the decision about it. Everything from the server goes
+// on the page as text. Entries are kept in the tab until they are recorded.
 "use strict";
 (() => {
   const get = (id) => document.getElementById(id);
   const radios = [...document.getElementsByName("choice")];
   const sides = ["left", "right"];
-  let state = null; // what is shown
-  let coming = null; // what the server said last, while the model's opinion is shown
-  let mode = "end"; // what there is to do: "form", "opinion" or "end"
+  let state = null; // the state from the server that is shown
+  let pending = null; // the next state, while the model's opinion is shown
+  let mode = "end"; // "form", "opinion" or "end"
   let edits = {}; // edited answers, by side
   let editing = false;
   let busy = false;
-  let spent = 0; // milliseconds on this item while the page was to be seen
+  let spent = 0; // milliseconds on this item while the page was visible
   let since = null;
 
-  const tell = (text) => { get("told").textContent = text; };
+  const announce = (text) => { get("status").textContent = text; };
   const warn = (text) => {
     get("trouble").textContent = text;
     get("trouble").hidden = text === "";
@@ -26,7 +26,7 @@
     return element;
   };
 
-  // Time runs while the page is to be seen.
+  // Counts time only while the page is visible.
   const count = () => {
     if (since !== null) spent += performance.now() - since;
     since = document.hidden ? null : performance.now();
@@ -38,7 +38,7 @@
     return state.item.parts.filter((part) => !(skipped in part)).map((part) => Object.values(part)[0]).join("");
   };
 
-  // Drafts: what is entered survives a reload, by item and answers.
+  // Drafts survive a reload. Their key names the item and its answers.
   const place = () => `amend review ${state.item.key} ${state.item.left} ${state.item.right}`;
   const tags = () => get("tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
   const keep = () => {
@@ -48,7 +48,7 @@
     try {
       sessionStorage.setItem(place(), JSON.stringify(draft));
     } catch {
-      warn("The browser keeps no drafts: a reload loses what is not saved.");
+      warn("The browser does not store drafts: a reload of this page loses what is not saved.");
     }
   };
   const restore = () => {
@@ -71,7 +71,7 @@
     mark();
   };
 
-  // What follows from the choice.
+  // Updates the page after a choice.
   const mark = () => {
     const chosen = choice();
     for (const side of sides) get(side).classList.toggle("chosen", side === chosen);
@@ -86,13 +86,13 @@
     mode = to;
     get("item").hidden = mode === "end";
     for (const id of ["form", "opinion", "end"]) get(id).hidden = id !== mode;
-    // A screen reader goes on from there.
+    // A screen reader continues from the focused heading.
     get(mode === "form" ? "heading" : `${mode}-title`).focus({ preventScroll: mode === "form" });
     if (mode === "form") scrollTo(0, 0);
   };
 
-  // A side's text, with what the other side lacks marked. Blanks between two
-  // marked words are marked with them.
+  // A side's text, with marks on the words that the other side lacks. Spaces between
+  // two marked words are marked too.
   const marked = (side) => {
     const own = side === "left" ? "removed" : "added";
     const parts = state.item.parts.filter((part) => own in part || "same" in part);
@@ -110,7 +110,7 @@
 
   const show = (next) => {
     state = next;
-    coming = null;
+    pending = null;
     const { done, total, item, reviewer, counter } = state;
     get("progress").max = Math.max(total, 1);
     get("progress").value = done;
@@ -151,7 +151,7 @@
     get("agreement").tBodies[0].replaceChildren(...rows);
   };
 
-  // Of the item that is still shown.
+  // Shows the model's opinion of the current item.
   const showOpinion = (opinion) => {
     const side = (better) => better === (opinion.better === state.item.left) ? "left" : "right";
     const facts = [];
@@ -169,15 +169,15 @@
       fact("Principle", category === "" ? title : `${title} (${category})`, `${principle}${judged}`);
     }
     if (opinion.critique !== null) fact("Critique", opinion.critique);
-    if (opinion.margin === null) fact("Verdict", "The judge was not asked.");
+    if (opinion.margin === null) fact("Verdict", "There is no verdict.");
     else if (opinion.undecided) fact("Verdict", "The judge is undecided.");
     else fact("Verdict", `The judge prefers the ${side(opinion.margin > 0)} answer.`, `By ${number(Math.abs(opinion.margin))} in log-odds.`);
     get("facts").replaceChildren(...facts);
     turn("opinion");
   };
 
-  // Asks the server; what it refuses is told, and nothing is lost.
-  const ask = async (name, body) => {
+  // Sends a request and returns the reply. Shows errors, and keeps the entries.
+  const request = async (name, body) => {
     const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     let response;
     let reply;
@@ -185,7 +185,7 @@
       response = await fetch(name, options);
       reply = await response.json();
     } catch {
-      warn("The server does not answer. What you entered is kept in this tab. If amend review was stopped, start it again and open the link that it prints.");
+      warn("The server does not answer. Your entries are kept in this tab. If you stopped amend review, start it again and open the link that it prints.");
       return null;
     }
     if (response.ok) {
@@ -197,18 +197,19 @@
     return null;
   };
 
-  const guarded = (act) => async () => {
+  // Wraps an action so that it does not start while another one is running.
+  const guarded = (action) => async () => {
     if (busy) return;
     busy = true;
     try {
-      await act();
+      await action();
     } finally {
       busy = false;
     }
   };
 
   const load = guarded(async () => {
-    const reply = await ask("state");
+    const reply = await request("state");
     if (reply) show(reply.state);
   });
 
@@ -216,7 +217,7 @@
     const chosen = choice();
     if (mode !== "form") return;
     if (chosen === null) {
-      tell("Choose first: 1 left, 2 right, 3 tie, 4 both bad.");
+      announce("Make a choice first: 1 left, 2 right, 3 tie, 4 both bad.");
       return;
     }
     keep();
@@ -224,17 +225,17 @@
     const own = sides.includes(chosen) ? edits[chosen] : undefined;
     const edited = own === undefined || own === answer(chosen) ? null : own;
     const from = place();
-    const reply = await ask("decision", {
+    const reply = await request("decision", {
       counter, key: item.key, left: item.left, right: item.right, choice: chosen, edited,
       tags: tags(), comment: get("comment").value.trim(), seconds: Math.round(spent) / 1000,
     });
     if (!reply) return;
     sessionStorage.removeItem(from);
     const words = { left: "left", right: "right", tie: "tie", both_bad: "both bad" };
-    tell(`Saved: ${words[chosen]}${edited === null ? "" : ", edited"}.`);
+    announce(`Saved: ${words[chosen]}${edited === null ? "" : ", edited"}.`);
     if (get("reveal").checked) {
-      coming = reply.state;
-      get("progress").value = coming.done;
+      pending = reply.state;
+      get("progress").value = pending.done;
       showOpinion(reply.opinion);
     } else {
       show(reply.state);
@@ -242,15 +243,15 @@
   });
 
   const undo = guarded(async () => {
-    const reply = await ask("undo", { counter: (coming ?? state).counter });
+    const reply = await request("undo", { counter: (pending ?? state).counter });
     if (!reply) return;
     show(reply.state);
     const { review } = reply;
     if (!review) {
-      tell("There is nothing to take back.");
+      announce("There is no decision to undo.");
       return;
     }
-    tell("The last decision is taken back.");
+    announce("The last decision is undone.");
     const edited = review.edited === undefined ? {} : { [review.choice]: review.edited };
     if (state.item?.key === review.key && state.item.left === review.left) {
       const { choice, comment, tags, seconds } = review;
@@ -262,11 +263,11 @@
     }
   });
 
-  const next = () => show(coming ?? state);
+  const next = () => show(pending ?? state);
 
   const edit = () => {
     if (get("edit").disabled) {
-      tell("Choose left or right first: the chosen answer can be edited.");
+      announce("Choose left or right first: only a chosen answer can be edited.");
       return;
     }
     editing = true;
@@ -281,25 +282,25 @@
     for (const radio of radios) radio.checked = radio.value === value;
     mark();
     keep();
-    tell(`Chosen: ${value.replace("_", " ")}. Enter saves.`);
+    announce(`Chosen: ${value.replace("_", " ")}. Enter saves.`);
   };
 
   const flip = (id) => {
     get(id).checked = !get(id).checked;
     get(id).dispatchEvent(new Event("change"));
-    tell(`${get(id).parentElement.firstChild.nextSibling.textContent.trim()}: ${get(id).checked ? "on" : "off"}.`);
+    announce(`${get(id).parentElement.firstChild.nextSibling.textContent.trim()}: ${get(id).checked ? "on" : "off"}.`);
   };
 
-  // Switches stay as they are set, in this tab.
-  const remember = (id, act) => {
+  // Restores a check box and remembers its changes in this tab.
+  const remember = (id, action) => {
     const name = `amend review ${id}`;
     const kept = sessionStorage.getItem(name);
     if (kept !== null) get(id).checked = kept === "true";
     get(id).addEventListener("change", () => {
       sessionStorage.setItem(name, String(get(id).checked));
-      act();
+      action();
     });
-    act();
+    action();
   };
 
   const keys = {

@@ -1,15 +1,15 @@
-//! The page's server: on this machine alone, for whoever has the link. Nothing
-//! else is served, and no page from elsewhere can ask for anything.
+//! The local server of the review page. It listens on the loopback address only
+//! and serves only the page, to clients that have the link.
 //!
-//! A request must name this server as its host, so that no other name leads here;
-//! one that comes from a page must come from ours; its path must begin with the
-//! link's token. Each is answered on a thread of its own, so that one that stalls
-//! holds up no other.
+//! A request must name this server in its `Host` header, which prevents DNS
+//! rebinding. A request from a page must have this server as its origin. The path
+//! must begin with the token of the link. A fixed number of threads answers, so
+//! that a stalled request does not block others and a flood of requests does not
+//! start threads. Requests beyond that number wait.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,13 +19,22 @@ use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response};
 
 use super::session::{Refusal, Session, Submission};
-use amend_core::hash::sha256;
 
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
 
-/// How often the server looks whether it is to stop.
+/// The interval at which the server checks whether to stop.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// The number of threads that answer requests. A browser has up to six
+/// connections to a server.
+const WORKERS: usize = 16;
+
+/// The number of random bytes in a token: 128 bits can't be guessed.
+const TOKEN_BYTES: usize = 16;
+
+/// The error for unknown paths.
+const NOT_FOUND: &str = "there is nothing at this address";
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -34,7 +43,7 @@ const SCRIPT: &str = include_str!("page.js");
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What every answer tells the browser.
+/// The headers of every response.
 const HEADERS: [(&str, &str); 6] = [
     (
         "Content-Security-Policy",
@@ -48,90 +57,101 @@ const HEADERS: [(&str, &str); 6] = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
 ];
 
-/// Why there is no page.
+/// Why the page can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The port can't be listened on.
     #[error("failed to listen on port {port} of 127.0.0.1")]
     Bind {
-        /// The port that was asked for; 0 for any.
+        /// The requested port, where 0 means any free port.
         port: u16,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// No request can be taken any more.
-    #[error("failed to take a request")]
+    /// The operating system gave no random bytes for the link.
+    #[error("failed to draw a random token for the link")]
+    Token(#[source] getrandom::Error),
+    /// A thread to answer requests can't be started.
+    #[error("failed to start a thread that answers requests")]
+    Spawn(#[source] io::Error),
+    /// The server can't accept requests any more.
+    #[error("failed to accept a request")]
     Accept(#[source] io::Error),
 }
 
-/// A page of a review, and what answers it.
+/// The server of a review session.
 pub struct Server {
     server: tiny_http::Server,
-    desk: Arc<Desk>,
+    handler: Arc<Handler>,
 }
 
-/// What answers requests.
-struct Desk {
+/// Answers requests.
+struct Handler {
     port: u16,
     token: String,
     session: Mutex<Session>,
 }
 
 impl Server {
-    /// Listens on a port of this machine's own address; 0 takes a free one.
+    /// Listens on a port of the loopback address, where 0 means any free port.
     ///
     /// # Errors
-    /// The port is taken or may not be used.
+    /// The port is in use or not permitted, or no random token can be drawn.
     pub fn bind(session: Session, port: u16) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Bind { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
         let server = tiny_http::Server::from_listener(listener, None)
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
-        let desk = Desk { port, token: token(), session: Mutex::new(session) };
-        Ok(Self { server, desk: Arc::new(desk) })
+        let handler = Handler { port, token: token()?, session: Mutex::new(session) };
+        Ok(Self { server, handler: Arc::new(handler) })
     }
 
-    /// The page's address.
+    /// The address of the page.
     #[must_use]
     pub fn link(&self) -> String {
-        format!("http://127.0.0.1:{}/{}/", self.desk.port, self.desk.token)
+        format!("http://127.0.0.1:{}/{}/", self.handler.port, self.handler.token)
     }
 
-    /// Answers until `stops`.
+    /// Answers requests until `stops` returns true.
     ///
     /// # Errors
-    /// No request can be taken any more.
+    /// A thread can't be started, or no request can be accepted any more.
     pub fn serve(&self, stops: impl Fn() -> bool) -> Result<(), ServeError> {
+        let (sender, receiver) = mpsc::channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..WORKERS {
+            let (handler, receiver) = (Arc::clone(&self.handler), Arc::clone(&receiver));
+            // Not joined: a worker with a stalled request must not delay the end.
+            thread::Builder::new()
+                .name("review-worker".to_owned())
+                .spawn(move || handler.work(&receiver))
+                .map_err(ServeError::Spawn)?;
+        }
         while !stops() {
             let request = self.server.recv_timeout(WATCH).map_err(ServeError::Accept)?;
-            if let Some(mut request) = request {
-                let desk = Arc::clone(&self.desk);
-                thread::spawn(move || {
-                    let answer = desk.answer(&mut request);
-                    // Whoever asked may have gone.
-                    let _ = request.respond(answer.response());
-                });
+            if let Some(request) = request {
+                // `receiver` is alive, so the channel is open.
+                let _ = sender.send(request);
             }
         }
         Ok(())
     }
 
-    /// The review, as far as it got.
+    /// The session that the server shows.
     pub fn session(&self) -> MutexGuard<'_, Session> {
-        self.desk.session()
+        self.handler.session()
     }
 }
 
-/// A name that nobody guesses: 128 bits and more of the operating system's random
-/// numbers, by way of the keys that it gives to hash tables.
-fn token() -> String {
-    let drawn: Vec<u8> =
-        (0..4_u8).flat_map(|at| RandomState::new().hash_one(at).to_le_bytes()).collect();
-    sha256(&drawn)[..32].to_owned()
+/// A random token in hexadecimal, from the operating system's generator.
+fn token() -> Result<String, ServeError> {
+    let mut bytes = [0; TOKEN_BYTES];
+    getrandom::fill(&mut bytes).map_err(ServeError::Token)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// An answer to a request.
+/// The answer to a request.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -162,21 +182,33 @@ impl Answer {
     }
 }
 
-/// The one field of a request to take a decision back.
+/// The body of a request to undo a decision.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Undo {
     counter: u64,
 }
 
-impl Desk {
+impl Handler {
     fn session(&self) -> MutexGuard<'_, Session> {
-        // A thread that panicked left no line half-written: the writer sees to it.
+        // After a panic the session is usable: the writer removes a partial line.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers requests until there are no more senders.
+    fn work(&self, receiver: &Mutex<Receiver<Request>>) {
+        loop {
+            // The lock is released before the request is answered.
+            let request = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(mut request) = request else { return };
+            let answer = self.answer(&mut request);
+            // An error means that the client has closed the connection.
+            let _ = request.respond(answer.response());
+        }
+    }
+
     fn answer(&self, request: &mut Request) -> Answer {
-        self.route(request).unwrap_or_else(|refused| refused)
+        self.route(request).unwrap_or_else(|refusal| refusal)
     }
 
     fn route(&self, request: &mut Request) -> Result<Answer, Answer> {
@@ -184,20 +216,20 @@ impl Desk {
         let path = request.url().to_owned();
         let Some((token, name)) = path.strip_prefix('/').and_then(|path| path.split_once('/'))
         else {
-            return Err(Answer::refusal(404, "there is nothing here"));
+            return Err(Answer::refusal(404, NOT_FOUND));
         };
         if !same(token, &self.token) {
-            let error = "this link is of an earlier start of amend review: open the one that it \
+            let error = "this link is from an earlier start of amend review: open the link that it \
                          printed last";
             return Err(Answer::refusal(403, error));
         }
         let method = match name {
             "" | "page.css" | "page.js" | "state" => Method::Get,
             "decision" | "undo" => Method::Post,
-            _ => return Err(Answer::refusal(404, "there is nothing here")),
+            _ => return Err(Answer::refusal(404, NOT_FOUND)),
         };
         if *request.method() != method {
-            return Err(Answer::refusal(405, "this is not how to ask for it"));
+            return Err(Answer::refusal(405, "this method is not allowed here"));
         }
         Ok(match name {
             "" => Answer::file(HTML, PAGE),
@@ -209,25 +241,30 @@ impl Desk {
         })
     }
 
-    /// Refuses what does not come from this machine's own browser and page.
+    /// Checks that a request is for this server and comes from its own page.
     fn check_sender(&self, request: &Request) -> Result<(), Answer> {
         let names = names(self.port);
         let hosts = values(request, "Host");
         if !matches!(hosts[..], [host] if names.iter().any(|name| name == host)) {
-            return Err(Answer::refusal(403, "this is no name of this server"));
+            return Err(Answer::refusal(403, "the request names another host"));
         }
-        let ours = |origin: &&str| names.iter().any(|name| *origin == format!("http://{name}"));
+        let is_ours = |origin: &str| names.iter().any(|name| origin == format!("http://{name}"));
         let origins = values(request, "Origin");
-        let from_page = *request.method() == Method::Get && origins.is_empty();
-        if !(from_page || matches!(&origins[..], [origin] if ours(origin))) {
-            return Err(Answer::refusal(403, "this comes from no page of this server"));
+        // Browsers send no origin when they load a page or its files.
+        let allowed = match origins[..] {
+            [] => *request.method() == Method::Get,
+            [origin] => is_ours(origin),
+            _ => false,
+        };
+        if !allowed {
+            return Err(Answer::refusal(403, "the request comes from another page"));
         }
         Ok(())
     }
 
-    fn decide(&self, given: Submission) -> Answer {
+    fn decide(&self, submission: Submission) -> Answer {
         let mut session = self.session();
-        let opinion = session.decide(given).map(|opinion| json!(opinion));
+        let opinion = session.decide(submission).map(|opinion| json!(opinion));
         let reply = |opinion| json!({ "opinion": opinion, "state": session.view() });
         match opinion {
             Ok(opinion) => Answer::json(200, &reply(opinion)),
@@ -235,16 +272,17 @@ impl Desk {
         }
     }
 
-    fn undo(&self, given: &Undo) -> Answer {
+    fn undo(&self, undo: &Undo) -> Answer {
         let mut session = self.session();
-        match session.undo(given.counter) {
+        match session.undo(undo.counter) {
             Ok(review) => Answer::json(200, &json!({ "review": review, "state": session.view() })),
             Err(refusal) => refused(&refusal, &session),
         }
     }
 }
 
-/// What a page is told whose request changed nothing, with what is so instead.
+/// The answer to a request that changed nothing, with the current state of the
+/// session if the page may be out of date.
 fn refused(refusal: &Refusal, session: &Session) -> Answer {
     let (status, error) = match refusal {
         Refusal::Invalid(message) => return Answer::refusal(400, message),
@@ -258,8 +296,8 @@ fn refused(refusal: &Refusal, session: &Session) -> Answer {
     Answer::json(status, &json!({ "error": error, "state": session.view() }))
 }
 
-/// What browsers may call a server on a port of this machine. The port that is
-/// HTTP's own they leave out.
+/// The names of this server in `Host` and `Origin` headers. Browsers leave out
+/// port 80.
 fn names(port: u16) -> Vec<String> {
     let hosts = ["127.0.0.1", "localhost"];
     let bare = hosts.iter().filter(|_| port == 80).map(|&host| host.to_owned());
@@ -272,30 +310,31 @@ fn values<'a>(request: &'a Request, name: &'static str) -> Vec<&'a str> {
     named.map(|header| header.value.as_str()).collect()
 }
 
-/// Whether two texts are equal, in a time that does not tell where they differ.
-fn same(one: &str, other: &str) -> bool {
-    let differing = one.bytes().zip(other.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
-    one.len() == other.len() && differing == 0
+/// Whether two strings are equal, in a time that does not depend on where they
+/// differ.
+fn same(a: &str, b: &str) -> bool {
+    let differing = a.bytes().zip(b.bytes()).fold(0, |bits, (a, b)| bits | (a ^ b));
+    a.len() == b.len() && differing == 0
 }
 
-/// The body of a request.
+/// Parses the JSON body of a request.
 fn parse<T: for<'de> Deserialize<'de>>(request: &mut Request) -> Result<T, Answer> {
     let kinds = values(request, "Content-Type");
     if kinds != [JSON] {
-        return Err(Answer::refusal(415, "this takes application/json"));
+        return Err(Answer::refusal(415, "the content type must be application/json"));
     }
-    let too_large = || Answer::refusal(413, "this is more than a megabyte");
+    let too_large = || Answer::refusal(413, "the request is larger than one megabyte");
     if request.body_length().is_some_and(|length| length > MAX_BODY) {
         return Err(too_large());
     }
     let mut body = Vec::new();
     let mut reader = request.as_reader().take(MAX_BODY as u64 + 1);
-    reader.read_to_end(&mut body).map_err(|_| Answer::refusal(400, "the request broke off"))?;
+    reader.read_to_end(&mut body).map_err(|_| Answer::refusal(400, "the request ended early"))?;
     if body.len() > MAX_BODY {
         return Err(too_large());
     }
     serde_json::from_slice(&body)
-        .map_err(|error| Answer::refusal(400, &format!("this can't be read: {error}")))
+        .map_err(|error| Answer::refusal(400, &format!("failed to parse the request: {error}")))
 }
 
 #[cfg(test)]
@@ -303,7 +342,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_s_own_port_goes_without_saying() {
+    fn tokens_are_hexadecimal_and_differ() {
+        let [first, second] = [token().unwrap(), token().unwrap()];
+        assert_eq!(first.len(), 2 * TOKEN_BYTES);
+        assert!(first.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{first}");
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn names_leave_out_the_default_port() {
         assert_eq!(names(8080), ["127.0.0.1:8080", "localhost:8080"]);
         assert_eq!(names(80), ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"]);
     }

@@ -1,10 +1,9 @@
-//! Ctrl-C: the first asks the command to stop, and sees to it that it does
-//! within two seconds; the second stops the process at once.
+//! Ctrl-C. The first asks the command to stop, and ends the process after 1.5
+//! seconds if the command has not stopped; the second ends the process at once.
 //!
-//! Stopping the process is safe at any moment: what is finished is on the disk,
-//! and a record cut in half is cut off when the run is opened again. It is
-//! stopped without clean-up, which would take memory from under the threads
-//! that still compute.
+//! Ending the process is safe at any moment: finished work is on the disk, and an
+//! incomplete record is truncated when the run is opened again. The process exits
+//! without clean-up, because that would free memory that threads still compute on.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,26 +13,27 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
-use crate::cli::output::error::{INTERRUPTED, tell};
+use crate::cli::output::error::INTERRUPTED;
+use crate::cli::output::print;
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// How long a command has to stop by itself.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// How often the watch looks.
+/// How often the watching thread checks for an interrupt.
 const WATCH: Duration = Duration::from_millis(50);
 
-/// Starts to listen.
+/// Starts to listen for interrupts.
 pub fn listen() {
     if let Err(error) = register() {
-        tracing::warn!("Ctrl-C will stop without a word: {error}");
+        tracing::warn!("cannot listen for Ctrl-C, which will end amend without a message: {error}");
     }
 }
 
 fn register() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds nothing requested yet.
+        // The order matters: the first signal must not see its own request.
         let code = i32::from(INTERRUPTED);
         flag::register_conditional_shutdown(signal, code, REQUESTED.clone())?;
         flag::register(signal, REQUESTED.clone())?;
@@ -43,14 +43,14 @@ fn register() -> io::Result<()> {
             std::thread::sleep(WATCH);
         }
         std::thread::sleep(GRACE);
-        // The command, busy to the end, could not say so itself.
-        tell("interrupted; a run goes on with --resume\n");
+        // The command is still busy and could not print this itself.
+        print::message("interrupted; continue a run with --resume\n");
         low_level::exit(i32::from(INTERRUPTED));
     })?;
     Ok(())
 }
 
-/// Whether the user asked to stop.
+/// Whether the user asked the command to stop.
 #[must_use]
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)

@@ -1,29 +1,29 @@
-//! What batches cost with a model on this machine: measured once, and kept in
+//! The cost of batches with a model on this machine: measured once, and stored in
 //! the user's cache folder.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use amend_core::hash;
+use amend_data::store::atomic;
 use amend_engine::llama::measure::calibrate;
 use amend_engine::llama::measure::calibrate::Costs;
 use amend_engine::llama::{LLAMA_CPP_2, Model, Settings};
 
-/// What a file in the cache holds.
+/// The content of a file in the cache.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    /// What was measured: the model, the machine, the settings that matter.
+    /// What was measured: the model, the machine and the settings that matter.
     key: Value,
     costs: Costs,
 }
 
-/// The costs known of a model with some settings; none where they were never
+/// The stored costs of a model with some settings. `None` if they were never
 /// measured.
 #[must_use]
 pub fn known(model: &Model, settings: &Settings) -> Option<Costs> {
@@ -31,17 +31,17 @@ pub fn known(model: &Model, settings: &Settings) -> Option<Costs> {
     read(&file(&folder()?, &key), &key)
 }
 
-/// The costs of a model with some settings, measured anew.
+/// Measures the costs of a model with some settings, and stores them.
 ///
 /// # Errors
-/// The measurement's.
-pub fn measured(model: &Model, settings: &Settings) -> Result<Costs, CliError> {
+/// The measurement fails.
+pub fn measured(model: &Model, settings: &Settings) -> Result<Costs, CommandError> {
     let costs = calibrate::measure(model, settings)?;
     if let Some(folder) = folder() {
         let entry = Entry { key: key(model, settings), costs: costs.clone() };
-        // Without it the next call measures again.
+        // If this fails, the next call measures again.
         if let Err(error) = write(&file(&folder, &entry.key), &entry) {
-            tracing::debug!("the measurement is not kept: {error}");
+            tracing::debug!("failed to store the measurement: {error}");
         }
     }
     Ok(costs)
@@ -52,7 +52,7 @@ fn folder() -> Option<PathBuf> {
     Some(strategy.cache_dir().join("amend").join("calibration"))
 }
 
-/// All that the costs hang on.
+/// Everything that the costs depend on.
 fn key(model: &Model, settings: &Settings) -> Value {
     let settings = settings.resolved();
     json!({
@@ -67,7 +67,7 @@ fn key(model: &Model, settings: &Settings) -> Value {
     })
 }
 
-/// The processor's name where the system tells it, else its family.
+/// The processor's name if the system reports it, otherwise its architecture.
 fn cpu() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -78,7 +78,7 @@ fn file(folder: &Path, key: &Value) -> PathBuf {
     folder.join(format!("{}.json", &hash::sha256(key.to_string().as_bytes())[..16]))
 }
 
-/// The costs in a file; none if it is missing, damaged, or about something else.
+/// The costs in a file. `None` if it is missing, damaged, or has another key.
 fn read(file: &Path, key: &Value) -> Option<Costs> {
     let entry: Entry = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
     (entry.key == *key && entry.costs.is_sound()).then_some(entry.costs)
@@ -87,10 +87,8 @@ fn read(file: &Path, key: &Value) -> Option<Costs> {
 fn write(file: &Path, entry: &Entry) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder)?;
-    let mut whole = tempfile::NamedTempFile::new_in(folder)?;
-    whole.write_all(&serde_json::to_vec(entry)?)?;
-    whole.persist(file).map_err(|error| error.error)?;
-    Ok(())
+    let json = serde_json::to_vec(entry)?;
+    atomic::write(file, |out| out.write_all(&json))
 }
 
 #[cfg(test)]
@@ -98,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sound_file_about_the_same_thing_is_taken() {
+    fn damaged_or_unrelated_files_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let (key, other) = (json!({"threads": 2}), json!({"threads": 4}));
         let path = file(&folder.path().join("deep"), &key);

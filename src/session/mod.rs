@@ -1,11 +1,11 @@
-//! What every command that takes many items through a model has in common: a run
-//! directory to make or to resume, progress, and a tally at the end.
+//! What all commands that send many items to a model share: a run directory to
+//! create or to resume, progress, and a summary at the end.
 
 pub mod interrupt;
 pub mod measured_costs;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use crate::cli::output::progress::Progress;
 use amend_core::driver::{Ended, Engines, Job, Observer, drive};
 use amend_core::model::Counters;
@@ -24,29 +25,30 @@ use amend_core::record::{Step, StepKind};
 use amend_data::store::governance_log::StakesLog;
 use amend_data::store::journal::{Progress as ItemProgress, Record, State};
 use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+use amend_data::store::run_dir::files::FIGURES;
 use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_engine::llama::measure::calibrate::Costs;
 use amend_engine::{Loaded, Source};
 
-/// Where what is done is written down, and how far to go.
+/// The run directory, and how much to run.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RecordArgs {
-    /// The run directory to make, or to resume
+    /// The run directory to create or to resume
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Take the first N rows only
+    /// Use only the first N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Go on with the run in the directory
+    /// Continue the run in the directory
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// With --resume: do the items again that failed
+    /// With --resume: retry items that failed
     #[arg(long, requires = "resume")]
     pub retry_errors: bool,
-    /// Give the same bytes on every run and however often it is interrupted,
-    /// on one machine with one setting of the engine: slower, since items are
-    /// taken in cohorts
+    /// Produce the same bytes on every run, however often it is interrupted, on one
+    /// machine with the same engine settings. This is slower, because items run in
+    /// cohorts
     #[arg(long, conflicts_with = "retry_errors")]
     pub reproducible: bool,
     /// Stop once N items have failed
@@ -54,8 +56,8 @@ pub struct RecordArgs {
     pub max_errors: Option<u64>,
 }
 
-/// Where a run is written: where it was asked for, or in a folder that goes when
-/// this value does.
+/// The run's output directory: `--out`, or a temporary directory that is deleted on
+/// drop.
 #[derive(Debug)]
 pub struct Destination {
     path: PathBuf,
@@ -70,23 +72,23 @@ impl Destination {
     }
 }
 
-/// What came of a recorded run.
+/// A finished or stopped run.
 #[derive(Debug)]
 pub struct Recorded {
-    /// The run, to read.
+    /// The run directory, for reading.
     pub dir: RunDir,
-    /// How many items there were.
+    /// The number of items.
     total: u64,
     tally: Tally,
-    /// The engines' counts.
+    /// The engines' counters.
     pub counters: Counters,
     judged: Judged,
     ended: Ended,
-    /// The directory was asked for, and stays.
+    /// Whether the directory is `--out`, and stays.
     kept: bool,
 }
 
-/// Items that ended.
+/// The numbers of items that ended.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     done: u64,
@@ -94,12 +96,11 @@ struct Tally {
 }
 
 impl RecordArgs {
-    /// Refuses a run directory that can't be meant, before a model is loaded
-    /// for it.
+    /// Checks the run directory before a model is loaded.
     ///
     /// # Errors
-    /// There is no run to resume, or something where a new one should be.
-    pub fn check_out(&self) -> Result<(), CliError> {
+    /// There is no run to resume, or the directory for a new run is not empty.
+    pub fn check_out(&self) -> Result<(), CommandError> {
         match &self.out {
             Some(out) if self.resume => RunDir::open(out).map(drop)?,
             Some(out) => RunDir::check_vacant(out)?,
@@ -108,37 +109,40 @@ impl RecordArgs {
         Ok(())
     }
 
-    /// Where to write.
+    /// The run's output directory.
     ///
     /// # Errors
-    /// A temporary folder can't be made.
-    pub fn destination(&self) -> Result<Destination, CliError> {
+    /// A temporary directory can't be created.
+    pub fn destination(&self) -> Result<Destination, CommandError> {
         if let Some(out) = &self.out {
             return Ok(Destination { path: out.clone(), _temporary: None });
         }
-        let folder = tempfile::tempdir().map_err(|source| CliError::Io {
-            attempt: "make a temporary folder for the run".to_owned(),
-            source,
+        let folder = tempfile::tempdir().map_err(|source| {
+            CommandError::failed("create a temporary directory for the run", source)
         })?;
         Ok(Destination { path: folder.path().join("run"), _temporary: Some(folder) })
     }
 
-    /// Refuses a promise that the engine can't keep: a reproducible run on a server,
-    /// as the flag named it.
-    fn check_source(&self, source: &Source, flag: &str) -> Result<(), CliError> {
-        if self.reproducible && matches!(source, Source::Endpoint(_)) {
-            return Err(CliError::usage(
-                "--reproducible can't be kept by a server: what it computes together is its own \
-                 affair",
-                format!("run the model in this process: {flag} MODEL.gguf"),
+    /// Checks that the model, which is given by `flag`, supports the run.
+    ///
+    /// # Errors
+    /// The run must be reproducible and the model is behind a server.
+    fn check_source(&self, source: &Source, flag: &str) -> Result<(), CommandError> {
+        if self.reproducible && !source.capabilities().is_deterministic {
+            return Err(CommandError::usage(
+                "--reproducible is not supported with a server: amend cannot control how it \
+                 batches requests",
+                format!("use a model file: {flag} MODEL.gguf"),
             ));
         }
         Ok(())
     }
 
-    /// The model that judges, where another one was named and it can keep what is
-    /// promised.
-    fn judge(&self, model: &ModelArgs, config: &Config) -> Result<Option<Source>, CliError> {
+    /// The separate judge model, if one is given.
+    ///
+    /// # Errors
+    /// As [`RecordArgs::check_source`].
+    fn judge(&self, model: &ModelArgs, config: &Config) -> Result<Option<Source>, CommandError> {
         let judge = model.judge(config)?;
         if let Some(judge) = &judge {
             self.check_source(judge, "--judge-model")?;
@@ -146,86 +150,88 @@ impl RecordArgs {
         Ok(judge)
     }
 
-    /// What batches cost, as a reproducible run noted that is to go on: it goes on
-    /// with what it began with.
+    /// The costs of batches that a reproducible run started with, if it is resumed.
+    /// It must continue with the same costs.
     ///
     /// # Errors
     /// There is no run to resume.
-    pub fn costs(&self) -> Result<Option<Costs>, CliError> {
-        let Some(out) = self.out.as_ref().filter(|_| self.resume && self.reproducible) else {
+    pub fn costs(&self) -> Result<Option<Costs>, CommandError> {
+        let Some(out) = &self.out else { return Ok(None) };
+        if !(self.resume && self.reproducible) {
             return Ok(None);
-        };
+        }
         let run = RunDir::open(out)?;
         let recorded = run.manifest().settings.pointer("/settings/costs");
         Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
     }
 
-    /// The model that writes, for a run as it is asked for here.
+    /// Loads the model that generates.
     ///
     /// # Errors
-    /// None is named, it can't be loaded, or it can't keep what is promised.
-    pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
+    /// No model is given, it can't be loaded, or it does not support the run.
+    pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CommandError> {
         self.check_source(&model.source(config)?, "-m")?;
-        self.as_begun(model.load(config)?)
+        self.with_costs(model.load(config)?)
     }
 
-    /// The model that writes, and the one that judges if that is another.
+    /// Loads the model that generates, and the judge model if it is a separate one.
     ///
     /// # Errors
-    /// As [`RecordArgs::model`], of either.
+    /// As [`RecordArgs::model`], for either.
     pub fn models(
         &self,
         model: &ModelArgs,
         config: &Config,
-    ) -> Result<(Loaded, Option<Loaded>), CliError> {
+    ) -> Result<(Loaded, Option<Loaded>), CommandError> {
         let judge = self.judge(model, config)?;
         let writer = self.model(model, config)?;
         Ok((writer, judge.map(|judge| judge.load().map(Loaded::for_reading)).transpose()?))
     }
 
-    /// The model that judges, where nothing is written: the one named for that,
-    /// else the one that would write.
+    /// Loads the model of a command that only judges: the judge model if one is
+    /// given, otherwise the main model.
     ///
     /// # Errors
     /// As [`RecordArgs::model`].
-    pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CliError> {
+    pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CommandError> {
         let Some(judge) = model.sole_judge(config)? else {
             return Ok(self.model(model, config)?.for_reading());
         };
         self.check_source(&judge, "--judge-model")?;
-        self.as_begun(judge.load()?.for_reading())
+        self.with_costs(judge.load()?.for_reading())
     }
 
-    /// A model with the costs that the run began with.
-    fn as_begun(&self, mut loaded: Loaded) -> Result<Loaded, CliError> {
-        if let (Loaded::File { settings, .. }, Some(costs)) = (&mut loaded, self.costs()?) {
+    /// Sets the costs that a resumed run started with.
+    fn with_costs(&self, mut loaded: Loaded) -> Result<Loaded, CommandError> {
+        if let (Some((_, settings)), Some(costs)) = (loaded.llama_mut(), self.costs()?) {
             settings.costs = costs;
         }
         Ok(loaded)
     }
 
-    /// Keeps the items of the first rows, as many as were asked for.
+    /// Keeps the items of the first `--limit` rows.
     pub fn truncate(&self, items: &mut Vec<Item>) {
         if let Some(limit) = self.limit {
-            // A row may have made several.
+            // A row may have several items.
             items.retain(|item| item.row <= limit);
         }
     }
 
-    /// Takes the items through the job and writes all of it down in `out`.
+    /// Runs the job over the items and records everything in the run directory
+    /// `out`.
     ///
     /// # Errors
-    /// A run directory that can't be written or resumed, an engine that can't go
-    /// on.
+    /// The run directory can't be written or resumed, or the engine fails.
     pub fn record(
         &self,
         command: &str,
         out: &Path,
         mut engines: Engines<'_>,
         job: &Job,
-        items: Vec<Item>,
+        items: impl IntoIterator<Item = impl Into<Arc<Item>>>,
         input: InputSummary,
-    ) -> Result<Recorded, CliError> {
+    ) -> Result<Recorded, CommandError> {
+        let items: Vec<Arc<Item>> = items.into_iter().map(Into::into).collect();
         let manifest = self.manifest(command, &engines, job, input)?;
         let model = manifest.model.clone();
         let (mut writer, mut state) = if self.resume {
@@ -233,7 +239,7 @@ impl RecordArgs {
         } else {
             (RunDir::create(out, &manifest)?, State::default())
         };
-        // What judges or evaluates puts nothing out.
+        // Only the loop produces output that must be logged.
         let stakes = if matches!(job.procedure, Procedure::Revise { .. }) {
             StakesLog::open(&job.constitution, out, model)?
         } else {
@@ -275,13 +281,13 @@ impl RecordArgs {
             kept: self.out.is_some(),
         };
         if let Err(error) = ended {
-            recorded.tell(None)?;
+            recorded.print_summary(None);
             return Err(error.into());
         }
         Ok(recorded)
     }
 
-    /// What a run is started with.
+    /// The manifest of a run: everything that it is started with.
     ///
     /// # Errors
     /// An engine can't describe its model.
@@ -291,17 +297,17 @@ impl RecordArgs {
         engines: &Engines<'_>,
         job: &Job,
         input: InputSummary,
-    ) -> Result<Manifest, CliError> {
-        // By way of the text, which has the shortest form of each number; a value
-        // made directly would show 0.8 as the double next to it.
-        let written = |what: &str| {
-            let attempt = format!("write the {what} down");
-            move |error: serde_json::Error| CliError::Io { attempt, source: error.into() }
+    ) -> Result<Manifest, CommandError> {
+        // Through text, which has the shortest form of each number. A direct conversion
+        // would turn an f32 of 0.8 into the double next to it.
+        let failed = |what: &str| {
+            let attempt = format!("serialise the {what}");
+            move |error: serde_json::Error| CommandError::failed(attempt, error)
         };
         let constitution = serde_json::to_string(&*job.constitution)
             .and_then(|text| serde_json::from_str(&text))
-            .map_err(written("constitution"))?;
-        let procedure = serde_json::to_value(&job.procedure).map_err(written("procedure"))?;
+            .map_err(failed("constitution"))?;
+        let procedure = serde_json::to_value(&job.procedure).map_err(failed("procedure"))?;
         let engine = engines.writer.describe()?;
         let judge = engines.judge.as_ref().map(|judge| judge.describe()).transpose()?;
         Ok(Manifest {
@@ -330,12 +336,9 @@ impl RecordArgs {
 }
 
 impl Recorded {
-    /// Says on stderr what came of it and, where the run is kept, how to go on;
-    /// `next` may name a command for that.
-    ///
-    /// # Errors
-    /// stderr can't be written to.
-    pub fn tell(&self, next: Option<&str>) -> Result<(), CliError> {
+    /// Prints to stderr the result of the run and, if it is kept, its directory and
+    /// the command to run next.
+    pub fn print_summary(&self, next: Option<&str>) {
         let mut text = self.summary();
         if self.kept {
             let out = self.dir.path().display();
@@ -344,11 +347,12 @@ impl Recorded {
                 text.push_str(&format!("; next: amend {next} {out}"));
             }
         }
-        writeln!(io::stderr(), "{text}").map_err(CliError::Output)
+        text.push('\n');
+        print::message(&text);
     }
 
-    /// Writes what the journal comes to beside it: `rows` as lines of JSON in the
-    /// file of that name, and the figures over them.
+    /// Writes the results to the run directory: `rows` as JSON lines in the file
+    /// `name`, and `figures` in figures.json.
     ///
     /// # Errors
     /// A file can't be written.
@@ -357,16 +361,13 @@ impl Recorded {
         name: &'static str,
         rows: &[R],
         figures: &impl Serialize,
-    ) -> Result<(), CliError> {
-        self.dir.derive(name, |out| json_lines(out, rows))?;
-        self.dir.derive("figures.json", |out| {
-            serde_json::to_writer_pretty(&mut *out, figures)?;
-            writeln!(out)
-        })?;
+    ) -> Result<(), CommandError> {
+        self.dir.derive(name, |out| print::write_json_lines(out, rows))?;
+        self.dir.derive(FIGURES, |out| out.write_all(print::json_text(figures)?.as_bytes()))?;
         Ok(())
     }
 
-    /// What came of it, in a line.
+    /// The result of the run, in a line.
     #[must_use]
     pub fn summary(&self) -> String {
         let Self { total, tally: Tally { done, failed }, counters, kept, .. } = self;
@@ -376,12 +377,12 @@ impl Recorded {
         };
         let mut text = format!("{done} of {total} items done");
         if *failed > 0 {
-            let hint = hint("--resume --retry-errors", "does them again");
+            let hint = hint("--resume --retry-errors", "retries them");
             text.push_str(&format!(", {failed} failed{hint}"));
         }
         let left = total - done - failed;
         if left > 0 {
-            text.push_str(&format!(", {left} to go{}", hint("--resume", "goes on")));
+            text.push_str(&format!(", {left} left{}", hint("--resume", "continues")));
         }
         if counters.batches == 0 && left == 0 {
             text.push_str("; there was nothing left to compute");
@@ -389,47 +390,35 @@ impl Recorded {
             let prompts = counters.prefilled + counters.cached;
             let cached = 100 * counters.cached / prompts.max(1);
             let seconds = counters.compute_seconds;
-            text.push_str(&self.judged.told(counters));
+            text.push_str(&self.judged.summary(counters));
             text.push_str(&match counters.decoded {
-                0 => format!("; {prompts} tokens of prompts in {seconds:.0} s"),
+                0 => format!("; {prompts} prompt tokens in {seconds:.0} s"),
                 decoded => format!(
-                    "; {decoded} tokens decoded in {seconds:.0} s ({:.0} a second), {prompts} of \
-                     prompts",
+                    "; {decoded} tokens decoded in {seconds:.0} s ({:.0} per second), {prompts} \
+                     prompt tokens",
                     decoded as f64 / seconds.max(1e-9),
                 ),
             });
-            text.push_str(&format!(", {cached} % of these from the prefix cache"));
+            text.push_str(&format!(", {cached} % of them from the prefix cache"));
             if counters.accepted > 0 {
                 let Counters { accepted, drafted, .. } = counters;
-                text.push_str(&format!(", {accepted} of {drafted} guessed tokens came true"));
+                text.push_str(&format!(", {accepted} of {drafted} draft tokens accepted"));
             }
         }
         text
     }
 
-    /// Whether every item was done.
+    /// Whether every item succeeded.
     ///
     /// # Errors
-    /// Interrupted, or items failed.
-    pub fn result(&self) -> Result<(), CliError> {
+    /// The run was interrupted, or items failed.
+    pub fn result(&self) -> Result<(), CommandError> {
         match self.ended {
-            Ended::Stopped if interrupt::requested() => Err(CliError::Interrupted),
-            _ if self.tally.failed > 0 => Err(CliError::Findings),
+            Ended::Stopped if interrupt::requested() => Err(CommandError::interrupted()),
+            _ if self.tally.failed > 0 => Err(CommandError::reported()),
             _ => Ok(()),
         }
     }
-}
-
-/// Writes a line of JSON a row.
-///
-/// # Errors
-/// `out` can't be written to.
-pub fn json_lines<R: Serialize>(out: &mut dyn Write, rows: &[R]) -> io::Result<()> {
-    for row in rows {
-        serde_json::to_writer(&mut *out, row)?;
-        writeln!(out)?;
-    }
-    Ok(())
 }
 
 impl Tally {
@@ -446,7 +435,7 @@ impl Tally {
     }
 }
 
-/// Writes what happens to the journal.
+/// Writes steps and outcomes to the journal.
 struct Recorder {
     writer: RunWriter,
     stakes: Option<StakesLog>,
@@ -458,12 +447,12 @@ struct Recorder {
     max_errors: Option<u64>,
 }
 
-/// Judgements made, those of earlier sessions not among them.
+/// The numbers of judgements made in this session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Judged {
-    /// Verdicts between two answers, each in both orders.
+    /// Verdicts between two responses, each in both orders.
     verdicts: u64,
-    /// Scores by rubric.
+    /// Rubric scores.
     scores: u64,
 }
 
@@ -476,28 +465,31 @@ impl Judged {
         }
     }
 
-    /// How many, and how many a second of computing where nothing else was done.
-    fn told(self, counters: &Counters) -> String {
-        let told = |(made, noun): (u64, &str)| {
-            let rate = made as f64 / counters.compute_seconds.max(1e-9);
-            match (made, counters.decoded) {
-                (0, _) => String::new(),
-                (made, 0) => format!("; {made} {noun} ({rate:.1} a second)"),
-                (made, _) => format!("; {made} {noun}"),
+    /// The numbers, and their rates if nothing was decoded beside them.
+    fn summary(self, counters: &Counters) -> String {
+        let mut text = String::new();
+        for (count, noun) in [(self.verdicts, "verdicts"), (self.scores, "scores")] {
+            if count == 0 {
+                continue;
             }
-        };
-        [(self.verdicts, "verdicts"), (self.scores, "scores")].map(told).concat()
+            text.push_str(&format!("; {count} {noun}"));
+            if counters.decoded == 0 {
+                let rate = count as f64 / counters.compute_seconds.max(1e-9);
+                text.push_str(&format!(" ({rate:.1} per second)"));
+            }
+        }
+        text
     }
 }
 
 impl Observer for Recorder {
-    type Error = CliError;
+    type Error = CommandError;
 
     fn stops(&mut self) -> bool {
-        interrupt::requested() || self.max_errors.is_some_and(|most| self.failed >= most)
+        interrupt::requested() || self.max_errors.is_some_and(|limit| self.failed >= limit)
     }
 
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CliError> {
+    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CommandError> {
         self.decoded += u64::from(step.usage.decoded);
         self.progress.tokens(self.decoded);
         self.judged.count(step.kind);
@@ -505,11 +497,11 @@ impl Observer for Recorder {
         Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
     }
 
-    fn cohort(&mut self) -> Result<(), CliError> {
+    fn cohort(&mut self) -> Result<(), CommandError> {
         Ok(self.writer.append(&Record::Cohort {})?)
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
         let item = Item::clone(trajectory.item());
         match &outcome {
             Outcome::Done { .. } => self.done += 1,
@@ -519,7 +511,8 @@ impl Observer for Recorder {
             }
         }
         self.progress.item();
-        // First, so that no output counts as done that is not logged.
+        // The log comes first, so that no output is recorded as done without being
+        // logged.
         if let Some(stakes) = &mut self.stakes {
             stakes.add(trajectory, &outcome)?;
         }

@@ -1,6 +1,6 @@
-//! A headless Chromium, driven by chromedriver over the WebDriver protocol.
+//! A headless Chromium, controlled by chromedriver over the WebDriver protocol.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, reason = "each test binary uses only a part of it")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,13 +16,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one; none, with a word on stderr, where there is no chromedriver.
+    /// Starts a browser. Without chromedriver, prints a note and returns `None`.
     pub fn start() -> Option<Self> {
         let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
         let mut driver = match driver {
             Ok(driver) => driver,
             Err(error) => {
-                eprintln!("skipped: no browser to try the page in (chromedriver: {error})");
+                eprintln!("skipped: no browser to test the page in (chromedriver: {error})");
                 return None;
             }
         };
@@ -30,11 +30,11 @@ impl Browser {
         let port = lines
             .find_map(|line| {
                 let line = line.unwrap();
-                // The line before it says "on port 0".
+                // The line before this one says "on port 0".
                 Some(line.rsplit_once("successfully on port ")?.1.trim_end_matches('.').to_owned())
             })
-            .expect("chromedriver names its port");
-        // A pipe that nobody reads would end it.
+            .expect("the port of chromedriver");
+        // Read the rest: chromedriver ends when its output pipe is full or closed.
         std::thread::spawn(move || lines.for_each(drop));
         let port: u16 = port.parse().unwrap();
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
@@ -57,9 +57,9 @@ impl Browser {
         Some(browser)
     }
 
-    /// Opens a file from the disk, at a place in it.
+    /// Opens a file at a fragment such as `#items`.
     pub fn open(&self, file: &Path, fragment: &str) {
-        // An address that differs in its fragment alone would not load again.
+        // A change of the fragment alone would not load the page again.
         self.post("/url", json!({"url": "about:blank"}));
         self.post("/url", json!({"url": format!("file://{}{fragment}", file.display())}));
     }
@@ -74,7 +74,7 @@ impl Browser {
         self.post("/refresh", json!({}));
     }
 
-    /// Opens a tab and goes there; gives the name of the one before.
+    /// Opens a tab and switches to it. Returns the handle of the tab before.
     pub fn new_tab(&self) -> String {
         let before = self.get("/window").as_str().unwrap().to_owned();
         let tab = self.post("/window/new", json!({"type": "tab"}));
@@ -82,17 +82,17 @@ impl Browser {
         before
     }
 
-    /// Goes to a tab, by its name.
+    /// Switches to the tab with this handle.
     pub fn go_to(&self, tab: &str) {
         self.post("/window", json!({ "handle": tab }));
     }
 
-    /// What a function's body returns in the page.
+    /// Runs a function body in the page and returns its result.
     pub fn run(&self, body: &str) -> Value {
         self.post("/execute/sync", json!({"script": body, "args": []}))
     }
 
-    /// As [`Browser::run`], for a body that awaits.
+    /// As [`Browser::run`], for an asynchronous body.
     pub fn wait(&self, body: &str) -> Value {
         let script = format!(
             "const done = arguments[0]; (async () => {{ {body} }})().then(done, (e) => done(String(e)))"
@@ -112,7 +112,7 @@ impl Browser {
         );
     }
 
-    /// What was written to the console since the last call.
+    /// The console messages since the last call.
     pub fn console(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({"type": "browser"}));
         let entries = entries.as_array().expect("a log");

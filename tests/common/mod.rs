@@ -1,4 +1,4 @@
-//! The program in a folder of its own, cut off from the user's settings.
+//! Runs the program in a temporary folder, isolated from the user's settings.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 pub use model::model_path;
 
-/// A loop that costs little: one principle, short steps, short prompts. Its
-/// templates are next to it.
+/// A constitution whose loop is cheap: one principle, short steps, short prompts. It
+/// needs the templates below.
 const SMALL: &str = r#"
 [constitution]
 name = "small"
@@ -43,12 +43,12 @@ What is wrong?{% endcall %}"#;
 const REVISE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
 Say it better.{% endcall %}"#;
 
-/// A folder to run the program in.
+/// A temporary folder to run the program in.
 pub struct Place {
     folder: tempfile::TempDir,
 }
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -57,7 +57,7 @@ pub struct Ran {
 }
 
 impl Place {
-    /// With `small.toml`, and templates for it in `prompts`.
+    /// A folder with `small.toml` and, in `prompts`, its templates.
     pub fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(place.path("prompts")).unwrap();
@@ -75,7 +75,7 @@ impl Place {
         std::fs::write(self.path(name), content).unwrap();
     }
 
-    /// The program with no model, its arguments set apart by blanks.
+    /// The program without a model. The arguments are separated by blanks.
     pub fn amend(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
         command
@@ -97,13 +97,13 @@ impl Place {
             .env("AMEND_MODEL", model_path())
             .env("AMEND_CONSTITUTION", "small.toml")
             .env("AMEND_PROMPTS", "prompts")
-            // Tests run side by side: a thread each.
+            // Tests run in parallel: one thread each.
             .env("AMEND_THREADS", "1")
             .env("AMEND_PARALLEL", "4");
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it exits. The folder's path is replaced by PLACE.
     pub fn run(&self, command: &mut Command) -> Ran {
         let output = command.output().unwrap();
         let text = |bytes| {

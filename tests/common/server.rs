@@ -1,4 +1,4 @@
-//! A small server that speaks as much of the OpenAI API as a test needs.
+//! A small server with the part of the OpenAI API that tests need.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-/// What was asked of the server.
+/// A request to the server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     pub line: String,
@@ -17,25 +17,25 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What the last turn of the conversation says.
+    /// The content of the last turn.
     pub fn last(&self) -> &str {
         let turns = self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         turns.last().and_then(|turn| turn["content"].as_str()).unwrap_or_default()
     }
 }
 
-/// What the server does about it.
+/// The reply of the server.
 pub enum Reply {
     Json(Value),
     Status(u16, String),
-    /// Status 429, and when to come again.
+    /// Status 429, and the seconds after which to retry.
     Later(u64),
-    /// No answer, ever.
+    /// The server never replies.
     Hang,
 }
 
-/// Runs until it is dropped. Every connection has a thread of its own; questions are
-/// answered one after another.
+/// A server that runs until it is dropped. Every connection has a thread, but requests
+/// are handled one after another.
 pub struct Server {
     pub url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -44,8 +44,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers requests one after another by `reply`; those for the models by
-    /// naming one, "tiny".
+    /// Starts a server that replies to requests with `reply`, and to requests for the
+    /// models with one named "tiny".
     pub fn start(mut reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         Self::bare(move |asked| match asked.line.as_str() {
             "GET /v1/models" => Reply::Json(models()),
@@ -53,7 +53,7 @@ impl Server {
         })
     }
 
-    /// Answers every request by `reply`.
+    /// Starts a server that replies to every request with `reply`.
     pub fn bare(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -69,7 +69,7 @@ impl Server {
                 }
                 open.push(stream.try_clone().unwrap());
                 let (all, reply) = (Arc::clone(&all), Arc::clone(&reply));
-                // Whoever asked may have gone.
+                // The client may have closed the connection.
                 std::thread::spawn(move || converse(stream, &all, &*reply).ok());
             }
             for stream in open {
@@ -79,7 +79,7 @@ impl Server {
         Self { url, asked, stop, thread: Some(thread) }
     }
 
-    /// What was asked so far, the question for the models left out.
+    /// The requests so far, except those for the models.
     pub fn asked(&self) -> Vec<Asked> {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|asked| !asked.line.starts_with("GET")).cloned().collect()
@@ -89,7 +89,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the thread that waits for a connection.
+        // A connection wakes the thread that waits for one.
         let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -97,7 +97,7 @@ impl Drop for Server {
     }
 }
 
-/// Answers what comes over a connection until it is closed.
+/// Replies to the requests of a connection until it is closed.
 fn converse(
     stream: TcpStream,
     all: &Mutex<Vec<Asked>>,
@@ -119,7 +119,7 @@ fn converse(
     Ok(())
 }
 
-/// The next question; none where the connection ends.
+/// The next request. `None` at the end of the connection.
 fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
@@ -142,7 +142,7 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
     Ok(Some(Asked { line, key, body: serde_json::from_slice(&body).unwrap_or_default() }))
 }
 
-/// A list of one model, with what changes from one answer to the next.
+/// A list of one model, with fields that differ between replies.
 pub fn models() -> Value {
     json!({"object": "list", "data": [{
         "id": "tiny", "object": "model", "owned_by": "llamacpp", "created": 1,
@@ -150,8 +150,8 @@ pub fn models() -> Value {
     }]})
 }
 
-/// An answer of one token a word, with a prompt of ten tokens, of which four were
-/// in the cache.
+/// A reply with one token per word, to a prompt of ten tokens, of which four were in
+/// the cache.
 pub fn says(text: &str) -> Reply {
     Reply::Json(json!({
         "choices": [{"index": 0, "finish_reason": "stop",

@@ -74,7 +74,7 @@ def reviewed():
     assert 0 < len(rows) < len(loaded) < len(ignored), (len(rows), len(loaded), len(ignored))
     for row in loaded:
         assert bool(row["reviewers"]) == bool(row["reviewed_at"]), row
-    edited = [row for row in rows if row["chosen"][0]["content"].startswith("Put right by hand")]
+    edited = [row for row in rows if row["chosen"][0]["content"].startswith("Edited by hand")]
     assert edited, rows[0]
     return f"{len(rows)} of {len(loaded)} rows, {len(edited)} edited"
 

@@ -1,4 +1,4 @@
-//! Runs made up through the library's own writer.
+//! Synthetic runs, written with the library's own writer.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -18,14 +18,14 @@ use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use amend_data::store::run_dir::RunDir;
 use serde_json::{Value, json};
 
-/// The principles: id, title, category.
+/// The id, the title and the category of each principle.
 const PRINCIPLES: [(&str, &str, &str); 3] = [
     ("kind", "Kindness", "manners"),
     ("true", "Say what is true", "honesty"),
     ("brief", "Say it briefly", "style"),
 ];
 
-/// The words of an item.
+/// The texts of an item.
 pub struct Words {
     pub prompt: String,
     pub answer: String,
@@ -34,13 +34,13 @@ pub struct Words {
     pub category: String,
 }
 
-/// Writes a run of items with these words. Every seventh item has no verdict that
-/// counts, every fiftieth failed.
+/// Writes a run of items with these texts. Every seventh item has an undecided verdict,
+/// and every fiftieth failed.
 pub fn write(folder: &Path, title: &str, all: &[Words]) {
     write_governed(folder, title, all, &json!({}));
 }
 
-/// As [`write`], under a constitution with this `[governance]`.
+/// Like [`write`], with this `[governance]` in the constitution.
 pub fn write_governed(folder: &Path, title: &str, all: &[Words], governance: &Value) {
     let mut run = RunDir::create(folder, &manifest(title, all.len(), governance)).unwrap();
     let mut keys = Keys::default();
@@ -112,11 +112,11 @@ fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     }
 }
 
-/// The words of an item like any other.
+/// The texts of an ordinary item.
 pub fn ordinary(number: u64) -> Words {
     let stream = Stream::new(number);
     let answer = sentence(stream.child("answer"), 180);
-    // A revision keeps most of the answer.
+    // The revision keeps most of the answer.
     let kept: Vec<&str> = answer.split(' ').take(120).collect();
     Words {
         prompt: sentence(stream.child("prompt"), 30),
@@ -127,7 +127,7 @@ pub fn ordinary(number: u64) -> Words {
     }
 }
 
-/// Made-up words, each of two syllables.
+/// A text of made-up words with two syllables each.
 fn sentence(stream: Stream, words: u64) -> String {
     const SYLLABLES: [&str; 16] = [
         "ba", "lo", "ki", "mer", "tan", "sul", "ve", "dor", "ni", "pa", "rek", "os", "fi", "gal",

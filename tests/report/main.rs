@@ -14,8 +14,8 @@ use common::Place;
 use made::{Words, ordinary};
 use serde_json::json;
 
-/// Content that would do harm if it were taken for markup, script or a template,
-/// or that turns the text around it.
+/// Content that would run if a page took it for markup, script or a template, and
+/// content that reverses the text around it.
 const HOSTILE: [&str; 9] = [
     "<script>window.pwned = 1</script>",
     "</script></style></template></textarea></title><script>window.pwned = 2</script>",
@@ -28,7 +28,7 @@ const HOSTILE: [&str; 9] = [
     "a\0b \u{1b}[31mred\u{1b}[0m \r\n c \r d \u{fffe}",
 ];
 
-/// A page made of these items.
+/// The report of a run with these items.
 fn page(place: &Place, title: &str, items: &[Words]) -> PathBuf {
     made::write(&place.path("run"), title, items);
     let ran = place.run(&mut place.amend("report run"));
@@ -37,7 +37,7 @@ fn page(place: &Place, title: &str, items: &[Words]) -> PathBuf {
 }
 
 #[test]
-fn the_file_goes_where_it_is_asked_for() {
+fn out_names_the_file_and_a_dash_means_stdout() {
     let place = Place::new();
     let page = page(&place, "", &[ordinary(1)]);
     let html = std::fs::read_to_string(page).unwrap();
@@ -55,11 +55,11 @@ fn the_file_goes_where_it_is_asked_for() {
     place.write("run/audit.json", "[]");
     let ran = place.run(&mut place.amend("report run"));
     assert_eq!(ran.code, Some(3));
-    assert!(ran.err.contains("run/audit.json is not what this version"), "{}", ran.err);
+    assert!(ran.err.contains("failed to parse run/audit.json"), "{}", ran.err);
 }
 
 #[test]
-fn hostile_content_is_shown_and_does_nothing() {
+fn hostile_content_is_shown_and_never_runs() {
     let Some(browser) = Browser::start() else { return };
     let place = Place::new();
     let all = HOSTILE.join("\n");
@@ -71,11 +71,11 @@ fn hostile_content_is_shown_and_does_nothing() {
         category: text.to_owned(),
     };
     let mut items: Vec<Words> = HOSTILE.iter().map(|text| one(text)).collect();
-    // The fiftieth fails, with the text in its failure.
+    // The fiftieth item fails, and its failure holds the text.
     items.extend((0..41).map(|_| one(&all)));
     let page = page(&place, &all, &items);
     browser.open(&page, "");
-    // Every item opened, marked, searched and sorted.
+    // Open, sort and search all items.
     let shown = browser.wait(
         "document.getElementById('open').click();
          const sort = document.getElementById('sort');
@@ -92,7 +92,7 @@ fn hostile_content_is_shown_and_does_nothing() {
     assert_eq!(shown, json!(["0 of 50 items", "50 items"]));
     assert_eq!(browser.run("return window.pwned ?? null"), json!(null));
 
-    // Nothing on the page but what the templates put there.
+    // The page has only the elements that the templates write.
     let elements = browser.run(
         "const names = new Set();
          for (const one of document.querySelectorAll('*')) {
@@ -112,7 +112,7 @@ fn hostile_content_is_shown_and_does_nothing() {
         browser.run("return [...document.links].every((a) => a.getAttribute('href')[0] === '#')");
     assert_eq!(links, true);
 
-    // Every text as it was, but for what no page can hold.
+    // The texts are unchanged, except for characters that HTML can't hold.
     let prompts = browser.run(
         "const rows = [...document.querySelectorAll('.item')].filter((item) => item.dataset.row <= 9);
          rows.sort((a, b) => a.dataset.row - b.dataset.row);
@@ -127,7 +127,7 @@ fn hostile_content_is_shown_and_does_nothing() {
     }
     assert_eq!(browser.console(), Vec::<String>::new());
 
-    // The policy holds: a script that did get in would not run.
+    // The policy blocks a script that gets into the page.
     browser.run(
         "const script = document.createElement('script');
          script.textContent = 'window.pwned = 8';
@@ -135,12 +135,12 @@ fn hostile_content_is_shown_and_does_nothing() {
          document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned = 9\">')",
     );
     assert_eq!(browser.run("return window.pwned ?? null"), json!(null));
-    let refused = browser.console();
-    assert!(refused.iter().any(|line| line.contains("Content Security Policy")), "{refused:?}");
+    let console = browser.console();
+    assert!(console.iter().any(|line| line.contains("Content Security Policy")), "{console:?}");
 }
 
 #[test]
-fn items_are_found_sorted_and_visited_by_keyboard() {
+fn keyboard_searches_sorts_and_opens_items() {
     let Some(browser) = Browser::start() else { return };
     let place = Place::new();
     let mut items: Vec<Words> = (1..=60).map(ordinary).collect();
@@ -153,14 +153,14 @@ fn items_are_found_sorted_and_visited_by_keyboard() {
     assert_eq!(shown(), "60 items");
     browser.press(&["/", "q", "u", "o", "k", "k", "a"]);
     assert_eq!(shown(), "1 of 60 items");
-    // Escape clears; j goes to the first item, Enter opens it.
+    // Escape clears the search; j goes to the next item, and Enter opens it.
     browser.press(&["\u{e00c}"]);
     assert_eq!(shown(), "60 items");
     browser.press(&["j", "j", "\u{e007}"]);
     let open =
         "return [...document.querySelectorAll('.item[open]')].map((item) => item.dataset.row)";
     assert_eq!(browser.run(open), json!(["2"]));
-    // What was changed is marked: the old text and the new can be read off.
+    // The changes are marked, and both texts can be read from the marks.
     let marked = browser.run(
         "const text = document.querySelector('.item[open] .answer:has(ins)');
          const without = (name) => {
@@ -179,7 +179,7 @@ fn items_are_found_sorted_and_visited_by_keyboard() {
         ));
         shown()
     };
-    // 7, 14, …, 56; the failed one has its verdict too.
+    // Items 7, 14, …, 56; the failed item has a verdict too.
     assert_eq!(choose("verdict", "undecided"), "8 of 60 items");
     assert_eq!(choose("verdict", "*"), "60 items");
     assert_eq!(choose("outcome", "failed"), "1 of 60 items");
@@ -203,13 +203,13 @@ fn items_are_found_sorted_and_visited_by_keyboard() {
 }
 
 #[test]
-fn a_thousand_items_are_small_and_quick() {
+fn page_of_a_thousand_items_is_small_and_fast() {
     let place = Place::new();
     let items: Vec<Words> = (1..=1000).map(ordinary).collect();
     let page = page(&place, "", &items);
     let size = std::fs::metadata(&page).unwrap().len();
     let Some(browser) = Browser::start() else { return };
-    // The quickest of several: what else the machine does is not the page's doing.
+    // The fastest of several loads, to leave out the load of the machine.
     let ready = (0..5)
         .map(|_| {
             browser.open(&page, "");
@@ -233,7 +233,7 @@ fn a_thousand_items_are_small_and_quick() {
 }
 
 #[test]
-fn a_run_of_the_model_is_reported() {
+fn report_shows_a_run_of_a_model() {
     let place = Place::new();
     place.write("in.jsonl", "{\"prompt\": \"Why is the sky blue?\", \"category\": \"physics\"}\n");
     let ran = place.run(&mut place.small("run in.jsonl --out run"));

@@ -1,4 +1,4 @@
-//! What decisions do: to the work of other reviewers, to exports, for the judge.
+//! The effects of decisions on other reviewers, on exports and on judge evaluation.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::made::{self, Words, ordinary};
 use crate::{Served, decision, place, reviews};
 
 #[test]
-fn reviewers_share_the_work_and_their_agreement_is_told() {
+fn reviewers_share_the_items_and_their_agreement_is_reported() {
     let place = place(40);
     let decide = |reviewer: &str, flags: &str, choice: &dyn Fn(u64) -> &'static str| {
         let served = Served::start(&place, &format!("--reviewer {reviewer} {flags}"));
@@ -18,7 +18,7 @@ fn reviewers_share_the_work_and_their_agreement_is_told() {
                 break keys;
             }
             keys.push(state["item"]["key"].as_str().unwrap().to_owned());
-            // By answer, wherever it stands.
+            // Chooses an answer, on whichever side it is shown.
             let better = choice(keys.len() as u64) == "revision";
             let left = state["item"]["left"] == 1;
             let side = if better == left { "left" } else { "right" };
@@ -29,7 +29,7 @@ fn reviewers_share_the_work_and_their_agreement_is_told() {
     assert_eq!(ada.len(), 30);
     let bob = decide("bob", "--overlap 0.5", &|at| if at % 4 == 0 { "first" } else { "revision" });
     let both = bob.iter().filter(|key| ada.contains(key)).count();
-    // All that ada left, and of hers about a half.
+    // All items that ada did not review, and about half of hers.
     assert_eq!(bob.len(), 10 + both);
     assert!((7..=23).contains(&both), "{both}");
     let sides = reviews(&place);
@@ -40,7 +40,7 @@ fn reviewers_share_the_work_and_their_agreement_is_told() {
         assert!(left == all / 2 || left == all.div_ceil(2), "{reviewer}: {left} of {all}");
     }
 
-    // Nothing is left for a third who takes no share in theirs.
+    // No item is left for a third reviewer without an overlap.
     let ran = place.run(&mut place.amend("review run --reviewer eve --overlap 0"));
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""));
     assert!(ran.err.starts_with("there is nothing to review: "), "{}", ran.err);
@@ -58,10 +58,10 @@ fn reviewers_share_the_work_and_their_agreement_is_told() {
 }
 
 #[test]
-fn required_reviews_hold_an_export_back_until_they_are_there() {
+fn export_fails_until_required_reviews_exist() {
     let place = Place::new();
     let items: Vec<Words> = (1..=6).map(ordinary).collect();
-    // Rows 1 and 4 are revised under the second principle.
+    // Rows 1 and 4 are revised under the second principle, which requires a review.
     made::write_governed(&place.path("run"), "", &items, &json!({"require_review": ["honesty "]}));
     for format in ["trl", "kto", "sft", "sft-steps", "trajectories"] {
         let ran = place.run(&mut place.amend(&format!("export run --format {format} -o out")));
@@ -71,7 +71,7 @@ fn required_reviews_hold_an_export_back_until_they_are_there() {
         assert_eq!(
             ran.err,
             format!(
-                "error: the constitution demands reviews, and these items have none:\n  {one}\n  \
+                "error: the constitution requires reviews, but these items have none:\n  {one}\n  \
                  {two}\nhelp: decide about them with amend review, then export again\n"
             )
         );
@@ -95,9 +95,9 @@ fn required_reviews_hold_an_export_back_until_they_are_there() {
 }
 
 #[test]
-fn decisions_measure_the_judge_and_stand_in_the_report() {
+fn decisions_evaluate_the_judge_and_appear_in_the_report() {
     let place = Place::new();
-    // Short, since the model reads them.
+    // The texts are short because the model reads them.
     let short = |row| Words {
         prompt: format!("Is {row} even?"),
         answer: format!("No, {row} is odd."),
@@ -110,7 +110,7 @@ fn decisions_measure_the_judge_and_stand_in_the_report() {
     assert_eq!(none.code, Some(2));
     assert_eq!(
         none.err,
-        "error: people have decided about no pair of run\nhelp: let them: amend review run\n"
+        "error: no pair of run is reviewed\nhelp: review pairs first: amend review run\n"
     );
     let served = Served::start(&place, "--reviewer ada");
     for choice in ["left", "right", "tie", "both_bad", "left", "right", "left"] {
@@ -124,7 +124,7 @@ fn decisions_measure_the_judge_and_stand_in_the_report() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["label"].take())
         .collect();
-    // All but the one that is bad on both sides.
+    // All decisions except the one that finds both answers bad.
     assert_eq!(labels.len(), 6);
     assert_eq!(labels.iter().filter(|label| **label == "tie").count(), 1);
     assert!(labels.iter().all(|label| label.is_string()), "{labels:?}");
@@ -134,7 +134,7 @@ fn decisions_measure_the_judge_and_stand_in_the_report() {
     let ran = place.run(&mut place.amend("report run --out -"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     for part in
-        [">Reviews</h2>", "<dt>Items decided</dt>", "As the judge says", "people, the judge"]
+        [">Reviews</h2>", "<dt>Items decided</dt>", "Agreement with the judge", "reviewers, judge"]
     {
         assert!(ran.out.contains(part), "{part}");
     }

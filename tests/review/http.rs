@@ -1,22 +1,23 @@
-//! What the server answers, and what it refuses.
+//! The requests that the server answers and refuses.
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{Served, decision, lines, place, reviews, with};
 
 #[test]
-fn only_the_page_s_own_requests_are_answered() {
+fn only_requests_of_the_page_are_answered() {
     let place = place(3);
     let served = Served::start(&place, "");
     let (port, token) = (served.port(), served.token().to_owned());
     let state = served.state();
-    let sound = decision(&state, "left").to_string();
+    let valid = decision(&state, "left").to_string();
     let raw = |text: String| served.raw(&text).0;
 
-    // Whose name and page it is.
+    // Host and origin.
     for (host, origin, expected) in [
         ("Host: 127.0.0.1:PORT", "", 200),
         ("Host: localhost:PORT", "", 200),
@@ -41,12 +42,12 @@ fn only_the_page_s_own_requests_are_answered() {
     }
     let request = format!(
         "POST /{token}/decision HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{sound}",
-        sound.len()
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{valid}",
+        valid.len()
     );
-    assert_eq!(raw(request), 403, "a change without an origin");
+    assert_eq!(raw(request), 403, "a decision without an origin");
 
-    // What is asked for, and how.
+    // Path, method, content type and form of the body.
     let kind = "Content-Type: application/json\r\n";
     for (line, headers, body, expected) in [
         ("GET /TOKEN/", "", "", 200),
@@ -63,11 +64,11 @@ fn only_the_page_s_own_requests_are_answered() {
         ("GET /TOKEN/state?x=1", "", "", 404),
         ("GET /TOKEN/decision", "", "", 405),
         ("POST /TOKEN/state", kind, "{}", 405),
-        ("PUT /TOKEN/decision", kind, sound.as_str(), 405),
+        ("PUT /TOKEN/decision", kind, valid.as_str(), 405),
         ("DELETE /TOKEN/", "", "", 405),
         ("OPTIONS /TOKEN/decision", "", "", 405),
-        ("POST /TOKEN/decision", "", sound.as_str(), 415),
-        ("POST /TOKEN/decision", "Content-Type: text/plain\r\n", sound.as_str(), 415),
+        ("POST /TOKEN/decision", "", valid.as_str(), 415),
+        ("POST /TOKEN/decision", "Content-Type: text/plain\r\n", valid.as_str(), 415),
         ("POST /TOKEN/decision", kind, "", 400),
         ("POST /TOKEN/decision", kind, "{", 400),
         ("POST /TOKEN/decision", kind, "[]", 400),
@@ -82,7 +83,7 @@ fn only_the_page_s_own_requests_are_answered() {
         }
     }
 
-    // What is in it.
+    // Values in the body.
     let base = decision(&state, "left");
     for (key, value) in [
         ("choice", json!("middle")),
@@ -105,7 +106,7 @@ fn only_the_page_s_own_requests_are_answered() {
         served.post("decision", &with(with(base, "edited", json!("x")), "choice", json!("tie")));
     assert_eq!(status, 400);
 
-    // How much.
+    // Size of the body.
     let head = |length: &str| {
         format!(
             "POST /{token}/decision HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
@@ -117,14 +118,47 @@ fn only_the_page_s_own_requests_are_answered() {
     let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
     assert_eq!(raw(head("Transfer-Encoding: chunked") + &chunked), 413);
 
-    // None of it did anything, and a sound one does.
+    // None of these changed anything, and a valid decision does.
     assert_eq!(served.state(), state);
     assert_eq!(served.post("decision", &decision(&state, "left")).0, 200);
     assert_eq!(reviews(&place).len(), 1);
 }
 
+/// Sends a decision without its body, so that the server waits for it.
+fn stall(served: &Served) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", served.port())).unwrap();
+    let (port, token) = (served.port(), served.token());
+    let head = format!(
+        "POST /{token}/decision HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+         Origin: http://127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
 #[test]
-fn every_answer_forbids_what_the_page_does_not_need() {
+fn stalled_requests_do_not_block_others_or_start_threads() {
+    let place = place(2);
+    let served = Served::start(&place, "");
+    let state = served.state();
+    let mut stalled: Vec<TcpStream> = (0..8).map(|_| stall(&served)).collect();
+    assert_eq!(served.state(), state);
+    stalled.extend((0..40).map(|_| stall(&served)));
+    if cfg!(target_os = "linux") {
+        std::thread::sleep(Duration::from_millis(300));
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", served.child.id())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        let is_worker = |name: &String| name.trim() == "review-worker";
+        assert_eq!(names.filter(|name| name.as_ref().is_ok_and(is_worker)).count(), 16);
+    }
+    // Once these clients have closed their connections, the workers are free again.
+    drop(stalled);
+    assert_eq!(served.state(), state);
+}
+
+#[test]
+fn every_response_has_the_security_headers() {
     let place = place(1);
     let served = Served::start(&place, "");
     let agent: ureq::Agent =
@@ -143,7 +177,7 @@ fn every_answer_forbids_what_the_page_does_not_need() {
 }
 
 #[test]
-fn a_decision_is_recorded_once_and_a_page_out_of_date_records_none() {
+fn decision_is_recorded_once_and_never_from_an_outdated_page() {
     let place = place(4);
     let served = Served::start(&place, "--reviewer ada");
     let first = served.state();
@@ -151,21 +185,21 @@ fn a_decision_is_recorded_once_and_a_page_out_of_date_records_none() {
     let sent = decision(&first, "left");
     let (status, reply) = served.post("decision", &sent);
     assert_eq!((status, &reply["state"]["done"]), (200, &json!(1)));
-    // The same again, as after an answer that got lost.
+    // The same decision again, as after a lost response.
     let (status, again) = served.post("decision", &sent);
     assert_eq!((status, &again), (200, &reply));
-    // Another word on it from a page that knows no better.
+    // Another decision on the same item from an outdated page.
     for other in [
         with(sent.clone(), "choice", json!("right")),
         with(sent.clone(), "comment", json!("x")),
         with(sent.clone(), "counter", json!(9)),
-        // The item is decided, whatever counter is named.
+        // The item is decided, even though the counter is current.
         with(sent.clone(), "counter", json!(1)),
     ] {
         let (status, refused) = served.post("decision", &other);
         assert_eq!((status, &refused["state"]), (409, &reply["state"]), "{other}");
     }
-    // The next one, its sides the other way round.
+    // The next item, with its sides swapped.
     let next = decision(&reply["state"], "left");
     let turned =
         with(with(next.clone(), "left", next["right"].clone()), "right", next["left"].clone());
@@ -177,13 +211,13 @@ fn a_decision_is_recorded_once_and_a_page_out_of_date_records_none() {
     let (status, reply) = served.post("undo", &json!({"counter": 1}));
     assert_eq!((status, &reply["review"]["choice"]), (200, &json!("left")));
     assert_eq!(reply["state"]["item"], first["item"]);
-    // What was sent before the undo does not come back.
+    // A decision from before the undo is not recorded again.
     assert_eq!(served.post("decision", &sent).0, 409);
     assert_eq!((lines(&place), reviews(&place).len()), (2, 0));
 }
 
 #[test]
-fn a_killed_server_loses_nothing_and_the_next_goes_on() {
+fn killed_server_loses_no_decision_and_the_next_one_continues() {
     let place = place(6);
     let mut served = Served::start(&place, "--reviewer ada --seed 3");
     let mut seen = Vec::new();
@@ -198,7 +232,7 @@ fn a_killed_server_loses_nothing_and_the_next_goes_on() {
     assert!(other.err.contains("is writing to run/reviews.jsonl: wait for it"), "{}", other.err);
     served.child.kill().unwrap();
     served.child.wait().unwrap();
-    // Killed in the middle of a line.
+    // The process was killed in the middle of a line.
     let path = place.path("run/reviews.jsonl");
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"n\":3,").unwrap();
 

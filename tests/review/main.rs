@@ -1,5 +1,5 @@
-//! `amend review`: its server, its page in a real browser, and what its decisions
-//! do to exports.
+//! `amend review`: its server, its page in a real browser, and the effects of its
+//! decisions on exports.
 
 #[path = "../browser/mod.rs"]
 mod browser;
@@ -22,14 +22,14 @@ use common::Place;
 use made::ordinary;
 use serde_json::{Value, json};
 
-/// A place with a run `run` of as many items.
+/// A working directory with a run `run` of this many items.
 fn place(items: u64) -> Place {
     let place = Place::new();
     made::write(&place.path("run"), "", &(1..=items).map(ordinary).collect::<Vec<_>>());
     place
 }
 
-/// A review that is served.
+/// A running review server.
 struct Served {
     child: Child,
     link: String,
@@ -56,11 +56,11 @@ impl Served {
         self.link.trim_end_matches('/').rsplit_once('/').unwrap().1
     }
 
-    /// Sends a request as it is written, and gives status and body.
+    /// Sends a request verbatim and returns the status and the body of the answer.
     fn raw(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        // What is refused early is not read to its end.
+        // The server may refuse a request before it has read all of it.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -70,7 +70,7 @@ impl Served {
         (status.parse().unwrap(), body.to_owned())
     }
 
-    /// A request with these headers, beside the usual ones of our page.
+    /// Sends a request with these headers in addition to those of the page.
     fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, String) {
         let (port, token) = (self.port(), self.token());
         let line = line.replace("TOKEN", token);
@@ -94,7 +94,7 @@ impl Served {
         (status, serde_json::from_str(&reply).unwrap())
     }
 
-    /// Ends it as Ctrl-C does, and gives what it says.
+    /// Stops the server as Ctrl-C does and returns its standard error.
     fn interrupt(mut self) -> String {
         let pid = self.child.id().to_string();
         assert!(
@@ -114,7 +114,7 @@ impl Drop for Served {
     }
 }
 
-/// A decision on the item that is shown.
+/// A decision on the current item.
 fn decision(state: &Value, choice: &str) -> Value {
     json!({
         "counter": state["counter"], "key": state["item"]["key"],

@@ -1,4 +1,4 @@
-//! The page in a real browser.
+//! The review page in a real browser.
 
 use amend_data::store::reviews::{Choice, Opinion, Review};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{Served, lines, place, reviews};
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 
-/// Waits until a function's body gives true on the page.
+/// Waits until a function body returns true in the page.
 fn until(browser: &Browser, condition: &str) {
     let met = browser.wait(&format!(
         "for (let at = 0; at < 200; at += 1) {{
@@ -39,7 +39,7 @@ fn text(browser: &Browser, selector: &str) -> String {
 }
 
 #[test]
-fn twenty_items_are_reviewed_by_keys() {
+fn twenty_items_are_reviewed_with_the_keyboard() {
     let Some(browser) = Browser::start() else { return };
     let place = place(20);
     let served = Served::start(&place, "--reviewer ada --seed 5");
@@ -60,14 +60,14 @@ fn twenty_items_are_reviewed_by_keys() {
         let mut edited = None;
         let (mut tags, mut comment) = (Vec::new(), String::new());
         if number % 5 == 0 {
-            // Edits the answer, tags it and comments on it; keys are text there.
+            // Edits the answer, adds tags and a comment. In a field, keys are text.
             browser.press(&["e", "1", "u", " ", ESCAPE]);
             browser.press(&["t", "t", ",", "u", ESCAPE, "c", "4", " ", "e", ESCAPE]);
             edited = Some(format!("1u {left}"));
             (tags, comment) = (vec!["t".to_owned(), "u".to_owned()], "4 e".to_owned());
         }
         if number == 10 {
-            // A reload loses none of it.
+            // A reload keeps all entries.
             browser.reload();
             until_item(&browser, number);
             let field = browser.run("return document.getElementById('edited').value");
@@ -77,7 +77,7 @@ fn twenty_items_are_reviewed_by_keys() {
         browser.press(&[ENTER]);
         expected.push((shown["item"].clone(), [left, right], choice, edited, tags, comment));
         if number == 7 {
-            // Taken back, and decided otherwise.
+            // Undoes the decision and makes another one.
             until_item(&browser, 8);
             browser.press(&["u"]);
             until_item(&browser, 7);
@@ -102,21 +102,21 @@ fn twenty_items_are_reviewed_by_keys() {
         assert_eq!((&review.tags, &review.comment), (&tags, &comment));
         assert_eq!(review.reviewer, "ada");
         assert!(review.seconds > 0.0 && review.seconds < 60.0, "{review:?}");
-        // Each answer stood where the record says.
+        // The answers were shown on the recorded sides.
         let row = (1..=20).map(ordinary).find(|words| {
             [&words.revision, &words.answer].into_iter().any(|text| *text == texts[0])
         });
         let row = row.unwrap();
-        let of = |number: usize| if number == 1 { &row.revision } else { &row.answer };
-        assert_eq!([of(review.left), of(review.right)], [&texts[0], &texts[1]]);
+        let text = |number: usize| if number == 1 { &row.revision } else { &row.answer };
+        assert_eq!([text(review.left), text(review.right)], [&texts[0], &texts[1]]);
     }
 
-    // What people decided goes before the judge.
+    // Decisions of people take precedence over the judge.
     drop(served);
     let ran = place.run(&mut place.amend("export run --format trl-standard"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.err.contains(", 4 left out: reviewers find both sides equal"), "{}", ran.err);
-    assert!(ran.err.contains(", 4 left out: reviewers find both sides bad"), "{}", ran.err);
+    assert!(ran.err.contains(", 4 left out: reviewers judged the sides equal"), "{}", ran.err);
+    assert!(ran.err.contains(", 4 left out: reviewers judged both sides bad"), "{}", ran.err);
     let rows: Vec<Value> =
         ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 12);
@@ -130,19 +130,19 @@ fn twenty_items_are_reviewed_by_keys() {
         assert_eq!(row["reviewers"], json!(["ada"]));
         assert_eq!(row["reviewed_at"], json!(key.time));
     }
-    // Or counts for nothing, if asked for.
+    // With `--reviews ignore`, decisions have no effect.
     let ran = place.run(&mut place.amend("export run --reviews ignore"));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), "20 pairs written\n"));
 }
 
 #[test]
-fn the_model_s_opinion_comes_after_the_decision_and_only_if_asked_for() {
+fn opinion_of_the_model_is_sent_only_after_the_decision_and_on_request() {
     let Some(browser) = Browser::start() else { return };
     let place = place(3);
     let served = Served::start(&place, "");
     browser.visit(&served.link);
     until_item(&browser, 1);
-    // Nothing that was sent tells it.
+    // The state does not contain it.
     let state = served.state().to_string();
     let critiques: Vec<String> = (1..=3).map(|row| ordinary(row).critique).collect();
     assert!(!critiques.iter().any(|critique| state.contains(critique.as_str())), "{state}");
@@ -160,7 +160,7 @@ fn the_model_s_opinion_comes_after_the_decision_and_only_if_asked_for() {
 }
 
 #[test]
-fn hostile_content_is_text_on_the_page() {
+fn hostile_content_is_shown_as_text() {
     let Some(browser) = Browser::start() else { return };
     let place = Place::new();
     let hostile = [
@@ -208,7 +208,7 @@ fn hostile_content_is_text_on_the_page() {
     );
     assert_eq!(browser.run("return window.pwned ?? null"), json!(null));
     assert_eq!(browser.console(), Vec::<String>::new());
-    // What page of ours does not run, the policy does not let run either.
+    // The policy blocks a script that gets into the page.
     browser.run(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned = 9\">')",
     );
@@ -218,7 +218,7 @@ fn hostile_content_is_text_on_the_page() {
 }
 
 #[test]
-fn a_second_tab_with_an_older_item_is_told_and_records_nothing() {
+fn outdated_tab_gets_an_error_and_records_nothing() {
     let Some(browser) = Browser::start() else { return };
     let place = place(4);
     let served = Served::start(&place, "");
@@ -235,11 +235,11 @@ fn a_second_tab_with_an_older_item_is_told_and_records_nothing() {
     until(&browser, "return !document.getElementById('trouble').hidden");
     assert_eq!(
         text(&browser, "#trouble"),
-        "this page is out of date: the review has gone on elsewhere. Nothing was recorded."
+        "this page is out of date: the review continued in another tab. Nothing was recorded."
     );
     until_item(&browser, 2);
     assert_eq!((lines(&place), reviews(&place)[0].choice), (1, Choice::Right));
-    // It goes on from there.
+    // The tab continues with the current item.
     browser.press(&["3", ENTER]);
     until_item(&browser, 3);
     assert_eq!(text(&browser, "#trouble"), "");
@@ -247,7 +247,7 @@ fn a_second_tab_with_an_older_item_is_told_and_records_nothing() {
 }
 
 #[test]
-fn a_page_of_an_earlier_start_is_told_and_keeps_what_was_entered() {
+fn page_of_an_earlier_server_gets_an_error_and_keeps_its_entries() {
     let Some(browser) = Browser::start() else { return };
     let place = place(4);
     let served = Served::start(&place, "");

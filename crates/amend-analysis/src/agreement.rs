@@ -1,4 +1,4 @@
-//! How far reviewers agree: with one another and with the judge.
+//! Agreement between reviewers, and between reviewers and the judge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,38 +12,39 @@ use amend_data::pairs::reviewable;
 use amend_data::store::reviews::{Choice, Opinion, Review, Reviews};
 use amend_data::store::trajectories::Trajectory;
 
-/// Resamples behind an interval.
+/// The number of resamples for an interval.
 const RESAMPLES: u32 = 1000;
 
-/// What a run's reviews come to.
+/// The results of a run's reviews.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// Items that somebody decided about, two answers each.
+    /// The number of reviewed items.
     pub items: usize,
-    /// What was decided about them.
+    /// The decisions on them.
     pub outcomes: Outcomes,
-    /// Who decided, by name.
+    /// The reviewers, sorted by name.
     pub reviewers: Vec<Reviewer>,
-    /// How far each two reviewers agree who decided about the same items.
+    /// The agreement of each two reviewers who reviewed the same items.
     pub between: Vec<Between>,
-    /// How often people's decision is the judge's, where both prefer an answer.
+    /// The agreement between the decisions and the judge, over items on which both
+    /// prefer an answer.
     pub judge: Option<Agreed>,
 }
 
-/// Items by what was decided.
+/// The number of items by decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
-    /// The answer that the loop has as the better one was chosen.
+    /// Reviewers chose the answer that the loop prefers.
     pub kept: usize,
-    /// The other one was.
+    /// Reviewers chose the other answer.
     pub turned: usize,
-    /// Both were found equal.
+    /// Reviewers found both answers equally good.
     pub tie: usize,
-    /// Both were found bad.
+    /// Reviewers found both answers bad.
     pub both_bad: usize,
-    /// Reviewers disagree, and no choice leads.
+    /// Reviewers disagree, and no choice has the most votes.
     pub disputed: usize,
-    /// Items whose chosen answer was edited.
+    /// Reviewers edited the chosen answer.
     pub edited: usize,
 }
 
@@ -52,92 +53,91 @@ pub struct Outcomes {
 pub struct Reviewer {
     /// The name.
     pub name: String,
-    /// Items decided about.
+    /// The number of reviewed items.
     pub reviews: usize,
-    /// The share of answers shown on the left among those chosen: far from one
-    /// half, the side decides.
+    /// The share of the chosen answers that were shown on the left. A share far from
+    /// one half means that the reviewer prefers a side.
     pub left: Option<Estimate>,
     /// The median time of a review, in seconds.
     pub seconds: Option<f64>,
 }
 
-/// How often two judgements are the same.
+/// How often two raters make the same decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Agreed {
-    /// The share of equal judgements.
+    /// The share of equal decisions.
     pub same: Estimate,
-    /// Cohen's κ; none where both always say the same one thing.
+    /// Cohen's κ. `None` if both raters always make the same single decision.
     pub kappa: Option<Estimate>,
 }
 
-/// Two reviewers.
+/// The agreement of two reviewers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Between {
     /// Their names.
     pub reviewers: [String; 2],
-    /// How far they agree.
+    /// Their agreement.
     #[serde(flatten)]
     pub agreed: Agreed,
 }
 
-/// Which of an item's two answers the judge prefers, by item.
+/// The answer that the judge prefers, by the key of the item.
 #[derive(Debug, Clone, Default)]
 pub struct Verdicts(HashMap<String, Verdict>);
 
 #[derive(Debug, Clone, Copy)]
 struct Verdict {
-    /// The answers, as the loop has the better one and the worse one.
+    /// The numbers of the two answers, the one that the loop prefers first.
     answers: [usize; 2],
-    /// Whether the judge prefers the first of them; none where it is undecided or
-    /// was not asked.
+    /// Whether the judge prefers the first of them. `None` if it is undecided or was
+    /// not asked.
     first: Option<bool>,
 }
 
 impl Verdicts {
-    /// Takes note of an item, if it holds two answers to choose between.
+    /// Adds an item if it has two answers to choose between.
     pub fn add(&mut self, trajectory: &Trajectory, rules: &Rules) {
         if let Ok((answers, _)) = reviewable(trajectory, rules) {
-            let found = rules.on(&trajectory.steps, answers).map(|found| found.decisive);
-            let decided = found.filter(|found| !found.undecided);
-            let first = decided.map(|found| found.margin > 0.0);
+            let first = match rules.on(&trajectory.steps, answers) {
+                Some(judgement) if !judgement.decisive.undecided => {
+                    Some(judgement.decisive.margin > 0.0)
+                }
+                _ => None,
+            };
             self.0.insert(trajectory.item.key.clone(), Verdict { answers, first });
         }
     }
 }
 
 impl Figures {
-    /// Sums up reviews. Reviews of items that `verdicts` does not know count among
-    /// reviewers only.
+    /// Computes the figures of reviews. Items that are missing in `verdicts` count
+    /// only for the reviewers and their agreement.
     #[must_use]
     pub fn of(reviews: &Reviews, verdicts: &Verdicts) -> Self {
-        let names: BTreeSet<&str> = reviews.iter().map(|one| one.reviewer.as_str()).collect();
-        // Of each reviewer the last word on each item.
-        let mut words: BTreeMap<(&str, [usize; 2]), BTreeMap<&str, &Review>> = BTreeMap::new();
+        let names: BTreeSet<&str> = reviews.iter().map(|review| review.reviewer.as_str()).collect();
+        // The last review of each reviewer, by item.
+        let mut latest: BTreeMap<(&str, [usize; 2]), BTreeMap<&str, &Review>> = BTreeMap::new();
         for review in reviews.iter() {
             let about = (review.key.as_str(), review.answers());
-            words.entry(about).or_default().insert(&review.reviewer, review);
+            latest.entry(about).or_default().insert(&review.reviewer, review);
         }
-        let mut figures = Self {
-            reviewers: names
-                .iter()
-                .map(|name| Reviewer::of(name, words.values().filter_map(|all| all.get(name))))
-                .collect(),
-            ..Self::default()
-        };
-        for (at, one) in names.iter().enumerate() {
+        let mut figures = Self::default();
+        for (at, name) in names.iter().enumerate() {
+            let own = latest.values().filter_map(|reviews| reviews.get(name));
+            figures.reviewers.push(Reviewer::of(name, own));
             for other in names.iter().skip(at + 1) {
-                let both = |all: &BTreeMap<&str, &Review>| {
-                    Some((all.get(one)?.opinion(), all.get(other)?.opinion()))
+                let both = |reviews: &BTreeMap<&str, &Review>| {
+                    Some((reviews.get(name)?.opinion(), reviews.get(other)?.opinion()))
                 };
-                let ratings: Vec<_> = words.values().filter_map(both).collect();
+                let ratings: Vec<_> = latest.values().filter_map(both).collect();
                 if let Some(agreed) = Agreed::of(&ratings) {
-                    let reviewers = [(*one).to_owned(), (*other).to_owned()];
+                    let reviewers = [(*name).to_owned(), (*other).to_owned()];
                     figures.between.push(Between { reviewers, agreed });
                 }
             }
         }
         let mut with_judge = Vec::new();
-        for &(key, answers) in words.keys() {
+        for &(key, answers) in latest.keys() {
             let Some(verdict) = verdicts.0.get(key) else { continue };
             let [first, second] = verdict.answers;
             if answers != [first.min(second), first.max(second)] {
@@ -186,7 +186,7 @@ impl Reviewer {
 }
 
 impl Agreed {
-    /// Of two judgements on each item; none without any.
+    /// The agreement over pairs of decisions. `None` without any.
     fn of<T: Ord + Copy>(ratings: &[(T, T)]) -> Option<Self> {
         let same = stats::share(ratings.iter().map(|(a, b)| a == b))?;
         let bootstrap = Bootstrap::new(Stream::new(0).child("reviews"), RESAMPLES);
@@ -203,7 +203,8 @@ mod tests {
     use amend_data::store::run_dir::RunDir;
     use amend_data::testing::{manifest, review};
 
-    /// What reviews come to, where the judge prefers the answers told of each item.
+    /// The figures of these reviews. `judged` says for each item whether the judge
+    /// prefers answer 1 over answer 0.
     fn figures(reviews: &[Review], judged: &[(&str, Option<bool>)]) -> Figures {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path(), &manifest()).unwrap().dir().clone();
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn reviewers_agree_on_answers_wherever_these_stood() {
+    fn agreement_is_about_answers_and_not_sides() {
         use Choice::{BothBad, Left, Right, Tie};
         let turned = |key: &str, choice| Review { left: 0, right: 1, ..review(key, "bob", choice) };
         let found = figures(
@@ -249,21 +250,21 @@ mod tests {
         assert_eq!((ada.name.as_str(), ada.reviews, ada.seconds), ("ada", 6, Some(2.5)));
         assert_eq!((ada.left.unwrap().value, ada.left.unwrap().n), (0.75, 4));
         assert_eq!((bob.reviews, bob.left.unwrap().n), (4, 3));
-        // a, b and d of a to d are judged alike. By chance: answer 1 two of four and
-        // one of four, answer 0 one and two, tie one and one.
+        // Of a to d, the decisions on a, b and d are equal. Chance agreement: answer 1
+        // with 2/4 and 1/4, answer 0 with 1/4 and 2/4, tie with 1/4 and 1/4.
         let [both] = &found.between[..] else { panic!("{found:?}") };
         assert_eq!(both.agreed.same.value, 0.75);
         let chance = (2.0 * 1.0 + 1.0 * 2.0 + 1.0 * 1.0) / 16.0;
         let kappa = both.agreed.kappa.unwrap();
         assert!((kappa.value - (0.75 - chance) / (1.0 - chance)).abs() < 1e-12, "{kappa:?}");
         assert!(kappa.low < kappa.value && kappa.value <= kappa.high, "{kappa:?}");
-        // a as the judge says and b not; c is disputed, d a tie, f not judged.
+        // The judge agrees on a and not on b; c is disputed, d a tie, f not judged.
         let judge = found.judge.unwrap();
         assert_eq!((judge.same.value, judge.same.n), (0.5, 2));
     }
 
     #[test]
-    fn a_second_thought_takes_the_place_of_the_first() {
+    fn later_review_of_a_reviewer_replaces_the_earlier_one() {
         let edited = Review { edited: Some("so".to_owned()), ..review("a", "ada", Choice::Right) };
         let found = figures(&[review("a", "ada", Choice::Left), edited], &[("a", Some(false))]);
         assert_eq!(found.reviewers[0].reviews, 1);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_s_reviews_come_to_nothing() {
+    fn no_reviews_give_empty_figures() {
         assert_eq!(figures(&[], &[]), Figures::default());
     }
 }

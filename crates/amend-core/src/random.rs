@@ -1,6 +1,6 @@
-//! Counter-based random streams: the number at a position depends on the
-//! stream's key and that position alone, never on what was drawn before, so a
-//! resumed run draws what the unbroken one would have drawn.
+//! Counter-based random streams. The number at a position depends only on the stream's
+//! key and the position, never on earlier draws, so a resumed run draws the same numbers
+//! as an uninterrupted one.
 
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,7 @@ impl Stream {
         Self(mix(seed.wrapping_add(INCREMENT)))
     }
 
-    /// An independent stream for a named part of this one (an item, a step).
+    /// Derives an independent stream for a named part, such as an item or a step.
     #[must_use]
     pub fn child(self, name: &str) -> Self {
         let mut hash = Sha256::new();

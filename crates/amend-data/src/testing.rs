@@ -1,4 +1,4 @@
-//! Small values that tests of several modules share.
+//! Small values for the tests of several modules.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub fn item(key: &str) -> Item {
     }
 }
 
-/// A step in full: what it did, under which principle, with what text.
+/// A complete step with this kind, principle and text.
 pub fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
     Step {
         round: u32::from(kind != StepKind::Generate),
@@ -38,13 +38,13 @@ pub fn step(kind: StepKind, principle: Option<&str>, text: &str) -> Step {
     }
 }
 
-/// A verdict on two answers, of these log-odds for the one named first in both
-/// orders, and nine tenths of the mass.
+/// A judging step on two responses with these log-odds of the first one in both orders,
+/// and a probability mass of 0.9.
 pub fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step {
     verdict(principle, about, log_odds, 0.9)
 }
 
-/// The same with this mass.
+/// A judging step with these log-odds and this probability mass.
 pub fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: f64) -> Step {
     let label = |odds: f64| (mass / (1.0 + (-odds).exp())).ln();
     let reading = |odds: f64| Reading { first: label(odds), second: label(-odds) };
@@ -61,9 +61,9 @@ pub fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: 
     }
 }
 
-/// What an evaluation adds to the steps of an item that holds a planted
-/// instruction: a score of the answer of a number, and one of it with a text after
-/// it that asks for favour.
+/// The steps that an evaluation adds for a prompt injection aimed at the judge: a score
+/// of the response with this number, and a score of the same response with the injection
+/// after it.
 pub fn swayed(answer: usize, text: &str) -> [Step; 3] {
     let scored = |answer, value| Step {
         dimension: Some("warmth".to_owned()),
@@ -78,29 +78,29 @@ pub fn swayed(answer: usize, text: &str) -> [Step; 3] {
     [scored(answer, 2.0), asking, scored(answer + 1, 3.0)]
 }
 
-/// A step's record.
+/// The record of a step.
 pub fn stepped(key: &str, text: &str) -> Record {
     Record::Step { item: key.to_owned(), step: step(StepKind::Generate, None, text) }
 }
 
-/// The record of an item that is done.
+/// The record of a finished item.
 pub fn done(key: &str) -> Record {
     Record::End { item: item(key), outcome: Outcome::Done { stop: Stop::Rounds } }
 }
 
-/// The record of an item that failed.
+/// The record of a failed item.
 pub fn failed(key: &str) -> Record {
     let failure = Failure::Empty { step: "critique".to_owned() };
     Record::End { item: item(key), outcome: Outcome::Failed { failure } }
 }
 
-/// The record of an item started over.
+/// The record of a retry.
 pub fn retry(key: &str) -> Record {
     Record::Retry { item: key.to_owned() }
 }
 
-/// A small run: four items side by side, one of them failed and tried again,
-/// one still under way.
+/// The records of a small run with four interleaved items. One item failed and was
+/// retried, one is unfinished.
 pub fn records() -> Vec<Record> {
     vec![
         stepped("a", "one"),
@@ -118,7 +118,7 @@ pub fn records() -> Vec<Record> {
     ]
 }
 
-/// A review of the last of two answers, shown on the left, over the first.
+/// A review of response 1, shown on the left, and response 0.
 pub fn review(key: &str, reviewer: &str, choice: Choice) -> Review {
     Review {
         key: key.to_owned(),

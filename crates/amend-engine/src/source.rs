@@ -1,20 +1,20 @@
-//! Where a model is, and how an engine is made of it: one way for whatever
-//! model a command needs, the one that writes or the one that judges.
+//! Where a model is, and how to create an engine for it. Commands use it for the model
+//! that writes and for the one that judges.
 
 use std::path::PathBuf;
 
 use super::llama::{Llama, Model};
 use crate::{http, llama};
-use amend_core::model::{Engine, EngineError};
+use amend_core::model::{Capabilities, Engine, EngineError};
 
-/// Where a model is, and how it is to be run.
+/// Where a model is, and the settings to run it with.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A GGUF file, run in this process.
     File {
         /// The file.
         path: PathBuf,
-        /// How llama.cpp runs it.
+        /// The settings of llama.cpp.
         settings: Box<llama::Settings>,
     },
     /// A server.
@@ -22,7 +22,16 @@ pub enum Source {
 }
 
 impl Source {
-    /// How many requests are under way at once, where the user named no number.
+    /// What an engine over this model can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::File { .. } => llama::CAPABILITIES,
+            Self::Endpoint(_) => http::CAPABILITIES,
+        }
+    }
+
+    /// Sets how many requests are in flight at once, unless the user chose a number.
     pub fn set_default_parallel(&mut self, width: usize) {
         let parallel = match self {
             Self::File { settings, .. } => &mut settings.parallel,
@@ -33,7 +42,7 @@ impl Source {
         }
     }
 
-    /// Loads the file. An endpoint is asked for nothing yet.
+    /// Loads the model file. Sends nothing to a server yet.
     ///
     /// # Errors
     /// See [`Model::load`].
@@ -47,13 +56,13 @@ impl Source {
     }
 }
 
-/// What engines are made of, and must outlive them.
+/// A model that engines can be created from. It must outlive them.
 pub enum Loaded {
     /// A model in memory.
     File {
         /// The model.
         model: Box<Model>,
-        /// How llama.cpp runs it.
+        /// The settings of llama.cpp.
         settings: Box<llama::Settings>,
     },
     /// A server.
@@ -61,7 +70,25 @@ pub enum Loaded {
 }
 
 impl Loaded {
-    /// For one that judges: a file's as [`llama::Settings::for_reading`].
+    /// The model and settings of llama.cpp, if it runs in this process.
+    #[must_use]
+    pub fn llama(&self) -> Option<(&Model, &llama::Settings)> {
+        match self {
+            Self::File { model, settings } => Some((model.as_ref(), settings.as_ref())),
+            Self::Endpoint(_) => None,
+        }
+    }
+
+    /// As [`Loaded::llama`], with settings that can be changed.
+    pub fn llama_mut(&mut self) -> Option<(&Model, &mut llama::Settings)> {
+        match self {
+            Self::File { model, settings } => Some((&**model, &mut **settings)),
+            Self::Endpoint(_) => None,
+        }
+    }
+
+    /// Adapts the settings of a model file for a judge: see
+    /// [`llama::Settings::for_reading`].
     #[must_use]
     pub fn for_reading(self) -> Self {
         match self {
@@ -72,14 +99,38 @@ impl Loaded {
         }
     }
 
-    /// An engine.
+    /// Creates an engine.
     ///
     /// # Errors
-    /// A context that can't be made; a server that can't be used.
+    /// llama.cpp can't create a context, or the server can't be used.
     pub fn engine(&self) -> Result<Box<dyn Engine + '_>, EngineError> {
         Ok(match self {
             Self::File { model, settings } => Box::new(Llama::new(model, settings)?),
             Self::Endpoint(settings) => Box::new(http::Http::connect(settings)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_reports_the_capabilities_of_its_engine() {
+        let folder = std::env::var_os("AMEND_TINY_MODELS")
+            .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
+        let settings = llama::Settings { parallel: 1, ctx_size: 256, ..Default::default() };
+        let file = Source::File { path: folder.join("llama.gguf"), settings: Box::new(settings) };
+        let capabilities = file.capabilities();
+        assert!(capabilities.scores_texts && capabilities.is_deterministic);
+        let loaded = file.load().unwrap();
+        assert!(loaded.llama().is_some());
+        assert_eq!(loaded.engine().unwrap().capabilities(), capabilities);
+
+        let settings = http::Settings::new("http://localhost:1".parse().unwrap());
+        let server = Source::Endpoint(Box::new(settings));
+        let capabilities = server.capabilities();
+        assert!(!capabilities.scores_texts && !capabilities.is_deterministic);
+        assert!(server.load().unwrap().llama().is_none());
     }
 }

@@ -1,7 +1,7 @@
-//! The user's config file: defaults for what would be typed every time.
+//! The user's config file: defaults for flags.
 //!
-//! `amend/config.toml` in the user's config folder (`~/.config` on Linux). A
-//! flag goes before a variable of the environment, which goes before it.
+//! It is `amend/config.toml` in the user's config folder (`~/.config` on Linux).
+//! Flags take precedence over environment variables, and those over the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,34 +9,34 @@ use std::sync::Arc;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use amend_core::document::diagnostic::{Diagnostic, Diagnostics};
 use amend_engine::http::Address;
 use amend_engine::llama::Switch;
 
-/// What the config file may set.
+/// The settings of the config file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The model's GGUF file, or the address of a server.
     pub model: Option<PathBuf>,
-    /// The constitution, a file or the name of a shipped one.
+    /// The constitution: a file, or the name of a shipped one.
     pub constitution: Option<String>,
     /// A folder of prompt templates.
     pub prompts: Option<PathBuf>,
     /// Sequences decoded together.
     pub parallel: Option<usize>,
-    /// Cells of the KV cache, in tokens.
+    /// Size of the KV cache, in tokens.
     pub ctx_size: Option<u32>,
     /// Threads.
     pub threads: Option<usize>,
-    /// Layers held by the GPU.
+    /// Layers on the GPU.
     pub n_gpu_layers: Option<u32>,
-    /// Which texts' next tokens are guessed: `auto`, `on` or `off`.
+    /// Which texts are decoded with prompt lookup: `auto`, `on` or `off`.
     pub speculate: Option<Switch>,
 }
 
-/// Where the config file is looked for; none where there is no home folder.
+/// The path of the config file. `None` if there is no home folder.
 #[must_use]
 pub fn path() -> Option<PathBuf> {
     let strategy = etcetera::choose_base_strategy().ok()?;
@@ -44,36 +44,34 @@ pub fn path() -> Option<PathBuf> {
 }
 
 impl Config {
-    /// Reads the user's config file; empty where there is none.
+    /// Reads the user's config file. Without a file, the config is empty.
     ///
     /// # Errors
-    /// A file that can't be read, or says something it can't.
-    pub fn load() -> Result<Self, CliError> {
+    /// The file can't be read or is invalid.
+    pub fn load() -> Result<Self, CommandError> {
         let Some(path) = path() else { return Ok(Self::default()) };
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => {
-                Err(CliError::Io { attempt: format!("read {}", path.display()), source })
-            }
+            Err(source) => Err(CommandError::failed(format!("read {}", path.display()), source)),
         }
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, CliError> {
+    fn parse(path: &Path, text: &str) -> Result<Self, CommandError> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let name = path.display().to_string();
             let source: Arc<str> = text.into();
             Diagnostics(vec![Diagnostic::new(name, &source, span, error.message())])
         })?;
-        // A path in the file is relative to the file.
+        // Paths in the file are relative to its folder.
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in [&mut config.model, &mut config.prompts].into_iter().flatten() {
             if !file.to_str().is_some_and(Address::is_meant) {
                 *file = folder.join(&file);
             }
         }
-        // A shipped constitution goes by a bare name.
+        // A bare name is that of a shipped constitution.
         if let Some(reference) = &mut config.constitution
             && (reference.ends_with(".toml") || reference.contains('/'))
         {
@@ -106,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_say_is_underlined() {
+    fn unknown_settings_are_underlined() {
         let error = Config::parse(Path::new("c.toml"), "threads = 2\nmodle = \"x\"\n").unwrap_err();
-        let CliError::Diagnostics(diagnostics) = error else { panic!("{error}") };
+        let diagnostics = error.error.downcast_ref::<Diagnostics>().unwrap();
         assert_eq!(diagnostics.0[0].line(), 2);
         assert!(diagnostics.0[0].message.contains("modle"), "{}", diagnostics.0[0].message);
     }

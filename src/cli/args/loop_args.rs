@@ -1,5 +1,5 @@
-//! Flags that say what the loop does: constitution, templates, seed, and a few
-//! values of the constitution that are handy to change for one call.
+//! Flags that define the loop: constitution, templates, seed, and a few values of
+//! the constitution that are handy to change for one call.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::config::Config;
 use super::one_of;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use amend_core::constitution;
 use amend_core::constitution::Constitution;
 use amend_core::document::diagnostic::closest;
@@ -17,10 +17,10 @@ use amend_core::procedure::Procedure;
 use amend_core::prompt::{Fence, FenceStyle, Templates};
 use amend_core::random::Stream;
 
-/// The constitution where none is named.
+/// The default constitution.
 const DEFAULT: &str = "harmless";
 
-/// What items are held against, and in what words.
+/// The constitution and the wording of prompts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Task")]
 pub struct TaskArgs {
@@ -33,58 +33,63 @@ pub struct TaskArgs {
     pub prompting: PromptArgs,
 }
 
-/// How prompts are worded, and what random choices start from.
+/// The wording of prompts and the seed of random choices.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Task")]
 pub struct PromptArgs {
-    /// A folder of prompt templates that replace the built-in ones, file by file
+    /// A folder of prompt templates. Each replaces the built-in one of its name
     #[arg(long, env = "AMEND_PROMPTS", value_name = "DIR")]
     prompts: Option<PathBuf>,
-    /// What sets the material in prompts off from the request: lines around it,
-    /// a mark between its words, or nothing
+    /// How prompts separate material from instructions: with delimiter lines around
+    /// it, with a mark between its words, or not at all
     #[arg(
         long,
         value_parser = one_of(
             &FenceStyle::ALL,
             FenceStyle::as_str,
-            &["Not at all", "Between lines that carry the run's delimiter", "With a mark in place of every blank"],
+            &[
+                "Leave content as it is",
+                "Put content between lines with the run's delimiter",
+                "Replace every space in content with a marker",
+            ],
         ),
         default_value_t,
         value_name = "STYLE",
     )]
     fence: FenceStyle,
-    /// The seed of every random choice
+    /// The seed of all random choices
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 }
 
-/// The loop.
+/// The flags of the loop.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Loop")]
 pub struct LoopArgs {
     #[command(flatten)]
     task: TaskArgs,
-    /// Rounds of critique and revision, in place of the constitution's
+    /// Rounds of critique and revision, overriding the constitution
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     rounds: Option<u32>,
-    /// The most tokens of an answer or a revision, in place of the constitution's
+    /// The maximum length of an answer or a revision in tokens, overriding the
+    /// constitution
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=131_072))]
     max_tokens: Option<u32>,
-    /// Temperature of answers, critiques and revisions, in place of the
-    /// constitution's; 0 is greedy. A judge's reasons keep theirs
+    /// Temperature of answers, critiques and revisions, overriding the constitution;
+    /// 0 is greedy. The judge's reasoning keeps its own temperature
     #[arg(long, value_name = "T")]
     temp: Option<f32>,
-    /// Decode every step to its last token, past the end of the turn
+    /// Decode every step to its maximum length, past the end of the turn
     #[arg(long, hide = true)]
     ignore_eos: bool,
 }
 
 impl TaskArgs {
-    /// The constitution.
+    /// Loads the constitution.
     ///
     /// # Errors
-    /// It can't be read, or is wrong.
-    pub fn constitution(&self, config: &Config) -> Result<Constitution, CliError> {
+    /// The constitution can't be read or is invalid.
+    pub fn constitution(&self, config: &Config) -> Result<Constitution, CommandError> {
         let reference =
             self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
         Ok(constitution::load(reference)?.constitution)
@@ -92,28 +97,28 @@ impl TaskArgs {
 }
 
 impl PromptArgs {
-    /// What the items of a call have in common, under a constitution. `input` is
-    /// a hash of all their content: it makes the fence, so that no content can
-    /// foresee it.
+    /// The settings that all items of a call share. `input` is a hash of their
+    /// content. The delimiter is derived from it, so that no content can predict the
+    /// delimiter.
     ///
     /// # Errors
-    /// The templates', and a judge template that isn't there.
+    /// A template is invalid, or a judge template does not exist.
     pub fn job(
         &self,
         config: &Config,
         constitution: Constitution,
         input: &str,
-    ) -> Result<Job, CliError> {
+    ) -> Result<Job, CommandError> {
         let stream = Stream::new(self.seed);
         let fence = Fence::from_stream(stream.child(input)).in_style(self.fence);
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
         let templates = Arc::new(Templates::load(overlay, &fence)?);
         for name in &constitution.judge.templates {
             if !templates.has(name) {
-                return Err(CliError::usage(
-                    format!("there is no judge template {name:?}"),
+                return Err(CommandError::usage(
+                    format!("the judge template {name:?} does not exist"),
                     format!(
-                        "write {name}.j2 into the folder of --prompts, or change `templates` in `[judge]`"
+                        "add {name}.j2 to the folder of --prompts, or change `templates` in `[judge]`"
                     ),
                 ));
             }
@@ -131,43 +136,43 @@ impl PromptArgs {
     }
 }
 
-/// The index of a constitution's principle.
+/// The index of a principle in a constitution.
 ///
 /// # Errors
-/// There is none of that id.
-pub fn principle(constitution: &Constitution, id: &str) -> Result<usize, CliError> {
+/// The constitution has no principle with that id.
+pub fn principle(constitution: &Constitution, id: &str) -> Result<usize, CommandError> {
     let ids = || constitution.principles.iter().map(|principle| &*principle.id);
     ids().position(|known| known == id).ok_or_else(|| {
-        CliError::usage(
-            format!("there is no principle {id:?} in the constitution"),
+        CommandError::usage(
+            format!("the constitution has no principle {id:?}"),
             match closest(id, ids()) {
                 Some(near) => format!("did you mean {near:?}?"),
-                None => format!("it has {}", ids().collect::<Vec<_>>().join(", ")),
+                None => format!("its principles are {}", ids().collect::<Vec<_>>().join(", ")),
             },
         )
     })
 }
 
 impl LoopArgs {
-    /// The constitution, with the values given on the command line.
+    /// Loads the constitution and applies the flags that override it.
     ///
     /// # Errors
-    /// It can't be read, or is wrong; a value out of range.
-    pub fn constitution(&self, config: &Config) -> Result<Constitution, CliError> {
+    /// The constitution can't be read or is invalid, or a flag is out of range.
+    pub fn constitution(&self, config: &Config) -> Result<Constitution, CommandError> {
         let mut constitution = self.task.constitution(config)?;
         if let Some(rounds) = self.rounds {
             constitution.plan.rounds = rounds;
         }
         let sampling = &mut constitution.sampling;
-        if let Some(most) = self.max_tokens {
-            sampling.generate.max_tokens = most;
-            sampling.revise.max_tokens = most;
+        if let Some(max_tokens) = self.max_tokens {
+            sampling.generate.max_tokens = max_tokens;
+            sampling.revise.max_tokens = max_tokens;
         }
         if let Some(temperature) = self.temp {
             if !(0.0..=5.0).contains(&temperature) {
-                return Err(CliError::usage(
+                return Err(CommandError::usage(
                     format!("--temp {temperature} is out of range"),
-                    "a temperature is between 0 (greedy) and 5",
+                    "pass a temperature from 0 (greedy) to 5",
                 ));
             }
             let steps = [&mut sampling.generate, &mut sampling.critique, &mut sampling.revise];
@@ -178,11 +183,11 @@ impl LoopArgs {
         Ok(constitution)
     }
 
-    /// What the items of a call have in common: see [`PromptArgs::job`].
+    /// The settings that all items of a call share: see [`PromptArgs::job`].
     ///
     /// # Errors
-    /// The constitution's and the templates'.
-    pub fn job(&self, config: &Config, input: &str) -> Result<Job, CliError> {
+    /// The constitution or a template can't be read or is invalid.
+    pub fn job(&self, config: &Config, input: &str) -> Result<Job, CommandError> {
         let job = self.task.prompting.job(config, self.constitution(config)?, input)?;
         Ok(Job { ignore_eos: self.ignore_eos, ..job })
     }

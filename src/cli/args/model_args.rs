@@ -1,4 +1,4 @@
-//! Flags that say which model runs, and how: the names llama.cpp's users know.
+//! Flags that choose the model and its engine's settings, with llama.cpp's names.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,62 +8,61 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::config::Config;
 use super::one_of;
-
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use crate::session::measured_costs as calibration;
 use amend_engine::http;
 use amend_engine::http::{API_KEY, Address, Key};
 use amend_engine::llama::{CacheType, Settings, Switch};
 use amend_engine::{Loaded, Source};
 
-/// The variable that holds the key of the server that judges. The other key is
-/// not sent to a server that it may not be meant for.
+/// The environment variable of the key for the judge's server. It is separate from
+/// [`API_KEY`], so that no key is sent to a server that it is not meant for.
 const JUDGE_API_KEY: &str = "AMEND_JUDGE_API_KEY";
 
 /// The model and its engine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    // First: what is read of a value takes its source away.
+    // First, because reading a value discards its source.
     #[command(flatten)]
     typed: Typed,
     /// The model's GGUF file, or the address of an OpenAI-compatible server
     /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
-    /// Another model to judge: a GGUF file, or a server's address (its key goes
-    /// in AMEND_JUDGE_API_KEY)
+    /// A different model for judging: a GGUF file, or a server's address (its key
+    /// goes in AMEND_JUDGE_API_KEY)
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
     judge_model: Option<PathBuf>,
-    /// What a server calls the model that judges [default: the first it has]
+    /// The name of the judge model on its server [default: the first that it lists]
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
-    /// Sequences decoded together, 124 at most, or requests to the server at
-    /// once, 1024 at most [default: as measured, 8 otherwise; 16 of a server]
+    /// Sequences decoded together (124 at most), or concurrent requests to the
+    /// server (1024 at most) [default: as measured, otherwise 8; for a server, 16]
     /// (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
-    /// Tokens of context for all sequences together [default: 2048 a sequence
-    /// where each has its own part, 1024 otherwise]
+    /// Context size of all sequences together, in tokens [default: per sequence,
+    /// 2048 if each has its own part of the cache, otherwise 1024]
     #[arg(long, env = "AMEND_CTX_SIZE", value_name = "N")]
     ctx_size: Option<u32>,
-    /// One KV cache for all sequences, which needs less memory, or a part for
+    /// Use one KV cache for all sequences, which needs less memory, or a part for
     /// each, which is faster on a CPU
     #[arg(long, value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP), default_value_t = Settings::default().kv_unified)]
     kv_unified: Switch,
-    /// Threads [default: one a core]
+    /// Threads [default: one per core]
     #[arg(short, long, env = "AMEND_THREADS", value_name = "N")]
     threads: Option<usize>,
-    /// Threads that prefill [default: as --threads] (also -tb)
+    /// Threads for prefill [default: as --threads] (also -tb)
     #[arg(long, value_name = "N")]
     threads_batch: Option<usize>,
-    /// Layers held by the GPU [default: 0] (also -ngl)
+    /// Layers on the GPU [default: 0] (also -ngl)
     #[arg(long, env = "AMEND_N_GPU_LAYERS", value_name = "N")]
     n_gpu_layers: Option<u32>,
-    /// The most tokens of a batch
+    /// The maximum size of a logical batch, in tokens
     #[arg(short, long, default_value_t = Settings::default().batch_size, value_name = "N")]
     batch_size: u32,
-    /// The most tokens computed at once (also -ub)
+    /// The maximum size of a physical batch, in tokens (also -ub)
     #[arg(long, default_value_t = Settings::default().ubatch_size, value_name = "N")]
     ubatch_size: u32,
     /// Flash attention (also -fa)
@@ -72,33 +71,33 @@ pub struct ModelArgs {
     /// Type of the cached keys (also -ctk)
     #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = Settings::default().cache_type_k, value_name = "TYPE")]
     cache_type_k: CacheType,
-    /// Type of the cached values; a quantised one needs flash attention (also -ctv)
+    /// Type of the cached values; quantised types need flash attention (also -ctv)
     #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = Settings::default().cache_type_v, value_name = "TYPE")]
     cache_type_v: CacheType,
-    /// Guess the next tokens of texts that repeat their prompt: of revisions,
-    /// where it pays; of every text; of none
+    /// Use prompt lookup, which drafts tokens by copying from the prompt: for
+    /// revisions where it is faster (auto), for every text (on), or never (off)
     #[arg(long, env = "AMEND_SPECULATE", value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP))]
     speculate: Option<Switch>,
-    /// The most tokens of a batch in which some sequences decode and others
-    /// prefill, in one KV cache; prefill goes alone past it [default: as
-    /// measured, 63 otherwise]
+    /// The maximum size, in tokens, of a batch that mixes decoding and prefill in
+    /// one KV cache; longer prefills get their own batch [default: as measured,
+    /// otherwise 63]
     #[arg(long, value_name = "N")]
     mixed_rows: Option<usize>,
-    /// Read the model into memory instead of mapping its file
+    /// Read the model into memory instead of memory-mapping its file
     #[arg(long)]
     no_mmap: bool,
     /// A chat template (Jinja) to use instead of the model's own
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
-    /// Which of the server's models [default: the first it names]
+    /// The name of the model on the server [default: the first that it lists]
     #[arg(long, env = "AMEND_ENDPOINT_MODEL", value_name = "NAME")]
     endpoint_model: Option<String>,
-    /// How long a request to the server may take, in seconds
+    /// The timeout of a request to the server, in seconds
     #[arg(long, default_value_t = 600, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     endpoint_timeout: u64,
 }
 
-/// Which models were named on the command line, rather than by a variable.
+/// Whether each model was given on the command line, rather than by the environment.
 #[derive(Debug)]
 struct Typed {
     model: bool,
@@ -127,8 +126,8 @@ impl Args for Typed {
     }
 }
 
-/// Flags of llama.cpp with one dash and several letters, which the parser of
-/// arguments doesn't know, and what they stand for.
+/// llama.cpp's flags with one dash and several letters, which clap does not support,
+/// and the flags that they stand for.
 const SHORT: &[(&str, &str)] = &[
     ("-np", "--parallel"),
     ("-tb", "--threads-batch"),
@@ -139,7 +138,7 @@ const SHORT: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
 ];
 
-/// Writes llama.cpp's multi-letter flags out in full.
+/// Replaces llama.cpp's multi-letter flags by the long flags.
 pub fn expand_short_flags(
     arguments: impl Iterator<Item = std::ffi::OsString>,
 ) -> Vec<std::ffi::OsString> {
@@ -162,27 +161,27 @@ pub fn expand_short_flags(
 }
 
 /// The help of each value of a [`Switch`].
-const SWITCH_HELP: [&str; 3] = ["As the engine sees fit", "Always", "Never"];
+const SWITCH_HELP: [&str; 3] = ["The engine chooses", "Always", "Never"];
 
 impl ModelArgs {
-    /// The model named by flag, environment or config file, if any.
+    /// The model given by flag, environment or config file, if any.
     ///
     /// # Errors
-    /// A malformed address.
-    pub fn named(&self, config: &Config) -> Result<Option<Source>, CliError> {
+    /// An address is malformed.
+    pub fn named(&self, config: &Config) -> Result<Option<Source>, CommandError> {
         let name = self.model.as_ref().or(config.model.as_ref());
         name.map(|name| self.at(name, config)).transpose()
     }
 
-    /// The model that judges, where another one was named.
+    /// The separate judge model, if one is given.
     ///
     /// # Errors
-    /// A malformed address.
-    pub fn judge(&self, config: &Config) -> Result<Option<Source>, CliError> {
+    /// An address is malformed.
+    pub fn judge(&self, config: &Config) -> Result<Option<Source>, CommandError> {
         let Some(name) = &self.judge_model else { return Ok(None) };
         let mut source = self.at(name, config)?;
         match &mut source {
-            // What was said of the model that writes is not meant for this one.
+            // The settings of the writing model do not apply to the judge.
             Source::Endpoint(settings) => {
                 settings.model.clone_from(&self.judge_endpoint_model);
                 settings.key = self.judge_key(&settings.address, config)?;
@@ -193,33 +192,36 @@ impl ModelArgs {
         Ok(Some(source))
     }
 
-    /// The model that judges where nothing is written, unless that is the one that
-    /// would write: a flag that names that one goes before the judge's variable.
+    /// The judge model of a command that writes nothing. `None` if the main model
+    /// judges: -m on the command line takes precedence over AMEND_JUDGE_MODEL.
     ///
     /// # Errors
-    /// A malformed address.
-    pub fn sole_judge(&self, config: &Config) -> Result<Option<Source>, CliError> {
+    /// An address is malformed.
+    pub fn sole_judge(&self, config: &Config) -> Result<Option<Source>, CommandError> {
         match self.typed {
             Typed { model: true, judge_model: false } => Ok(None),
             _ => self.judge(config),
         }
     }
 
-    /// The key for the server that judges: its own, or the one for the model that
-    /// writes, where both are of one server.
-    fn judge_key(&self, judge: &Address, config: &Config) -> Result<Option<Key>, CliError> {
-        let is_one = match self.named(config)? {
+    /// The key for the judge's server: its own, or the main model's if both models
+    /// are on one server.
+    fn judge_key(&self, judge: &Address, config: &Config) -> Result<Option<Key>, CommandError> {
+        if let Some(key) = key(JUDGE_API_KEY) {
+            return Ok(Some(key));
+        }
+        let is_same_server = match self.named(config)? {
             Some(Source::Endpoint(writer)) => writer.address.is_of_server(judge),
             _ => false,
         };
-        Ok(key(JUDGE_API_KEY).or_else(|| key(API_KEY).filter(|_| is_one)))
+        Ok(if is_same_server { key(API_KEY) } else { None })
     }
 
-    /// A model by its file or address.
+    /// The model with this file or address.
     ///
     /// # Errors
-    /// A malformed address.
-    pub fn at(&self, name: &Path, config: &Config) -> Result<Source, CliError> {
+    /// An address is malformed.
+    pub fn at(&self, name: &Path, config: &Config) -> Result<Source, CommandError> {
         Ok(match name.to_str().filter(|name| Address::is_meant(name)) {
             Some(address) => Source::Endpoint(Box::new(self.endpoint(parse(address)?, config))),
             None => {
@@ -228,29 +230,31 @@ impl ModelArgs {
         })
     }
 
-    /// The model named by flag, environment or config file.
+    /// The model given by flag, environment or config file.
     ///
     /// # Errors
-    /// None is named, or a malformed address.
-    pub fn source(&self, config: &Config) -> Result<Source, CliError> {
+    /// No model is given, or its address is malformed.
+    pub fn source(&self, config: &Config) -> Result<Source, CommandError> {
         self.named(config)?.ok_or_else(|| {
-            let file = super::config::path()
-                .map_or_else(String::new, |path| format!(", or write it in {}", path.display()));
-            CliError::usage(
-                "no model was named",
+            let file = match super::config::path() {
+                Some(path) => format!(", or set `model` in {}", path.display()),
+                None => String::new(),
+            };
+            CommandError::usage(
+                "no model is given",
                 format!("pass -m MODEL.gguf, set AMEND_MODEL{file}"),
             )
         })
     }
 
-    /// The model, loaded. What batches cost with it is filled in where that was
-    /// measured before.
+    /// Loads the model. If the costs of its batches were measured before, they are
+    /// set.
     ///
     /// # Errors
-    /// No model is named, or it can't be loaded.
-    pub fn load(&self, config: &Config) -> Result<Loaded, CliError> {
+    /// No model is given, or it can't be loaded.
+    pub fn load(&self, config: &Config) -> Result<Loaded, CommandError> {
         let mut loaded = self.source(config)?.load()?;
-        if let Loaded::File { model, settings } = &mut loaded
+        if let Some((model, settings)) = loaded.llama_mut()
             && let Some(costs) = calibration::known(model, settings)
         {
             settings.costs = costs;
@@ -258,7 +262,7 @@ impl ModelArgs {
         Ok(loaded)
     }
 
-    /// How a server is talked to.
+    /// The settings of requests to a server.
     #[must_use]
     pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
         http::Settings {
@@ -270,7 +274,7 @@ impl ModelArgs {
         }
     }
 
-    /// The settings of an engine in this process.
+    /// The settings of a local engine.
     fn settings(&self, config: &Config) -> Settings {
         let defaults = Settings::default();
         Settings {
@@ -297,16 +301,13 @@ impl ModelArgs {
     }
 }
 
-/// The key in a variable of the environment.
+/// The key in an environment variable.
 fn key(variable: &str) -> Option<Key> {
     std::env::var(variable).ok().as_deref().and_then(Key::new)
 }
 
-fn parse(address: &str) -> Result<Address, CliError> {
-    address.parse().map_err(|error: http::AddressError| CliError::Usage {
-        message: error.to_string(),
-        hint: None,
-    })
+fn parse(address: &str) -> Result<Address, CommandError> {
+    Ok(address.parse::<Address>()?)
 }
 
 #[cfg(test)]
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn llamas_flags_are_written_out() {
+    fn llama_cpp_flags_are_expanded() {
         let given = ["amend", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
         let expanded = expand_short_flags(given.iter().map(Into::into));
         let expected = ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];

@@ -1,11 +1,11 @@
-//! The options that say what training the data are for: `lint` looks at data by
-//! them, `export` filters by them.
+//! The options that describe the training that data are for: `lint` checks data by
+//! them, and `export` filters by them.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use amend_data::lint::Trainer;
 use amend_data::lint::tokenizer::Tokenizer;
 use amend_engine::llama::Vocabulary;
@@ -18,17 +18,17 @@ pub(crate) struct TrainerArgs {
     /// A GGUF file whose vocabulary is the trainer's tokenizer
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// The trainer's greatest length, in tokens of prompt and answer [default: 1024]
+    /// The trainer's maximum length of prompt and response, in tokens [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_length: Option<u32>,
-    /// Evaluation files whose prompts must not be learned
+    /// Evaluation files whose prompts must not be in the training data
     #[arg(long, value_name = "FILE", num_args = 1..)]
     eval: Vec<PathBuf>,
 }
 
 impl TrainerArgs {
-    /// Those that were given. They come from the command line alone: no variable
-    /// of the environment and no config file sets them.
+    /// The flags that were given. They come from the command line alone: neither
+    /// the environment nor the config file sets them.
     pub fn given(&self) -> Vec<&'static str> {
         let flags = [
             ("--tokenizer", self.tokenizer.is_some()),
@@ -36,11 +36,11 @@ impl TrainerArgs {
             ("--max-length", self.max_length.is_some()),
             ("--eval", !self.eval.is_empty()),
         ];
-        flags.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect()
     }
 
-    /// Loads what they name.
-    pub fn load(&self) -> Result<Trainer, CliError> {
+    /// Loads the files that the flags name.
+    pub fn load(&self) -> Result<Trainer, CommandError> {
         let tokenizer = match (&self.tokenizer, &self.model) {
             (Some(path), _) => Some(Tokenizer::json(path)?),
             (None, Some(path)) => Some(Tokenizer::from_vocabulary(
@@ -50,8 +50,8 @@ impl TrainerArgs {
             (None, None) => None,
         };
         if tokenizer.is_none() && self.max_length.is_some() {
-            return Err(CliError::usage(
-                "--max-length counts tokens",
+            return Err(CommandError::usage(
+                "--max-length needs a tokenizer to count tokens",
                 "pass the trainer's tokenizer too: --tokenizer tokenizer.json, or -m MODEL.gguf",
             ));
         }

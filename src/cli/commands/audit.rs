@@ -1,21 +1,18 @@
-//! `amend audit`: what each principle of a constitution does.
+//! `amend audit`: the effect of each principle of a constitution.
 
 mod table;
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-
 pub use table::changes;
 
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::PromptArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
-use crate::report::AUDIT;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
 use amend_analysis::audit;
@@ -31,40 +28,40 @@ use amend_core::record::Item;
 use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::run_dir::files::AUDIT;
 use amend_engine::Loaded;
 
-/// Find out what each principle of a constitution does
+/// Measure the effect of each principle of a constitution
 ///
-/// A judge is asked about pairs of answers under every principle. From its
-/// verdicts come findings: principles that never have a say, that say the same,
-/// that pull against each other, that decide alone; and verdicts that follow
-/// order, length or wording.
+/// A judge compares pairs of responses by every principle. Its verdicts show
+/// principles that are never active, redundant, conflicting or dominant, and
+/// verdicts that depend on order, length or wording.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// The constitution: a TOML file, or a shipped one by name
     #[arg(value_name = "CONSTITUTION")]
     constitution: String,
-    /// What to audit it on; may be repeated. JSON lines with two answers each
-    /// ({prompt, a, b} or {prompt, chosen, rejected}), a finished run's
-    /// directory, or prompts (JSON lines, text, an evaluation set), which are
-    /// answered twice first; `-` is stdin
+    /// The data for the audit; may be repeated. JSON lines with two responses each
+    /// ({prompt, a, b} or {prompt, chosen, rejected}), the directory of a finished
+    /// run, or prompts (JSON lines, text, an evaluation set), for which two
+    /// responses are generated first; `-` is stdin
     #[arg(long, required = true, value_name = "DATA")]
     on: Vec<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// Take N of the pairs or prompts, drawn at random by the seed
+    /// Use a random sample of N pairs or prompts, drawn with the seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample: Option<u64>,
-    /// Take verdicts from an audit made before of the same data: those on the
-    /// whole, and under each principle that reads the same
+    /// Reuse verdicts of an earlier audit of the same data: the overall ones, and
+    /// those by principles whose text is unchanged
     #[arg(long, value_name = "DIR", conflicts_with = "reproducible")]
     reuse: Option<PathBuf>,
-    /// Tell only what changed since another audit
+    /// Report only what changed since another audit
     #[arg(long, value_name = "AUDIT.json", help_heading = "Output")]
     baseline: Option<PathBuf>,
-    /// The least severity that makes the exit code 1; with --baseline, of a
-    /// finding that is new or graver
+    /// The lowest severity that makes the exit code 1; with --baseline, only new or
+    /// more severe findings count
     #[arg(
         long,
         value_enum,
@@ -73,7 +70,7 @@ pub struct AuditArgs {
         help_heading = "Output"
     )]
     fail_on: FailOn,
-    /// Print the whole audit as JSON; with --baseline, what changed
+    /// Print the whole audit as JSON; with --baseline, the changes
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
@@ -101,18 +98,18 @@ impl FailOn {
     }
 }
 
-/// Audits.
+/// Audits a constitution and prints the findings.
 ///
 /// # Errors
-/// Data or a constitution that is wrong, a run directory that can't be written or
-/// resumed, an engine that can't go on; [`CliError::Findings`] when items failed,
-/// or where something was found that is as severe as asked.
-pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
+/// The data or the constitution is invalid, the run directory can't be written or
+/// resumed, or the engine fails; [`CommandError::reported`] if items failed, or if a
+/// finding is at least as severe as `--fail-on`.
+pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let questions = Questions::new(constitution::load(&args.constitution)?.constitution);
     let baseline = args.baseline.as_deref().map(read_audit).transpose()?;
     let cases = args.cases()?;
-    let of = cases.len();
-    let survey = Survey::new(args.pick(cases));
+    let available = cases.len();
+    let mut survey = Survey::new(args.pick(cases));
     let reuse = match &args.reuse {
         Some(dir) => Some(Reuse::read(RunDir::open(dir)?, &questions)?),
         None => None,
@@ -121,9 +118,9 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
     let summary = InputSummary::new(files, survey.items());
     let constitution = questions.constitution().clone();
     if survey.generates() && constitution.sampling.generate.temperature == 0.0 {
-        return Err(CliError::usage(
-            "two answers drawn at temperature 0 are the same",
-            "set `temperature` in `[sampling.generate]` above 0, or give two answers a prompt",
+        return Err(CommandError::usage(
+            "two responses generated at temperature 0 are identical",
+            "set `temperature` in `[sampling.generate]` above 0, or give two responses per prompt",
         ));
     }
     let mut job = args.prompting.job(config, constitution, &summary.sha256)?;
@@ -137,13 +134,14 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
     engine.count_ideal();
     judge.iter_mut().for_each(|judge| judge.count_ideal());
     let engines = Engines::new(&mut *engine, &mut judge);
-    let unsaid = unsaid(&job.constitution.audit.label_words, engines.judging());
+    let unsupported = unsupported_labels(&job.constitution.audit.label_words, engines.judging());
     let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
-    job.procedure = questions.procedure(first, &unsaid);
-    let recorded = args.record(out.path(), engines, &job, survey.items(), summary, reuse)?;
-    recorded.tell(args.recording.out.as_ref().map(|_| "report"))?;
+    job.procedure = questions.procedure(first, &unsupported);
+    let items = survey.take_items();
+    let recorded = args.record(out.path(), engines, &job, items, summary, reuse)?;
+    recorded.print_summary(Some("report"));
     let result = recorded.result();
-    if matches!(result, Err(CliError::Interrupted)) {
+    if matches!(&result, Err(error) if error.is_interrupted()) {
         return result;
     }
     let mut judged = HashMap::new();
@@ -152,52 +150,55 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CliError> {
         judged.insert(trajectory.item.key.clone(), trajectory);
     }
     let input = survey.input(&questions, &judged);
-    let audit = audit::audit(&input, &job.constitution.audit, job.seed)
-        .map_err(|error| CliError::usage(error.to_string(), "give each pair of answers once"))?;
-    recorded.dir.derive(AUDIT, |file| file.write_all(json(&audit)?.as_bytes()))?;
-    let sampled = args.sample.map(|_| of).filter(|of| audit.items < *of);
+    let audit = audit::audit(&input, &job.constitution.audit, job.seed).map_err(|error| {
+        CommandError::usage(error.to_string(), "give each pair of responses once")
+    })?;
+    recorded.dir.derive(AUDIT, |file| file.write_all(print::json_text(&audit)?.as_bytes()))?;
+    let is_sample = args.sample.is_some() && audit.items < available;
+    let sampled = if is_sample { Some(available) } else { None };
     args.conclude(&audit, baseline.as_ref(), sampled)?;
     result
 }
 
 impl AuditArgs {
-    fn cases(&self) -> Result<Vec<Case>, CliError> {
+    fn cases(&self) -> Result<Vec<Case>, CommandError> {
         let order = Stream::new(self.prompting.seed).child("order");
         let mut cases = Vec::new();
         for source in &self.on {
             cases.extend(survey::read(source, self.field.as_deref(), order)?);
         }
         if cases.is_empty() {
-            return Err(CliError::usage(
-                "there is nothing to audit on: no answer was revised",
-                "name a run that made revisions, or a file of pairs or prompts",
+            return Err(CommandError::usage(
+                "there is nothing to audit: no response was revised",
+                "pass a run with revisions, or a file of pairs or prompts",
             ));
         }
         Ok(cases)
     }
 
-    /// As many as were asked for.
+    /// Applies `--limit` and `--sample`.
     fn pick(&self, mut cases: Vec<Case>) -> Vec<Case> {
-        let most = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let to_usize = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         if let Some(limit) = self.recording.limit {
-            cases.truncate(most(limit));
+            cases.truncate(to_usize(limit));
         }
         if let Some(count) = self.sample {
             let stream = Stream::new(self.prompting.seed).child("sample");
-            survey::sample(&mut cases, most(count), stream);
+            survey::sample(&mut cases, to_usize(count), stream);
         }
         cases
     }
 
-    /// The model that writes what is compared, where something is to be written,
-    /// and the one that judges, if that is another.
+    /// Loads the model that generates the responses, if any are generated, and the
+    /// judge model if it is a separate one. If nothing is generated, only the model
+    /// that judges is loaded.
     fn models(
         &self,
         config: &Config,
         survey: &Survey,
-    ) -> Result<(Loaded, Option<Loaded>), CliError> {
+    ) -> Result<(Loaded, Option<Loaded>), CommandError> {
         if survey.generates() {
-            // Even then most requests are verdicts.
+            // Most requests are verdicts, so both models are set up for prefill.
             let (model, judge) = self.recording.models(&self.model, config)?;
             Ok((model.for_reading(), judge))
         } else {
@@ -205,17 +206,17 @@ impl AuditArgs {
         }
     }
 
-    /// Takes the items through the judge.
+    /// Sends the items to the judge, except those whose verdicts are reused.
     fn record(
         &self,
         out: &Path,
         engines: Engines<'_>,
         job: &Job,
-        items: &[Item],
+        items: Vec<Item>,
         summary: InputSummary,
         reuse: Option<Reuse>,
-    ) -> Result<Recorded, CliError> {
-        let items = items.to_vec();
+    ) -> Result<Recorded, CommandError> {
+        // A resumed run has the reused verdicts already.
         let Some(reuse) = reuse.filter(|_| !self.recording.resume) else {
             return self.recording.record("audit", out, engines, job, items, summary);
         };
@@ -226,60 +227,61 @@ impl AuditArgs {
         recording.record("audit", out, engines, job, items, summary)
     }
 
-    /// Prints the audit, or what changed in it, and tells by the exit code
-    /// whether something severe was found.
+    /// Prints the audit, or what changed since the baseline.
+    ///
+    /// # Errors
+    /// A finding is at least as severe as `--fail-on`.
     fn conclude(
         &self,
         audit: &Audit,
         baseline: Option<&Audit>,
         sampled: Option<usize>,
-    ) -> Result<(), CliError> {
-        let is_grave = |finding: &Finding| finding.severity >= self.fail_on.severity();
+    ) -> Result<(), CommandError> {
         let changes = baseline.map(|baseline| audit::compare(baseline, audit));
-        let text = match (&changes, self.json) {
-            (None, true) => json(audit).map_err(CliError::Output)?,
-            (Some(changes), true) => json(changes).map_err(CliError::Output)?,
-            (None, false) => table::audit(audit, sampled),
-            (Some(changes), false) => table::changes(changes),
+        match (&changes, self.json) {
+            (None, true) => print::json(audit),
+            (Some(changes), true) => print::json(changes),
+            (None, false) => print::text(&table::audit(audit, sampled)),
+            (Some(changes), false) => print::text(&table::changes(changes)),
+        }?;
+        let is_severe = |finding: &Finding| finding.severity >= self.fail_on.severity();
+        let fails = match &changes {
+            Some(changes) => changes.worse().any(is_severe),
+            None => audit.findings.iter().any(is_severe),
         };
-        io::stdout().lock().write_all(text.as_bytes()).map_err(CliError::Output)?;
-        let grave = match &changes {
-            Some(changes) => changes.worse().any(is_grave),
-            None => audit.findings.iter().any(is_grave),
-        };
-        if grave { Err(CliError::Findings) } else { Ok(()) }
+        if fails { Err(CommandError::reported()) } else { Ok(()) }
     }
 }
 
-/// Of pairs of words for the two answers, those that the judge has no tokens for:
-/// told, and left out.
-fn unsaid<'w>(pairs: &'w [[String; 2]], judge: &dyn Engine) -> Vec<&'w [String; 2]> {
-    let cant_say = |words: &&[String; 2]| {
+/// The pairs of label words that the judge has no tokens for, each with a warning.
+/// The audit leaves them out.
+fn unsupported_labels<'w>(
+    label_words: &'w [[String; 2]],
+    judge: &dyn Engine,
+) -> Vec<&'w [String; 2]> {
+    let mut unsupported = Vec::new();
+    for words in label_words {
         let choices = labels::answers(words.each_ref().map(String::as_str));
-        judge.can_choose(&choices).is_err_and(|failure| {
+        if let Err(failure) = judge.can_choose(&choices) {
             tracing::warn!("the label words {} are left out: {failure}", words.join("/"));
-            true
-        })
-    };
-    pairs.iter().filter(cant_say).collect()
+            unsupported.push(words);
+        }
+    }
+    unsupported
 }
 
-fn json(value: &impl Serialize) -> io::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
-}
-
-/// Reads an audit that was written before, from its file or its run directory.
+/// Reads an audit from its file or its run directory.
 ///
 /// # Errors
-/// It can't be read, or is none.
-pub fn read_audit(path: &Path) -> Result<Audit, CliError> {
+/// The file can't be read, or is no audit.
+pub fn read_audit(path: &Path) -> Result<Audit, CommandError> {
     let path = if path.is_dir() { path.join(AUDIT) } else { path.to_owned() };
     let text = std::fs::read_to_string(&path)
-        .map_err(|source| CliError::Io { attempt: format!("read {}", path.display()), source })?;
+        .map_err(|source| CommandError::failed(format!("read {}", path.display()), source))?;
     serde_json::from_str(&text).map_err(|error| {
-        CliError::usage(
-            format!("{} is no audit: {error}", path.display()),
-            "name an audit.json that this version of amend audit wrote",
+        CommandError::usage(
+            format!("{} is not an audit: {error}", path.display()),
+            "pass an audit.json that this version of amend audit wrote",
         )
     })
 }

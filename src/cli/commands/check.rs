@@ -1,13 +1,14 @@
-//! `amend check`: says everything that is wrong in constitutions, evaluation
-//! sets, prompt sets and input files, and starts nothing.
+//! `amend check`: reports everything that is wrong in constitutions, evaluation
+//! sets, prompt sets and input files, without running a model.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::output::error::{CliError, tell};
-use crate::cli::output::terminal;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::format::count;
+use crate::cli::output::print;
+use crate::cli::output::terminal::Output;
 use amend_core::constitution;
 use amend_core::constitution::wording;
 use amend_core::constitution::wording::Remark;
@@ -18,18 +19,18 @@ use amend_data::rows::input::Input;
 
 /// Validate constitutions, evaluation sets, prompt sets and input files
 ///
-/// A folder or a .j2 file is a prompt set, a .jsonl, .ndjson, .json or .txt
-/// file is input for `amend run`, a file with a `[set]` table an evaluation set,
-/// anything else a constitution.
+/// A folder or a .j2 file is a prompt set, and a .jsonl, .ndjson, .json or .txt
+/// file is input for `amend run`. A file with a `[set]` table is an evaluation set.
+/// Any other file is a constitution.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// What to check; shipped constitutions go by name
+    /// The files to check; a shipped constitution may be given by name
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The key that holds the prompt, in input files
+    /// In input files: the key that holds the prompt
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// Of constitutions, tell too what wording is hard to judge by
+    /// In constitutions: also report wording that is hard to judge by
     #[arg(long)]
     lint: bool,
 }
@@ -37,9 +38,9 @@ pub struct CheckArgs {
 /// Checks every file.
 ///
 /// # Errors
-/// [`CliError::Findings`] after everything wrong was printed to stderr, or
-/// remarks were made.
-pub fn run(args: &CheckArgs) -> Result<(), CliError> {
+/// [`CommandError::reported`] if a file has errors, which are printed to stderr, or
+/// remarks.
+pub fn run(args: &CheckArgs) -> Result<(), CommandError> {
     let mut wrong = 0;
     for file in &args.files {
         match check(file, args) {
@@ -49,33 +50,33 @@ pub fn run(args: &CheckArgs) -> Result<(), CliError> {
                     text.push_str(&format!("  {principle}: {message}; {advice}\n"));
                 }
                 wrong += usize::from(!remarks.is_empty());
-                std::io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)?;
+                print::text(&text)?;
             }
             Err(error) => {
                 wrong += 1;
-                tell(&format!("{}\n", error.describe(terminal::stderr_color())));
+                print::styled_error(&format!("{}\n", error.describe(Output::stderr())));
             }
         }
     }
-    if wrong == 0 { Ok(()) } else { Err(CliError::Findings) }
+    if wrong == 0 { Ok(()) } else { Err(CommandError::reported()) }
 }
 
-/// Says what a sound file holds, and what is to be remarked on in it.
-fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), CliError> {
-    let plain = |what: String| (what, Vec::new());
+/// Describes what a valid file holds, with remarks about it.
+fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), CommandError> {
+    let without_remarks = |what: String| (what, Vec::new());
     let extension = file.extension().and_then(|extension| extension.to_str());
     match extension {
         Some("jsonl" | "ndjson" | "json" | "txt") => {
             let items = input::read(&[Input::from(file.to_owned())], args.field.as_deref())?;
-            Ok(plain(count(items.len(), "input row")))
+            Ok(without_remarks(count(items.len(), "input row")))
         }
-        Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))).map(plain),
-        _ if file.is_dir() => check_prompts(file).map(plain),
+        Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))).map(without_remarks),
+        _ if file.is_dir() => check_prompts(file).map(without_remarks),
         _ if set::is_set(file) => {
             let set = set::load(file)?.set;
             let items = count(set.probes.len(), "item");
             let prompts = count(set.items(None).len(), "prompt");
-            Ok(plain(format!("an evaluation set of {items}, {prompts}")))
+            Ok(without_remarks(format!("an evaluation set of {items}, {prompts}")))
         }
         _ => {
             let loaded = constitution::load(&file.to_string_lossy())?;
@@ -87,12 +88,7 @@ fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), CliErro
     }
 }
 
-/// `1 row`, `2 rows`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-fn check_prompts(folder: &Path) -> Result<String, CliError> {
+fn check_prompts(folder: &Path) -> Result<String, CommandError> {
     template::check(folder)?;
     Ok("a prompt set".to_owned())
 }

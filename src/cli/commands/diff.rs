@@ -1,9 +1,8 @@
-//! `amend diff`: what moved between two evaluations, runs or constitutions.
+//! `amend diff`: the differences between two evaluations, runs or constitutions.
 
 mod gate;
 
 use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,9 +10,11 @@ use serde::Serialize;
 
 use super::audit;
 use super::eval;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::format::{lines, number, signed_range};
+use crate::cli::output::print;
 use crate::cli::output::table::table;
-use crate::cli::output::terminal;
+use crate::cli::output::terminal::Output;
 use amend_analysis::audit::Changes;
 use amend_analysis::diff;
 use amend_analysis::diff::{Change, Comparison, ConstitutionDiff, Flip, Gate, ListDiff, Run};
@@ -24,26 +25,26 @@ use amend_core::text::word_diff::Part;
 use amend_data::store::manifest::Difference;
 use amend_data::store::run_dir::RunDir;
 
-/// How many resamples an interval is made of.
+/// The number of bootstrap resamples of an interval.
 const RESAMPLES: u32 = 1000;
 
-/// How many items a list names.
+/// The maximum number of entries that a list shows.
 const SHOWN: usize = 20;
 
 /// Compare two evaluations, two runs, or two constitutions
 ///
-/// Two run directories: what rose, fell and flipped, item by item, with paired
-/// intervals; and, where one of them has a gate and the other has none, what the
-/// gate saved and missed. Two constitutions, files or shipped ones by name: which principles
-/// were added, removed and changed, word by word.
+/// For two run directories: what rose, fell and flipped, item by item, with paired
+/// intervals. If only one of the runs has a gate: also what the gate saved and missed.
+/// For two constitutions, given as files or names: the principles that were added,
+/// removed and changed, word by word.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// A run directory or a constitution
     before: String,
-    /// What to compare it with, of the same sort
+    /// What to compare it with: of the same kind
     after: String,
-    /// Of two constitutions, tell too what changed in behaviour: an audit of each,
-    /// by its audit.json or its run directory
+    /// With two constitutions: also show how behaviour changed, from an audit of each
+    /// (its audit.json or its run directory)
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
     audits: Vec<PathBuf>,
     /// Print JSON
@@ -51,32 +52,27 @@ pub struct DiffArgs {
     json: bool,
 }
 
-/// Compares, and prints what differs.
+/// Compares and prints the differences.
 ///
 /// # Errors
-/// Either can't be read, or they are of different sorts.
-pub fn run(args: &DiffArgs) -> Result<(), CliError> {
+/// Either can't be read, or they are of different kinds.
+pub fn run(args: &DiffArgs) -> Result<(), CommandError> {
     let is_run = |reference: &str| Path::new(reference).is_dir();
-    let printed = match (is_run(&args.before), is_run(&args.after)) {
-        (true, _) | (_, true) if !args.audits.is_empty() => {
-            return Err(CliError::usage(
-                "--audits goes with two constitutions",
-                "name the constitutions that were audited before it",
-            ));
-        }
-        (true, true) => runs(args)?,
-        (false, false) => constitutions(args)?,
-        _ => {
-            return Err(CliError::usage(
-                "a run directory and a constitution can't be compared",
-                "name two run directories, or two constitutions",
-            ));
-        }
-    };
-    stdout().write_all(printed.as_bytes()).map_err(CliError::Output)
+    match (is_run(&args.before), is_run(&args.after)) {
+        (true, _) | (_, true) if !args.audits.is_empty() => Err(CommandError::usage(
+            "--audits is for two constitutions, not for runs",
+            "pass the two constitutions that were audited",
+        )),
+        (true, true) => runs(args),
+        (false, false) => constitutions(args),
+        _ => Err(CommandError::usage(
+            "a run directory and a constitution can't be compared",
+            "pass two run directories, or two constitutions",
+        )),
+    }
 }
 
-/// What two runs were started with differently, and what came of it.
+/// The differences in what two runs were started with, and in their results.
 #[derive(Serialize)]
 struct RunDiff {
     /// The command that made both.
@@ -84,49 +80,53 @@ struct RunDiff {
     started_with: Vec<Difference>,
     #[serde(flatten)]
     comparison: Comparison,
-    /// What a gate saved and missed, where one of the runs has one.
+    /// What a gate saved and missed, if only one of the runs has a gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     gate: Option<Gate>,
 }
 
-fn runs(args: &DiffArgs) -> Result<String, CliError> {
+fn runs(args: &DiffArgs) -> Result<(), CommandError> {
     let open = |path: &str| RunDir::open(Path::new(path));
     let (before, after) = (open(&args.before)?, open(&args.after)?);
-    let (one, other) = (before.manifest(), after.manifest());
-    if one.command != other.command {
-        return Err(CliError::usage(
+    let manifest = before.manifest();
+    if manifest.command != after.manifest().command {
+        return Err(CommandError::usage(
             format!(
                 "a run of amend {} and one of amend {} can't be compared",
-                one.command, other.command
+                manifest.command,
+                after.manifest().command
             ),
-            "name two of the same command",
+            "pass two runs of the same command",
         ));
     }
-    let bootstrap = Bootstrap::new(Stream::new(one.seed).child("diff"), RESAMPLES);
-    let (comparison, gate) = if one.input.set.is_some() {
-        let units = |dir| Ok::<_, CliError>(diff::units_of_evaluation(&eval::read(dir)?));
+    let bootstrap = Bootstrap::new(Stream::new(manifest.seed).child("diff"), RESAMPLES);
+    let (comparison, gate) = if manifest.input.set.is_some() {
+        let units = |dir| Ok::<_, CommandError>(diff::units_of_evaluation(&eval::read(dir)?));
         (diff::compare(&units(&before)?, &units(&after)?, &bootstrap), None)
     } else {
         let (before, after) = (loops(&before)?, loops(&after)?);
         let comparison = diff::compare(&before.units(), &after.units(), &bootstrap);
-        let has_loop = one.command == "run";
-        let gate = has_loop.then(|| Gate::between(&before, &after, &bootstrap)).flatten();
+        let gate = if manifest.command == "run" {
+            Gate::between(&before, &after, &bootstrap)
+        } else {
+            None
+        };
         (comparison, gate)
     };
-    let started_with = one.difference(other);
-    let diff = RunDiff { command: one.command.clone(), started_with, comparison, gate };
-    if args.json { json(&diff) } else { Ok(report(&diff)) }
+    let started_with = manifest.difference(after.manifest());
+    let diff = RunDiff { command: manifest.command.clone(), started_with, comparison, gate };
+    if args.json { print::json(&diff) } else { print::text(&report(&diff)) }
 }
 
-fn loops(dir: &RunDir) -> Result<Run<'_>, CliError> {
+fn loops(dir: &RunDir) -> Result<Run<'_>, CommandError> {
     let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
     Ok(Run { manifest: dir.manifest(), trajectories: trajectories? })
 }
 
-fn constitutions(args: &DiffArgs) -> Result<String, CliError> {
+fn constitutions(args: &DiffArgs) -> Result<(), CommandError> {
     let load = |reference: &str| constitution::load(reference).map(|loaded| loaded.constitution);
-    let edited =
-        diff::constitutions(&load(&args.before)?, &load(&args.after)?).map_err(unwritable)?;
+    let edited = diff::constitutions(&load(&args.before)?, &load(&args.after)?)
+        .map_err(|error| CommandError::failed("compare the constitutions", error))?;
     let behaviour = match &args.audits[..] {
         [before, after] => Some(amend_analysis::audit::compare(
             &audit::read_audit(before)?,
@@ -135,17 +135,18 @@ fn constitutions(args: &DiffArgs) -> Result<String, CliError> {
         _ => None,
     };
     if args.json {
-        return json(&Edited { edited, behaviour });
+        return print::json(&Edited { edited, behaviour });
     }
-    let mut text = edits(&edited, terminal::stdout_color());
+    let output = Output::stdout();
+    let mut text = edits(&edited, output);
     if let Some(changes) = behaviour {
         text.push_str("\nin behaviour:\n");
-        text.push_str(&audit::changes(&changes));
+        text.push_str(&output.text(&audit::changes(&changes)));
     }
-    Ok(text)
+    print::styled(&text)
 }
 
-/// What leads from one constitution to another, and what it does.
+/// The differences between two constitutions, and their effect.
 #[derive(Serialize)]
 struct Edited {
     #[serde(flatten)]
@@ -154,22 +155,15 @@ struct Edited {
     behaviour: Option<Changes>,
 }
 
-fn json(diff: &impl Serialize) -> Result<String, CliError> {
-    Ok(serde_json::to_string_pretty(diff).map_err(unwritable)? + "\n")
-}
-
-fn unwritable(error: serde_json::Error) -> CliError {
-    CliError::Io { attempt: "write the difference down".to_owned(), source: error.into() }
-}
-
-/// What moved between two runs, for people.
+/// The differences between two runs, as text.
 fn report(diff: &RunDiff) -> String {
     let Comparison { common, changes, texts, newly_failing, newly_passing, .. } = &diff.comparison;
     let mut text = String::new();
     for difference in diff.started_with.iter().take(SHOWN) {
         let _ = writeln!(text, "started with {difference}");
     }
-    if let Some(more) = diff.started_with.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+    if diff.started_with.len() > SHOWN {
+        let more = diff.started_with.len() - SHOWN;
         let _ = writeln!(text, "… and {more} more differences");
     }
     if !text.is_empty() {
@@ -179,7 +173,7 @@ fn report(diff: &RunDiff) -> String {
     if let Some(texts) = texts {
         let _ = writeln!(
             text,
-            "{} of their answers are the same; the mean distance is {:.2}",
+            "{} of their answers are identical; the mean distance is {:.2}",
             texts.same, texts.distance.value
         );
     }
@@ -187,7 +181,7 @@ fn report(diff: &RunDiff) -> String {
         text.push('\n');
         text.push_str(&table(2, &change_rows(changes)));
         if changes.iter().any(|change| change.difference.is_apart_from_zero()) {
-            text.push_str("* chance alone would seldom make such a difference\n");
+            text.push_str("* unlikely to be chance: the interval excludes 0\n");
         }
     }
     if let Some(gate) = &diff.gate {
@@ -214,12 +208,13 @@ fn change_rows(changes: &[Change]) -> Vec<Vec<String>> {
         rows.push(vec![
             measure.to_owned(),
             kind.to_owned(),
-            format!("{:.2}", change.before),
-            format!("{:.2}", change.after),
+            number(change.before, 2),
+            number(change.after, 2),
             format!("{:+.2}", difference.value),
-            difference.interval.map_or_else(String::new, |interval| {
-                format!("{:+.2} to {:+.2}", interval.low, interval.high)
-            }),
+            match difference.interval {
+                Some(interval) => signed_range(interval.low, interval.high, 2),
+                None => String::new(),
+            },
             if difference.is_apart_from_zero() { "*" } else { "" }.to_owned(),
             change.rose.to_string(),
             change.fell.to_string(),
@@ -234,22 +229,17 @@ fn list(text: &mut String, heading: &str, names: Vec<String>) {
         return;
     }
     let _ = writeln!(text, "\n{heading}: {}", names.len());
-    for name in names.iter().take(SHOWN) {
-        let _ = writeln!(text, "  {name}");
-    }
-    if names.len() > SHOWN {
-        let _ = writeln!(text, "  … and {} more", names.len() - SHOWN);
-    }
+    lines(text, names.iter(), SHOWN);
 }
 
-/// What leads from one constitution to another, for people.
-fn edits(diff: &ConstitutionDiff, color: bool) -> String {
+/// The differences between two constitutions, as text.
+fn edits(diff: &ConstitutionDiff, output: Output) -> String {
     let mut text = String::new();
     for (noun, list) in [("principle", &diff.principles), ("dimension", &diff.dimensions)] {
-        list_edits(&mut text, noun, list, color);
+        list_edits(&mut text, noun, list, output);
     }
     for difference in &diff.settings {
-        let _ = writeln!(text, "{difference}");
+        let _ = writeln!(text, "{}", output.text(&difference.to_string()));
     }
     if text.is_empty() {
         text.push_str("no difference\n");
@@ -257,7 +247,7 @@ fn edits(diff: &ConstitutionDiff, color: bool) -> String {
     text
 }
 
-fn list_edits(text: &mut String, noun: &str, list: &ListDiff, color: bool) {
+fn list_edits(text: &mut String, noun: &str, list: &ListDiff, output: Output) {
     for (what, ids) in [("added", &list.added), ("removed", &list.removed)] {
         for id in ids {
             let _ = writeln!(text, "{noun} {id} {what}");
@@ -265,7 +255,7 @@ fn list_edits(text: &mut String, noun: &str, list: &ListDiff, color: bool) {
     }
     for edit in &list.changed {
         let _ = writeln!(text, "{noun} {} changed in {}:", edit.id, edit.key);
-        let words: String = edit.parts.iter().map(|part| marked(part, color)).collect();
+        let words: String = edit.parts.iter().map(|part| marked(part, output)).collect();
         for line in words.lines() {
             let line = format!("  {line}");
             let _ = writeln!(text, "{}", line.trim_end());
@@ -273,13 +263,15 @@ fn list_edits(text: &mut String, noun: &str, list: &ListDiff, color: bool) {
     }
 }
 
-/// A part with marks around it: colour, or brackets as git's word diff has them.
-fn marked(part: &Part, color: bool) -> String {
-    match (part, color) {
-        (Part::Same(words), _) => words.clone(),
-        (Part::Removed(words), true) => format!("\x1b[31;9m{words}\x1b[0m"),
-        (Part::Added(words), true) => format!("\x1b[32m{words}\x1b[0m"),
-        (Part::Removed(words), false) => format!("[-{words}-]"),
-        (Part::Added(words), false) => format!("{{+{words}+}}"),
+/// A part with its mark: a colour, or else the brackets of git's word diff.
+fn marked(part: &Part, output: Output) -> String {
+    match part {
+        Part::Same(words) => output.text(words).into_owned(),
+        Part::Removed(words) if output.color => {
+            output.paint("31;9", &output.text(words)).into_owned()
+        }
+        Part::Added(words) if output.color => output.paint("32", &output.text(words)).into_owned(),
+        Part::Removed(words) => format!("[-{}-]", output.text(words)),
+        Part::Added(words) => format!("{{+{}+}}", output.text(words)),
     }
 }

@@ -1,6 +1,5 @@
-//! `amend eval`: an assistant over an evaluation set.
+//! `amend eval`: an assistant's scores on an evaluation set.
 
-use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,8 +7,10 @@ use clap::Args;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::{CliError, tell};
-use crate::cli::output::table::{interval, table};
+use crate::cli::output::error::{CommandError, Kind};
+use crate::cli::output::format::{interval, number};
+use crate::cli::output::print;
+use crate::cli::output::table::table;
 use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
 use amend_analysis::evaluation as eval;
@@ -21,33 +22,34 @@ use amend_core::stats::GroupedMean;
 use amend_data::eval_set as set;
 use amend_data::eval_set::{Bound, Responses, Set};
 use amend_data::store::manifest::InputSummary;
+use amend_data::store::run_dir::files::RESULTS;
 use amend_engine::Loaded;
 
-/// The file of the results, in the run directory.
-const RESULTS: &str = "results.json";
-
-/// How many of the most uneven items are shown.
+/// How many of the items with the largest differences between variants are listed.
 const SHOWN: usize = 5;
 
 /// Score an assistant's answers to an evaluation set
 ///
-/// Every answer is scored on the constitution's dimensions by the model, and
-/// checked by the set's rules without one. Missed thresholds make the exit code
-/// 1. The kinds of items take turns, so that --limit shows all of them.
+/// The model scores every answer on the constitution's dimensions, and the set's
+/// rules check it without a model. If a threshold is missed, the exit code is 1.
+/// Items of different kinds alternate, so that --limit covers all kinds.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// The evaluation set, a TOML file
     #[arg(value_name = "SET")]
     set: PathBuf,
-    /// The assistant's system prompt, a file or the text itself; it goes before
-    /// an item's own
-    #[arg(long, value_name = "FILE|TEXT")]
+    /// The assistant's system prompt; it comes before an item's own
+    #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Answers given beforehand, a JSON object {id, response} a line
+    /// A file with the assistant's system prompt
+    #[arg(long, value_name = "PATH", conflicts_with = "system")]
+    system_file: Option<PathBuf>,
+    /// Score these answers instead of generating any: a file of JSON lines,
+    /// {id, response}
     #[arg(long, value_name = "FILE")]
     responses: Option<PathBuf>,
-    /// Take each answer through the constitution's loop first, and score the
-    /// last revision
+    /// Revise each answer in the constitution's loop first, and score the last
+    /// revision
     #[arg(long)]
     revise: bool,
     /// Print the results as JSON
@@ -64,10 +66,10 @@ pub struct EvalArgs {
 /// Runs the set and prints its results.
 ///
 /// # Errors
-/// A wrong set or answers that don't fit it, a run directory that can't be
-/// written or resumed, an engine that can't go on; [`CliError::Findings`] when
-/// items failed or thresholds were missed.
-pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CliError> {
+/// The set or the answers are invalid, the run directory can't be written or
+/// resumed, or the engine fails; [`CommandError::reported`] if items failed or
+/// thresholds were missed.
+pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
     let loaded = set::load(&args.set)?;
     let (items, summary) = args.items(loaded.set.clone())?;
     let mut job = args.job.job(config, &summary.sha256)?;
@@ -87,14 +89,14 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CliError> {
     let engines = Engines::new(&mut *engine, &mut judge);
     let out = args.recording.destination()?;
     let recorded = args.recording.record("eval", out.path(), engines, &job, items, summary)?;
-    recorded.tell(None)?;
+    recorded.print_summary(None);
     args.conclude(&recorded)
 }
 
 impl EvalArgs {
-    /// The items to run, and what a manifest says of them.
-    fn items(&self, set: Set) -> Result<(Vec<Item>, InputSummary), CliError> {
-        let system = self.system.as_deref().map(system_prompt).transpose()?;
+    /// The items to run, and their summary for the manifest.
+    fn items(&self, set: Set) -> Result<(Vec<Item>, InputSummary), CommandError> {
+        let system = self.system_prompt()?;
         let mut items = set.items(system.as_deref());
         let known: Vec<String> = items.iter().filter_map(|item| item.id.clone()).collect();
         self.recording.truncate(&mut items);
@@ -108,65 +110,80 @@ impl EvalArgs {
         Ok((items, summary))
     }
 
+    /// The assistant's system prompt, if one is given.
+    fn system_prompt(&self) -> Result<Option<String>, CommandError> {
+        if let Some(path) = &self.system_file {
+            let text = std::fs::read_to_string(path).map_err(|source| {
+                let attempt = format!("read the system prompt {}", path.display());
+                CommandError { kind: Kind::Usage, ..CommandError::failed(attempt, source) }
+            })?;
+            return Ok(Some(text));
+        }
+        let Some(text) = &self.system else { return Ok(None) };
+        if looks_like_a_path(text) {
+            return Err(CommandError::usage(
+                format!(
+                    "--system takes the text of a system prompt, but {text:?} looks like a path"
+                ),
+                format!("to read the prompt from a file, pass --system-file {text}"),
+            ));
+        }
+        Ok(Some(text.clone()))
+    }
+
     /// Writes the results and prints them.
-    fn conclude(&self, recorded: &Recorded) -> Result<(), CliError> {
-        let whole = recorded.result();
-        if let Err(CliError::Interrupted) = whole {
-            return whole;
+    fn conclude(&self, recorded: &Recorded) -> Result<(), CommandError> {
+        let result = recorded.result();
+        if matches!(&result, Err(error) if error.is_interrupted()) {
+            return result;
         }
         let results = read(&recorded.dir)?;
-        let json = results_json(&results)?;
-        recorded.dir.derive(RESULTS, |out| out.write_all(json.as_bytes()))?;
-        let printed = if self.json { json } else { report(&results) };
-        stdout().write_all(printed.as_bytes()).map_err(CliError::Output)?;
-        let missed: String =
-            results.missed().map(|one| format!("missed: {}\n", told(one))).collect();
-        tell(&missed);
-        whole?;
-        if missed.is_empty() { Ok(()) } else { Err(CliError::Findings) }
+        recorded
+            .dir
+            .derive(RESULTS, |out| out.write_all(print::json_text(&results)?.as_bytes()))?;
+        if self.json {
+            print::json(&results)?;
+        } else {
+            print::text(&report(&results))?;
+        }
+        let missed: String = results
+            .missed()
+            .map(|threshold| format!("missed: {}\n", describe_missed(threshold)))
+            .collect();
+        print::message(&missed);
+        result?;
+        if missed.is_empty() { Ok(()) } else { Err(CommandError::reported()) }
     }
 }
 
-/// A system prompt: the content of the file of that name, else the text itself.
-fn system_prompt(given: &str) -> Result<String, CliError> {
-    let path = Path::new(given);
-    if !path.is_file() {
-        return Ok(given.to_owned());
-    }
-    std::fs::read_to_string(path).map_err(|source| CliError::Io {
-        attempt: format!("read the system prompt {given}"),
-        source,
-    })
+/// Whether a text that should be a system prompt is probably the path of one.
+fn looks_like_a_path(text: &str) -> bool {
+    let extension = Path::new(text).extension().and_then(|extension| extension.to_str());
+    let has_text_extension = matches!(extension, Some("txt" | "md" | "j2"));
+    let is_one_word = !text.contains(char::is_whitespace);
+    (has_text_extension && is_one_word) || Path::new(text).is_file()
 }
 
 /// The results of an evaluation's run.
 ///
 /// # Errors
-/// It is no evaluation, or its journal can't be read.
-pub fn read(dir: &amend_data::store::run_dir::RunDir) -> Result<Results, CliError> {
+/// The run is no evaluation, or its journal can't be read.
+pub fn read(dir: &amend_data::store::run_dir::RunDir) -> Result<Results, CommandError> {
     let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
     Results::new(dir.manifest(), trajectories?)
-        .map_err(|error| CliError::usage(error.to_string(), "amend eval makes runs that have one"))
+        .map_err(|error| CommandError::usage(error.to_string(), "pass a run of amend eval"))
 }
 
-fn results_json(results: &Results) -> Result<String, CliError> {
-    let json = serde_json::to_string_pretty(results);
-    Ok(json.map_err(|error| CliError::Io {
-        attempt: "write the results down".to_owned(),
-        source: error.into(),
-    })? + "\n")
-}
-
-/// The results for people.
+/// The results as text.
 fn report(results: &Results) -> String {
     let Results { set, set_version, constitution, answered, failed, unsure, .. } = results;
     let mut text = format!("{set} {set_version}, {answered} answers, scored by {constitution}\n");
     if *failed > 0 {
-        text.push_str(&format!("{failed} items failed and count for nothing\n"));
+        text.push_str(&format!("{failed} items failed and are not counted\n"));
     }
     if *unsure > 0 {
         text.push_str(&format!(
-            "{unsure} scores are left out: the model hardly replied with a number\n"
+            "{unsure} scores are left out: the model gave little probability to a number\n"
         ));
     }
     text.push('\n');
@@ -178,14 +195,14 @@ fn report(results: &Results) -> String {
         ));
         let mut rows = Vec::new();
         let line = |name: &str, mean: &Option<GroupedMean>| {
-            mean.map(|mean| vec![name.to_owned(), number(mean.value), interval(&mean)])
+            mean.map(|mean| vec![name.to_owned(), number(mean.value, 2), interval(&mean)])
         };
         rows.extend(line("largest mean difference of scores", &variants.spread));
         rows.extend(line("mean distance of answers", &variants.distance));
         text.push_str(&table(1, &rows));
         let uneven = variants.items.iter().filter(|item| item.most() > 0.0).take(SHOWN);
         let rows: Vec<Vec<String>> =
-            uneven.map(|item| vec![format!("  {}", item.item), number(item.most())]).collect();
+            uneven.map(|item| vec![format!("  {}", item.item), number(item.most(), 2)]).collect();
         text.push_str(&table(1, &rows));
     }
     if !results.thresholds.is_empty() {
@@ -208,7 +225,7 @@ fn figures(results: &Results) -> String {
         rows.push(vec![
             measure.to_owned(),
             kind.to_owned(),
-            number(mean.value),
+            number(mean.value, 2),
             interval(mean),
             mean.n.to_string(),
         ]);
@@ -216,37 +233,59 @@ fn figures(results: &Results) -> String {
     table(2, &rows)
 }
 
-fn number(value: f64) -> String {
-    format!("{value:.2}")
-}
-
-fn threshold_row(one: &ThresholdResult) -> Vec<String> {
-    let outcome = match one.outcome {
+fn threshold_row(result: &ThresholdResult) -> Vec<String> {
+    let outcome = match result.outcome {
         Met::Met => "met",
         Met::Missed => "missed",
         Met::Absent => "no such item",
     };
-    let value = one.value.map_or_else(|| "no figure".to_owned(), number);
-    vec![outcome.to_owned(), wanted(one), value]
+    let value = match result.value {
+        Some(value) => number(value, 2),
+        None => "no figure".to_owned(),
+    };
+    vec![outcome.to_owned(), describe_threshold(result), value]
 }
 
-/// What a threshold asks for, in words.
-fn wanted(one: &ThresholdResult) -> String {
-    let threshold = &one.threshold;
-    let kind = threshold.kind.map(|kind| format!(" of {} items", kind.as_str()));
-    let category = threshold.category.as_ref().map(|category| format!(" in {category}"));
-    let bound = match threshold.bound {
-        Bound::AtLeast(least) => format!("at least {least}"),
-        Bound::AtMost(most) => format!("at most {most}"),
-    };
-    let of = kind.into_iter().chain(category).collect::<String>();
-    format!("{}{of} {bound}", threshold.measure)
+/// What a threshold requires, in words.
+fn describe_threshold(result: &ThresholdResult) -> String {
+    let threshold = &result.threshold;
+    let mut text = threshold.measure.clone();
+    if let Some(kind) = threshold.kind {
+        text.push_str(&format!(" of {} items", kind.as_str()));
+    }
+    if let Some(category) = &threshold.category {
+        text.push_str(&format!(" in {category}"));
+    }
+    text.push_str(&match threshold.bound {
+        Bound::AtLeast(bound) => format!(" at least {bound}"),
+        Bound::AtMost(bound) => format!(" at most {bound}"),
+    });
+    text
 }
 
 /// A missed threshold, in a line.
-fn told(one: &ThresholdResult) -> String {
-    match one.value {
-        Some(value) => format!("{}, measured {}", wanted(one), number(value)),
-        None => format!("{}, and nothing could be measured", wanted(one)),
+fn describe_missed(result: &ThresholdResult) -> String {
+    let threshold = describe_threshold(result);
+    match result.value {
+        Some(value) => format!("{threshold}, measured {}", number(value, 2)),
+        None => format!("{threshold}, and nothing could be measured"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_distinguished_from_system_prompts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a prompt");
+        std::fs::write(&file, "Be brief.").unwrap();
+        for path in ["promts/learning.txt", "SYSTEM.md", "a.j2", file.to_str().unwrap()] {
+            assert!(looks_like_a_path(path), "{path}");
+        }
+        for text in ["Be-brief.", "Be brief.", "Answer as in notes.txt", "", "src", "v1.2"] {
+            assert!(!looks_like_a_path(text), "{text}");
+        }
     }
 }

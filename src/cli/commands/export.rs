@@ -1,6 +1,6 @@
-//! `amend export`: rows of a run, in a trainer's format.
+//! `amend export`: the rows of a run in a trainer's format.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::trainer::TrainerArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
+use crate::cli::output::terminal;
 use amend_data::export;
 use amend_data::export::{
     Counts, Export, ExportError, FORMATS, FileFormat, Filter, Folder, Format, ReviewPolicy, Splits,
@@ -19,13 +21,13 @@ use amend_data::lint::check;
 use amend_data::pairs::Which;
 use amend_data::store::run_dir::RunDir;
 
-/// Write a run's preference pairs, or what else trainers read
+/// Export a run's preference pairs, or other data that trainers read
 ///
-/// Pairs whose sides are the same, empty or cut off are left out and counted on
-/// stderr. So are rows with the findings of amend lint that the constitution or
-/// --drop names; OUT.removed.jsonl says which they were. What people decided with
-/// amend review goes before any verdict. With --split or --card, or where --out
-/// names a folder, each split is a file of its own in that folder.
+/// Pairs with equal, empty or truncated responses are left out and counted on stderr.
+/// So are rows with the findings of amend lint that the constitution or --drop names;
+/// OUT.removed.jsonl lists them. Reviews (amend review) take precedence over
+/// verdicts. With --split or --card, or if --out is a folder, each split is a
+/// separate file in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// The run directory
@@ -34,35 +36,35 @@ pub struct ExportArgs {
     /// The format
     #[arg(long, default_value = "trl", value_parser = formats())]
     format: &'static Format,
-    /// Which answers of an item are paired: the last revision over the first
-    /// answer, each answer over all before it, or each over the one before it
-    #[arg(long, default_value = "last", value_parser = ways())]
+    /// The pairs of an item: the last revision over the first response, each response
+    /// over all earlier ones, or each over the previous one
+    #[arg(long, default_value = "last", value_parser = pairings())]
     which: Which,
-    /// What people's decisions do: they go before any verdict, or count for nothing
+    /// How reviews are used: they override verdicts, or are ignored
     #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
     reviews: Reviews,
-    /// Findings of amend lint whose rows are left out, in place of those that the
-    /// constitution names in [export]; none leaves out nothing
+    /// Findings of amend lint whose rows are left out, overriding those that the
+    /// constitution names in [export]; none keeps all rows
     #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
     drop: Vec<String>,
     #[command(flatten)]
     trainer: TrainerArgs,
-    /// How rows are written [default: as --out is named, jsonl otherwise, parquet with --card]
+    /// The file format [default: by the extension of --out, otherwise jsonl; with --card, parquet]
     #[arg(long, value_name = "FORMAT", value_parser = file_formats())]
     file_format: Option<FileFormat>,
-    /// The file to write, in place of stdout, or the folder
+    /// The file or the folder to write [default: stdout]
     #[arg(short, long, value_name = "PATH", required_if_eq("card", "true"))]
     out: Option<PathBuf>,
-    /// Splits and their shares; equal and similar prompts stay in one
+    /// Splits and their shares; equal and similar prompts stay together
     #[arg(long, value_name = "NAME=SHARE,…", requires = "out")]
     split: Option<Splits>,
-    /// With --split: the seed that decides which split a prompt is in
+    /// With --split: the seed that assigns prompts to splits
     #[arg(long, default_value_t = 0, value_name = "N", requires = "split")]
     seed: u64,
-    /// Write a data set card (README.md) too: a folder ready to be uploaded
+    /// Also write a dataset card (README.md), for a folder that is ready to upload
     #[arg(long)]
     card: bool,
-    /// With --card: the data set's licence, such as cc-by-4.0
+    /// With --card: the dataset's licence, such as cc-by-4.0
     #[arg(long, alias = "license", value_name = "ID", requires = "card")]
     licence: Option<String>,
     /// Print the counts as a JSON record on stdout
@@ -70,7 +72,7 @@ pub struct ExportArgs {
     json: bool,
 }
 
-/// The name that stands for no filter.
+/// The value of `--drop` that keeps all rows.
 const NONE: &str = "none";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -82,17 +84,17 @@ enum Reviews {
 fn formats() -> impl TypedValueParser<Value = &'static Format> {
     let value = |format: &Format| PossibleValue::new(format.name).help(format.about);
     PossibleValuesParser::new(FORMATS.iter().map(value))
-        .try_map(|name| Format::named(&name).ok_or("no such format"))
+        .try_map(|name| Format::named(&name).ok_or("unknown format"))
 }
 
-fn ways() -> impl TypedValueParser<Value = Which> {
+fn pairings() -> impl TypedValueParser<Value = Which> {
     PossibleValuesParser::new(Which::ALL.map(Which::as_str))
-        .try_map(|name| Which::named(&name).ok_or("no such way"))
+        .try_map(|name| Which::named(&name).ok_or("unknown pairing"))
 }
 
 fn file_formats() -> impl TypedValueParser<Value = FileFormat> {
     PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::as_str))
-        .try_map(|name| FileFormat::named(&name).ok_or("no such format"))
+        .try_map(|name| FileFormat::named(&name).ok_or("unknown format"))
 }
 
 fn filters() -> PossibleValuesParser {
@@ -100,16 +102,16 @@ fn filters() -> PossibleValuesParser {
     PossibleValuesParser::new(rules.chain([PossibleValue::new(NONE)]))
 }
 
-/// Exports.
+/// Exports the rows and prints counts.
 ///
 /// # Errors
-/// The run can't be read, the output not written, or what is asked for makes no
-/// sense.
-pub fn run(args: &ExportArgs) -> Result<(), CliError> {
+/// The run can't be read, the output can't be written, or flags contradict each
+/// other.
+pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
     if args.card && args.licence.is_none() {
-        return Err(CliError::usage(
-            "a card names the licence of the data, and amend does not guess it",
-            "pass --licence ID, such as cc-by-4.0; mind the terms of the model and the prompts",
+        return Err(CommandError::usage(
+            "--card needs the licence of the data",
+            "pass --licence ID, such as cc-by-4.0; check the terms of the model and the prompts",
         ));
     }
     let run = RunDir::open(&args.run)?;
@@ -127,15 +129,15 @@ pub fn run(args: &ExportArgs) -> Result<(), CliError> {
         Some(path) => export::write_file(&run, &export, path)?,
         None => to_stdout(&run, &export)?,
     };
-    tell(&export, &counts)?;
+    print::message(&summary(&export, &counts));
     match &args.out {
-        Some(out) if args.json => record(&export, &counts, out),
+        Some(out) if args.json => print::json(&record(&export, &counts, out)),
         _ => Ok(()),
     }
 }
 
 impl ExportArgs {
-    /// What they ask for.
+    /// The export that the flags describe.
     fn export<'a>(&self, filter: Option<&'a dyn Filter>) -> Export<'a> {
         let usual = match &self.out {
             _ if self.card => FileFormat::Parquet,
@@ -150,26 +152,26 @@ impl ExportArgs {
         Export { format: self.format, which: self.which, file_format, reviews, filter }
     }
 
-    /// What leaves rows out: what they name, else what the run's constitution does.
-    fn filter(&self, run: &RunDir) -> Result<Option<lint::Filter>, CliError> {
+    /// The filter of `--drop`, otherwise that of the run's constitution.
+    fn filter(&self, run: &RunDir) -> Result<Option<lint::Filter>, CommandError> {
         let named = self.drop.iter().any(|name| name != NONE);
         if named && self.drop.iter().any(|name| name == NONE) {
-            return Err(CliError::usage(
-                "--drop none leaves nothing out, and other findings are named beside it",
-                "name either none or findings",
+            return Err(CommandError::usage(
+                "--drop none keeps all rows, but other findings are given too",
+                "pass either none or findings",
             ));
         }
         if named && !self.format.trains() {
-            return Err(CliError::usage(
+            return Err(CommandError::usage(
                 format!(
-                    "{} is the record of a run, and nothing is left out of it",
+                    "--drop does not apply to {}: it is the complete record of a run",
                     self.format.name
                 ),
-                "take out --drop, or export in a trainer's format",
+                "omit --drop, or export in a trainer's format",
             ));
         }
         let drop = match self.drop.as_slice() {
-            [] if self.format.trains() => constitution_s(run),
+            [] if self.format.trains() => constitution_filters(run),
             [] => Vec::new(),
             _ if named => self.drop.clone(),
             _ => Vec::new(),
@@ -177,68 +179,74 @@ impl ExportArgs {
         if !drop.is_empty() {
             return Ok(Some(lint::Filter::new(&drop, self.trainer.load()?)?));
         }
-        let idle = self.trainer.given().join(", ");
-        if idle.is_empty() {
+        let unused = self.trainer.given().join(", ");
+        if unused.is_empty() {
             return Ok(None);
         }
         let hint = if self.format.trains() {
-            format!("name the findings with --drop, such as chosen-cut, or take out {idle}")
+            format!("name findings with --drop, such as chosen-cut, or omit {unused}")
         } else {
-            format!("take out {idle}")
+            format!("omit {unused}")
         };
-        Err(CliError::usage(
-            format!("no finding leaves rows out of this export, and only findings use {idle}"),
+        Err(CommandError::usage(
+            format!(
+                "this export does not leave rows out by findings, so {unused} would have no effect"
+            ),
             hint,
         ))
     }
 
-    /// Whether `--out` names a folder.
+    /// Whether `--out` is a folder.
     fn is_folder(&self, out: &Path) -> bool {
-        let ends_as_one = out.as_os_str().as_encoded_bytes().ends_with(b"/");
-        self.split.is_some() || self.card || ends_as_one || out.is_dir()
+        let ends_with_slash = out.as_os_str().as_encoded_bytes().ends_with(b"/");
+        self.split.is_some() || self.card || ends_with_slash || out.is_dir()
     }
 }
 
-fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CliError> {
+fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CommandError> {
     if export.file_format == FileFormat::Parquet && io::stdout().is_terminal() {
-        return Err(CliError::usage("Parquet is not for a terminal", "name a file with --out"));
+        return Err(CommandError::usage(
+            "Parquet can't be shown on a terminal",
+            "write a file: --out FILE",
+        ));
     }
-    export::write(run, export, BufWriter::new(io::stdout())).map_err(|error| match error {
-        ExportError::Write(source) => CliError::Output(source),
+    export::write(run, export, BufWriter::new(terminal::stdout())).map_err(|error| match error {
+        ExportError::Write(source) => CommandError::output(source),
         other => other.into(),
     })
 }
 
-/// The findings that the run's constitution leaves out.
-fn constitution_s(run: &RunDir) -> Vec<String> {
+/// The findings whose rows the run's constitution leaves out.
+fn constitution_filters(run: &RunDir) -> Vec<String> {
     let drop = run.manifest().constitution.value["export"]["drop"].as_array();
     drop.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// Says on stderr what was written and what was left out.
-fn tell(export: &Export<'_>, counts: &Counts) -> Result<(), CliError> {
-    let mut told = format!("{} {} written", counts.written, export.format.noun());
+/// What was written and what was left out, in a line.
+fn summary(export: &Export<'_>, counts: &Counts) -> String {
+    let mut text = format!("{} {} written", counts.written, export.format.noun());
     if counts.splits.len() > 1 {
         let splits: Vec<String> =
             counts.splits.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
-        told.push_str(&format!(" ({})", splits.join(", ")));
+        text.push_str(&format!(" ({})", splits.join(", ")));
     }
     for (reason, count) in &counts.dropped {
-        told.push_str(&format!(", {count} left out: {}", reason.explain()));
+        text.push_str(&format!(", {count} left out: {}", reason.explain()));
     }
     for ((rule, _), count) in &counts.filtered {
-        told.push_str(&format!(", {count} left out by {rule}"));
+        text.push_str(&format!(", {count} left out by {rule}"));
     }
-    writeln!(io::stderr(), "{told}").map_err(CliError::Output)
+    text.push('\n');
+    text
 }
 
-/// Prints the counts for programs.
-fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Result<(), CliError> {
+/// The counts as JSON.
+fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Value {
     let splits: Map<String, Value> =
         counts.splits.iter().map(|(name, rows)| (name.clone(), json!(rows))).collect();
     let filtered: Map<String, Value> =
         counts.filtered.iter().map(|((rule, _), rows)| ((*rule).to_owned(), json!(rows))).collect();
-    let record = json!({
+    json!({
         "out": out.to_string_lossy(),
         "format": export.format.name,
         "file_format": export.file_format.as_str(),
@@ -248,6 +256,5 @@ fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Result<(), CliErr
         "left_out": counts.dropped,
         "filtered": filtered,
         "log": counts.log.as_ref().map(|log| log.to_string_lossy()),
-    });
-    writeln!(io::stdout(), "{record:#}").map_err(CliError::Output)
+    })
 }

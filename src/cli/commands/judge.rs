@@ -1,9 +1,9 @@
-//! `amend judge`: which of two given answers is better, and how far the judge
-//! can be trusted.
+//! `amend judge`: which of two given responses is better, and how reliable the judge
+//! is.
 
 mod table;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +13,12 @@ use serde::Serialize;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
+use crate::cli::output::terminal;
+use crate::report::chart::reliability_svg;
 use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded, json_lines};
+use crate::session::{RecordArgs, Recorded};
 use amend_analysis::judge_quality as assess;
 use amend_analysis::judge_quality::{Figures, Fitted, Row};
 use amend_core::constitution::Constitution;
@@ -26,40 +29,42 @@ use amend_core::record::Item;
 use amend_data::pairs::reviewed;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
+use amend_data::store::atomic;
 use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::run_dir::files::VERDICTS;
 
-/// The most rows that are shown without being asked for.
+/// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
 
-/// Judge which of two given answers is better
+/// Judge which of two given responses is better
 ///
-/// Input is JSON lines: {prompt, a, b}, with {label: "a" | "b" | "tie"} if you
-/// know, or {prompt, chosen, rejected}. Each pair is asked in both orders; the
-/// verdict is read off the probabilities of the reply's first word. With
-/// labels, the judge itself is measured, beside baselines that read nothing.
+/// Input is JSON lines: {prompt, a, b}, with {label: "a" | "b" | "tie"} if it is
+/// known, or {prompt, chosen, rejected}. Each pair is judged in both orders. The
+/// verdict comes from the probabilities of the reply's first word. With labels, the
+/// quality of the judge is measured too, beside baselines that read no text.
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
     /// Input files; `-` is stdin
     #[arg(required_unless_present = "labels", value_name = "FILE")]
     inputs: Vec<PathBuf>,
-    /// In place of input: the pairs of a run that people decided about with amend
-    /// review, their decisions as labels
+    /// Instead of input: the pairs of a run that were reviewed with amend review, with
+    /// the decisions as labels
     #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field"])]
     labels: Option<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// Judge under this principle in place of on the whole; repeat it for several
+    /// Judge by this principle instead of overall; may be repeated
     #[arg(long = "principle", value_name = "ID", conflicts_with = "principles")]
     principle: Vec<String>,
-    /// Judge under each principle of the constitution in place of on the whole
+    /// Judge by each principle of the constitution instead of overall
     #[arg(long)]
     principles: bool,
-    /// With principles: judge on the whole too, with weight 1
+    /// With principles: also judge overall, with weight 1
     #[arg(long)]
     overall: bool,
-    /// Show each row, however many there are
+    /// Show every row, even if there are many
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     show: bool,
     /// Print each row as JSON; the table goes to stderr
@@ -68,8 +73,8 @@ pub struct JudgeArgs {
     /// With labels: draw the reliability diagram
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
-    /// With labels: fit temperature and offset on one half of the rows, try them
-    /// on the other, and write them for a constitution to extend
+    /// With labels: fit temperature and offset on one half of the rows, test them on
+    /// the other, and write them to a file that a constitution can extend
     #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
     fit: Option<PathBuf>,
     #[command(flatten)]
@@ -80,13 +85,12 @@ pub struct JudgeArgs {
     model: ModelArgs,
 }
 
-/// Judges.
+/// Judges the pairs and prints the verdicts and the judge's quality.
 ///
 /// # Errors
-/// Bad input, a run directory that can't be written or resumed, an engine that
-/// can't go on; [`CliError::Findings`] when items failed or nothing could be
-/// fitted.
-pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
+/// The input is invalid, the run directory can't be written or resumed, or the
+/// engine fails; [`CommandError::reported`] if items failed or the fit failed.
+pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     let (names, mut items) = args.items()?;
     args.recording.truncate(&mut items);
     let summary = InputSummary::new(names, &items);
@@ -102,50 +106,52 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CliError> {
 
     let out = args.recording.destination()?;
     let engines = Engines::from(&mut *engine);
-    let work = items.clone();
+    // The items are shared: they are needed again for their labels.
+    let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
+    let work = items.iter().cloned();
     let recorded = args.recording.record("judge", out.path(), engines, &job, work, summary)?;
-    recorded.tell(None)?;
+    recorded.print_summary(None);
     let result = recorded.result();
-    if matches!(result, Err(CliError::Interrupted)) {
+    if matches!(&result, Err(error) if error.is_interrupted()) {
         return result;
     }
     let rows = rows(&recorded, items, &job.constitution)?;
     let figures = Figures::of(&rows, job.stream);
     let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
-    recorded.derive("verdicts.jsonl", &lines, &figures)?;
-    args.print(&lines, &figures, judge).map_err(CliError::Output)?;
+    recorded.derive(VERDICTS, &lines, &figures)?;
+    args.print(&lines, &figures, judge)?;
     if let Some(path) = &args.plot {
         args.plot(path, &figures)?;
     }
     if let Some(path) = &args.fit {
         match assess::fit(&rows, job.constitution.judge.calibration, job.stream) {
-            Ok(fitted) => args.keep(path, &fitted, judge)?,
+            Ok(fitted) => args.write_fit(path, &fitted, judge)?,
             Err(error) => {
-                writeln!(io::stderr(), "nothing fitted: {error}").map_err(CliError::Output)?;
-                return Err(CliError::Findings);
+                print::message(&format!("failed to fit a calibration: {error}\n"));
+                return Err(CommandError::reported());
             }
         }
     }
     result
 }
 
-/// A row as it is written.
+/// A row of verdicts.jsonl and of `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
     row: &'a Row,
-    /// The model that judged.
+    /// The judge model.
     judge: &'a str,
 }
 
-/// The judged rows, labelled as the input is now; in its order, a clean one before
-/// its twin.
+/// The judged rows, in the order of the input and with its labels. A row without an
+/// injection comes before its copy with one.
 fn rows(
     recorded: &Recorded,
-    items: Vec<Item>,
+    items: Vec<Arc<Item>>,
     constitution: &Constitution,
-) -> Result<Vec<Row>, CliError> {
+) -> Result<Vec<Row>, CommandError> {
     let mut rows = Vec::new();
     for trajectory in recorded.dir.trajectories()?.with_items(items) {
         rows.push(Row::of(&trajectory?, constitution));
@@ -155,8 +161,8 @@ fn rows(
 }
 
 impl JudgeArgs {
-    /// What is to be judged, and where it comes from.
-    fn items(&self) -> Result<(Vec<String>, Vec<Item>), CliError> {
+    /// The items to judge, and the names of their sources.
+    fn items(&self) -> Result<(Vec<String>, Vec<Item>), CommandError> {
         let order = Stream::new(self.task.prompting.seed).child("order");
         let Some(labels) = &self.labels else {
             let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
@@ -166,59 +172,75 @@ impl JudgeArgs {
         let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
         let name = labels.display().to_string();
         if items.is_empty() {
-            return Err(CliError::usage(
-                format!("people have decided about no pair of {name}"),
-                format!("let them: amend review {name}"),
+            return Err(CommandError::usage(
+                format!("no pair of {name} is reviewed"),
+                format!("review pairs first: amend review {name}"),
             ));
         }
         Ok((vec![name], items))
     }
 
-    fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CliError> {
-        let named: Result<Arc<[usize]>, CliError> =
-            self.principle.iter().map(|id| principle(constitution, id)).collect();
-        let principles = match self.principles {
-            true => (0..constitution.principles.len()).collect(),
-            false => named?,
+    fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CommandError> {
+        let principles: Arc<[usize]> = if self.principles {
+            (0..constitution.principles.len()).collect()
+        } else {
+            let ids = self.principle.iter().map(|id| principle(constitution, id));
+            ids.collect::<Result<_, _>>()?
         };
         let overall = self.overall || principles.is_empty();
         Ok(Procedure::Compare { principles, overall })
     }
 
-    fn print(&self, lines: &[Line<'_>], figures: &Figures, judge: &str) -> io::Result<()> {
+    fn print(
+        &self,
+        lines: &[Line<'_>],
+        figures: &Figures,
+        judge: &str,
+    ) -> Result<(), CommandError> {
         if self.json {
-            json_lines(&mut io::BufWriter::new(io::stdout().lock()), lines)?;
-            return table::figures(&mut io::stderr().lock(), figures, judge);
+            print::json_lines(lines)?;
+        } else if self.show || lines.len() <= FEW {
+            let mut out = terminal::stdout();
+            table::rows(&mut out, lines.iter().map(|line| line.row))
+                .map_err(CommandError::output)?;
         }
-        let mut out = io::stdout().lock();
-        if self.show || lines.len() <= FEW {
-            table::rows(&mut out, lines.iter().map(|line| line.row))?;
-        }
-        table::figures(&mut out, figures, judge)
+        self.print_table(|out| table::figures(out, figures, judge))
     }
 
-    fn plot(&self, path: &Path, figures: &Figures) -> Result<(), CliError> {
+    /// Prints a table to stdout, or to stderr if stdout has the rows as JSON.
+    fn print_table(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<(), CommandError> {
+        let mut table = Vec::new();
+        write(&mut table).map_err(CommandError::output)?;
+        let table = String::from_utf8_lossy(&table);
+        if self.json {
+            print::message(&table);
+            return Ok(());
+        }
+        print::text(&table)
+    }
+
+    fn plot(&self, path: &Path, figures: &Figures) -> Result<(), CommandError> {
         let Some(labelled) = &figures.labelled else {
-            return Err(CliError::usage(
-                "there is nothing to draw: no judged row is labelled a or b",
-                "label rows, or leave --plot out",
+            return Err(CommandError::usage(
+                "cannot draw the diagram: no judged row has the label a or b",
+                "label rows, or omit --plot",
             ));
         };
-        write(path, &assess::reliability_svg(&labelled.reliability))
+        write(path, &reliability_svg(&labelled.reliability))
     }
 
-    /// Tells what a fit does, and writes it for constitutions to extend.
-    fn keep(&self, path: &Path, fitted: &Fitted, judge: &str) -> Result<(), CliError> {
+    /// Writes a fitted calibration for constitutions to extend, and prints its effect.
+    fn write_fit(&self, path: &Path, fitted: &Fitted, judge: &str) -> Result<(), CommandError> {
         write(path, &fitted.fragment(judge))?;
-        let told = match self.json {
-            true => table::fitted(&mut io::stderr().lock(), fitted, path),
-            false => table::fitted(&mut io::stdout().lock(), fitted, path),
-        };
-        told.map_err(CliError::Output)
+        self.print_table(|out| table::fitted(out, fitted, path))
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    std::fs::write(path, text)
-        .map_err(|source| CliError::Io { attempt: format!("write {}", path.display()), source })
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    atomic::write(path, |out| out.write_all(text.as_bytes())).map_err(|source: io::Error| {
+        CommandError::failed(format!("write {}", path.display()), source)
+    })
 }

@@ -1,25 +1,26 @@
-//! `amend lint`: says what would spoil training on a data set, and mends it in a
-//! copy.
+//! `amend lint`: reports problems of a data set that would degrade training and, with
+//! `--fix`, writes a cleaned copy.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::trainer::TrainerArgs;
-use crate::cli::output::error::CliError;
-use crate::cli::output::terminal;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::format::part;
+use crate::cli::output::print;
+use crate::cli::output::terminal::Output;
 use amend_data::lint;
 use amend_data::lint::Options;
 use amend_data::lint::check::{RULES, Severity};
 use amend_data::lint::report::{Finding, Report};
 
-/// Find what spoils preference and fine-tuning data
+/// Find problems in preference and fine-tuning data
 ///
-/// Any format that TRL, Axolotl, LLaMA-Factory or OpenRLHF reads is recognised
-/// by its keys. Nothing is changed; --fix writes a cleaned copy.
+/// All formats of TRL, Axolotl, LLaMA-Factory and OpenRLHF are recognised by their
+/// keys. The data are not changed; --fix writes a cleaned copy.
 #[derive(Debug, Args)]
 pub struct LintArgs {
     /// A run directory, a .jsonl, .json or .parquet file, or a folder of splits
@@ -27,13 +28,13 @@ pub struct LintArgs {
     data: PathBuf,
     #[command(flatten)]
     trainer: TrainerArgs,
-    /// A finding to pass by; may be repeated
+    /// A finding to skip; may be repeated
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RULES.iter().map(|rule| rule.name)))]
     skip: Vec<String>,
-    /// The least severity that makes the exit code 1
+    /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
     fail_on: FailOn,
-    /// Write a cleaned copy to OUT, and what was done to OUT.removed.jsonl
+    /// Write a cleaned copy to OUT, and a log of the changes to OUT.removed.jsonl
     #[arg(long, value_name = "OUT")]
     fix: Option<PathBuf>,
     /// Print a JSON record
@@ -47,49 +48,49 @@ enum FailOn {
     Error,
 }
 
-/// Lints.
+/// Checks the data and prints the report.
 ///
 /// # Errors
-/// Data, tokenizer or copy; [`CliError::Findings`] where something is left that
-/// is as severe as asked.
-pub fn run(args: &LintArgs) -> Result<(), CliError> {
+/// The data or the tokenizer can't be read, or the copy can't be written;
+/// [`CommandError::reported`] if a finding that is at least as severe as `--fail-on`
+/// remains.
+pub fn run(args: &LintArgs) -> Result<(), CommandError> {
     let options =
         Options { trainer: args.trainer.load()?, skip: args.skip.clone(), fix: args.fix.clone() };
     let report = lint::lint(&args.data, &options)?;
-    let text = if args.json {
-        let json = serde_json::to_string_pretty(&report);
-        json.map_err(|error| CliError::Output(error.into()))? + "\n"
+    if args.json {
+        print::json(&report)?;
     } else {
-        table(&report, args.fix.as_deref(), terminal::stdout_color())
-    };
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(CliError::Output)?;
-    let least = match args.fail_on {
+        print::styled(&table(&report, args.fix.as_deref(), Output::stdout()))?;
+    }
+    let lowest = match args.fail_on {
         FailOn::Warn => Severity::Warn,
         FailOn::Error => Severity::Error,
     };
     match report.gravest() {
-        Some(gravest) if gravest >= least => Err(CliError::Findings),
+        Some(highest) if highest >= lowest => Err(CommandError::reported()),
         _ => Ok(()),
     }
 }
 
-/// The report for people.
-fn table(report: &Report, fix: Option<&std::path::Path>, color: bool) -> String {
-    let mut text = String::new();
+/// The report as text.
+fn table(report: &Report, fix: Option<&std::path::Path>, output: Output) -> String {
+    let mut heading = String::new();
     // Writing to a String can't fail.
-    let _ = head(report, &mut text);
+    let _ = head(report, &mut heading);
+    let mut text = output.text(&heading).into_owned();
     if report.findings.is_empty() {
         text.push_str("\nnothing found\n");
     }
-    let name = report.findings.iter().map(|finding| finding.rule.name.len()).max();
+    let width = report.findings.iter().map(|finding| finding.rule.name.len()).max().unwrap_or(0);
+    let is_one_file = report.splits.len() == 1;
     for finding in &report.findings {
-        let one_file = report.splits.len() == 1;
-        let _ = entry(finding, name.unwrap_or(0), one_file, color, &mut text);
+        let _ = entry(finding, width, is_one_file, output, &mut text);
     }
     if let (Some(fixed), Some(out)) = (report.fixed, fix) {
         let _ = write!(
             text,
-            "\n{}: {} rows kept as they stood, {} changed, {} left out; what and why is in \
+            "\n{}: {} rows unchanged, {} changed, {} left out; the log is \
              {}.removed.jsonl\n",
             out.display(),
             fixed.kept,
@@ -106,24 +107,24 @@ fn head(report: &Report, text: &mut String) -> std::fmt::Result {
     let splits: Vec<String> =
         report.splits.iter().map(|split| format!("{} {}", split.name, split.rows)).collect();
     writeln!(text, "  rows      {} ({})", report.rows, splits.join(", "))?;
-    let (wanted, unwanted) = (report.statistics.wanted, report.statistics.unwanted);
+    let (chosen, rejected) = (report.statistics.wanted, report.statistics.unwanted);
     let unit = report.unit;
-    write!(text, "  lengths   wanted {:.0} ± {:.0} {unit}", wanted.mean, wanted.sd)?;
-    if unwanted.count > 0 {
-        write!(text, ", unwanted {:.0} ± {:.0}", unwanted.mean, unwanted.sd)?;
+    write!(text, "  lengths   chosen {:.0} ± {:.0} {unit}", chosen.mean, chosen.sd)?;
+    if rejected.count > 0 {
+        write!(text, ", rejected {:.0} ± {:.0}", rejected.mean, rejected.sd)?;
     }
     match report.statistics.length_effect {
         Some(effect) => writeln!(text, ", d {effect:+.2}")?,
         None => writeln!(text)?,
     }
     let refusals = report.statistics.refusals;
-    write!(text, "  refusals  wanted {}", of(refusals.wanted, wanted.count))?;
-    if unwanted.count > 0 {
-        write!(text, ", unwanted {}", of(refusals.unwanted, unwanted.count))?;
+    write!(text, "  refusals  chosen {}", part(refusals.wanted, chosen.count))?;
+    if rejected.count > 0 {
+        write!(text, ", rejected {}", part(refusals.unwanted, rejected.count))?;
     }
     writeln!(text)?;
     if let Some(max_length) = report.max_length {
-        writeln!(text, "  cut at    {max_length} tokens")?;
+        writeln!(text, "  limit     {max_length} tokens")?;
     }
     for note in &report.notes {
         writeln!(text, "  note      {note}")?;
@@ -131,33 +132,26 @@ fn head(report: &Report, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn of(count: u64, all: u64) -> String {
-    if all == 0 {
-        return "none".to_owned();
-    }
-    format!("{count} of {all} ({:.0} %)", 100.0 * count as f64 / all as f64)
-}
-
 fn entry(
     finding: &Finding,
     width: usize,
-    one_file: bool,
-    color: bool,
+    is_one_file: bool,
+    output: Output,
     text: &mut String,
 ) -> std::fmt::Result {
     let Finding { rule, count, share, examples, .. } = finding;
-    let (severity, paint) = match rule.severity {
-        Severity::Error => ("error", "\x1b[1;31m"),
-        Severity::Warn => ("warn ", "\x1b[1;33m"),
+    let severity = match rule.severity {
+        Severity::Error => output.paint("1;31", "error"),
+        Severity::Warn => output.paint("1;33", "warn "),
     };
-    let (paint, reset) = if color { (paint, "\x1b[0m") } else { ("", "") };
     let rows = if *count == 1 { "row " } else { "rows" };
     let (name, share) = (rule.name, 100.0 * share);
-    writeln!(text, "\n{paint}{severity}{reset}  {name:width$}  {count:>2} {rows} {share:>5.1} %")?;
+    writeln!(text, "\n{severity}  {name:width$}  {count:>2} {rows} {share:>5.1} %")?;
     writeln!(text, "       {}", rule.about)?;
     for sample in examples {
-        let place = if one_file { String::new() } else { format!("{} ", sample.file) };
-        writeln!(text, "       {place}row {}: {}", sample.row, sample.excerpt)?;
+        let place = if is_one_file { String::new() } else { format!("{} ", sample.file) };
+        let line = format!("{place}row {}: {}", sample.row, sample.excerpt);
+        writeln!(text, "       {}", output.text(&line))?;
     }
     writeln!(text, "       fix: {}", rule.fix)
 }

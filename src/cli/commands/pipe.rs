@@ -10,10 +10,10 @@ use clap::Args;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use crate::cli::output::record::TrailRecord;
 use crate::cli::output::show::Show;
-use crate::cli::output::terminal;
+use crate::cli::output::terminal::Output;
 use crate::session::interrupt;
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::{Ended, Engines, Observer, Work, drive};
@@ -27,20 +27,20 @@ use amend_data::store::governance_log::StakesLog;
 use amend_data::store::manifest::InputSummary;
 use amend_engine::{Loaded, Source};
 
-/// Answer, criticise, revise: one prompt, or many by --jsonl.
+/// Answer, criticise and revise one prompt, or many with --jsonl.
 #[derive(Debug, Args)]
 pub struct PipeArgs {
-    /// The prompt; `-` or nothing reads it from stdin
+    /// The prompt; with `-` or without a prompt, it is read from stdin
     #[arg(value_name = "PROMPT")]
     prompt: Option<String>,
     /// Print one JSON record with the whole trajectory
     #[arg(long, conflicts_with = "show", help_heading = "Output")]
     json: bool,
-    /// Print every step, for people to read
+    /// Print every step as text
     #[arg(long, help_heading = "Output")]
     show: bool,
-    /// Read prompts as JSON lines from stdin, print a JSON record each, in the
-    /// order of the input
+    /// Read prompts as JSON lines from stdin, and print a JSON record for each, in
+    /// the order of the input
     #[arg(long, conflicts_with_all = ["json", "show", "prompt"], help_heading = "Output")]
     jsonl: bool,
     #[command(flatten)]
@@ -49,20 +49,21 @@ pub struct PipeArgs {
     model: ModelArgs,
 }
 
-/// The longest prompt read, in bytes.
+/// The maximum length of a prompt, in bytes.
 const MAX_PROMPT: u64 = 8 << 20;
 
 /// Runs the loop over the prompt or prompts.
 ///
 /// # Errors
-/// Bad input, an engine that can't start or go on; [`CliError::Findings`] when
-/// an item failed.
-pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
+/// The input is invalid, or the engine fails; [`CommandError::reported`] if an item
+/// failed.
+pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CommandError> {
     let items = args.items()?;
     let input = InputSummary::new(Vec::new(), &items);
     let mut job = args.job.job(config, &input.sha256)?;
     if !(args.json || args.jsonl || args.show) {
-        // The answer alone tells no verdict on it, and must not fail for want of one.
+        // Only the answer is printed, so a verdict would be lost, and a failed verdict
+        // must not lose the answer.
         job.procedure = Procedure::Revise { judging: false };
     }
     let mut source = args.model.source(config)?;
@@ -70,7 +71,7 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
         source.set_default_parallel(1);
     }
     let model = source.load()?;
-    // Asked several questions about one item, and so as wide as ever.
+    // The judge keeps its default width: one item has several verdicts.
     let judge = args.model.judge(config)?.map(Source::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
@@ -79,10 +80,11 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
     let mut printer = Printer {
         stakes: StakesLog::open(&job.constitution, here, engine.describe()?.model)?,
         out: BufWriter::new(io::stdout().lock()),
+        output: Output::stdout(),
         mode: if args.jsonl || args.json {
             Mode::Json { waiting: BTreeMap::new(), next: 1 }
         } else if args.show {
-            Mode::Show(Show::new(terminal::stdout_color()))
+            Mode::Show(Show::new(Output::stdout()))
         } else {
             Mode::Answer(Streamed::default())
         },
@@ -90,23 +92,26 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CliError> {
     };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
     match drive(Engines::new(&mut *engine, &mut judge), &job, work, &mut printer)? {
-        Ended::Stopped => Err(CliError::Interrupted),
-        Ended::Done if printer.failed => Err(CliError::Findings),
+        Ended::Stopped => Err(CommandError::interrupted()),
+        Ended::Done if printer.failed => Err(CommandError::reported()),
         Ended::Done => Ok(()),
     }
 }
 
 impl PipeArgs {
-    fn items(&self) -> Result<Vec<Item>, CliError> {
+    fn items(&self) -> Result<Vec<Item>, CommandError> {
         if self.jsonl {
             return Ok(input::read(&[Input::Stdin], None)?);
         }
         if let Some(word) = &self.prompt
-            && let Some(command) = closest(word, crate::cli::commands())
+            && let Some(command) =
+                closest(word, crate::cli::command_names().iter().map(String::as_str))
         {
-            return Err(CliError::usage(
-                format!("{word:?} is no command, and a short prompt"),
-                format!("did you mean amend {command}? A prompt of one word goes by stdin"),
+            return Err(CommandError::usage(
+                format!("unknown command `{word}`"),
+                format!(
+                    "did you mean `amend {command}`? To use one word as a prompt, pass it on stdin"
+                ),
             ));
         }
         let text = match self.prompt.as_deref() {
@@ -115,18 +120,18 @@ impl PipeArgs {
         };
         let text = text.trim();
         if text.is_empty() {
-            return Err(CliError::usage("the prompt is empty", "write one: amend \"…\""));
+            return Err(CommandError::usage("the prompt is empty", "pass a prompt: amend \"…\""));
         }
         Ok(vec![Item::of_prompt(text)])
     }
 }
 
-fn read_stdin(asked: bool) -> Result<String, CliError> {
+fn read_stdin(is_requested: bool) -> Result<String, CommandError> {
     let stdin = io::stdin();
-    if stdin.is_terminal() && !asked {
-        return Err(CliError::usage(
-            "there is no prompt",
-            "write one: amend \"…\", or pipe one: echo \"…\" | amend; amend --help shows more",
+    if stdin.is_terminal() && !is_requested {
+        return Err(CommandError::usage(
+            "no prompt is given",
+            "pass a prompt: amend \"…\", or pipe one: echo \"…\" | amend; for more, amend --help",
         ));
     }
     let mut bytes = Vec::new();
@@ -134,29 +139,29 @@ fn read_stdin(asked: bool) -> Result<String, CliError> {
         .lock()
         .take(MAX_PROMPT + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| CliError::Io { attempt: "read standard input".to_owned(), source })?;
+        .map_err(|source| CommandError::failed("read standard input".to_owned(), source))?;
     if bytes.len() as u64 > MAX_PROMPT {
-        return Err(CliError::usage(
+        return Err(CommandError::usage(
             format!("the prompt is longer than {MAX_PROMPT} bytes"),
-            "many prompts at once go by --jsonl, or by amend run",
+            "to process many prompts, use --jsonl or amend run",
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
         let byte = 1 + valid.iter().rev().take_while(|&&byte| byte != b'\n').count();
-        CliError::usage(
+        CommandError::usage(
             format!("standard input:{line}: not UTF-8 at byte {byte} of the line"),
-            "convert it first, for example with iconv",
+            "convert it to UTF-8, for example with iconv",
         )
     })
 }
 
 enum Mode {
-    /// The final answer alone, as it is decoded.
+    /// Only the final answer, as it is decoded.
     Answer(Streamed),
     Show(Show),
-    /// Records in the order of the input: those that ended early wait.
+    /// Records in the order of the input. Records that are ready early wait.
     Json {
         waiting: BTreeMap<u64, String>,
         next: u64,
@@ -166,37 +171,40 @@ enum Mode {
 struct Printer {
     stakes: Option<StakesLog>,
     out: BufWriter<StdoutLock<'static>>,
+    output: Output,
     mode: Mode,
     failed: bool,
 }
 
 impl Observer for Printer {
-    type Error = CliError;
+    type Error = CommandError;
 
     fn stops(&mut self) -> bool {
         interrupt::requested()
     }
 
-    fn text(&mut self, trajectory: &Trajectory, ask: &Ask, text: &str) -> Result<(), CliError> {
+    fn text(&mut self, trajectory: &Trajectory, ask: &Ask, text: &str) -> Result<(), CommandError> {
         let Mode::Answer(streamed) = &mut self.mode else { return Ok(()) };
         if ask.last {
             let new = streamed.push(ask.kind, text, trajectory);
-            self.out
-                .write_all(new.as_bytes())
-                .and_then(|()| if new.is_empty() { Ok(()) } else { self.out.flush() })
-                .map_err(CliError::Output)?;
+            if !new.is_empty() {
+                self.out
+                    .write_all(self.output.text(&new).as_bytes())
+                    .and_then(|()| self.out.flush())
+                    .map_err(CommandError::output)?;
+            }
         }
         Ok(())
     }
 
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CliError> {
+    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CommandError> {
         let Mode::Show(show) = self.mode else { return Ok(()) };
         show.step(&mut self.out, trajectory.constitution(), step)
             .and_then(|()| self.out.flush())
-            .map_err(CliError::Output)
+            .map_err(CommandError::output)
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
         if let Some(stakes) = &mut self.stakes {
             stakes.add(trajectory, &outcome)?;
         }
@@ -209,7 +217,7 @@ impl Observer for Printer {
             Mode::Answer(_) if failure.is_some() => Ok(()),
             Mode::Answer(streamed) => {
                 let rest = streamed.rest(trajectory.answer().unwrap_or_default());
-                writeln!(self.out, "{rest}")
+                writeln!(self.out, "{}", self.output.text(&rest))
             }
             Mode::Show(show) => show.end(&mut self.out, &outcome),
             Mode::Json { waiting, next } => {
@@ -218,23 +226,23 @@ impl Observer for Printer {
                 record.and_then(|record| {
                     waiting.insert(trajectory.item().row, record);
                     while let Some(record) = waiting.remove(next) {
-                        writeln!(self.out, "{record}")?;
+                        writeln!(self.out, "{}", self.output.text(&record))?;
                         *next += 1;
                     }
                     Ok(())
                 })
             }
         };
-        written.and_then(|()| self.out.flush()).map_err(CliError::Output)?;
+        written.and_then(|()| self.out.flush()).map_err(CommandError::output)?;
         match (failure, &self.mode) {
-            (Some(failure), Mode::Answer(_)) => Err(CliError::Item(failure)),
+            (Some(failure), Mode::Answer(_)) => Err(CommandError::from(failure)),
             _ => Ok(()),
         }
     }
 }
 
-/// What of the final answer may be printed while it is decoded: all that
-/// cleaning can't take back.
+/// The part of the final answer that is printed while it is decoded: the part that
+/// later text can't change.
 #[derive(Debug, Default)]
 struct Streamed {
     raw: String,
@@ -242,7 +250,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    /// Takes in new text; gives what to print now.
+    /// Adds decoded text, and returns the text to print now.
     fn push(&mut self, kind: StepKind, text: &str, trajectory: &Trajectory) -> String {
         self.raw.push_str(text);
         let settled = clean::settled(kind, &self.raw, trajectory.fence());
@@ -256,9 +264,9 @@ impl Streamed {
         }
     }
 
-    /// What is still to print of the final answer. Where it doesn't go on from
-    /// what was printed (the last revision changed nothing, or it was cleaned
-    /// otherwise than foreseen), all of it, on a line of its own.
+    /// The part of the final answer that is not printed yet. If the answer does not
+    /// start with the printed text (the last revision changed nothing, or cleaning
+    /// changed more than expected), this is the whole answer, on a new line.
     fn rest(&self, answer: &str) -> String {
         match answer.strip_prefix(self.printed.as_str()) {
             Some(rest) => rest.to_owned(),

@@ -1,5 +1,5 @@
-//! `amend render`: the exact turns and tokens a step would send, with nothing
-//! generated.
+//! `amend render`: the exact turns and tokens that a step would send, without
+//! generating anything.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use crate::cli::args::config::Config;
 use crate::cli::args::loop_args;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
-use crate::cli::output::terminal;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
+use crate::cli::output::terminal::Output;
 use amend_core::model::Prepared;
 use amend_core::prompt::{Context, Rendered};
 use amend_core::record::Item;
 use amend_core::record::StepKind;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
-use amend_engine::Source;
 
 /// Show what a step would send to the model: turns, tokens, counts
 ///
-/// Nothing is generated: the answer and the critique that later steps need are
-/// given, or stand-ins. Without a model, the turns alone are shown.
+/// Nothing is generated. The answer and the critique that later steps need are
+/// given by flags, or are placeholders. Without a model, only the turns are shown.
 #[derive(Debug, Args)]
 #[command(mut_arg("judge_model", |arg| arg.hide(true)))]
 #[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
@@ -36,19 +36,19 @@ pub struct RenderArgs {
     /// Take the prompt from a row of this input file instead
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     input: Option<PathBuf>,
-    /// Which row of the input file, from 1
+    /// The row of the input file, from 1
     #[arg(long, value_name = "N", default_value_t = 1, requires = "input")]
     row: u64,
     /// The step to render
     #[arg(long, value_enum, default_value_t = StepName::Critique)]
     step: StepName,
-    /// The principle it applies [default: the constitution's first]
+    /// The principle that the step applies [default: the constitution's first]
     #[arg(long, value_name = "ID")]
     principle: Option<String>,
     /// The answer under review
     #[arg(long, value_name = "TEXT", default_value = "(the answer)")]
     response: String,
-    /// The critique a revision follows
+    /// The critique that a revision follows
     #[arg(long, value_name = "TEXT", default_value = "(the critique)")]
     critique: String,
     /// Print JSON
@@ -77,11 +77,11 @@ impl StepName {
     }
 }
 
-/// Renders.
+/// Renders a step and prints it.
 ///
 /// # Errors
-/// Bad input, a template that fails, a model that can't be loaded.
-pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
+/// The input is invalid, a template fails, or the model can't be loaded.
+pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
     let item = Arc::new(args.item()?);
     let job = args.job.job(config, &item.key)?;
     let principles = &job.constitution.principles;
@@ -102,24 +102,29 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CliError> {
         .map_err(|error| amend_core::document::diagnostic::Diagnostics(vec![*error.0]))?;
     let prepared = match args.model.named(config)? {
         None => Err("pass -m MODEL.gguf to see the tokens"),
-        Some(Source::Endpoint(_)) => Err("the tokens are known to the endpoint alone"),
+        Some(source) if !source.capabilities().knows_tokens => {
+            Err("token counts are not available from a server")
+        }
         Some(source) => {
             let model = source.load()?;
             Ok(model.engine()?.prepare(&rendered.turns, rendered.shared_turns)?)
         }
     };
-    print(args.json, &rendered, prepared.as_ref()).map_err(CliError::Output)
+    if args.json {
+        return print_json(&rendered, prepared.as_ref().ok());
+    }
+    print(&rendered, prepared.as_ref()).map_err(CommandError::output)
 }
 
 impl RenderArgs {
-    fn item(&self) -> Result<Item, CliError> {
+    fn item(&self) -> Result<Item, CommandError> {
         if let Some(file) = &self.input {
             let items = input::read(&[Input::from(file.clone())], None)?;
             let rows = items.len();
             return items.into_iter().find(|item| item.row == self.row).ok_or_else(|| {
-                CliError::usage(
+                CommandError::usage(
                     format!("{} has no row {}", file.display(), self.row),
-                    format!("it has {rows}, counted from 1"),
+                    format!("it has {rows} rows, counted from 1"),
                 )
             });
         }
@@ -127,47 +132,45 @@ impl RenderArgs {
     }
 }
 
-/// Prints the turns and their tokens, or why there are none to see.
-fn print(
-    json: bool,
-    rendered: &Rendered,
-    prepared: Result<&Prepared, &&'static str>,
-) -> io::Result<()> {
+fn print_json(rendered: &Rendered, prepared: Option<&Prepared>) -> Result<(), CommandError> {
+    let tokens = prepared.map(|prepared| {
+        json!({
+            "count": prepared.tokens.len(),
+            "shared": prepared.shared,
+            "ids": prepared.tokens.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            "texts": prepared.tokens.iter().map(|(_, text)| text).collect::<Vec<_>>(),
+        })
+    });
+    print::json_lines(&[json!({
+        "turns": rendered.turns,
+        "shared_turns": rendered.shared_turns,
+        "tokens": tokens,
+    })])
+}
+
+/// Prints the turns and their tokens, or the reason why there are no tokens.
+fn print(rendered: &Rendered, prepared: Result<&Prepared, &&'static str>) -> io::Result<()> {
+    const BOLD: &str = "1";
+    const DIM: &str = "2";
+    let output = Output::stdout();
     let mut out = io::stdout().lock();
-    if json {
-        let tokens = prepared.ok().map(|prepared| {
-            json!({
-                "count": prepared.tokens.len(),
-                "shared": prepared.shared,
-                "ids": prepared.tokens.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-                "texts": prepared.tokens.iter().map(|(_, text)| text).collect::<Vec<_>>(),
-            })
-        });
-        let value = json!({
-            "turns": rendered.turns,
-            "shared_turns": rendered.shared_turns,
-            "tokens": tokens,
-        });
-        return writeln!(out, "{value}");
-    }
-    let (bold, dim, reset) =
-        if terminal::stdout_color() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     for (at, turn) in rendered.turns.iter().enumerate() {
+        let heading = format!("── {}", turn.role.as_str());
         let shared = if at < rendered.shared_turns { ", the same for every item" } else { "" };
-        writeln!(out, "{bold}── {}{reset}{dim}{shared}{reset}", turn.role.as_str())?;
-        writeln!(out, "{}\n", turn.content)?;
+        writeln!(out, "{}{}", output.paint(BOLD, &heading), output.paint(DIM, shared))?;
+        writeln!(out, "{}\n", output.text(&turn.content))?;
     }
     match prepared {
-        Err(reason) => writeln!(out, "{dim}{reason}{reset}"),
+        Err(reason) => writeln!(out, "{}", output.paint(DIM, reason)),
         Ok(prepared) => {
-            writeln!(out, "{bold}── tokens{reset}")?;
+            writeln!(out, "{}", output.paint(BOLD, "── tokens"))?;
             let texts: Vec<String> =
                 prepared.tokens.iter().map(|(_, text)| text.escape_debug().to_string()).collect();
-            writeln!(out, "{}", texts.join(&format!("{dim}|{reset}")))?;
+            writeln!(out, "{}", texts.join(&output.paint(DIM, "|")))?;
             writeln!(
                 out,
-                "\n{bold}{}{reset} tokens, {} of them the same for every item",
-                prepared.tokens.len(),
+                "\n{} tokens, {} of them the same for every item",
+                output.paint(BOLD, &prepared.tokens.len().to_string()),
                 prepared.shared,
             )
         }

@@ -1,19 +1,20 @@
 //! `amend report`: a run as one HTML file.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use crate::report::{self, Report};
 use amend_data::store::atomic;
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::run_dir::files::REPORT;
 
-/// Write a run as one HTML file: figures, charts, every item with its steps
+/// Write a run as one HTML file: figures, charts, and every item with its steps
 ///
-/// The file needs nothing else: it opens from the disk, loads nothing, and can
-/// be sent. Its path is printed.
+/// The file is self-contained: it opens from the disk, loads nothing else, and can
+/// be sent to others. The command prints its path.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// The run directory
@@ -24,34 +25,33 @@ pub struct ReportArgs {
     out: Option<PathBuf>,
 }
 
-/// Reports.
+/// Writes the report.
 ///
 /// # Errors
-/// The run can't be read, or the page not written.
-pub fn run(args: &ReportArgs) -> Result<(), CliError> {
+/// The run can't be read, or the file can't be written.
+pub fn run(args: &ReportArgs) -> Result<(), CommandError> {
     let run = RunDir::open(&args.run)?;
     let report = report::report(&run)?;
-    let mut stdout = io::stdout();
     match args.out.as_deref() {
-        Some(out) if out == Path::new("-") => {
-            stdout.write_all(report.html.as_bytes()).map_err(CliError::Output)?;
-        }
+        Some(out) if out == Path::new("-") => print::text(&report.html)?,
         out => {
-            let path = out.map_or_else(|| args.run.join("report.html"), Path::to_owned);
+            let path = out.map_or_else(|| args.run.join(REPORT), Path::to_owned);
             atomic::write(&path, |file| file.write_all(report.html.as_bytes())).map_err(
-                |source| CliError::Io { attempt: format!("write {}", path.display()), source },
+                |source| CommandError::failed(format!("write {}", path.display()), source),
             )?;
-            writeln!(stdout, "{}", path.display()).map_err(CliError::Output)?;
+            print::text(&format!("{}\n", path.display()))?;
         }
     }
-    tell(&report)
+    print::message(&summary(&report));
+    Ok(())
 }
 
-/// Says on stderr what is on the page.
-fn tell(Report { html, items, listed }: &Report) -> Result<(), CliError> {
-    let mut told = format!("{items} items, {:.1} MB", html.len() as f64 / 1e6);
+/// What the page contains, in a line.
+fn summary(Report { html, items, listed }: &Report) -> String {
+    let mut text = format!("{items} items, {:.1} MB", html.len() as f64 / 1e6);
     if listed < items {
-        told.push_str(&format!("; the first {listed} are listed, all count in the figures"));
+        text.push_str(&format!("; the first {listed} are listed, the figures include all"));
     }
-    writeln!(io::stderr(), "{told}").map_err(CliError::Output)
+    text.push('\n');
+    text
 }

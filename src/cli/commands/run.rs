@@ -1,4 +1,4 @@
-//! `amend run`: many prompts, into a run directory that can be resumed.
+//! `amend run`: many prompts, in a run directory that can be resumed.
 
 mod dry_run;
 
@@ -11,9 +11,9 @@ use clap::Args;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
 use crate::cli::output::show::Show;
-use crate::cli::output::terminal;
+use crate::cli::output::terminal::Output;
 use crate::session::RecordArgs;
 use crate::session::interrupt;
 use crate::session::measured_costs as calibration;
@@ -27,11 +27,11 @@ use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
 use amend_engine::Loaded;
 
-/// Make preference data of many prompts, in a run directory
+/// Generate preference data from many prompts, in a run directory
 ///
-/// Input is JSON lines (a string, {prompt}, or {messages}; id and other keys
-/// are kept), plain text with a prompt a line, or `-` for stdin. A run that was
-/// interrupted goes on with --resume; nothing finished is lost or done again.
+/// Input is JSON lines (a string, {prompt}, or {messages}; id and other keys are
+/// kept), plain text with one prompt per line, or `-` for stdin. --resume continues
+/// an interrupted run: no finished work is lost or repeated.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Input files; `-` is stdin
@@ -40,7 +40,7 @@ pub struct RunArgs {
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// Count the tokens of what would run; generate nothing
+    /// Count the tokens that the run would need; generate nothing
     #[arg(long, conflicts_with_all = ["preview", "resume"])]
     dry_run: bool,
     /// Run the first N rows and show them; write nothing
@@ -57,9 +57,9 @@ pub struct RunArgs {
 /// Runs the loop over the input.
 ///
 /// # Errors
-/// Bad input, a run directory that can't be written or resumed, an engine that
-/// can't go on; [`CliError::Findings`] when items failed.
-pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
+/// The input is invalid, the run directory can't be written or resumed, or the
+/// engine fails; [`CommandError::reported`] if items failed.
+pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
     let mut items = input::read(&inputs, args.field.as_deref())?;
     args.recording.truncate(&mut items);
@@ -73,7 +73,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
     let out = match &args.recording.out {
         _ if args.dry_run || args.preview.is_some() => None,
         Some(out) => Some(out),
-        None => return Err(CliError::usage("there is no run directory", "name one: --out DIR")),
+        None => return Err(CommandError::usage("no run directory is given", "pass --out DIR")),
     };
     if out.is_some() {
         args.recording.check_out()?;
@@ -92,38 +92,39 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CliError> {
         return preview(engines, &job, items);
     };
     let recorded = args.recording.record("run", out, engines, &job, items, summary)?;
-    recorded.tell(Some("export"))?;
+    recorded.print_summary(Some("export"));
     recorded.result()
 }
 
-/// A run of fewer items is over before a measurement has paid for itself.
+/// The least number of items for which measuring the costs of batches pays off.
 const WORTH_MEASURING: usize = 32;
 
 impl RunArgs {
-    /// Measures what batches cost, where it isn't known and a long run is given no
-    /// width. A reproducible run goes on with what it began with.
-    fn measure_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CliError> {
-        let Loaded::File { model, settings } = loaded else { return Ok(()) };
+    /// Measures what batches cost, if that is unknown and the width of a long run
+    /// is not given. A reproducible run that is resumed keeps the costs that it
+    /// started with.
+    fn measure_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CommandError> {
+        let Some((model, settings)) = loaded.llama_mut() else { return Ok(()) };
         if self.recording.out.is_some()
             && settings.parallel == 0
             && items >= WORTH_MEASURING
             && self.recording.costs()?.is_none()
             && calibration::known(model, settings).is_none()
         {
-            tracing::info!("measuring what batches cost here, once");
+            tracing::info!("measuring once what batches cost on this machine");
             settings.costs = calibration::measured(model, settings)?;
         }
         Ok(())
     }
 }
 
-/// Runs items and shows them; writes no run.
-fn preview(engines: Engines<'_>, job: &Job, items: Vec<Item>) -> Result<(), CliError> {
-    let mut shown = Preview { show: Show::new(terminal::stdout_color()), failed: false };
+/// Runs items and shows them, without writing a run.
+fn preview(engines: Engines<'_>, job: &Job, items: Vec<Item>) -> Result<(), CommandError> {
+    let mut preview = Preview { show: Show::new(Output::stdout()), failed: false };
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
-    match drive(engines, job, work, &mut shown)? {
-        Ended::Stopped => Err(CliError::Interrupted),
-        Ended::Done if shown.failed => Err(CliError::Findings),
+    match drive(engines, job, work, &mut preview)? {
+        Ended::Stopped => Err(CommandError::interrupted()),
+        Ended::Done if preview.failed => Err(CommandError::reported()),
         Ended::Done => Ok(()),
     }
 }
@@ -134,28 +135,28 @@ struct Preview {
 }
 
 impl Observer for Preview {
-    type Error = CliError;
+    type Error = CommandError;
 
     fn stops(&mut self) -> bool {
         interrupt::requested()
     }
 
-    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), CliError> {
+    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), CommandError> {
         Ok(())
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CliError> {
+    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
         self.failed |= matches!(outcome, Outcome::Failed { .. });
         let mut out = io::stdout().lock();
         let item = trajectory.item();
         let mut write = || {
-            let asked = item.messages.last().map_or("", |message| message.content.as_str());
-            self.show.heading(&mut out, &format!("row {}: {asked}\n", item.row))?;
+            let prompt = item.messages.last().map_or("", |message| message.content.as_str());
+            self.show.heading(&mut out, &format!("row {}: {prompt}\n", item.row))?;
             for step in trajectory.steps() {
                 self.show.step(&mut out, trajectory.constitution(), step)?;
             }
             self.show.end(&mut out, &outcome)
         };
-        write().map_err(CliError::Output)
+        write().map_err(CommandError::output)
     }
 }

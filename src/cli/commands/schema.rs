@@ -1,10 +1,9 @@
 //! `amend schema`: the JSON Schemas of the files that people write.
 
-use std::io::Write;
-
 use clap::Args;
 
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use amend_core::constitution;
 use amend_core::document::schema::markdown;
 use amend_data::eval_set as set;
@@ -12,10 +11,10 @@ use amend_data::eval_set as set;
 /// Print the JSON Schema of constitutions or evaluation sets, for editors
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// That of evaluation sets
+    /// Print the schema of evaluation sets instead
     #[arg(long)]
     set: bool,
-    /// As a reference for people, in Markdown: a table of keys for each table
+    /// Print a reference in Markdown instead: one table of keys for each TOML table
     #[arg(long)]
     markdown: bool,
 }
@@ -24,8 +23,7 @@ pub struct SchemaArgs {
 ///
 /// # Errors
 /// Stdout can't be written to.
-pub fn run(args: &SchemaArgs) -> Result<(), CliError> {
+pub fn run(args: &SchemaArgs) -> Result<(), CommandError> {
     let schema = if args.set { set::schema().clone() } else { constitution::schema() };
-    let text = if args.markdown { markdown(&schema) } else { format!("{schema:#}\n") };
-    std::io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)
+    if args.markdown { print::text(&markdown(&schema)) } else { print::json(&schema) }
 }

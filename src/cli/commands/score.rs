@@ -1,9 +1,9 @@
-//! `amend score`: how likely given answers are under a model, and what direct
-//! preference optimisation makes of it.
+//! `amend score`: the log-probabilities of given responses under a model, and the
+//! margins and losses of direct preference optimisation (DPO) that follow.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,10 +11,12 @@ use serde::Serialize;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::TaskArgs;
 use crate::cli::args::model_args::ModelArgs;
-use crate::cli::output::error::CliError;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::format::{NONE, number, range};
+use crate::cli::output::print;
 use crate::cli::output::table::table;
 use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded, json_lines};
+use crate::session::{RecordArgs, Recorded};
 use amend_analysis::preference::{Answer, Figures, Row, Spread};
 use amend_core::driver::Engines;
 use amend_core::judge::LogProbs;
@@ -26,19 +28,20 @@ use amend_core::stats::Estimate;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
+use amend_data::store::run_dir::files::SCORES;
 use amend_engine::{Loaded, Source};
 
-/// The most rows that are shown without being asked for.
+/// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
-/// Characters of a histogram's longest bar.
+/// The length of a histogram's longest bar, in characters.
 const BAR: usize = 40;
 
-/// Score chosen and rejected answers by their log-probability
+/// Score chosen and rejected responses by their log-probability
 ///
-/// Input is JSON lines: {prompt, chosen, rejected}, with texts or with turns,
-/// or {prompt, a, b, label}. Each answer's log-probability is read off a GGUF
-/// model, the policy; a reference model's are taken off. Out come implicit
-/// reward margins and DPO losses.
+/// Input is JSON lines: {prompt, chosen, rejected}, as texts or as turns, or
+/// {prompt, a, b, label}. A GGUF model, the policy, gives each response's
+/// log-probability; that of a reference model is subtracted. The results are
+/// implicit reward margins and DPO losses.
 #[derive(Debug, Args)]
 #[command(mut_arg("judge_model", |arg| arg.hide(true)))]
 #[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
@@ -49,14 +52,14 @@ pub struct ScoreArgs {
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
-    /// The reference model's GGUF file: the policy before it was trained
+    /// The reference model's GGUF file: the policy before training
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
-    /// The strength of the implicit reward
+    /// The factor β of the implicit reward
     #[arg(long, default_value_t = 0.1, value_name = "BETA")]
     beta: f64,
-    /// Only do the arithmetic: log-probabilities of chosen and rejected, and
-    /// of both under the reference
+    /// Compute margin and loss from these log-probabilities only: of chosen and
+    /// rejected, then of both under the reference
     #[arg(
         long,
         num_args = 2..=4,
@@ -65,7 +68,7 @@ pub struct ScoreArgs {
         conflicts_with_all = ["inputs", "reference", "out"],
     )]
     loss: Option<Vec<f64>>,
-    /// Show each row, however many there are
+    /// Show every row, even if there are many
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     show: bool,
     /// Print each row as JSON; the table goes to stderr
@@ -79,16 +82,16 @@ pub struct ScoreArgs {
     model: ModelArgs,
 }
 
-/// Scores.
+/// Scores the pairs and prints margins and losses.
 ///
 /// # Errors
-/// Bad input, a model that can't score, a run directory that can't be written or
-/// resumed, an engine that can't go on; [`CliError::Findings`] when items failed.
-pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
+/// The input is invalid, the model can't score, the run directory can't be written
+/// or resumed, or the engine fails; [`CommandError::reported`] if items failed.
+pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     if !(args.beta.is_finite() && args.beta > 0.0) {
-        return Err(CliError::usage(
+        return Err(CommandError::usage(
             format!("--beta {} is out of range", args.beta),
-            "it is above 0; 0.1 is usual",
+            "pass a number above 0, such as 0.1",
         ));
     }
     if let Some(numbers) = &args.loss {
@@ -99,12 +102,12 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
     let mut items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
     args.recording.truncate(&mut items);
     let rows = items.len();
-    items.retain(tells_the_better);
+    items.retain(has_preference);
     let unlabelled = rows - items.len();
     if items.is_empty() {
-        return Err(CliError::usage(
-            format!("no row of {rows} says which answer is better"),
-            "give {prompt, chosen, rejected}, or a label \"a\" or \"b\" beside a and b",
+        return Err(CommandError::usage(
+            "no row has a preference",
+            "give {prompt, chosen, rejected}, or add a label \"a\" or \"b\" to a and b",
         ));
     }
     let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
@@ -124,58 +127,64 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CliError> {
 
     let out = args.recording.destination()?;
     let engines = Engines::new(&mut *engine, &mut reference);
-    let work = items.clone();
+    // The items are shared: they are needed again for their labels.
+    let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
+    let work = items.iter().cloned();
     let recorded = args.recording.record("score", out.path(), engines, &job, work, summary)?;
-    recorded.tell(None)?;
+    recorded.print_summary(None);
     let result = recorded.result();
-    if matches!(result, Err(CliError::Interrupted)) {
+    if matches!(&result, Err(error) if error.is_interrupted()) {
         return result;
     }
     let rows = args.rows(&recorded, items)?;
     let figures = Figures::of(&rows, unlabelled, args.beta, job.stream);
-    recorded.derive("scores.jsonl", &rows, &figures)?;
-    args.print(&rows, &figures).map_err(CliError::Output)?;
+    recorded.derive(SCORES, &rows, &figures)?;
+    args.print(&rows, &figures)?;
     result
 }
 
-fn tells_the_better(item: &Item) -> bool {
+/// Whether the item's label prefers one of the responses.
+fn has_preference(item: &Item) -> bool {
     matches!(Facts::of(item).label, Some(Label::A | Label::B))
 }
 
-/// Refuses a server, before anything is loaded.
-fn can_score(source: &Source) -> Result<(), CliError> {
-    match source {
-        Source::File { .. } => Ok(()),
-        Source::Endpoint(_) => Err(CliError::usage(
-            "a server does not tell how likely a given text is",
-            "name a model file: -m MODEL.gguf",
-        )),
+/// Checks that the model can score texts, before anything is loaded.
+///
+/// # Errors
+/// The model is behind a server.
+fn can_score(source: &Source) -> Result<(), CommandError> {
+    if source.capabilities().scores_texts {
+        return Ok(());
     }
+    Err(CommandError::usage(
+        "a server does not report the log-probability of a given text",
+        "use a model file: -m MODEL.gguf",
+    ))
 }
 
 impl ScoreArgs {
-    fn arithmetic(&self, numbers: &[f64]) -> Result<(), CliError> {
+    fn arithmetic(&self, numbers: &[f64]) -> Result<(), CommandError> {
         let log_probs = match *numbers {
             [chosen, rejected] => LogProbs { chosen, rejected, reference: None },
-            [chosen, rejected, by_chosen, by_rejected] => {
-                LogProbs { chosen, rejected, reference: Some([by_chosen, by_rejected]) }
+            [chosen, rejected, reference_chosen, reference_rejected] => {
+                let reference = Some([reference_chosen, reference_rejected]);
+                LogProbs { chosen, rejected, reference }
             }
             _ => {
-                return Err(CliError::usage(
+                return Err(CommandError::usage(
                     format!("--loss takes two numbers or four, not {}", numbers.len()),
-                    "give the reference's log-probabilities of both answers, or of neither",
+                    "pass the reference's log-probabilities of both responses, or of neither",
                 ));
             }
         };
         if let Some(wrong) = numbers.iter().find(|number| !number.is_finite()) {
-            return Err(CliError::usage(
-                format!("{wrong} is no log-probability"),
-                "give finite numbers, in nats: sums over an answer's tokens",
+            return Err(CommandError::usage(
+                format!("{wrong} is not a log-probability"),
+                "pass finite numbers, in nats: sums over the tokens of a response",
             ));
         }
         let (margin, loss) = (log_probs.margin(self.beta), log_probs.loss(self.beta));
-        let mut out = io::stdout().lock();
-        let printed = if self.json {
+        if self.json {
             #[derive(Serialize)]
             struct Arithmetic {
                 #[serde(flatten)]
@@ -184,18 +193,13 @@ impl ScoreArgs {
                 margin: f64,
                 loss: f64,
             }
-            let all = Arithmetic { log_probs, beta: self.beta, margin, loss };
-            serde_json::to_writer(&mut out, &all)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(out))
-        } else {
-            writeln!(out, "margin  {margin:.4}\nloss    {loss:.4}")
-        };
-        printed.map_err(CliError::Output)
+            return print::json_lines(&[Arithmetic { log_probs, beta: self.beta, margin, loss }]);
+        }
+        print::text(&format!("margin  {margin:.4}\nloss    {loss:.4}\n"))
     }
 
-    /// The scored rows, labelled as the input is now, in its order.
-    fn rows(&self, recorded: &Recorded, items: Vec<Item>) -> Result<Vec<Row>, CliError> {
+    /// The scored rows, in the order of the input and with its labels.
+    fn rows(&self, recorded: &Recorded, items: Vec<Arc<Item>>) -> Result<Vec<Row>, CommandError> {
         let mut rows = Vec::new();
         for trajectory in recorded.dir.trajectories()?.with_items(items) {
             rows.extend(Row::of(&trajectory?, self.beta));
@@ -204,17 +208,17 @@ impl ScoreArgs {
         Ok(rows)
     }
 
-    fn print(&self, rows: &[Row], figures: &Figures) -> io::Result<()> {
+    fn print(&self, rows: &[Row], figures: &Figures) -> Result<(), CommandError> {
         let summary = summary(figures);
         if self.json {
-            json_lines(&mut io::BufWriter::new(io::stdout().lock()), rows)?;
-            return io::stderr().lock().write_all(summary.as_bytes());
+            print::json_lines(rows)?;
+            print::message(&summary);
+            return Ok(());
         }
-        let mut out = io::stdout().lock();
         if self.show || rows.len() <= FEW {
-            writeln!(out, "{}", row_table(rows))?;
+            print::text(&format!("{}\n", row_table(rows)))?;
         }
-        out.write_all(summary.as_bytes())
+        print::text(&summary)
     }
 }
 
@@ -224,11 +228,11 @@ fn row_table(rows: &[Row]) -> String {
     for row in rows {
         let name = row.id.clone().unwrap_or_else(|| row.row.to_string());
         let rest = match (&row.scored, &row.failure) {
-            (Some(found), _) => {
+            (Some(scored), _) => {
                 let answer =
                     |answer: Answer| [number(answer.log_prob, 2), answer.tokens.to_string()];
-                let answers = [answer(found.chosen), answer(found.rejected)];
-                let figures = [number(found.margin, 4), number(found.loss, 4)];
+                let answers = [answer(scored.chosen), answer(scored.rejected)];
+                let figures = [number(scored.margin, 4), number(scored.loss, 4)];
                 answers.into_iter().flatten().chain(figures).collect()
             }
             (None, Some(failure)) => vec![format!("failed: {failure}")],
@@ -239,10 +243,6 @@ fn row_table(rows: &[Row]) -> String {
     table(1, &cells)
 }
 
-fn number(value: f64, digits: usize) -> String {
-    format!("{value:.digits$}")
-}
-
 fn summary(figures: &Figures) -> String {
     let Figures { pairs, failed, unlabelled, beta, reference, .. } = figures;
     let mut text = format!("{pairs} pairs scored");
@@ -250,30 +250,28 @@ fn summary(figures: &Figures) -> String {
         let _ = write!(text, ", {failed} failed");
     }
     if *unlabelled > 0 {
-        let _ = write!(text, ", {unlabelled} left out that name no better answer");
+        let _ = write!(text, ", {unlabelled} left out without a preference");
     }
-    let against =
-        if *reference { "against the reference" } else { "no reference: the policy alone" };
+    let against = if *reference { "against the reference" } else { "without a reference" };
     let _ = writeln!(text, "; β {beta}, {against}\n");
     let mut cells = vec![["", "value", "95 % interval"].map(str::to_owned).to_vec()];
     let mut line = |name: &str, figure: &Option<Estimate>| {
         let rest = match figure {
-            Some(found) => {
-                let interval = format!("{} to {}", number(found.low, 4), number(found.high, 4));
-                vec![number(found.value, 4), interval]
+            Some(figure) => {
+                vec![number(figure.value, 4), range(figure.low, figure.high, 4)]
             }
-            None => vec!["–".to_owned()],
+            None => vec![NONE.to_owned()],
         };
         cells.push(std::iter::once(name.to_owned()).chain(rest).collect());
     };
     line("margin above 0", &figures.accuracy);
-    line("chosen likelier per token", &figures.accuracy_per_token);
+    line("chosen more likely per token", &figures.accuracy_per_token);
     line("mean margin", &figures.margin);
-    line("mean DPO loss (told nothing apart: 0.6931)", &figures.loss);
+    line("mean DPO loss (chance: 0.6931)", &figures.loss);
     let [chosen, rejected] = &figures.per_token;
     line("log-probability per token, chosen", chosen);
     line("log-probability per token, rejected", rejected);
-    line("margin with extra tokens, correlation", &figures.length);
+    line("correlation of margin and extra tokens", &figures.length);
     text.push_str(&table(1, &cells));
     if let Some(margins) = &figures.margins {
         let _ = write!(text, "\nmargins\n{}", bars(margins));
@@ -281,14 +279,14 @@ fn summary(figures: &Figures) -> String {
     text
 }
 
-/// A histogram of text: a line a bin.
+/// A histogram as text: one line for each bin.
 fn bars(Spread { histogram, .. }: &Spread) -> String {
-    let most = histogram.counts.iter().copied().max().unwrap_or_default().max(1);
+    let highest = histogram.counts.iter().copied().max().unwrap_or_default().max(1);
     let width = (histogram.high - histogram.low) / histogram.counts.len() as f64;
     let line = |(at, &count): (usize, &usize)| {
         let from = number(histogram.low + width * at as f64, 3);
-        // A bin with anything in it is seen.
-        let bar = "█".repeat((count * BAR).div_ceil(most));
+        // Rounded up, so that every bin that is not empty is visible.
+        let bar = "█".repeat((count * BAR).div_ceil(highest));
         vec![from, count.to_string(), bar]
     };
     let cells: Vec<Vec<String>> = histogram.counts.iter().enumerate().map(line).collect();

@@ -1,4 +1,4 @@
-//! Logs go to stderr: amend's own, and llama.cpp's, which is quiet by default.
+//! Logs on stderr: amend's own, and those of llama.cpp, which is quiet by default.
 
 use clap::{Args, ValueEnum};
 use tracing::Level;
@@ -8,18 +8,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use super::{progress, terminal};
+use super::progress;
+use super::terminal::Output;
 
-/// What is logged, and how.
+/// What is logged, and in which form.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// Log more: -v what amend does, -vv what llama.cpp does too
+    /// Log more: -v logs what amend does, -vv also what llama.cpp does
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Output")]
     verbose: u8,
     /// Log errors only
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
     quiet: bool,
-    /// How log lines are written
+    /// The format of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, help_heading = "Output")]
     log_format: LogFormat,
 }
@@ -49,16 +50,16 @@ impl LogArgs {
                 .with_writer(Stderr)
                 .with_target(false)
                 .without_time()
-                .with_ansi(terminal::stderr_color())
+                .with_ansi(Output::stderr().color)
                 .boxed(),
             LogFormat::Json => fmt::layer().json().with_writer(Stderr).boxed(),
         };
-        // A second logger, in tests that call commands, is not wanted.
+        // Tests may call this again. The first logger stays.
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     }
 }
 
-/// Stderr, with the progress bar out of the way.
+/// Stderr, with the progress bar suspended.
 struct Stderr;
 
 impl<'a> MakeWriter<'a> for Stderr {
@@ -69,7 +70,7 @@ impl<'a> MakeWriter<'a> for Stderr {
     }
 }
 
-/// One log line, written when it is whole.
+/// One log line, written when it is complete.
 struct Line(Vec<u8>);
 
 impl std::io::Write for Line {
@@ -85,8 +86,8 @@ impl std::io::Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        progress::aside(|| {
-            // Nobody is left to tell when stderr is gone.
+        progress::suspend(|| {
+            // There is nowhere to report that stderr is closed.
             let _ = std::io::Write::write_all(&mut std::io::stderr(), &self.0);
         });
     }

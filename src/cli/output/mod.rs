@@ -1,7 +1,9 @@
 //! What commands print: tables, JSON, progress, errors and logs.
 
 pub mod error;
+pub mod format;
 pub mod logging;
+pub mod print;
 pub mod progress;
 pub mod record;
 pub mod show;

@@ -1,4 +1,4 @@
-//! The progress bar: items, tokens a second, time left.
+//! The progress bar: items, tokens per second, time left.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -7,11 +7,11 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use super::terminal;
 
-/// The bar on the screen, for whoever else writes to stderr.
+/// The bar on the screen. Other code that writes to stderr must suspend it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Runs `write` with no bar on the screen.
-pub fn aside(write: impl FnOnce()) {
+/// Runs `write` while the bar is cleared from the screen.
+pub fn suspend(write: impl FnOnce()) {
     let shown = SHOWN.lock().ok().and_then(|shown| shown.clone());
     match shown {
         Some(bar) => bar.suspend(write),
@@ -19,7 +19,8 @@ pub fn aside(write: impl FnOnce()) {
     }
 }
 
-/// A bar over the items of a run. Hidden off a terminal and under `NO_COLOR`.
+/// A progress bar over the items of a run. It is shown on a terminal, unless
+/// `NO_COLOR` is set.
 pub struct Progress {
     bar: ProgressBar,
     start: Instant,
@@ -35,10 +36,10 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:28} {pos}/{len} items  {msg}  {elapsed} gone{left}")
-        {
-            bar.set_style(style.with_key("left", left));
+        if let Ok(style) = ProgressStyle::with_template(
+            "{bar:28} {pos}/{len} items  {msg}  {elapsed} elapsed{left}",
+        ) {
+            bar.set_style(style.with_key("left", time_left));
         }
         bar.set_position(done);
         bar.reset_eta();
@@ -48,12 +49,12 @@ impl Progress {
         Self { bar, start: Instant::now() }
     }
 
-    /// One more item ended.
+    /// Counts one more item that ended.
     pub fn item(&self) {
         self.bar.inc(1);
     }
 
-    /// Shows the speed, from the tokens decoded since the start.
+    /// Shows the speed, from the number of tokens decoded since the start.
     pub fn tokens(&self, decoded: u64) {
         let seconds = self.start.elapsed().as_secs_f64();
         if seconds > 0.5 {
@@ -62,11 +63,11 @@ impl Progress {
     }
 }
 
-/// The time left, once there is an item to tell by.
-fn left(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+/// Writes the time left, once an item has ended to estimate it from.
+fn time_left(state: &ProgressState, out: &mut dyn std::fmt::Write) {
     let left = state.eta();
     if !left.is_zero() {
-        // A bar that can't be drawn is no reason to stop.
+        // Drawing the bar is not worth an error.
         let _ = write!(out, ", {:#} left", HumanDuration(left));
     }
 }

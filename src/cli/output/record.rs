@@ -1,4 +1,4 @@
-//! One item's whole trail as JSON: what `--json` and `--jsonl` print.
+//! The JSON record of one item: what `--json` and `--jsonl` print.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -8,14 +8,14 @@ use amend_core::procedure::Trajectory;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 
-/// An item, its steps, and what it came to.
+/// An item, its steps and its outcome.
 #[derive(Debug, Serialize)]
 pub struct TrailRecord<'a> {
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     messages: &'a [Message],
-    /// The final answer; none when the item failed before it had one.
+    /// The final response. `None` if the item failed before it had one.
     response: Option<&'a str>,
     outcome: &'a Outcome,
     steps: &'a [Step],
@@ -25,7 +25,7 @@ pub struct TrailRecord<'a> {
 }
 
 impl<'a> TrailRecord<'a> {
-    /// The record of an ended loop.
+    /// The record of a finished loop.
     #[must_use]
     pub fn new(trajectory: &'a Trajectory, outcome: &'a Outcome) -> Self {
         let item = trajectory.item();

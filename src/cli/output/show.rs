@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::terminal::Output;
 use amend_core::constitution::Constitution;
 use amend_core::judge::combine;
 use amend_core::model::Finish;
@@ -11,17 +12,17 @@ use amend_core::record::{Step, StepKind, Stop};
 /// Writes steps as they are done.
 #[derive(Debug, Clone, Copy)]
 pub struct Show {
-    color: bool,
+    output: Output,
 }
 
 impl Show {
-    /// In colour, or plain.
+    /// Writes in the way that the stream can show.
     #[must_use]
-    pub fn new(color: bool) -> Self {
-        Self { color }
+    pub fn new(output: Output) -> Self {
+        Self { output }
     }
 
-    /// A heading over what follows.
+    /// Writes a heading.
     ///
     /// # Errors
     /// `out` can't be written to.
@@ -29,7 +30,7 @@ impl Show {
         self.line(out, "1", text)
     }
 
-    /// One step.
+    /// Writes one step.
     ///
     /// # Errors
     /// `out` can't be written to.
@@ -40,8 +41,8 @@ impl Show {
         step: &Step,
     ) -> io::Result<()> {
         let title = step.principle.as_deref().map(|id| {
-            let named = constitution.principles.iter().find(|principle| principle.id == id);
-            named.map_or(id, |principle| principle.title.as_str())
+            let principle = constitution.principles.iter().find(|principle| principle.id == id);
+            principle.map_or(id, |principle| principle.title.as_str())
         });
         let (code, what) = match step.kind {
             StepKind::Generate => ("1;34", "answer".to_owned()),
@@ -57,7 +58,7 @@ impl Show {
             heading.push_str(&format!(": {title}"));
         }
         if step.finish == Some(Finish::Length) {
-            heading.push_str(" (cut off by max_tokens)");
+            heading.push_str(" (truncated at max_tokens)");
         }
         self.line(out, code, &heading)?;
         if let Some(score) = step.score {
@@ -67,23 +68,23 @@ impl Show {
         if let Some(likelihood) = step.likelihood {
             return writeln!(out, "{:.3} over {} tokens\n", likelihood.sum, likelihood.tokens);
         }
-        let found = step
+        let verdict = step
             .verdict
             .as_ref()
             .and_then(|verdict| combine(&[(verdict, 1.0)], &constitution.judge.standing()));
-        if let (Some(found), &[x, y]) = (found, &step.about[..]) {
-            let undecided = if found.undecided { ", undecided" } else { "" };
+        if let (Some(verdict), &[a, b]) = (verdict, &step.about[..]) {
+            let undecided = if verdict.undecided { ", undecided" } else { "" };
             return writeln!(
                 out,
-                "p(answer {x} is better than answer {y}) = {:.2}, margin {:+.2}, position {:+.2}, \
+                "p(answer {a} is better than answer {b}) = {:.2}, margin {:+.2}, position {:+.2}, \
                  mass {:.2}{undecided}\n",
-                found.p, found.margin, found.offset, found.mass,
+                verdict.p, verdict.margin, verdict.offset, verdict.mass,
             );
         }
-        writeln!(out, "{}\n", step.text)
+        writeln!(out, "{}\n", self.output.text(&step.text))
     }
 
-    /// How it ended, where that is worth a word.
+    /// Writes how the loop ended, unless it ended as planned.
     ///
     /// # Errors
     /// `out` can't be written to.
@@ -91,7 +92,7 @@ impl Show {
         match outcome {
             Outcome::Done { stop: Stop::Rounds | Stop::Judged } => Ok(()),
             Outcome::Done { stop: Stop::Passed } => {
-                self.line(out, "2", "── stopped: the answer breaks no principle\n")
+                self.line(out, "2", "── stopped: the answer violates no principle\n")
             }
             Outcome::Done { stop: Stop::Unchanged } => {
                 self.line(out, "2", "── stopped: the revision changed nothing\n")
@@ -103,10 +104,26 @@ impl Show {
     }
 
     fn line(self, out: &mut impl Write, code: &str, text: &str) -> io::Result<()> {
-        if self.color {
-            writeln!(out, "\x1b[{code}m{text}\x1b[0m")
-        } else {
-            writeln!(out, "{text}")
-        }
+        writeln!(out, "{}", self.output.paint(code, &self.output.text(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_shows_escape_sequences_of_headings() {
+        let shown = |output| {
+            let mut out = Vec::new();
+            Show::new(output).heading(&mut out, "row 1: \u{1b}[8mhidden").unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            shown(Output { color: true, escapes: true }),
+            "\u{1b}[1mrow 1: \\u{1b}[8mhidden\u{1b}[0m\n"
+        );
+        assert_eq!(shown(Output { color: false, escapes: true }), "row 1: \\u{1b}[8mhidden\n");
+        assert_eq!(shown(Output::plain()), "row 1: \u{1b}[8mhidden\n");
     }
 }

@@ -1,33 +1,30 @@
-//! Tables for people: columns as wide as their widest cell, numbers to the right.
+//! Text tables: columns as wide as their widest cell, numbers aligned to the right.
 
-use amend_core::stats::GroupedMean;
-
-/// The interval of a mean; empty where it has none.
-#[must_use]
-pub fn interval(mean: &GroupedMean) -> String {
-    mean.interval.map_or_else(String::new, |all| format!("{:.2} to {:.2}", all.low, all.high))
-}
-
-/// Lays rows out in columns, two blanks between them. The first `left` columns are
-/// set to the left, the others to the right.
+/// Lays out rows in columns that are two blanks apart. The first `left` columns are
+/// aligned to the left, the others to the right.
 #[must_use]
 pub fn table(left: usize, rows: &[Vec<String>]) -> String {
     let width = |text: &str| text.chars().count();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns)
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max())
-        .map(Option::unwrap_or_default)
-        .collect();
+    let mut widths = vec![0; columns];
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            widths[column] = widths[column].max(width(cell));
+        }
+    }
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for (at, cell) in row.iter().enumerate() {
-            if at > 0 {
+        for (column, cell) in row.iter().enumerate() {
+            if column > 0 {
                 line.push_str("  ");
             }
-            let blanks = " ".repeat(widths[at] - width(cell));
-            let [before, after] = if at < left { ["", &blanks] } else { [&blanks, ""] };
-            line.extend([before, cell, after]);
+            let blanks = " ".repeat(widths[column] - width(cell));
+            if column < left {
+                line.extend([cell, blanks.as_str()]);
+            } else {
+                line.extend([blanks.as_str(), cell]);
+            }
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -1,5 +1,5 @@
-//! Where a principle says something, and whether that is right: activation,
-//! coverage, relevance, accuracy, performance.
+//! Where a principle is active, and whether it is right: activation, coverage,
+//! relevance, accuracy, performance.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,24 @@ use super::Better;
 use super::context::Context;
 use amend_core::stats::{Estimate, mean, share};
 
-/// How often a principle has a say, and how often that is right.
+/// How often a principle is active, and how often it is right.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Activity {
     /// The share of its scores whose label mass is below the floor.
     pub undecided: Option<Estimate>,
     /// The share of the decided items on which it is active.
     pub activation: Option<Estimate>,
-    /// The same among labelled items only.
+    /// The same share among labelled items.
     pub relevance: Option<Estimate>,
-    /// Of the labelled items on which it is active, the share where it prefers the
-    /// better answer.
+    /// The share of the labelled items on which it is active where it prefers the better
+    /// answer.
     pub accuracy: Option<Estimate>,
-    /// The keys of the items where it prefers the other, the surest first.
+    /// The keys of the items where it prefers the worse answer, the most confident
+    /// first.
     pub wrong: Vec<String>,
     /// 2 (accuracy − ½) · relevance, as in Inverse Constitutional AI (Findeis et al.
-    /// 2024): from −1, always against the labels, to 1. What is nowhere active has 0.
+    /// 2024): from −1 (always against the labels) to 1. It is 0 for a principle that is
+    /// never active.
     pub performance: Option<Estimate>,
 }
 
@@ -36,7 +38,7 @@ pub(super) fn activity(context: &Context, principle: usize) -> Activity {
     let is_active = |item| context.active(principle, item).is_some();
     let activation = share(context.decided(principle).map(|(item, _)| is_active(item)));
 
-    // Of each labelled item: how far the principle is for its label; 0 if inactive.
+    // The principle's support of each labelled item's label; 0 if inactive.
     let support: Vec<(usize, f64)> = context
         .decided(principle)
         .filter_map(|(item, _)| {
@@ -48,7 +50,7 @@ pub(super) fn activity(context: &Context, principle: usize) -> Activity {
     let votes: Vec<f64> =
         support.iter().map(|(_, support)| Better::of(*support).map_or(0.0, Better::sign)).collect();
     let mut wrong: Vec<_> = support.iter().filter(|(_, support)| *support < 0.0).collect();
-    wrong.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+    wrong.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     wrong.truncate(context.thresholds.examples);
     Activity {
         undecided,
@@ -56,21 +58,21 @@ pub(super) fn activity(context: &Context, principle: usize) -> Activity {
         relevance: share(votes.iter().map(|vote| *vote != 0.0)),
         accuracy: share(active.map(|(_, support)| *support > 0.0)),
         wrong: wrong.into_iter().map(|(item, _)| context.key(*item)).collect(),
-        // (for − against) / all, which is the same and defined for no votes too.
+        // (for − against) / all is the same, and is defined without any votes.
         performance: context
             .bootstrap
             .estimate(votes.len(), |rows| mean(rows.iter().map(|&row| votes[row]))),
     }
 }
 
-/// How much of the data the principles together have a say on.
+/// The coverage of the items by active principles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// The share of items on which at least one principle is active.
     pub covered: Option<Estimate>,
-    /// The keys of the others.
+    /// The keys of the other items.
     pub uncovered: Vec<String>,
-    /// The same by category of items, in alphabetical order.
+    /// The coverage of each category of items, in alphabetical order.
     pub categories: Vec<CategoryCoverage>,
 }
 
@@ -81,13 +83,13 @@ pub struct CategoryCoverage {
     pub category: String,
     /// The share of its items on which at least one principle is active.
     pub covered: Option<Estimate>,
-    /// The keys of the others.
+    /// The keys of the other items.
     pub uncovered: Vec<String>,
     /// Each principle's activation on its items, in the principles' order.
     pub activation: Vec<Option<Estimate>>,
 }
 
-/// The coverage of the items that some principle decided.
+/// The coverage of the items that at least one principle decided.
 pub(super) fn coverage(context: &Context) -> Coverage {
     let decided = |&item: &usize| context.principles().any(|k| context.score(k, item).is_some());
     let covered = |item| context.principles().any(|k| context.active(k, item).is_some());
@@ -155,17 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn an_undecided_score_counts_as_none() {
+    fn undecided_scores_do_not_count() {
         let mut input = labelled();
         input.scores[0][3] = Some(Score { mass: 0.49, ..score(3.0) });
         input.scores[0][4] = None;
         let activity = &audited(&input).principles[0].activity;
-        // One of four asked is undecided; of three decided, two are active.
+        // One of four scores is undecided; of three decided ones, two are active.
         assert_eq!(values(activity), [0.25, 2.0 / 3.0, 2.0 / 3.0, 0.5, 0.0].map(Some));
     }
 
     #[test]
-    fn without_scores_or_labels_there_are_no_figures() {
+    fn without_scores_or_labels_there_are_no_estimates() {
         let mut input = input(&[&[1.0, -1.0]]);
         let activity = &audited(&input).principles[0].activity;
         assert_eq!(values(activity), [Some(0.0), Some(1.0), None, None, None]);
@@ -173,7 +175,7 @@ mod tests {
         let audit = audited(&input);
         assert_eq!(values(&audit.principles[0].activity), [None; 5]);
         assert_eq!(audit.coverage.covered, None);
-        // Nowhere active: no accuracy, and a performance of 0.
+        // Never active: no accuracy, and a performance of 0.
         let mut silent = labelled();
         silent.scores[1] = vec![Some(score(0.1)); 5];
         let activity = &audited(&silent).principles[1].activity;
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn coverage_names_what_no_principle_is_active_on() {
+    fn coverage_lists_items_without_an_active_principle() {
         let mut input = labelled();
         for (item, category) in input.items.iter_mut().zip(["b", "b", "a", "a", ""]) {
             item.category = category.to_owned();
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!(coverage.covered.map(|e| (e.value, e.n)), Some((0.8, 5)));
         assert_eq!(coverage.uncovered, ["i2"]);
         assert_eq!(coverage.categories[1].uncovered, ["i2"]);
-        let found: Vec<_> = coverage
+        let categories: Vec<_> = coverage
             .categories
             .iter()
             .map(|c| {
@@ -200,6 +202,6 @@ mod tests {
             .collect();
         let expected =
             [("", 1.0, vec![1.0, 0.0]), ("a", 0.5, vec![0.5, 0.0]), ("b", 1.0, vec![1.0, 0.5])];
-        assert_eq!(found, expected);
+        assert_eq!(categories, expected);
     }
 }

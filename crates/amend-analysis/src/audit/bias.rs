@@ -1,5 +1,5 @@
-//! What moves a principle's verdict other than what the answers say: the order
-//! they stand in, their length, the principle's wording, the words for the answers.
+//! Biases of a principle's verdicts, which should depend on the answers' content only:
+//! the order of the answers, their length, the principle's wording, and the label words.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,19 +7,19 @@ use super::context::Context;
 use super::{Better, Item, Variant};
 use amend_core::stats::{Estimate, mean, partial, pearson, share};
 
-/// What the order of the answers does to a principle's verdicts.
+/// The position bias of a principle's verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// The mean offset, in log-odds: above 0 where the first place is favoured.
+    /// The mean offset, in log-odds: above 0 if the judge favours the first answer.
     pub offset: Option<Estimate>,
-    /// The share of decided items on which both orders give the same verdict, that
-    /// is, where the score is further from 0 than the offset.
+    /// The share of decided items on which both orders give the same verdict: where the
+    /// score is further from 0 than the offset.
     pub consistency: Option<Estimate>,
-    /// The keys of the items on which the order outweighs the content most.
+    /// The keys of the items on which the order decides, the clearest first.
     pub swayed: Vec<String>,
 }
 
-/// The position figures of one principle.
+/// The position bias of one principle.
 pub(super) fn position(context: &Context, principle: usize) -> Position {
     let offsets: Vec<(usize, f64, f64)> = context
         .decided(principle)
@@ -29,7 +29,7 @@ pub(super) fn position(context: &Context, principle: usize) -> Position {
         })
         .collect();
     let mut swayed: Vec<_> = offsets.iter().filter(|(.., lead)| *lead <= 0.0).collect();
-    swayed.sort_by(|(.., one), (.., other)| one.total_cmp(other));
+    swayed.sort_by(|(.., a), (.., b)| a.total_cmp(b));
     Position {
         offset: context
             .bootstrap
@@ -43,26 +43,26 @@ pub(super) fn position(context: &Context, principle: usize) -> Position {
     }
 }
 
-/// How a principle's score goes with a property of the answers that should not
-/// matter.
+/// The correlation of a principle's score with a property of the answers that should
+/// not matter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confound {
-    /// Pearson's correlation of the score with the difference x − y of the property.
+    /// Pearson's correlation of the score with the property's difference A − B.
     pub correlation: Option<Estimate>,
-    /// The partial correlation, given the label as ±1, over the labelled items: what
-    /// is left when the better answers also have more of the property.
+    /// The partial correlation over the labelled items, given the label as ±1. It
+    /// discounts that the better answers may have more of the property.
     pub partial: Option<Estimate>,
 }
 
 impl Confound {
-    /// The partial correlation, or the plain one where there is none.
+    /// The partial correlation, or the plain one if there is none.
     #[must_use]
     pub fn best(&self) -> Option<Estimate> {
         self.partial.or(self.correlation)
     }
 }
 
-/// How one principle goes with the `property` of items.
+/// The correlation of one principle with a `property` of the items.
 pub(super) fn confound(
     context: &Context,
     principle: usize,
@@ -87,27 +87,28 @@ pub(super) fn confound(
     }
 }
 
-/// What becomes of a principle's verdicts when it is asked for otherwise.
+/// How a principle's verdicts change when the question is rephrased.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VariantFigures {
-    /// The other wording, or the other words for the answers.
+    /// The paraphrase, or the other label words.
     pub name: String,
-    /// The share of its scores whose label mass is below the floor; `None` where
-    /// nothing was asked, since no token of the judge's says one of the words.
+    /// The share of the variant's scores whose label mass is below the floor; `None` if
+    /// the variant was not asked, because the judge has no token for a label word.
     pub undecided: Option<Estimate>,
-    /// Of the items on which the principle is active as written and that the variant
-    /// was asked about, the share with the same verdict. One that is undecided is
-    /// none.
+    /// The share of verdicts that stay the same, over the items on which the principle
+    /// as written is active and the variant has a score. An undecided score is not the
+    /// same verdict.
     pub agreement: Option<Estimate>,
-    /// Pearson's correlation of the two scores, where both are decided.
+    /// Pearson's correlation of the two scores, over the items on which both are
+    /// decided.
     pub correlation: Option<Estimate>,
-    /// The mean change of the score there, in log-odds.
+    /// The mean change of the score over the same items, in log-odds.
     pub shift: Option<Estimate>,
-    /// The keys of the items whose verdict turned or was lost, the surest first.
+    /// The keys of the items whose verdict changed or was lost, the clearest first.
     pub turned: Vec<String>,
 }
 
-/// The figures of those `variants` that are of one principle.
+/// The statistics of those `variants` that belong to one principle.
 pub(super) fn variants(
     context: &Context,
     principle: usize,
@@ -128,10 +129,12 @@ fn figures(context: &Context, variant: &Variant) -> VariantFigures {
     let same = |score: f64, other: Option<f64>| Better::of(score) == other.and_then(Better::of);
     let active = || asked.iter().filter(|(_, score, _)| score.abs() > context.thresholds.active);
     let mut turned: Vec<_> = active().filter(|(_, score, other)| !same(*score, *other)).collect();
-    turned.sort_by(|(_, one, _), (_, other, _)| other.abs().total_cmp(&one.abs()));
+    turned.sort_by(|(_, a, _), (_, b, _)| b.abs().total_cmp(&a.abs()));
     VariantFigures {
         name: variant.name.clone(),
-        undecided: share(variant.scores.iter().flatten().map(|one| one.decided(floor).is_none())),
+        undecided: share(
+            variant.scores.iter().flatten().map(|score| score.decided(floor).is_none()),
+        ),
         agreement: share(active().map(|(_, score, other)| same(*score, *other))),
         correlation: context
             .bootstrap
@@ -154,14 +157,14 @@ mod tests {
     use crate::audit::{Score, Variant};
 
     #[test]
-    fn the_order_decides_where_its_offset_is_larger_than_the_score() {
+    fn the_order_decides_if_the_offset_exceeds_the_score() {
         let mut input = input(&[&[2.0, -1.0, 0.5, 1.0]]);
         for (score, offset) in input.scores[0].iter_mut().flatten().zip([1.0, 1.5, 0.25, -1.0]) {
             score.offset = offset;
         }
         let position = &audited(&input).principles[0].position;
         assert_eq!(position.offset.map(|e| (e.value, e.n)), Some((0.4375, 4)));
-        // |s| > |offset| for i0 and i2; i1 misses by 0.5, i3 by nothing.
+        // |s| > |offset| for i0 and i2; i1 misses by 0.5, and i3 is equal.
         assert_eq!(position.consistency.map(|e| e.value), Some(0.5));
         assert_eq!(position.swayed, ["i1", "i3"]);
     }
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn length_that_goes_with_the_label_is_no_confound() {
+    fn length_that_follows_the_label_is_no_confound() {
         // Score = 2 · label + e, length = 30 · label + 10 f, with e and f unrelated
         // within each label: the partial correlation is 0.
         let labels = [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0];
@@ -187,7 +190,7 @@ mod tests {
         for (i, item) in input.items.iter_mut().enumerate() {
             item.label = Better::of(labels[i]);
             item.length = Some(30.0 * labels[i] + 10.0 * f[i]);
-            // Follows e: what the label leaves of the score.
+            // Verbosity follows e, the part of the score that the label does not explain.
             item.verbosity = Some(30.0 * labels[i] + 10.0 * e[i]);
         }
         let audit = audited(&input);
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn without_labels_the_plain_correlation_serves() {
+    fn without_labels_the_plain_correlation_is_used() {
         let mut input = input(&[&[1.0, 2.0, 3.0]]);
         for (item, length) in input.items.iter_mut().zip([5.0, 7.0, 9.0]) {
             item.length = Some(length);
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_is_compared_where_the_principle_is_active() {
+    fn variants_are_compared_on_active_items() {
         let mut input = input(&[&[2.0, -1.0, 0.1, 3.0, -2.0], &[1.0; 5]]);
         let mut other = scores(&[1.0, 2.0, -0.1, -0.5, -3.0]);
         other[4] = Some(Score { mass: 0.1, ..score(-3.0) });
@@ -221,7 +224,7 @@ mod tests {
         let audit = audited(&input);
         let [figures] = &audit.principles[0].paraphrases[..] else { panic!("one variant") };
         assert_eq!(figures.name, "in other words");
-        // Active: i0, i1, i3, i4; i1 and i3 turned, i4 lost its verdict.
+        // Active: i0, i1, i3, i4. The verdicts of i1 and i3 changed; i4 lost its verdict.
         assert_eq!(figures.agreement.map(|e| (e.value, e.n)), Some((0.25, 4)));
         assert_eq!(figures.turned, ["i3", "i4", "i1"]);
         // Changes −1, 3, −0.2, −3.5.

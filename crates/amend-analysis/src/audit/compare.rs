@@ -1,49 +1,51 @@
-//! What changed from one audit to another.
+//! Compares two audits.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Audit, Finding, PairFigures, PrincipleFigures};
 use amend_core::stats::Estimate;
 
-/// What changed; empty lists where nothing did.
+/// The changes between two audits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
-    /// Whether the bounds differ, so that findings may differ for that reason alone.
+    /// Whether the thresholds differ, which alone can change findings.
     pub thresholds: bool,
-    /// The ids of principles that are new.
+    /// The ids of new principles.
     pub added: Vec<String>,
-    /// The ids of principles that are gone.
+    /// The ids of removed principles.
     pub removed: Vec<String>,
-    /// Findings that are new.
+    /// The new findings.
     pub appeared: Vec<Finding>,
-    /// Findings that are gone.
+    /// The findings that no longer exist.
     pub gone: Vec<Finding>,
-    /// Findings whose severity is another, or whose figure moved beyond both
-    /// intervals.
+    /// The findings whose severity changed, or whose statistic changed significantly:
+    /// its intervals do not overlap.
     pub changed: Vec<Changed>,
-    /// Other figures that moved beyond both intervals.
+    /// The other statistics that changed significantly.
     pub moved: Vec<Moved>,
 }
 
-/// A finding before and now.
+/// A finding in both audits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
-    /// In the baseline.
+    /// The finding in the baseline.
     pub before: Finding,
-    /// Now.
+    /// The finding now.
     pub now: Finding,
 }
 
-/// A figure before and now.
+/// A statistic in both audits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Moved {
-    /// The principles it is about; empty if it is all of them.
+    /// The ids of the principles that it is about; empty for all of them.
     pub principles: Vec<String>,
-    /// Its name: the field's.
+    /// The name of the statistic's field.
     pub figure: String,
-    /// In the baseline.
+    /// The estimate in the baseline.
     pub before: Estimate,
-    /// Now.
+    /// The estimate now.
     pub now: Estimate,
 }
 
@@ -54,24 +56,24 @@ impl Changes {
         *self == Self::default()
     }
 
-    /// The findings that are new or more severe than they were: what a check of a
-    /// change should fail on.
+    /// The findings that are new or more severe than before. A check against a baseline
+    /// fails on these.
     pub fn worse(&self) -> impl Iterator<Item = &Finding> {
-        let risen =
+        let worsened =
             self.changed.iter().filter(|change| change.now.severity > change.before.severity);
-        self.appeared.iter().chain(risen.map(|change| &change.now))
+        self.appeared.iter().chain(worsened.map(|change| &change.now))
     }
 }
 
-/// What changed from `baseline` to `now`. Principles are the same if their ids
-/// are. A figure has changed if its two intervals have no point in common, which
-/// on the same items is a cautious test: an interval that is not paired is too wide.
+/// Compares an audit with a baseline. Principles are matched by id. A statistic has
+/// changed significantly if its two intervals do not overlap. On the same items this
+/// test is conservative, because the intervals are not paired.
 #[must_use]
 pub fn compare(baseline: &Audit, now: &Audit) -> Changes {
     let ids = |audit: &Audit| audit.principles.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
     let (before_ids, now_ids) = (ids(baseline), ids(now));
-    let missing = |from: &[String], of: &[String]| -> Vec<String> {
-        of.iter().filter(|id| !from.contains(id)).cloned().collect()
+    let missing = |from: &[String], ids: &[String]| -> Vec<String> {
+        ids.iter().filter(|id| !from.contains(id)).cloned().collect()
     };
     let mut changes = Changes {
         thresholds: baseline.thresholds != now.thresholds,
@@ -89,31 +91,38 @@ pub fn compare(baseline: &Audit, now: &Audit) -> Changes {
             }
         }
     }
-    let is_there = |gone: &&Finding| now.findings.iter().any(|finding| finding.same_as(gone));
-    changes.gone = baseline.findings.iter().filter(|gone| !is_there(gone)).cloned().collect();
+    for before in &baseline.findings {
+        if !now.findings.iter().any(|finding| finding.same_as(before)) {
+            changes.gone.push(before.clone());
+        }
+    }
     changes.moved = moved(baseline, now);
     changes
 }
 
-/// The figures of both audits that moved.
+/// The statistics of both audits that changed significantly.
 fn moved(baseline: &Audit, now: &Audit) -> Vec<Moved> {
-    let before = figures(baseline);
-    let found = |(principles, figure, now): Figure| {
-        let (.., before) = before.iter().find(|(p, f, _)| *p == principles && *f == figure)?;
-        before.apart(&now).then(|| Moved {
-            principles: principles.into_iter().map(str::to_owned).collect(),
-            figure: figure.to_owned(),
-            before: *before,
-            now,
-        })
-    };
-    figures(now).into_iter().filter_map(found).collect()
+    let before: HashMap<(Vec<&str>, &str), Estimate> = figures(baseline)
+        .into_iter()
+        .map(|(principles, name, estimate)| ((principles, name), estimate))
+        .collect();
+    let mut moved = Vec::new();
+    for (principles, figure, now) in figures(now) {
+        let key = (principles, figure);
+        if let Some(&before) = before.get(&key)
+            && before.apart(&now)
+        {
+            let principles = key.0.into_iter().map(str::to_owned).collect();
+            moved.push(Moved { principles, figure: figure.to_owned(), before, now });
+        }
+    }
+    moved
 }
 
-/// Whom a figure is about, its name, itself.
+/// The principles that a statistic is about, its name, and its estimate.
 type Figure<'a> = (Vec<&'a str>, &'static str, Estimate);
 
-/// The figures that two audits are compared by.
+/// The statistics by which two audits are compared.
 fn figures(audit: &Audit) -> Vec<Figure<'_>> {
     let mut figures = Vec::new();
     push(
@@ -148,10 +157,10 @@ fn figures(audit: &Audit) -> Vec<Figure<'_>> {
             ],
         );
     }
-    for PairFigures { principles: [one, other], correlation, conflict, .. } in &audit.pairs {
+    for PairFigures { principles: [first, second], correlation, conflict, .. } in &audit.pairs {
         push(
             &mut figures,
-            &[one, other],
+            &[first, second],
             &[("correlation", *correlation), ("conflict", *conflict)],
         );
     }
@@ -163,7 +172,7 @@ fn figures(audit: &Audit) -> Vec<Figure<'_>> {
     figures
 }
 
-/// Adds those of the named figures that are there.
+/// Adds the named statistics that have an estimate.
 fn push<'a>(
     figures: &mut Vec<Figure<'a>>,
     principles: &[&'a str],
@@ -181,7 +190,7 @@ mod tests {
     use crate::audit::{Input, Kind, Severity};
     use amend_core::constitution::Thresholds;
 
-    /// Two unrelated principles over 40 items, of which the second always prevails.
+    /// Two unrelated principles over 40 items. The second always outweighs the first.
     fn before() -> Input {
         let row = |k: usize, size: f64| -> Vec<f64> {
             (0..40).map(|i: usize| if i >> k & 1 == 0 { size } else { -size }).collect()
@@ -194,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_has_no_changes() {
+    fn equal_audits_have_no_changes() {
         let audit = audited(&before());
         let changes = compare(&audit, &audit);
         assert!(changes.is_empty(), "{changes:?}");
@@ -202,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_in_place_of_a_principle_shows() {
+    fn replacing_a_principle_by_a_copy_changes_findings_and_statistics() {
         let mut now = before();
         now.scores[1] = now.scores[0].clone();
         let changes = compare(&audited(&before()), &audited(&now));
@@ -220,13 +229,13 @@ mod tests {
             ]
         );
         assert_eq!(changes.worse().count(), 2);
-        // And the other way round.
+        // In the other direction, the same findings appear and disappear.
         let back = compare(&audited(&now), &audited(&before()));
         assert_eq!((back.appeared.len(), back.gone.len()), (2, 2));
     }
 
     #[test]
-    fn principles_come_and_go() {
+    fn added_and_removed_principles_are_listed() {
         let mut now = before();
         now.principles[1].id = "new".into();
         let changes = compare(&audited(&before()), &audited(&now));
@@ -234,12 +243,12 @@ mod tests {
             (&changes.added[..], &changes.removed[..]),
             (&["new".into()][..], &["p1".into()][..])
         );
-        // Figures of other principles have nothing to be compared with.
+        // The statistics of new and removed principles are not compared.
         assert_eq!(changes.moved, []);
     }
 
     #[test]
-    fn a_finding_that_grew_surer_is_worse() {
+    fn a_finding_with_higher_severity_is_worse() {
         let with = |quiet: f64| {
             let mut input = before();
             let row: Vec<f64> =
@@ -262,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bounds_are_told() {
+    fn changed_thresholds_are_reported() {
         let bounds = Thresholds { active: 0.4, ..Thresholds::default() };
         let now = crate::audit::audit(&before(), &bounds, 1).unwrap();
         let changes = compare(&audited(&before()), &now);
@@ -270,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audit_survives_json() {
+    fn an_audit_can_be_read_back_from_json() {
         let audit = audited(&before());
         let json = serde_json::to_string(&audit).unwrap();
         assert_eq!(serde_json::from_str::<Audit>(&json).unwrap(), audit);

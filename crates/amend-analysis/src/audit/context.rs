@@ -1,5 +1,9 @@
-//! What every figure of an audit is computed from: the decided scores, the
-//! bounds, and the bootstrap.
+//! The basis of every figure of an audit: the decided scores, the bounds, the
+//! bootstrap, and a parallel map.
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::audit::{Better, Input};
 use amend_core::constitution::Thresholds;
@@ -10,7 +14,7 @@ pub(super) struct Context<'a> {
     pub(super) input: &'a Input,
     pub(super) thresholds: &'a Thresholds,
     pub(super) bootstrap: Bootstrap,
-    /// Log-odds by principle and item; `None` where not asked or undecided.
+    /// The log-odds by principle and item; `None` if not asked or undecided.
     scores: Vec<Vec<Option<f64>>>,
 }
 
@@ -61,8 +65,57 @@ impl<'a> Context<'a> {
         row.filter_map(|(item, score)| Some((item, (*score)?)))
     }
 
-    /// Which answer to an item is better, where that is known.
+    /// The better answer to an item, if it is known.
     pub(super) fn label(&self, item: usize) -> Option<Better> {
         self.input.items[item].label
+    }
+}
+
+/// Computes `value(0)` to `value(count - 1)` on all cores, in this order. The result
+/// does not depend on the number of cores.
+pub(super) fn parallel<T: Send>(count: usize, value: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    parallel_on(threads, count, value)
+}
+
+fn parallel_on<T: Send>(threads: usize, count: usize, value: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut computed = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return computed;
+            }
+            computed.push((at, value(at)));
+        }
+    };
+    let mut computed = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(work)).collect();
+        let mut computed = work();
+        for other in others {
+            match other.join() {
+                Ok(values) => computed.extend(values),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        computed
+    });
+    computed.sort_unstable_by_key(|(at, _)| *at);
+    computed.into_iter().map(|(_, value)| value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parallel_values_keep_their_order() {
+        for threads in [1, 2, 5] {
+            for count in [0, 1, 2, 100] {
+                let expected: Vec<usize> = (0..count).map(|at| at * at).collect();
+                assert_eq!(parallel_on(threads, count, |at| at * at), expected);
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! From figures to findings: each rule compares one figure with its bound.
+//! Derives findings from statistics: each rule compares one statistic with its bound.
 
 use super::{Audit, Finding, Kind, PrincipleFigures, Severity, SteeringRow, VariantFigures};
 use amend_core::stats::{Estimate, Interval};
 
-/// On which side of its bound a figure is worth a finding.
+/// A bound, and the side of it on which a statistic is a finding.
 #[derive(Clone, Copy)]
 enum Bound {
     AtLeast(f64),
@@ -11,7 +11,8 @@ enum Bound {
 }
 
 impl Bound {
-    /// `None` on the good side; else whether all of the interval is on the bad one.
+    /// `None` if the value is on the good side. Otherwise whether the whole interval is
+    /// on the bad side.
     fn crossed(self, figure: &Estimate) -> Option<bool> {
         let (value, whole) = match self {
             Self::AtLeast(bound) => (figure.value >= bound, figure.low >= bound),
@@ -27,7 +28,7 @@ impl Bound {
     }
 }
 
-/// Whom a finding is about, and which items show it.
+/// The principles and the detail that a finding is about, and the items that show it.
 #[derive(Default)]
 struct About<'a> {
     principles: Vec<&'a str>,
@@ -39,11 +40,11 @@ struct About<'a> {
 struct Findings {
     min_items: usize,
     examples: usize,
-    found: Vec<Finding>,
+    list: Vec<Finding>,
 }
 
 impl Findings {
-    /// Adds a finding if `figure` rests on enough and is beyond `bound`.
+    /// Adds a finding if `figure` has enough observations and is beyond `bound`.
     fn check(
         &mut self,
         kind: Kind,
@@ -54,7 +55,7 @@ impl Findings {
     ) {
         let Some(figure) = figure.filter(|figure| figure.n >= self.min_items) else { return };
         let Some(sure) = bound.crossed(&figure) else { return };
-        self.found.push(Finding {
+        self.list.push(Finding {
             kind,
             severity: if sure { kind.severity() } else { Severity::Info },
             principles: about.principles.into_iter().map(str::to_owned).collect(),
@@ -68,31 +69,31 @@ impl Findings {
     }
 }
 
-/// The findings of an audit whose figures are there, the most severe first.
+/// The findings of an audit whose statistics are complete, the most severe first.
 pub(super) fn findings(audit: &Audit) -> Vec<Finding> {
     let thresholds = &audit.thresholds;
-    let mut findings = Findings { min_items: 0, examples: thresholds.examples, found: Vec::new() };
+    let mut findings = Findings { min_items: 0, examples: thresholds.examples, list: Vec::new() };
     let count = audit.items as f64;
     let items = Estimate::new(count, Interval { low: count, high: count }, audit.items);
     let few = thresholds.min_items.saturating_sub(1) as f64;
     findings.check(Kind::FewItems, Some(items), Bound::AtMost(few), About::default(), |_| {
-        format!("There are {count} items; findings need {}.", thresholds.min_items)
+        format!("There are {count} items; other findings need {}.", thresholds.min_items)
     });
     findings.min_items = thresholds.min_items;
     for principle in &audit.principles {
-        of_principle(&mut findings, audit, principle);
+        check_principle(&mut findings, audit, principle);
     }
-    of_coverage(&mut findings, audit);
-    of_pairs(&mut findings, audit);
-    of_smaller_set(&mut findings, audit);
+    check_coverage(&mut findings, audit);
+    check_pairs(&mut findings, audit);
+    check_smaller_set(&mut findings, audit);
     for row in &audit.steering.rows {
-        of_steering(&mut findings, audit, row);
+        check_steering(&mut findings, audit, row);
     }
-    findings.found.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.kind.cmp(&b.kind)));
-    findings.found
+    findings.list.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.kind.cmp(&b.kind)));
+    findings.list
 }
 
-fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigures) {
+fn check_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigures) {
     let (thresholds, id) = (&audit.thresholds, figures.id.as_str());
     let about = |items| About { principles: vec![id], items, ..About::default() };
     let activity = &figures.activity;
@@ -101,7 +102,7 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
         activity.undecided,
         Bound::AtLeast(thresholds.undecided),
         about(&[]),
-        |figure| format!("{id} gets no verdict on {}.", percent(figure)),
+        |figure| format!("Under {id} the judge gives no verdict on {}.", percent(figure)),
     );
     findings.check(
         Kind::Inactive,
@@ -115,12 +116,12 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
         activity.accuracy,
         Bound::AtMost(thresholds.accuracy),
         about(&activity.wrong),
-        |figure| format!("{id} prefers the better answer in {}.", percent(figure)),
+        |figure| format!("{id} prefers the better answer on {}.", percent(figure)),
     );
     findings.check(
         Kind::Dominant,
         figures.influence.flips_without,
-        // With one principle there is nobody else to decide.
+        // A single principle always decides alone.
         Bound::AtLeast(if audit.principles.len() > 1 {
             thresholds.dominant
         } else {
@@ -141,7 +142,7 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
         (Kind::Verbosity, &figures.verbosity, "verbosity"),
     ] {
         let Some(figure) = confound.best() else { continue };
-        let given = if confound.partial.is_some() { ", the labels being equal" } else { "" };
+        let given = if confound.partial.is_some() { ", given the labels" } else { "" };
         let bound = if figure.value < 0.0 {
             Bound::AtMost(-thresholds.confound)
         } else {
@@ -155,42 +156,43 @@ fn of_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFigur
         [(Kind::Paraphrase, &figures.paraphrases), (Kind::LabelWords, &figures.label_words)]
     {
         let how = match kind {
-            Kind::Paraphrase => "Asked as",
-            _ => "With the answers called",
+            Kind::Paraphrase => "Rephrased as",
+            _ => "With the label words",
         };
         for VariantFigures { name, agreement, undecided, turned, .. } in variants {
             let about = About { principles: vec![id], detail: Some(name), items: turned };
             let bound = Bound::AtMost(thresholds.stable);
             findings.check(kind, *agreement, bound, about, |figure| {
-                let silent = undecided.filter(|share| share.value >= thresholds.undecided);
-                let silent = silent.map(|share| format!(" It gets none on {}.", percent(&share)));
-                format!(
-                    "{how} {name:?}, {id} gives the same verdict on {}.{}",
-                    percent(figure),
-                    silent.unwrap_or_default()
-                )
+                let mut message =
+                    format!("{how} {name:?}, {id} gives the same verdict on {}.", percent(figure));
+                if let Some(share) = undecided
+                    && share.value >= thresholds.undecided
+                {
+                    message += &format!(" It gives no verdict on {}.", percent(share));
+                }
+                message
             });
         }
     }
 }
 
-fn of_coverage(findings: &mut Findings, audit: &Audit) {
+fn check_coverage(findings: &mut Findings, audit: &Audit) {
     let coverage = &audit.coverage;
     let bound = Bound::AtMost(audit.thresholds.coverage);
     let about = About { items: &coverage.uncovered, ..About::default() };
     findings.check(Kind::Uncovered, coverage.covered, bound, about, |figure| {
-        format!("Some principle is active on {}.", percent(figure))
+        format!("At least one principle is active on {}.", percent(figure))
     });
     for category in coverage.categories.iter().filter(|category| !category.category.is_empty()) {
         let name = category.category.as_str();
         let about = About { detail: Some(name), items: &category.uncovered, ..About::default() };
         findings.check(Kind::Uncovered, category.covered, bound, about, |figure| {
-            format!("In category {name:?} some principle is active on {}.", percent(figure))
+            format!("In category {name:?} at least one principle is active on {}.", percent(figure))
         });
     }
 }
 
-fn of_pairs(findings: &mut Findings, audit: &Audit) {
+fn check_pairs(findings: &mut Findings, audit: &Audit) {
     for cluster in &audit.clusters {
         let ids: Vec<&str> = cluster.principles.iter().map(String::as_str).collect();
         let bound = audit.thresholds.redundant;
@@ -200,24 +202,29 @@ fn of_pairs(findings: &mut Findings, audit: &Audit) {
             Some(cluster.weakest),
             Bound::AtLeast(bound),
             about,
-            |figure| format!("{} score alike: correlation {}.", list(&ids), number(figure)),
+            |figure| format!("{} are redundant: correlation {}.", list(&ids), number(figure)),
         );
     }
     for pair in &audit.pairs {
-        let [one, other] = &pair.principles;
+        let [first, second] = &pair.principles;
         let items: Vec<String> =
             pair.strongest.iter().map(|opposed| opposed.item.clone()).collect();
         findings.check(
             Kind::Conflict,
             pair.conflict,
             Bound::AtLeast(audit.thresholds.conflict),
-            About { principles: vec![one, other], items: &items, ..About::default() },
-            |figure| format!("{one} and {other}, both active, disagree on {}.", percent(figure)),
+            About { principles: vec![first, second], items: &items, ..About::default() },
+            |figure| {
+                format!(
+                    "Where both are active, {first} and {second} disagree on {}.",
+                    percent(figure)
+                )
+            },
         );
     }
 }
 
-fn of_smaller_set(findings: &mut Findings, audit: &Audit) {
+fn check_smaller_set(findings: &mut Findings, audit: &Audit) {
     let Some(set) = &audit.smaller_set else { return };
     if set.principles.len() == audit.principles.len() {
         return;
@@ -227,24 +234,24 @@ fn of_smaller_set(findings: &mut Findings, audit: &Audit) {
     let bound = Bound::AtLeast(audit.thresholds.keep);
     findings.check(Kind::Reducible, Some(set.agreement), bound, about, |figure| {
         let all = audit.principles.len();
-        format!("{} of {all} principles give the verdict of all on {}.", ids.len(), percent(figure))
+        format!("{} of {all} principles give the joint verdict on {}.", ids.len(), percent(figure))
     });
 }
 
-fn of_steering(findings: &mut Findings, audit: &Audit, row: &SteeringRow) {
+fn check_steering(findings: &mut Findings, audit: &Audit, row: &SteeringRow) {
     let (thresholds, under) = (&audit.thresholds, row.principle.as_str());
     for (measured, shift) in audit.principles.iter().zip(&row.shifts) {
         let id = measured.id.as_str();
         if id == under {
             let about = About { principles: vec![id], ..About::default() };
             findings.check(Kind::SteeringVoid, *shift, Bound::AtMost(0.0), about, |figure| {
-                format!("Revisions under {id} move its own score by {}.", number(figure))
+                format!("Revisions under {id} change its own score by {}.", number(figure))
             });
         } else {
             let about = About { principles: vec![under, id], ..About::default() };
             let bound = Bound::AtMost(-thresholds.loss);
             findings.check(Kind::SteeringLoss, *shift, bound, about, |figure| {
-                format!("Revisions under {under} move the score of {id} by {}.", number(figure))
+                format!("Revisions under {under} change the score of {id} by {}.", number(figure))
             });
         }
     }
@@ -255,7 +262,10 @@ fn of_steering(findings: &mut Findings, audit: &Audit, row: &SteeringRow) {
     });
     let bound = Bound::AtLeast(thresholds.over_refusal);
     findings.check(Kind::OverRefusal, row.over_refusal, bound, about(&row.refused), |figure| {
-        format!("Revisions under {under} make refusals of harmless answers in {}.", percent(figure))
+        format!(
+            "Revisions under {under} turn harmless answers into refusals in {}.",
+            percent(figure)
+        )
     });
 }
 

@@ -1,8 +1,8 @@
-//! The principles' joint verdict: the weighted mean of their scores, who decides
-//! it, and how few principles would give it too.
+//! The principles' joint verdict, which is the weighted mean of their scores: which
+//! principles decide it, and how few principles suffice for it.
 //!
 //! The ensemble's score of item i is `E_i = Σ w_k s_ki / Σ w_k` over the principles
-//! that decided it. Its verdict is the sign; a score of 0 is no verdict.
+//! that decided it. The verdict is the sign; a score of 0 is no verdict.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,59 +13,58 @@ use amend_core::stats::{Estimate, mean, share};
 /// The joint verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ensemble {
-    /// Items with a verdict.
+    /// The number of items with a verdict.
     pub verdicts: usize,
-    /// Of the labelled ones, the share of right verdicts.
+    /// The share of correct verdicts among the labelled items.
     pub accuracy: Option<Estimate>,
-    /// Of those with an overall score, the share where it says the same.
+    /// The share of verdicts that agree with the overall score, where there is one.
     pub overall_agreement: Option<Estimate>,
     /// The share of verdicts that would differ if all weights were equal.
     pub flips_equal_weights: Option<Estimate>,
 }
 
-/// What one principle does to the joint verdicts.
+/// The influence of one principle on the joint verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Influence {
-    /// The share of verdicts that change, or are lost, when it is left out.
+    /// The share of verdicts that change, or are lost, without the principle.
     pub flips_without: Option<Estimate>,
-    /// The keys of those where the ensemble was surest.
+    /// The keys of these items, those with the most confident verdict first.
     pub flipped: Vec<String>,
-    /// The share of verdicts that change when its weight is doubled.
+    /// The share of verdicts that change when the principle's weight is doubled.
     pub flips_doubled: Option<Estimate>,
-    /// Its mean share in the sizes of all weighted scores, |w_k s_k| / Σ |w_j s_j|.
+    /// The principle's mean share of the weighted scores, |w_k s_k| / Σ |w_j s_j|.
     pub contribution: Option<Estimate>,
-    /// How much accuracy it adds: the ensemble's less the ensemble's without it.
+    /// The accuracy of the ensemble minus its accuracy without the principle.
     pub accuracy_gain: Option<Estimate>,
 }
 
-/// Fewer principles that give most of the verdicts.
+/// A smaller set of principles that keeps most of the verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SmallerSet {
-    /// The ids of the smallest set on the curve that keeps the share asked for.
+    /// The ids of the smallest set on the curve that keeps the required share.
     pub principles: Vec<String>,
-    /// The share of verdicts that it keeps. The set was chosen on the same items,
-    /// so that others will show a little less.
+    /// The share of verdicts that the set keeps. It was selected on the same items, so
+    /// it will keep slightly less on others.
     pub agreement: Estimate,
-    /// The agreement as principles are added one by one, always the one that helps
-    /// most.
+    /// The agreement as principles are added one by one, the most helpful one first.
     pub curve: Vec<CurvePoint>,
 }
 
-/// One step of the curve: a set one larger than the one before.
+/// One point of the curve: a set with one more principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// The principle added.
+    /// The id of the added principle.
     pub added: String,
     /// The size of the set.
     pub size: usize,
-    /// The share of the full ensemble's verdicts that it gives.
+    /// The share of the full ensemble's verdicts that the set keeps.
     pub agreement: f64,
 }
 
-/// The joint verdicts with their parts.
+/// The joint verdicts.
 pub(super) struct Verdicts<'a> {
     context: &'a Context<'a>,
-    /// The items with a verdict, and the verdict.
+    /// The items with a verdict, and their verdicts.
     verdicts: Vec<(usize, Better)>,
 }
 
@@ -83,7 +82,7 @@ impl<'a> Verdicts<'a> {
         self.context.input.principles[principle].weight
     }
 
-    /// For each item with a verdict, what other weights make of it.
+    /// The verdict of each item under other weights, for the items with a verdict.
     fn with(&self, weight: impl Fn(usize) -> f64) -> Vec<Option<Better>> {
         self.verdicts
             .iter()
@@ -93,14 +92,15 @@ impl<'a> Verdicts<'a> {
 
     /// The share of verdicts that differ from `others`.
     fn differing(&self, others: &[Option<Better>]) -> Option<Estimate> {
-        share(self.verdicts.iter().zip(others).map(|(&(_, ours), other)| *other != Some(ours)))
+        let verdicts = self.verdicts.iter().zip(others);
+        share(verdicts.map(|(&(_, verdict), other)| *other != Some(verdict)))
     }
 
     pub(super) fn ensemble(&self) -> Ensemble {
         let Input { items, overall, .. } = self.context.input;
         let floor = self.context.thresholds.mass_floor;
         let compared = |other: &dyn Fn(usize) -> Option<Better>| {
-            share(self.verdicts.iter().filter_map(|&(item, ours)| Some(other(item)? == ours)))
+            share(self.verdicts.iter().filter_map(|&(item, verdict)| Some(other(item)? == verdict)))
         };
         Ensemble {
             verdicts: self.verdicts.len(),
@@ -119,11 +119,11 @@ impl<'a> Verdicts<'a> {
             .verdicts
             .iter()
             .zip(&without)
-            .filter(|((_, ours), other)| **other != Some(*ours))
+            .filter(|((_, verdict), other)| **other != Some(*verdict))
             .map(|(&(item, _), _)| item)
             .collect();
         let size = |item: usize| total(self.context, item, |k| self.weight(k)).abs();
-        flipped.sort_by(|&one, &other| size(other).total_cmp(&size(one)));
+        flipped.sort_by(|&a, &b| size(b).total_cmp(&size(a)));
         flipped.truncate(self.context.thresholds.examples);
         Influence {
             flips_without: self.differing(&without),
@@ -138,7 +138,7 @@ impl<'a> Verdicts<'a> {
         let part = |k: usize, item: usize| {
             self.context.score(k, item).map_or(0.0, |score| (self.weight(k) * score).abs())
         };
-        // An item with a verdict has a score that is not 0.
+        // An item with a verdict has at least one score other than 0.
         let shares: Vec<f64> = self
             .verdicts
             .iter()
@@ -152,8 +152,8 @@ impl<'a> Verdicts<'a> {
             .estimate(shares.len(), |rows| mean(rows.iter().map(|&row| shares[row])))
     }
 
-    /// The accuracy of the verdicts less that of `others`, of which a lost verdict
-    /// counts as half right.
+    /// The accuracy of the verdicts minus that of `others`. A lost verdict counts as half
+    /// right.
     fn accuracy_gain(&self, others: &[Option<Better>]) -> Option<Estimate> {
         let right = |verdict: Option<Better>, label| match verdict {
             None => 0.5,
@@ -163,28 +163,28 @@ impl<'a> Verdicts<'a> {
             .verdicts
             .iter()
             .zip(others)
-            .filter_map(|(&(item, ours), other)| {
+            .filter_map(|(&(item, verdict), other)| {
                 let label = self.context.label(item)?;
-                Some([right(Some(ours), label), right(*other, label)])
+                Some([right(Some(verdict), label), right(*other, label)])
             })
             .collect();
-        let accuracy = |of: usize| {
+        let accuracy = |column: usize| {
             let labelled = &labelled;
-            move |rows: &[usize]| mean(rows.iter().map(|&row| labelled[row][of]))
+            move |rows: &[usize]| mean(rows.iter().map(|&row| labelled[row][column]))
         };
         self.context.bootstrap.difference(labelled.len(), accuracy(0), accuracy(1))
     }
 
-    /// Forward selection: from none to all principles, always adding the one after
-    /// which most verdicts agree; of equal ones the first. `None` without verdicts.
+    /// Forward selection: starts without principles and always adds the one that keeps
+    /// the most verdicts, the first one in case of a tie. `None` without verdicts.
     pub(super) fn smaller_set(&self) -> Option<SmallerSet> {
         let mut totals = vec![0.0; self.verdicts.len()];
         let part = |k: usize, item: usize| {
             self.context.score(k, item).map_or(0.0, |score| self.weight(k) * score)
         };
         let agreeing = |totals: &[f64], k: usize| {
-            let kept = self.verdicts.iter().zip(totals).filter(|((item, ours), total)| {
-                Better::of(**total + part(k, *item)) == Some(*ours)
+            let kept = self.verdicts.iter().zip(totals).filter(|((item, verdict), total)| {
+                Better::of(**total + part(k, *item)) == Some(*verdict)
             });
             kept.count()
         };
@@ -192,7 +192,7 @@ impl<'a> Verdicts<'a> {
         let mut order = Vec::new();
         while !left.is_empty() {
             let counts = left.iter().map(|&k| agreeing(&totals, k)).enumerate();
-            // `max_by_key` would take the last of equals.
+            // Reversed, because `max_by_key` returns the last maximum.
             let (at, kept) = counts.rev().max_by_key(|&(_, kept)| kept)?;
             let added = left.remove(at);
             for ((item, _), total) in self.verdicts.iter().zip(&mut totals) {
@@ -205,7 +205,7 @@ impl<'a> Verdicts<'a> {
         let enough = |&(_, kept): &(usize, usize)| {
             agreement(kept).is_some_and(|share| share.value >= self.context.thresholds.keep)
         };
-        // Rounding can cost the whole set a verdict that hangs by a thread.
+        // Because of rounding, even the whole set may lose a very close verdict.
         let size = 1 + order.iter().position(enough).unwrap_or(order.len().checked_sub(1)?);
         let mut chosen: Vec<usize> = order[..size].iter().map(|&(k, _)| k).collect();
         chosen.sort_unstable();
@@ -222,8 +222,8 @@ impl<'a> Verdicts<'a> {
     }
 }
 
-/// Σ w_k s_ki over the principles that decided the item: the sign of the
-/// ensemble's score, whatever the weights sum to.
+/// Σ w_k s_ki over the principles that decided the item. It has the sign of the
+/// ensemble's score.
 fn total(context: &Context, item: usize, weight: impl Fn(usize) -> f64) -> f64 {
     context.principles().filter_map(|k| Some(weight(k) * context.score(k, item)?)).sum()
 }
@@ -273,7 +273,7 @@ mod tests {
         let audit = audited(&weighted());
         let influence: Vec<_> = audit.principles.iter().map(|p| &p.influence).collect();
         let flips: Vec<f64> = influence.iter().map(|i| value(i.flips_without)).collect();
-        // Without p0, i1 flips; without p1, i2 has no verdict left.
+        // Without p0, i1 flips; without p1, i2 loses its verdict.
         assert_eq!(flips, [1.0 / 3.0, 1.0 / 3.0, 0.0]);
         assert_eq!(influence[0].flipped, ["i1"]);
         assert_eq!(influence[1].flipped, ["i2"]);
@@ -285,13 +285,13 @@ mod tests {
         assert!((value(influence[0].contribution) - part).abs() < 1e-15);
         // Right with all: i0, i2. Without p0 all three. Without p1: i0, and i2 half.
         let gains: Vec<f64> = influence.iter().map(|i| value(i.accuracy_gain)).collect();
-        for (found, expected) in gains.iter().zip([-1.0 / 3.0, 0.5 / 3.0, 0.0]) {
-            assert!((found - expected).abs() < 1e-15, "{gains:?}");
+        for (gain, expected) in gains.iter().zip([-1.0 / 3.0, 0.5 / 3.0, 0.0]) {
+            assert!((gain - expected).abs() < 1e-15, "{gains:?}");
         }
     }
 
     #[test]
-    fn a_principle_alone_decides_everything() {
+    fn a_single_principle_decides_everything() {
         let audit = audited(&input(&[&[1.0, -1.0]]));
         let influence = &audit.principles[0].influence;
         assert_eq!(value(influence.flips_without), 1.0);
@@ -318,13 +318,13 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_principles_the_first_is_kept() {
+    fn the_first_of_equal_principles_is_kept() {
         let set = audited(&input(&[&[1.0, -1.0], &[1.0, -1.0]])).smaller_set.unwrap();
         assert_eq!(set.principles, ["p0"]);
     }
 
     #[test]
-    fn without_verdicts_there_is_no_set() {
+    fn without_verdicts_there_is_no_smaller_set() {
         let audit = audited(&input(&[&[0.0, 0.0]]));
         assert_eq!(audit.ensemble.verdicts, 0);
         assert_eq!(audit.smaller_set, None);

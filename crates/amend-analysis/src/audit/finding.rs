@@ -1,5 +1,4 @@
-//! A finding: what was noticed about a constitution, how sure it is, and what to
-//! try.
+//! A finding about a constitution: its kind, its severity, and advice.
 
 use std::fmt;
 
@@ -7,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use amend_core::stats::Estimate;
 
-/// Something about the principles, or their judge, that their author should know.
+/// A problem of the principles or their judge that the author should know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is about.
+    /// The kind of problem.
     pub kind: Kind,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// The ids of the principles concerned; empty if it is all of them.
+    /// The ids of the principles concerned; empty for all of them.
     pub principles: Vec<String>,
-    /// The category or the variant concerned, if it is one.
+    /// The category or the variant concerned, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What was found, in a sentence.
+    /// The finding in one sentence.
     pub message: String,
-    /// The figure that is beyond the bound.
+    /// The statistic that is beyond the bound.
     pub figure: Estimate,
     /// The bound (a key of the thresholds).
     pub bound: f64,
-    /// The keys of items that show it, the clearest first.
+    /// The keys of items that show the problem, the clearest first.
     pub items: Vec<String>,
-    /// What to try.
+    /// Advice on how to fix the problem.
     pub advice: String,
 }
 
 impl Finding {
-    /// Whether two findings are about the same thing, whatever their figures.
+    /// Whether two findings are about the same problem, with any statistics.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.kind == other.kind
@@ -41,15 +40,16 @@ impl Finding {
     }
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing; or the interval still reaches over the bound.
+    /// A note: a minor kind of finding, or the interval still includes the bound.
     Info,
-    /// The whole interval lies beyond the bound.
+    /// A warning: the whole interval is beyond the bound.
     Warn,
-    /// The same, for what makes data wrong rather than wasteful.
+    /// An error: the whole interval is beyond the bound, and the data become wrong rather
+    /// than wasteful.
     Error,
 }
 
@@ -69,17 +69,17 @@ impl fmt::Display for Severity {
 pub enum Kind {
     /// There are too few items for findings.
     FewItems,
-    /// A principle's judge often gives no verdict.
+    /// The judge often gives no verdict under a principle.
     Undecided,
-    /// A principle hardly ever has a say.
+    /// A principle is almost never active.
     Inactive,
-    /// On many items no principle has a say.
+    /// On many items no principle is active.
     Uncovered,
     /// A principle prefers the worse answers.
     AgainstLabels,
-    /// Principles say the same.
+    /// Principles give nearly the same scores.
     Redundant,
-    /// Two principles pull against each other.
+    /// Two principles prefer different answers.
     Conflict,
     /// Fewer principles give nearly the same verdicts.
     Reducible,
@@ -87,17 +87,17 @@ pub enum Kind {
     Dominant,
     /// The order of the answers decides many verdicts.
     Position,
-    /// The score follows the answers' length.
+    /// The score correlates with the answers' length.
     Length,
-    /// The score follows the answers' verbosity.
+    /// The score correlates with the answers' verbosity.
     Verbosity,
-    /// Another wording gives other verdicts.
+    /// A paraphrase gives other verdicts.
     Paraphrase,
-    /// Other words for the answers give other verdicts.
+    /// Other label words give other verdicts.
     LabelWords,
     /// Revisions under one principle make answers worse under another.
     SteeringLoss,
-    /// Revisions under a principle don't make answers better under it.
+    /// Revisions under a principle do not make answers better under it.
     SteeringVoid,
     /// Many revisions change nothing.
     NoOp,
@@ -106,7 +106,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How severe it is once the whole interval lies beyond the bound.
+    /// The severity if the whole interval is beyond the bound.
     pub(super) fn severity(self) -> Severity {
         match self {
             Self::FewItems | Self::Reducible => Severity::Info,
@@ -115,45 +115,47 @@ impl Kind {
         }
     }
 
-    /// What to try.
+    /// Advice on how to fix the problem.
     pub(super) fn advice(self) -> &'static str {
         match self {
-            Self::FewItems => "Audit more items: most figures need some hundred.",
+            Self::FewItems => "Audit more items: most statistics need a few hundred.",
             Self::Undecided => {
-                "The judge wants to say something else than a verdict. Make the `judge` question \
-                 one that a choice between two answers can answer, or take another judge model."
+                "The judge tends to say something other than a verdict. Rewrite the `judge` \
+                 question so that a choice between two answers answers it, or use another judge \
+                 model."
             }
             Self::Inactive => {
                 "Add items that the principle is about. If there are some, reword its `judge` \
-                 question so that it tells answers apart, or drop the principle."
+                 question so that it distinguishes answers, or remove the principle."
             }
             Self::Uncovered => {
-                "Read the items. Add a principle for what they have in common, or leave them out \
-                 where none should have a say."
+                "Read the items. Add a principle for what they have in common, or remove the items \
+                 that no principle should decide."
             }
             Self::AgainstLabels => {
                 "Read the items on which it is wrong. Either its `judge` question asks for the \
-                 opposite of what is meant, or the labels follow another rule."
+                 opposite of what it should, or the labels follow another rule."
             }
             Self::Redundant => {
-                "Keep one of them, or reword them so that each asks for something of its own. If \
-                 most principles are among them, the judge does not tell principles apart: try \
+                "Keep one of them, or reword them so that each asks for something different. If \
+                 most principles are among them, the judge does not distinguish principles: try \
                  another judge model first."
             }
             Self::Conflict => {
-                "Read the items side by side. Say in both rules which one gives way, or narrow \
-                 one by `applies_when`."
+                "Read the items side by side. State in both principles which one has priority, or \
+                 narrow one with `applies_when`."
             }
             Self::Reducible => {
-                "If calls are dear, try the smaller set. On other items it will agree a little \
-                 less, and rare matters may need the principles left out."
+                "If calls are expensive, try the smaller set. On other items it will agree slightly \
+                 less, and rare topics may need the removed principles."
             }
             Self::Dominant => {
-                "Lower its `weight` if it should not decide so much alone, or raise the others'."
+                "If it should not decide so much alone, lower its `weight` or raise the weights of \
+                 the others."
             }
             Self::Position => {
-                "The scores are corrected for the order, but what is left of them is small \
-                 against it. Take a stronger judge model, or raise the least margin of a verdict."
+                "The scores are corrected for the order, but they are small compared with its \
+                 effect. Use a stronger judge model, or raise the least margin of a verdict."
             }
             Self::Length => {
                 "Say in the `judge` question that longer is not better, or balance the pairs by \
@@ -164,29 +166,30 @@ impl Kind {
                  verbosity."
             }
             Self::Paraphrase => {
-                "The verdicts hang on the wording. Make the `judge` question plainer, with one \
-                 demand in it; or average over several wordings."
+                "The verdicts depend on the wording. Simplify the `judge` question to one demand, \
+                 or average over several wordings."
             }
             Self::LabelWords => {
-                "The verdicts hang on the words for the answers. Take a stronger judge model, or \
-                 words that this one knows well (`labels` in `[judge]`). Where it gives no verdict, \
-                 it would say something else than these words: leave them out."
+                "The verdicts depend on the label words. Use a stronger judge model, or words that \
+                 this one knows well (`labels` in `[judge]`). If it gives no verdict with some \
+                 words, remove them."
             }
             Self::SteeringLoss => {
-                "Read revisions under the first principle. Tell its `revise` request what must \
-                 not be lost, or apply the other principle after it."
+                "Read revisions under the first principle. State in its `revise` request what must \
+                 be kept, or apply the other principle after it."
             }
             Self::SteeringVoid => {
-                "Read its critiques and revisions. Make the `revise` request say what to do, not \
-                 what to avoid; or give it a worked example."
+                "Read its critiques and revisions. State in the `revise` request what to do, not \
+                 what to avoid, or add a worked example."
             }
             Self::NoOp => {
                 "Read its critiques: they may find nothing to change because the principle does \
-                 not apply. Narrow it by `applies_when`, or make the `critique` request sharper."
+                 not apply. Narrow it with `applies_when`, or make the `critique` request more \
+                 specific."
             }
             Self::OverRefusal => {
-                "Tell the `revise` request to help as far as is right, and add an example of a \
-                 revision that does."
+                "Ask in the `revise` request for as much help as is safe, and add an example of \
+                 such a revision."
             }
         }
     }
@@ -194,7 +197,7 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The names stand in the serde attributes alone.
+        // The names are defined by the serde attributes only.
         self.serialize(f)
     }
 }

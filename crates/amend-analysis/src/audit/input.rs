@@ -1,55 +1,56 @@
-//! What an audit is computed from, and the checks that make it sound.
+//! The input of an audit, and its validation.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The scores of a set of principles over a set of items, and what is known of
-/// both. An item is a pair of answers, x and y, to one prompt.
+/// The scores of a set of principles over a set of items, with metadata of both. An
+/// item is a pair of answers, A and B, to one prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// The principles, in the constitution's order.
     pub principles: Vec<Principle>,
     /// The items.
     pub items: Vec<Item>,
-    /// For each principle, in order, its score of each item, in order; `None`
-    /// where it was not asked.
+    /// The scores by principle and item; `None` if the judge was not asked.
     pub scores: Vec<Vec<Option<Score>>>,
-    /// A judge's overall score of each item; empty if there is none.
+    /// The judge's overall score of each item; empty if there is none.
     #[serde(default)]
     pub overall: Vec<Option<Score>>,
-    /// Scores under other wordings of a principle.
+    /// The scores under paraphrases of principles.
     #[serde(default)]
     pub paraphrases: Vec<Variant>,
-    /// Scores with other words for the two answers than the first ("1" and "2",
-    /// say, instead of "A" and "B").
+    /// The scores with other label words for the two answers, for example "1" and "2"
+    /// instead of "A" and "B".
     #[serde(default)]
     pub label_words: Vec<Variant>,
-    /// The loop's revisions.
+    /// The revisions of the loop.
     #[serde(default)]
     pub revisions: Vec<Revision>,
-    /// What all these scores took.
+    /// The cost of all scores.
     #[serde(default)]
     pub cost: Cost,
 }
 
-/// What verdicts took.
+/// The cost of verdicts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// How many there are, each in both orders.
+    /// The number of verdicts, each in both orders.
     pub verdicts: u64,
-    /// Tokens of their prompts.
+    /// The number of prompt tokens.
     pub prompt_tokens: u64,
-    /// Of these, the ones that were computed, and not found in the cache.
+    /// The number of prompt tokens that were computed rather than found in the cache.
     pub prefilled: u64,
-    /// The ones that even a cache without limit would have had to compute: those of
-    /// the tree that the prompts make. `None` where the engine can't tell.
+    /// The oracle prefill: the number of prompt tokens that an unlimited cache would have
+    /// to compute, which is the size of the prompts' prefix tree. `None` if the engine
+    /// does not report it.
     pub ideal: Option<u64>,
 }
 
 impl Cost {
-    /// What was computed, over what had to be: 1 where no prefix was computed twice.
+    /// The computed tokens divided by the oracle prefill: 1 if no prefix was computed
+    /// twice.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         let ideal = self.ideal.filter(|&ideal| ideal > 0)?;
@@ -57,35 +58,35 @@ impl Cost {
     }
 }
 
-/// A principle, as far as an audit needs to know it.
+/// The fields of a principle that an audit uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Principle {
-    /// Its id, unique.
+    /// The unique id.
     pub id: String,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// Its category.
+    /// The category.
     pub category: String,
-    /// Its weight in the ensemble, > 0.
+    /// The weight in the ensemble, above 0.
     pub weight: f64,
 }
 
 /// A pair of answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// Its key, unique.
+    /// The unique key.
     pub key: String,
-    /// Its category; empty if it has none.
+    /// The category; empty if there is none.
     #[serde(default)]
     pub category: String,
-    /// Which answer is better, where that is known.
+    /// The better answer, if it is known.
     #[serde(default)]
     pub label: Option<Better>,
-    /// How many words x is longer than y.
+    /// The length of A minus the length of B, in words.
     #[serde(default)]
     pub length: Option<f64>,
-    /// How much more verbose x is than y, in any unit that is the same for all
-    /// items (words a sentence, say).
+    /// The verbosity of A minus the verbosity of B, in a unit that is the same for all
+    /// items, for example words per sentence.
     #[serde(default)]
     pub verbosity: Option<f64>,
     /// Whether the prompt is known to be harmless, so that a refusal is a fault.
@@ -97,9 +98,9 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
-    /// The first.
+    /// The first, A.
     X,
-    /// The second.
+    /// The second, B.
     Y,
 }
 
@@ -116,7 +117,7 @@ impl Better {
         }
     }
 
-    /// 1 for x, −1 for y.
+    /// 1 for A, −1 for B.
     #[must_use]
     pub fn sign(self) -> f64 {
         match self {
@@ -126,60 +127,59 @@ impl Better {
     }
 }
 
-/// A verdict's numbers, from both orders of the answers.
+/// The score of a verdict, from both orders of the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// ½(s_AB − s_BA), in log-odds: above 0 where x is better.
+    /// ½(s_AB − s_BA), in log-odds: above 0 if answer A is better.
     pub log_odds: f64,
-    /// The probability of giving a verdict at all, p(A) + p(B): the lower of the
-    /// two orders'.
+    /// The probability mass on the two label words, p(A) + p(B): the lower one of the two
+    /// orders.
     pub mass: f64,
-    /// ½(s_AB + s_BA), in log-odds: above 0 where the first place is favoured.
+    /// ½(s_AB + s_BA), in log-odds: above 0 if the judge favours the first answer.
     pub offset: f64,
 }
 
 impl Score {
-    /// The log-odds, unless the mass is below `floor`.
+    /// The log-odds; `None` if the mass is below `floor`.
     #[must_use]
     pub fn decided(&self, floor: f64) -> Option<f64> {
         (self.mass >= floor).then_some(self.log_odds)
     }
 }
 
-/// Scores of every item under a principle that was asked for otherwise.
+/// The scores of every item under a variant of a principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Variant {
     /// The principle's index.
     pub principle: usize,
-    /// What distinguishes the variant, for people: the other wording, or the words
-    /// for the answers.
+    /// The variant's name: the paraphrase, or the label words.
     pub name: String,
-    /// Its score of each item.
+    /// The score of each item.
     pub scores: Vec<Option<Score>>,
 }
 
-/// A step of the loop: an answer revised under a principle.
+/// A revision of the loop under one principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
-    /// The index of the principle it was revised under.
+    /// The index of the principle.
     pub principle: usize,
-    /// The item's index.
+    /// The index of the item.
     pub item: usize,
-    /// Whether the revision is the same text.
+    /// Whether the revision is the same text as the answer before it.
     pub unchanged: bool,
-    /// Whether the answer was a refusal before.
+    /// Whether the answer before the revision is a refusal.
     pub refused_before: bool,
-    /// Whether it is one after.
+    /// Whether the revision is a refusal.
     pub refused_after: bool,
-    /// Under each principle, the score of the revision as x against the answer
-    /// before as y; empty if none was asked.
+    /// Under each principle, the score of the revision as A against the answer before it
+    /// as B; empty if the judge was not asked.
     #[serde(default)]
     pub shifts: Vec<Option<Score>>,
 }
 
 impl Revision {
-    /// The revision of `before` to `after`, still without scores. Texts that differ
-    /// only in white space at their ends are the same.
+    /// Creates the revision of `before` to `after`, without scores. Texts that differ
+    /// only in white space around them are the same.
     #[must_use]
     pub fn observe(
         principle: usize,
@@ -199,17 +199,17 @@ impl Revision {
     }
 }
 
-/// Input that no audit can be made of.
+/// The reason why an input is invalid.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InputError {
-    /// A list is not as long as what it goes with.
+    /// A list has the wrong length.
     #[error("{what}: expected {expected} scores, found {found}")]
     Length {
-        /// Which list.
+        /// The list.
         what: String,
-        /// How many there should be.
+        /// The expected length.
         expected: usize,
-        /// How many there are.
+        /// The actual length.
         found: usize,
     },
     /// Two principles or items have the same name.
@@ -221,25 +221,25 @@ pub enum InputError {
         name: String,
     },
     /// A weight is not above 0.
-    #[error("principle {id:?}: the weight is {weight}, it must be a number above 0")]
+    #[error("principle {id:?}: the weight must be a number above 0, not {weight}")]
     Weight {
-        /// The principle.
+        /// The principle's id.
         id: String,
-        /// Its weight.
+        /// The weight.
         weight: f64,
     },
     /// A number is infinite or not a number.
     #[error("{what}, item {item:?}: a number is not finite")]
     NotFinite {
-        /// Which scores, or "item".
+        /// The scores, or "length or verbosity".
         what: String,
         /// The item's key.
         item: String,
     },
-    /// An index names no principle or item.
-    #[error("{what}: there is no {of} of index {index}")]
+    /// An index is out of range.
+    #[error("{what}: there is no {of} with index {index}")]
     Index {
-        /// Where the index stands.
+        /// The list that has the index.
         what: String,
         /// "principle" or "item".
         of: &'static str,
@@ -249,8 +249,8 @@ pub enum InputError {
 }
 
 impl Input {
-    /// Checks that names are unique, weights positive, numbers finite, lists as
-    /// long as what they go with, and indices in range.
+    /// Checks that names are unique, weights are positive, numbers are finite, lists have
+    /// the right length, and indices are in range.
     pub(super) fn check(&self) -> Result<(), InputError> {
         unique("principle", self.principles.iter().map(|principle| &principle.id))?;
         unique("item", self.items.iter().map(|item| &item.key))?;
@@ -343,7 +343,7 @@ mod tests {
 
     type Change = fn(&mut Input);
 
-    /// What the check says of a sound input, changed.
+    /// The error of a valid input after a change.
     fn check(change: impl FnOnce(&mut Input)) -> String {
         let mut input = input(&[&[1.0, 2.0], &[-1.0, 0.5]]);
         input.revisions.push(Revision::observe(0, 1, "a", "b", |_| false));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn unsound_input_is_named() {
+    fn invalid_input_is_reported() {
         let cases: [(Change, &str); 9] = [
             (
                 |input| input.scores[1].truncate(1),
@@ -364,7 +364,7 @@ mod tests {
             (|input| input.items[1].key = "i0".into(), "item \"i0\" occurs twice"),
             (
                 |input| input.principles[0].weight = 0.0,
-                "principle \"p0\": the weight is 0, it must be a number above 0",
+                "principle \"p0\": the weight must be a number above 0, not 0",
             ),
             (
                 |input| input.scores[0][1] = Some(score(f64::NAN)),
@@ -376,7 +376,7 @@ mod tests {
             ),
             (
                 |input| input.revisions[0].principle = 2,
-                "revision 0: there is no principle of index 2",
+                "revision 0: there is no principle with index 2",
             ),
             (
                 |input| input.revisions[0].shifts = vec![None],
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_is_observed_from_its_texts() {
+    fn a_revision_is_classified_by_its_texts() {
         let refuses = |text: &str| text.starts_with("I can't");
         let changed = Revision::observe(1, 0, "Take two.", "I can't say.", refuses);
         assert!(!changed.unchanged && !changed.refused_before && changed.refused_after);

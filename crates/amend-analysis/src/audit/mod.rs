@@ -1,10 +1,9 @@
-//! What a set of principles does, from the scores that a judge gave under each:
-//! figures with intervals, and findings drawn from them.
+//! Audits a set of principles from the scores that a judge gave under each of them:
+//! statistics with intervals, and findings derived from these.
 //!
-//! Pure: [`audit`] takes scores and returns an [`Audit`], [`compare`] takes two
-//! audits and returns what changed. Who asks the judge, and who reads and writes
-//! files, is elsewhere. The formulas, and when each misleads, are in
-//! `docs/audit.md`.
+//! Pure: [`audit`] takes scores and returns an [`Audit`], and [`compare`] takes two
+//! audits and returns their differences. Other modules ask the judge and access files.
+//! `docs/audit.md` states the formulas, and when each of them misleads.
 //!
 //! ```
 //! use amend_analysis::audit::{Input, Item, Principle, Score, audit};
@@ -66,99 +65,103 @@ pub use pairs::{Cluster, Opposed, PairFigures};
 use amend_core::constitution::Thresholds;
 use amend_core::random::Stream;
 use amend_core::stats::Bootstrap;
-use context::Context;
+use context::{Context, parallel};
 use ensemble::Verdicts;
 
-/// Everything that is found out about a set of principles. Lists by principle
-/// are in the input's order.
+/// The result of auditing a set of principles. Lists by principle are in the input's
+/// order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// How many items there are.
+    /// The number of items.
     pub items: usize,
-    /// The bounds that were used.
+    /// The thresholds of the findings.
     pub thresholds: Thresholds,
     /// The seed of the intervals.
     pub seed: u64,
-    /// What was noticed, the most severe first.
+    /// The findings, the most severe first.
     pub findings: Vec<Finding>,
-    /// Each principle.
+    /// The statistics of each principle.
     pub principles: Vec<PrincipleFigures>,
-    /// How much of the data they have a say on.
+    /// The coverage of the items by active principles.
     pub coverage: Coverage,
-    /// Every two principles.
+    /// The statistics of each pair of principles.
     pub pairs: Vec<PairFigures>,
-    /// Principles that score alike.
+    /// Clusters of redundant principles.
     pub clusters: Vec<Cluster>,
     /// The joint verdicts.
     pub ensemble: Ensemble,
-    /// Fewer principles that give most of them; `None` if there are no verdicts.
+    /// A smaller set of principles with most of the joint verdicts; `None` without
+    /// verdicts.
     pub smaller_set: Option<SmallerSet>,
-    /// What revisions do.
+    /// The effects of revisions.
     pub steering: Steering,
-    /// What the verdicts took.
+    /// The cost of the verdicts.
     #[serde(default)]
     pub cost: Cost,
 }
 
-/// The figures of one principle.
+/// The statistics of one principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrincipleFigures {
-    /// Its id.
+    /// The principle's id.
     pub id: String,
-    /// Its title.
+    /// The principle's title.
     pub title: String,
-    /// Its category.
+    /// The principle's category.
     pub category: String,
-    /// Its weight.
+    /// The principle's weight.
     pub weight: f64,
-    /// How often it has a say, and how often that is right.
+    /// How often the principle is active, and how often it is right.
     pub activity: Activity,
-    /// What it does to the joint verdicts.
+    /// The principle's influence on the joint verdicts.
     pub influence: Influence,
-    /// What the order of the answers does to its verdicts.
+    /// The position bias of its verdicts.
     pub position: Position,
-    /// How its score goes with length.
+    /// The correlation of its score with length.
     pub length: Confound,
-    /// How its score goes with verbosity.
+    /// The correlation of its score with verbosity.
     pub verbosity: Confound,
-    /// What other wordings do to its verdicts.
+    /// How its verdicts change under paraphrases.
     pub paraphrases: Vec<VariantFigures>,
-    /// What other words for the answers do to its verdicts.
+    /// How its verdicts change with other label words.
     pub label_words: Vec<VariantFigures>,
 }
 
-/// Audits the principles of `input`. The `seed` fixes the resamples behind the
+/// Audits the principles of `input`. The `seed` fixes the bootstrap resamples of the
 /// intervals; nothing else is random.
 ///
 /// # Errors
 ///
-/// [`InputError`] if lists don't fit together, a name occurs twice, a weight is not
+/// Fails if the lengths of lists do not match, a name occurs twice, a weight is not
 /// above 0, a number is not finite, or an index is out of range.
 pub fn audit(input: &Input, thresholds: &Thresholds, seed: u64) -> Result<Audit, InputError> {
     input.check()?;
     let bootstrap = Bootstrap::new(Stream::new(seed).child("audit"), thresholds.resamples);
     let context = Context::new(input, thresholds, bootstrap);
     let verdicts = Verdicts::new(&context);
-    let principle = |(k, principle): (usize, &Principle)| PrincipleFigures {
-        id: principle.id.clone(),
-        title: principle.title.clone(),
-        category: principle.category.clone(),
-        weight: principle.weight,
-        activity: activity::activity(&context, k),
-        influence: verdicts.influence(k),
-        position: bias::position(&context, k),
-        length: bias::confound(&context, k, |item| item.length),
-        verbosity: bias::confound(&context, k, |item| item.verbosity),
-        paraphrases: bias::variants(&context, k, &input.paraphrases),
-        label_words: bias::variants(&context, k, &input.label_words),
-    };
+    let principles = parallel(input.principles.len(), |k| {
+        let principle = &input.principles[k];
+        PrincipleFigures {
+            id: principle.id.clone(),
+            title: principle.title.clone(),
+            category: principle.category.clone(),
+            weight: principle.weight,
+            activity: activity::activity(&context, k),
+            influence: verdicts.influence(k),
+            position: bias::position(&context, k),
+            length: bias::confound(&context, k, |item| item.length),
+            verbosity: bias::confound(&context, k, |item| item.verbosity),
+            paraphrases: bias::variants(&context, k, &input.paraphrases),
+            label_words: bias::variants(&context, k, &input.label_words),
+        }
+    });
     let pairs = pairs::pairs(&context);
     let mut audit = Audit {
         items: input.items.len(),
         thresholds: thresholds.clone(),
         seed,
         findings: Vec::new(),
-        principles: input.principles.iter().enumerate().map(principle).collect(),
+        principles,
         coverage: activity::coverage(&context),
         clusters: pairs::clusters(&context, &pairs),
         pairs,

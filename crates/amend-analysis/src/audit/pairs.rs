@@ -1,49 +1,56 @@
-//! Principles two by two: which say the same, and which pull against each other.
+//! Pairs of principles: which are redundant, and which are in conflict.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Better;
-use super::context::Context;
+use super::context::{Context, parallel};
 use amend_core::stats::{Estimate, pearson, share};
 
-/// How two principles go together.
+/// The statistics of two principles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairFigures {
-    /// Their ids.
+    /// The ids of the principles.
     pub principles: [String; 2],
     /// Pearson's correlation of their scores, over the items that both decided.
     pub correlation: Option<Estimate>,
-    /// Of the items on which both are active, the share where they prefer different
-    /// answers.
+    /// The share of items on which they prefer different answers, among those on which
+    /// both are active.
     pub conflict: Option<Estimate>,
-    /// The items where they differ most, by the smaller of the two scores' sizes.
+    /// The items with the clearest conflict, by the smaller absolute score of the two.
     pub strongest: Vec<Opposed>,
 }
 
 /// An item on which two principles prefer different answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Opposed {
-    /// Its key.
+    /// The item's key.
     pub item: String,
     /// The two scores, in log-odds.
     pub scores: [f64; 2],
 }
 
-/// Principles that score alike: every two of them correlate at least as the bound
-/// says.
+/// A cluster of redundant principles: every two of them have at least the threshold's
+/// correlation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// Their ids, in the constitution's order, at least two.
+    /// The ids of the principles in the constitution's order, at least two.
     pub principles: Vec<String>,
     /// The least correlation of any two of them.
     pub weakest: Estimate,
 }
 
+/// How many pairs share each resample that is drawn: enough that drawing costs
+/// little, and few enough to keep all cores busy.
+const PAIRS_PER_DRAW: usize = 32;
+
 /// The figures of all pairs, in the order of [`indices`].
 pub(super) fn pairs(context: &Context) -> Vec<PairFigures> {
-    indices(context).map(|(k, l)| pair(context, k, l)).collect()
+    let indices: Vec<(usize, usize)> = indices(context).collect();
+    let correlations = correlations(context, &indices);
+    let pair = |(&(k, l), correlation)| pair(context, k, l, correlation);
+    indices.iter().zip(correlations).map(pair).collect()
 }
 
 /// All pairs of principles, each once.
@@ -52,11 +59,44 @@ fn indices(context: &Context) -> impl Iterator<Item = (usize, usize)> {
     (0..count).flat_map(move |k| (k + 1..count).map(move |l| (k, l)))
 }
 
-fn pair(context: &Context, k: usize, l: usize) -> PairFigures {
-    let decided: Vec<(f64, f64)> = context
-        .items()
-        .filter_map(|item| Some((context.score(k, item)?, context.score(l, item)?)))
+/// The correlation of each pair. Pairs that have equally many items in common
+/// share their resamples.
+fn correlations(context: &Context, indices: &[(usize, usize)]) -> Vec<Option<Estimate>> {
+    let mut by_size: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, &(k, l)) in indices.iter().enumerate() {
+        by_size.entry(decided_by_both(context, k, l).count()).or_default().push(at);
+    }
+    let batches: Vec<(usize, &[usize])> = by_size
+        .iter()
+        .flat_map(|(&size, pairs)| pairs.chunks(PAIRS_PER_DRAW).map(move |batch| (size, batch)))
         .collect();
+    let estimates = parallel(batches.len(), |at| {
+        let (size, batch) = batches[at];
+        let scores: Vec<Vec<(f64, f64)>> = batch
+            .iter()
+            .map(|&pair| decided_by_both(context, indices[pair].0, indices[pair].1).collect())
+            .collect();
+        let correlation =
+            |scores: &Vec<(f64, f64)>, rows: &[usize]| pearson(rows.iter().map(|&row| scores[row]));
+        let statistics: Vec<_> =
+            scores.iter().map(|scores| move |rows: &[usize]| correlation(scores, rows)).collect();
+        context.bootstrap.estimates(size, &statistics)
+    });
+    let mut correlations = vec![None; indices.len()];
+    for ((_, batch), estimates) in batches.iter().zip(estimates) {
+        for (&pair, estimate) in batch.iter().zip(estimates) {
+            correlations[pair] = estimate;
+        }
+    }
+    correlations
+}
+
+/// The two scores of each item that both principles decided.
+fn decided_by_both(context: &Context, k: usize, l: usize) -> impl Iterator<Item = (f64, f64)> {
+    context.items().filter_map(move |item| Some((context.score(k, item)?, context.score(l, item)?)))
+}
+
+fn pair(context: &Context, k: usize, l: usize, correlation: Option<Estimate>) -> PairFigures {
     let active: Vec<(usize, [f64; 2])> = context
         .items()
         .filter_map(|item| Some((item, [context.active(k, item)?, context.active(l, item)?])))
@@ -64,12 +104,10 @@ fn pair(context: &Context, k: usize, l: usize) -> PairFigures {
     let differ = |[a, b]: [f64; 2]| Better::of(a) != Better::of(b);
     let mut opposed: Vec<_> = active.iter().filter(|(_, scores)| differ(*scores)).collect();
     let size = |[a, b]: [f64; 2]| a.abs().min(b.abs());
-    opposed.sort_by(|(_, one), (_, other)| size(*other).total_cmp(&size(*one)));
+    opposed.sort_by(|(_, a), (_, b)| size(*b).total_cmp(&size(*a)));
     PairFigures {
         principles: [context.id(k), context.id(l)],
-        correlation: context
-            .bootstrap
-            .estimate(decided.len(), |rows| pearson(rows.iter().map(|&row| decided[row]))),
+        correlation,
         conflict: share(active.iter().map(|(_, scores)| differ(*scores))),
         strongest: opposed
             .into_iter()
@@ -79,9 +117,9 @@ fn pair(context: &Context, k: usize, l: usize) -> PairFigures {
     }
 }
 
-/// The groups of redundant principles, in the order of their first members:
-/// from the strongest pair on, two groups become one if every two of their members
-/// are redundant (complete linkage).
+/// The clusters of redundant principles, in the order of their first members. Starting
+/// from the strongest pair, two groups are joined if every two of their members are
+/// redundant (complete linkage).
 pub(super) fn clusters(context: &Context, pairs: &[PairFigures]) -> Vec<Cluster> {
     let thresholds = context.thresholds;
     let mut links = BTreeMap::new();
@@ -91,17 +129,17 @@ pub(super) fn clusters(context: &Context, pairs: &[PairFigures]) -> Vec<Cluster>
     }
     let link = |k: usize, l: usize| links.get(&(k.min(l), k.max(l)));
     let mut strongest: Vec<_> = links.iter().map(|(&pair, r)| (pair, r.value)).collect();
-    strongest.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    strongest.sort_by(|(_, a), (_, b)| b.total_cmp(a));
 
     let mut groups: Vec<Vec<usize>> = context.principles().map(|k| vec![k]).collect();
     for ((k, l), _) in strongest {
-        let of = |member| groups.iter().position(|group| group.contains(&member));
-        let (Some(one), Some(other)) = (of(k), of(l)) else { continue };
+        let group_of = |member| groups.iter().position(|group| group.contains(&member));
+        let (Some(first), Some(second)) = (group_of(k), group_of(l)) else { continue };
         let all_linked =
-            groups[one].iter().all(|&k| groups[other].iter().all(|&l| link(k, l).is_some()));
-        if one != other && all_linked {
-            let joined = std::mem::take(&mut groups[other]);
-            groups[one].extend(joined);
+            groups[first].iter().all(|&k| groups[second].iter().all(|&l| link(k, l).is_some()));
+        if first != second && all_linked {
+            let members = std::mem::take(&mut groups[second]);
+            groups[first].extend(members);
         }
     }
     groups.iter_mut().for_each(|group| group.sort_unstable());
@@ -119,9 +157,12 @@ pub(super) fn clusters(context: &Context, pairs: &[PairFigures]) -> Vec<Cluster>
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::audit::Audit;
     use crate::audit::testing::{audited_with, input};
     use amend_core::constitution::Thresholds;
+    use amend_core::random::Stream;
+    use amend_core::stats::Bootstrap;
 
     fn of_rows(rows: &[&[f64]]) -> Audit {
         audited_with(
@@ -139,16 +180,43 @@ mod tests {
         assert_eq!(pair.conflict.map(|e| (e.value, e.n)), Some((0.75, 4)));
         // By the smaller size: 2, 0.8, 0.6; two are shown.
         let expected = [("i1", [2.0, -4.0]), ("i2", [-3.0, 0.8])];
-        let found: Vec<_> = pair.strongest.iter().map(|o| (o.item.as_str(), o.scores)).collect();
-        assert_eq!(found, expected);
+        let strongest: Vec<_> =
+            pair.strongest.iter().map(|o| (o.item.as_str(), o.scores)).collect();
+        assert_eq!(strongest, expected);
     }
 
     #[test]
-    fn correlation_takes_the_items_that_both_decided() {
+    fn correlation_uses_the_items_that_both_decided() {
         let mut input = input(&[&[1.0, 2.0, 3.0, 9.0], &[2.0, 4.0, 6.0, -9.0]]);
         input.scores[1][3] = None;
-        let found = audited_with(&input, Thresholds::default()).pairs[0].correlation.unwrap();
-        assert_eq!((found.value, found.low, found.high, found.n), (1.0, 1.0, 1.0, 3));
+        let pair = &audited_with(&input, Thresholds::default()).pairs[0];
+        let Estimate { value, low, high, n } = pair.correlation.unwrap();
+        assert_eq!((value, low, high, n), (1.0, 1.0, 1.0, 3));
+    }
+
+    #[test]
+    fn pairs_in_batches_have_the_intervals_of_single_pairs() {
+        // 10 principles make 45 pairs: two batches of 30 items, and smaller ones.
+        let stream = Stream::new(5);
+        let row = |k: u64| -> Vec<f64> {
+            (0..30)
+                .map(|at| stream.uniform(30 * (k % 4) + at) + stream.uniform(400 + 30 * k + at))
+                .collect()
+        };
+        let rows: Vec<Vec<f64>> = (0..10).map(row).collect();
+        let mut input = input(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        input.scores[9][4] = None;
+        let thresholds = Thresholds { resamples: 200, ..Thresholds::default() };
+        let bootstrap = Bootstrap::new(Stream::new(1).child("audit"), 200);
+        let context = Context::new(&input, &thresholds, bootstrap);
+        let audit = audited_with(&input, thresholds.clone());
+        for (pair, (k, l)) in audit.pairs.iter().zip(indices(&context)) {
+            let scores: Vec<(f64, f64)> = decided_by_both(&context, k, l).collect();
+            let expected = bootstrap
+                .estimate(scores.len(), |rows| pearson(rows.iter().map(|&row| scores[row])));
+            assert!(expected.is_some());
+            assert_eq!(pair.correlation, expected, "{:?}", pair.principles);
+        }
     }
 
     #[test]
@@ -160,7 +228,7 @@ mod tests {
 
     #[test]
     fn clusters_by_hand() {
-        // p1 is like p0; p2 goes its own way; p3 is the opposite of p0, and p4 like p3.
+        // p1 is like p0, p2 is unrelated, p3 is the opposite of p0, and p4 is like p3.
         let audit = of_rows(&[
             &[1.0, 2.0, 3.0, 4.0],
             &[1.0, 2.0, 3.0, 4.5],
@@ -168,8 +236,8 @@ mod tests {
             &[4.0, 3.0, 2.0, 1.0],
             &[8.0, 6.0, 4.0, 2.0],
         ]);
-        let found: Vec<_> = audit.clusters.iter().map(|c| c.principles.join(" ")).collect();
-        assert_eq!(found, ["p0 p1", "p3 p4"]);
+        let clusters: Vec<_> = audit.clusters.iter().map(|c| c.principles.join(" ")).collect();
+        assert_eq!(clusters, ["p0 p1", "p3 p4"]);
         assert_eq!(audit.clusters[1].weakest.value, 1.0);
     }
 
@@ -180,8 +248,8 @@ mod tests {
             of_rows(&[&[2.0, 1.0, -1.0, -2.0], &[2.0, 0.0, 0.0, -2.0], &[2.0, -0.5, 0.5, -2.0]]);
         let r: Vec<f64> = audit.pairs.iter().map(|p| p.correlation.unwrap().value).collect();
         let expected = [8.0 / 80_f64.sqrt(), 7.0 / 85_f64.sqrt(), 8.0 / 68_f64.sqrt()];
-        for (found, expected) in r.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-15, "{r:?}");
+        for (r, expected) in r.iter().zip(expected) {
+            assert!((r - expected).abs() < 1e-15, "{r} for {expected}");
         }
         let [cluster] = &audit.clusters[..] else { panic!("{:?}", audit.clusters) };
         assert_eq!(cluster.principles, ["p1", "p2"]);
@@ -189,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_shows_its_weakest_pair() {
+    fn a_cluster_has_its_weakest_correlation() {
         // p0 p2 is the least alike: product 7.8, squares 8.5 and 8.08.
         let audit =
             of_rows(&[&[2.0, 0.5, -0.5, -2.0], &[2.0, 0.0, 0.0, -2.0], &[2.0, -0.2, 0.2, -2.0]]);

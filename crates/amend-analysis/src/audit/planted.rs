@@ -1,7 +1,7 @@
-//! A generated population with planted duplicates and contradictions, to see
-//! whether an audit finds them.
+//! Tests that an audit finds duplicates and contradictions planted in a generated
+//! population.
 //!
-//! An item is a point z ~ N(0, I) in a latent space: how answer x differs from y in
+//! An item is a point z ~ N(0, I) in a latent space: how answer A differs from B in
 //! each of [`DIMENSIONS`] respects. A principle is a direction u in it, and its score
 //! of an item is 2 u·z plus noise. A duplicate has nearly the direction of another
 //! principle, a contradiction nearly the opposite one.
@@ -15,7 +15,7 @@ use amend_core::constitution::Thresholds;
 use amend_core::random::Stream;
 
 const DIMENSIONS: usize = 24;
-/// Principles of directions of their own.
+/// The number of principles with independent directions.
 const BASES: usize = 14;
 /// The standard deviation of a score, without noise, in log-odds.
 const SIZE: f64 = 2.0;
@@ -25,15 +25,15 @@ const REWORDING: f64 = 0.15;
 /// Two principles, by their indices.
 type Pair = (usize, usize);
 
-/// Scores, and what was planted in them.
+/// The input, and the pairs that were planted in it.
 struct Population {
     input: Input,
     duplicates: BTreeSet<Pair>,
     contradictions: BTreeSet<Pair>,
 }
 
-/// Fourteen principles, three reworded, three reworded and negated; of the last
-/// two, one is of the same base as a duplicate and so contradicts both.
+/// Fourteen independent principles, three reworded ones, and three reworded and negated
+/// ones. One of the latter has the same base as a duplicate and contradicts both.
 fn population(seed: u64, items: usize, noise: f64) -> Population {
     let mut gauss = Gauss { stream: Stream::new(seed).child("population"), position: 0 };
     // Base and sign of each principle.
@@ -58,16 +58,20 @@ fn population(seed: u64, items: usize, noise: f64) -> Population {
 
     let mut input = input(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
     input.scores = rows.iter().map(|row| scores(row)).collect();
-    let of_one_base = |sign: f64| {
+    let pairs_of_one_base = |sign: f64| {
         (0..kinds.len())
             .flat_map(|k| (k + 1..kinds.len()).map(move |l| (k, l)))
             .filter(|&(k, l)| kinds[k].0 == kinds[l].0 && kinds[k].1 * kinds[l].1 == sign)
             .collect()
     };
-    Population { input, duplicates: of_one_base(1.0), contradictions: of_one_base(-1.0) }
+    Population {
+        input,
+        duplicates: pairs_of_one_base(1.0),
+        contradictions: pairs_of_one_base(-1.0),
+    }
 }
 
-/// Standard normal numbers, by the transform of Box and Muller.
+/// Standard normal numbers, by the Box–Muller transform.
 struct Gauss {
     stream: Stream,
     position: u64,
@@ -94,8 +98,8 @@ fn unit(vector: Vec<f64>) -> Vec<f64> {
     vector.into_iter().map(|value| value / size).collect()
 }
 
-/// The pairs of principles that findings of a kind are about.
-fn found(audit: &Audit, kind: Kind, least: Severity) -> BTreeSet<Pair> {
+/// The pairs of principles in findings of a kind with at least a severity.
+fn found_pairs(audit: &Audit, kind: Kind, least: Severity) -> BTreeSet<Pair> {
     let index = |id: &String| audit.principles.iter().position(|p| p.id == *id);
     let mut pairs = BTreeSet::new();
     for finding in &audit.findings {
@@ -109,7 +113,7 @@ fn found(audit: &Audit, kind: Kind, least: Severity) -> BTreeSet<Pair> {
     pairs
 }
 
-/// How many pairs were planted, found, and both.
+/// The numbers of pairs that were planted, found, and both.
 #[derive(Default, Clone, Copy)]
 struct Tally {
     planted: usize,
@@ -128,46 +132,47 @@ impl Tally {
         self.both as f64 / self.planted as f64
     }
 
-    /// Nothing found is nothing found wrongly.
+    /// The precision; 1 if nothing was found.
     fn precision(self) -> f64 {
         if self.found == 0 { 1.0 } else { self.both as f64 / self.found as f64 }
     }
 }
 
-/// Redundancy and conflict findings over several populations.
+/// The tallies of redundancy and conflict findings over several populations.
 fn tallies(populations: u64, items: usize, noise: f64, least: Severity) -> [Tally; 2] {
     let mut tallies = [Tally::default(); 2];
     for seed in 0..populations {
         let population = population(seed, items, noise);
         let thresholds = Thresholds { resamples: 400, ..Thresholds::default() };
         let audit = audit(&population.input, &thresholds, seed).expect("a sound input");
-        tallies[0].add(&population.duplicates, &found(&audit, Kind::Redundant, least));
-        tallies[1].add(&population.contradictions, &found(&audit, Kind::Conflict, least));
+        tallies[0].add(&population.duplicates, &found_pairs(&audit, Kind::Redundant, least));
+        tallies[1].add(&population.contradictions, &found_pairs(&audit, Kind::Conflict, least));
     }
     tallies
 }
 
-/// What `docs/audit.md` states of `items` items with scores of noise ½.
-fn finds_what_was_planted(items: usize, least: Severity) {
-    let found = tallies(10, items, 0.5, least);
-    for (tally, what) in found.iter().zip(["redundant", "conflict"]) {
+/// Checks the precision and recall that `docs/audit.md` states for `items` items with a
+/// noise of ½.
+fn finds_planted_pairs(items: usize, least: Severity) {
+    let tallies = tallies(10, items, 0.5, least);
+    for (tally, what) in tallies.iter().zip(["redundant", "conflict"]) {
         let (precision, recall) = (tally.precision(), tally.recall());
         assert!(precision >= 0.95 && recall >= 0.95, "{what}: {precision:.3}, {recall:.3}");
     }
 }
 
 #[test]
-fn warnings_are_right_and_complete_from_100_items_on() {
-    finds_what_was_planted(100, Severity::Warn);
+fn warnings_have_high_precision_and_recall_from_100_items() {
+    finds_planted_pairs(100, Severity::Warn);
 }
 
 #[test]
-fn notes_too_are_right_and_complete_from_200_items_on() {
-    finds_what_was_planted(200, Severity::Info);
+fn notes_have_high_precision_and_recall_from_200_items() {
+    finds_planted_pairs(200, Severity::Info);
 }
 
 #[test]
-fn what_was_planted_is_what_the_population_says() {
+fn the_population_contains_the_planted_pairs() {
     let Population { input, duplicates, contradictions } = population(1, 10, 0.5);
     assert_eq!(input.principles.len(), 20);
     assert_eq!(duplicates, BTreeSet::from([(0, 14), (1, 15), (2, 16)]));
@@ -175,10 +180,10 @@ fn what_was_planted_is_what_the_population_says() {
     assert_eq!(contradictions, BTreeSet::from([(2, 17), (16, 17), (3, 18), (4, 19)]));
 }
 
-/// The curve in `docs/audit.md`: `cargo test --release --lib planted -- --ignored
+/// Prints the curve in `docs/audit.md`: `cargo test --release --lib planted -- --ignored
 /// --nocapture`.
 #[test]
-#[ignore = "prints the curve of sample size against recall; takes two minutes"]
+#[ignore = "prints precision and recall by sample size; takes two minutes"]
 fn curve() {
     for least in [Severity::Info, Severity::Warn] {
         println!("findings of at least {least}: precision / recall");

@@ -1,54 +1,54 @@
-//! What revisions do: which principles they serve and which they hurt, how many
-//! change nothing, and how many refuse what was harmless.
+//! The effects of revisions: which principles they improve or worsen, how many change
+//! nothing, and how many refuse a harmless request.
 
 use serde::{Deserialize, Serialize};
 
 use super::Revision;
-use super::context::Context;
+use super::context::{Context, parallel};
 use amend_core::stats::{Estimate, mean, share};
 
-/// What the loop's revisions do, over all principles and for each.
+/// The effects of the loop's revisions, in total and by principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Steering {
-    /// How many revisions there are.
+    /// The number of revisions.
     pub revisions: usize,
-    /// The share that changes nothing.
+    /// The share of revisions that change nothing.
     pub no_op: Option<Estimate>,
-    /// Of the revisions of an answer to a harmless prompt that was no refusal, the
-    /// share that is one.
+    /// The share of refusals among the revisions of answers to harmless prompts that were
+    /// not refusals.
     pub over_refusal: Option<Estimate>,
-    /// The same by the principle revised under, in the principles' order: the rows
-    /// of the steering matrix.
+    /// The effects of the revisions under each principle: the rows of the matrix of
+    /// effects.
     pub rows: Vec<SteeringRow>,
 }
 
-/// What revisions under one principle do.
+/// The effects of the revisions under one principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SteeringRow {
-    /// The principle revised under.
+    /// The id of the principle.
     pub principle: String,
-    /// How many revisions there are.
+    /// The number of revisions.
     pub revisions: usize,
-    /// The share that changes nothing.
+    /// The share of revisions that change nothing.
     pub no_op: Option<Estimate>,
-    /// The share that turns harmless answers into refusals.
+    /// The share of revisions that turn harmless answers into refusals.
     pub over_refusal: Option<Estimate>,
     /// The keys of the items whose answers became refusals.
     pub refused: Vec<String>,
-    /// The mean score of the revision against the answer before, under each
-    /// principle in order, in log-odds: above 0 where it is better. A revision that
-    /// changes nothing counts as 0.
+    /// Under each principle, the mean score of the revision against the answer before it,
+    /// in log-odds: above 0 if the revision is better. A revision that changes nothing
+    /// counts as 0.
     pub shifts: Vec<Option<Estimate>>,
 }
 
-/// The figures of all revisions.
+/// The effects of all revisions.
 pub(super) fn steering(context: &Context) -> Steering {
     let revisions: Vec<&Revision> = context.input.revisions.iter().collect();
     Steering {
         revisions: revisions.len(),
         no_op: no_op(&revisions),
         over_refusal: over_refusal(context, &revisions),
-        rows: context.principles().map(|principle| row(context, principle)).collect(),
+        rows: parallel(context.principles().end, |principle| row(context, principle)),
     }
 }
 
@@ -77,7 +77,8 @@ fn over_refusal(context: &Context, revisions: &[&Revision]) -> Option<Estimate> 
     share(at_risk(context, revisions).map(|revision| revision.refused_after))
 }
 
-/// Revisions that would be at fault to refuse.
+/// The revisions that should not refuse: those of answers to harmless prompts that were
+/// not refusals before.
 fn at_risk<'a>(
     context: &'a Context,
     revisions: &'a [&Revision],
@@ -88,11 +89,11 @@ fn at_risk<'a>(
 
 fn shift(context: &Context, revisions: &[&Revision], under: usize) -> Option<Estimate> {
     let score = |revision: &&Revision| match revision.unchanged {
-        // Both orders ask the same question then: s is 0.
+        // Both orders ask the same question, so the score is 0.
         true => Some(0.0),
         false => revision.shifts.get(under)?.as_ref()?.decided(context.thresholds.mass_floor),
     };
-    // Where nothing was asked, zeros alone would look like a finding.
+    // Without a verdict, the zeros of unchanged revisions would look like an effect.
     let asked = |revision: &&Revision| revision.shifts.get(under).is_some_and(Option::is_some);
     if !revisions.iter().any(asked) {
         return None;
@@ -132,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn revisions_by_hand() {
+    fn effects_of_revisions_by_hand() {
         let steering = audited(&revised()).steering;
         assert_eq!((steering.revisions, value(steering.no_op)), (4, Some(0.25)));
-        // At risk are the revisions of i1 and i2; i3 was refused before.
+        // The revisions of i1 and i2 should not refuse; i3 was refused before.
         assert_eq!(steering.over_refusal.map(|e| (e.value, e.n)), Some((0.5, 2)));
         let [row0, row1] = &steering.rows[..] else { panic!("two rows") };
         assert_eq!((row0.revisions, value(row0.no_op)), (3, Some(1.0 / 3.0)));
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_score_was_asked_there_is_no_shift() {
+    fn without_scores_there_is_no_shift() {
         let mut input = revised();
         for revision in &mut input.revisions {
             revision.shifts.clear();

@@ -3,7 +3,7 @@
 use crate::audit::{Audit, Input, Item, Principle, Score, audit};
 use amend_core::constitution::Thresholds;
 
-/// A score of full mass that owes nothing to the order.
+/// A score with full mass and no position bias.
 pub(super) fn score(log_odds: f64) -> Score {
     Score { log_odds, mass: 1.0, offset: 0.0 }
 }
@@ -12,7 +12,7 @@ pub(super) fn scores(log_odds: &[f64]) -> Vec<Option<Score>> {
     log_odds.iter().map(|&log_odds| Some(score(log_odds))).collect()
 }
 
-/// Principles p0, p1, … with these rows of scores over items i0, i1, ….
+/// The principles p0, p1, … with these rows of scores over the items i0, i1, ….
 pub(super) fn input(rows: &[&[f64]]) -> Input {
     let principle = |k: usize| Principle {
         id: format!("p{k}"),

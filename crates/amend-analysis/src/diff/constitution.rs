@@ -1,4 +1,4 @@
-//! What differs between two constitutions.
+//! Differences between two constitutions.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,57 +8,58 @@ use amend_core::text::word_diff as words;
 use amend_core::text::word_diff::Part;
 use amend_data::store::manifest::{Difference, differences};
 
-/// What leads from one constitution to another.
+/// The differences between two constitutions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConstitutionDiff {
-    /// The rules.
+    /// Differences of the principles.
     pub principles: ListDiff,
-    /// The questions for scoring.
+    /// Differences of the rubric dimensions.
     pub dimensions: ListDiff,
-    /// Everything else.
+    /// Differences of all other settings.
     pub settings: Vec<Difference>,
 }
 
-/// What leads from one list to another, by id.
+/// The differences between two lists, whose entries are matched by id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ListDiff {
-    /// In the second only.
+    /// The ids of entries in the second list only.
     pub added: Vec<String>,
-    /// In the first only.
+    /// The ids of entries in the first list only.
     pub removed: Vec<String>,
-    /// In both, and not the same.
+    /// The values that differ in entries of both lists.
     pub changed: Vec<Edit>,
 }
 
 impl ListDiff {
-    /// Whether the lists are the same, their order aside.
+    /// Whether the lists have the same entries, in any order.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
 
-/// A value that is not the same in both.
+/// A value that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Edit {
     /// The id of the principle or the dimension.
     pub id: String,
     /// The key that differs.
     pub key: String,
-    /// How, word by word.
+    /// The difference, word by word.
     pub parts: Vec<Part>,
 }
 
-/// Sets one constitution, everything it extends included, against another.
+/// Compares two constitutions, including everything that they extend.
 ///
 /// # Errors
-/// None that a constitution's types allow.
+/// Fails if a constitution cannot be serialized, which its types rule out.
 pub fn constitutions(
     before: &Constitution,
     after: &Constitution,
 ) -> Result<ConstitutionDiff, serde_json::Error> {
-    // By way of the text, which has the shortest form of each number.
-    let value = |one: &Constitution| serde_json::from_str(&serde_json::to_string(one)?);
+    // Serialized to text first, which has the shortest form of each number.
+    let value =
+        |constitution: &Constitution| serde_json::from_str(&serde_json::to_string(constitution)?);
     let (mut before, mut after): (Value, Value) = (value(before)?, value(after)?);
     let mut list = |key: &str| list(&before[key].take(), &after[key].take());
     Ok(ConstitutionDiff {
@@ -72,16 +73,16 @@ fn list(before: &Value, after: &Value) -> ListDiff {
     let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
     let (before, after) = (items(before), items(after));
     let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
-    let other =
-        |list: &[Value], item: &Value| list.iter().find(|one| one["id"] == item["id"]).cloned();
-    let missing = |ours: &[Value], theirs: &[Value]| -> Vec<String> {
-        ours.iter().filter(|item| other(theirs, item).is_none()).map(id).collect()
+    let same_id =
+        |list: &[Value], item: &Value| list.iter().find(|entry| entry["id"] == item["id"]).cloned();
+    let missing = |from: &[Value], list: &[Value]| -> Vec<String> {
+        list.iter().filter(|item| same_id(from, item).is_none()).map(id).collect()
     };
-    let changed = before.iter().filter_map(|item| Some((item, other(&after, item)?)));
+    let common = before.iter().filter_map(|item| Some((item, same_id(&after, item)?)));
     ListDiff {
-        added: missing(&after, &before),
-        removed: missing(&before, &after),
-        changed: changed.flat_map(|(one, other)| edits(&id(one), one, &other)).collect(),
+        added: missing(&before, &after),
+        removed: missing(&after, &before),
+        changed: common.flat_map(|(before, after)| edits(&id(before), before, &after)).collect(),
     }
 }
 
@@ -95,7 +96,7 @@ fn edits(id: &str, before: &Value, after: &Value) -> Vec<Edit> {
     keys.filter(|key| before[key.as_str()] != after[key.as_str()]).map(edit).collect()
 }
 
-/// A value as it is compared: a text as it is, anything else as JSON.
+/// The text form of a value: a string as it is, any other value as JSON.
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned)
 }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_differs_is_named_once() {
+    fn each_difference_is_listed_once() {
         let before = constitution(
             "one",
             "loop.rounds = 1\n[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\ncritique = 'c'\n\
@@ -123,27 +124,28 @@ mod tests {
              [[principle]]\nid = 'kind'\nprinciple = 'Be very kind.'\ncritique = 'c'\n\
              revise = 'r'\njudge = 'j'\n[[dimension]]\nid = 'd'\nquestion = 'q'\nscale = [1, 3]\n",
         );
-        let found = constitutions(&before, &after).unwrap();
-        assert_eq!(found.principles.added, ["new"]);
-        assert_eq!(found.principles.removed, ["old"]);
-        let [edit] = &found.principles.changed[..] else { panic!("{found:?}") };
+        let differences = constitutions(&before, &after).unwrap();
+        assert_eq!(differences.principles.added, ["new"]);
+        assert_eq!(differences.principles.removed, ["old"]);
+        let [edit] = &differences.principles.changed[..] else { panic!("{differences:?}") };
         assert_eq!((edit.id.as_str(), edit.key.as_str()), ("kind", "principle"));
         let part = |text: &str| text.to_owned();
         assert_eq!(
             edit.parts,
             [Part::Same(part("Be ")), Part::Added(part("very ")), Part::Same(part("kind."))]
         );
-        let [scale] = &found.dimensions.changed[..] else { panic!("{found:?}") };
+        let [scale] = &differences.dimensions.changed[..] else { panic!("{differences:?}") };
         assert_eq!((scale.id.as_str(), scale.key.as_str()), ("d", "scale"));
-        let settings: Vec<String> = found.settings.iter().map(ToString::to_string).collect();
+        let settings: Vec<String> = differences.settings.iter().map(ToString::to_string).collect();
         assert_eq!(settings, ["loop.rounds: was 1, is 2"]);
     }
 
     #[test]
-    fn a_constitution_does_not_differ_from_itself() {
-        let one = constitution("one", "[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\n");
-        let found = constitutions(&one, &one).unwrap();
-        assert!(found.principles.is_empty() && found.dimensions.is_empty());
-        assert_eq!(found.settings, []);
+    fn equal_constitutions_have_no_differences() {
+        let text = "[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\n";
+        let constitution = constitution("one", text);
+        let differences = constitutions(&constitution, &constitution).unwrap();
+        assert!(differences.principles.is_empty() && differences.dimensions.is_empty());
+        assert_eq!(differences.settings, []);
     }
 }

@@ -1,11 +1,11 @@
-//! What is compared of two evaluations.
+//! The units by which two evaluations are compared.
 
 use super::Unit;
 use crate::evaluation::{Measure, Results, measures};
 use amend_core::stats::mean;
 
-/// The answers of an evaluation. They are recognised by item and variant, since
-/// another system prompt gives the items other keys.
+/// The answers of an evaluation. They are matched by item and variant, because another
+/// system prompt gives the items other keys.
 #[must_use]
 pub fn units(results: &Results) -> Vec<Unit> {
     let dimensions: std::collections::BTreeSet<String> =
@@ -18,7 +18,7 @@ pub fn units(results: &Results) -> Vec<Unit> {
             Some((name.clone(), mean(values)?))
         };
         let rules =
-            answer.checks.iter().map(|found| (found.rule.as_str().to_owned(), found.passed));
+            answer.checks.iter().map(|check| (check.rule.as_str().to_owned(), check.passed));
         let forms = [
             ("answered", Some(answer.response.is_some())),
             ("injection resisted", answer.followed.map(|followed| !followed)),

@@ -1,6 +1,6 @@
-//! What a gate saves and what it misses: a run with one, held against a run of
-//! the same items without. What the gate passed by, the other run revised, and
-//! its verdict tells whether that was worth it.
+//! Measures what a gate saves and what it misses, by comparing a run with a gate and a
+//! run of the same items without one. What the gate skipped, the other run revised, and
+//! its verdict shows whether the revision was an improvement.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,69 +14,68 @@ use amend_core::stats::{Bootstrap, GroupedMean, groups, mean};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::trajectories::Trajectory;
 
-/// A gate, held against a run without one.
+/// A comparison of a run with a gate and a run without one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
-    /// The least violation at which a principle is applied, from 0 to 1.
+    /// The gate: the least violation at which a principle is applied, from 0 to 1.
     pub gate: f64,
-    /// Whether the second run has it, and not the first.
+    /// Whether the second run has the gate, rather than the first.
     pub is_second: bool,
-    /// Items that are done in both runs: everything here is about them.
+    /// The number of items that are done in both runs. All figures are about these.
     pub items: usize,
-    /// Gates asked.
+    /// The number of gate questions.
     pub asked: usize,
-    /// Of these, how many found too little to criticise.
+    /// How many of them found a violation below the gate, so that nothing was revised.
     pub passed: usize,
-    /// What the run with the gate spent.
+    /// The cost of the run with the gate.
     pub gated: Spent,
-    /// What the run without it spent.
+    /// The cost of the run without the gate.
     pub ungated: Spent,
-    /// 1 − decoded/decoded: the share of decoded tokens that the gate saved, with
-    /// a bootstrap interval over the items.
+    /// The share of decoded tokens that the gate saved: 1 − gated/ungated, with a
+    /// bootstrap interval over the items.
     pub saved: Option<GroupedMean>,
-    /// Items whose first answers are not the same in both runs. The gate saw
-    /// another answer than was revised, so what follows is not about them.
+    /// The number of items whose first answers differ between the runs. The figures
+    /// below leave them out, because the gate saw another answer than was revised.
     pub other_answers: usize,
-    /// By item: passed by where nothing was revised.
+    /// The misses by item. An item is skipped if nothing of it was revised.
     pub by_item: Misses,
-    /// By item and principle.
+    /// The misses by item and principle.
     pub by_principle: Misses,
-    /// Everything passed by whose revision the verdict prefers: items as a whole,
-    /// and principles.
+    /// All skipped items and principles whose revision the verdict prefers.
     pub missed: Vec<Miss>,
 }
 
-/// What a run spent on some items.
+/// The cost of a run's items.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Spent {
-    /// Critiques written.
+    /// The number of critiques.
     pub critiques: u64,
-    /// Revisions written.
+    /// The number of revisions.
     pub revisions: u64,
-    /// Tokens decoded.
+    /// The number of decoded tokens.
     pub decoded: u64,
-    /// Tokens of prompts that were computed, and not found in the cache.
+    /// The number of prompt tokens that were computed rather than found in the cache.
     pub prefilled: u64,
 }
 
 /// How often the run without a gate made a revision that its verdict prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Misses {
-    /// Of what the gate passed by: the share missed.
+    /// The share among what the gate skipped: the miss rate.
     pub passed_by: Option<GroupedMean>,
-    /// Of what was revised in spite of the gate: what to compare it with.
+    /// The share among what was revised despite the gate, for comparison.
     pub revised: Option<GroupedMean>,
-    /// The second less the first: a gate that tells good answers from bad ones
-    /// has it above 0. Whole items are drawn for the interval.
+    /// `revised` − `passed_by`: above 0 if the gate tells good answers from bad ones.
+    /// The interval is over resamples of whole items.
     pub lead: Option<GroupedMean>,
 }
 
-/// Something passed by that was worth revising.
+/// A skipped item or principle whose revision was an improvement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Miss {
-    /// The item.
+    /// The item's key.
     pub key: String,
-    /// The principle; none: the item as a whole.
+    /// The principle; `None` for the item as a whole.
     pub principle: Option<String>,
     /// The greatest violation that the gate found.
     pub violation: f64,
@@ -85,7 +84,7 @@ pub struct Miss {
 }
 
 impl Gate {
-    /// None unless one of the runs has a gate and the other has none.
+    /// Compares two runs. `None` unless exactly one of them has a gate.
     #[must_use]
     pub fn between(before: &Run, after: &Run, bootstrap: &Bootstrap) -> Option<Self> {
         let (gate, is_second) = match (before.gate(), after.gate()) {
@@ -95,13 +94,14 @@ impl Gate {
         };
         let (gated, ungated) = if is_second { (after, before) } else { (before, after) };
         let rules = [gated.rules(), ungated.rules()];
-        let theirs: BTreeMap<&str, &Trajectory> = done(ungated).collect();
-        let pairs: Vec<[&Trajectory; 2]> =
-            done(gated).filter_map(|(key, ours)| Some([ours, *theirs.get(key)?])).collect();
+        let by_key: BTreeMap<&str, &Trajectory> = done(ungated).collect();
+        let pairs: Vec<[&Trajectory; 2]> = done(gated)
+            .filter_map(|(key, trajectory)| Some([trajectory, *by_key.get(key)?]))
+            .collect();
         let steps = |at: usize| pairs.iter().flat_map(move |pair| &pair[at].steps);
         let (same, other): (Vec<_>, Vec<_>) = pairs
             .iter()
-            .partition(|pair| first_of(pair[0], &rules[0]) == first_of(pair[1], &rules[1]));
+            .partition(|pair| first_answer(pair[0], &rules[0]) == first_answer(pair[1], &rules[1]));
         let cases: Vec<Case> = same.iter().flat_map(|pair| cases(pair, gate, &rules[1])).collect();
         let (items, principles): (Vec<Case>, Vec<Case>) =
             cases.into_iter().partition(|case| case.principle.is_none());
@@ -125,17 +125,18 @@ impl Gate {
 }
 
 fn done<'a>(run: &'a Run) -> impl Iterator<Item = (&'a str, &'a Trajectory)> {
-    let done = |one: &&Trajectory| matches!(one.outcome, Outcome::Done { .. });
-    run.trajectories.iter().filter(done).map(|one| (one.item.key.as_str(), one))
+    let done = |trajectory: &&Trajectory| matches!(trajectory.outcome, Outcome::Done { .. });
+    let trajectories = run.trajectories.iter().filter(done);
+    trajectories.map(|trajectory| (trajectory.item.key.as_str(), trajectory))
 }
 
-fn first_of<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Option<&'a str> {
+fn first_answer<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Option<&'a str> {
     let steps = &trajectory.steps;
     answer(steps, rules.first(steps))
 }
 
-/// Each gate step with the violation it found; where nothing could be told, the
-/// principle counts as broken.
+/// Each gate step with its violation. A step without a score counts as a violation of
+/// 1.
 fn gates<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = (&'a Step, f64)> {
     let gates = steps.into_iter().filter(|step| step.kind == StepKind::Gate);
     gates.map(|step| (step, step.score.map_or(1.0, |score| score.value)))
@@ -143,10 +144,10 @@ fn gates<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = 
 
 impl Spent {
     fn on<'a>(steps: impl Iterator<Item = &'a Step> + Clone) -> Self {
-        let of = |kind| steps.clone().filter(|step| step.kind == kind).count() as u64;
+        let count = |kind| steps.clone().filter(|step| step.kind == kind).count() as u64;
         Self {
-            critiques: of(StepKind::Critique),
-            revisions: of(StepKind::Revise),
+            critiques: count(StepKind::Critique),
+            revisions: count(StepKind::Revise),
             decoded: steps.clone().map(|step| u64::from(step.usage.decoded)).sum(),
             prefilled: steps.clone().map(|step| u64::from(step.usage.prefilled())).sum(),
         }
@@ -156,7 +157,7 @@ impl Spent {
 fn saved(pairs: &[[&Trajectory; 2]], bootstrap: &Bootstrap) -> Option<GroupedMean> {
     let decoded: Vec<[f64; 2]> = pairs
         .iter()
-        .map(|pair| pair.map(|one| Spent::on(one.steps.iter()).decoded as f64))
+        .map(|pair| pair.map(|trajectory| Spent::on(trajectory.steps.iter()).decoded as f64))
         .collect();
     let items: Vec<Vec<usize>> = (0..pairs.len()).map(|item| vec![item]).collect();
     GroupedMean::of(&items, bootstrap, |rows| {
@@ -166,14 +167,14 @@ fn saved(pairs: &[[&Trajectory; 2]], bootstrap: &Bootstrap) -> Option<GroupedMea
     })
 }
 
-/// An item, or a principle of it, that the run without a gate revised.
+/// An item, or one of its principles, that the run without a gate revised.
 struct Case<'a> {
     key: &'a str,
     principle: Option<&'a str>,
-    /// The greatest violation found, where the gate passed it by; none where it
-    /// was revised all the same.
+    /// The greatest violation if the gate skipped it; `None` if it was revised despite
+    /// the gate.
     passed: Option<f64>,
-    /// What the verdict says of the revision; none where it changed nothing.
+    /// The verdict on the revision; `None` if the revision changed nothing.
     verdict: Option<Combined>,
 }
 
@@ -193,8 +194,8 @@ impl Case<'_> {
     }
 }
 
-/// What the run without a gate revised of an item and judged, the item as a whole
-/// first; `rules` are that run's.
+/// The cases of an item that the run without a gate revised and judged: the item as a
+/// whole, then each principle. `rules` are those of that run.
 fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -> Vec<Case<'a>> {
     let (before, after) = (rules.first(&ungated.steps), rules.last(&ungated.steps));
     let judgement = rules.on(&ungated.steps, [after, before]);
@@ -202,7 +203,7 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
     if after == before || (judgement.is_none() && !same) {
         return Vec::new();
     }
-    // In each round the last word of the gate: it is asked again after a revision.
+    // The gate's last violation in each round: it is asked again after a revision.
     let mut last: BTreeMap<(&str, u32), f64> = BTreeMap::new();
     for (step, violation) in gates(&gated.steps) {
         last.insert((step.principle.as_deref().unwrap_or_default(), step.round), violation);
@@ -210,22 +211,20 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
     let revised: Vec<&str> = revised(&gated.steps).collect();
     let case = |principle: Option<&'a str>, verdict| {
         let about = |id: &str| principle.is_none_or(|principle| principle == id);
-        let asked = last.iter().filter(|((id, _), _)| about(id)).map(|(_, &violation)| violation);
-        let most = asked.reduce(f64::max)?;
+        let violations = last.iter().filter(|((id, _), _)| about(id)).map(|(_, &value)| value);
+        let greatest = violations.reduce(f64::max)?;
         let applied = revised.iter().any(|id| about(id));
-        // What is over the gate and yet not revised, something else kept out.
-        let passed = (!applied && most < gate).then_some(most);
-        (applied || passed.is_some()).then_some(Case {
-            key: &gated.item.key,
-            principle,
-            passed,
-            verdict,
-        })
+        if !applied && greatest >= gate {
+            // Something else prevented the revision: the loop had ended, for example.
+            return None;
+        }
+        let passed = if applied { None } else { Some(greatest) };
+        Some(Case { key: &gated.item.key, principle, passed, verdict })
     };
-    let whole = case(None, judgement.as_ref().map(|found| found.decisive));
+    let whole = case(None, judgement.as_ref().map(|judgement| judgement.decisive));
     let under = |id: &str| {
-        let mut verdicts = judgement.iter().flat_map(|found| &found.principles);
-        verdicts.find(|one| one.0 == id).map(|one| one.1)
+        let mut verdicts = judgement.iter().flat_map(|judgement| &judgement.principles);
+        verdicts.find(|(principle, _)| principle == id).map(|(_, verdict)| *verdict)
     };
     let applied: BTreeSet<&str> = self::revised(&ungated.steps).collect();
     let principles = applied.into_iter().filter_map(|id| case(Some(id), under(id)));
@@ -301,8 +300,8 @@ mod tests {
         [step(StepKind::Critique, "no"), step(StepKind::Revise, text)]
     }
 
-    /// First answer `x`, revised under both principles to `last`; the log-odds of
-    /// the last under either and on the whole.
+    /// An item whose first answer `x` was revised under both principles to `last`.
+    /// `odds` are the log-odds of the last answer under each principle and overall.
     fn ungated(key: &str, last: &str, odds: Option<[f64; 3]>) -> Trajectory {
         let mut steps = vec![first("x")];
         steps.extend(revised("kind", "y"));
@@ -324,16 +323,16 @@ mod tests {
         let gated = Run { manifest: &with, trajectories: gated };
         let ungated = Run { manifest: &without, trajectories: ungated };
         let bootstrap = Bootstrap::new(Stream::new(1), 1000);
-        let found = Gate::between(&gated, &ungated, &bootstrap).unwrap();
-        let turned = Gate::between(&ungated, &gated, &bootstrap).unwrap();
-        assert_eq!(turned, Gate { is_second: true, ..found.clone() });
-        for two in [&gated, &ungated] {
-            assert_eq!(Gate::between(two, two, &bootstrap), None);
+        let gate = Gate::between(&gated, &ungated, &bootstrap).unwrap();
+        let swapped = Gate::between(&ungated, &gated, &bootstrap).unwrap();
+        assert_eq!(swapped, Gate { is_second: true, ..gate.clone() });
+        for run in [&gated, &ungated] {
+            assert_eq!(Gate::between(run, run, &bootstrap), None);
         }
-        found
+        gate
     }
 
-    fn made() -> Gate {
+    fn example() -> Gate {
         let failed = Outcome::Failed { failure: Failure::NotFinite };
         between(
             vec![
@@ -343,7 +342,8 @@ mod tests {
                     [vec![gate("kind", 0.3), gate("true", 0.7)], revised("true", "z").into()]
                         .concat(),
                 ),
-                // What was broken before the revision is not after it.
+                // The second principle is violated before the first one's revision, and
+                // not after it.
                 gated(
                     "c",
                     [
@@ -360,7 +360,7 @@ mod tests {
                 ungated("other", "z", Some([1.0, 1.0, 1.0])),
                 ungated("a", "z", Some([2.0, -1.0, 1.0])),
                 ungated("b", "z", Some([-1.0, 1.0, -1.0])),
-                // Revised to what it was: nothing to judge.
+                // Revised back to the first answer: not judged.
                 ungated("c", "x", None),
                 Trajectory { outcome: failed, ..ungated("failed", "z", None) },
             ],
@@ -368,11 +368,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spent_by_hand() {
-        let gate = made();
+    fn costs_by_hand() {
+        let gate = example();
         // `failed` isn't done in both.
         assert_eq!((gate.items, gate.asked, gate.passed), (4, 9, 6));
-        // A text has 3 tokens and 5 of its prompt to compute, a gate 2 of it.
+        // A text decodes 3 tokens and prefills 5; a gate prefills 2.
         let spent = |texts: u64, gates: u64| Spent {
             critiques: (texts - 4) / 2,
             revisions: (texts - 4) / 2,
@@ -381,25 +381,27 @@ mod tests {
         };
         assert_eq!((gate.gated, gate.ungated), (spent(8, 9), spent(20, 0)));
         let saved = gate.saved.unwrap();
-        // 0.8 of two items, 0.4 of the others: a resample in 16 has but one sort.
+        // 0.8 of two items, 0.4 of the others: 1 resample in 16 has one sort only.
         assert!((saved.value - 0.6).abs() < 1e-12);
         let Some(Interval { low, high }) = saved.interval else { panic!("{saved:?}") };
         assert!((low - 0.4).abs() < 1e-12 && (high - 0.8).abs() < 1e-12, "{saved:?}");
     }
 
     #[test]
-    fn what_is_missed_by_hand() {
-        let gate = made();
+    fn misses_by_hand() {
+        let gate = example();
         assert_eq!(gate.other_answers, 1);
-        let of = |mean: Option<GroupedMean>| mean.map(|mean| (mean.value, mean.n, mean.groups));
-        let told = |misses: Misses| {
-            (of(misses.passed_by), of(misses.revised), misses.lead.map(|lead| lead.value))
+        let figures = |mean: GroupedMean| (mean.value, mean.n, mean.groups);
+        let values = |misses: Misses| {
+            let lead = misses.lead.map(|lead| lead.value);
+            (misses.passed_by.map(figures), misses.revised.map(figures), lead)
         };
-        // Of the items, a was passed by and is preferred; b and c are not.
-        assert_eq!(told(gate.by_item), (Some((1.0, 1, 1)), Some((0.0, 2, 2)), Some(-1.0)));
-        // Passed by: both of a, kind of b, true of c. Preferred of them: kind of a.
+        // Item a was skipped, and its revision is preferred. Items b and c were revised,
+        // and their revisions are not preferred.
+        assert_eq!(values(gate.by_item), (Some((1.0, 1, 1)), Some((0.0, 2, 2)), Some(-1.0)));
+        // Skipped: both of a, kind of b, true of c. Of these, kind of a is preferred.
         // Revised: true of b, which is preferred, and kind of c.
-        assert_eq!(told(gate.by_principle), (Some((0.25, 4, 3)), Some((0.5, 2, 2)), Some(0.25)));
+        assert_eq!(values(gate.by_principle), (Some((0.25, 4, 3)), Some((0.5, 2, 2)), Some(0.25)));
         let sigmoid = |odds: f64| 1.0 / (1.0 + (-odds).exp());
         let missed: Vec<_> = gate
             .missed
@@ -413,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undecided_verdict_prefers_nothing() {
+    fn an_undecided_verdict_is_no_miss() {
         let run = |odds| {
             let passed = gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]);
             between(vec![passed], vec![ungated("a", "z", Some([odds; 3]))]).missed.len()
@@ -422,16 +424,16 @@ mod tests {
     }
 
     #[test]
-    fn without_verdicts_or_a_word_of_the_gate_nothing_is_told() {
+    fn without_verdicts_or_gate_steps_there_are_no_misses() {
         let passed = || gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]);
         let unjudged = between(vec![passed()], vec![ungated("a", "z", None)]);
         assert_eq!((unjudged.by_item.passed_by, unjudged.by_principle.passed_by), (None, None));
         assert_eq!(unjudged.saved.unwrap().interval, None, "one item");
-        // Over the gate, and not revised for another reason: the loop had ended.
+        // The violation reaches the gate, but the loop had ended before the revision.
         let steps = [vec![gate("kind", 0.8), gate("true", 0.6)], revised("kind", "x").into()];
         let stopped = gated("a", steps.concat());
-        let found = between(vec![stopped], vec![ungated("a", "z", Some([1.0; 3]))]);
-        assert_eq!(found.by_principle.passed_by, None);
-        assert_eq!(found.by_principle.revised.map(|mean| mean.n), Some(1));
+        let gate = between(vec![stopped], vec![ungated("a", "z", Some([1.0; 3]))]);
+        assert_eq!(gate.by_principle.passed_by, None);
+        assert_eq!(gate.by_principle.revised.map(|mean| mean.n), Some(1));
     }
 }

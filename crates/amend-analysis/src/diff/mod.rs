@@ -1,5 +1,5 @@
-//! What differs between two things of a kind: texts, constitutions, runs,
-//! evaluations. Pure: what is compared has been read.
+//! Differences between two texts, constitutions, runs or evaluations. Pure: it compares
+//! values that the caller has read.
 
 mod constitution;
 mod evaluation;

@@ -1,5 +1,5 @@
-//! Two measurements of the same units, set against each other unit by unit:
-//! what they have in common cancels, so that small differences show.
+//! Compares two measurements of the same units, unit by unit. What the measurements
+//! have in common cancels out, so that small differences show.
 
 use std::collections::BTreeMap;
 
@@ -8,88 +8,89 @@ use serde::Serialize;
 use amend_core::stats::{Bootstrap, GroupedMean, mean};
 use amend_core::text::word_diff as words;
 
-/// What was measured of one answer.
+/// The measurements of one answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Unit {
-    /// What it is recognised by in the other measurement.
+    /// The key that identifies the unit in both measurements.
     pub key: String,
-    /// Units of one group are no independent evidence: the variants of an item.
+    /// The group. Units of one group, such as the variants of an item, are not
+    /// independent evidence.
     pub group: String,
-    /// Its kind, where it has one.
+    /// The unit's kind, if it has one.
     pub kind: Option<String>,
-    /// Figures, by measure.
+    /// The unit's values, by measure.
     pub numbers: BTreeMap<String, f64>,
-    /// What it passes or fails, by check.
+    /// Whether the unit passes each check, by the check's name.
     pub checks: BTreeMap<String, bool>,
-    /// The answer; none where there is none.
+    /// The answer's text, if there is an answer.
     pub text: Option<String>,
 }
 
-/// What differs between two measurements.
+/// The differences between two measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// How many units are in both.
+    /// The number of units in both measurements.
     pub common: usize,
-    /// Every measure over all units and over each kind.
+    /// The change of every measure over all units and over each kind.
     pub changes: Vec<Change>,
-    /// How far the answers differ; none where no unit has two.
+    /// How far the answers differ; `None` if no unit has an answer in both.
     pub texts: Option<Texts>,
     /// Checks that passed before and fail now.
     pub newly_failing: Vec<Flip>,
     /// Checks that failed before and pass now.
     pub newly_passing: Vec<Flip>,
-    /// Units of the first measurement only.
+    /// The keys of units in the first measurement only.
     pub only_before: Vec<String>,
-    /// Units of the second only.
+    /// The keys of units in the second measurement only.
     pub only_after: Vec<String>,
 }
 
-/// A measure over the units that have it in both measurements.
+/// The change of a measure over the units that have it in both measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// What is measured.
+    /// The measure's name.
     pub measure: String,
-    /// Over units of this kind; none: over all.
+    /// The kind of the units; `None` for all units.
     pub kind: Option<String>,
-    /// Its mean before.
+    /// The mean before.
     pub before: f64,
-    /// Its mean after.
+    /// The mean after.
     pub after: f64,
-    /// The mean of after less before, with its interval.
+    /// The mean of after − before, with its interval.
     pub difference: GroupedMean,
-    /// In how many units it rose.
+    /// The number of units in which the value rose.
     pub rose: usize,
-    /// In how many it fell.
+    /// The number of units in which the value fell.
     pub fell: usize,
 }
 
 /// How far the answers of two measurements differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Texts {
-    /// How many units have the same answer.
+    /// The number of units with the same words in both answers.
     pub same: usize,
     /// The mean distance, word by word, from 0 to 1.
     pub distance: GroupedMean,
 }
 
-/// A check of a unit that came out differently.
+/// A check of a unit whose result changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Flip {
-    /// The unit.
+    /// The unit's key.
     pub key: String,
-    /// The check.
+    /// The check's name.
     pub check: String,
 }
 
-/// Sets two measurements against each other.
+/// Compares two measurements.
 #[must_use]
 pub fn compare(before: &[Unit], after: &[Unit], bootstrap: &Bootstrap) -> Comparison {
     let keyed = |units: &[Unit]| -> BTreeMap<String, Unit> {
         units.iter().map(|unit| (unit.key.clone(), unit.clone())).collect()
     };
     let (before, after) = (keyed(before), keyed(after));
-    let only = |ours: &BTreeMap<String, Unit>, theirs: &BTreeMap<String, Unit>| -> Vec<String> {
-        ours.keys().filter(|key| !theirs.contains_key(*key)).cloned().collect()
+    let only = |units: &BTreeMap<String, Unit>, without: &BTreeMap<String, Unit>| -> Vec<String> {
+        units.keys().filter(|key| !without.contains_key(*key)).cloned().collect()
     };
     let pairs: Vec<(&Unit, &Unit)> =
         before.iter().filter_map(|(key, unit)| Some((unit, after.get(key)?))).collect();
@@ -124,8 +125,9 @@ fn change<'a>(
     bootstrap: &Bootstrap,
 ) -> Option<Change> {
     let of_kind = |unit: &Unit| kind.is_none() || unit.kind.as_deref() == kind;
-    let both = |&(one, other): &(&'a Unit, &Unit)| {
-        Some((one.group.as_str(), *one.numbers.get(measure)?, *other.numbers.get(measure)?))
+    let both = |&(before, after): &(&'a Unit, &Unit)| {
+        let value = |unit: &Unit| unit.numbers.get(measure).copied();
+        Some((before.group.as_str(), value(before)?, value(after)?))
     };
     let values: Vec<(&str, f64, f64)> =
         pairs.iter().filter(|(unit, _)| of_kind(unit)).filter_map(both).collect();
@@ -142,24 +144,26 @@ fn change<'a>(
 }
 
 fn texts<'a>(pairs: &[(&'a Unit, &Unit)], bootstrap: &Bootstrap) -> Option<Texts> {
-    let distance = |&(one, other): &(&'a Unit, &Unit)| {
-        Some((one.group.as_str(), words::distance(one.text.as_ref()?, other.text.as_ref()?)))
+    let distance = |&(before, after): &(&'a Unit, &Unit)| {
+        let distance = words::distance(before.text.as_ref()?, after.text.as_ref()?);
+        Some((before.group.as_str(), distance))
     };
     let distances: Vec<(&str, f64)> = pairs.iter().filter_map(distance).collect();
     let same = distances.iter().filter(|(_, distance)| *distance == 0.0).count();
     Some(Texts { same, distance: GroupedMean::new(distances, bootstrap)? })
 }
 
-/// The checks that came to `now`, and to the contrary before.
+/// The checks whose result is `now`, and was the opposite before.
 fn flips(pairs: &[(&Unit, &Unit)], now: bool) -> Vec<Flip> {
-    let of_unit = |&(one, other): &(&Unit, &Unit)| -> Vec<Flip> {
-        let flipped = one
-            .checks
-            .iter()
-            .filter(|&(check, &passed)| passed != now && other.checks.get(check) == Some(&now));
-        flipped.map(|(check, _)| Flip { key: one.key.clone(), check: check.clone() }).collect()
-    };
-    pairs.iter().flat_map(of_unit).collect()
+    let mut flips = Vec::new();
+    for (before, after) in pairs {
+        for (check, &passed) in &before.checks {
+            if passed != now && after.checks.get(check) == Some(&now) {
+                flips.push(Flip { key: before.key.clone(), check: check.clone() });
+            }
+        }
+    }
+    flips
 }
 
 #[cfg(test)]
@@ -198,9 +202,9 @@ mod tests {
 
     #[test]
     fn changes_by_hand() {
-        let found = compared();
-        assert_eq!(found.common, 4);
-        let rows: Vec<_> = found
+        let comparison = compared();
+        assert_eq!(comparison.common, 4);
+        let rows: Vec<_> = comparison
             .changes
             .iter()
             .map(|change| {
@@ -209,7 +213,7 @@ mod tests {
                 (kind, change.before, change.after, difference, change.rose, change.fell)
             })
             .collect();
-        // Differences 0, 2 and −0.5; those of y make up one group.
+        // Differences 0, 2 and −0.5; the units of kind y are one group.
         assert_eq!(
             rows,
             [
@@ -218,31 +222,32 @@ mod tests {
                 (Some("y"), 2.5, 3.25, 0.75, 1, 1),
             ]
         );
-        let y = &found.changes[2].difference;
+        let y = &comparison.changes[2].difference;
         assert_eq!((y.n, y.groups, y.interval), (2, 1, None), "variants of one item");
     }
 
     #[test]
-    fn texts_flips_and_loners() {
-        let found = compared();
-        let texts = found.texts.unwrap();
-        // 1/3 each for `one two` and `one`, `four` and `four five`; two are the same.
+    fn texts_flips_and_unmatched_units() {
+        let comparison = compared();
+        let texts = comparison.texts.unwrap();
+        // 1/3 each for `one two` and `one`, and for `four` and `four five`; two units
+        // have the same answer.
         assert_eq!(texts.same, 2);
         assert!((texts.distance.value - (2.0 * (1.0 - 2.0 / 3.0)) / 4.0).abs() < 1e-12);
         let flip = |key: &str| Flip { key: key.to_owned(), check: "polite".to_owned() };
-        assert_eq!(found.newly_failing, [flip("a"), flip("b:2")]);
-        assert_eq!(found.newly_passing, [flip("b:1")]);
+        assert_eq!(comparison.newly_failing, [flip("a"), flip("b:2")]);
+        assert_eq!(comparison.newly_passing, [flip("b:1")]);
         assert_eq!(
-            (found.only_before, found.only_after),
+            (comparison.only_before, comparison.only_after),
             (vec!["gone".into()], vec!["new".into()])
         );
     }
 
     #[test]
-    fn nothing_in_common_is_no_comparison() {
-        let one = [unit("a", "x", Some(1.0), true, "")];
-        let other = [unit("b", "x", Some(1.0), true, "")];
-        let found = compare(&one, &other, &Bootstrap::new(Stream::new(1), 100));
-        assert_eq!((found.common, found.changes.len(), found.texts), (0, 0, None));
+    fn measurements_without_common_units_have_no_changes() {
+        let before = [unit("a", "x", Some(1.0), true, "")];
+        let after = [unit("b", "x", Some(1.0), true, "")];
+        let comparison = compare(&before, &after, &Bootstrap::new(Stream::new(1), 100));
+        assert_eq!((comparison.common, comparison.changes.len(), comparison.texts), (0, 0, None));
     }
 }

@@ -1,4 +1,4 @@
-//! What is compared of two runs of the loop.
+//! The units by which two runs of the loop are compared.
 
 use crate::diff::Unit;
 use amend_core::model::Usage;
@@ -9,33 +9,38 @@ use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::trajectories::Trajectory;
 
-/// A run of the loop, as far as it is compared.
+/// A run of the loop, for a comparison.
 #[derive(Debug, Clone)]
 pub struct Run<'a> {
-    /// What it was started with.
+    /// The run's manifest.
     pub manifest: &'a Manifest,
-    /// Its ended items.
+    /// The run's ended items.
     pub trajectories: Vec<Trajectory>,
 }
 
 impl Run<'_> {
-    /// The items, recognised by their keys. Measured are the `words` of the last
-    /// answer, its `change` from the first (a distance, word by word), `p_chosen`,
-    /// the probability that the last is the better one, where that was judged, and
-    /// the tokens `decoded` and `prefilled` for the item. Checked is whether an item
-    /// is `done`, was `revised`, and whether the revision was `preferred`.
+    /// The items as units, with their keys.
+    ///
+    /// The measures are:
+    /// - `words`: the number of words of the last answer;
+    /// - `change`: the word distance between the first and the last answer;
+    /// - `decoded` and `prefilled`: the tokens computed for the item;
+    /// - `p_chosen`: the probability that the last answer is better, if it was judged.
+    ///
+    /// The checks are whether the item is `done`, whether it was `revised`, and whether
+    /// the revision was `preferred`.
     #[must_use]
     pub fn units(&self) -> Vec<Unit> {
         let rules = self.rules();
         self.trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
     }
 
-    /// How its verdicts count.
+    /// The rules by which the run's verdicts count.
     pub(super) fn rules(&self) -> Rules {
         Rules::of(&self.manifest.constitution.value)
     }
 
-    /// The least violation at which a principle is applied; none without a gate.
+    /// The gate: the least violation at which a principle is applied, if there is one.
     pub(super) fn gate(&self) -> Option<f64> {
         self.manifest.constitution.value["loop"]["gate"].as_f64()
     }
@@ -51,8 +56,9 @@ fn unit(trajectory: &Trajectory, rules: &Rules) -> Unit {
     let texts = (answer(steps, first), answer(steps, last), done);
     let (Some(before), Some(after), true) = texts else { return unit };
     let change = words::distance(before, after);
-    let tokens =
-        |of: fn(Usage) -> u32| steps.iter().map(|step| f64::from(of(step.usage))).sum::<f64>();
+    let tokens = |count: fn(Usage) -> u32| {
+        steps.iter().map(|step| f64::from(count(step.usage))).sum::<f64>()
+    };
     for (measure, value) in [
         ("words", after.split_whitespace().count() as f64),
         ("change", change),
@@ -97,7 +103,7 @@ mod tests {
     const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };
 
     #[test]
-    fn a_judged_revision_by_hand() {
+    fn units_of_a_judged_revision_by_hand() {
         let steps = vec![
             answer(StepKind::Generate, "a b"),
             answer(StepKind::Generate, "a x"),
@@ -107,9 +113,9 @@ mod tests {
         ];
         let unit = units_of(steps, DONE);
         assert_eq!(unit.numbers["words"], 3.0);
-        // Three texts of 3 tokens, and of 9 − 4 in the prompt.
+        // Three texts, each with 3 decoded and 9 − 4 prefilled tokens.
         assert_eq!((unit.numbers["decoded"], unit.numbers["prefilled"]), (9.0, 15.0));
-        // Against the second candidate, two of its words in common.
+        // The distance from the second candidate, with two words in common.
         assert!((unit.numbers["change"] - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
         assert!((unit.numbers["p_chosen"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
         let checks: Vec<(&str, bool)> =
@@ -119,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_revised_or_failed_has_less_to_tell() {
+    fn unrevised_and_failed_items_have_fewer_measures() {
         let unit = units_of(vec![answer(StepKind::Generate, " a b\n")], DONE);
         assert_eq!((unit.numbers["words"], unit.numbers["change"]), (2.0, 0.0));
         assert_eq!(unit.checks, [("done".to_owned(), true), ("revised".to_owned(), false)].into());

@@ -1,4 +1,4 @@
-//! What one answer came to.
+//! The evaluation of one answer.
 
 use std::collections::BTreeMap;
 
@@ -9,46 +9,48 @@ use amend_core::judge::Score;
 use amend_core::record::Outcome;
 use amend_core::record::{StepKind, answers};
 use amend_data::eval_set::{Kind, Set};
+use amend_data::pairs::judgement::Rules;
 use amend_data::store::trajectories::Trajectory;
 
-/// One item in one of its forms, answered.
+/// The evaluated answer to an item or one of its variants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The item's key in the run.
     pub key: String,
     /// The item's id in the set.
     pub item: String,
-    /// Its variant, where it has variants.
+    /// The variant, if the item has variants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// The item's kind.
     pub kind: Kind,
     /// The item's category.
     pub category: String,
-    /// The answer; none where the item failed.
+    /// The answer's text; `None` if the item failed.
     pub response: Option<String>,
-    /// Why it failed.
+    /// The reason why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// Rubric scores by dimension.
+    /// The rubric scores by dimension.
     pub scores: BTreeMap<String, Score>,
-    /// The same with a text after it that asks for favour; empty where none did.
+    /// The rubric scores of the same answer followed by a prompt injection; empty if
+    /// the item has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub injected: BTreeMap<String, Score>,
-    /// What the item's checks found.
+    /// The results of the item's checks.
     pub checks: Vec<Finding>,
-    /// Whether it says what a planted instruction wants said; none where
-    /// nothing was planted.
+    /// Whether the answer follows a planted instruction; `None` if there is none.
     pub followed: Option<bool>,
-    /// Whether it has the form that was expected; none where no form shows it.
+    /// Whether the answer has the expected form; `None` if no form shows it.
     pub expected: Option<bool>,
 }
 
 impl Answer {
-    /// What an ended item of an evaluation of `set` came to; none where the set
-    /// has no such item.
+    /// The results of a finished item of an evaluation of `set`; `None` if the set
+    /// has no such item. `rules` decide which of several candidates is the answer
+    /// if none was scored.
     #[must_use]
-    pub fn of(set: &Set, trajectory: &Trajectory) -> Option<Self> {
+    pub fn of(set: &Set, rules: &Rules, trajectory: &Trajectory) -> Option<Self> {
         let item = &trajectory.item;
         let text = |key: &str| item.metadata.get(key).and_then(|value| value.as_str());
         let probe = set.probe(text("item")?)?;
@@ -71,20 +73,19 @@ impl Answer {
             return Some(answer);
         }
         let rubrics = trajectory.steps.iter().filter(|step| step.kind == StepKind::Rubric);
-        // The answer that was scored first; without dimensions, the last.
+        // The answer that was scored first. A later score is of the same answer with
+        // an injection.
         let scored = rubrics.clone().find_map(|step| step.about.first().copied());
         for step in rubrics {
             if let (Some(dimension), Some(score)) = (step.dimension.clone(), step.score) {
-                let as_it_is = step.about.first() == scored.as_ref();
-                let scores = if as_it_is { &mut answer.scores } else { &mut answer.injected };
+                let is_clean = step.about.first() == scored.as_ref();
+                let scores = if is_clean { &mut answer.scores } else { &mut answer.injected };
                 scores.insert(dimension, score);
             }
         }
-        let response = match scored {
-            Some(number) => answers(&trajectory.steps).nth(number),
-            None => answers(&trajectory.steps).next_back(),
-        };
-        let response = &response?.text;
+        // Without dimensions: the last revision, else the best candidate.
+        let number = scored.unwrap_or_else(|| rules.last(&trajectory.steps));
+        let response = &answers(&trajectory.steps).nth(number)?.text;
         answer.checks = checks::check(&probe.checks, &item.messages, response);
         answer.followed = probe.canary.as_ref().map(|canary| checks::follows(canary, response));
         answer.expected = checks::as_expected(probe.expect, response);
@@ -92,7 +93,7 @@ impl Answer {
         Some(answer)
     }
 
-    /// What it is called: the item's id, and the variant's name where it has one.
+    /// The answer's name: the item's id, and the variant's name if there is one.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.variant {

@@ -1,6 +1,6 @@
-//! Evaluations: what a set's answers came to, by rubric and by rule, with
-//! intervals, and whether that meets the set's thresholds. Pure: an evaluation is
-//! made of a run's manifest and of what its journal holds.
+//! Evaluations: the rubric scores and rule checks of a set's answers, with intervals,
+//! and whether they meet the set's thresholds. Pure: the results are computed from a
+//! run's manifest and the content of its journal.
 
 mod answer;
 pub mod checks;

@@ -1,4 +1,4 @@
-//! An evaluation's results as a whole, and its thresholds.
+//! The results of an evaluation, and its thresholds.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,19 +9,20 @@ use super::{Answer, Figure, Measure, Slice, Variants};
 use amend_core::random::Stream;
 use amend_core::stats::Bootstrap;
 use amend_data::eval_set::{Kind, Set, Threshold};
+use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::trajectories::Trajectory;
 
 /// The version of the results' format.
 const FORMAT: u32 = 1;
 
-/// How many resamples an interval is made of.
+/// The number of resamples of an interval.
 const RESAMPLES: u32 = 1000;
 
-/// The dimension that, over bias probes, is measured by the spread.
+/// The dimension that is measured by the spread between variants over bias probes.
 const FAIRNESS: &str = "fairness";
 
-/// What an evaluation came to (`results.json`).
+/// The results of an evaluation (`results.json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// The version of this format: 1.
@@ -32,33 +33,33 @@ pub struct Results {
     pub set_version: String,
     /// The constitution whose dimensions were scored.
     pub constitution: String,
-    /// How many answers there are, failed ones included.
+    /// The number of answers, including failed items.
     pub answered: usize,
-    /// How many items failed.
+    /// The number of failed items.
     pub failed: usize,
-    /// The least mass of a score that counts.
+    /// The least probability mass on the scale's tokens with which a score counts.
     pub mass_floor: f64,
-    /// How many scores were left out for want of mass on the scale's tokens.
+    /// The number of scores below the mass floor, which do not count.
     pub unsure: usize,
-    /// Every measure over all answers, by kind and by category.
+    /// Every measure over all answers, over each kind and over each category.
     pub figures: Vec<Figure>,
-    /// What differs between variants; none where no item has them.
+    /// The differences between variants; `None` if no item has variants.
     pub variants: Option<Variants>,
-    /// The set's thresholds, in its order.
+    /// The results of the set's thresholds, in the set's order.
     pub thresholds: Vec<ThresholdResult>,
-    /// The answers, by item and variant.
+    /// The answers, sorted by item and variant.
     pub answers: Vec<Answer>,
 }
 
-/// A threshold, held against the results.
+/// The result of a threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdResult {
     /// The threshold.
     #[serde(flatten)]
     pub threshold: Threshold,
-    /// What was measured; none where nothing could be.
+    /// The measured value; `None` if there is nothing to measure.
     pub value: Option<f64>,
-    /// Whether that passes.
+    /// Whether the threshold is met.
     pub outcome: Met,
 }
 
@@ -66,26 +67,26 @@ pub struct ThresholdResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Met {
-    /// It was.
+    /// The threshold is met.
     Met,
-    /// It was not, or there are answers and nothing to measure them by.
+    /// The threshold is missed, or its answers have no values of the measure.
     Missed,
-    /// No answer is of the kind and category it is about.
+    /// No answer is of the threshold's kind and category.
     Absent,
 }
 
-/// Why a run gives no results.
+/// The reason why a run has no results.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    /// It wasn't made by `amend eval`.
-    #[error("a run of `amend {command}` has no evaluation in it")]
+    /// The run was not made by `amend eval`.
+    #[error("a run of `amend {command}` has no evaluation")]
     NoEvaluation {
-        /// The command that made it.
+        /// The command that made the run.
         command: String,
     },
 }
 
-/// Everything that an evaluation by a constitution measures, by name.
+/// The names of all measures of an evaluation with these dimensions.
 #[must_use]
 pub fn measures(dimensions: &[String]) -> Vec<String> {
     let fixed = Measure::fixed().map(|measure| measure.name().to_owned());
@@ -93,11 +94,11 @@ pub fn measures(dimensions: &[String]) -> Vec<String> {
 }
 
 impl Results {
-    /// The results of an evaluation, from what its run was started with and its
-    /// ended items. Intervals are drawn by the run's seed.
+    /// Computes the results of an evaluation from its run's manifest and ended items.
+    /// The run's seed fixes the intervals.
     ///
     /// # Errors
-    /// The run is no evaluation.
+    /// Fails if the run is not an evaluation.
     pub fn new(
         manifest: &Manifest,
         trajectories: impl IntoIterator<Item = Trajectory>,
@@ -105,12 +106,13 @@ impl Results {
         let Some(set) = &manifest.input.set else {
             return Err(ResultsError::NoEvaluation { command: manifest.command.clone() });
         };
+        let constitution = &manifest.constitution.value;
+        let rules = Rules::of(constitution);
         let mut answers: Vec<Answer> = trajectories
             .into_iter()
-            .filter_map(|trajectory| Answer::of(set, &trajectory))
+            .filter_map(|trajectory| Answer::of(set, &rules, &trajectory))
             .collect();
-        answers.sort_by(|one, other| (&one.item, &one.variant).cmp(&(&other.item, &other.variant)));
-        let constitution = &manifest.constitution.value;
+        answers.sort_by(|a, b| (&a.item, &a.variant).cmp(&(&b.item, &b.variant)));
         let scale = Scale {
             dimensions: dimensions(constitution),
             mass_floor: constitution["judge"]["mass_floor"].as_f64().unwrap_or_default(),
@@ -139,14 +141,18 @@ impl Results {
             unsure,
             figures: figures(&answers, &measures, *mass_floor, bootstrap),
             variants: variants(&answers, &Slice::default(), dimensions, *mass_floor, bootstrap),
-            thresholds: set.thresholds.iter().map(|one| scale.hold(one, &answers)).collect(),
+            thresholds: set
+                .thresholds
+                .iter()
+                .map(|threshold| scale.check(threshold, &answers))
+                .collect(),
             answers,
         }
     }
 
     /// The thresholds that were missed.
     pub fn missed(&self) -> impl Iterator<Item = &ThresholdResult> {
-        self.thresholds.iter().filter(|one| one.outcome == Met::Missed)
+        self.thresholds.iter().filter(|threshold| threshold.outcome == Met::Missed)
     }
 
     /// A measure over all answers.
@@ -160,10 +166,10 @@ impl Results {
 /// The ids of the dimensions of a constitution as a manifest keeps it.
 fn dimensions(constitution: &Value) -> Vec<String> {
     let dimensions = constitution["dimensions"].as_array().map_or(&[][..], Vec::as_slice);
-    dimensions.iter().filter_map(|one| one["id"].as_str().map(str::to_owned)).collect()
+    dimensions.iter().filter_map(|entry| entry["id"].as_str().map(str::to_owned)).collect()
 }
 
-/// What scores are measured by.
+/// The parameters of the measures.
 struct Scale {
     dimensions: Vec<String>,
     mass_floor: f64,
@@ -171,8 +177,8 @@ struct Scale {
 }
 
 impl Scale {
-    /// Holds a threshold against the answers it is about.
-    fn hold(&self, threshold: &Threshold, answers: &[Answer]) -> ThresholdResult {
+    /// Checks a threshold against its answers.
+    fn check(&self, threshold: &Threshold, answers: &[Answer]) -> ThresholdResult {
         let Self { dimensions, mass_floor, bootstrap } = self;
         let slice = Slice { kind: threshold.kind, category: threshold.category.clone() };
         let value = if is_spread(threshold) {

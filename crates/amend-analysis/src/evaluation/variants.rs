@@ -1,5 +1,5 @@
-//! Fairness by counterfactuals: how far the answers to one request, and their
-//! scores, differ between its variants.
+//! Counterfactual fairness: how far the answers to one request, and their scores,
+//! differ between its variants.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,42 @@ use super::{Answer, Measure, Slice};
 use amend_core::stats::{Bootstrap, GroupedMean, mean};
 use amend_core::text::word_diff as words;
 
-/// What differs between variants.
+/// The differences between the variants of all items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Variants {
-    /// The largest, over the dimensions, of the mean difference between an item's
-    /// best and worst scored variant. Sampling alone makes it more than 0.
+    /// The mean difference between an item's best and worst score among its variants,
+    /// in the dimension where it is largest. Sampling alone makes it greater than 0.
     pub spread: Option<GroupedMean>,
     /// The mean difference in each dimension.
     pub by_dimension: BTreeMap<String, f64>,
-    /// The mean distance between two variants' answers, word by word, from 0 to 1.
+    /// The mean word distance between the answers of two variants, from 0 to 1.
     pub distance: Option<GroupedMean>,
-    /// Each item with variants, the most uneven first.
+    /// The items with variants, the most uneven first.
     pub items: Vec<ItemSpread>,
 }
 
-/// What differs between the variants of an item.
+/// The differences between the variants of one item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemSpread {
     /// The item's id.
     pub item: String,
-    /// How many variants were answered.
+    /// The number of answered variants.
     pub variants: usize,
-    /// In each dimension, the best variant's score less the worst's.
+    /// The best variant's score minus the worst variant's, by dimension.
     pub spread: BTreeMap<String, f64>,
-    /// The mean distance between two variants' answers.
+    /// The mean word distance between the answers of two variants.
     pub distance: f64,
 }
 
 impl ItemSpread {
-    /// The greatest of its differences.
+    /// The greatest of the differences.
     #[must_use]
     pub fn most(&self) -> f64 {
         self.spread.values().copied().fold(0.0, f64::max)
     }
 }
 
-/// What differs between the variants of the items in `slice`; none where no
+/// Computes the differences between the variants of the items in `slice`. `None` if no
 /// item has two answered variants.
 #[must_use]
 pub fn variants(
@@ -75,13 +75,11 @@ pub fn variants(
         dimensions.iter().filter_map(|id| Some((id.clone(), in_dimension(&all, id)?))).collect();
     let largest =
         |rows: &[usize]| dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max);
-    let alone: Vec<Vec<usize>> = all.iter().map(|&row| vec![row]).collect();
-    let spread = GroupedMean::of(&alone, bootstrap, largest);
+    let groups: Vec<Vec<usize>> = all.iter().map(|&row| vec![row]).collect();
+    let spread = GroupedMean::of(&groups, bootstrap, largest);
     let distances = items.iter().map(|item| (item.item.as_str(), item.distance));
     let distance = GroupedMean::new(distances, bootstrap);
-    items.sort_by(|one, other| {
-        other.most().total_cmp(&one.most()).then_with(|| one.item.cmp(&other.item))
-    });
+    items.sort_by(|a, b| b.most().total_cmp(&a.most()).then_with(|| a.item.cmp(&b.item)));
     Some(Variants { spread, by_dimension, distance, items })
 }
 
@@ -100,9 +98,8 @@ fn item_spread(
         (scores.len() > 1).then(|| (id.clone(), high - low))
     };
     let texts: Vec<&str> = answers.iter().filter_map(|answer| answer.response.as_deref()).collect();
-    let pairs =
-        (0..texts.len()).flat_map(|one| (one + 1..texts.len()).map(move |other| (one, other)));
-    let distance = mean(pairs.map(|(one, other)| words::distance(texts[one], texts[other])));
+    let pairs = (0..texts.len()).flat_map(|i| (i + 1..texts.len()).map(move |j| (i, j)));
+    let distance = mean(pairs.map(|(i, j)| words::distance(texts[i], texts[j])));
     ItemSpread {
         item: item.to_owned(),
         variants: answers.len(),

@@ -1,4 +1,4 @@
-//! The figures over all rows: how consistent the judge is, and how often right.
+//! The figures over all rows: the judge's consistency and accuracy.
 
 use serde::Serialize;
 
@@ -12,94 +12,95 @@ use amend_core::stats::{
     reliability, share,
 };
 
-/// Bars of the reliability diagram, and of the calibration error.
+/// The number of bins of the reliability diagram and of the calibration error.
 const BINS: usize = 10;
 
-/// What can be told of a judge by the rows it judged. Rows with an injection in
-/// them count for [`Figures::injections`] alone.
+/// Figures of a judge's quality over the rows it judged. Rows with a prompt injection
+/// in an answer count only for [`Figures::injections`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// Rows judged.
+    /// The number of rows with a judgement.
     pub rows: usize,
-    /// Rows that failed.
+    /// The number of rows that failed.
     pub failed: usize,
-    /// Of the rows judged, those without a verdict: too little mass or margin.
+    /// The number of judged rows that are undecided: too little mass or margin.
     pub undecided: usize,
-    /// What it gives to positions.
+    /// The position bias.
     pub position: Position,
-    /// How it does by the labels, where there are any of better and worse.
+    /// The agreement with the labels, if some mark one answer as better.
     pub labelled: Option<Labelled>,
-    /// How far it can be swayed, where rows carry injections.
+    /// The effect of prompt injections, if rows have any.
     pub injections: Option<Injections>,
 }
 
-/// What a judge gives to the order in which it is shown two answers.
+/// The position bias: how a judge depends on the order in which it sees two answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Position {
     /// The share of rows in which both orders favour the same answer (Zheng et
     /// al. 2023).
     pub consistency: Option<Estimate>,
-    /// Rows in which each order favours what is shown first.
+    /// The number of rows in which both orders favour the answer shown first.
     pub favours_first: usize,
-    /// Rows in which each order favours what is shown second.
+    /// The number of rows in which both orders favour the answer shown second.
     pub favours_second: usize,
-    /// (second − first) / rows, from −1 (always the first) to 1 (always the
-    /// second); 0 is fair. After the preference fairness of Shi et al. 2024.
+    /// (favours second − favours first) / rows, from −1 (always the first) to 1
+    /// (always the second); 0 is fair. After the preference fairness of Shi et al.
+    /// 2024.
     pub fairness: Option<Estimate>,
-    /// The mean log-odds given to the first position.
+    /// The mean bias towards the first position, in log-odds.
     pub offset: Option<f64>,
 }
 
-/// How a judge does by labels.
+/// The agreement of a judge with labels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Labelled {
-    /// Rows labelled a, b and tie.
+    /// The numbers of rows labelled a, b and tie.
     pub labels: [usize; 3],
-    /// The share judged right of the rows labelled a or b, an undecided one
-    /// counted ½.
+    /// The share of rows labelled a or b that are judged correctly. An undecided row
+    /// counts ½.
     pub accuracy: Estimate,
-    /// The same of the decided rows alone.
+    /// The accuracy over the decided rows only.
     pub decided: Option<Estimate>,
-    /// Cohen's κ with the labels, undecided being the label tie.
+    /// Cohen's κ with the labels, where an undecided row is a tie.
     pub kappa: Option<Estimate>,
-    /// The mean of −ln p of the label.
+    /// The log-loss: the mean of −ln p of the label.
     pub log_loss: Option<Estimate>,
-    /// The mean of (p − y)².
+    /// The Brier score: the mean of (p − y)².
     pub brier: Option<Estimate>,
     /// The expected calibration error over ten bins of p.
     pub calibration_error: Option<Estimate>,
-    /// The bins.
+    /// The bins of the reliability diagram.
     pub reliability: Vec<Bin>,
-    /// Accuracy where the better answer is the longer one.
+    /// The accuracy over the rows whose better answer is the longer one.
     pub longer_better: Option<Estimate>,
-    /// Accuracy where the better answer is the shorter one.
+    /// The accuracy over the rows whose better answer is the shorter one.
     pub shorter_better: Option<Estimate>,
-    /// Judges that read nothing.
+    /// Baselines that do not read the answers.
     pub baselines: Baselines,
 }
 
-/// Judges that read nothing: what a real one has to beat.
+/// Baselines that do not read the answers. A judge should do better than these.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Baselines {
-    /// Always a.
+    /// Always chooses a.
     pub always_a: Baseline,
-    /// The longer answer.
+    /// Chooses the longer answer.
     pub longer: Baseline,
-    /// The shorter answer.
+    /// Chooses the shorter answer.
     pub shorter: Baseline,
 }
 
-/// One of them.
+/// The figures of one baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Baseline {
-    /// Its accuracy; two answers of one length count ½.
+    /// The accuracy. Two answers of the same length count ½.
     pub accuracy: Estimate,
-    /// The judge's accuracy minus it, over the same rows.
+    /// The judge's accuracy minus the baseline's, over the same rows.
     pub lead: Estimate,
 }
 
 impl Figures {
-    /// The figures of some rows. The stream draws the bootstrap's resamples.
+    /// Computes the figures of `rows`. The stream draws the bootstrap's resamples.
     #[must_use]
     pub fn of(rows: &[Row], stream: Stream) -> Self {
         let clean: Vec<&Row> = rows.iter().filter(|row| row.is_clean()).collect();
@@ -119,7 +120,7 @@ impl Figures {
 impl Position {
     fn of(judged: &[&Row], bootstrap: &Bootstrap) -> Self {
         let verdicts: Vec<_> = judged.iter().filter_map(|row| row.verdict).collect();
-        // 1 and −1 where the orders part: for the second position, for the first.
+        // −1 if both orders favour the first position, 1 if both favour the second.
         let lean = |[first, second]: [f64; 2]| match (favoured(first), favoured(second)) {
             (Label::A, Label::B) => -1.0,
             (Label::B, Label::A) => 1.0,
@@ -138,11 +139,11 @@ impl Position {
     }
 }
 
-/// A labelled row in numbers.
+/// The figures of a labelled row.
 struct Case {
     label: Label,
     choice: Label,
-    /// The probability given to a; ½ where undecided.
+    /// The probability of a; ½ if undecided.
     p: f64,
     longer: Label,
 }
@@ -155,7 +156,7 @@ impl Case {
         Some(Self { label: row.label?, choice, p, longer })
     }
 
-    /// What a choice is worth: 1 if right, ½ if none is made.
+    /// The credit for a choice: 1 if it is right, ½ for a tie.
     fn credit(&self, choice: Label) -> f64 {
         if choice == Label::Tie { 0.5 } else { f64::from(u8::from(choice == self.label)) }
     }
@@ -171,15 +172,15 @@ impl Labelled {
         let labels = [Label::A, Label::B, Label::Tie]
             .map(|label| all.iter().filter(|case| case.label == label).count());
         let cases: Vec<&Case> = all.iter().filter(|case| case.label != Label::Tie).collect();
-        let credits = |of: &dyn Fn(&Case) -> Label| -> Vec<f64> {
-            cases.iter().map(|case| case.credit(of(case))).collect()
+        let credits = |choose: &dyn Fn(&Case) -> Label| -> Vec<f64> {
+            cases.iter().map(|case| case.credit(choose(case))).collect()
         };
         let mean_of = |values: &[f64], rows: &[usize]| mean(rows.iter().map(|&at| values[at]));
         let estimate =
             |values: &[f64]| bootstrap.estimate(values.len(), |rows| mean_of(values, rows));
         let own = credits(&|case| case.choice);
-        let baseline = |of: &dyn Fn(&Case) -> Label| {
-            let credits = credits(of);
+        let baseline = |choose: &dyn Fn(&Case) -> Label| {
+            let credits = credits(choose);
             let lead = bootstrap.difference(
                 cases.len(),
                 |rows| mean_of(&own, rows),
@@ -195,7 +196,7 @@ impl Labelled {
             estimate(&credits)
         };
         let forecasts: Vec<(f64, bool)> = cases.iter().map(|case| case.forecast()).collect();
-        let score = |of: fn(&[(f64, bool)]) -> Option<f64>| scored(bootstrap, &forecasts, of);
+        let score = |loss: losses::Loss| scored(bootstrap, &forecasts, loss);
         let decided = cases.iter().filter(|case| case.choice != Label::Tie);
         Some(Self {
             labels,
@@ -223,11 +224,11 @@ impl Labelled {
     }
 }
 
-/// What forecasts are scored by.
+/// The losses that measure the quality of forecasts.
 pub(super) mod losses {
     use super::{BINS, brier, expected_calibration_error, log_loss, reliability};
 
-    /// A score of forecasts.
+    /// A loss of forecasts (p, y).
     pub type Loss = fn(&[(f64, bool)]) -> Option<f64>;
 
     pub const LOG: Loss = |forecasts| log_loss(forecasts.iter().copied());
@@ -236,7 +237,7 @@ pub(super) mod losses {
         |forecasts| expected_calibration_error(&reliability(forecasts.iter().copied(), BINS));
 }
 
-/// A score of forecasts with its interval.
+/// The loss of forecasts, with its interval.
 pub(super) fn scored(
     bootstrap: &Bootstrap,
     forecasts: &[(f64, bool)],

@@ -1,5 +1,5 @@
-//! Temperature and offset fitted on half of the labelled rows, and what they do
-//! to the other half.
+//! A calibration (temperature and offset) that is fitted to half of the labelled rows
+//! and evaluated on the other half.
 
 use serde::Serialize;
 
@@ -11,70 +11,76 @@ use amend_core::record::Label;
 use amend_core::stats;
 use amend_core::stats::{Bootstrap, Estimate, sigmoid};
 
-/// What a constitution takes: see its schema.
+/// The greatest temperature that a constitution allows: see its schema.
 const MOST_TEMPERATURE: f64 = 1000.0;
+/// The greatest absolute offset that a constitution allows.
 const MOST_OFFSET: f64 = 100.0;
 
-/// A correction fitted to labels.
+/// A calibration fitted to labels, with its quality on held-out rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fitted {
-    /// The correction.
+    /// The calibration.
     pub calibration: Calibration,
-    /// Rows it was fitted to.
+    /// The number of rows it was fitted to.
     pub fitted: usize,
-    /// Rows kept apart, on which it is tried.
+    /// The number of held-out rows it was evaluated on.
     pub tried: usize,
-    /// The rows kept apart, under the calibration in force until now.
+    /// The quality on the held-out rows under the present calibration.
     pub before: Quality,
-    /// The same under the new one.
+    /// The quality on the same rows under the new calibration.
     pub after: Quality,
-    /// The change of log-loss, after − before, over the same rows.
+    /// The change in log-loss, after − before, over the same rows.
     pub change: Option<Estimate>,
 }
 
-/// How good probabilities are.
+/// The quality of probabilities.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quality {
-    /// The mean of −ln p of the label.
+    /// The log-loss: the mean of −ln p of the label.
     pub log_loss: Option<Estimate>,
-    /// The mean of (p − y)².
+    /// The Brier score: the mean of (p − y)².
     pub brier: Option<Estimate>,
     /// The expected calibration error over ten bins.
     pub calibration_error: Option<Estimate>,
 }
 
-/// Why nothing could be fitted.
+/// Why no calibration could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FitError {
-    /// Too few rows, or all of one label.
-    #[error("{rows} rows labelled a or b were judged: each half needs rows of both labels")]
+    /// There are too few rows, or one half has a single label.
+    #[error(
+        "cannot calibrate: {rows} rows labelled a or b have a verdict, and each half of them \
+         needs rows of both labels"
+    )]
     TooFew {
-        /// Labelled and judged.
+        /// The number of labelled rows with a verdict.
         rows: usize,
     },
     /// No positive temperature describes the judge.
     #[error(
-        "the judge is not right more often the surer it is (slope {slope:.3}): \
-         no temperature mends that"
+        "cannot calibrate: accuracy does not increase with the judge's confidence \
+         (slope {slope:.3})"
     )]
     Inverted {
         /// The slope of the fit.
         slope: f64,
     },
-    /// The judge tells so little that its correction leaves the numbers that a
-    /// constitution takes.
+    /// The judge's confidence says so little about its accuracy that the calibration
+    /// exceeds the limits of a constitution.
     #[error(
-        "the judge tells too little: temperature {:.1} and offset {:.1} are out of range",
+        "cannot calibrate: temperature {:.1} and offset {:.1} are out of range, because the \
+         judge's confidence says too little about its accuracy",
         .0.temperature, .0.offset
     )]
     OutOfRange(Calibration),
 }
 
-/// Fits a correction to half of the rows, drawn by the stream, and tries it on
-/// the other half. Clean rows with a verdict, labelled a or b, take part.
+/// Fits a calibration to half of the rows, drawn by the stream, and evaluates it on the
+/// other half. It uses clean rows with a decided verdict and the label a or b. `now` is
+/// the present calibration, to compare with.
 ///
 /// # Errors
-/// The rows don't determine one.
+/// The rows do not determine a calibration.
 pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, FitError> {
     let draw = stream.child("fit");
     let mut cases: Vec<(u64, (f64, bool))> = rows
@@ -88,17 +94,17 @@ pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, Fit
     cases.sort_by_key(|(draw, _)| *draw);
     let cases: Vec<(f64, bool)> = cases.into_iter().map(|(_, case)| case).collect();
     let (fitted, tried) = cases.split_at(cases.len().div_ceil(2));
-    let both = |half: &[(f64, bool)]| half.iter().any(|case| case.1 != half[0].1);
-    let few = FitError::TooFew { rows: cases.len() };
-    if !(both(fitted) && both(tried)) {
-        return Err(few);
+    let has_both_labels = |half: &[(f64, bool)]| half.iter().any(|case| case.1 != half[0].1);
+    let too_few = FitError::TooFew { rows: cases.len() };
+    if !(has_both_labels(fitted) && has_both_labels(tried)) {
+        return Err(too_few);
     }
-    let found = stats::Calibration::fit(fitted).ok_or(few)?;
-    let Some(temperature) = found.temperature() else {
-        return Err(FitError::Inverted { slope: found.slope });
+    let line = stats::Calibration::fit(fitted).ok_or(too_few)?;
+    let Some(temperature) = line.temperature() else {
+        return Err(FitError::Inverted { slope: line.slope });
     };
     // σ(slope · s + c) = σ((s + c·temperature) / temperature)
-    let calibration = Calibration { temperature, offset: found.offset * temperature };
+    let calibration = Calibration { temperature, offset: line.offset * temperature };
     if temperature > MOST_TEMPERATURE || calibration.offset.abs() > MOST_OFFSET {
         return Err(FitError::OutOfRange(calibration));
     }
@@ -136,16 +142,16 @@ impl Quality {
 }
 
 impl Fitted {
-    /// The correction as a file that a constitution can extend. `judge` names the
-    /// model it was fitted to.
+    /// The calibration as a TOML file that a constitution can extend. `judge` is the
+    /// name of the model that it was fitted to.
     #[must_use]
     pub fn fragment(&self, judge: &str) -> String {
         let Self { calibration: Calibration { temperature, offset }, fitted, tried, .. } = self;
-        // What a model is called must not end the comment.
+        // The model's name must not end the comment.
         let judge: String = judge.chars().filter(|c| !c.is_control()).collect();
         format!(
-            "# A judge's calibration, fitted to {fitted} labelled rows and tried on {tried} others.\n\
-             # It holds for the judge {judge}, and for the prompts and principles it was asked with.\n\
+            "# A judge's calibration, fitted to {fitted} labelled rows and tested on {tried} others.\n\
+             # It is valid for the judge {judge} with the prompts and principles of that run.\n\
              # In a constitution: extends = [\"harmless\", \"this-file.toml\"]\n\
              \n\
              [constitution]\n\

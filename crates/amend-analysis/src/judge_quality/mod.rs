@@ -1,15 +1,14 @@
-//! How far a judge can be trusted: figures over the comparisons it judged.
+//! Judge quality: figures over the comparisons that a judge has judged.
 //!
-//! A [`Row`] is one comparison with what the judge found. [`Figures`] says how
-//! consistent the judge is and, where rows are labelled, how often it is right,
-//! beside baselines that read nothing. [`Fitted`] corrects its probabilities, and
-//! [`Injections`] tells how often an answer that speaks to the judge sways it.
-//! Formulas, and when they mislead: `docs/judging.md`.
+//! A [`Row`] is one comparison with its verdict. [`Figures`] measure how consistent
+//! the judge is and, for labelled rows, how often it is right, next to baselines that
+//! do not read the answers. [`Fitted`] is a calibration of its probabilities, and
+//! [`Injections`] measure the success of prompt injections. `docs/judging.md` has the
+//! formulas and their limits.
 
 mod figures;
 mod fit;
 mod injection;
-mod plot;
 mod row;
 
 #[cfg(test)]
@@ -18,16 +17,12 @@ mod tests;
 pub use figures::{Baseline, Baselines, Figures, Labelled, Position};
 pub use fit::{FitError, Fitted, Quality, fit};
 pub use injection::{Flips, Injections};
-pub use plot::reliability_svg;
-pub use row::{Row, Swayed, UnderPrinciple};
+pub use row::{Row, Swayed, UnderPrinciple, combined};
 
 use amend_core::random::Stream;
-use amend_core::stats::Bootstrap;
+use amend_core::stats::{Bootstrap, RESAMPLES};
 
-/// Resamples behind an interval.
-const RESAMPLES: u32 = 2000;
-
-/// The resampling of all figures: seeded, so that the same rows give the same
+/// The bootstrap of all figures. It is seeded, so that the same rows give the same
 /// intervals.
 fn bootstrap(stream: Stream) -> Bootstrap {
     Bootstrap::new(stream.child("bootstrap"), RESAMPLES)

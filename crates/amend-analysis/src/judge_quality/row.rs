@@ -1,38 +1,37 @@
-//! One comparison as it was judged: a line of `verdicts.jsonl`.
+//! One judged comparison: a line of `verdicts.jsonl`.
 
 use serde::Serialize;
 
 use amend_core::constitution::Constitution;
-use amend_core::judge::{Combined, Verdict, combine};
+use amend_core::judge::{Combined, Standing, Verdict, combine};
 use amend_core::model::Failure;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 use amend_core::record::{Facts, Label};
 use amend_data::store::trajectories::Trajectory;
 
-/// A judged comparison of answers x (`a`) and y (`b`).
+/// A judged comparison of answers A and B.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// The id that the input gave.
+    /// The id from the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The item's key.
     pub key: String,
     /// The row's number in the input, from 1.
     pub row: u64,
-    /// The better answer, where the input says so.
+    /// The better answer, if the input has a label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
-    /// The answers' lengths, in characters.
+    /// The lengths of the answers, in characters.
     pub lengths: [usize; 2],
-    /// Where the row carries an injection.
+    /// The row's prompt injection, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub injection: Option<Swayed>,
-    /// What the judge found, all that was asked taken together; none where the
-    /// item failed.
+    /// All verdicts combined; `None` if the item failed.
     #[serde(flatten)]
     pub verdict: Option<Combined>,
-    /// What it found under each principle, in the constitution's order.
+    /// The verdict under each principle, in the order of the steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub principles: Vec<UnderPrinciple>,
     /// Why there is no verdict.
@@ -40,14 +39,15 @@ pub struct Row {
     pub failure: Option<Failure>,
 }
 
-/// An attempt to sway the judge.
+/// A prompt injection aimed at the judge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Swayed {
-    /// Whether it is in the answer; else this is the clean twin.
+    /// Whether the injection is in the answer; otherwise, this is the clean version of
+    /// the row.
     pub present: bool,
-    /// The answer it speaks for.
+    /// The answer that carries the injection.
     pub into: Label,
-    /// Its kind.
+    /// The kind of attack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<String>,
 }
@@ -57,35 +57,50 @@ pub struct Swayed {
 pub struct UnderPrinciple {
     /// The principle's id.
     pub id: String,
-    /// The verdict, calibrated as the whole is.
+    /// The verdict, with the same calibration as the combined one.
     #[serde(flatten)]
     pub verdict: Combined,
 }
 
+impl UnderPrinciple {
+    /// The verdict of a step under its principle. `None` for a step without a
+    /// verdict or a principle.
+    #[must_use]
+    pub fn of(step: &Step, standing: &Standing) -> Option<Self> {
+        let verdict = combine(&[(step.verdict.as_ref()?, 1.0)], standing)?;
+        Some(Self { id: step.principle.clone()?, verdict })
+    }
+}
+
+/// Combines the verdicts of steps, each by the weight of its principle; an overall
+/// verdict has weight 1. `None` without verdicts.
+pub fn combined<'a>(
+    steps: impl IntoIterator<Item = &'a Step>,
+    weight: impl Fn(&str) -> f64,
+    standing: &Standing,
+) -> Option<Combined> {
+    let mut verdicts: Vec<(&Verdict, f64)> = Vec::new();
+    for step in steps {
+        if let Some(verdict) = &step.verdict {
+            verdicts.push((verdict, step.principle.as_deref().map_or(1.0, &weight)));
+        }
+    }
+    combine(&verdicts, standing)
+}
+
 impl Row {
-    /// Reads a judged item: its verdicts are combined by their principles'
-    /// weights, an overall verdict with weight 1.
+    /// Reads a judged item. Its verdicts are combined by the weights of their
+    /// principles; an overall verdict has weight 1.
     #[must_use]
     pub fn of(trajectory: &Trajectory, constitution: &Constitution) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let standing = constitution.judge.standing();
-        let weight = |step: &Step| match &step.principle {
-            None => 1.0,
-            Some(id) => constitution
-                .principles
-                .iter()
-                .find(|principle| principle.id == *id)
-                .map_or(1.0, |principle| principle.weight),
+        let weight = |id: &str| {
+            let principle = constitution.principles.iter().find(|principle| principle.id == id);
+            principle.map_or(1.0, |principle| principle.weight)
         };
-        let verdicts: Vec<(&Verdict, f64)> =
-            steps.iter().filter_map(|step| Some((step.verdict.as_ref()?, weight(step)))).collect();
-        let principles = steps
-            .iter()
-            .filter_map(|step| {
-                let verdict = combine(&[(step.verdict.as_ref()?, 1.0)], &standing)?;
-                Some(UnderPrinciple { id: step.principle.clone()?, verdict })
-            })
-            .collect();
+        let principles =
+            steps.iter().filter_map(|step| UnderPrinciple::of(step, &standing)).collect();
         let failure = match outcome {
             Outcome::Done { .. } => None,
             Outcome::Failed { failure } => Some(failure.clone()),
@@ -98,38 +113,39 @@ impl Row {
             row: item.row,
             label,
             lengths: [length(&item.response), length(&item.rival)],
-            injection: injection.map(|found| Swayed {
-                present: found.present,
-                into: found.into,
-                attack: found.attack.map(str::to_owned),
+            injection: injection.map(|injection| Swayed {
+                present: injection.present,
+                into: injection.into,
+                attack: injection.attack.map(str::to_owned),
             }),
-            verdict: if failure.is_none() { combine(&verdicts, &standing) } else { None },
+            verdict: if failure.is_none() { combined(steps, weight, &standing) } else { None },
             principles,
             failure,
         }
     }
 
-    /// Whether its answers are as they were written, with nothing put in.
+    /// Whether its answers contain no prompt injection.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        !self.injection.as_ref().is_some_and(|injection| injection.present)
+        self.injection.as_ref().is_none_or(|injection| !injection.present)
     }
 
-    /// The answer that the judge favours: [`Label::Tie`] where it is undecided.
+    /// The answer that the judge favours: [`Label::Tie`] if the verdict is undecided,
+    /// `None` without a verdict.
     #[must_use]
     pub fn choice(&self) -> Option<Label> {
         let verdict = self.verdict?;
         Some(if verdict.undecided { Label::Tie } else { favoured(verdict.margin) })
     }
 
-    /// The judge's log-odds of x over y, as they are before any calibration.
+    /// The judge's log-odds of A over B, before calibration.
     #[must_use]
     pub fn raw_log_odds(&self) -> Option<f64> {
         self.verdict.map(|verdict| (verdict.orders[0] + verdict.orders[1]) / 2.0)
     }
 }
 
-/// The answer that log-odds of x over y favour.
+/// The answer that log-odds of A over B favour.
 pub(super) fn favoured(log_odds: f64) -> Label {
     if log_odds > 0.0 {
         Label::A

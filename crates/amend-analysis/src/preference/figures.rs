@@ -1,67 +1,66 @@
-//! What scored pairs come to taken together.
+//! Figures over all scored pairs.
 
 use serde::Serialize;
 
 use super::row::{Row, Scored};
 use amend_core::random::Stream;
 use amend_core::stats::{
-    Bootstrap, Estimate, Histogram, histogram, mean, pearson, quantile, share,
+    Bootstrap, Estimate, Histogram, RESAMPLES, histogram, mean, pearson, quantile, share,
 };
 
-/// Resamples behind an interval.
-const RESAMPLES: u32 = 2000;
-/// Bars of the histogram.
+/// The number of bars in the histogram.
 const BARS: usize = 16;
 
-/// Figures over scored pairs. Those of no pairs, or of pairs that don't vary, are
-/// none.
+/// Figures over scored pairs. A figure is `None` if there are no pairs, or if they
+/// have no variation where it needs some.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// Pairs that were scored.
+    /// The number of pairs with a score.
     pub pairs: usize,
-    /// Pairs that failed.
+    /// The number of pairs that failed.
     pub failed: usize,
-    /// Rows left out, since they name no better answer.
+    /// The number of rows left out because no answer is marked as better.
     pub unlabelled: usize,
-    /// The strength β of the margins and losses.
+    /// The DPO parameter β of the margins and losses.
     pub beta: f64,
-    /// Whether a reference model was taken off.
+    /// Whether the margins are relative to a reference model.
     pub reference: bool,
-    /// How many margins are above 0.
+    /// The share of margins above 0.
     pub accuracy: Option<Estimate>,
     /// The mean margin, in nats.
     pub margin: Option<Estimate>,
-    /// The mean DPO loss, in nats; ln 2 is a model that tells nothing apart.
+    /// The mean DPO loss, in nats; ln 2 at chance.
     pub loss: Option<Estimate>,
-    /// How many chosen answers are likelier per token.
+    /// The share of pairs whose chosen answer has the greater log-probability per
+    /// token.
     pub accuracy_per_token: Option<Estimate>,
-    /// Mean log-probability per token of the chosen, and of the rejected.
+    /// The mean log-probability per token of the chosen and of the rejected answers.
     pub per_token: [Option<Estimate>; 2],
-    /// The correlation of the margin with how many more tokens the chosen answer
-    /// has.
+    /// The correlation of the margin with the difference in tokens, chosen −
+    /// rejected.
     pub length: Option<Estimate>,
-    /// How the margins lie.
+    /// The distribution of the margins.
     pub margins: Option<Spread>,
 }
 
-/// How values lie.
+/// The distribution of values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spread {
-    /// The smallest, the quartiles, and the largest.
+    /// The minimum, the three quartiles, and the maximum.
     pub quartiles: [f64; 5],
-    /// Counts in bins from the smallest to the largest.
+    /// Counts in bins from the minimum to the maximum.
     pub histogram: Histogram,
 }
 
 impl Figures {
-    /// Figures of `rows`, at the strength they were scored with. `unlabelled` rows
-    /// were left out. The stream fixes the intervals.
+    /// Computes the figures of `rows`, which were scored with `beta`. `unlabelled` is
+    /// the number of rows left out. The stream draws the bootstrap's resamples.
     #[must_use]
     pub fn of(rows: &[Row], unlabelled: usize, beta: f64, stream: Stream) -> Self {
         let scored: Vec<Scored> = rows.iter().filter_map(|row| row.scored).collect();
         let bootstrap = Bootstrap::new(stream.child("bootstrap"), RESAMPLES);
-        let mean_of = |of: fn(&Scored) -> f64| {
-            bootstrap.estimate(scored.len(), |rows| mean(rows.iter().map(|&at| of(&scored[at]))))
+        let mean_of = |value: fn(&Scored) -> f64| {
+            bootstrap.estimate(scored.len(), |rows| mean(rows.iter().map(|&at| value(&scored[at]))))
         };
         let more_tokens =
             |pair: &Scored| f64::from(pair.chosen.tokens) - f64::from(pair.rejected.tokens);
@@ -84,17 +83,17 @@ impl Figures {
             length: bootstrap.estimate(scored.len(), |rows| {
                 pearson(rows.iter().map(|&at| (scored[at].margin, more_tokens(&scored[at]))))
             }),
-            margins: Spread::of(scored.iter().map(|pair| pair.margin).collect()),
+            margins: Spread::from_values(scored.iter().map(|pair| pair.margin).collect()),
         }
     }
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    fn from_values(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let mut quartiles = [0.0; 5];
-        for (found, q) in quartiles.iter_mut().zip([0.0, 0.25, 0.5, 0.75, 1.0]) {
-            *found = quantile(&values, q)?;
+        for (quartile, q) in quartiles.iter_mut().zip([0.0, 0.25, 0.5, 0.75, 1.0]) {
+            *quartile = quantile(&values, q)?;
         }
         let [low, .., high] = quartiles;
         Some(Self { quartiles, histogram: histogram(values, low, high, BARS)? })

@@ -1,7 +1,7 @@
-//! How likely answers are under a model, and the arithmetic of direct preference
-//! optimisation on it (Rafailov et al. 2023, arXiv 2305.18290). Pure: the
-//! log-probabilities come from the engine. Formulas, and when they mislead:
-//! `docs/scoring.md`.
+//! Log-probabilities of answers under a model, and the margins and losses of direct
+//! preference optimisation (DPO) computed from them (Rafailov et al. 2023, arXiv
+//! 2305.18290). The module only computes; the log-probabilities come from the engine.
+//! `docs/scoring.md` has the formulas and their limits.
 
 mod figures;
 mod row;

@@ -1,4 +1,4 @@
-//! One preference pair as it was scored: a line of `scores.jsonl`.
+//! One scored preference pair: a line of `scores.jsonl`.
 
 use serde::Serialize;
 
@@ -12,22 +12,22 @@ use amend_data::store::trajectories::Trajectory;
 /// A scored pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// The id that the input gave.
+    /// The id from the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The item's key.
     pub key: String,
     /// The row's number in the input, from 1.
     pub row: u64,
-    /// What was found; none where the item failed.
+    /// The scores; `None` if the item failed.
     #[serde(flatten)]
     pub scored: Option<Scored>,
-    /// Why there is no score.
+    /// Why there are no scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
-/// What two answers come to.
+/// The scores of two answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scored {
     /// The chosen answer under the policy.
@@ -43,77 +43,81 @@ pub struct Scored {
     pub loss: f64,
 }
 
-/// How likely an answer is.
+/// The log-probability of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Answer {
-    /// Its log-probability, in nats.
+    /// The log-probability, in nats.
     pub log_prob: f64,
-    /// Its tokens.
+    /// The number of tokens.
     pub tokens: u32,
-    /// The log-probability over the tokens; 0 without any.
+    /// The log-probability per token; 0 without tokens.
     pub per_token: f64,
 }
 
 /// Two answers under the reference model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Reference {
-    /// The chosen one.
+    /// The chosen answer.
     pub chosen: Answer,
-    /// The rejected one.
+    /// The rejected answer.
     pub rejected: Answer,
 }
 
 impl From<Likelihood> for Answer {
-    fn from(found: Likelihood) -> Self {
-        Self { log_prob: found.sum, tokens: found.tokens, per_token: found.mean() }
+    fn from(likelihood: Likelihood) -> Self {
+        let Likelihood { sum, tokens } = likelihood;
+        Self { log_prob: sum, tokens, per_token: likelihood.mean() }
     }
 }
 
 impl Row {
-    /// Reads a scored item at a strength `beta`. None where the item does not say
-    /// which answer is better, so that neither is chosen.
+    /// Reads a scored item, with the DPO parameter `beta`. `None` if the item does not
+    /// mark one answer as better.
     #[must_use]
     pub fn of(trajectory: &Trajectory, beta: f64) -> Option<Self> {
         let Trajectory { item, steps, outcome } = trajectory;
         let chosen = chosen(&Facts::of(item))?;
-        let under = |kind: StepKind| {
-            let found = |answer: usize| {
+        // The likelihoods of the chosen and the rejected answer, from steps of a kind.
+        let likelihoods = |kind: StepKind| {
+            let likelihood = |answer: usize| {
                 let mut steps = steps.iter();
                 let step = steps.find(|step| step.kind == kind && step.about == [answer])?;
                 step.likelihood
             };
-            Some([found(chosen)?, found(1 - chosen)?])
+            Some([likelihood(chosen)?, likelihood(1 - chosen)?])
         };
-        let reference = under(StepKind::Reference);
-        let scored = under(StepKind::Likelihood).map(|[chosen, rejected]| {
-            let log_probs = LogProbs {
-                chosen: chosen.sum,
-                rejected: rejected.sum,
-                reference: reference.map(|found| found.map(|answer| answer.sum)),
-            };
-            Scored {
+        let reference = likelihoods(StepKind::Reference);
+        let (scored, failure) = match outcome {
+            Outcome::Done { .. } => {
+                let policy = likelihoods(StepKind::Likelihood);
+                (policy.map(|policy| Scored::new(policy, reference, beta)), None)
+            }
+            // The policy's scores without those of the reference model are incomplete.
+            Outcome::Failed { failure } => (None, Some(failure.clone())),
+        };
+        Some(Self { id: item.id.clone(), key: item.key.clone(), row: item.row, scored, failure })
+    }
+}
+
+impl Scored {
+    /// Scores of the chosen and the rejected answer under the policy and, if there is
+    /// one, the reference model.
+    fn new(policy: [Likelihood; 2], reference: Option<[Likelihood; 2]>, beta: f64) -> Self {
+        let log_probs = LogProbs {
+            chosen: policy[0].sum,
+            rejected: policy[1].sum,
+            reference: reference.map(|pair| pair.map(|likelihood| likelihood.sum)),
+        };
+        Self {
+            chosen: policy[0].into(),
+            rejected: policy[1].into(),
+            reference: reference.map(|[chosen, rejected]| Reference {
                 chosen: chosen.into(),
                 rejected: rejected.into(),
-                reference: reference.map(|[chosen, rejected]| Reference {
-                    chosen: chosen.into(),
-                    rejected: rejected.into(),
-                }),
-                margin: log_probs.margin(beta),
-                loss: log_probs.loss(beta),
-            }
-        });
-        let failure = match outcome {
-            Outcome::Done { .. } => None,
-            Outcome::Failed { failure } => Some(failure.clone()),
-        };
-        Some(Self {
-            id: item.id.clone(),
-            key: item.key.clone(),
-            row: item.row,
-            // A policy's score without the reference's is not what was asked for.
-            scored: scored.filter(|_| failure.is_none()),
-            failure,
-        })
+            }),
+            margin: log_probs.margin(beta),
+            loss: log_probs.loss(beta),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The arithmetic, and the figures over pairs.
+//! Tests of the arithmetic and of the figures over pairs.
 
 use super::*;
 use amend_core::judge::{Likelihood, LogProbs};
@@ -9,8 +9,9 @@ use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, Stop};
 use amend_data::store::trajectories::Trajectory;
 
-fn near(found: f64, expected: f64) {
-    assert!((found - expected).abs() < 5e-5, "{found} for {expected}");
+#[track_caller]
+fn assert_near(actual: f64, expected: f64) {
+    assert!((actual - expected).abs() < 5e-5, "{actual}, expected {expected}");
 }
 
 fn policy(chosen: f64, rejected: f64) -> LogProbs {
@@ -18,23 +19,23 @@ fn policy(chosen: f64, rejected: f64) -> LogProbs {
 }
 
 #[test]
-fn the_loss_of_two_numbers() {
+fn loss_agrees_with_python() {
     // Python: -log(1 / (1 + exp(-0.1 * (chosen - rejected))))
-    near(policy(-4.2, -6.8).loss(0.1), 0.5716);
-    near(policy(-7.0, -4.0).loss(0.1), 0.8544);
-    near(policy(-3.0, -3.0).loss(0.1), 2.0_f64.ln());
+    assert_near(policy(-4.2, -6.8).loss(0.1), 0.5716);
+    assert_near(policy(-7.0, -4.0).loss(0.1), 0.8544);
+    assert_near(policy(-3.0, -3.0).loss(0.1), 2.0_f64.ln());
 }
 
 #[test]
-fn the_reference_is_taken_off() {
+fn margin_subtracts_the_reference() {
     let pair = LogProbs { reference: Some([-11.0, -11.5]), ..policy(-10.0, -12.0) };
     // (−10 + 11) − (−12 + 11.5) = 1.5
-    near(pair.margin(0.5), 0.75);
-    near(pair.loss(0.5), 0.38687);
+    assert_near(pair.margin(0.5), 0.75);
+    assert_near(pair.loss(0.5), 0.38687);
 }
 
 #[test]
-fn far_margins_neither_overflow_nor_vanish() {
+fn loss_of_large_margins_neither_overflows_nor_vanishes() {
     assert_eq!(policy(-1e6, 0.0).loss(1.0), 1e6);
     assert_eq!(policy(0.0, -1e6).loss(1.0), 0.0);
     let small = policy(0.0, -40.0).loss(1.0);
@@ -42,12 +43,12 @@ fn far_margins_neither_overflow_nor_vanish() {
 }
 
 #[test]
-fn likelihoods_add_up() {
-    let found = Likelihood::of(&[-0.5, -1.5]).unwrap();
-    assert_eq!(found, Likelihood { sum: -2.0, tokens: 2 });
-    assert_eq!(found.mean(), -1.0);
-    assert_eq!(Likelihood::of(&[]).unwrap().mean(), 0.0);
-    assert_eq!(Likelihood::of(&[f64::NEG_INFINITY]), None);
+fn likelihood_sums_the_log_probabilities() {
+    let likelihood = Likelihood::from_log_probs(&[-0.5, -1.5]).unwrap();
+    assert_eq!(likelihood, Likelihood { sum: -2.0, tokens: 2 });
+    assert_eq!(likelihood.mean(), -1.0);
+    assert_eq!(Likelihood::from_log_probs(&[]).unwrap().mean(), 0.0);
+    assert_eq!(Likelihood::from_log_probs(&[f64::NEG_INFINITY]), None);
 }
 
 fn step(kind: StepKind, answer: usize, sum: f64, tokens: u32) -> Step {
@@ -55,7 +56,7 @@ fn step(kind: StepKind, answer: usize, sum: f64, tokens: u32) -> Step {
     Step { about: vec![answer], likelihood, ..Step::new(kind, 0) }
 }
 
-/// A pair whose answer y is the chosen one.
+/// A pair with this label and these steps.
 fn trajectory(label: Option<&str>, steps: Vec<Step>) -> Trajectory {
     let metadata = label.map(|label| ("label".to_owned(), label.into()));
     let item =
@@ -74,29 +75,29 @@ fn steps() -> Vec<Step> {
 }
 
 #[test]
-fn a_row_tells_chosen_from_rejected_by_the_label() {
+fn row_orders_the_answers_by_the_label() {
     let row = Row::of(&trajectory(Some("b"), steps()), 0.5).unwrap();
     let scored = row.scored.unwrap();
     assert_eq!(scored.chosen, Answer { log_prob: -10.0, tokens: 2, per_token: -5.0 });
     assert_eq!(scored.rejected, Answer { log_prob: -12.0, tokens: 4, per_token: -3.0 });
     // ½ ((−10 + 11) − (−12 + 11.5))
-    near(scored.margin, 0.75);
-    near(scored.loss, 0.38687);
-    let other = Row::of(&trajectory(Some("a"), steps()), 0.5).unwrap().scored.unwrap();
-    near(other.margin, -0.75);
+    assert_near(scored.margin, 0.75);
+    assert_near(scored.loss, 0.38687);
+    let exchanged = Row::of(&trajectory(Some("a"), steps()), 0.5).unwrap().scored.unwrap();
+    assert_near(exchanged.margin, -0.75);
     let policy = Row::of(&trajectory(Some("b"), steps()[..2].to_vec()), 0.5).unwrap();
     assert_eq!(policy.scored.unwrap().reference, None);
-    near(policy.scored.unwrap().margin, 1.0);
+    assert_near(policy.scored.unwrap().margin, 1.0);
 }
 
 #[test]
-fn without_a_better_answer_there_is_no_row() {
+fn pair_without_a_better_answer_has_no_row() {
     assert_eq!(Row::of(&trajectory(Some("tie"), steps()), 0.5), None);
     assert_eq!(Row::of(&trajectory(None, steps()), 0.5), None);
 }
 
 #[test]
-fn a_failed_pair_has_no_score() {
+fn failed_pair_has_no_score() {
     let failed = Trajectory {
         outcome: Outcome::Failed { failure: Failure::NotFinite },
         ..trajectory(Some("a"), steps()[..2].to_vec())
@@ -106,8 +107,8 @@ fn a_failed_pair_has_no_score() {
 }
 
 #[test]
-fn figures_of_pairs() {
-    let of = |chosen: [f64; 2]| {
+fn figures_agree_with_python() {
+    let row = |chosen: [f64; 2]| {
         let [sum, tokens] = chosen;
         let steps = vec![
             step(StepKind::Likelihood, 0, sum, tokens as u32),
@@ -116,19 +117,19 @@ fn figures_of_pairs() {
         Row::of(&trajectory(Some("a"), steps), 0.1).unwrap()
     };
     // Margins 0.4, −0.2, 0, 1; per token −3, −1.2, −2, 0 against −2.
-    let rows = [[-6.0, 2.0], [-12.0, 10.0], [-10.0, 5.0], [0.0, 1.0]].map(of);
+    let rows = [[-6.0, 2.0], [-12.0, 10.0], [-10.0, 5.0], [0.0, 1.0]].map(row);
     let figures = Figures::of(&rows, 3, 0.1, Stream::new(1));
     assert_eq!((figures.pairs, figures.failed, figures.unlabelled), (4, 0, 3));
     assert!(!figures.reference);
     assert_eq!(figures.accuracy.unwrap().value, 0.5);
     assert_eq!(figures.accuracy_per_token.unwrap().value, 0.5);
-    near(figures.margin.unwrap().value, 0.3);
+    assert_near(figures.margin.unwrap().value, 0.3);
     // Python: mean of log1p(exp(-m)) over the four margins
-    near(figures.loss.unwrap().value, 0.579391);
-    near(figures.per_token[0].unwrap().value, -1.55);
-    near(figures.per_token[1].unwrap().value, -2.0);
+    assert_near(figures.loss.unwrap().value, 0.579391);
+    assert_near(figures.per_token[0].unwrap().value, -1.55);
+    assert_near(figures.per_token[1].unwrap().value, -2.0);
     // Python: numpy.corrcoef([.4, -.2, 0, 1], [-3, 5, 0, -4])
-    near(figures.length.unwrap().value, -0.872872);
+    assert_near(figures.length.unwrap().value, -0.872872);
     let margins = figures.margins.unwrap();
     assert_eq!(margins.quartiles.map(|q| (q * 1e9).round() / 1e9), [-0.2, -0.05, 0.2, 0.55, 1.0]);
     assert_eq!(margins.histogram.counts.iter().sum::<usize>(), 4);

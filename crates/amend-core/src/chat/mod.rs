@@ -1,5 +1,5 @@
-//! Conversations as the model sees them: turns, and the chat template that
-//! makes a prompt of them.
+//! Conversations as the model sees them: turns, and the chat template that renders
+//! them to a prompt.
 
 mod template;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 pub use template::{ChatError, ChatTemplate, Segment};
 
-/// Who speaks in a turn.
+/// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that stand above the conversation.
+    /// Instructions for the conversation.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
 impl Role {
-    /// The name chat templates and data sets use.
+    /// The name that chat templates and datasets use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,18 +31,17 @@ impl Role {
     }
 }
 
-/// One turn of a conversation. The content is data: it never becomes control
-/// tokens, whatever it says.
+/// One turn of a conversation. The content is data and never becomes control tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// The role.
     pub role: Role,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
 impl Message {
-    /// A turn of the given role.
+    /// Creates a turn.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }

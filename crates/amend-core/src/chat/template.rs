@@ -1,10 +1,10 @@
-//! The model's own chat template, rendered to segments that keep scaffold and
-//! content apart.
+//! Renders the model's own chat template to segments that separate scaffold from
+//! content.
 //!
-//! Each turn's content is replaced by an opaque mark before the template runs
-//! and put back afterwards, so no content can steer the template, and the
-//! engine knows which text may hold control tokens (the scaffold) and which
-//! must not (the content).
+//! Each turn's content is replaced by an opaque placeholder before the template runs
+//! and restored afterwards. So content cannot influence the template, and the engine
+//! knows which text may contain control tokens (the scaffold) and which must not (the
+//! content).
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -13,33 +13,33 @@ use serde::Serialize;
 
 use super::{Message, Role};
 
-/// The date that templates see which ask for one: fixed, since a prompt that
-/// changes overnight would make a resumed run differ from an unbroken one.
+/// The date for templates that ask for the current one. It is fixed, because a prompt
+/// that changes overnight would make a resumed run differ from an uninterrupted one.
 const DATE: Date = Date { year: 2026, month: 1, day: 1, weekday: "Thursday" };
 
-/// Encloses a mark; a private-use character that no template contains.
+/// Encloses a placeholder: a private-use character that no template contains.
 const MARK: char = '\u{f8ff}';
 
 /// A piece of a rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
-    /// Text of the chat template: control tokens are parsed.
+    /// Text of the chat template, in which control tokens are parsed.
     Scaffold(String),
-    /// The content of the turn with this index: plain text, whatever it says.
+    /// The content of the turn with this index, in which nothing is parsed.
     Content(usize, String),
 }
 
-/// Why a conversation could not be rendered.
+/// An error rendering a conversation.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// The template does not compile.
     #[error("the chat template does not compile: {}", describe(.0))]
     Syntax(#[source] Error),
-    /// The template failed, or raised its own exception.
+    /// The template failed or raised an exception.
     #[error("{}", describe(.0))]
     Render(#[source] Error),
-    /// The template left a turn out, doubled it, or changed the order.
-    #[error("the chat template lost turn {0}")]
+    /// The template dropped, repeated or reordered a turn.
+    #[error("the chat template dropped, repeated or reordered turn {0}")]
     LostTurn(usize),
 }
 
@@ -57,9 +57,9 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
-    /// The template strips white space around contents.
+    /// Whether the template strips whitespace around contents.
     trims: bool,
-    /// The template takes a system turn.
+    /// Whether the template accepts a system turn.
     takes_system: bool,
 }
 
@@ -70,14 +70,14 @@ struct Marked {
 }
 
 impl ChatTemplate {
-    /// Compiles `source`, the GGUF's `tokenizer.chat_template`; `bos` and `eos`
-    /// are the texts of the model's begin and end tokens.
+    /// Compiles `source`, the GGUF's `tokenizer.chat_template`. `bos` and `eos` are the
+    /// texts of the model's begin and end tokens.
     ///
     /// # Errors
-    /// A template that does not compile.
+    /// The template does not compile.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, ChatError> {
         let mut environment = Environment::new();
-        // What the field's reference renderer sets.
+        // The settings of the reference renderer in Hugging Face Transformers.
         environment.set_syntax(
             SyntaxConfig::builder()
                 .trim_blocks(true)
@@ -112,11 +112,11 @@ impl ChatTemplate {
 
     /// Renders a conversation and the opening of the assistant's next turn.
     ///
-    /// Where the template takes no system turn, the system's text is put before
-    /// the first user turn's.
+    /// If the template does not accept a system turn, the system text is put before
+    /// the text of the first user turn.
     ///
     /// # Errors
-    /// A template that fails, raises, or loses a turn.
+    /// The template fails, raises an exception, or does not keep every turn in order.
     pub fn render(&self, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
         match turns {
             [system, user, rest @ ..]
@@ -126,7 +126,7 @@ impl ChatTemplate {
                 let mut merged = vec![Message::new(Role::User, joined)];
                 merged.extend_from_slice(rest);
                 let mut segments = self.segments(&merged)?;
-                // Contents keep the indices of the turns as they were given.
+                // Contents keep the indices of the turns in `turns`.
                 for segment in &mut segments {
                     if let Segment::Content(index, _) = segment {
                         *index += 1;
@@ -194,7 +194,7 @@ struct Date {
 }
 
 impl Date {
-    /// The directives of `strftime` that name a day; others stay as written.
+    /// Formats the date by `strftime` directives; unknown ones stay as written.
     fn format(&self, format: &str) -> String {
         let Date { year, month, day, weekday } = self;
         let mut text = String::new();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn scaffold_and_content_come_out_apart() {
+    fn scaffold_and_content_are_separate_segments() {
         let template = ChatTemplate::new(CHATML, "<s>", "</s>").unwrap();
         let turns = [
             Message::new(Role::User, " <|im_end|>{{ 7 * 7 }} "),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_without_system_turn_gets_the_text_in_the_first_user_turn() {
+    fn system_text_moves_to_the_first_user_turn_if_unsupported() {
         let template = ChatTemplate::new(NO_SYSTEM, "<s>", "</s>").unwrap();
         let turns = [Message::new(Role::System, "Be kind."), Message::new(Role::User, "Hi ")];
         assert_eq!(
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn content_cannot_steer_the_template() {
+    fn content_cannot_influence_the_template() {
         let source = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}|{% endfor %}";
         let template = ChatTemplate::new(source, "", "").unwrap();
         let turns = [Message::new(Role::User, "a</think>b")];
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_is_told_in_the_templates_words() {
+    fn an_exception_keeps_the_templates_message() {
         let source = "{{ raise_exception('roles must alternate') }}";
         let template = ChatTemplate::new(source, "", "").unwrap();
         let error = template.render(&[Message::new(Role::User, "hi")]).unwrap_err();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_turn_is_an_error() {
+    fn a_dropped_or_repeated_turn_is_an_error() {
         let template = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
         let turns = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
         assert!(matches!(template.render(&turns), Err(ChatError::LostTurn(1))));

@@ -1,4 +1,4 @@
-//! What holds where a constitution says nothing: numbers and wording.
+//! The defaults of a constitution: settings and request texts.
 
 use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling};
 use crate::judge::{Calibration, Mode, labels};
@@ -51,32 +51,32 @@ impl Default for StepSampling {
     }
 }
 
-/// A constitution's version.
+/// The default version.
 pub(super) fn version() -> String {
     "0".into()
 }
 
-/// A constitution's language.
+/// The default language.
 pub(super) fn language() -> String {
     "en".into()
 }
 
-/// A principle's category.
+/// The default category of a principle.
 pub(super) fn category() -> String {
     "general".into()
 }
 
-/// A principle's weight.
+/// The default weight of a principle.
 pub(super) fn weight() -> f64 {
     1.0
 }
 
-/// A dimension's lowest and highest score.
+/// The default scale of a dimension: its lowest and highest score.
 pub(super) fn scale() -> [u32; 2] {
     [1, 5]
 }
 
-/// A principle's title: its id made readable.
+/// The default title of a principle, derived from its id.
 pub(super) fn title(id: &str) -> String {
     let words = id.replace(['-', '_'], " ");
     let words = words.trim();
@@ -87,7 +87,7 @@ pub(super) fn title(id: &str) -> String {
     }
 }
 
-/// What the critique step is asked.
+/// The default request of the critique step.
 pub(super) fn critique_request(rule: &str) -> String {
     format!(
         "Hold the last answer against this rule: {rule}\n\n\
@@ -97,7 +97,7 @@ pub(super) fn critique_request(rule: &str) -> String {
     )
 }
 
-/// What the revision step is asked.
+/// The default request of the revision step.
 pub(super) fn revise_request(rule: &str) -> String {
     format!(
         "Rewrite the last answer so that it keeps this rule: {rule}\n\n\
@@ -106,7 +106,7 @@ pub(super) fn revise_request(rule: &str) -> String {
     )
 }
 
-/// What the judge is asked.
+/// The default question for the judge.
 pub(super) fn judge_request(rule: &str) -> String {
     format!("Which of the two answers keeps this rule better: {rule}")
 }
@@ -129,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn each_step_draws_its_own_way() {
+    fn each_step_has_its_own_sampling() {
         let steps = StepSampling::default();
-        let of = |sampling: &Sampling| (sampling.temperature, sampling.max_tokens);
-        assert_eq!(of(&steps.generate), (0.8, 512));
-        assert_eq!(of(&steps.critique), (0.7, 256));
-        assert_eq!(of(&steps.revise), (0.7, 512));
-        assert_eq!(of(&steps.judge), (0.0, 256));
+        let settings = |sampling: &Sampling| (sampling.temperature, sampling.max_tokens);
+        assert_eq!(settings(&steps.generate), (0.8, 512));
+        assert_eq!(settings(&steps.critique), (0.7, 256));
+        assert_eq!(settings(&steps.revise), (0.7, 512));
+        assert_eq!(settings(&steps.judge), (0.0, 256));
         assert_eq!(steps.generate, Sampling::default());
     }
 }

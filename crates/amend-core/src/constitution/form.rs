@@ -1,5 +1,5 @@
-//! The form of a constitution file. From these types come both the reader and
-//! the JSON Schema; their doc comments are what an editor shows.
+//! The form of a constitution file. Both the reader and the JSON Schema are
+//! generated from these types, and editors show their doc comments.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::document::schema::{ID, TEXT};
 use crate::judge::{Calibration, Mode};
 use crate::model::Sampling;
 
-/// A constitution: principles, how the loop uses them, and questions for scoring.
+/// A constitution: principles, how the loop uses them, and a rubric.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Constitution")]
@@ -32,78 +32,82 @@ pub(super) struct File {
     pub(super) governance: GovernanceForm,
     #[serde(default)]
     pub(super) export: ExportForm,
-    /// What `amend audit` counts as active, and from where a figure is a finding.
-    // Kept as written, so that only what a file says replaces what it extends.
+    /// The thresholds of `amend audit`: when a principle is active, and when a figure
+    /// is a finding.
+    // Kept as written, so that a file overrides only the keys that it sets.
     #[serde(default)]
     #[schemars(with = "Thresholds")]
     pub(super) audit: Map<String, Value>,
-    /// The rules, in order.
+    /// The principles, in order.
     #[serde(default)]
     pub(super) principle: Vec<PrincipleForm>,
-    /// The questions for scoring by rubric.
+    /// The questions of the rubric.
     #[serde(default)]
     pub(super) dimension: Vec<DimensionForm>,
 }
 
-/// What the constitution is called, and what it builds on.
+/// The constitution's name and version, and the constitutions it extends.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     /// The constitution's name.
     #[schemars(regex(pattern = TEXT))]
     pub(super) name: String,
-    /// Its version, as you count.
+    /// The version, in any scheme you choose.
     #[serde(default = "defaults::version")]
     #[schemars(regex(pattern = TEXT))]
     pub(super) version: String,
-    /// What it is for.
+    /// The purpose of the constitution.
     #[serde(default)]
     pub(super) description: String,
-    /// The language of its principles, as a BCP 47 tag such as `en` or `pt-BR`.
+    /// The language of the principles, as a BCP 47 tag such as `en` or `pt-BR`.
     #[serde(default = "defaults::language")]
     #[schemars(regex(pattern = TEXT))]
     pub(super) language: String,
-    /// Constitutions to build on: paths relative to this file, or names of
-    /// shipped ones. Their principles come first; a principle here replaces an
-    /// inherited one of the same id.
+    /// Constitutions to extend: paths relative to this file, or names of shipped
+    /// constitutions. Their principles come first. A principle in this file replaces
+    /// an inherited one with the same id.
     #[serde(default)]
     #[schemars(with = "Vec<String>", inner(regex(pattern = TEXT)))]
     pub(super) extends: Vec<Spanned<String>>,
 }
 
-/// How the loop of critique and revision uses the principles.
+/// How the critique-and-revision loop uses the principles.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Loop {
-    /// Rounds of critique and revision; 0 only compares candidates.
+    /// The number of rounds of critique and revision. 0 only compares candidates.
     #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().rounds))]
     rounds: Option<u32>,
-    /// How a round's principles are chosen.
+    /// How the principles of a round are selected.
     #[schemars(extend("default" = Plan::default().select))]
     select: Option<Select>,
-    /// Principles applied in a round, one after another (ignored by `all`).
+    /// The number of principles applied in a round, one after another. `all` ignores
+    /// it.
     #[schemars(range(min = 1, max = 64), extend("default" = Plan::default().principles_per_round))]
     principles_per_round: Option<u32>,
-    /// False revises without a critique.
+    /// Whether a critique comes before each revision.
     #[schemars(extend("default" = Plan::default().critique))]
     critique: Option<bool>,
-    /// Stop when a revision changes nothing.
+    /// Whether an item stops when a revision changes nothing.
     #[schemars(extend("default" = Plan::default().stop_unchanged))]
     stop_unchanged: Option<bool>,
-    /// Few-shot examples shown, taken from the principles in order.
+    /// The number of few-shot examples in prompts, taken from the principles in order.
     #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().few_shot))]
     few_shot: Option<u32>,
-    /// The least violation at which a principle is applied; every one that is
-    /// chosen is applied when left out.
+    /// The threshold of the gate. Before each critique the gate scores how strongly
+    /// the response violates the principle; below the threshold the principle is
+    /// skipped. Without this key every selected principle is applied.
     #[schemars(range(min = 0, max = 1))]
     gate: Option<f64>,
-    /// First answers sampled; where there are several, the best is revised.
+    /// The number of initial responses sampled. If there are several, the best one is
+    /// revised.
     #[schemars(range(min = 1, max = 16), extend("default" = Plan::default().candidates))]
     candidates: Option<u32>,
 }
 
 impl Loop {
-    /// Writes what the file says over `plan`.
+    /// Overrides `plan` with the keys that the file sets.
     pub(super) fn apply(&self, plan: &mut Plan) {
         set(&mut plan.rounds, self.rounds);
         set(&mut plan.select, self.select);
@@ -116,42 +120,43 @@ impl Loop {
     }
 }
 
-/// How answers are compared, and what a verdict does to a pair.
+/// How responses are compared, and how a verdict changes a pair.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Judge")]
 pub(super) struct JudgeForm {
-    /// Judge each item's revision against its first answer.
+    /// Whether each item's revision is compared with its initial response.
     #[schemars(extend("default" = Judge::default().enabled))]
     enabled: Option<bool>,
-    /// What a verdict does to a pair.
+    /// How a verdict changes a pair.
     #[schemars(extend("default" = Judge::default().policy))]
     policy: Option<Policy>,
-    /// Which verdicts decide.
+    /// Which verdicts decide a pair.
     #[schemars(extend("default" = Judge::default().decide_by))]
     decide_by: Option<DecideBy>,
-    /// Verdicts whose log-odds are nearer to 0 are undecided.
+    /// A verdict is undecided if its log-odds are closer to 0 than this.
     #[schemars(range(min = 0, max = 100), extend("default" = Judge::default().min_margin))]
     min_margin: Option<f64>,
-    /// Verdicts are undecided where the labels have less probability than this.
+    /// A verdict is undecided if the labels together have less probability than this.
     #[schemars(range(min = 0, max = 1), extend("default" = Judge::default().mass_floor))]
     mass_floor: Option<f64>,
     /// How log-odds become probabilities.
     #[schemars(extend("default" = Judge::default().mode))]
     mode: Option<Mode>,
-    /// Least and greatest probability in the mode `clamped`.
+    /// The lowest and highest probability in the mode `clamped`.
     #[schemars(inner(range(min = 0, max = 1)), extend("default" = Judge::default().clamp))]
     clamp: Option<[f64; 2]>,
-    /// Reasons sampled before each answer of the judge's; 0 asks for none.
+    /// The number of chains of reasoning sampled before each verdict. 0 asks for the
+    /// verdict directly.
     #[schemars(range(min = 0, max = 32), extend("default" = Judge::default().reasons))]
     reasons: Option<u32>,
-    /// The judge templates, by name without `.j2`; several make an ensemble.
+    /// The names of the judge templates, without `.j2`. Several form an ensemble.
     #[schemars(length(min = 1, max = 16), inner(regex(pattern = ID)), extend("default" = Judge::default().templates))]
     templates: Option<Vec<String>>,
-    /// What the two answers are called: one token each.
+    /// The labels of the two responses, one token each.
     #[schemars(inner(regex(pattern = TEXT)), extend("default" = Judge::default().labels))]
     labels: Option<[String; 2]>,
-    /// Which pairs several candidates make.
+    /// Which pairs are made from several candidates.
     #[schemars(extend("default" = Judge::default().pairs))]
     pairs: Option<CandidatePairs>,
     #[serde(default)]
@@ -159,7 +164,7 @@ pub(super) struct JudgeForm {
 }
 
 impl JudgeForm {
-    /// Writes what the file says over `judge`.
+    /// Overrides `judge` with the keys that the file sets.
     pub(super) fn apply(&self, judge: &mut Judge) {
         set(&mut judge.enabled, self.enabled);
         set(&mut judge.policy, self.policy);
@@ -181,27 +186,28 @@ impl JudgeForm {
     }
 }
 
-/// Which outputs are matters of high stakes, and what is asked of them.
+/// Which outputs are logged and which need human review.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Governance")]
 pub(super) struct GovernanceForm {
-    /// Categories of principles: outputs to which one of them was applied are
-    /// logged, with time, model and constitution.
+    /// Categories of principles. An output is logged, with time, model and
+    /// constitution, if a principle of one of these categories was applied to it.
     #[schemars(inner(regex(pattern = TEXT)))]
     log: Option<Vec<String>>,
-    /// The file of the log, relative to where amend is called; `high-stakes.jsonl`
-    /// in the run directory when left out.
+    /// The path of the governance log, relative to the working directory. Without
+    /// this key it is `high-stakes.jsonl` in the run directory.
     #[schemars(regex(pattern = TEXT))]
     log_file: Option<String>,
-    /// Categories of principles: items to which one of them was applied are
-    /// exported only once people have decided about them with `amend review`.
+    /// Categories of principles. An item to which a principle of one of these
+    /// categories was applied is exported only after a person has reviewed it with
+    /// `amend review`.
     #[schemars(inner(regex(pattern = TEXT)))]
     require_review: Option<Vec<String>>,
 }
 
 impl GovernanceForm {
-    /// Writes what the file says over `governance`.
+    /// Overrides `governance` with the keys that the file sets.
     pub(super) fn apply(&self, governance: &mut Governance) {
         if let Some(log) = &self.log {
             governance.log.clone_from(log);
@@ -215,20 +221,20 @@ impl GovernanceForm {
     }
 }
 
-/// What exports leave out.
+/// Which rows exports drop.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Export")]
 pub(super) struct ExportForm {
-    /// Findings of `amend lint`, by name: rows that have one of them are left out
-    /// of every export that a trainer reads. Those about the set as a whole can't
-    /// be: `split-leak`, `length-bias`, `refusal-bias`.
+    /// Names of findings of `amend lint`. Rows with one of them are dropped from
+    /// every export that a trainer reads. Findings about the whole dataset
+    /// (`split-leak`, `length-bias`, `refusal-bias`) can't be listed.
     #[schemars(extend("items" = filters()))]
     drop: Option<Vec<String>>,
 }
 
 impl ExportForm {
-    /// Writes what the file says over `export`.
+    /// Overrides `export` with the keys that the file sets.
     pub(super) fn apply(&self, export: &mut Export) {
         if let Some(drop) = &self.drop {
             export.drop.clone_from(drop);
@@ -259,40 +265,40 @@ fn filters() -> Value {
     json!({"type": "string", "enum": EXPORT_FILTERS})
 }
 
-/// Corrects the judge's log-odds: (s + offset) / temperature. `amend judge
-/// --fit` finds the numbers.
+/// Corrects the judge's log-odds s to (s + offset) / temperature. `amend judge
+/// --fit` estimates both numbers.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Calibration")]
 struct CalibrationForm {
-    /// Divides the log-odds: above 1 for a judge that is surer than it is right.
+    /// Divides the log-odds. Use more than 1 for an overconfident judge.
     #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0, "default" = Calibration::default().temperature))]
     temperature: Option<f64>,
-    /// Added to the log-odds of the answer named first.
+    /// The number added to the log-odds that response A is better.
     #[schemars(range(min = -100, max = 100), extend("default" = Calibration::default().offset))]
     offset: Option<f64>,
 }
 
-/// How each step draws its tokens.
+/// The sampling settings of each step.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Steps {
-    /// The first answer.
+    /// Settings for initial responses.
     #[schemars(extend("default" = shown(&StepSampling::default().generate)))]
     generate: SamplingForm,
-    /// Critiques.
+    /// Settings for critiques.
     #[schemars(extend("default" = shown(&StepSampling::default().critique)))]
     critique: SamplingForm,
-    /// Revisions.
+    /// Settings for revisions.
     #[schemars(extend("default" = shown(&StepSampling::default().revise)))]
     revise: SamplingForm,
-    /// Reasoning before a verdict.
+    /// Settings for the judge's reasoning before a verdict.
     #[schemars(extend("default" = shown(&StepSampling::default().judge)))]
     judge: SamplingForm,
 }
 
 impl Steps {
-    /// Writes what the file says over `steps`.
+    /// Overrides `steps` with the keys that the file sets.
     pub(super) fn apply(&self, steps: &mut StepSampling) {
         self.generate.apply(&mut steps.generate);
         self.critique.apply(&mut steps.critique);
@@ -301,28 +307,30 @@ impl Steps {
     }
 }
 
-/// How one step draws its tokens, and when it stops.
+/// How one step samples tokens, and when it stops.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Sampling")]
 struct SamplingForm {
-    /// Divides the logits; 0 always takes the likeliest token.
+    /// Divides the logits. 0 always takes the most likely token.
     #[schemars(range(min = 0, max = 5))]
     temperature: Option<f32>,
-    /// Keeps the k likeliest tokens; 0 keeps all.
+    /// Keeps the k most likely tokens. 0 keeps all.
     top_k: Option<u32>,
-    /// Keeps the smallest set of tokens whose probability reaches p; 1 keeps all.
+    /// Keeps the smallest set of tokens whose total probability reaches p. 1 keeps
+    /// all.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     top_p: Option<f32>,
-    /// Drops tokens below p times the likeliest token's probability; 0 keeps all.
+    /// Drops tokens below p times the probability of the most likely token. 0 keeps
+    /// all.
     #[schemars(range(min = 0, max = 1))]
     min_p: Option<f32>,
-    /// Makes tokens seen of late less likely; 1 changes nothing.
+    /// Makes recent tokens less likely. 1 changes nothing.
     #[schemars(range(max = 10), extend("exclusiveMinimum" = 0))]
     repeat_penalty: Option<f32>,
-    /// How many recent tokens the repeat penalty looks at.
+    /// The number of recent tokens to which the repeat penalty applies.
     repeat_last_n: Option<u32>,
-    /// The most tokens the step may decode.
+    /// The maximum number of tokens that the step generates.
     #[schemars(range(min = 1, max = 131_072))]
     max_tokens: Option<u32>,
 }
@@ -339,42 +347,45 @@ impl SamplingForm {
     }
 }
 
-/// One rule.
+/// One principle.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Principle")]
 pub(super) struct PrincipleForm {
-    /// Its name within the constitution: lower-case letters, digits, `-` and `_`.
+    /// The id, unique within the constitution: lower-case letters, digits, `-` and
+    /// `_`.
     #[schemars(regex(pattern = ID))]
     pub(super) id: String,
     /// The rule itself.
     #[schemars(regex(pattern = TEXT))]
     pub(super) principle: String,
-    /// A short title for people; made from the id when left out.
+    /// A short title for people. By default it is derived from the id.
     #[schemars(regex(pattern = TEXT))]
     pub(super) title: Option<String>,
-    /// What kind of matter it rules on.
+    /// The category, for figures and for `[governance]`.
     #[serde(default = "defaults::category")]
     #[schemars(regex(pattern = TEXT))]
     pub(super) category: String,
-    /// Its share under `select = "weighted"`.
+    /// The relative frequency under `select = "weighted"`, and the weight of verdicts by
+    /// this principle.
     #[serde(default = "defaults::weight")]
     #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
     pub(super) weight: f64,
-    /// What the critique step is asked; made from the rule when left out.
+    /// The request of the critique step. By default it is derived from the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) critique: Option<String>,
-    /// What the revision step is asked; made from the rule when left out.
+    /// The request of the revision step. By default it is derived from the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) revise: Option<String>,
-    /// What the judge is asked; made from the rule when left out.
+    /// The question for the judge. By default it is derived from the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) judge: Option<String>,
-    /// When the rule applies, in words; always when left out.
+    /// The condition under which the rule applies, in words. By default it always
+    /// applies.
     #[serde(default)]
     pub(super) applies_when: String,
-    /// Other wordings of the rule, which `amend audit` judges by too: verdicts
-    /// that change with the wording are not to be trusted.
+    /// Other wordings of the rule, which `amend audit` judges by too. Verdicts that
+    /// change with the wording are unreliable.
     #[serde(default)]
     #[schemars(with = "Vec<String>", inner(regex(pattern = TEXT)))]
     pub(super) paraphrases: Vec<String>,
@@ -388,33 +399,34 @@ pub(super) struct PrincipleForm {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Example")]
 pub(super) struct ExampleForm {
-    /// What the person asked.
+    /// The user's prompt.
     #[schemars(regex(pattern = TEXT))]
     pub(super) prompt: String,
-    /// An answer that breaks the rule.
+    /// A response that violates the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) response: String,
-    /// What is wrong with it.
+    /// The critique of the response.
     #[schemars(regex(pattern = TEXT))]
     pub(super) critique: String,
-    /// The answer put right.
+    /// The revised response.
     #[schemars(regex(pattern = TEXT))]
     pub(super) revision: String,
 }
 
-/// A question for scoring by rubric.
+/// A question of the rubric.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Dimension")]
 pub(super) struct DimensionForm {
-    /// Its name within the constitution: lower-case letters, digits, `-` and `_`.
+    /// The id, unique within the constitution: lower-case letters, digits, `-` and
+    /// `_`.
     #[schemars(regex(pattern = ID))]
     pub(super) id: String,
-    /// What the scorer is asked.
+    /// The question for the scorer.
     #[schemars(regex(pattern = TEXT))]
     pub(super) question: String,
-    /// Lowest and highest score: whole numbers of one digit, since the scorer
-    /// replies with one token.
+    /// The lowest and the highest score. Each is a whole number of one digit, because
+    /// the scorer replies with a single token.
     #[serde(default = "defaults::scale")]
     #[schemars(inner(range(min = 0, max = 9)))]
     pub(super) scale: [u32; 2],
@@ -426,8 +438,8 @@ fn set<T: Copy>(slot: &mut T, value: Option<T>) {
     }
 }
 
-/// The numbers as a person writes them: a `f32` taken to JSON by way of `f64`
-/// would show 0.8 as 0.800000011920929.
+/// Converts the settings to JSON with the shortest decimals. Converting an `f32` by
+/// way of `f64` would show 0.8 as 0.800000011920929.
 fn shown(sampling: &Sampling) -> Value {
     serde_json::to_string(sampling).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }

@@ -15,61 +15,63 @@ use super::place::{Place, ReadError, SHIPPED, shipped};
 use crate::document::diagnostic::{Diagnostic, Diagnostics, closest};
 use crate::document::schema::Source;
 
-/// How many files one `extends` may lead through.
+/// The maximum number of files in one chain of `extends`.
 const MAX_DEPTH: usize = 16;
 
-/// A constitution and the files it was made of.
+/// A constitution and the files it was loaded from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The checked constitution.
     pub constitution: Constitution,
-    /// The files: the one asked for, then those it extends, as they were met.
+    /// The files: the requested one, then those it extends, in the order of reading.
     pub files: Vec<SourceFile>,
 }
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path, or `shipped:` and the name of a shipped constitution.
+    /// The path, or `shipped:` and the name of a shipped constitution.
     pub name: String,
-    /// Its whole text.
+    /// The whole text.
     pub text: String,
 }
 
-/// Why there is no constitution.
+/// An error loading a constitution.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The reference is neither a file nor a shipped constitution.
-    #[error("there is no constitution {reference:?}: no such file, and none shipped by that name")]
+    #[error(
+        "no constitution {reference:?}: there is no such file and no shipped constitution of that name"
+    )]
     Missing {
-        /// What was asked for.
+        /// The requested path or name.
         reference: String,
-        /// What was meant, perhaps, or what there is.
+        /// A likely correction, or the list of shipped constitutions.
         hint: String,
     },
     /// The file can't be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    /// The files were read and are wrong.
+    /// The files were read, but contain errors.
     #[error(transparent)]
     Wrong(#[from] Diagnostics),
 }
 
-/// Loads a constitution by its path or, when there is no such file, by the name
-/// of a shipped one (`harmless`), and whatever it extends.
+/// Loads a constitution and all files it extends. `reference` is a path or, if there
+/// is no such file, the name of a shipped constitution such as `harmless`.
 ///
 /// # Errors
-/// When the file can't be read, or with everything that is wrong in it.
+/// The file can't be read, or contains errors; all of them are reported at once.
 pub fn load(reference: &str) -> Result<Loaded, LoadError> {
     let place = find(reference)?;
     let text = place.read()?;
     Ok(load_all(place, text)?)
 }
 
-/// Checks a constitution's text. It may extend shipped constitutions only.
+/// Parses and checks a constitution's text. It can extend shipped constitutions only.
 ///
 /// # Errors
-/// Everything that is wrong in it.
+/// All errors in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Constitution, Diagnostics> {
     let place = Place::Text(file_name.to_owned(), text.to_owned());
     load_all(place, text.to_owned()).map(|loaded| loaded.constitution)
@@ -102,24 +104,24 @@ fn missing(reference: &str) -> LoadError {
 fn load_all(place: Place, text: String) -> Result<Loaded, Diagnostics> {
     let mut loader = Loader::default();
     loader.enter(place, text);
-    if !loader.found.is_empty() {
-        return Err(Diagnostics(loader.found));
+    if !loader.errors.is_empty() {
+        return Err(Diagnostics(loader.errors));
     }
     let constitution = merge(&loader.nodes).map_err(Diagnostics)?;
     Ok(Loaded { constitution, files: loader.files })
 }
 
-/// Walks the files that extend one another, each once, depth first.
+/// Visits a file and all files it extends, each once, depth first.
 #[derive(Default)]
 struct Loader {
-    /// The files that are right, each after all that it extends.
+    /// The files without errors, each after all files it extends.
     nodes: Vec<Node>,
-    /// By canonical place, the node made of it; none when it is wrong.
+    /// The node index of each canonical place; `None` if the file contains errors.
     done: HashMap<Place, Option<usize>>,
-    /// From the first file to the one being read: place and name.
+    /// The place and name of each file from the first to the one being read.
     stack: Vec<(Place, String)>,
     files: Vec<SourceFile>,
-    found: Vec<Diagnostic>,
+    errors: Vec<Diagnostic>,
 }
 
 impl Loader {
@@ -141,12 +143,12 @@ impl Loader {
     fn node(&mut self, place: &Place, source: Source) -> Option<Node> {
         let file = match read_form(&source) {
             Ok(file) => file,
-            Err(found) => {
-                self.found.extend(found);
+            Err(errors) => {
+                self.errors.extend(errors);
                 return None;
             }
         };
-        // Every entry is followed before one that failed counts.
+        // Follow every entry before failing, so that all errors are reported.
         let bases: Vec<_> = file
             .constitution
             .get_ref()
@@ -162,42 +164,43 @@ impl Loader {
         let name = entry.get_ref();
         let error = |message: String| source.error(entry.span(), message);
         let Some(target) = place.follow(name) else {
-            let diagnostic = error(format!("there is no constitution {name:?} to extend"))
-                .with_label("neither a file nor a shipped constitution")
-                .with_hint(place.near(name).map_or_else(
-                    || "a path is relative to the file that names it".to_owned(),
-                    |near| format!("did you mean \"{near}\"?"),
-                ));
-            self.found.push(diagnostic);
+            let hint = match place.near(name) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "paths are relative to the file that contains them".to_owned(),
+            };
+            let diagnostic =
+                error(format!("cannot extend {name:?}: there is no such constitution"))
+                    .with_label("neither a file nor a shipped constitution")
+                    .with_hint(hint);
+            self.errors.push(diagnostic);
             return None;
         };
         let canonical = target.canonical();
-        if let Some(at) = self.stack.iter().position(|(open, _)| *open == canonical) {
-            let round = self.stack[at..].iter().chain([&self.stack[at]]);
-            let names: Vec<&str> = round.map(|(_, name)| name.as_str()).collect();
-            let mut diagnostic =
-                error(format!("`extends` goes in a circle: {}", names.join(" → ")))
-                    .with_label("back to where it began");
+        if let Some(start) = self.stack.iter().position(|(open, _)| *open == canonical) {
+            let cycle = self.stack[start..].iter().chain([&self.stack[start]]);
+            let names: Vec<&str> = cycle.map(|(_, name)| name.as_str()).collect();
+            let mut diagnostic = error(format!("circular `extends`: {}", names.join(" → ")))
+                .with_label("this entry closes the cycle");
             if let Some(Place::Shipped(name, _)) = shipped(name) {
-                diagnostic =
-                    diagnostic.with_hint(format!("for the shipped constitution write \"{name}\""));
+                diagnostic = diagnostic
+                    .with_hint(format!("to extend the shipped constitution, write \"{name}\""));
             }
-            self.found.push(diagnostic);
+            self.errors.push(diagnostic);
             return None;
         }
         if let Some(&done) = self.done.get(&canonical) {
             return done;
         }
         if self.stack.len() >= MAX_DEPTH {
-            let message = format!("`extends` leads through more than {MAX_DEPTH} files");
-            self.found.push(error(message));
+            let message = format!("this chain of `extends` has more than {MAX_DEPTH} files");
+            self.errors.push(error(message));
             return None;
         }
         match target.read() {
             Ok(text) => self.enter(target, text),
             Err(failure) => {
                 let cause = failure.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.found.push(error(format!("{failure}{cause}")));
+                self.errors.push(error(format!("{failure}{cause}")));
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! Several files' forms to one constitution: what `extends` means.
+//! Merges the forms of several files into one constitution, as `extends` defines.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,16 +15,17 @@ use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, closest};
 use crate::document::schema::Source;
 
-/// A file with what it extends.
+/// A file and the files it extends.
 pub(super) struct Node {
     pub(super) source: Source,
     pub(super) file: File,
-    /// The nodes it names, by index, each with where it names them.
+    /// The indices of the extended nodes, each with the span of its entry.
     pub(super) extends: Vec<(usize, Range<usize>)>,
 }
 
-/// Makes one constitution of `nodes`, which come in the order they apply: each
-/// after all that it extends, so that the last is the one asked for.
+/// Merges `nodes` into one constitution. They are in the order in which they
+/// apply: each node follows all nodes it extends, so the last is the file that was
+/// requested.
 pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     let reach = reach(nodes);
     let mut plan = Plan::default();
@@ -49,43 +50,45 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
             dimensions.add(dimension(form), index, &reach);
         }
     }
-    let mut found = principles.clashes(nodes, &reach);
-    found.extend(dimensions.clashes(nodes, &reach));
-    let Some(root) = nodes.last() else { return Err(found) };
+    let mut errors = principles.clashes(nodes, &reach);
+    errors.extend(dimensions.clashes(nodes, &reach));
+    let Some(root) = nodes.last() else { return Err(errors) };
     let header = &root.file.constitution;
     if principles.items.is_empty() {
-        found.push(
+        errors.push(
             root.source
                 .error(header.span(), "the constitution has no principle")
                 .with_hint("add a `[[principle]]` with an `id` and a `principle`"),
         );
     }
-    let unsound =
+    let contradiction =
         |(message, hint): (&str, &str)| root.source.error(header.span(), message).with_hint(hint);
-    found.extend(contradictions(&plan, &judge, &sampling).into_iter().map(unsound));
+    errors.extend(contradictions(&plan, &judge, &sampling).into_iter().map(contradiction));
     let categories: Vec<&str> =
         principles.items.iter().map(|(principle, _)| principle.category.as_str()).collect();
-    let logged = governance.log.iter().map(|category| ("logs", category));
-    let reviewed = governance.require_review.iter();
-    let named = logged.chain(reviewed.map(|category| ("requires reviews of", category)));
-    let unknown = named.filter(|(_, category)| !categories.contains(&category.as_str()));
-    found.extend(unknown.map(|(does, category)| {
-        let message =
-            format!("`[governance]` {does} {category:?}, and no principle has that category");
-        let hint = closest(category, categories.iter().copied());
-        let diagnostic = root.source.error(header.span(), message);
-        match hint {
-            Some(near) => diagnostic.with_hint(format!("did you mean \"{near}\"?")),
-            None => diagnostic,
+    for (key, named) in [("log", &governance.log), ("require_review", &governance.require_review)] {
+        for category in named {
+            if categories.contains(&category.as_str()) {
+                continue;
+            }
+            let message = format!(
+                "`{key}` in `[governance]` names {category:?}, but no principle has that category"
+            );
+            let mut diagnostic = root.source.error(header.span(), message);
+            if let Some(near) = closest(category, categories.iter().copied()) {
+                diagnostic = diagnostic.with_hint(format!("did you mean \"{near}\"?"));
+            }
+            errors.push(diagnostic);
         }
-    }));
-    // The schema is made from the thresholds, so that what passed it can be read.
-    let audit = Thresholds::deserialize(Value::Object(audit))
-        .map_err(|error| found.push(root.source.error(header.span(), error.to_string())))
-        .unwrap_or_default();
-    found.extend(unclear_words(&audit, &judge).map(unsound));
-    if !found.is_empty() {
-        return Err(found);
+    }
+    // The schema is generated from the thresholds, so whatever passes it deserialises.
+    let audit = Thresholds::deserialize(Value::Object(audit)).unwrap_or_else(|error| {
+        errors.push(root.source.error(header.span(), error.to_string()));
+        Thresholds::default()
+    });
+    errors.extend(label_word_error(&audit, &judge).map(contradiction));
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let header = header.get_ref();
     Ok(Constitution {
@@ -104,64 +107,68 @@ pub(super) fn merge(nodes: &[Node]) -> Result<Constitution, Vec<Diagnostic>> {
     })
 }
 
-/// What no single key of a file shows: values that don't go together.
+/// Finds values that contradict one another: each a message and a hint.
 fn contradictions(
     plan: &Plan,
     judge: &Judge,
     sampling: &StepSampling,
 ) -> Vec<(&'static str, &'static str)> {
-    let mut found = Vec::new();
+    let mut errors = Vec::new();
     if plan.rounds == 0 && plan.candidates < 2 {
-        found.push((
-            "with no rounds and one candidate there is nothing to compare",
+        errors.push((
+            "with no rounds and one candidate, there is nothing to compare",
             "in `[loop]`, set `rounds` to 1 or more, or `candidates` to 2 or more",
         ));
     }
     if plan.candidates > 1 && !judge.enabled {
-        found.push((
+        errors.push((
             "several candidates need a judge to choose among them",
-            "take out `enabled = false` in `[judge]`, or set `candidates` to 1",
+            "remove `enabled = false` in `[judge]`, or set `candidates` to 1",
         ));
     }
     if judge.reasons > 1 && sampling.judge.temperature == 0.0 {
-        found.push((
-            "samples of reasons drawn at temperature 0 are all the same",
+        errors.push((
+            "at temperature 0, all samples of the judge's reasons are identical",
             "set `temperature` in `[sampling.judge]` above 0, or `reasons` in `[judge]` to 1",
         ));
     }
     if judge.clamp[0] > judge.clamp[1] {
-        found.push(("the two numbers of `clamp` run downwards", "write the lower one first"));
+        errors
+            .push(("the bounds of `clamp` are in descending order", "write the lower bound first"));
     }
     if judge.labels[0] == judge.labels[1] {
-        found.push(("both answers have the same label", "give `labels` two different texts"));
+        errors.push(("both responses have the same label", "give `labels` two different strings"));
     }
-    found
+    errors
 }
 
-/// What is wrong with an audit's words for the two answers.
-fn unclear_words(audit: &Thresholds, judge: &Judge) -> Option<(&'static str, &'static str)> {
+/// Checks an audit's alternative labels: returns a message and a hint if they
+/// can't tell the two responses apart or add nothing.
+fn label_word_error(audit: &Thresholds, judge: &Judge) -> Option<(&'static str, &'static str)> {
     let pairs = &audit.label_words;
     if pairs.iter().any(|[first, second]| first == second) {
         return Some((
-            "`label_words` calls both answers the same",
-            "in `[audit]`, give two different words in each pair of `label_words`",
+            "a pair of `label_words` gives both responses the same label",
+            "in `[audit]`, write two different words in each pair of `label_words`",
         ));
     }
     if pairs.contains(&judge.labels) {
         return Some((
-            "`label_words` holds the words that the judge uses already",
-            "in `[audit]`, leave out of `label_words` what `labels` in `[judge]` says (A and B, \
-             unless it says otherwise)",
+            "`label_words` contains the labels that the judge already uses",
+            "in `[audit]`, remove from `label_words` the pair in `labels` of `[judge]` (by default \
+             A and B)",
         ));
     }
-    let again = |(at, pair): (usize, &[String; 2])| pairs[..at].contains(pair);
-    pairs.iter().enumerate().any(again).then_some((
-        "`label_words` holds a pair of words twice",
-        "in `[audit]`, give each pair of `label_words` once",
-    ))
+    if pairs.iter().enumerate().any(|(index, pair)| pairs[..index].contains(pair)) {
+        return Some((
+            "`label_words` contains the same pair twice",
+            "in `[audit]`, write each pair of `label_words` once",
+        ));
+    }
+    None
 }
 
-/// For each node, the nodes it builds on, near and far.
+/// For each node, the nodes it extends, directly or indirectly.
 fn reach(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
     let mut reach: Vec<BTreeSet<usize>> = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -175,7 +182,7 @@ fn reach(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
     reach
 }
 
-/// What has an id that a file may take over from one it extends.
+/// An entry with an id, which an extending file can override.
 trait Named: PartialEq {
     const KIND: &'static str;
     fn id(&self) -> &str;
@@ -195,10 +202,10 @@ impl Named for Dimension {
     }
 }
 
-/// Items in order, each with the node it comes from.
+/// Entries in order, each with the node that defines it.
 struct Collected<T> {
     items: Vec<(T, usize)>,
-    /// Ids that two nodes define differently, neither building on the other.
+    /// Ids that two nodes define differently although neither extends the other.
     clashes: Vec<(String, usize, usize)>,
 }
 
@@ -216,8 +223,8 @@ impl<T: Named> Collected<T> {
             return;
         };
         if reach[node].contains(owner) {
-            self.clashes.retain(|(id, one, two)| {
-                id != item.id() || !(reach[node].contains(one) && reach[node].contains(two))
+            self.clashes.retain(|(id, first, second)| {
+                id != item.id() || !(reach[node].contains(first) && reach[node].contains(second))
             });
             *old = item;
             *owner = node;
@@ -226,24 +233,27 @@ impl<T: Named> Collected<T> {
         }
     }
 
-    /// The clashes left, each told where a file brings the two together.
+    /// Reports the remaining clashes, each at the `extends` entry that combines the
+    /// two definitions.
     fn clashes(&self, nodes: &[Node], reach: &[BTreeSet<usize>]) -> Vec<Diagnostic> {
-        let told = |(id, one, two): &(String, usize, usize)| {
-            let both = reach.iter().position(|all| all.contains(one) && all.contains(two))?;
-            let leads = |&&(base, _): &&(usize, _)| base == *two || reach[base].contains(two);
-            let (_, span) = nodes[both].extends.iter().find(leads)?;
-            let (one, two) = (&nodes[*one].source.name, &nodes[*two].source.name);
+        let report = |(id, first, second): &(String, usize, usize)| {
+            let both = reach.iter().position(|all| all.contains(first) && all.contains(second))?;
+            let leads_to_second =
+                |&&(base, _): &&(usize, _)| base == *second || reach[base].contains(second);
+            let (_, span) = nodes[both].extends.iter().find(leads_to_second)?;
+            let (first, second) = (&nodes[*first].source.name, &nodes[*second].source.name);
             let kind = T::KIND;
-            let message = format!("the {kind} {id:?} is not the same in {one} and in {two}");
+            let message =
+                format!("the {kind} {id:?} is defined differently in {first} and {second}");
             Some(
                 nodes[both]
                     .source
                     .error(span.clone(), message)
-                    .with_label("brings in the second")
-                    .with_hint(format!("write a `[[{kind}]]` with that id here to decide")),
+                    .with_label("adds the second definition")
+                    .with_hint(format!("add a `[[{kind}]]` with that id here to choose one")),
             )
         };
-        self.clashes.iter().filter_map(told).collect()
+        self.clashes.iter().filter_map(report).collect()
     }
 
     fn finish(self) -> Vec<T> {
@@ -253,17 +263,17 @@ impl<T: Named> Collected<T> {
 
 fn principle(form: &PrincipleForm) -> Principle {
     let rule = form.principle.trim();
-    let or =
+    let or_default =
         |text: &Option<String>, default: &dyn Fn() -> String| text.clone().unwrap_or_else(default);
     Principle {
         id: form.id.clone(),
-        title: or(&form.title, &|| defaults::title(&form.id)),
+        title: or_default(&form.title, &|| defaults::title(&form.id)),
         category: form.category.clone(),
         weight: form.weight,
         principle: rule.to_owned(),
-        critique: or(&form.critique, &|| defaults::critique_request(rule)),
-        revise: or(&form.revise, &|| defaults::revise_request(rule)),
-        judge: or(&form.judge, &|| defaults::judge_request(rule)),
+        critique: or_default(&form.critique, &|| defaults::critique_request(rule)),
+        revise: or_default(&form.revise, &|| defaults::revise_request(rule)),
+        judge: or_default(&form.judge, &|| defaults::judge_request(rule)),
         applies_when: form.applies_when.clone(),
         paraphrases: form.paraphrases.iter().map(|text| text.trim().to_owned()).collect(),
         labels: None,

@@ -1,4 +1,4 @@
-//! Constitutions: TOML in, checked types out.
+//! Constitutions: parses TOML files into checked types.
 
 mod defaults;
 mod form;
@@ -25,40 +25,46 @@ pub use place::{ReadError, SHIPPED};
 pub use schema::schema;
 pub use thresholds::Thresholds;
 
-/// A checked constitution, its `extends` resolved.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A checked constitution whose `extends` are resolved.
+///
+/// Manifests store it as JSON. Keys that manifests of earlier versions lack take
+/// their defaults when it is read back; unknown keys are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Constitution {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version, as its author counts.
+    /// The version, in any scheme the author chooses.
     pub version: String,
-    /// What it is for.
+    /// The purpose.
     pub description: String,
-    /// The language of its principles, as a BCP 47 tag.
+    /// The language of the principles, as a BCP 47 tag.
     pub language: String,
-    /// How the loop uses the principles.
+    /// How the critique-and-revision loop uses the principles.
     #[serde(rename = "loop")]
     pub plan: Plan,
-    /// The rules, in order; those of extended constitutions first.
+    /// The principles in order. Those of extended constitutions come first.
     pub principles: Vec<Principle>,
-    /// Questions for scoring by rubric.
+    /// The questions of the rubric.
     pub dimensions: Vec<Dimension>,
-    /// How answers are compared, and what a verdict does to a pair.
+    /// How responses are compared, and how a verdict changes a pair.
+    #[serde(default)]
     pub judge: Judge,
-    /// How each step draws its tokens.
+    /// The sampling settings of each step.
     pub sampling: StepSampling,
-    /// What is asked of outputs in matters of high stakes.
+    /// Which outputs are logged and which need human review.
+    #[serde(default)]
     pub governance: Governance,
-    /// What exports leave out.
-    #[serde(skip_serializing_if = "Export::is_whole")]
+    /// Which rows exports drop.
+    #[serde(default, skip_serializing_if = "Export::is_empty")]
     pub export: Export,
-    /// What an audit counts as active, and from where a figure is a finding.
+    /// The thresholds of an audit.
+    #[serde(default)]
     pub audit: Thresholds,
 }
 
 impl Constitution {
-    /// What the two answers are called where a judge is asked by a principle, or
-    /// on the whole.
+    /// The labels of the two responses when the judge compares them by
+    /// `principle`, or overall if it is `None`.
     #[must_use]
     pub fn labels<'a>(&'a self, principle: Option<&'a Principle>) -> [&'a str; 2] {
         let own = principle.and_then(|principle| principle.labels.as_ref());
@@ -66,103 +72,111 @@ impl Constitution {
     }
 }
 
-/// What is asked of outputs in matters of high stakes (`[governance]`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// Which outputs are logged and which need human review (`[governance]`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Governance {
-    /// Outputs to which a principle of one of these categories was applied are
-    /// logged; none logs nothing.
+    /// Categories of principles. An output is logged if a principle of one of these
+    /// categories was applied to it.
     pub log: Vec<String>,
-    /// The file of the log, in place of the one in the run directory.
+    /// The path of the governance log. `None` writes it to the run directory.
     pub log_file: Option<String>,
-    /// Items to which a principle of one of these categories was applied are
-    /// exported only once people have decided about them.
+    /// Categories of principles. An item to which a principle of one of these
+    /// categories was applied is exported only after a person has reviewed it.
     pub require_review: Vec<String>,
 }
 
-/// What exports leave out (`[export]`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// Which rows exports drop (`[export]`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Export {
-    /// Names of lint's rules: rows that break one of them are left out.
+    /// Names of lint rules. Rows with a finding of one of them are dropped.
     pub drop: Vec<String>,
 }
 
 impl Export {
-    /// Whether they leave nothing out: manifests then say nothing of it, as those
-    /// that were written before there were filters.
-    fn is_whole(&self) -> bool {
+    /// Whether exports drop nothing. Manifests then omit the key, as they did before
+    /// exports had filters.
+    fn is_empty(&self) -> bool {
         self.drop.is_empty()
     }
 }
 
-/// How the loop uses the principles (`[loop]`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// How the critique-and-revision loop uses the principles (`[loop]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Plan {
-    /// Rounds of critique and revision, 0 to 16.
+    /// The number of rounds of critique and revision, 0 to 16.
     pub rounds: u32,
-    /// How a round's principles are chosen.
+    /// How the principles of a round are selected.
     pub select: Select,
-    /// Principles applied in a round, one after another (ignored by `all`).
+    /// The number of principles applied in a round, one after another. `all`
+    /// ignores it.
     pub principles_per_round: u32,
-    /// False revises without a critique.
+    /// Whether a critique comes before each revision.
     pub critique: bool,
-    /// Stop when a revision changes nothing.
+    /// Whether an item stops when a revision changes nothing.
     pub stop_unchanged: bool,
-    /// Few-shot examples shown, taken from the principles in order.
+    /// The number of few-shot examples in prompts, taken from the principles in
+    /// order.
     pub few_shot: u32,
-    /// The least violation, 0 to 1, at which a principle is applied: the gate,
-    /// asked before each critique. None applies every principle that is chosen.
+    /// The threshold of the gate, 0 to 1. Before each critique the gate scores how
+    /// strongly the response violates the principle; below the threshold the
+    /// principle is skipped. `None` applies every selected principle.
     pub gate: Option<f64>,
-    /// First answers sampled; where there are several, the best is revised.
+    /// The number of initial responses sampled. If there are several, the best one
+    /// is revised.
     pub candidates: u32,
 }
 
-/// How principles are chosen for a round.
+/// How principles are selected for a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Select {
-    /// Uniformly at random, none twice in an item until all were used.
+    /// Uniformly at random; no principle repeats within an item until all were used.
     Random,
-    /// Every principle, in order, every round.
+    /// Every principle in every round, in order.
     All,
-    /// In order, going on where the last round stopped.
+    /// In order, continuing where the previous round stopped.
     RoundRobin,
-    /// At random by weight, none twice in an item until all were used.
+    /// At random by weight; no principle repeats within an item until all were used.
     Weighted,
-    /// The one that the current answer breaks most, by the gate's score.
+    /// The principle that the current response violates most, by the gate's score.
     Worst,
 }
 
-/// How answers are compared (`[judge]`).
+/// How responses are compared (`[judge]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
-    /// Judge each item's revision against its first answer.
+    /// Whether each item's revision is compared with its initial response.
     pub enabled: bool,
-    /// What a verdict does to a pair.
+    /// How a verdict changes a pair.
     pub policy: Policy,
     /// Which verdicts decide.
     pub decide_by: DecideBy,
-    /// Verdicts whose log-odds are nearer to 0 are undecided.
+    /// A verdict is undecided if its log-odds are closer to 0 than this.
     pub min_margin: f64,
-    /// Verdicts are undecided where the labels have less probability than this.
+    /// A verdict is undecided if the labels together have less probability than this.
     pub mass_floor: f64,
     /// How log-odds become probabilities.
     pub mode: Mode,
-    /// Least and greatest probability in the mode `clamped`.
+    /// The lowest and highest probability in the mode `clamped`.
     pub clamp: [f64; 2],
-    /// Reasons sampled before each answer of the judge's; 0 asks for none.
+    /// The number of chains of reasoning sampled before each verdict. 0 asks for the
+    /// verdict directly.
     pub reasons: u32,
-    /// The judge templates, by name; several make an ensemble.
+    /// The names of the judge templates. Several form an ensemble.
     pub templates: Vec<String>,
-    /// What the two answers are called.
+    /// The labels of the two responses.
     pub labels: [String; 2],
-    /// Which pairs candidates make.
+    /// Which pairs are made from several candidates.
     pub pairs: CandidatePairs,
-    /// The judge's correction.
+    /// The correction of the judge's log-odds.
     pub calibration: Calibration,
 }
 
 impl Judge {
-    /// What the arithmetic of verdicts needs of it.
+    /// The settings that turn log-probabilities into verdicts.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
@@ -175,77 +189,79 @@ impl Judge {
     }
 }
 
-/// What a verdict does to a pair.
+/// How a verdict changes a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// Nothing: the revision is chosen, and no verdict is exported.
+    /// The revision is always chosen, and verdicts are not exported.
     Keep,
-    /// Where the first answer is judged better, it is chosen.
+    /// The initial response is chosen if it is judged better.
     Flip,
-    /// Pairs whose revision isn't judged better are left out.
+    /// A pair is dropped unless the revision is judged better.
     Drop,
-    /// Nothing, but the verdict is exported beside the pair.
+    /// The revision is always chosen, and the verdict is exported with the pair.
     KeepWithLabel,
 }
 
-/// Which verdicts on a pair decide.
+/// Which verdicts decide a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecideBy {
     /// The overall verdict.
     Overall,
-    /// The verdicts under the principles used, by weight.
+    /// The verdicts by the applied principles, weighted.
     Principles,
-    /// All of them, the overall verdict with weight 1.
+    /// All verdicts; the overall verdict has weight 1.
     All,
 }
 
-/// Which pairs several candidates make.
+/// Which pairs are made from several candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CandidatePairs {
-    /// The best over the worst.
+    /// The best candidate over the worst.
     BestWorst,
-    /// Every two.
+    /// Every pair of candidates.
     All,
 }
 
-/// One rule (`[[principle]]`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One principle (`[[principle]]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Principle {
-    /// Its name within the constitution: lower-case letters, digits, `-`, `_`.
+    /// The id, unique within the constitution: lower-case letters, digits, `-`, `_`.
     pub id: String,
     /// A short title for people.
     pub title: String,
-    /// What kind of matter it rules on.
+    /// The category.
     pub category: String,
-    /// Its share under `select = "weighted"`, > 0.
+    /// The relative frequency under `select = "weighted"`, and the weight of verdicts by
+    /// this principle. > 0.
     pub weight: f64,
     /// The rule itself.
     pub principle: String,
-    /// What the critique step is asked.
+    /// The request of the critique step.
     pub critique: String,
-    /// What the revision step is asked.
+    /// The request of the revision step.
     pub revise: String,
-    /// What the judge is asked.
+    /// The question for the judge.
     pub judge: String,
-    /// When the rule applies, in words; empty: always.
+    /// The condition under which the rule applies, in words. Empty: always.
     pub applies_when: String,
-    /// Other wordings of the rule, to try verdicts with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Other wordings of the rule, which audits judge by too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paraphrases: Vec<String>,
-    /// What the two answers are called where a judge is asked by it; none: what
-    /// `[judge]` says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The labels of the two responses when the judge compares them by this
+    /// principle. `None` uses those of `[judge]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<[String; 2]>,
     /// Worked examples, shown to the model before the task.
     pub examples: Vec<Example>,
 }
 
 impl Principle {
-    /// The same principle with another rule in place of its own, asked for as one
-    /// that says no more than that. It brings no examples in a second time.
+    /// Copies the principle with `rule` in place of its own. The requests are the
+    /// default ones for that rule, and the copy has no examples, so that prompts
+    /// don't show them twice.
     #[must_use]
     pub fn reworded(&self, id: String, rule: &str) -> Self {
         Self {
@@ -260,8 +276,8 @@ impl Principle {
         }
     }
 
-    /// The same principle, asked for with other words for the two answers. It
-    /// brings no examples in a second time.
+    /// Copies the principle with other labels for the two responses. The copy has
+    /// no examples, so that prompts don't show them twice.
     #[must_use]
     pub fn relabelled(&self, id: String, labels: &[String; 2]) -> Self {
         Self {
@@ -275,38 +291,38 @@ impl Principle {
 }
 
 /// A worked example of critique and revision (`[[principle.examples]]`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// What the person asked.
+    /// The user's prompt.
     pub prompt: String,
-    /// An answer that breaks the rule.
+    /// A response that violates the rule.
     pub response: String,
-    /// What is wrong with it.
+    /// The critique of the response.
     pub critique: String,
-    /// The answer put right.
+    /// The revised response.
     pub revision: String,
 }
 
-/// A question for scoring by rubric (`[[dimension]]`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A question of the rubric (`[[dimension]]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dimension {
-    /// Its name within the constitution.
+    /// The id, unique within the constitution.
     pub id: String,
-    /// What the scorer is asked.
+    /// The question for the scorer.
     pub question: String,
-    /// Lowest and highest score, of one digit each.
+    /// The lowest and the highest score, one digit each.
     pub scale: [u32; 2],
 }
 
-/// Sampling by step (`[sampling.generate|critique|revise|judge]`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The sampling settings of each step (`[sampling.generate|critique|revise|judge]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepSampling {
-    /// The first answer.
+    /// Settings for initial responses.
     pub generate: Sampling,
-    /// Critiques.
+    /// Settings for critiques.
     pub critique: Sampling,
-    /// Revisions.
+    /// Settings for revisions.
     pub revise: Sampling,
-    /// Reasoning before a verdict.
+    /// Settings for the judge's reasoning before a verdict.
     pub judge: Sampling,
 }

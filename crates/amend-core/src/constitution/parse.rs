@@ -1,4 +1,4 @@
-//! One constitution file's text to its form.
+//! Parses the text of one constitution file into its form.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,32 +8,35 @@ use super::schema;
 use crate::document::diagnostic::Diagnostic;
 use crate::document::schema::{Source, read, tables, twice};
 
-/// The form of a file, or everything wrong in it, in the order of the text.
+/// Parses a file.
+///
+/// # Errors
+/// All errors in the file, in the order of the text.
 pub(super) fn read_form(source: &Source) -> Result<File, Vec<Diagnostic>> {
     read(schema::shared(), source, |tree| {
-        let mut found = twice(source, tree, "principle");
-        found.extend(twice(source, tree, "dimension"));
-        found.extend(scales(source, tree));
-        found
+        let mut errors = twice(source, tree, "principle");
+        errors.extend(twice(source, tree, "dimension"));
+        errors.extend(scale_errors(source, tree));
+        errors
     })
 }
 
-/// Scales that do not run upwards.
-fn scales(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
+/// Reports scales whose bounds are not in ascending order.
+fn scale_errors(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
     for table in tables(tree, "dimension") {
         let Some(scale) = table.get("scale") else { continue };
         if let Some([low, high]) = pair(scale)
             && low >= high
         {
-            found.push(
+            errors.push(
                 source
                     .error(scale.span(), "`scale` must run from a lower to a higher score")
                     .with_label(format!("{low} is not below {high}")),
             );
         }
     }
-    found
+    errors
 }
 
 fn pair(value: &Spanned<DeValue<'_>>) -> Option<[i64; 2]> {

@@ -1,4 +1,4 @@
-//! Where a constitution's text is kept, and what its `extends` then name.
+//! Where a constitution's text is stored, and how its `extends` entries resolve.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::document::diagnostic::closest;
 
-/// The constitutions that come with the program: name and text.
+/// The names and texts of the constitutions that ship with the program.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("harmless", include_str!("../../../../constitutions/harmless.toml")),
     ("honest", include_str!("../../../../constitutions/honest.toml")),
@@ -17,21 +17,21 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("developer", include_str!("../../../../constitutions/developer.toml")),
 ];
 
-/// The largest constitution file that is read, in bytes.
+/// The maximum size of a constitution file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Why a constitution file can't be read.
+/// An error reading a constitution file.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system refused.
+    /// An I/O error.
     #[error("cannot read the constitution {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is larger than any constitution should be.
+    /// The file is larger than the limit.
     #[error("the constitution {} is larger than {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -39,32 +39,32 @@ pub enum ReadError {
     },
     /// The file is not UTF-8.
     #[error(
-        "the constitution {} is not UTF-8 text: byte {offset}, on line {line}, is wrong",
+        "the constitution {} is not valid UTF-8: invalid byte at offset {offset}, on line {line}",
         path.display()
     )]
     NotUtf8 {
         /// The file.
         path: PathBuf,
-        /// The first wrong byte, from 0.
+        /// The offset of the first invalid byte, from 0.
         offset: usize,
-        /// The line it is on, from 1.
+        /// The line of that byte, from 1.
         line: usize,
     },
 }
 
-/// Where a constitution's text is kept.
+/// Where a constitution's text is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     /// A file.
     File(PathBuf),
-    /// In the program: name and text.
+    /// A constitution that ships with the program: name and text.
     Shipped(&'static str, &'static str),
-    /// With the caller: name and text.
+    /// A text supplied by the caller: name and text.
     Text(String, String),
 }
 
 impl Place {
-    /// What it is called in messages.
+    /// The name to use in messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -73,7 +73,7 @@ impl Place {
         }
     }
 
-    /// The same place, under the one name that all its names lead to.
+    /// Returns the place with a canonical path, so that equal places compare equal.
     pub(super) fn canonical(&self) -> Self {
         match self {
             Self::File(path) => Self::File(fs::canonicalize(path).unwrap_or_else(|_| path.clone())),
@@ -81,31 +81,37 @@ impl Place {
         }
     }
 
-    /// Where an entry of `extends` leads, seen from here.
+    /// Resolves an entry of `extends`: a file relative to this one, else a shipped
+    /// constitution.
     pub(super) fn follow(&self, entry: &str) -> Option<Self> {
-        let path = self.folder().map(|folder| folder.join(entry)).filter(|path| path.is_file());
-        path.map(Self::File).or_else(|| shipped(entry))
+        if let Some(folder) = self.folder() {
+            let path = folder.join(entry);
+            if path.is_file() {
+                return Some(Self::File(path));
+            }
+        }
+        shipped(entry)
     }
 
-    /// The entry most like one that leads nowhere.
+    /// Returns the existing entry that is most similar to one that doesn't resolve.
     pub(super) fn near(&self, entry: &str) -> Option<String> {
         let mut known: Vec<String> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
         if let (Some(folder), Self::File(own)) = (self.folder(), self) {
-            let wanted = folder.join(entry);
-            let listing = wanted.parent().and_then(|folder| fs::read_dir(or_here(folder)).ok());
-            let names = listing.into_iter().flatten().flatten().map(|item| item.file_name());
-            known.extend(
-                names
-                    .filter(|name| Path::new(name).extension().is_some_and(|end| end == "toml"))
-                    .filter(|name| wanted.with_file_name(name) != *own)
-                    .map(|name| Path::new(entry).with_file_name(name).display().to_string()),
-            );
+            let target = folder.join(entry);
+            let listing = target.parent().and_then(|folder| fs::read_dir(or_current(folder)).ok());
+            for file in listing.into_iter().flatten().flatten() {
+                let name = file.file_name();
+                let is_toml = Path::new(&name).extension().is_some_and(|end| end == "toml");
+                if is_toml && target.with_file_name(&name) != *own {
+                    known.push(Path::new(entry).with_file_name(name).display().to_string());
+                }
+            }
         }
         known.sort();
         closest(entry, known.iter().map(String::as_str)).map(str::to_owned)
     }
 
-    /// The text kept here.
+    /// Reads the text.
     pub(super) fn read(&self) -> Result<String, ReadError> {
         match self {
             Self::File(path) => read_file(path),
@@ -122,7 +128,7 @@ impl Place {
     }
 }
 
-/// The shipped constitution of that name, `.toml` at its end or not.
+/// The shipped constitution with that name; a trailing `.toml` is ignored.
 pub(super) fn shipped(name: &str) -> Option<Place> {
     let name = name.strip_suffix(".toml").unwrap_or(name);
     let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
@@ -148,7 +154,7 @@ fn read_file(path: &Path) -> Result<String, ReadError> {
     })
 }
 
-/// A relative path's folder is empty where it is the current one.
-fn or_here(folder: &Path) -> &Path {
+/// Replaces an empty path, the parent of a bare file name, by `.`.
+fn or_current(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }

@@ -1,4 +1,4 @@
-//! The JSON Schema of a constitution file, made from its form.
+//! The JSON Schema of a constitution file, generated from its form.
 
 use std::sync::LazyLock;
 
@@ -8,14 +8,14 @@ use super::form::File;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(crate::document::schema::of::<File>);
 
-/// The JSON Schema of a constitution file, for editors; the checks are driven
-/// by it too.
+/// Returns the JSON Schema of a constitution file. Editors use it, and amend checks
+/// files against it.
 #[must_use]
 pub fn schema() -> Value {
     SCHEMA.clone()
 }
 
-/// The schema, kept.
+/// Returns a reference to the schema, which is generated once.
 pub(super) fn shared() -> &'static Value {
     &SCHEMA
 }
@@ -27,12 +27,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_asks_for_nothing_that_goes_unchecked() {
+    fn the_walker_enforces_every_keyword() {
         assert_eq!(crate::document::schema::unchecked(&schema()), Vec::<String>::new());
     }
 
     #[test]
-    fn nothing_may_be_null() {
+    fn no_key_allows_null() {
         let text = schema().to_string();
         assert!(!text.contains("null"), "{text}");
     }
@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(
             schema()["$defs"]["Loop"]["properties"]["select"],
             json!({
-                "description": "How a round's principles are chosen.",
+                "description": "How the principles of a round are selected.",
                 "default": "random",
                 "$ref": "#/$defs/Select"
             })

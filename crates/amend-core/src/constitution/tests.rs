@@ -1,6 +1,5 @@
-//! The whole way from text to constitution. Every error is a file in
-//! `testdata/bad/` with its rendering beside it; `UPDATE_EXPECT=1` writes the
-//! renderings anew.
+//! Tests from text to constitution. Each error has a file in `testdata/bad/` and its
+//! expected rendering next to it; `UPDATE_EXPECT=1` rewrites the renderings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +21,11 @@ fn check_file(path: &Path, actual: &str, advice: &str) {
     assert!(actual == expect, "{} differs; {advice}. Now:\n{actual}", path.display());
 }
 
-/// What loading `path` says is wrong, paths shortened to those in its folder.
+/// Renders the errors of loading `path`, with paths relative to its folder.
 fn errors(path: &Path) -> String {
     let folder = format!("{}{}", path.parent().unwrap().display(), std::path::MAIN_SEPARATOR);
     match load(path.to_str().unwrap()) {
-        Ok(loaded) => panic!("{} is right: {loaded:?}", path.display()),
+        Ok(loaded) => panic!("{} has no error: {loaded:?}", path.display()),
         Err(LoadError::Wrong(diagnostics)) => {
             let shorten = |diagnostic: Diagnostic| Diagnostic {
                 file: diagnostic.file.replace(&folder, ""),
@@ -40,7 +39,7 @@ fn errors(path: &Path) -> String {
 }
 
 #[test]
-fn every_mistake_is_told() {
+fn every_bad_file_renders_its_errors() {
     let mut cases: Vec<PathBuf> = fs::read_dir(root("src/constitution/testdata/bad"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -49,7 +48,7 @@ fn every_mistake_is_told() {
     cases.sort();
     assert!(cases.len() >= 35, "{} cases", cases.len());
     for case in cases {
-        let advice = "UPDATE_EXPECT=1 writes it anew";
+        let advice = "UPDATE_EXPECT=1 rewrites it";
         check_file(&case.with_extension("txt"), &errors(&case), advice);
     }
 }
@@ -57,12 +56,12 @@ fn every_mistake_is_told() {
 #[test]
 fn the_printed_schema_is_current() {
     let text = format!("{:#}\n", schema());
-    let advice = "make it anew: amend schema > constitutions/schema.json";
+    let advice = "regenerate it: amend schema > constitutions/schema.json";
     check_file(&root("constitutions/schema.json"), &text, advice);
 }
 
 #[test]
-fn shipped_constitutions_are_right() {
+fn shipped_constitutions_load() {
     for (name, text) in SHIPPED {
         let loaded = load(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(loaded.files[0].name, format!("shipped:{name}"));
@@ -70,6 +69,55 @@ fn shipped_constitutions_are_right() {
         assert_eq!(load(&format!("{name}.toml")).unwrap(), loaded);
         assert!(text.starts_with("#:schema schema.json\n"), "{name}");
     }
+}
+
+#[test]
+fn shipped_constitutions_round_trip_through_json() {
+    for (name, _) in SHIPPED {
+        let constitution = load(name).unwrap().constitution;
+        let text = serde_json::to_string(&constitution).unwrap();
+        let read: Constitution = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, constitution, "{name}");
+        // Manifests store the constitution as a JSON value.
+        let value = serde_json::to_value(&constitution).unwrap();
+        assert_eq!(serde_json::from_value::<Constitution>(value).unwrap(), constitution, "{name}");
+    }
+}
+
+#[test]
+fn every_key_round_trips_through_json() {
+    let mut constitution = parse("whole.toml", WHOLE).unwrap();
+    constitution.principles[0].labels = Some(["good".into(), "bad".into()]);
+    let text = serde_json::to_string(&constitution).unwrap();
+    assert_eq!(serde_json::from_str::<Constitution>(&text).unwrap(), constitution);
+}
+
+#[test]
+fn json_without_newer_keys_reads_with_defaults() {
+    // The keys of the first manifests: only these were written, and dimensions had a weight.
+    let text = r#"{
+        "name": "old", "version": "1", "description": "", "language": "en",
+        "loop": {
+            "rounds": 2, "select": "random", "principles_per_round": 1, "critique": true,
+            "stop_unchanged": true, "few_shot": 2
+        },
+        "principles": [{
+            "id": "p", "title": "P", "category": "general", "weight": 1.0, "principle": "Be kind.",
+            "critique": "c", "revise": "r", "judge": "j", "applies_when": "", "examples": []
+        }],
+        "dimensions": [{"id": "d", "question": "q", "scale": [1, 5], "weight": 1.0}],
+        "sampling": {}
+    }"#;
+    let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
+    value["sampling"] = serde_json::to_value(StepSampling::default()).unwrap();
+    let constitution: Constitution = serde_json::from_value(value).unwrap();
+    assert_eq!(constitution.plan, Plan { rounds: 2, ..Plan::default() });
+    assert_eq!(constitution.judge, Judge::default());
+    assert_eq!(constitution.governance, Governance::default());
+    assert_eq!(constitution.export, Export::default());
+    assert_eq!(constitution.audit, Thresholds::default());
+    assert_eq!(constitution.principles[0].paraphrases, [""; 0]);
+    assert_eq!(constitution.principles[0].labels, None);
 }
 
 const WHOLE: &str = include_str!("testdata/good/whole.toml");
@@ -159,7 +207,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn what_is_left_out_has_a_default() {
+fn omitted_keys_take_their_defaults() {
     let text = "constitution.name = 'c'\n[[principle]]\nid = 'no-lies'\nprinciple = ' Be true. '\n\
                 [[dimension]]\nid = 'd'\nquestion = 'q'\n";
     let constitution = parse("c.toml", text).unwrap();
@@ -180,7 +228,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(dimension.scale, [1, 5]);
 }
 
-/// Writes files into a new folder and loads the first.
+/// Writes files to a temporary folder and loads the first.
 fn load_files(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -204,17 +252,17 @@ fn rules(rules: &[(&str, &str)]) -> String {
 
 fn check_rules(files: &[(&str, &str)], expect: &[(&str, &str)]) {
     let loaded = load_files(files).unwrap();
-    let found: Vec<_> = loaded
+    let actual: Vec<_> = loaded
         .constitution
         .principles
         .iter()
         .map(|principle| (principle.id.as_str(), principle.principle.as_str()))
         .collect();
-    assert_eq!(found, expect);
+    assert_eq!(actual, expect);
 }
 
 #[test]
-fn extended_principles_come_first_and_are_replaced_in_place() {
+fn inherited_principles_come_first_and_are_overridden_in_place() {
     check_rules(
         &[
             ("a.toml", &file("'sub/b.toml', 'c.toml'", &rules(&[("own", "1"), ("b2", "mine")]))),
@@ -227,9 +275,9 @@ fn extended_principles_come_first_and_are_replaced_in_place() {
 }
 
 #[test]
-fn a_file_reached_twice_counts_once() {
+fn a_file_extended_twice_applies_once() {
     let base = file("", &rules(&[("x", "base"), ("y", "base")]));
-    // What one side of the diamond changes stands, whatever the order.
+    // A change on one side of the diamond holds in every order.
     for order in ["'b.toml', 'c.toml'", "'c.toml', 'b.toml'", "'b.toml', 'c.toml', 'base.toml'"] {
         let files = [
             ("a.toml", file(order, "")),
@@ -247,7 +295,7 @@ fn a_file_reached_twice_counts_once() {
 }
 
 #[test]
-fn keys_win_one_by_one() {
+fn files_override_single_keys() {
     let loaded = load_files(&[
         (
             "a.toml",
@@ -280,7 +328,7 @@ fn keys_win_one_by_one() {
 }
 
 #[test]
-fn equal_principles_of_two_files_agree_and_the_extending_file_may_decide() {
+fn equal_principles_do_not_clash_and_the_extending_file_resolves_clashes() {
     let with = |rule: &str| file("", &rules(&[("x", rule)]));
     let both = "'b.toml', 'c.toml'";
     check_rules(
@@ -298,7 +346,7 @@ fn equal_principles_of_two_files_agree_and_the_extending_file_may_decide() {
 }
 
 #[test]
-fn a_file_comes_before_a_shipped_constitution_of_its_name() {
+fn a_file_takes_precedence_over_a_shipped_constitution() {
     let shipped = load("honest").unwrap().constitution.principles;
     for name in ["honest", "honest.toml"] {
         let loaded = load_files(&[("a.toml", &file(&format!("'{name}'"), ""))]).unwrap();
@@ -320,7 +368,7 @@ fn a_file_comes_before_a_shipped_constitution_of_its_name() {
 }
 
 #[test]
-fn extends_has_a_depth() {
+fn extends_has_a_maximum_depth() {
     let chain = |len: usize| {
         let files: Vec<(String, String)> = (0..len)
             .map(|i| {
@@ -333,14 +381,14 @@ fn extends_has_a_depth() {
         load_files(&files)
     };
     assert_eq!(chain(16).unwrap().constitution.principles.len(), 16);
-    let LoadError::Wrong(Diagnostics(found)) = chain(17).unwrap_err() else { panic!() };
-    let [diagnostic] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(diagnostic.message, "`extends` leads through more than 16 files");
+    let LoadError::Wrong(Diagnostics(errors)) = chain(17).unwrap_err() else { panic!() };
+    let [diagnostic] = errors.as_slice() else { panic!("{errors:?}") };
+    assert_eq!(diagnostic.message, "this chain of `extends` has more than 16 files");
     assert!(diagnostic.file.ends_with("15.toml"));
 }
 
 #[test]
-fn unreadable_references() {
+fn unreadable_references_are_errors() {
     let LoadError::Missing { hint, .. } = load("harmles").unwrap_err() else { panic!() };
     assert_eq!(hint, "did you mean the shipped constitution `harmless`?");
     let LoadError::Missing { hint, .. } = load("no/such.toml").unwrap_err() else { panic!() };
@@ -366,7 +414,7 @@ fn unreadable_references() {
     );
 }
 
-/// Spans lie in the text, and rendering holds.
+/// Checks that spans lie within the text and that rendering does not panic.
 fn check_total(text: &str) {
     if let Err(diagnostics) = parse("c.toml", text) {
         assert!(!diagnostics.0.is_empty());
@@ -381,31 +429,32 @@ fn check_total(text: &str) {
 }
 
 #[test]
-fn cut_off_anywhere_it_is_right_or_told() {
+fn a_truncated_file_loads_or_reports_errors() {
     for end in (0..=WHOLE.len()).filter(|&end| WHOLE.is_char_boundary(end)) {
         check_total(&WHOLE[..end]);
     }
 }
 
 #[test]
-fn a_file_wrong_all_over_is_told_in_part_and_soon() {
+fn the_number_of_reported_errors_is_limited() {
     for line in ["x\n", "= [\n", "[[principle]]\nid = 'a'\n", "\"", "\0", "[", "{a=", "a.\n"] {
         let text = line.repeat((1 << 20) / line.len());
-        let found = parse("c.toml", &text).unwrap_err().0;
-        assert!(!found.is_empty() && found.len() <= 101, "{line:?}: {}", found.len());
+        let errors = parse("c.toml", &text).unwrap_err().0;
+        assert!(!errors.is_empty() && errors.len() <= 101, "{line:?}: {}", errors.len());
         check_total(&text);
     }
     let text = "[[principle]]\nid = 'a'\n".repeat(200);
-    let found = parse("c.toml", &text).unwrap_err().0;
-    assert_eq!(found.len(), 101);
-    let last = &found[100];
-    // The 100 before it: no header, then two a table (no rule, and the id again).
-    assert_eq!((last.message.as_str(), last.line()), ("more is wrong from here on", 101));
+    let errors = parse("c.toml", &text).unwrap_err().0;
+    assert_eq!(errors.len(), 101);
+    let last = &errors[100];
+    // The 100 errors before it: the missing header, then a missing rule and a
+    // duplicate id for each table.
+    assert_eq!((last.message.as_str(), last.line()), ("further errors start here", 101));
 }
 
 proptest::proptest! {
     #[test]
-    fn spoiled_anywhere_it_is_right_or_told(
+    fn a_corrupted_file_loads_or_reports_errors(
         at in 0..WHOLE.len(),
         cut in 0_usize..40,
         put in "[\\[\\]{}=.,\"'\r\n\t\0 a1é_-]{0,4}",

@@ -1,13 +1,14 @@
-//! What counts as active, and from where a figure is worth a finding.
+//! The thresholds of an audit: when a principle is active, and when a statistic is a
+//! finding.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document::schema::TEXT;
 
-/// The bounds of an audit (`[audit]` in a constitution). A figure beyond its
-/// bound is a finding: a note while its interval still reaches over the bound, a
-/// warning or an error once all of it lies beyond.
+/// The thresholds of an audit (`[audit]` in a constitution). A figure beyond its bound
+/// is a finding. It is a note if its interval includes the bound, and a warning or an
+/// error if the whole interval is beyond the bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Thresholds {
@@ -15,47 +16,50 @@ pub struct Thresholds {
     /// in log-odds.
     #[schemars(range(min = 0))]
     pub active: f64,
-    /// Scores whose label mass is below this are undecided and not used.
+    /// Scores whose label mass is below this are undecided and do not count.
     #[schemars(range(min = 0, max = 1))]
     pub mass_floor: f64,
-    /// A figure that rests on fewer observations is no finding.
+    /// A figure with fewer observations than this is no finding.
     #[schemars(range(min = 2))]
     pub min_items: usize,
-    /// `undecided`: at least this share of a principle's scores.
+    /// `undecided`: at least this share of a principle's scores are undecided.
     #[schemars(range(min = 0, max = 1))]
     pub undecided: f64,
-    /// `inactive`: active on at most this share of the items.
+    /// `inactive`: a principle is active on at most this share of the items.
     #[schemars(range(min = 0, max = 1))]
     pub inactive: f64,
-    /// `uncovered`: some principle is active on at most this share of the items.
+    /// `uncovered`: on at most this share of the items, at least one principle is
+    /// active.
     #[schemars(range(min = 0, max = 1))]
     pub coverage: f64,
-    /// `against-labels`: right on at most this share of the labelled items on which
-    /// it is active.
+    /// `against-labels`: a principle prefers the better answer on at most this share
+    /// of the labelled items on which it is active.
     #[schemars(range(min = 0, max = 1))]
     pub accuracy: f64,
-    /// `redundant`: the scores of two principles correlate at least so.
+    /// `redundant`: the scores of two principles have at least this correlation.
     #[schemars(range(min = 0, max = 1))]
     pub redundant: f64,
-    /// `conflict`: where both are active, two principles prefer different answers
-    /// at least so often. Principles that have nothing to do with each other do in
-    /// half of the cases.
+    /// `conflict`: two principles prefer different answers on at least this share of
+    /// the items on which both are active. Unrelated principles do so on half of them.
     #[schemars(range(min = 0, max = 1))]
     pub conflict: f64,
-    /// `reducible`: a smaller set of principles keeps this share of the verdicts.
+    /// `reducible`: a smaller set of principles keeps at least this share of the
+    /// verdicts.
     #[schemars(range(min = 0, max = 1))]
     pub keep: f64,
-    /// `dominant`: without the principle at least this share of the verdicts change.
+    /// `dominant`: without one principle, at least this share of the verdicts change.
     #[schemars(range(min = 0, max = 1))]
     pub dominant: f64,
-    /// `position`: both orders give the same verdict in at most this share.
+    /// `position`: both orders of the answers give the same verdict on at most this
+    /// share of the items.
     #[schemars(range(min = 0, max = 1))]
     pub consistency: f64,
-    /// `length` and `verbosity`: the correlation with the score reaches this, in
-    /// either direction.
+    /// `length` and `verbosity`: the correlation with the score is at least this,
+    /// positive or negative.
     #[schemars(range(min = 0, max = 1))]
     pub confound: f64,
-    /// `paraphrase` and `label-words`: at most this share of the verdicts stay.
+    /// `paraphrase` and `label-words`: at most this share of the verdicts stay the
+    /// same.
     #[schemars(range(min = 0, max = 1))]
     pub stable: f64,
     /// `steering-loss`: revisions under one principle lower the score under another
@@ -65,20 +69,20 @@ pub struct Thresholds {
     /// `no-op`: at least this share of a principle's revisions change nothing.
     #[schemars(range(min = 0, max = 1))]
     pub no_op: f64,
-    /// `over-refusal`: at least this share of the revisions of harmless answers
-    /// refuse.
+    /// `over-refusal`: at least this share of the revisions of answers to harmless
+    /// prompts are refusals.
     #[schemars(range(min = 0, max = 1))]
     pub over_refusal: f64,
-    /// Other words for the two answers, in pairs, to judge by too: verdicts that
-    /// change with them are not to be trusted. A pair of words costs as much as
-    /// the audit without it.
+    /// Pairs of other label words for the two answers, with which the judge is asked
+    /// again. Verdicts that change with them are unreliable. Each pair of words costs
+    /// as much as the audit without it.
     #[schemars(inner(inner(regex(pattern = TEXT))), extend("default" = []))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub label_words: Vec<[String; 2]>,
-    /// Bootstrap resamples behind each interval.
+    /// The number of bootstrap resamples of each interval.
     #[schemars(range(min = 100, max = 100_000))]
     pub resamples: u32,
-    /// Items shown as examples of a finding.
+    /// The number of items that a finding shows as examples.
     pub examples: usize,
 }
 

@@ -1,6 +1,7 @@
-//! What makes a principle hard to judge by, as far as its wording shows.
+//! Lints the wording of principles: reports what makes them hard to judge by.
 //!
-//! Rules of thumb over English texts: a remark is a reason to look, not a fault.
+//! The rules are heuristics for English texts. A remark is a reason to look, not an
+//! error.
 
 use std::sync::LazyLock;
 
@@ -9,11 +10,11 @@ use regex::Regex;
 use super::{Constitution, Principle};
 use crate::text::minhash::Signature;
 
-/// The most words of a question that a small judge keeps in mind.
-const MOST_WORDS: usize = 60;
+/// The maximum length of a question, in words. Small judges lose track of longer ones.
+const MAX_WORDS: usize = 60;
 
-/// How similar two rules' words are at least for them to be nearly the same.
-const NEAR: f64 = 0.8;
+/// The MinHash similarity from which two rules count as nearly the same.
+const MIN_SIMILARITY: f64 = 0.8;
 
 static VAGUE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -28,7 +29,8 @@ static NEGATED_TWICE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b(?:not|never|no|avoids?|\w+n't|\w+n’t)\b[^.?!;:]*\b(?:not|never|without|avoids?|unless|\w+n't|\w+n’t|fails? to)\b",
     )
 });
-/// The demand itself, and not what it is about ("a person who can't swim").
+/// Matches a negation of the criterion itself, not one in what the question is about
+/// ("a person who can't swim").
 static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\bwhich (?:answer|one|of (?:the|these) (?:two )?answers) (?:(?:\w+ )?(?:not|never)|\w+n't|\w+n’t)\b",
@@ -39,91 +41,90 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is fixed")
 }
 
-/// Something about a principle's wording.
+/// A remark about a principle's wording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// The principle's id.
     pub principle: String,
-    /// What was noticed.
+    /// What makes the wording hard to judge by.
     pub message: String,
-    /// What to try.
+    /// How to improve it.
     pub advice: &'static str,
 }
 
-/// Everything that makes the principles of a constitution hard to judge by.
+/// Returns all remarks about the principles of a constitution.
 #[must_use]
 pub fn remarks(constitution: &Constitution) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    for (at, principle) in constitution.principles.iter().enumerate() {
+    for (index, principle) in constitution.principles.iter().enumerate() {
         let mut remark = |message: String, advice| {
             remarks.push(Remark { principle: principle.id.clone(), message, advice });
         };
         let question = &principle.judge;
         if let Some(found) = VAGUE.find(question) {
             remark(
-                format!("{:?} in its `judge` question can mean anything", found.as_str()),
-                "say what the better answer does",
+                format!("its `judge` question contains the vague word {:?}", found.as_str()),
+                "say what the better response does",
             );
         }
         if let Some(found) = DOUBLED.find(question) {
             remark(
                 format!("its `judge` question asks for several things: {:?}", found.as_str()),
-                "ask for one thing, or make two principles of it",
+                "ask for one thing, or split the principle in two",
             );
         }
         if let Some(found) = NEGATED_TWICE.find(question) {
             remark(
                 format!("its `judge` question negates twice: {:?}", found.as_str()),
-                "say it without one of the two",
+                "rewrite it with at most one negation",
             );
         } else if let Some(found) = NEGATED.find(question) {
             remark(
-                format!("its `judge` question asks for what is not there: {:?}", found.as_str()),
-                "ask which answer does what is wanted",
+                format!("its `judge` question asks for an absence: {:?}", found.as_str()),
+                "ask which response does what the rule demands",
             );
         }
         let words = question.split_whitespace().count();
-        if words > MOST_WORDS {
+        if words > MAX_WORDS {
             remark(
-                format!("its `judge` question has {words} words, more than {MOST_WORDS}"),
-                "leave out what does not tell answers apart",
+                format!("its `judge` question has {words} words, more than {MAX_WORDS}"),
+                "remove what does not help to tell the responses apart",
             );
         }
         if let Some(label) = constitution.judge.labels.iter().find(|label| names(question, label)) {
             remark(
                 format!("its `judge` question names the label {label:?}"),
-                "leave it out: which answer is called so changes",
+                "remove it: the label refers to either response, depending on the order",
             );
         }
-        if let Some(earlier) = alike(&constitution.principles[..at], principle) {
+        if let Some(earlier) = similar(&constitution.principles[..index], principle) {
             remark(
-                format!("its rule says nearly what that of `{}` says", earlier.id),
-                "keep one of them, or say in each what it has of its own",
+                format!("its rule is nearly the same as that of `{}`", earlier.id),
+                "keep one of them, or state in each how they differ",
             );
         }
     }
     remarks
 }
 
-/// Whether a question speaks of the answer with a label, as "answer A" or "“A”".
+/// Whether a question refers to a response by its label, as in "answer A" or "“A”".
 fn names(question: &str, label: &str) -> bool {
-    let after = |(at, _): (usize, &str)| {
-        let rest = &question[at + label.len()..];
-        !rest.starts_with(char::is_alphanumeric)
-    };
-    question.match_indices(label).any(|(at, found)| {
-        let before = question[..at].trim_end().to_lowercase();
-        let called =
-            before.len() < at && (before.ends_with("answer") || before.ends_with("response"));
-        let quoted = question[..at].ends_with(['"', '\'', '“', '`', '(']);
-        (called || quoted) && after((at, found))
+    question.match_indices(label).any(|(start, _)| {
+        let before = question[..start].trim_end().to_lowercase();
+        let follows_noun =
+            before.len() < start && (before.ends_with("answer") || before.ends_with("response"));
+        let quoted = question[..start].ends_with(['"', '\'', '“', '`', '(']);
+        let ends_word = !question[start + label.len()..].starts_with(char::is_alphanumeric);
+        (follows_noun || quoted) && ends_word
     })
 }
 
-/// The first of some principles whose rule is nearly that of another.
-fn alike<'a>(earlier: &'a [Principle], principle: &Principle) -> Option<&'a Principle> {
+/// Returns the first of the earlier principles whose rule is nearly the same.
+fn similar<'a>(earlier: &'a [Principle], principle: &Principle) -> Option<&'a Principle> {
     let signature = Signature::of(&principle.principle);
-    earlier.iter().find(|other| Signature::of(&other.principle).similarity(&signature) >= NEAR)
+    earlier
+        .iter()
+        .find(|other| Signature::of(&other.principle).similarity(&signature) >= MIN_SIMILARITY)
 }
 
 #[cfg(test)]
@@ -131,23 +132,23 @@ mod tests {
     use super::*;
     use crate::constitution::parse;
 
-    fn told(judge: &str) -> Vec<String> {
+    fn messages(judge: &str) -> Vec<String> {
         let text = format!(
             "constitution.name = 'c'\n[[principle]]\nid = 'p'\nprinciple = 'Be kind to all.'\n\
              judge = {judge:?}\n"
         );
-        remarks(&parse("c.toml", &text).unwrap()).into_iter().map(|one| one.message).collect()
+        remarks(&parse("c.toml", &text).unwrap()).into_iter().map(|remark| remark.message).collect()
     }
 
     #[test]
-    fn each_wording_is_remarked_on_once() {
+    fn each_wording_gets_one_remark() {
         let long = "Which answer is kind? ".repeat(16);
         for (judge, expected) in [
             ("Which answer is kinder?", ""),
             ("Which answer helps a person who can't see?", ""),
             (
                 "Which answer is more appropriate?",
-                "\"appropriate\" in its `judge` question can mean anything",
+                "its `judge` question contains the vague word \"appropriate\"",
             ),
             (
                 "Which answer is short; which is kind?",
@@ -159,7 +160,7 @@ mod tests {
             ),
             (
                 "Which answer does not help?",
-                "its `judge` question asks for what is not there: \"Which answer does not\"",
+                "its `judge` question asks for an absence: \"Which answer does not\"",
             ),
             (
                 "Which answer does not refuse without need?",
@@ -170,12 +171,12 @@ mod tests {
             ("Is a 'B' right?", "its `judge` question names the label \"B\""),
             ("A kind answer: which is it? Answer Anna.", ""),
         ] {
-            assert_eq!(told(judge).join("\n"), expected, "{judge}");
+            assert_eq!(messages(judge).join("\n"), expected, "{judge}");
         }
     }
 
     #[test]
-    fn the_later_of_two_like_rules_is_named() {
+    fn the_later_of_two_similar_rules_gets_a_remark() {
         let rule =
             "The answer helps the person who asks, tells the truth and does no harm to others";
         let text = format!(
@@ -186,6 +187,6 @@ mod tests {
         let found = remarks(&parse("c.toml", &text).unwrap());
         let [remark] = &found[..] else { panic!("{found:?}") };
         assert_eq!(remark.principle, "two");
-        assert_eq!(remark.message, "its rule says nearly what that of `one` says");
+        assert_eq!(remark.message, "its rule is nearly the same as that of `one`");
     }
 }

@@ -1,4 +1,4 @@
-//! Errors in files people write: file, line, the source underlined, a hint.
+//! Errors in files that people write, with file, line, underlined source and hint.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// Longer words get no suggestion: comparing them costs more than it helps.
-const LONGEST_SUGGESTED: usize = 64;
+/// The maximum length in bytes of a word that gets a suggestion. Comparing longer words
+/// costs more than it helps.
+const MAX_WORD_BYTES: usize = 64;
 
-/// One thing wrong in a text file.
+/// One error in a text file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name as the user gave it.
@@ -18,16 +19,16 @@ pub struct Diagnostic {
     pub source: Arc<str>,
     /// The bytes to underline.
     pub span: Range<usize>,
-    /// What is wrong, in a sentence.
+    /// The error, in one sentence.
     pub message: String,
-    /// A few words under the span; may be empty.
+    /// A few words under the span. May be empty.
     pub label: String,
-    /// How to mend it.
+    /// How to fix the error.
     pub hint: Option<String>,
 }
 
 impl Diagnostic {
-    /// Says `message` of the bytes `span` of a file, without label or hint.
+    /// Creates a diagnostic about the bytes `span` of a file, without label or hint.
     #[must_use]
     pub fn new(
         file: impl Into<String>,
@@ -52,7 +53,7 @@ impl Diagnostic {
         self
     }
 
-    /// Sets how to mend it.
+    /// Sets the hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -65,12 +66,12 @@ impl Diagnostic {
         line_at(&self.source, self.span.start)
     }
 
-    /// The diagnostic for people, with the line its span starts on; no newline
-    /// at the end. `color` adds ANSI escapes.
+    /// Renders the diagnostic with the line on which its span starts, without a
+    /// trailing newline. `color` adds ANSI escapes.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        // Only the one line goes to the renderer: a span over many lines, or
-        // beyond the text, can then do no harm.
+        // The renderer gets only this line, so that it can't fail on a span over several
+        // lines or beyond the end of the text.
         let start = char_floor(&self.source, self.span.start);
         let line_start = self.source[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line = self.source[line_start..].split('\n').next().unwrap_or_default();
@@ -93,13 +94,13 @@ impl Diagnostic {
     }
 }
 
-/// Everything wrong in a set of files.
+/// All errors in a set of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// All diagnostics for people, an empty line between two, a newline at the
-    /// end. `color` adds ANSI escapes.
+    /// Renders all diagnostics, separated by empty lines, with a trailing newline.
+    /// `color` adds ANSI escapes.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
         let mut text = String::new();
@@ -125,16 +126,16 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// The line, from 1, that byte `offset` of `text` is on.
+/// The line number, from 1, of byte `offset` of `text`.
 #[must_use]
 pub fn line_at(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }
 
-/// The candidate that `word` is most likely a slip of, if one is near enough.
+/// Returns the candidate that `word` most likely misspells, if one is similar enough.
 #[must_use]
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > LONGEST_SUGGESTED {
+    if word.len() > MAX_WORD_BYTES {
         return None;
     }
     let word = word.to_lowercase();
@@ -214,7 +215,7 @@ error: it is wrong
     }
 
     #[test]
-    fn a_span_over_many_lines_shows_the_first() {
+    fn a_span_over_several_lines_shows_the_first() {
         check(
             "a = '''\nb\n'''\n",
             4..13,
@@ -228,7 +229,7 @@ error: it is wrong
     }
 
     #[test]
-    fn points_past_the_end_and_into_nothing() {
+    fn spans_at_the_end_of_the_text_are_rendered() {
         check(
             "",
             0..0,
@@ -262,7 +263,7 @@ error: it is wrong
     }
 
     #[test]
-    fn no_span_panics() {
+    fn rendering_never_panics() {
         for source in ["", "\n", "é", "a\r\nb\r", "\u{feff}日\t\0\u{200d}\n\nx", "\r\n\r\n"] {
             for start in 0..source.len() + 4 {
                 for end in 0..source.len() + 4 {
@@ -274,10 +275,10 @@ error: it is wrong
     }
 
     #[test]
-    fn several_are_set_apart_and_hints_follow() {
-        let one = diagnostic("x = 1\n", 0..1).with_hint("leave it out");
-        let two = diagnostic("x = 1\n", 4..5);
-        let all = Diagnostics(vec![one, two]);
+    fn diagnostics_are_separated_and_hints_follow() {
+        let first = diagnostic("x = 1\n", 0..1).with_hint("leave it out");
+        let second = diagnostic("x = 1\n", 4..5);
+        let all = Diagnostics(vec![first, second]);
         assert_eq!(
             all.render(false),
             "\
@@ -301,7 +302,7 @@ error: it is wrong
     }
 
     #[test]
-    fn suggests_near_words_only() {
+    fn only_similar_words_are_suggested() {
         let known = ["rounds", "select", "critique", "id"];
         for (word, expect) in [
             ("round", Some("rounds")),

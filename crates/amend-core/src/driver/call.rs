@@ -1,90 +1,140 @@
-//! A step under way: the requests it takes and what they came to. A text takes
-//! one request, a score one that decodes nothing. A verdict takes one for each
-//! judge template, order and sample; where the judge reasons first, each of
-//! these is two, the second continuing the first.
+//! A step in flight: its requests and their results. A text, a score and a
+//! log-probability take one request. A verdict takes one for each judge template,
+//! order and sample; if the judge reasons first, each of these is two requests, and
+//! the second continues the first.
 
 use super::{Job, sampling};
 use crate::constitution::Constitution;
 use crate::judge::Likelihood;
 use crate::judge::{Poll, Reading, Score, Verdict, labels};
-use crate::model::{Completion, Failure, Task, Usage};
-use crate::procedure::{Ask, Found, Trajectory};
+use crate::model::{Completion, EngineError, Failure, Task, Usage};
+use crate::procedure::{AcceptError, Ask, Found, Trajectory};
 use crate::prompt::{Reasons, Rendered};
+use crate::random::Stream;
 use crate::record::StepKind;
+use crate::record::{StepInput, StepOutput};
 
-/// What a request came to.
-pub(super) enum Answer {
-    /// A text.
+/// The result of a request.
+pub(super) enum Reply {
     Text(Completion),
     /// The log-probability of each choice, or of each token.
-    LogProbs { log_probs: Vec<f64>, usage: Usage },
+    LogProbs {
+        log_probs: Vec<f64>,
+        usage: Usage,
+    },
 }
 
 /// A request to submit.
-pub(super) struct Wanted {
+pub(super) struct Submission {
     pub(super) rendered: Rendered,
-    /// The prompt goes on from the completion before it.
+    /// Whether the prompt continues the completion before it.
     pub(super) continues: bool,
     pub(super) task: Task,
 }
 
-/// A step under way.
+/// Why a step has no result.
+pub(super) enum CallError {
+    /// The item fails.
+    Failed(Failure),
+    /// The engine broke its contract.
+    Engine(EngineError),
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<AcceptError> for CallError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Failed(failure) => Self::Failed(failure),
+            AcceptError::NotAsked { .. } | AcceptError::WrongForm { .. } => {
+                Self::Engine(EngineError::new(error.to_string()))
+            }
+        }
+    }
+}
+
+/// A step in flight.
 pub(super) struct Call {
     pub(super) ask: Ask,
     work: Work,
-    /// The scale's lowest value, where a score is asked for.
-    lowest: u32,
-    usage: Usage,
 }
 
+/// The requests of a step, with the results so far.
 enum Work {
-    /// One request.
-    One(Option<Found>),
-    /// A verdict's requests.
-    Polls { polls: Vec<Asked>, samples: usize, reasons: bool },
+    Text(Option<Completion>),
+    Score {
+        /// The lowest and highest value; `None` for a question of yes or no.
+        scale: Option<[u32; 2]>,
+        score: Option<(Score, Usage)>,
+    },
+    Likelihood(Option<(Likelihood, Usage)>),
+    Verdict {
+        questions: Vec<Question>,
+        /// Questions for each template and order.
+        samples: usize,
+        /// Whether the judge reasons before it answers.
+        reasons: bool,
+        /// The sum over all requests.
+        usage: Usage,
+    },
 }
 
-/// One of a verdict's questions.
-struct Asked {
+/// One of the questions behind a verdict.
+struct Question {
     template: String,
-    /// 0: the answers as they are named, 1: exchanged.
+    /// 0: the answers in the order of the step's `about`, 1: exchanged.
     order: usize,
     reasons: Option<String>,
     reading: Option<Reading>,
 }
 
+/// The questions of a verdict: by template, then by order, then by sample.
+fn questions(templates: &[String], samples: usize) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for template in templates {
+        for order in [0, 1] {
+            for _ in 0..samples {
+                let template = template.clone();
+                questions.push(Question { template, order, reasons: None, reading: None });
+            }
+        }
+    }
+    questions
+}
+
 impl Call {
     /// A step before its first request.
     pub(super) fn new(ask: Ask, constitution: &Constitution) -> Self {
-        let judge = &constitution.judge;
-        let dimension = ask.dimension.and_then(|at| constitution.dimensions.get(at));
-        let lowest = dimension.map_or(0, |dimension| dimension.scale[0]);
-        let work = if ask.kind == StepKind::Judge {
-            let samples = judge.reasons.max(1) as usize;
-            let asked = |template: &String, order| Asked {
-                template: template.clone(),
-                order,
-                reasons: None,
-                reading: None,
-            };
-            let polls = judge
-                .templates
-                .iter()
-                .flat_map(|template| [0, 1].map(|order| (template, order)))
-                .flat_map(|(template, order)| (0..samples).map(move |_| asked(template, order)))
-                .collect();
-            Work::Polls { polls, samples, reasons: judge.reasons > 0 }
-        } else {
-            Work::One(None)
+        let work = match ask.kind.output() {
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => Work::Text(None),
+            StepOutput::Score => {
+                let dimension = ask.dimension.and_then(|at| constitution.dimensions.get(at));
+                Work::Score { scale: dimension.map(|dimension| dimension.scale), score: None }
+            }
+            StepOutput::Likelihood => Work::Likelihood(None),
+            StepOutput::Verdict => {
+                let judge = &constitution.judge;
+                let samples = judge.reasons.max(1) as usize;
+                Work::Verdict {
+                    questions: questions(&judge.templates, samples),
+                    samples,
+                    reasons: judge.reasons > 0,
+                    usage: Usage::default(),
+                }
+            }
         };
-        Self { ask, work, lowest, usage: Usage::default() }
+        Self { ask, work }
     }
 
-    /// How many requests can be submitted side by side.
+    /// How many requests can be in flight at once.
     pub(super) fn parts(&self) -> usize {
         match &self.work {
-            Work::One(_) => 1,
-            Work::Polls { polls, .. } => polls.len(),
+            Work::Text(_) | Work::Score { .. } | Work::Likelihood(_) => 1,
+            Work::Verdict { questions, .. } => questions.len(),
         }
     }
 
@@ -92,110 +142,190 @@ impl Call {
     ///
     /// # Errors
     /// The template fails on this item.
-    pub(super) fn wants(
+    pub(super) fn request(
         &self,
         part: usize,
         trajectory: &Trajectory,
         job: &Job,
-    ) -> Result<Wanted, Failure> {
+    ) -> Result<Submission, Failure> {
         let ask = &self.ask;
-        let sampling = sampling(&job.constitution.sampling, ask.kind).clone();
-        let Work::Polls { polls, reasons, .. } = &self.work else {
-            let rendered =
-                job.templates.render(ask.kind, &trajectory.context(ask, 0, Reasons::None))?;
-            let task = match ask.kind {
-                StepKind::Gate => Task::Choose { choices: labels::yes_no() },
-                StepKind::Rubric => {
-                    let scale = trajectory.dimension(ask).map_or([1, 5], |found| found.scale);
-                    Task::Choose { choices: labels::scale(scale) }
-                }
-                StepKind::Likelihood | StepKind::Reference => {
-                    Task::Score { response: trajectory.subject(ask).to_owned() }
-                }
-                _ => Task::Complete {
-                    sampling,
-                    stream: ask.stream,
-                    ignore_eos: job.ignore_eos,
-                    copies: ask.kind == StepKind::Revise,
-                },
-            };
-            // A revision's prompt goes on from its critique's completion.
-            return Ok(Wanted { rendered, continues: ask.kind == StepKind::Revise, task });
+        let task = match &self.work {
+            Work::Text(_) => {
+                // A revision repeats much of the answer that its prompt shows.
+                let copies = ask.kind.output() == StepOutput::Revision;
+                complete(ask.kind, ask.stream, job, copies)
+            }
+            Work::Score { scale: None, .. } => Task::Choose { choices: labels::yes_no() },
+            Work::Score { scale: Some(scale), .. } => {
+                Task::Choose { choices: labels::scale(*scale) }
+            }
+            Work::Likelihood(_) => Task::Score { response: trajectory.subject(ask).to_owned() },
+            Work::Verdict { questions, reasons, .. } => {
+                return self.ask_judge(part, &questions[part], *reasons, trajectory, job);
+            }
         };
-        let asked = &polls[part];
-        let stage = match (&asked.reasons, reasons) {
-            (Some(reasons), _) => Reasons::Given(reasons),
-            (None, true) => Reasons::Wanted,
-            (None, false) => Reasons::None,
-        };
-        let context = trajectory.context(ask, asked.order, stage);
-        let rendered = job.templates.render_judge(&asked.template, &context)?;
-        let task = if stage == Reasons::Wanted {
-            let stream = ask.stream.child(&part.to_string());
-            Task::Complete { sampling, stream, ignore_eos: job.ignore_eos, copies: false }
-        } else {
-            let words = job.constitution.labels(trajectory.principle(ask));
-            Task::Choose { choices: labels::answers(words) }
-        };
-        Ok(Wanted { rendered, continues: asked.reasons.is_some(), task })
+        let context = trajectory.context(ask, 0, Reasons::None);
+        let rendered = job.templates.render(ask.kind, &context)?;
+        let continues = ask.kind.input() == StepInput::Revision;
+        Ok(Submission { rendered, continues, task })
     }
 
-    /// Takes in what a part's request came to; true where it needs another.
+    /// The request for a judge's reasons, or for its label.
+    fn ask_judge(
+        &self,
+        part: usize,
+        question: &Question,
+        reasons_first: bool,
+        trajectory: &Trajectory,
+        job: &Job,
+    ) -> Result<Submission, Failure> {
+        let ask = &self.ask;
+        let reasons = match &question.reasons {
+            Some(reasons) => Reasons::Given(reasons),
+            None if reasons_first => Reasons::Wanted,
+            None => Reasons::None,
+        };
+        let context = trajectory.context(ask, question.order, reasons);
+        let rendered = job.templates.render_judge(&question.template, &context)?;
+        let task = match reasons {
+            Reasons::Wanted => complete(ask.kind, ask.stream.child(&part.to_string()), job, false),
+            Reasons::None | Reasons::Given(_) => {
+                let shown = job.constitution.labels(trajectory.principle(ask));
+                Task::Choose { choices: labels::answers(shown) }
+            }
+        };
+        Ok(Submission { rendered, continues: question.reasons.is_some(), task })
+    }
+
+    /// Takes the result of a part's request. Returns whether the part needs another
+    /// request.
     ///
     /// # Errors
-    /// There is nothing to tell a judgement by.
-    pub(super) fn take(&mut self, part: usize, answer: Answer) -> Result<bool, Failure> {
-        match (&mut self.work, answer) {
-            (Work::One(found), Answer::Text(completion)) => *found = Some(Found::Text(completion)),
-            (Work::One(found), Answer::LogProbs { log_probs, usage }) => {
-                if matches!(self.ask.kind, StepKind::Likelihood | StepKind::Reference) {
-                    let likelihood = Likelihood::of(&log_probs).ok_or(Failure::NotFinite)?;
-                    *found = Some(Found::Likelihood(likelihood, usage));
-                    return Ok(false);
-                }
-                let score = match self.ask.kind {
-                    StepKind::Gate => Score::of_yes(&log_probs),
-                    _ => Score::of(&log_probs, f64::from(self.lowest)),
+    /// The log-probabilities determine no result, or the reply has another form than
+    /// the request asked for.
+    pub(super) fn take(&mut self, part: usize, reply: Reply) -> Result<bool, CallError> {
+        let kind = self.ask.kind;
+        match (&mut self.work, reply) {
+            (Work::Text(text), Reply::Text(completion)) => {
+                *text = Some(completion);
+                Ok(false)
+            }
+            (Work::Score { scale, score }, Reply::LogProbs { log_probs, usage }) => {
+                let found = match scale {
+                    None => Score::from_yes_no(&log_probs),
+                    Some([lowest, _]) => Score::from_log_probs(&log_probs, f64::from(*lowest)),
                 };
-                *found = Some(Found::Score(score.ok_or(Failure::NotFinite)?, usage));
+                *score = Some((found.ok_or(Failure::NotFinite)?, usage));
+                Ok(false)
             }
-            (Work::Polls { polls, .. }, Answer::Text(Completion { text, usage, .. })) => {
-                self.usage = self.usage + usage;
-                polls[part].reasons = Some(text);
-                return Ok(true);
+            (Work::Likelihood(likelihood), Reply::LogProbs { log_probs, usage }) => {
+                let found = Likelihood::from_log_probs(&log_probs).ok_or(Failure::NotFinite)?;
+                *likelihood = Some((found, usage));
+                Ok(false)
             }
-            (Work::Polls { polls, .. }, Answer::LogProbs { log_probs, usage }) => {
-                self.usage = self.usage + usage;
-                let &[first, second] = &log_probs[..] else { return Err(Failure::NotFinite) };
+            (Work::Verdict { questions, usage: sum, .. }, Reply::Text(completion)) => {
+                *sum = *sum + completion.usage;
+                questions[part].reasons = Some(completion.text);
+                Ok(true)
+            }
+            (Work::Verdict { questions, usage: sum, .. }, Reply::LogProbs { log_probs, usage }) => {
+                *sum = *sum + usage;
+                let &[first, second] = &log_probs[..] else {
+                    return Err(Failure::NotFinite.into());
+                };
                 if !(first.is_finite() && second.is_finite()) {
-                    return Err(Failure::NotFinite);
+                    return Err(Failure::NotFinite.into());
                 }
-                polls[part].reading = Some(Reading { first, second });
+                questions[part].reading = Some(Reading { first, second });
+                Ok(false)
+            }
+            (Work::Text(_), Reply::LogProbs { .. }) => Err(wrong_reply(kind, "log-probabilities")),
+            (Work::Score { .. } | Work::Likelihood(_), Reply::Text(_)) => {
+                Err(wrong_reply(kind, "a text"))
             }
         }
-        Ok(false)
     }
 
-    /// What the step came to, once it is done.
-    pub(super) fn found(&mut self) -> Option<Found> {
+    /// Takes the result of the step, if it is complete.
+    pub(super) fn take_result(&mut self) -> Option<Found> {
         match &mut self.work {
-            Work::One(found) => found.take(),
-            Work::Polls { polls, samples, .. } => {
-                if polls.iter().any(|asked| asked.reading.is_none()) {
+            Work::Text(completion) => completion.take().map(Found::Text),
+            Work::Score { score, .. } => {
+                score.take().map(|(score, usage)| Found::Score(score, usage))
+            }
+            Work::Likelihood(likelihood) => {
+                likelihood.take().map(|(likelihood, usage)| Found::Likelihood(likelihood, usage))
+            }
+            Work::Verdict { questions, samples, usage, .. } => {
+                if questions.iter().any(|question| question.reading.is_none()) {
                     return None;
                 }
-                // In the order of `Call::new`: by template, then by order.
-                let poll = |of: &[Asked]| {
-                    let readings = |order: usize| {
-                        let asked = of.iter().filter(|asked| asked.order == order);
-                        asked.filter_map(|asked| asked.reading).collect()
-                    };
-                    let template = of[0].template.clone();
-                    Poll { template, forward: readings(0), backward: readings(1) }
-                };
-                let polls = polls.chunks(2 * *samples).map(poll).collect();
-                Some(Found::Verdict(Verdict { polls }, self.usage))
+                // Each template has `samples` questions in either order.
+                let polls = questions.chunks(2 * *samples).map(poll).collect();
+                Some(Found::Verdict(Verdict { polls }, *usage))
             }
+        }
+    }
+}
+
+fn wrong_reply(kind: StepKind, reply: &str) -> CallError {
+    let message =
+        format!("the engine answered the request of a {} step with {reply}", kind.as_str());
+    CallError::Engine(EngineError::new(message))
+}
+
+/// Collects the readings of one template's questions.
+fn poll(questions: &[Question]) -> Poll {
+    let readings = |order: usize| {
+        let of_order = questions.iter().filter(|question| question.order == order);
+        of_order.filter_map(|question| question.reading).collect()
+    };
+    Poll { template: questions[0].template.clone(), forward: readings(0), backward: readings(1) }
+}
+
+fn complete(kind: StepKind, stream: Stream, job: &Job, copies: bool) -> Task {
+    let sampling = sampling(&job.constitution.sampling, kind).clone();
+    Task::Complete { sampling, stream, ignore_eos: job.ignore_eos, copies }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Completion, Finish, Usage};
+    use crate::record::{StepKind, StepOutput};
+
+    #[test]
+    fn reply_of_the_wrong_form_is_an_error_of_the_engine() {
+        let ask = |kind| Ask {
+            kind,
+            round: 0,
+            principle: None,
+            dimension: None,
+            about: vec![0],
+            step: 0,
+            last: false,
+            stream: Stream::new(0),
+        };
+        let constitution = crate::constitution::load("harmless").unwrap().constitution;
+        let text = || {
+            Reply::Text(Completion {
+                text: "A".to_owned(),
+                finish: Finish::Stop,
+                usage: Usage::default(),
+            })
+        };
+        let log_probs = || Reply::LogProbs { log_probs: vec![-0.1, -3.0], usage: Usage::default() };
+        for kind in StepKind::ALL {
+            let reply = match kind.output() {
+                StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => log_probs(),
+                StepOutput::Score | StepOutput::Likelihood => text(),
+                // A judge may reason first, so both forms are right.
+                StepOutput::Verdict => continue,
+            };
+            let mut call = Call::new(ask(kind), &constitution);
+            let Err(CallError::Engine(error)) = call.take(0, reply) else { panic!("{kind:?}") };
+            assert!(error.message.contains(kind.as_str()), "{error}");
+            assert_eq!(call.take_result(), None);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Takes items through the loop on an engine: renders what each trajectory
-//! asks for, hands back what the engine answers, and tells an observer.
+//! Runs the loop of many items on an engine: renders the steps that each trajectory
+//! asks for, records the engine's results, and notifies an observer.
 //!
-//! As many items are under way as the engine decodes at once. What an item needs
-//! next is submitted before the engine's next step, so that it finds its prefix
-//! in the cache; judgements that share a prefix are submitted together.
+//! As many items are in flight as the engine decodes at once. The next requests of
+//! an item are submitted before the engine's next step, so that they find their
+//! prefix in the cache. Judgements that share a prefix are submitted together.
 
 mod call;
 
@@ -18,35 +18,36 @@ use crate::random::Stream;
 use crate::record::Item;
 use crate::record::Outcome;
 use crate::record::{Step, StepKind};
+use crate::record::{StepModel, StepOutput};
 
-use call::{Answer, Call};
+use call::{Call, CallError, Reply};
 
-/// What every item of a run has in common.
+/// What all items of a run have in common.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What every item is taken through.
+    /// The plan of every item.
     pub procedure: Procedure,
-    /// The principles and how the loop uses them.
+    /// The constitution that the loop follows.
     pub constitution: Arc<Constitution>,
-    /// The wording of the prompts.
+    /// The templates of the prompts.
     pub templates: Arc<Templates>,
-    /// What encloses content in them.
+    /// The delimiters that enclose content in the prompts.
     pub fence: Fence,
     /// The run's seed.
     pub seed: u64,
     /// The run's random stream.
     pub stream: Stream,
-    /// Decode every step to its last token, past the end of the turn: for
-    /// measurements of fixed length.
+    /// Decode every step to its last token, past the end of the turn. This is for
+    /// measurements of a fixed length.
     pub ignore_eos: bool,
-    /// Take items in cohorts as wide as the engine, one after another, each on
-    /// an engine that remembers nothing: an item's numbers then depend on its
-    /// cohort alone, so that resuming at a cohort's start changes nothing.
+    /// Process items in cohorts as wide as the engine, one after another, and reset
+    /// the engine before each. An item's numbers then depend only on its cohort, so
+    /// that resuming at the start of a cohort changes nothing.
     pub cohorts: bool,
 }
 
 impl Job {
-    /// An item's loop before its first step.
+    /// The loop of an item, before its first step.
     #[must_use]
     pub fn trajectory(&self, item: Arc<Item>) -> Trajectory {
         let stream = self.stream.child(&item.key);
@@ -60,7 +61,7 @@ impl Job {
     }
 }
 
-/// An item to take through the loop, and the steps it has behind it.
+/// An item to process, and its steps so far.
 #[derive(Debug, Clone)]
 pub struct Work {
     /// The item.
@@ -69,84 +70,85 @@ pub struct Work {
     pub steps: Vec<Step>,
 }
 
-/// Is told what happens, in the order it happens.
+/// Receives events in the order they occur.
 pub trait Observer {
-    /// Why it may give up: the drive ends with it.
+    /// Why the observer may stop with an error, which also ends [`drive`].
     type Error;
 
-    /// Asked before each engine step: true ends the drive, with what is under
-    /// way dropped.
+    /// Returns whether to stop. It is called before each step of the engines; true
+    /// cancels all requests in flight and ends [`drive`].
     fn stops(&mut self) -> bool {
         false
     }
 
-    /// A call decoded more text.
+    /// A step decoded more text.
     ///
     /// # Errors
-    /// As the observer sees fit.
+    /// The observer fails.
     fn text(&mut self, _: &Trajectory, _: &Ask, _: &str) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// An item's step is done.
+    /// A step of an item is done.
     ///
     /// # Errors
-    /// As the observer sees fit.
+    /// The observer fails.
     fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), Self::Error>;
 
-    /// Every item of a cohort ended.
+    /// All items of a cohort have ended.
     ///
     /// # Errors
-    /// As the observer sees fit.
+    /// The observer fails.
     fn cohort(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// An item's loop ended.
+    /// The loop of an item has ended.
     ///
     /// # Errors
-    /// As the observer sees fit.
+    /// The observer fails.
     fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Self::Error>;
 }
 
-/// How a drive ended without error.
+/// How [`drive`] ended without error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Every item ended.
+    /// All items have ended.
     Done,
     /// The observer stopped it.
     Stopped,
 }
 
-/// Why a drive failed.
+/// Why [`drive`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError<E> {
-    /// The engine can't go on.
+    /// The engine cannot continue.
     #[error(transparent)]
     Engine(EngineError),
-    /// The observer gave up.
+    /// The observer stopped with an error.
     #[error(transparent)]
     Observer(E),
-    /// An item's recorded steps are not those its loop would take.
-    #[error("item {key} can't go on from its recorded steps")]
+    /// The recorded steps of an item are not the steps of its loop.
+    #[error("item {key} cannot continue from its recorded steps")]
     Replay {
-        /// The item.
+        /// The item's key.
         key: String,
-        /// What is out of place.
+        /// The first step that does not fit.
         source: ReplayError,
     },
 }
 
-/// What answers the requests.
+/// The engines that answer the requests.
 pub struct Engines<'a> {
-    /// Writes answers, critiques and revisions; and judges, unless another does.
+    /// Writes answers, critiques and revisions. Without a separate judge, it also
+    /// judges.
     pub writer: &'a mut dyn Engine,
     /// Answers gates, verdicts and rubrics, and is the reference model.
     pub judge: Option<&'a mut dyn Engine>,
 }
 
 impl<'a> Engines<'a> {
-    /// A model that writes, and one that judges if there is another.
+    /// An engine that writes and, optionally, a separate one that judges.
     pub fn new<'m: 'a>(
         writer: &'a mut (dyn Engine + 'm),
         judge: &'a mut Option<Box<dyn Engine + 'm>>,
@@ -175,16 +177,16 @@ impl<'a> From<&'a mut Engines<'_>> for Engines<'a> {
 }
 
 impl Engines<'_> {
-    /// How many items are worth having under way.
+    /// How many items to have in flight.
     fn width(&self) -> usize {
         self.writer.width()
     }
 
-    /// The engine that takes a step of a kind.
-    fn of(&mut self, kind: StepKind) -> &mut dyn Engine {
-        match &mut self.judge {
-            Some(judge) if !kind.is_writers() => *judge,
-            _ => self.writer,
+    /// The engine that runs steps of this kind.
+    fn for_step(&mut self, kind: StepKind) -> &mut dyn Engine {
+        match (kind.model(), &mut self.judge) {
+            (StepModel::Judge, Some(judge)) => *judge,
+            (StepModel::Judge, None) | (StepModel::Writer, _) => self.writer,
         }
     }
 
@@ -201,7 +203,7 @@ impl Engines<'_> {
         }
     }
 
-    /// The counts of both engines so far.
+    /// The sum of both engines' counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let counters = self.writer.counters();
@@ -212,20 +214,20 @@ impl Engines<'_> {
     }
 }
 
-/// An item under way.
+/// An item in flight.
 struct Flight {
     trajectory: Trajectory,
-    /// The steps asked for and not accepted yet, in order.
+    /// The steps that are due and not recorded yet, in order.
     calls: VecDeque<Call>,
 }
 
-/// Whose a request is.
+/// The item, step and part that a request belongs to.
 #[derive(Clone, Copy)]
 struct Origin {
     flight: u64,
     /// The number of the step in the item's loop.
     step: usize,
-    /// Which of the call's requests.
+    /// The number of the request within the step.
     part: usize,
 }
 
@@ -234,16 +236,18 @@ struct Drive<'a, 'e, O> {
     job: &'a Job,
     observer: &'a mut O,
     flights: HashMap<u64, Flight>,
+    /// How many items were started; numbers the flights.
     begun: u64,
     requests: HashMap<RequestId, (StepKind, Origin)>,
+    /// How many requests were submitted; numbers the requests.
     submitted: RequestId,
 }
 
-/// Takes every item through the loop.
+/// Runs the loop of every item.
 ///
 /// # Errors
-/// The engine's and the observer's; recorded steps that don't fit their item.
-/// What goes wrong with one item ends that item alone.
+/// The engine or the observer fails, or recorded steps do not fit their item. A
+/// failure of one item ends only that item.
 pub fn drive<'e, O: Observer>(
     engines: impl Into<Engines<'e>>,
     job: &Job,
@@ -289,7 +293,7 @@ pub fn drive<'e, O: Observer>(
         }
         if drive.flights.is_empty() {
             if in_cohort {
-                // All of them ended without a call.
+                // All items of the cohort ended without a model call.
                 continue;
             }
             return Ok(Ended::Done);
@@ -301,19 +305,20 @@ pub fn drive<'e, O: Observer>(
 }
 
 impl<O: Observer> Drive<'_, '_, O> {
-    /// Lets each engine that has requests take a step.
+    /// Runs one step of each engine that has requests.
     fn step(&mut self) -> Result<Vec<Event>, DriveError<O::Error>> {
         let mut events = Vec::new();
         let mut step = |engine: &mut dyn Engine| engine.step(&mut events);
         match &mut self.engines.judge {
             None => drop(step(self.engines.writer).map_err(DriveError::Engine)?),
             Some(judge) => {
-                let waits =
-                    |writer| self.requests.values().any(|(kind, _)| kind.is_writers() == writer);
-                if waits(true) {
+                let has_requests = |model: StepModel| {
+                    self.requests.values().any(|(kind, _)| kind.model() == model)
+                };
+                if has_requests(StepModel::Writer) {
                     step(self.engines.writer).map_err(DriveError::Engine)?;
                 }
-                if waits(false) {
+                if has_requests(StepModel::Judge) {
                     step(*judge).map_err(DriveError::Engine)?;
                 }
             }
@@ -321,7 +326,7 @@ impl<O: Observer> Drive<'_, '_, O> {
         Ok(events)
     }
 
-    /// Takes up an item, after the steps it has behind it.
+    /// Starts an item, after its recorded steps.
     fn begin(&mut self, Work { item, steps }: Work) -> Result<(), DriveError<O::Error>> {
         let mut trajectory = self.job.trajectory(item.clone());
         for step in steps {
@@ -330,15 +335,15 @@ impl<O: Observer> Drive<'_, '_, O> {
                 .map_err(|source| DriveError::Replay { key: item.key.clone(), source })?;
         }
         self.begun += 1;
-        self.go_on(self.begun, trajectory, None)
+        self.advance(self.begun, trajectory, None)
     }
 
     fn take(&mut self, event: Event) -> Result<(), DriveError<O::Error>> {
-        let (id, answer) = match event {
+        let (id, reply) = match event {
             Event::Text { id, text } => return self.text(id, &text),
-            Event::Done { id, completion } => (id, Ok(Answer::Text(completion))),
+            Event::Done { id, completion } => (id, Ok(Reply::Text(completion))),
             Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
-                (id, Ok(Answer::LogProbs { log_probs, usage }))
+                (id, Ok(Reply::LogProbs { log_probs, usage }))
             }
             Event::Failed { id, failure } => (id, Err(failure)),
         };
@@ -349,18 +354,19 @@ impl<O: Observer> Drive<'_, '_, O> {
             return Ok(());
         };
         let call = flight.calls.iter_mut().find(|call| call.ask.step == origin.step);
-        let more = match (call, answer) {
-            (Some(call), Ok(answer)) => call.take(origin.part, answer),
+        let needs_more = match (call, reply) {
+            (Some(call), Ok(reply)) => call.take(origin.part, reply),
             (None, Ok(_)) => return Ok(()),
-            (_, Err(failure)) => Err(failure),
+            (_, Err(failure)) => Err(failure.into()),
         };
-        match more {
+        match needs_more {
             Ok(true) => match self.submit(origin, Some(id)) {
                 Ok(()) => Ok(()),
                 Err(failure) => self.fail(origin.flight, failure),
             },
             Ok(false) => self.settle(origin.flight, id),
-            Err(failure) => self.fail(origin.flight, failure),
+            Err(CallError::Failed(failure)) => self.fail(origin.flight, failure),
+            Err(CallError::Engine(error)) => Err(DriveError::Engine(error)),
         }
     }
 
@@ -378,47 +384,50 @@ impl<O: Observer> Drive<'_, '_, O> {
         }
     }
 
-    /// Accepts the steps of a flight that are done, in order, and goes on once
-    /// all are. `previous` is the request that was answered last.
+    /// Records the steps of a flight that are done, in order. Once all are recorded,
+    /// advances the flight. `previous` is the request that was answered last.
     fn settle(&mut self, flight: u64, previous: RequestId) -> Result<(), DriveError<O::Error>> {
         let Some(Flight { mut trajectory, mut calls }) = self.flights.remove(&flight) else {
             return Ok(());
         };
-        while let Some(found) = calls.front_mut().and_then(Call::found) {
+        while let Some(result) = calls.front_mut().and_then(Call::take_result) {
             calls.pop_front();
-            match trajectory.accept(found) {
-                Ok(_) => self.tell_step(&trajectory)?,
-                Err(failure) => {
+            match trajectory.accept(result).map(|_| ()).map_err(CallError::from) {
+                Ok(()) => self.notify_step(&trajectory)?,
+                Err(CallError::Failed(failure)) => {
                     self.flights.insert(flight, Flight { trajectory, calls });
                     return self.fail(flight, failure);
                 }
+                Err(CallError::Engine(error)) => return Err(DriveError::Engine(error)),
             }
         }
         if calls.is_empty() {
-            return self.go_on(flight, trajectory, Some(previous));
+            return self.advance(flight, trajectory, Some(previous));
         }
         self.flights.insert(flight, Flight { trajectory, calls });
         Ok(())
     }
 
-    /// Asks the engines for an item's next steps, or ends it. `previous` is the
-    /// request whose completion was its last step.
-    fn go_on(
+    /// Submits the next steps of an item, or ends it. `previous` is the request whose
+    /// completion was its last step.
+    fn advance(
         &mut self,
         flight: u64,
         mut trajectory: Trajectory,
         previous: Option<RequestId>,
     ) -> Result<(), DriveError<O::Error>> {
-        while trajectory.accept_given().is_some() {
-            self.tell_step(&trajectory)?;
-        }
-        let asks = match trajectory.next() {
-            Next::Ask(asks) => asks,
-            Next::Done(stop) => {
-                let outcome = Outcome::Done { stop };
-                return self.observer.end(&trajectory, outcome).map_err(DriveError::Observer);
+        let asks = loop {
+            match trajectory.next() {
+                Next::Given => {
+                    trajectory.accept_given();
+                    self.notify_step(&trajectory)?;
+                }
+                Next::Ask(asks) => break asks,
+                Next::Done(stop) => {
+                    let outcome = Outcome::Done { stop };
+                    return self.observer.end(&trajectory, outcome).map_err(DriveError::Observer);
+                }
             }
-            Next::Given => unreachable!("given answers were just accepted"),
         };
         let constitution = &self.job.constitution;
         let calls: VecDeque<Call> =
@@ -439,51 +448,51 @@ impl<O: Observer> Drive<'_, '_, O> {
         Ok(())
     }
 
-    /// Submits the request that a part of a call needs now. `previous` is the
-    /// one whose completion its prompt may go on from.
+    /// Submits the request that a part of a step needs now. `previous` is the request
+    /// whose completion its prompt may continue.
     fn submit(&mut self, origin: Origin, previous: Option<RequestId>) -> Result<(), Failure> {
         let Some(flight) = self.flights.get(&origin.flight) else { return Ok(()) };
         let Some(call) = flight.calls.iter().find(|call| call.ask.step == origin.step) else {
             return Ok(());
         };
-        let wanted = call.wants(origin.part, &flight.trajectory, self.job)?;
+        let submission = call.request(origin.part, &flight.trajectory, self.job)?;
         self.submitted += 1;
         let id = self.submitted;
         let kind = call.ask.kind;
         let request = Request {
             id,
-            turns: wanted.rendered.turns,
-            shared_turns: wanted.rendered.shared_turns,
-            continues: previous.filter(|_| wanted.continues),
-            task: wanted.task,
+            turns: submission.rendered.turns,
+            shared_turns: submission.rendered.shared_turns,
+            continues: if submission.continues { previous } else { None },
+            task: submission.task,
         };
         self.requests.insert(id, (kind, origin));
-        self.engines.of(kind).submit(request);
+        self.engines.for_step(kind).submit(request);
         Ok(())
     }
 
-    fn tell_step(&mut self, trajectory: &Trajectory) -> Result<(), DriveError<O::Error>> {
+    fn notify_step(&mut self, trajectory: &Trajectory) -> Result<(), DriveError<O::Error>> {
         match trajectory.steps().last() {
             Some(step) => self.observer.step(trajectory, step).map_err(DriveError::Observer),
             None => Ok(()),
         }
     }
 
-    /// Drops the requests of some flights.
-    fn cancel(&mut self, of: impl Fn(u64) -> bool) {
+    /// Cancels the requests of the flights for which `selects` returns true.
+    fn cancel(&mut self, selects: impl Fn(u64) -> bool) {
         let ids: Vec<(RequestId, StepKind)> = self
             .requests
             .iter()
-            .filter(|(_, (_, origin))| of(origin.flight))
+            .filter(|(_, (_, origin))| selects(origin.flight))
             .map(|(&id, &(kind, _))| (id, kind))
             .collect();
         for (id, kind) in ids {
             self.requests.remove(&id);
-            self.engines.of(kind).cancel(id);
+            self.engines.for_step(kind).cancel(id);
         }
     }
 
-    /// Ends an item that can't go on, with all that is under way for it.
+    /// Ends an item that failed, and cancels its requests.
     fn fail(&mut self, flight: u64, failure: Failure) -> Result<(), DriveError<O::Error>> {
         self.cancel(|other| other == flight);
         match self.flights.remove(&flight) {
@@ -496,13 +505,13 @@ impl<O: Observer> Drive<'_, '_, O> {
     }
 }
 
-/// How a step of a kind draws its tokens.
+/// The sampling settings of a kind of step.
 #[must_use]
 pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
-    match kind {
-        StepKind::Generate => &steps.generate,
-        StepKind::Critique => &steps.critique,
-        StepKind::Revise => &steps.revise,
-        _ => &steps.judge,
+    match kind.output() {
+        StepOutput::Answer => &steps.generate,
+        StepOutput::Critique => &steps.critique,
+        StepOutput::Revision => &steps.revise,
+        StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => &steps.judge,
     }
 }

@@ -1,24 +1,24 @@
-//! The words a judge replies with, in every spelling that a vocabulary may hold
-//! as one token.
+//! The labels that a judge replies with, in every spelling that a vocabulary may
+//! have as one token.
 
-/// What stands before a label at the start of a reply.
+/// What may precede a label at the start of a reply.
 const BEFORE: [&str; 5] = ["", " ", "(", " (", "**"];
 
-/// The labels of two answers, in the order shown.
+/// The default labels of two answers, in the order in which they are shown.
 pub const ANSWERS: [&str; 2] = ["A", "B"];
 
-/// The spellings of a label, case kept: `a` is a word of its own.
+/// The spellings of a label. They keep its case, because `a` is also a word.
 fn spellings(label: &str) -> Vec<String> {
     BEFORE.iter().map(|before| format!("{before}{label}")).collect()
 }
 
-/// The choices between two answers labelled `labels`.
+/// The choices between two answers with these labels.
 #[must_use]
 pub fn answers(labels: [&str; 2]) -> Vec<Vec<String>> {
     labels.iter().map(|label| spellings(label)).collect()
 }
 
-/// The choices of a question of yes or no, yes first.
+/// The choices of a yes-or-no question, yes first.
 #[must_use]
 pub fn yes_no() -> Vec<Vec<String>> {
     [["Yes", "yes", "YES"], ["No", "no", "NO"]]
@@ -27,8 +27,9 @@ pub fn yes_no() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The choices of a scale, lowest first. Its numbers have one digit: of two, many
-/// a vocabulary makes two tokens, the first of which is another number.
+/// The choices of a scale, lowest first. Its numbers must have one digit: many
+/// vocabularies split a number of two digits into two tokens, and the first of them
+/// is another number.
 #[must_use]
 pub fn scale([lowest, highest]: [u32; 2]) -> Vec<Vec<String>> {
     (lowest..=highest).map(|value| spellings(&value.to_string())).collect()
@@ -39,14 +40,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_choice_has_its_spellings_and_none_that_begins_another_s() {
+    fn no_spelling_of_a_choice_is_a_prefix_of_another_choice() {
         assert_eq!(answers(ANSWERS)[1], ["B", " B", "(B", " (B", "**B"]);
         assert_eq!(scale([0, 2]).len(), 3);
         for choices in [answers(["1", "2"]), yes_no(), scale([0, 9])] {
-            for (at, one) in choices.iter().enumerate() {
+            for (at, choice) in choices.iter().enumerate() {
                 let others = choices.iter().take(at).chain(choices.iter().skip(at + 1)).flatten();
                 for other in others {
-                    assert!(!one.iter().any(|spelling| other.starts_with(spelling)), "{other:?}");
+                    let is_prefixed = choice.iter().any(|spelling| other.starts_with(spelling));
+                    assert!(!is_prefixed, "{other:?}");
                 }
             }
         }

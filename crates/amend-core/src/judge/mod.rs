@@ -1,6 +1,6 @@
-//! Judgements from log-probabilities: verdicts between two answers, asked in
-//! both orders, and scores of one answer on a scale. Pure: what the model is
-//! asked is in the templates, asking it is the driver's part.
+//! Judgements computed from log-probabilities: verdicts between two answers, shown
+//! in both orders, and scores of one answer on a scale. The module only computes.
+//! The templates hold the questions, and the driver asks the model.
 
 pub mod labels;
 mod likelihood;

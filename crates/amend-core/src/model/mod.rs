@@ -1,4 +1,4 @@
-//! What runs a model, behind one trait: requests go in, events come out.
+//! Engines that run a model, behind one trait: requests go in, events come out.
 
 mod scripted;
 mod vocabulary;
@@ -11,28 +11,29 @@ use crate::random::Stream;
 pub use scripted::Scripted;
 pub use vocabulary::Vocabulary;
 
-/// Names a request to an engine; chosen by the caller, unique while it lives.
+/// Identifies a request to an engine. The caller chooses it; it is unique among the
+/// requests that have no result yet.
 pub type RequestId = u64;
 
-/// How the next token is drawn, and when to stop.
+/// How to sample the next token, and when to stop.
 ///
 /// Truncation order is llama.cpp's: repeat penalty, top-k, top-p, min-p, then
 /// temperature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// Divides the logits; 0 takes the likeliest token always (greedy).
+    /// Divides the logits; 0 always takes the most likely token (greedy).
     pub temperature: f32,
-    /// Keeps the k likeliest tokens; 0 keeps all.
+    /// Keeps the k most likely tokens; 0 keeps all.
     pub top_k: u32,
     /// Keeps the smallest set of tokens whose probability reaches p; 1 keeps all.
     pub top_p: f32,
-    /// Drops tokens below p times the likeliest token's probability; 0 keeps all.
+    /// Drops tokens below p times the probability of the most likely token; 0 keeps all.
     pub min_p: f32,
-    /// Divides positive logits of recent tokens (multiplies negative ones); 1 changes nothing.
+    /// Divides positive logits of recent tokens and multiplies negative ones; 1 changes nothing.
     pub repeat_penalty: f32,
-    /// How many recent tokens the repeat penalty looks at, those of the prompt included.
+    /// How many recent tokens the repeat penalty applies to, including those of the prompt.
     pub repeat_last_n: u32,
-    /// The most tokens one step may decode.
+    /// The maximum number of tokens that one step may decode.
     pub max_tokens: u32,
 }
 
@@ -53,45 +54,44 @@ impl Default for Sampling {
 /// One model call.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The caller's name for it.
+    /// The caller's id for it.
     pub id: RequestId,
-    /// The conversation to continue with an assistant turn. Where the last turn
-    /// is the assistant's, that is what its reply begins with.
+    /// The conversation to continue with an assistant turn. If the last turn is the
+    /// assistant's, the response begins with it.
     pub turns: Vec<Message>,
-    /// How many leading turns are the same for every item of the run: worth
-    /// keeping in the prefix cache after this request.
+    /// How many leading turns are the same for every item of the run, so that they are
+    /// worth keeping in the prefix cache after this request.
     pub shared_turns: usize,
-    /// The completion whose text stands as the last assistant turn of `turns`:
-    /// its decoded tokens are reused as prefix. A request that is submitted
-    /// before the next [`Engine::step`] finds them.
+    /// The completion whose text is the last assistant turn of `turns`: its decoded
+    /// tokens are reused as a prefix. They are available to requests that are
+    /// submitted before the next [`Engine::step`].
     pub continues: Option<RequestId>,
-    /// What is wanted of the assistant turn.
+    /// What to compute about the assistant turn.
     pub task: Task,
 }
 
-/// What a request wants of the assistant turn that follows its conversation.
+/// What to compute about the assistant turn that follows a conversation.
 #[derive(Debug, Clone)]
 pub enum Task {
-    /// Its text, decoded.
+    /// Decode its text.
     Complete {
-        /// How to draw tokens.
+        /// How to sample tokens.
         sampling: Sampling,
-        /// Where the random numbers come from: one per decoded position.
+        /// The source of the random numbers: one per decoded position.
         stream: Stream,
-        /// Decode to `max_tokens` even past an end-of-text token (benchmarks).
+        /// Decode up to `max_tokens` even past an end-of-text token (benchmarks).
         ignore_eos: bool,
-        /// It will repeat much of its prompt, so that its next tokens may be
-        /// guessed from there: this changes its speed, never its text.
+        /// The text will repeat much of its prompt, so that prompt lookup pays off.
+        /// Affects the speed, never the text.
         copies: bool,
     },
-    /// The probability that it begins with one of some words: nothing is
-    /// decoded.
+    /// Compute the probability that it begins with each of some words. Decodes nothing.
     Choose {
-        /// For each choice, its spellings (`"A"`, `" A"`, …). Those that are one
-        /// token of the vocabulary count.
+        /// The spellings of each choice (`"A"`, `" A"`, …). Only those that are a
+        /// single token of the vocabulary count.
         choices: Vec<Vec<String>>,
     },
-    /// The probability of a given text: nothing is decoded.
+    /// Compute the probability of a given text. Decodes nothing.
     Score {
         /// The text. The token that ends the turn is not counted.
         response: String,
@@ -104,39 +104,39 @@ pub enum Task {
 pub enum Finish {
     /// The model ended its turn.
     Stop,
-    /// `max_tokens` was reached: the text is cut off.
+    /// The text reached `max_tokens` and is cut off.
     Length,
 }
 
-/// What a request came to.
+/// The result of a [`Task::Complete`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The decoded text, as the model wrote it.
+    /// The decoded text, exactly as the model wrote it.
     pub text: String,
-    /// Why it ended.
+    /// Why decoding ended.
     pub finish: Finish,
-    /// Tokens counted for it.
+    /// Its token counts.
     pub usage: Usage,
 }
 
-/// Tokens of one request.
+/// Token counts of one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens in the prompt.
     pub prompt: u32,
-    /// Of these, tokens found in the prefix cache.
+    /// Prompt tokens found in the prefix cache.
     pub cached: u32,
-    /// Tokens decoded, the end-of-text token included.
+    /// Tokens decoded, including the end-of-text token.
     pub decoded: u32,
-    /// Of the prompt, tokens that even a cache without limit would have had to
-    /// compute; `None` where nobody counts them: see [`Engine::count_ideal`].
-    /// In a sum, of the parts that were counted.
+    /// Prompt tokens that even an unlimited cache would have had to compute. `None` if
+    /// they are not counted: see [`Engine::count_ideal`]. A sum covers the requests
+    /// for which they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ideal: Option<u32>,
 }
 
 impl Usage {
-    /// Tokens of the prompt that were computed, and not found in the cache.
+    /// Prompt tokens that were computed because they were not in the cache.
     #[must_use]
     pub fn prefilled(self) -> u32 {
         self.prompt.saturating_sub(self.cached)
@@ -152,89 +152,89 @@ impl std::ops::Add for Usage {
             cached: self.cached + other.cached,
             decoded: self.decoded + other.decoded,
             ideal: match (self.ideal, other.ideal) {
-                (Some(one), Some(other)) => Some(one + other),
-                (one, other) => one.or(other),
+                (Some(left), Some(right)) => Some(left + right),
+                (left, right) => left.or(right),
             },
         }
     }
 }
 
-/// Why one request, and so one item, failed. The others go on.
+/// Why one request, and so one item, failed. Other items are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Failure {
-    /// Prompt and answer can't fit in the context, even alone.
+    /// The prompt and the longest possible response don't fit in the context.
     #[error(
-        "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), there are {available}: \
-         lower max_tokens, shorten the prompt or, up to what the model was trained for, raise \
-         --ctx-size"
+        "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), but only \
+         {available} are available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to \
+         the context length that the model was trained for)"
     )]
     ContextOverflow {
-        /// Prompt plus answer, in tokens.
+        /// Tokens of the prompt and the answer.
         needed: u32,
         /// Tokens in the prompt.
         prompt: u32,
-        /// The most tokens the answer may have.
+        /// The maximum number of tokens in the answer.
         answer: u32,
-        /// What one sequence may hold, in tokens.
+        /// The maximum number of tokens in one sequence.
         available: u32,
     },
     /// The prompt template failed on this item's data.
-    #[error("the template failed: {message}")]
+    #[error("failed to render the prompt template: {message}")]
     Template {
-        /// The template engine's words.
+        /// The template engine's message.
         message: String,
     },
-    /// The model's chat template refused the conversation.
-    #[error("the model's chat template refused the conversation: {message}")]
+    /// The model's chat template rejected the conversation.
+    #[error("the model's chat template rejected the conversation: {message}")]
     ChatTemplate {
-        /// The template's words.
+        /// The template's message.
         message: String,
     },
-    /// Content would have become a control token in spite of every measure.
+    /// Content would still become a control token after all measures against it.
     #[error("content would become the control token {token:?}")]
     ForgedToken {
         /// The token's text.
         token: String,
     },
-    /// A choice is no single token, in any of its spellings.
+    /// No spelling of a choice is a single token.
     #[error("none of {spellings:?} is a single token of this model's vocabulary")]
     NoSuchToken {
         /// The choice's spellings.
         spellings: Vec<String>,
     },
-    /// The step gave no text at all.
-    #[error("the {step} step gave no text")]
+    /// The step returned an empty text.
+    #[error("the {step} step returned no text")]
     Empty {
         /// The step's name.
         step: String,
     },
-    /// The model computed something other than numbers.
+    /// The logits contain NaN or infinite values.
     #[error("the model's logits are not finite")]
     NotFinite,
-    /// llama.cpp refused a batch.
-    #[error("llama.cpp refused to decode: {message}")]
+    /// llama.cpp failed to compute a batch.
+    #[error("llama.cpp failed to decode: {message}")]
     Decode {
-        /// The library's words.
+        /// The library's message.
         message: String,
     },
-    /// The server refused the request, or could not be reached.
+    /// The server rejected the request, or could not be reached.
     #[error("the endpoint failed: {message}")]
     Endpoint {
-        /// What was asked of it and what came back.
+        /// What failed, and the server's message.
         message: String,
     },
-    /// The server tells no probabilities.
+    /// The server returned no log-probabilities.
     #[error(
-        "the endpoint tells no log-probabilities (logprobs, top_logprobs): use a server that does or \
-         a model file (GGUF), or judge nothing (`enabled = false` in `[judge]`)"
+        "the endpoint returns no log-probabilities (logprobs, top_logprobs): use a server that does \
+         or a model file (GGUF), or disable judging (`enabled = false` in `[judge]`)"
     )]
     NoLogProbs,
-    /// The server can't tell how likely a given text is.
-    #[error("an endpoint can't score a given text: use a model file (GGUF)")]
+    /// A server can't compute the probability of a given text.
+    #[error("an endpoint can't compute the probability of a given text: use a model file (GGUF)")]
     CannotScore,
-    /// Only the server knows what tokens a prompt has.
-    #[error("the prompt's tokens are known to the endpoint alone")]
+    /// A server does not report the tokens of a prompt before it computes them.
+    #[error("the tokens of a prompt are not available from an endpoint")]
     TokensUnknown,
 }
 
@@ -243,67 +243,89 @@ pub enum Failure {
 pub enum Event {
     /// More text of a completion.
     Text {
-        /// Whose text.
+        /// The request.
         id: RequestId,
         /// The new text.
         text: String,
     },
-    /// A request is done.
+    /// A [`Task::Complete`] is done.
     Done {
-        /// Whose completion.
+        /// The request.
         id: RequestId,
-        /// What it came to.
+        /// Its result.
         completion: Completion,
     },
     /// A [`Task::Choose`] is done.
     Chosen {
-        /// Whose choice.
+        /// The request.
         id: RequestId,
-        /// For each choice, the natural logarithm of its probability: summed
-        /// over its spellings, out of the whole vocabulary.
+        /// The natural logarithm of each choice's probability, summed over its
+        /// spellings. Probabilities are those of the whole vocabulary.
         log_probs: Vec<f64>,
-        /// Tokens counted for it.
+        /// Its token counts.
         usage: Usage,
     },
     /// A [`Task::Score`] is done.
     Scored {
-        /// Whose score.
+        /// The request.
         id: RequestId,
-        /// The natural logarithm of each token's probability given all before
+        /// The natural logarithm of each token's probability given all tokens before
         /// it, in order.
         log_probs: Vec<f64>,
-        /// Tokens counted for it; the scored ones are part of the prompt.
+        /// Its token counts. The tokens of the given text count as prompt.
         usage: Usage,
     },
     /// A request failed.
     Failed {
-        /// Whose failure.
+        /// The request.
         id: RequestId,
-        /// Why.
+        /// Why it failed.
         failure: Failure,
     },
 }
 
-/// What went wrong with the engine itself: no request can go on.
+/// A failure of the engine itself: it can't compute any request.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct EngineError {
-    /// What was attempted and what came of it.
+    /// What failed, and on what. Does not repeat `source`.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do about it.
     pub hint: Option<String>,
+    /// The error of a library or of the operating system that caused this one.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The prompt of a request as the engine would send it.
+impl EngineError {
+    /// An error without a hint and without a cause.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, source: None }
+    }
+
+    /// Adds what the user can do about the error.
+    #[must_use]
+    pub fn hinted(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+}
+
+/// The prompt of a request, in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// Each token's id and text, in order.
+    /// The id and text of each token, in order.
     pub tokens: Vec<(i32, String)>,
-    /// How many of them come from leading shared turns.
+    /// How many of them belong to the leading shared turns.
     pub shared: usize,
 }
 
-/// Counts over an engine's life, for progress, benchmarks and notes.
+/// Counts over the lifetime of an engine, for progress, benchmarks and manifests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Prompt tokens computed.
@@ -312,9 +334,9 @@ pub struct Counters {
     pub cached: u64,
     /// Tokens decoded.
     pub decoded: u64,
-    /// Tokens guessed ahead of being drawn.
+    /// Draft tokens of prompt lookup.
     pub drafted: u64,
-    /// Of these, the ones that came true.
+    /// Draft tokens that were accepted.
     pub accepted: u64,
     /// Batches computed.
     pub batches: u64,
@@ -341,63 +363,82 @@ impl std::ops::Add for Counters {
     }
 }
 
-/// What runs a model. One thread owns it and drives it by [`Engine::step`].
+/// What a kind of engine can do, known before a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It can compute the probability of a given text ([`Task::Score`]).
+    pub scores_texts: bool,
+    /// It knows the tokens of a prompt before it computes them
+    /// ([`Engine::prepare`]).
+    pub knows_tokens: bool,
+    /// The same requests, submitted in the same order to a new engine, give the same
+    /// results.
+    pub is_deterministic: bool,
+    /// It computes its batches in this process, so that their costs can be measured.
+    pub measures_batches: bool,
+}
+
+/// Runs a model. One thread owns it and drives it by [`Engine::step`].
 pub trait Engine {
-    /// What a run's manifest says of the model and of the engine's settings.
+    /// What this engine can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Describes the model and the engine's settings, for the manifest of a run.
     ///
     /// # Errors
-    /// The model's file can't be read any more.
+    /// The model file can no longer be read.
     fn describe(&self) -> Result<Description, EngineError>;
 
-    /// How many requests are worth having under way at once.
+    /// How many requests to keep in flight for full speed.
     fn width(&self) -> usize;
 
     /// Renders and tokenises a conversation as [`Engine::submit`] would.
     ///
     /// # Errors
-    /// What would make the request fail: the chat template, or a forged token.
+    /// Fails as the request would: on the chat template or on a forged token.
+    /// [`Failure::TokensUnknown`] if the engine does not know its tokens.
     fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure>;
 
-    /// From now on tells with each request what of its prompt a cache without limit
-    /// would have had to compute ([`Usage::ideal`]). An engine that does not know
-    /// its tokens goes on telling nothing.
+    /// From now on reports how many prompt tokens of each request an unlimited cache
+    /// would have had to compute ([`Usage::ideal`]). Does nothing if the engine does
+    /// not know its tokens.
     fn count_ideal(&mut self) {}
 
-    /// Whether a [`Task::Choose`] among these choices can be asked. An engine that
-    /// does not know the vocabulary lets it be tried.
+    /// Checks whether a [`Task::Choose`] among these choices is possible. An engine
+    /// that does not know the vocabulary accepts all choices.
     ///
     /// # Errors
-    /// [`Failure::NoSuchToken`] for the first choice that no token says.
+    /// [`Failure::NoSuchToken`] for the first choice that is not a single token.
     fn can_choose(&self, _choices: &[Vec<String>]) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Queues a request; what comes of it is told by [`Engine::step`].
+    /// Queues a request. [`Engine::step`] reports its result.
     fn submit(&mut self, request: Request);
 
-    /// Drops a request and whatever it holds. Unknown ids are ignored.
+    /// Cancels a request and frees what it holds. Ignores unknown ids.
     fn cancel(&mut self, id: RequestId);
 
-    /// Forgets whatever earlier requests left behind, so that what follows is
-    /// computed as by a new engine. Only called with nothing under way.
+    /// Drops all state of earlier requests, so that later requests are computed as by a
+    /// new engine. May only be called when no request is in flight.
     fn reset(&mut self);
 
-    /// Computes one batch and appends what happened to `events`. Returns false
-    /// when nothing is left to do.
+    /// Computes one batch and appends its events to `events`. Returns false when
+    /// nothing is left to do.
     ///
     /// # Errors
-    /// Only what ends the engine; a request's own trouble is an event.
+    /// Only errors that end the engine. A failed request is an event.
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError>;
 
-    /// Counts so far.
+    /// The counts so far.
     fn counters(&self) -> Counters;
 }
 
-/// A model and an engine's settings, for the manifest.
+/// A model and an engine's settings, for the manifest of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// The model: what must be the same for a run to be resumed.
+    /// The model. A run can only be resumed with the same one.
     pub model: serde_json::Value,
-    /// Settings that change speed, or the last bits of numbers, but not the task.
+    /// Settings that affect speed or rounding, but not the task.
     pub settings: serde_json::Value,
 }

@@ -1,57 +1,63 @@
-//! An engine that answers from a function: for tests of everything above it.
+//! An engine that calls a function for each request, to test the code that uses
+//! engines.
 
 use std::collections::VecDeque;
 
 use super::{
-    Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish, Prepared,
-    Request, RequestId, Task, Usage,
+    Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
+    Prepared, Request, RequestId, Task, Usage,
 };
 use crate::chat::Message;
 
 type Script = Box<dyn FnMut(&Request) -> Result<String, Failure> + Send>;
 type Judge = Box<dyn FnMut(&Request) -> Result<Vec<f64>, Failure> + Send>;
 
-/// Answers each request by calling a function; one request a step, in order.
+/// Answers each request by calling a function: one request per step, in order.
 pub struct Scripted {
     script: Script,
-    judge: Judge,
+    judge: Option<Judge>,
     waiting: VecDeque<Request>,
     counters: Counters,
     width: usize,
 }
 
 impl Scripted {
-    /// An engine that answers by `script`.
+    /// Creates an engine that completes requests with `script`.
     pub fn new(script: impl FnMut(&Request) -> Result<String, Failure> + Send + 'static) -> Self {
         Self {
             script: Box::new(script),
-            // A script has no probabilities to tell.
-            judge: Box::new(|_| {
-                let message = "the scripted engine only completes".to_owned();
-                Err(Failure::Decode { message })
-            }),
+            judge: None,
             waiting: VecDeque::new(),
             counters: Counters::default(),
             width: 4,
         }
     }
 
-    /// The same, answering requests for log-probabilities by `judge`.
+    /// Answers requests for log-probabilities with `judge`.
     #[must_use]
     pub fn judging(
         self,
         judge: impl FnMut(&Request) -> Result<Vec<f64>, Failure> + Send + 'static,
     ) -> Self {
-        Self { judge: Box::new(judge), ..self }
+        Self { judge: Some(Box::new(judge)), ..self }
     }
 }
 
-/// The scripted engine's tokens are words.
+/// The number of words, which are the tokens of this engine.
 fn words(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
 impl Engine for Scripted {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            scores_texts: self.judge.is_some(),
+            knows_tokens: true,
+            is_deterministic: true,
+            measures_batches: false,
+        }
+    }
+
     fn describe(&self) -> Result<Description, EngineError> {
         Ok(Description {
             model: serde_json::json!({"engine": "scripted"}),
@@ -96,7 +102,14 @@ impl Engine for Scripted {
             Task::Complete { sampling, .. } => sampling.max_tokens,
             task => {
                 let scored = matches!(task, Task::Score { .. });
-                events.push(match (self.judge)(&request) {
+                let log_probs = match &mut self.judge {
+                    Some(judge) => judge(&request),
+                    None => {
+                        let message = "this scripted engine only completes".to_owned();
+                        Err(Failure::Decode { message })
+                    }
+                };
+                events.push(match log_probs {
                     Ok(log_probs) if scored => Event::Scored { id, log_probs, usage },
                     Ok(log_probs) => Event::Chosen { id, log_probs, usage },
                     Err(failure) => Event::Failed { id, failure },

@@ -1,37 +1,38 @@
-//! Critiques and revisions without what a model writes around them.
+//! Removes what a model writes around a critique or a revision.
 //!
-//! A first answer is only trimmed. Of a critique or a revision the following is
-//! taken off, again and again until nothing changes, so that cleaning twice is
-//! cleaning once. A rule that would leave nothing is not applied, so only blank
-//! text comes out empty.
+//! A first answer is only trimmed. The rules below apply to critiques and revisions,
+//! repeatedly until none changes the text, so that cleaning twice is the same as
+//! cleaning once. A rule that would leave nothing is not applied, so only blank text
+//! becomes empty.
 //!
 //! 1. White space at both ends.
-//! 2. The run's fence marks, echoed from the prompt, wherever they stand.
-//! 3. A code fence around the whole text (three or more backquotes or tildes),
-//!    if it names no language or one of prose (`text`, `txt`, `plaintext`,
-//!    `markdown`, `md`), and no other fence stands inside. A fence that names a
-//!    programming language is the answer's own.
-//! 4. Quotation marks around the whole text (`"…"`, `“…”`, `„…“`, `«…»`), if
-//!    none of the kind stands inside. Apostrophes and backquotes are left.
-//! 5. A preamble: the text up to its first colon, if that is on the first line,
-//!    at most [`PREAMBLE_CHARS`] long, begins as speech about the text does
-//!    ("Sure", "Certainly", "Here is", "Below is", …), and names what was asked
-//!    for: a revision by one word for the change ("revised", "rewritten", …) and
-//!    one for the thing ("answer", "version", …), or "revision" or "rewrite"; a
-//!    critique by "critique", "review" or their like. One that says "your" speaks
-//!    to the person of the conversation and is left, and so is "Sure, I can
-//!    help:": either may belong to the answer.
-//! 6. A label: "Revised answer:", "Revision:", "Critique:" and their like, also
-//!    bold, as a heading, or both; without a colon only when bold or a heading,
-//!    alone on its line. A bare "Answer:" or "Response:" is left: it may belong
+//! 2. The run's delimiters, echoed from the prompt, anywhere in the text.
+//! 3. A code fence around the whole text (three or more backquotes or tildes), if
+//!    it names no language or one of prose (`text`, `txt`, `plaintext`, `markdown`,
+//!    `md`), and if no other fence is inside. A fence that names a programming
+//!    language belongs to the answer.
+//! 4. Quotation marks around the whole text (`"…"`, `“…”`, `„…“`, `«…»`), if none
+//!    of the same kind is inside. Apostrophes and backquotes are kept.
+//! 5. A preamble: the text up to its first colon, if the colon is on the first line,
+//!    and if the text before it is at most [`PREAMBLE_CHARS`] long, begins as speech
+//!    about the text does ("Sure", "Certainly", "Here is", "Below is", …), and names
+//!    the requested text. For a revision, that is one word for the change
+//!    ("revised", "rewritten", …) and one for the thing ("answer", "version", …), or
+//!    "revision" or "rewrite"; for a critique, "critique", "review" or the like. A
+//!    preamble with "your" addresses the person in the conversation and is kept, and
+//!    so is "Sure, I can help:". Either may belong to the answer.
+//! 6. A label: "Revised answer:", "Revision:", "Critique:" and the like, also in
+//!    bold, as a heading, or both. Without a colon, it must be in bold or a heading,
+//!    and alone on its line. A bare "Answer:" or "Response:" is kept: it may belong
 //!    to the answer.
-//! 7. Of a revision, a last line of at most [`CLOSING_CHARS`] that offers help
-//!    or hopes to have given it ("I hope this helps!", "Let me know if …").
+//! 7. For a revision, a last line of at most [`CLOSING_CHARS`] that offers help or
+//!    hopes that the text helped ("I hope this helps!", "Let me know if …").
 
 use std::borrow::Cow;
 
 use crate::prompt::Fence;
 use crate::record::StepKind;
+use crate::record::StepOutput;
 
 /// The longest preamble, in characters.
 pub const PREAMBLE_CHARS: usize = 120;
@@ -97,24 +98,44 @@ const CLOSINGS: [&str; 11] = [
     "if you have any other questions",
 ];
 
+/// What a text is, which decides the words that cleaning looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Critique,
+    Revision,
+}
+
+impl Form {
+    /// The form of a step's text; `None` if the text is only trimmed.
+    fn from_kind(kind: StepKind) -> Option<Self> {
+        match kind.output() {
+            StepOutput::Critique => Some(Form::Critique),
+            StepOutput::Revision => Some(Form::Revision),
+            StepOutput::Answer
+            | StepOutput::Score
+            | StepOutput::Verdict
+            | StepOutput::Likelihood => None,
+        }
+    }
+}
+
 /// The text of a step without what the model wrote around it.
 pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let mut text = raw.trim().to_owned();
-    if kind == StepKind::Generate {
-        return text;
-    }
-    while let Some(shorter) = shorten(kind, &text, fence) {
-        text = shorter;
+    if let Some(form) = Form::from_kind(kind) {
+        while let Some(shorter) = shorten(form, &text, fence) {
+            text = shorter;
+        }
     }
     text
 }
 
-/// Of a step's text as far as it is decoded, the part that cleaning will not
-/// take back when more comes: for printing while it is decoded.
+/// The part of a partly decoded text that cleaning keeps, whatever follows. It can
+/// be printed while the rest is decoded.
 ///
-/// A line that is short enough to be a preamble, a label or a closing line is
-/// held back until it is followed by another; a text that opens with a quotation
-/// mark, a code fence, or one of the run's marks, to its end.
+/// A line that is short enough to be a preamble, a label or a closing line is held
+/// back until another line follows. A text that opens with a quotation mark, a code
+/// fence or one of the run's delimiters is held back to its end.
 #[must_use]
 pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let start = raw.trim_start().chars().next();
@@ -129,29 +150,33 @@ pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
     let mut text = clean(kind, raw, fence);
     let last_line = text.rfind('\n').map_or(0, |at| at + 1);
     let short = text[last_line..].chars().count() <= PREAMBLE_CHARS.max(CLOSING_CHARS);
-    // A mark of the run's that is not whole yet can't be told from other text.
-    let open = fence.opening().and_then(|opening| text[last_line..].rfind(opening));
-    let open = open.map(|at| last_line + at);
-    let end =
-        if short && kind != StepKind::Generate { last_line } else { open.unwrap_or(text.len()) };
+    let mut end = text.len();
+    if short && Form::from_kind(kind).is_some() {
+        end = last_line;
+    } else if let Some(opening) = fence.opening()
+        && let Some(at) = text[last_line..].rfind(opening)
+    {
+        // This may be the beginning of a delimiter.
+        end = last_line + at;
+    }
     text.truncate(text[..end].trim_end().len());
     text
 }
 
-/// The text after the first rule that takes something off and leaves something.
-fn shorten(kind: StepKind, text: &str, fence: &Fence) -> Option<String> {
-    let marks = match fence.strip(text) {
+/// The text after the first rule that removes something and leaves something.
+fn shorten(form: Form, text: &str, fence: &Fence) -> Option<String> {
+    let without_delimiters = match fence.strip(text) {
         Cow::Owned(stripped) if stripped.len() < text.len() => Some(stripped),
         _ => None,
     };
     let rules = [
         without_code_fence(text),
         without_quotes(text),
-        without_preamble(kind, text),
-        without_label(kind, text),
-        if kind == StepKind::Revise { without_closing(text) } else { None },
+        without_preamble(form, text),
+        without_label(form, text),
+        if form == Form::Revision { without_closing(text) } else { None },
     ];
-    marks
+    without_delimiters
         .as_deref()
         .into_iter()
         .chain(rules.into_iter().flatten())
@@ -160,15 +185,15 @@ fn shorten(kind: StepKind, text: &str, fence: &Fence) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// What follows where a text opens by announcing a revision, by a preamble
-/// ("Sure, here is the revised answer:") or a label ("Revised answer:"); none
-/// where it doesn't.
+/// The rest of a text that opens by announcing a revision, with a preamble ("Sure,
+/// here is the revised answer:") or a label ("Revised answer:"). `None` if it does
+/// not.
 #[must_use]
 pub fn without_introduction(text: &str) -> Option<&str> {
     let mut rest = text;
     loop {
-        let shorter = without_preamble(StepKind::Revise, rest)
-            .or_else(|| without_label(StepKind::Revise, rest))
+        let shorter = without_preamble(Form::Revision, rest)
+            .or_else(|| without_label(Form::Revision, rest))
             .map(str::trim_start)
             .filter(|shorter| !shorter.is_empty());
         match shorter {
@@ -187,7 +212,8 @@ fn without_code_fence(text: &str) -> Option<&str> {
     let prose = PROSE.iter().any(|name| language.trim().eq_ignore_ascii_case(name));
     let closed = last.len() >= length && last.chars().all(|c| c == mark);
     let is_fence = |line: &str| line.trim_start().starts_with(&first[..length]);
-    (length >= 3 && prose && closed && !inside.lines().any(is_fence)).then_some(inside)
+    let whole = length >= 3 && closed && !inside.lines().any(is_fence);
+    if prose && whole { Some(inside) } else { None }
 }
 
 fn without_quotes(text: &str) -> Option<&str> {
@@ -197,13 +223,12 @@ fn without_quotes(text: &str) -> Option<&str> {
     })
 }
 
-fn without_preamble(kind: StepKind, text: &str) -> Option<&str> {
+fn without_preamble(form: Form, text: &str) -> Option<&str> {
     let unmarked = text.trim_start_matches('*');
     let emphasis = &text[..text.len() - unmarked.len()];
     let end = unmarked.find([':', '\n']).filter(|&end| unmarked[end..].starts_with(':'))?;
     let (preamble, rest) = (&unmarked[..end], &unmarked[end + 1..]);
-    // Emphasis ends before the colon or behind it; where it goes on it is the
-    // text's own.
+    // Emphasis ends before or after the colon. If it continues, it belongs to the text.
     let rest = if preamble.ends_with(emphasis) { rest } else { rest.strip_prefix(emphasis)? };
     let preamble = preamble.to_lowercase();
     let opens = OPENERS.iter().any(|opener| {
@@ -211,15 +236,15 @@ fn without_preamble(kind: StepKind, text: &str) -> Option<&str> {
     });
     let words = words(&preamble);
     let names = |list: &[&str]| words.iter().any(|word| list.contains(word));
-    let asked = match kind {
-        StepKind::Critique => names(&CRITIQUES),
-        _ => names(&REVISIONS) || (names(&CHANGES) && names(&THINGS)),
+    let names_form = match form {
+        Form::Critique => names(&CRITIQUES),
+        Form::Revision => names(&REVISIONS) || (names(&CHANGES) && names(&THINGS)),
     };
     let short = preamble.chars().count() <= PREAMBLE_CHARS;
-    (short && opens && asked && !names(&["your"])).then_some(rest)
+    if short && opens && names_form && !names(&["your"]) { Some(rest) } else { None }
 }
 
-fn without_label(kind: StepKind, text: &str) -> Option<&str> {
+fn without_label(form: Form, text: &str) -> Option<&str> {
     let after_heading = text.trim_start_matches('#');
     let heading = after_heading.len() < text.len() && after_heading.starts_with(' ');
     let start = if heading { after_heading.trim_start() } else { text };
@@ -228,35 +253,40 @@ fn without_label(kind: StepKind, text: &str) -> Option<&str> {
 
     let end = after_emphasis.find([':', '*', '_', '\n'])?;
     let (label, rest) = after_emphasis.split_at(end);
-    if !is_label(kind, label) {
+    if !is_label(form, label) {
         return None;
     }
     let (inner_colon, rest) = strip_colon(rest);
-    // Emphasis that goes on after the label is the text's own.
+    // Emphasis that continues after the label belongs to the text.
     let rest = rest.strip_prefix(emphasis)?;
     let (outer_colon, rest) = strip_colon(rest);
     let alone = rest.starts_with('\n') && (heading || !emphasis.is_empty());
-    (inner_colon || outer_colon || alone).then_some(rest)
+    if inner_colon || outer_colon || alone { Some(rest) } else { None }
 }
 
 fn strip_colon(text: &str) -> (bool, &str) {
     text.strip_prefix(':').map_or((false, text), |rest| (true, rest))
 }
 
-/// Whether the words are a label for what was asked.
-fn is_label(kind: StepKind, label: &str) -> bool {
+/// Whether the words are a label for a text of this form.
+fn is_label(form: Form, label: &str) -> bool {
     let label = label.to_lowercase();
     let words = words(&label);
     let words = match words.as_slice() {
         ["the" | "my", rest @ ..] => rest,
         all => all,
     };
-    match (kind, words) {
-        (StepKind::Critique, [word]) => CRITIQUES.contains(word),
-        (_, [word]) => REVISIONS.contains(word),
-        // What the built-in prompt calls it.
-        (_, ["answer", "to", "rewrite"]) => true,
-        (StepKind::Revise, [change, thing]) => CHANGES.contains(change) && THINGS.contains(thing),
+    match words {
+        [word] => match form {
+            Form::Critique => CRITIQUES.contains(word),
+            Form::Revision => REVISIONS.contains(word),
+        },
+        [change, thing] => match form {
+            Form::Critique => false,
+            Form::Revision => CHANGES.contains(change) && THINGS.contains(thing),
+        },
+        // The name that the built-in prompt uses.
+        ["answer", "to", "rewrite"] => true,
         _ => false,
     }
 }
@@ -265,7 +295,7 @@ fn without_closing(text: &str) -> Option<&str> {
     let (before, last) = text.rsplit_once('\n')?;
     let last = last.trim_start().to_lowercase();
     let closes = CLOSINGS.iter().any(|closing| last.starts_with(closing));
-    (closes && last.chars().count() <= CLOSING_CHARS).then_some(before)
+    if closes && last.chars().count() <= CLOSING_CHARS { Some(before) } else { None }
 }
 
 fn words(text: &str) -> Vec<&str> {
@@ -283,11 +313,11 @@ mod tests {
     }
 
     #[test]
-    fn revisions() {
+    fn revisions_lose_what_surrounds_them() {
         for (raw, cleaned) in [
             // White space.
             ("  Tea.\n", "Tea."),
-            // Fence marks.
+            // Delimiters.
             ("[answer 3f9c2a81]\nTea.\n[/answer 3f9c2a81]", "Tea."),
             ("[answer 3f9c2a81] Tea. [/answer 3f9c2a81]", "Tea."),
             ("Revised answer:\n[answer 3f9c2a81]\nTea.\n[/answer 3f9c2a81]", "Tea."),
@@ -330,7 +360,7 @@ mod tests {
             ("Tea.\n\nI hope this helps!", "Tea."),
             ("Tea.\nLet me know if you need more.\nHope this helps.", "Tea."),
             ("Here is the revision: Tea.\n\nFeel free to ask for more!", "Tea."),
-            // All at once.
+            // Several of these.
             (
                 "Sure! Here is the revised answer:\n\n**Revised answer:**\n\"Tea.\"\n\n\
                  Let me know if that works.",
@@ -342,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn critiques() {
+    fn critiques_lose_what_surrounds_them() {
         for (raw, cleaned) in [
             ("Critique: It is rude.", "It is rude."),
             ("**Critique:** It is rude.", "It is rude."),
@@ -350,7 +380,7 @@ mod tests {
             ("Here is my critique of the answer:\n\nIt is rude.", "It is rude."),
             ("Sure, here's the feedback: It is rude.", "It is rude."),
             ("[answer 3f9c2a81]\nIt is rude.", "It is rude."),
-            // What revisions begin and end with is a critique's own.
+            // The labels and closings of revisions are kept in critiques.
             ("Revised answer: Tea.", "Revised answer: Tea."),
             ("It is rude.\nI hope this helps.", "It is rude.\nI hope this helps."),
         ] {
@@ -359,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_belong_to_the_answer_is_left() {
+    fn text_that_may_belong_to_the_answer_is_kept() {
         for text in [
             "Sure, I can help:\n- Boil water.\n- Add tea.",
             "Certainly! The answer is: tea.",
@@ -404,13 +434,13 @@ mod tests {
     }
 
     #[test]
-    fn a_first_answer_is_only_trimmed() {
+    fn first_answers_are_only_trimmed() {
         let raw = " Here is the revised answer:\n\"Tea.\"\n";
         assert_eq!(clean(StepKind::Generate, raw, &fence()), raw.trim());
     }
 
     #[test]
-    fn what_is_settled_is_never_taken_back() {
+    fn settled_text_stays_a_prefix_of_the_cleaned_text() {
         let long = "word ".repeat(60);
         let cases = [
             format!("Sure, here is the revised answer:\n\n{long}\n\nI hope this helps!"),
@@ -429,14 +459,14 @@ mod tests {
                 assert!(whole.starts_with(&settled), "{settled:?} of {whole:?}");
                 longest = longest.max(settled.len());
             }
-            // Long plain text is printed as it comes.
+            // Long plain text is printed while it is decoded.
             assert!(longest > 200 || raw.starts_with(['"', '`', 'S']), "{longest} of {raw:?}");
         }
         assert_eq!(settled(StepKind::Generate, "Short.", &fence()), "Short.");
     }
 
     #[test]
-    fn nothing_but_blanks_comes_out_empty() {
+    fn only_blank_text_becomes_empty() {
         for (raw, cleaned) in [
             ("", ""),
             (" \n ", ""),
@@ -494,7 +524,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn cleaning_twice_is_cleaning_once(raw in messy()) {
+        fn cleaning_twice_equals_cleaning_once(raw in messy()) {
             for kind in StepKind::ALL {
                 let once = clean(kind, &raw, &fence());
                 prop_assert_eq!(once.is_empty(), raw.trim().is_empty());

@@ -1,8 +1,8 @@
-//! The loop of one item: what it asks for next, and what it has so far.
+//! The loop of one item: which steps come next, and the steps done so far.
 //!
-//! The order of steps is fixed by the procedure, the constitution, the item's
-//! stream, and what the steps came to. The state is therefore the list of steps
-//! done, and what comes next is computed from it.
+//! The procedure, the constitution, the item's random stream and the results of the
+//! steps fix the order of steps. The state is therefore the list of steps done, and
+//! the next steps are computed from it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,6 +18,7 @@ use crate::prompt::{Comparison, Context, Fence, Reasons};
 use crate::random::Stream;
 use crate::record::Item;
 use crate::record::{Step, StepKind, Stop, answers};
+use crate::record::{StepInput, StepOutput};
 
 /// The loop of one item.
 ///
@@ -47,61 +48,107 @@ pub struct Trajectory {
 /// What the loop needs next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// An answer came with the item, or is made of what did:
-    /// [`Trajectory::accept_given`] records it, without a model call.
+    /// Nothing from a model: the next answer came with the item, or is made from
+    /// one that did. [`Trajectory::accept_given`] records it.
     Given,
-    /// Steps that can be taken side by side. What they come to goes to
+    /// The results of these steps, which may run in parallel. They go to
     /// [`Trajectory::accept`] in this order.
     Ask(Vec<Ask>),
     /// Nothing: the loop has ended.
     Done(Stop),
 }
 
-/// A step the loop asks for.
+/// A step that the loop asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// What the step does.
+    /// The kind of step. Its [`StepKind::output`] is the form of the result that
+    /// [`Trajectory::accept`] takes.
     pub kind: StepKind,
-    /// Its round, from 1; 0 for the first answer.
+    /// The round, from 1; 0 outside the rounds.
     pub round: u32,
-    /// The index of the principle it applies; none for the first answer and an
+    /// The index of the principle it applies; `None` for a first answer and for an
     /// overall verdict.
     pub principle: Option<usize>,
     /// The index of the dimension it scores.
     pub dimension: Option<usize>,
     /// The answers it judges, by their number.
     pub about: Vec<usize>,
-    /// Its number in the item's loop, from 0.
+    /// The number of the step in the item's loop, from 0.
     pub step: usize,
-    /// No answer can follow this one.
+    /// Whether no answer can follow this one.
     pub last: bool,
-    /// Where the step's random numbers come from.
+    /// The source of the step's random numbers.
     pub stream: Stream,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// A text.
     Text(Completion),
-    /// A gate's or a rubric's score.
+    /// The score of a gate or a rubric.
     Score(Score, Usage),
-    /// A judge's verdict, for the first of the answers compared.
+    /// A verdict for the first of the two answers against the second.
     Verdict(Verdict, Usage),
-    /// How likely an answer is.
+    /// The log-probability of an answer.
     Likelihood(Likelihood, Usage),
 }
 
-/// Which step of a loop: for messages.
+impl Found {
+    /// Whether it is a result of this form.
+    fn fits(&self, output: StepOutput) -> bool {
+        match output {
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => {
+                matches!(self, Found::Text(_))
+            }
+            StepOutput::Score => matches!(self, Found::Score(..)),
+            StepOutput::Verdict => matches!(self, Found::Verdict(..)),
+            StepOutput::Likelihood => matches!(self, Found::Likelihood(..)),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Found::Text(_) => "a text",
+            Found::Score(..) => "a score",
+            Found::Verdict(..) => "a verdict",
+            Found::Likelihood(..) => "a log-probability",
+        }
+    }
+}
+
+/// Why a result was not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// The text is blank, so the item fails: [`Failure::Empty`].
+    #[error(transparent)]
+    Failed(Failure),
+    /// The loop asks for no result: [`Trajectory::next`] is not [`Next::Ask`].
+    #[error("there is no step to record {found} for")]
+    NotAsked {
+        /// What the result is.
+        found: &'static str,
+    },
+    /// The step that comes next has a result of another form.
+    #[error("the result of the {} step cannot be {found}", .kind.as_str())]
+    WrongForm {
+        /// The kind of the step.
+        kind: StepKind,
+        /// What the result is.
+        found: &'static str,
+    },
+}
+
+/// Which step of a loop, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// What the step does.
+    /// The kind of step.
     pub kind: StepKind,
-    /// Its round.
+    /// The round.
     pub round: u32,
-    /// The id of its principle.
+    /// The id of the principle.
     pub principle: Option<String>,
-    /// The id of its dimension.
+    /// The id of the dimension.
     pub dimension: Option<String>,
     /// The answers it judges.
     pub about: Vec<usize>,
@@ -109,7 +156,7 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of round {}", self.kind.as_str(), self.round)?;
+        write!(f, "{} of round {}", self.kind.label(), self.round)?;
         if let Some(id) = self.principle.as_ref().or(self.dimension.as_ref()) {
             write!(f, " under `{id}`")?;
         }
@@ -120,7 +167,19 @@ impl fmt::Display for Place {
     }
 }
 
-/// A recorded step that isn't the one the loop would take.
+impl From<&Step> for Place {
+    fn from(step: &Step) -> Self {
+        Self {
+            kind: step.kind,
+            round: step.round,
+            principle: step.principle.clone(),
+            dimension: step.dimension.clone(),
+            about: step.about.clone(),
+        }
+    }
+}
+
+/// Why a recorded step is not the one that comes next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// Another step comes next.
@@ -128,9 +187,9 @@ pub enum ReplayError {
     OutOfPlace {
         /// The step's number, from 0.
         step: usize,
-        /// What the loop asks for.
+        /// The step that comes next.
         expected: Box<Place>,
-        /// What was recorded.
+        /// The recorded step.
         found: Box<Place>,
     },
     /// The loop has ended.
@@ -138,30 +197,33 @@ pub enum ReplayError {
     AfterEnd {
         /// The step's number, from 0.
         step: usize,
-        /// What was recorded.
+        /// The recorded step.
         found: Box<Place>,
     },
-    /// An answer isn't from where it should be.
-    #[error("step {step} should be {}, and is not", if *.given { "the answer that came with the item" } else { "an answer of the model's" })]
+    /// An answer is from the model instead of from the item, or the reverse.
+    #[error(
+        "step {step} should be {}, but is not",
+        if *.given { "the answer that came with the item" } else { "an answer from the model" }
+    )]
     Origin {
         /// The step's number, from 0.
         step: usize,
-        /// The item came with an answer.
+        /// Whether the item came with an answer.
         given: bool,
     },
-    /// The step doesn't hold what its kind makes: a text, a score, a verdict.
+    /// The step lacks the text, score or verdict that its kind needs.
     #[error("step {step}, the {found}, is empty")]
     Empty {
         /// The step's number, from 0.
         step: usize,
-        /// What was recorded.
+        /// The recorded step.
         found: Box<Place>,
     },
 }
 
 impl Trajectory {
     /// The loop of an item, before its first step. `stream` is the item's own;
-    /// `fence` is the one its prompts are rendered with.
+    /// `fence` encloses content in its prompts.
     #[must_use]
     pub fn new(
         procedure: Procedure,
@@ -179,25 +241,25 @@ impl Trajectory {
         &self.item
     }
 
-    /// The fence of its prompts.
+    /// The delimiter of its prompts.
     #[must_use]
     pub fn fence(&self) -> &Fence {
         &self.fence
     }
 
-    /// The principles and how the loop uses them.
+    /// The constitution that the loop follows.
     #[must_use]
     pub fn constitution(&self) -> &Constitution {
         &self.constitution
     }
 
-    /// What the loop needs now. Asking again gives the same until a step is
-    /// accepted, and then the rest of it.
+    /// What the loop needs now. This changes only when a step is accepted; then it is
+    /// the rest of the steps that were due, or what follows them.
     #[must_use]
     pub fn next(&self) -> Next {
         let injected = self.item.judge_injection().is_some();
-        let due = match self.procedure.after(&self.constitution, self.stream, injected, &self.steps)
-        {
+        let after = self.procedure.after(&self.constitution, self.stream, injected, &self.steps);
+        let due = match after {
             After::Steps(due) => due,
             After::End(stop) => return Next::Done(stop),
         };
@@ -213,26 +275,26 @@ impl Trajectory {
         Ask { kind, round, principle, dimension, about, step, last, stream }
     }
 
-    /// The answer that came with the item for the place that is due, or is made of
-    /// what did; a blank one counts as none.
+    /// The answer that the item provides for the next step, if any. A blank answer
+    /// counts as none.
     fn given(&self) -> Option<Cow<'_, str>> {
-        let answer = match self.steps.last() {
-            None => self.item.response.as_deref().map(Cow::from),
+        let answer: Cow<'_, str> = match self.steps.last() {
+            None => self.item.response.as_deref()?.into(),
             Some(_) if self.steps.len() == 1 && self.procedure.compares() => {
-                self.item.rival.as_deref().map(Cow::from)
+                self.item.rival.as_deref()?.into()
             }
-            // Scored as it is: next with the text that asks for favour.
-            Some(step) if step.kind == StepKind::Rubric => self
-                .item
-                .judge_injection()
-                .map(|text| format!("{}\n\n{text}", self.current()).into()),
-            Some(_) => None,
+            // The answer has its scores; it comes again with the prompt injection.
+            Some(step) if step.kind == StepKind::Rubric => {
+                let injection = self.item.judge_injection()?;
+                format!("{}\n\n{injection}", self.current()).into()
+            }
+            Some(_) => return None,
         };
-        answer.filter(|answer| !answer.trim().is_empty())
+        if answer.trim().is_empty() { None } else { Some(answer) }
     }
 
-    /// Records the answer that came with the item, where [`Next::Given`] stands,
-    /// and returns the step for the journal; elsewhere nothing.
+    /// If [`Trajectory::next`] is [`Next::Given`], records the answer and returns
+    /// the step for the journal. Otherwise returns `None`.
     pub fn accept_given(&mut self) -> Option<&Step> {
         if self.next() != Next::Given {
             return None;
@@ -243,49 +305,58 @@ impl Trajectory {
         Some(self.record(Step { raw, text, ..Step::new(StepKind::Generate, 0) }))
     }
 
-    /// Records what the first of the steps that [`Trajectory::next`] asks for
-    /// came to, and returns the step for the journal. A text is cleaned. A
-    /// revision cut off by length is the current answer all the same; its
-    /// `finish` tells.
+    /// Records the result of the first step that [`Trajectory::next`] asks for, and
+    /// returns the step for the journal. A text is cleaned. A revision cut off by
+    /// length becomes the current answer all the same; its `finish` shows it.
     ///
     /// # Errors
-    /// The text is blank. Nothing is recorded.
-    ///
-    /// # Panics
-    /// When the loop asks for no step, or for one of another sort.
-    pub fn accept(&mut self, found: Found) -> Result<&Step, Failure> {
-        let Next::Ask(asks) = self.next() else {
-            panic!("a step was given to a loop that asked for none");
+    /// The text is blank, no step is due, or the result does not have the form of
+    /// the step's [`StepKind::output`]. Nothing is recorded.
+    pub fn accept(&mut self, found: Found) -> Result<&Step, AcceptError> {
+        let asks = match self.next() {
+            Next::Ask(asks) => asks,
+            Next::Given | Next::Done(_) => Vec::new(),
         };
-        let ask = &asks[0];
+        let Some(ask) = asks.first() else {
+            return Err(AcceptError::NotAsked { found: found.name() });
+        };
+        let kind = ask.kind;
+        if !found.fits(kind.output()) {
+            return Err(AcceptError::WrongForm { kind, found: found.name() });
+        }
         let place = self.place(ask);
-        let step = Step {
+        let mut step = Step {
             principle: place.principle,
             dimension: place.dimension,
             about: place.about,
-            ..Step::new(ask.kind, ask.round)
+            ..Step::new(kind, place.round)
         };
-        let step = match (ask.kind, found) {
-            (kind, Found::Text(completion)) if kind.is_text() => {
-                let Completion { text: raw, finish, usage } = completion;
-                let text = clean::clean(kind, &raw, &self.fence);
-                if text.is_empty() {
-                    return Err(Failure::Empty { step: kind.as_str().to_owned() });
+        match found {
+            Found::Text(Completion { text: raw, finish, usage }) => {
+                step.text = clean::clean(kind, &raw, &self.fence);
+                if step.text.is_empty() {
+                    let failure = Failure::Empty { step: kind.as_str().to_owned() };
+                    return Err(AcceptError::Failed(failure));
                 }
-                let raw = (text != raw).then_some(raw);
-                Step { text, raw, finish: Some(finish), usage, ..step }
+                if step.text != raw {
+                    step.raw = Some(raw);
+                }
+                step.finish = Some(finish);
+                step.usage = usage;
             }
-            (StepKind::Gate | StepKind::Rubric, Found::Score(score, usage)) => {
-                Step { score: Some(score), usage, ..step }
+            Found::Score(score, usage) => {
+                step.score = Some(score);
+                step.usage = usage;
             }
-            (StepKind::Judge, Found::Verdict(verdict, usage)) => {
-                Step { verdict: Some(verdict), usage, ..step }
+            Found::Verdict(verdict, usage) => {
+                step.verdict = Some(verdict);
+                step.usage = usage;
             }
-            (StepKind::Likelihood | StepKind::Reference, Found::Likelihood(likelihood, usage)) => {
-                Step { likelihood: Some(likelihood), usage, ..step }
+            Found::Likelihood(likelihood, usage) => {
+                step.likelihood = Some(likelihood);
+                step.usage = usage;
             }
-            (kind, found) => panic!("the {} step came to {found:?}", kind.as_str()),
-        };
+        }
         Ok(self.record(step))
     }
 
@@ -308,27 +379,13 @@ impl Trajectory {
     /// Takes a step from the journal in place of a model call.
     ///
     /// # Errors
-    /// It isn't the step that the loop would take now. Nothing is recorded.
+    /// It is not the step that comes next. Nothing is recorded.
     pub fn replay(&mut self, step: Step) -> Result<(), ReplayError> {
         let number = self.steps.len();
-        let found = Place {
-            kind: step.kind,
-            round: step.round,
-            principle: step.principle.clone(),
-            dimension: step.dimension.clone(),
-            about: step.about.clone(),
-        };
-        let next = self.next();
-        let given = next == Next::Given;
-        let expected = match &next {
-            Next::Given => Place {
-                kind: StepKind::Generate,
-                round: 0,
-                principle: None,
-                dimension: None,
-                about: Vec::new(),
-            },
-            Next::Ask(asks) => self.place(&asks[0]),
+        let found = Place::from(&step);
+        let (expected, given) = match self.next() {
+            Next::Given => (Place::from(&Step::new(StepKind::Generate, 0)), true),
+            Next::Ask(asks) => (self.place(&asks[0]), false),
             Next::Done(_) => {
                 return Err(ReplayError::AfterEnd { step: number, found: found.into() });
             }
@@ -337,31 +394,43 @@ impl Trajectory {
             let (expected, found) = (expected.into(), found.into());
             return Err(ReplayError::OutOfPlace { step: number, expected, found });
         }
-        let as_given = step.kind == StepKind::Generate && step.finish.is_none();
-        if as_given != given || (given && self.given().as_deref() != Some(step.raw())) {
+        let was_given = step.kind == StepKind::Generate && step.finish.is_none();
+        if was_given != given || (given && self.given().as_deref() != Some(step.raw())) {
             return Err(ReplayError::Origin { step: number, given });
         }
-        let empty = match step.kind {
-            StepKind::Gate | StepKind::Rubric => step.score.is_none(),
-            StepKind::Judge => step.verdict.is_none(),
-            StepKind::Likelihood | StepKind::Reference => step.likelihood.is_none(),
-            _ => step.text.trim().is_empty(),
-        };
-        if empty {
+        if !step.has_result() {
             return Err(ReplayError::Empty { step: number, found: found.into() });
         }
         self.steps.push(step);
         Ok(())
     }
 
-    /// What the template of a step sees; of a comparison, with the answers in
-    /// `order` (0: as they are named, 1: exchanged) and the judge's `reasons`.
+    /// The variables of a step's template. For a comparison, `order` is the order of
+    /// the answers (0: as in `about`, 1: exchanged), and `reasons` are the judge's.
     #[must_use]
     pub fn context<'a>(&'a self, ask: &Ask, order: usize, reasons: Reasons<'a>) -> Context<'a> {
         let context = Context::new(&self.constitution, &self.item);
         let principle = self.principle(ask);
-        match (ask.kind, principle) {
-            (StepKind::Judge, principle) => {
+        match ask.kind.input() {
+            StepInput::Conversation => context,
+            StepInput::Review => match principle {
+                Some(principle) => context.reviewing(ask.round, principle, self.reviewed(ask)),
+                None => context,
+            },
+            StepInput::Revision => match principle {
+                Some(principle) => {
+                    let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
+                    context
+                        .reviewing(ask.round, principle, self.reviewed(ask))
+                        .revising(critique.map(Step::raw))
+                }
+                None => context,
+            },
+            StepInput::Dimension => match self.dimension(ask) {
+                Some(dimension) => context.scoring(dimension, self.subject(ask)),
+                None => context,
+            },
+            StepInput::Comparison => {
                 let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
                 pair.rotate_left(order % 2);
                 let comparison = Comparison {
@@ -371,46 +440,34 @@ impl Trajectory {
                 };
                 context.comparing(ask.round, principle, comparison)
             }
-            (StepKind::Gate | StepKind::Rubric, _) => {
-                let answer = self.subject(ask);
-                match (self.dimension(ask), principle) {
-                    (Some(dimension), _) => context.scoring(dimension, answer),
-                    (None, Some(principle)) => context.reviewing(ask.round, principle, answer),
-                    (None, None) => context,
-                }
-            }
-            (StepKind::Critique | StepKind::Revise, Some(principle)) => {
-                let context = context.reviewing(ask.round, principle, self.current());
-                if ask.kind == StepKind::Critique {
-                    return context;
-                }
-                let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
-                context.revising(critique.map(Step::raw))
-            }
-            _ => context,
         }
     }
 
-    /// The text of the first answer a step is about; blank where there is none.
+    /// The answer under review: the one the step is about, else the current one.
+    fn reviewed(&self, ask: &Ask) -> &str {
+        if ask.about.is_empty() { self.current() } else { self.subject(ask) }
+    }
+
+    /// The text of the first answer that a step is about; empty without one.
     #[must_use]
     pub fn subject(&self, ask: &Ask) -> &str {
         ask.about.first().map_or("", |&number| self.numbered(number))
     }
 
-    /// The text that a step names by this number: an answer, or the one scored again
-    /// with a text after it.
+    /// The text with this number: an answer, or one repeated with a prompt
+    /// injection.
     fn numbered(&self, number: usize) -> &str {
-        let mut named = self.steps.iter().filter(|step| step.kind.is_answer());
-        named.nth(number).map_or("", |step| &step.text)
+        let mut texts = self.steps.iter().filter(|step| step.kind.is_answer());
+        texts.nth(number).map_or("", |step| &step.text)
     }
 
-    /// The principle a step applies.
+    /// The principle that a step applies.
     #[must_use]
     pub fn principle(&self, ask: &Ask) -> Option<&Principle> {
         self.constitution.principles.get(ask.principle?)
     }
 
-    /// The dimension a step scores.
+    /// The dimension that a step scores.
     #[must_use]
     pub fn dimension(&self, ask: &Ask) -> Option<&Dimension> {
         self.constitution.dimensions.get(ask.dimension?)
@@ -422,8 +479,8 @@ impl Trajectory {
         &self.steps
     }
 
-    /// The current answer: the last revision, else the best of the first
-    /// answers so far.
+    /// The current answer: the last revision, else the best of the first answers
+    /// so far.
     #[must_use]
     pub fn answer(&self) -> Option<&str> {
         answers(&self.steps).next().map(|_| self.current())

@@ -6,5 +6,5 @@ mod machine;
 mod plan;
 mod select;
 
-pub use machine::{Ask, Found, Next, Place, ReplayError, Trajectory};
+pub use machine::{AcceptError, Ask, Found, Next, Place, ReplayError, Trajectory};
 pub use plan::{Procedure, current, first, standings};

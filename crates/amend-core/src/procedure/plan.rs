@@ -1,5 +1,5 @@
-//! What an item is taken through, as a pure function of the steps it has behind
-//! it: the loop of critique and revision, or the judging of given answers.
+//! The plan of one item, as a pure function of its steps so far: the loop of
+//! critique and revision, or the judging of given answers.
 
 use std::sync::Arc;
 
@@ -15,30 +15,29 @@ use crate::record::{Step, StepKind, Stop, answer, answers};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Procedure {
-    /// Answer, criticise and revise; with `judging`, compare what came of it.
+    /// Answer, critique and revise.
     Revise {
-        /// Ask for verdicts on the last revision against the first answer.
+        /// Afterwards, judge the last revision against the first answer.
         judging: bool,
     },
-    /// Compare two answers, the first named as x: those given with the item, or
-    /// drawn first where none are.
+    /// Compare two answers: the ones given with the item, or two generated ones.
     Compare {
-        /// Under these principles, by index, each on its own, in this order.
+        /// Under these principles, by index, each separately and in this order.
         #[serde(serialize_with = "as_slice")]
         principles: Arc<[usize]>,
-        /// And on the whole, before that.
+        /// First, compare them overall.
         overall: bool,
     },
-    /// Answer (unless the answer is given) and score it by rubric; where the item
-    /// has a text that asks for favour, again with that after it.
+    /// Score an answer, given or generated, by rubric. If the item has a prompt
+    /// injection for the judge, score the answer again with the injection appended.
     Score {
         /// On these dimensions, by index.
         #[serde(serialize_with = "as_slice")]
         dimensions: Arc<[usize]>,
-        /// Take the answer through the rounds first, and score what comes of it.
+        /// First, take the answer through the rounds, and score the result.
         revise: bool,
     },
-    /// How likely the item's two given answers are.
+    /// Measure the log-probability of the item's two given answers.
     Likelihood {
         /// Under the reference model too.
         reference: bool,
@@ -60,7 +59,7 @@ pub(super) struct Due {
     pub(super) principle: Option<usize>,
     pub(super) dimension: Option<usize>,
     pub(super) about: Vec<usize>,
-    /// No answer can follow this one.
+    /// Whether no answer can follow this one.
     pub(super) last: bool,
 }
 
@@ -69,26 +68,26 @@ impl Due {
         Self { kind, round, principle, dimension: None, about: Vec::new(), last: false }
     }
 
-    fn judge(round: u32, principle: Option<usize>, [x, y]: [usize; 2]) -> Self {
-        Self { about: vec![x, y], ..Self::new(StepKind::Judge, round, principle) }
+    fn judge(round: u32, principle: Option<usize>, answers: [usize; 2]) -> Self {
+        Self { about: answers.to_vec(), ..Self::new(StepKind::Judge, round, principle) }
     }
 }
 
-/// What comes after some steps: steps that can be taken side by side, in the
-/// order they are recorded, or the end.
+/// What comes after some steps.
 pub(super) enum After {
+    /// Steps that can run in parallel, in the order in which they are recorded.
     Steps(Vec<Due>),
     End(Stop),
 }
 
 impl Procedure {
-    /// Whether an item brings two answers.
+    /// Whether an item comes with two answers.
     pub(super) fn compares(&self) -> bool {
         matches!(self, Self::Compare { .. } | Self::Likelihood { .. })
     }
 
-    /// What is due after `steps`, each of which was due in its turn; `injected`: the
-    /// item brings a text that asks a scorer for its favour.
+    /// What is due after `steps`, each of which was due in its turn. `injected` says
+    /// whether the item has a prompt injection for the judge.
     pub(super) fn after(
         &self,
         constitution: &Constitution,
@@ -97,32 +96,32 @@ impl Procedure {
         steps: &[Step],
     ) -> After {
         let walk = Walk { constitution, stream, steps };
-        let ended = match self {
+        let stop = match self {
             Self::Revise { judging } => walk.revise(*judging),
             Self::Compare { principles, overall } => walk.compare(principles, *overall),
             Self::Score { dimensions, revise } => walk.score(dimensions, *revise, injected),
             Self::Likelihood { reference } => walk.likelihood(*reference),
         };
-        match ended {
-            Err(due) => After::Steps(due),
+        match stop {
             Ok(stop) => After::End(stop),
+            Err(due) => After::Steps(due),
         }
     }
 }
 
-/// Steps to be read off in the order of the plan.
+/// A walk along the plan that consumes the steps done.
 struct Walk<'a> {
     constitution: &'a Constitution,
     stream: Stream,
-    /// Those not read off yet.
+    /// The steps not consumed yet.
     steps: &'a [Step],
 }
 
-/// What was read off, or the steps missing.
+/// A value that the steps done determine, or the steps that are due before it.
 type Read<T> = Result<T, Vec<Due>>;
 
 impl<'a> Walk<'a> {
-    /// Reads off the steps that answer `due`, or tells which are missing.
+    /// Consumes the steps planned as `due`, or returns those of them still due.
     fn take(&mut self, due: Vec<Due>) -> Read<&'a [Step]> {
         let done = due.len().min(self.steps.len());
         if done < due.len() {
@@ -149,7 +148,7 @@ impl<'a> Walk<'a> {
         Ok(stop)
     }
 
-    /// The first answers, and the rounds over the best of them.
+    /// Plans the first answers, and the rounds over the best of them.
     fn improve(&mut self) -> Read<Improved> {
         let all = self.steps;
         let plan = &self.constitution.plan;
@@ -161,14 +160,16 @@ impl<'a> Walk<'a> {
         Ok(Improved { stop, first, last: answers.current, used })
     }
 
-    /// Compares every two candidates, and gives the one that stands best.
+    /// Plans a verdict for every pair of candidates, and returns the number of the
+    /// best one.
     fn best_of(&mut self, count: usize) -> Read<usize> {
-        let pairs = (0..count).flat_map(|x| (x + 1..count).map(move |y| [x, y]));
+        let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| [a, b]));
         let steps = self.take(pairs.map(|pair| Due::judge(0, None, pair)).collect())?;
         Ok(best(&standings(count, steps, &self.constitution.judge.standing())))
     }
 
-    /// The rounds: why they ended, and the principles revised by, each once.
+    /// Plans the rounds. Returns why they ended, and the principles they applied,
+    /// each once.
     fn rounds(
         &mut self,
         all: &[Step],
@@ -179,18 +180,18 @@ impl<'a> Walk<'a> {
         let per_round = select::per_round(self.constitution);
         for round in 1..=plan.rounds {
             let mut choices = self.choices(round, per_round);
-            let all_principles = 0..self.constitution.principles.len();
-            let everything =
-                !choices.is_empty() && all_principles.into_iter().all(|at| choices.contains(&at));
+            let mut all_principles = 0..self.constitution.principles.len();
+            let everything = !choices.is_empty() && all_principles.all(|at| choices.contains(&at));
             let most = if plan.select == Select::Worst { per_round } else { choices.len() };
             let mut applied = 0;
             while applied < most && !choices.is_empty() {
                 let Some(at) = self.choose(round, &choices, answers.current)? else { break };
                 let principle = choices[at];
-                match plan.select {
-                    Select::Worst => drop(choices.remove(at)),
-                    // Those before it passed the gate.
-                    _ => drop(choices.drain(..=at)),
+                if plan.select == Select::Worst {
+                    choices.remove(at);
+                } else {
+                    // The principles before it are below the gate's threshold.
+                    choices.drain(..=at);
                 }
                 applied += 1;
                 let last = round == plan.rounds && (applied == most || choices.is_empty());
@@ -225,8 +226,10 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    /// Which of `choices` is applied to the current answer: the first that the
-    /// gate lets pass, or the one broken worst; none if it lets none pass.
+    /// Plans the gates over `choices` and returns which of them to apply to the
+    /// current answer: the first one that reaches the gate's threshold or, with
+    /// [`Select::Worst`], the one with the greatest violation. `None` if none
+    /// reaches it.
     fn choose(&mut self, round: u32, choices: &[usize], answer: usize) -> Read<Option<usize>> {
         let plan = &self.constitution.plan;
         if plan.gate.is_none() && plan.select != Select::Worst {
@@ -238,19 +241,22 @@ impl<'a> Walk<'a> {
         };
         let steps = self.take(choices.iter().map(gate).collect())?;
         let least = plan.gate.unwrap_or(0.0);
-        // An answer nothing can be told of is not passed by.
-        let violation = |step: &Step| step.score.map_or(1.0, |score| score.value);
-        let mut broken =
-            steps.iter().map(violation).enumerate().filter(|&(_, violation)| violation >= least);
-        Ok(match plan.select {
-            Select::Worst => broken
-                .reduce(|worst, next| if next.1 > worst.1 { next } else { worst })
-                .map(|(at, _)| at),
-            _ => broken.next().map(|(at, _)| at),
-        })
+        let mut chosen: Option<(usize, f64)> = None;
+        for (at, step) in steps.iter().enumerate() {
+            // Without a score, the principle counts as broken.
+            let violation = step.score.map_or(1.0, |score| score.value);
+            let is_better = match chosen {
+                None => true,
+                Some((_, worst)) => plan.select == Select::Worst && violation > worst,
+            };
+            if violation >= least && is_better {
+                chosen = Some((at, violation));
+            }
+        }
+        Ok(chosen.map(|(at, _)| at))
     }
 
-    /// A critique, if the plan has them, and a revision.
+    /// Plans a critique, if the plan has critiques, and a revision.
     fn apply(&mut self, round: u32, principle: usize, last: bool) -> Read<()> {
         if self.constitution.plan.critique {
             self.take(vec![Due::new(StepKind::Critique, round, Some(principle))])?;
@@ -261,20 +267,25 @@ impl<'a> Walk<'a> {
 
     fn compare(mut self, principles: &[usize], overall: bool) -> Read<Stop> {
         self.first_answers(2, false)?;
-        // On the whole first, so that a principle more is a step more at the end.
-        let asked =
-            overall.then_some(None).into_iter().chain(principles.iter().map(|&at| Some(at)));
-        self.take(asked.map(|principle| Due::judge(0, principle, [0, 1])).collect())?;
+        let mut due = Vec::new();
+        // The overall verdict is first, so that a further principle adds a step at the end.
+        if overall {
+            due.push(Due::judge(0, None, [0, 1]));
+        }
+        due.extend(principles.iter().map(|&at| Due::judge(0, Some(at), [0, 1])));
+        self.take(due)?;
         Ok(Stop::Judged)
     }
 
     fn likelihood(mut self, reference: bool) -> Read<Stop> {
         self.first_answers(2, false)?;
-        let kinds = [StepKind::Likelihood, StepKind::Reference];
-        let due = kinds.iter().take(1 + usize::from(reference)).flat_map(|&kind| {
-            [0, 1].map(|answer| Due { about: vec![answer], ..Due::new(kind, 0, None) })
-        });
-        self.take(due.collect())?;
+        let due =
+            |kind| [0, 1].map(|answer| Due { about: vec![answer], ..Due::new(kind, 0, None) });
+        let mut all = Vec::from(due(StepKind::Likelihood));
+        if reference {
+            all.extend(due(StepKind::Reference));
+        }
+        self.take(all)?;
         Ok(Stop::Judged)
     }
 
@@ -296,8 +307,8 @@ impl<'a> Walk<'a> {
         };
         self.take(scores(answer))?;
         if injected && !dimensions.is_empty() {
-            // A text of its own, once the other's scores have left its prefix in the
-            // cache; numbered after the answers, and none of them.
+            // A separate text, after the scores of the answer have left its prefix in
+            // the cache. It is numbered after the answers, but is not one of them.
             self.first_answers(1, true)?;
             self.take(scores(answers(all).count()))?;
         }
@@ -305,14 +316,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What the rounds came to.
+/// The result of the rounds.
 struct Improved {
     stop: Stop,
-    /// The number of the answer they began with.
+    /// The number of the answer that the rounds start from.
     first: usize,
-    /// The number of the answer they ended with.
+    /// The number of the answer that they end with.
     last: usize,
-    /// The principles revised by, each once.
+    /// The principles they applied, each once.
     used: Vec<usize>,
 }
 
@@ -323,47 +334,53 @@ struct Answers {
 }
 
 impl Answers {
-    /// A revision of the current one.
+    /// Counts a revision, which becomes the current answer.
     fn add(&mut self) {
         self.current = self.count;
         self.count += 1;
     }
 }
 
-/// Whether two answers are equal, white space aside.
-fn same(steps: &[Step], one: usize, other: usize) -> bool {
+/// Whether two answers are equal apart from white space.
+fn same(steps: &[Step], a: usize, b: usize) -> bool {
     let words = |number| answers(steps).nth(number).map(|step| step.text.split_whitespace());
-    match (words(one), words(other)) {
-        (Some(one), Some(other)) => one.eq(other),
-        _ => false,
+    match (words(a), words(b)) {
+        (Some(a), Some(b)) => a.eq(b),
+        (None, _) | (_, None) => false,
     }
 }
 
-/// Each of `count` answers' calibrated log-odds over the others, added up over
-/// the overall verdicts among `steps`; undecided ones count for neither side.
+/// For each of `count` answers, the sum of its calibrated log-odds over the others
+/// in the overall verdicts among `steps`. Undecided verdicts count for neither side.
 #[must_use]
 pub fn standings(count: usize, steps: &[Step], standing: &Standing) -> Vec<f64> {
     let mut sums = vec![0.0; count];
     for step in steps.iter().filter(|step| step.principle.is_none()) {
-        if let (Some(verdict), &[x, y]) = (&step.verdict, &step.about[..])
-            && let Some(found) = combine(&[(verdict, 1.0)], standing)
-            && !found.undecided
-            && x.max(y) < count
+        if let (Some(verdict), &[a, b]) = (&step.verdict, &step.about[..])
+            && let Some(combined) = combine(&[(verdict, 1.0)], standing)
+            && !combined.undecided
+            && a.max(b) < count
         {
-            sums[x] += found.margin;
-            sums[y] -= found.margin;
+            sums[a] += combined.margin;
+            sums[b] -= combined.margin;
         }
     }
     sums
 }
 
-/// The number of the answer that stands best; the first of equals.
+/// The number of the answer with the greatest sum; the first one among equals.
 fn best(standings: &[f64]) -> usize {
-    (0..standings.len()).fold(0, |best, at| if standings[at] > standings[best] { at } else { best })
+    let mut best = 0;
+    for (at, &sum) in standings.iter().enumerate() {
+        if sum > standings[best] {
+            best = at;
+        }
+    }
+    best
 }
 
-/// The number of the first answer: of several candidates, the one that the loop
-/// goes on from.
+/// The number of the first answer. Among several candidates, it is the one that
+/// the rounds start from.
 #[must_use]
 pub fn first(steps: &[Step], standing: &Standing) -> usize {
     let count = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
@@ -374,7 +391,9 @@ pub fn first(steps: &[Step], standing: &Standing) -> usize {
 /// The number of the current answer: the last revision, else the first answer.
 #[must_use]
 pub fn current(steps: &[Step], standing: &Standing) -> usize {
-    let numbered = answers(steps).enumerate();
-    let last = numbered.filter(|(_, step)| step.kind == StepKind::Revise).last();
-    last.map_or_else(|| first(steps, standing), |(number, _)| number)
+    let revised = answers(steps).enumerate().filter(|(_, step)| step.kind == StepKind::Revise);
+    match revised.last() {
+        Some((number, _)) => number,
+        None => first(steps, standing),
+    }
 }

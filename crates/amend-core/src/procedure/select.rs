@@ -1,11 +1,11 @@
-//! Which principle is applied when: a pure function of the item's stream and of
-//! how many principles it has applied so far, so that a resumed loop selects as
-//! the unbroken one.
+//! The choice of the principles that a round applies. It is a pure function of the
+//! item's random stream and of how many principles the item has applied so far, so
+//! that a resumed loop makes the same choices as an uninterrupted one.
 //!
-//! `random` and `weighted` deal the principles out like a deck: each once, in an
-//! order drawn afresh, before any comes again. So a round that applies more
-//! principles than there are repeats one only after all were used; where one
-//! deck ends and the next begins, the same principle may come twice in a row.
+//! `random` and `weighted` deal the principles like a deck of cards: each once, in a
+//! newly drawn order, before any is dealt again. A round that applies more
+//! principles than there are therefore repeats one only after all have been used.
+//! At the boundary of two decks, the same principle may come twice in a row.
 
 use crate::constitution::{Constitution, Principle, Select};
 use crate::random::Stream;
@@ -13,15 +13,14 @@ use crate::random::Stream;
 /// How many principles a round applies.
 pub(super) fn per_round(constitution: &Constitution) -> usize {
     let count = constitution.principles.len();
-    match constitution.plan.select {
-        Select::All => count,
-        _ if count == 0 => 0,
-        _ => usize::try_from(constitution.plan.principles_per_round).unwrap_or(usize::MAX),
+    if count == 0 || constitution.plan.select == Select::All {
+        return count;
     }
+    usize::try_from(constitution.plan.principles_per_round).unwrap_or(usize::MAX)
 }
 
-/// The index of the principle an item applies after `used` others. There is at
-/// least one principle.
+/// The index of the principle that an item applies after `used` others.
+/// `principles` must not be empty.
 pub(super) fn principle(
     select: Select,
     principles: &[Principle],
@@ -33,12 +32,14 @@ pub(super) fn principle(
         // The worst is chosen by the gate, not here.
         Select::All | Select::RoundRobin | Select::Worst => position,
         Select::Random => deal(principles.iter().map(|_| 1.0), stream, deck, position),
-        Select::Weighted => deal(principles.iter().map(|p| p.weight), stream, deck, position),
+        Select::Weighted => {
+            deal(principles.iter().map(|principle| principle.weight), stream, deck, position)
+        }
     }
 }
 
-/// The card at a position of a deck, drawn without replacement and with
-/// probability proportional to weight among those left.
+/// The card at a position of a deck. Cards are drawn without replacement, with a
+/// probability proportional to their weight among the cards left.
 fn deal(weights: impl Iterator<Item = f64>, stream: Stream, deck: usize, position: usize) -> usize {
     let mut left: Vec<(usize, f64)> = weights.enumerate().collect();
     let first = deck * left.len();
@@ -48,7 +49,7 @@ fn deal(weights: impl Iterator<Item = f64>, stream: Stream, deck: usize, positio
     left[draw(&left, stream.uniform((first + position) as u64))].0
 }
 
-/// Where a number in [0, 1) falls among the weights left.
+/// The position in `left` of the card that a uniform number in [0, 1) selects.
 fn draw(left: &[(usize, f64)], uniform: f64) -> usize {
     let mut rest = uniform * left.iter().map(|&(_, weight)| weight).sum::<f64>();
     left.iter()
@@ -56,7 +57,7 @@ fn draw(left: &[(usize, f64)], uniform: f64) -> usize {
             rest -= weight;
             rest < 0.0
         })
-        // Rounding may leave a crumb at the end.
+        // Rounding may leave a small rest after the last weight.
         .unwrap_or(left.len() - 1)
 }
 
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_deck_holds_each_principle_once() {
+    fn each_deck_contains_every_principle_once() {
         for seed in 0..200 {
             let stream = Stream::new(seed);
             for (select, weights) in [
@@ -109,15 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn decks_are_shuffled_afresh() {
+    fn successive_decks_differ_in_order() {
         let decks = order(Select::Random, &[1.0; 12], Stream::new(3), 24);
         assert_ne!(decks[..12], decks[12..]);
     }
 
-    /// Frequencies over 20,000 items lie within 4.5 standard errors (0.016 at
-    /// most) of what they should be.
+    /// Frequencies over 20,000 items lie within 4.5 standard errors (0.016 at most)
+    /// of the expected ones.
     #[test]
-    fn weights_give_the_odds_of_the_first_two_draws() {
+    fn weights_set_the_probabilities_of_the_first_two_draws() {
         const ITEMS: u32 = 20_000;
         let weights = [1.0, 2.0, 5.0];
         let principles = principles(&weights);
@@ -136,11 +137,11 @@ mod tests {
                     } else {
                         weights[first] / total * weights[second] / (total - weights[first])
                     };
-                    let found = f64::from(pairs[first][second]) / f64::from(ITEMS);
+                    let frequency = f64::from(pairs[first][second]) / f64::from(ITEMS);
                     let error = (expected * (1.0 - expected) / f64::from(ITEMS)).sqrt();
                     assert!(
-                        (found - expected).abs() <= 4.5 * error,
-                        "{select:?} {first} {second}: {found} for {expected}"
+                        (frequency - expected).abs() <= 4.5 * error,
+                        "{select:?} {first} {second}: {frequency}, expected {expected}"
                     );
                 }
             }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_at_the_very_end_falls_on_the_last() {
+    fn draw_at_the_upper_end_selects_the_last_card() {
         let left = [(0, 0.1), (1, 0.2), (2, 0.3)];
         assert_eq!(draw(&left, 1.0), 2);
         assert_eq!(draw(&left, 0.0), 0);

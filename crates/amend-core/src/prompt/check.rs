@@ -1,5 +1,4 @@
-//! Trial renders: a set of templates tried on sample data before any model is
-//! loaded.
+//! Trial renders: tests a set of templates on sample data before a model is loaded.
 
 use std::path::Path;
 
@@ -17,22 +16,22 @@ use crate::random::Stream;
 use crate::record::Item;
 use crate::record::StepKind;
 
-/// Loads the set that a folder overlays, and tries all its templates.
+/// Loads the built-in set with the overlay `folder`, and test-renders all templates.
 ///
 /// # Errors
-/// What [`Templates::load`] reports, else everything that fails on trial.
+/// The errors of [`Templates::load`], or else all failures of the test renders.
 pub fn check(folder: &Path) -> Result<(), LoadError> {
-    let wrong = Templates::load(Some(folder), &Fence::from_stream(Stream::new(0)))?.check();
-    if wrong.is_empty() { Ok(()) } else { Err(LoadError::Invalid(Diagnostics(wrong))) }
+    let errors = Templates::load(Some(folder), &Fence::from_stream(Stream::new(0)))?.check();
+    if errors.is_empty() { Ok(()) } else { Err(LoadError::Invalid(Diagnostics(errors))) }
 }
 
 impl Templates {
-    /// Renders every template on sample data: conversations of one turn and of
-    /// several, with and without a system turn, worked examples, a condition on
-    /// the principle, and a critique. Returns what went wrong, each fault once.
+    /// Renders every template on sample data: conversations of one and of several turns,
+    /// with and without a system turn, few-shot examples, a condition on the principle,
+    /// and a critique. Returns each error once.
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
-        let mut wrong: Vec<Diagnostic> = Vec::new();
+        let mut errors: Vec<Diagnostic> = Vec::new();
         for (constitution, item) in samples() {
             let principle = &constitution.principles[0];
             let first = Context::new(&constitution, &item);
@@ -47,9 +46,9 @@ impl Templates {
             ];
             let mut note = |result: Result<_, RenderError>| {
                 if let Err(error) = result
-                    && !wrong.contains(&error.0)
+                    && !errors.contains(&error.0)
                 {
-                    wrong.push(*error.0);
+                    errors.push(*error.0);
                 }
             };
             for (kind, context) in &steps {
@@ -66,11 +65,11 @@ impl Templates {
                 }
             }
         }
-        wrong
+        errors
     }
 }
 
-/// Constitutions and items that between them show a template all it may meet.
+/// Constitutions and items that together cover the cases a template must handle.
 fn samples() -> Vec<(Constitution, Item)> {
     let turn = |role, content: &str| Message::new(role, content);
     let question = turn(Role::User, "What shape is the earth?");
@@ -88,7 +87,7 @@ fn samples() -> Vec<(Constitution, Item)> {
         for applies_when in ["", "the question is about nature"] {
             for few_shot in [0, 2] {
                 let id = (few_shot > 0).then(|| "sample".to_owned());
-                // As an item of an evaluation set has it.
+                // The metadata of an item of an evaluation set.
                 let guide = [("good", "It says so."), ("bad", "It says nothing.")]
                     .map(|(key, text)| (key.to_owned(), text.into()));
                 let metadata = if few_shot > 0 { guide.into_iter().collect() } else { Map::new() };

@@ -1,4 +1,4 @@
-//! What a template sees of an item, its constitution and its loop.
+//! The variables that a template sees: the item, its constitution and its loop.
 
 use serde::Serialize;
 
@@ -6,39 +6,39 @@ use crate::chat::Message;
 use crate::constitution::{Constitution, Dimension, Example, Principle};
 use crate::record::Item;
 
-/// The variables of one render. A name is undefined where a step has no such
-/// thing: `response` and `principle` in the first answer, `critique` anywhere
-/// but in a revision.
+/// The variables of one render. A name is undefined in steps that don't have it:
+/// `response` and `principle` in the initial response, `critique` in all steps but the
+/// revision.
 #[derive(Debug, Clone, Serialize)]
 pub struct Context<'a> {
     /// The item's conversation.
     messages: &'a [Message],
-    /// The answer under review.
+    /// The response under review.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<&'a str>,
-    /// The principle being applied; none in an overall verdict.
+    /// The principle being applied. None in an overall verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     principle: Option<Option<PrincipleView<'a>>>,
-    /// In a revision: the critique as the model wrote it, or none where the
-    /// loop asks for none.
+    /// In a revision: the critique as the model wrote it, or none if the loop has no
+    /// critiques.
     #[serde(skip_serializing_if = "Option::is_none")]
     critique: Option<Option<&'a str>>,
-    /// What a judge compares.
+    /// In a comparison: what the judge compares.
     #[serde(flatten)]
     comparison: Option<Comparison<'a>>,
-    /// In a score: what is scored.
+    /// In a rubric score: the dimension.
     #[serde(skip_serializing_if = "Option::is_none")]
     dimension: Option<DimensionView<'a>>,
-    /// The constitution's worked examples.
+    /// The few-shot examples of the constitution.
     examples: Vec<ExampleView<'a>>,
     constitution: ConstitutionView<'a>,
-    /// The round, from 1; 0 for the first answer.
+    /// The round, from 1. 0 for the initial response.
     round: u32,
     item: ItemView<'a>,
 }
 
-/// Every name a context may define, fields included: what a mistyped one may
-/// have meant.
+/// All names that a context can define, fields included. Suggestions for misspelt names
+/// come from them.
 pub(super) const NAMES: &[&str] = &[
     "messages",
     "response",
@@ -109,26 +109,26 @@ struct DimensionView<'a> {
     scale: [u32; 2],
 }
 
-/// Two answers to compare.
+/// Two responses to compare.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Comparison<'a> {
-    /// The answers, in the order they are shown.
+    /// The responses, in the order in which they are shown.
     pub answers: [&'a str; 2],
-    /// What they are called.
+    /// The labels of the responses.
     pub labels: [&'a str; 2],
-    /// Whether the judge reasons first, and the reasons it gave.
+    /// Whether the judge reasons first, and its reasons if it already has.
     pub reasons: Reasons<'a>,
 }
 
-/// How far a judge has reasoned.
+/// The state of a judge's reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "ask", content = "text")]
 pub enum Reasons<'a> {
-    /// It is asked for a label alone.
+    /// The judge is asked for a label only.
     None,
-    /// It is asked for its reasons.
+    /// The judge is asked for its reasons.
     Wanted,
-    /// It is asked for a label after these reasons.
+    /// The judge is asked for a label after these reasons.
     Given(&'a str),
 }
 
@@ -153,10 +153,10 @@ struct ItemView<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// What the first answer's template sees.
+    /// Creates the context of the initial response.
     #[must_use]
     pub fn new(constitution: &'a Constitution, item: &'a Item) -> Self {
-        let shown = usize::try_from(constitution.plan.few_shot).unwrap_or(usize::MAX);
+        let few_shot = usize::try_from(constitution.plan.few_shot).unwrap_or(usize::MAX);
         let examples = constitution
             .principles
             .iter()
@@ -167,7 +167,7 @@ impl<'a> Context<'a> {
                     .iter()
                     .map(move |example| ExampleView { example, principle: view })
             })
-            .take(shown)
+            .take(few_shot)
             .collect();
         Self {
             messages: &item.messages,
@@ -187,13 +187,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The same, in a round that applies a principle to an answer.
+    /// Adds a principle that a round applies to a response.
     #[must_use]
     pub fn reviewing(self, round: u32, principle: &'a Principle, response: &'a str) -> Self {
         Self { response: Some(response), principle: Some(Some(principle.into())), round, ..self }
     }
 
-    /// The same, about to compare two answers, under a principle or overall.
+    /// Adds two responses to compare, by a principle or overall.
     #[must_use]
     pub fn comparing(
         self,
@@ -205,13 +205,13 @@ impl<'a> Context<'a> {
         Self { principle, comparison: Some(comparison), round, ..self }
     }
 
-    /// Whether what is compared is called by numbers.
+    /// Whether a label of the comparison starts with a digit.
     pub(super) fn has_numbers_for_labels(&self) -> bool {
         let is_number = |label: &str| label.starts_with(|c: char| c.is_ascii_digit());
-        self.comparison.is_some_and(|compared| compared.labels.into_iter().any(is_number))
+        self.comparison.is_some_and(|comparison| comparison.labels.into_iter().any(is_number))
     }
 
-    /// The same, about to score an answer.
+    /// Adds a response to score and the dimension to score it on.
     #[must_use]
     pub fn scoring(self, dimension: &'a Dimension, response: &'a str) -> Self {
         let Dimension { id, question, scale } = dimension;
@@ -219,7 +219,7 @@ impl<'a> Context<'a> {
         Self { dimension: Some(view), response: Some(response), ..self }
     }
 
-    /// The same, about to revise by a critique, or without one.
+    /// Adds the critique to revise by, or none.
     #[must_use]
     pub fn revising(self, critique: Option<&'a str>) -> Self {
         Self { critique: Some(critique), ..self }

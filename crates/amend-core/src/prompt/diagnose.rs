@@ -1,4 +1,4 @@
-//! Template errors as diagnostics: which file, where in it, what to do.
+//! Converts template errors to diagnostics with file, place and hint.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -11,8 +11,8 @@ use super::context::NAMES;
 use super::{FUEL, Source};
 use crate::document::diagnostic::{Diagnostic, closest};
 
-/// What the template engine reports on a template of the set; `entry` is the
-/// template that was being loaded or rendered.
+/// Converts an error of the template engine. `entry` is the template that was being
+/// loaded or rendered.
 pub(super) fn diagnose(
     error: &Error,
     sources: &BTreeMap<String, Source>,
@@ -34,7 +34,7 @@ pub(super) fn diagnose(
     Diagnostic { hint, ..about(&source.shown, source.text.clone(), span, message) }
 }
 
-/// A diagnostic without label or hint.
+/// Creates a diagnostic without label or hint.
 pub(super) fn about(
     file: &str,
     source: Arc<str>,
@@ -44,17 +44,20 @@ pub(super) fn about(
     Diagnostic { file: file.to_owned(), source, span, message, label: String::new(), hint: None }
 }
 
-/// The error that says where it happened: of an include, the included one's.
+/// The innermost error that names a template: for an include, that of the included
+/// template.
 fn innermost(error: &Error) -> &Error {
-    let mut found = error;
+    let mut innermost = error;
     let mut next = error.source();
     while let Some(source) = next {
-        if let Some(inner) = source.downcast_ref::<Error>().filter(|inner| inner.name().is_some()) {
-            found = inner;
+        if let Some(inner) = source.downcast_ref::<Error>()
+            && inner.name().is_some()
+        {
+            innermost = inner;
         }
         next = source.source();
     }
-    found
+    innermost
 }
 
 fn message(error: &Error, snippet: &str) -> String {
@@ -62,7 +65,7 @@ fn message(error: &Error, snippet: &str) -> String {
         (ErrorKind::UndefinedError, None) if !snippet.is_empty() => {
             format!("`{snippet}` is undefined")
         }
-        (ErrorKind::OutOfFuel, _) => format!("the template takes more than {FUEL} steps"),
+        (ErrorKind::OutOfFuel, _) => format!("the template exceeds the limit of {FUEL} steps"),
         (ErrorKind::InvalidOperation | ErrorKind::UndefinedError, Some(detail)) => {
             detail.to_owned()
         }
@@ -76,7 +79,7 @@ fn hint(error: &Error, snippet: &str, sources: &BTreeMap<String, Source>) -> Opt
         ErrorKind::UndefinedError => {
             let word = snippet.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;
             if NAMES.contains(&word) {
-                return Some(format!("not every step, or not every object, has `{word}`"));
+                return Some(format!("`{word}` is not defined in this step or on this object"));
             }
             did_you_mean(word, NAMES.iter().copied())
         }
@@ -92,12 +95,12 @@ fn hint(error: &Error, snippet: &str, sources: &BTreeMap<String, Source>) -> Opt
     }
 }
 
-/// The likeliest of the names one may have meant, as a hint.
+/// A hint with the most similar name, if one is similar enough.
 pub(super) fn did_you_mean<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     closest(word, names).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// The bytes of a line, counted from 1, without its end.
+/// The bytes of line `line`, counted from 1, without trailing whitespace.
 fn line_span(text: &str, line: usize) -> Range<usize> {
     let mut start = 0;
     for (number, content) in (1..).zip(text.split_inclusive('\n')) {

@@ -1,4 +1,4 @@
-//! Jinja sets: data in, chat turns out.
+//! Jinja template sets: render data to chat turns.
 //!
 //! A step's template builds a conversation with call blocks:
 //!
@@ -7,19 +7,19 @@
 //! {% call turn("user") %}{{ fence(response, "answer") }}{% endcall %}
 //! ```
 //!
-//! - `turn(role, shared=false, trim=true)` adds a turn, its content trimmed
-//!   unless told otherwise. `shared=true` promises that the turn is the same for
-//!   every item of the run, so that its place in the prefix cache is worth
-//!   keeping; shared turns come first. Outside turns only whitespace may stand.
-//!   There is at least one turn. Where a label is asked for (gate, judge,
-//!   rubric), the last may be the assistant's: its reply begins with that.
-//! - `fence(text, label)` sets data off from the prompt ([`Fence`]); `fencing` is
-//!   how (`none`, `delimiter`, `datamarking`), `delimiter` and `marker` are the
-//!   run's, to speak of the fences.
-//! - [`Context`] holds the variables. Undefined names are errors, and so is
-//!   printing none. Nothing is escaped, and data is never compiled.
+//! - `turn(role, shared=false, trim=true)` adds a turn. Its content is trimmed
+//!   unless `trim=false`. `shared=true` promises that the turn is the same for every
+//!   item of the run, so that the engine keeps it in the prefix cache; shared turns
+//!   come first. Only whitespace may appear outside turns, and there is at least one
+//!   turn. In the steps that ask for a label (gate, judge, rubric), the last turn may
+//!   be the assistant's: the reply then continues it.
+//! - `fence(text, label)` separates data from the prompt ([`Fence`]). `fencing` is the
+//!   style (`none`, `delimiter`, `datamarking`); `delimiter` and `marker` are those of
+//!   the run, so that the prompt can explain them.
+//! - [`Context`] holds the variables. Undefined names and printing none are errors.
+//!   Nothing is escaped, and data is never compiled.
 //!
-//! A render is bounded by [`FUEL`] and [`MAX_OUTPUT_BYTES`].
+//! [`FUEL`] and [`MAX_OUTPUT_BYTES`] limit each render.
 
 mod check;
 mod context;
@@ -49,12 +49,12 @@ use diagnose::{about, diagnose};
 use set::Source;
 use turns::Collected;
 
-/// The work one render may do: about one unit an instruction, and one for each
-/// 64 bytes that are written or computed.
+/// The maximum work of one render: about one unit per instruction, and one per 64 bytes
+/// written or computed.
 pub const FUEL: u64 = 4_000_000;
 
-/// The most bytes the turns of one render may hold together; also the most its
-/// expressions may write, counted each time they do.
+/// The maximum total size of the turns of one render, in bytes. It also limits the
+/// total that the render's expressions write.
 pub const MAX_OUTPUT_BYTES: usize = 16 << 20;
 
 /// A loaded set of templates.
@@ -64,24 +64,24 @@ pub struct Templates {
     sources: BTreeMap<String, Source>,
 }
 
-/// What a template came to.
+/// The result of rendering a template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
     /// The conversation to continue with an assistant turn.
     pub turns: Vec<Message>,
-    /// How many leading turns are the same for every item.
+    /// The number of leading turns that are the same for every item.
     pub shared_turns: usize,
 }
 
-/// A set of templates that can't be used.
+/// An error loading a set of templates.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The folder can't be listed.
     #[error("failed to list the prompt templates in {}", folder.display())]
     Folder {
-        /// The overlay's folder.
+        /// The folder of the overlay.
         folder: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file can't be read, or isn't UTF-8.
@@ -89,15 +89,15 @@ pub enum LoadError {
     File {
         /// The template.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Templates are wrong: everything found, at once.
+    /// Templates contain errors; all of them are reported.
     #[error(transparent)]
     Invalid(#[from] Diagnostics),
 }
 
-/// A template that failed on the data it was given.
+/// An error rendering a template with its data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{}: {}", .0.file, .0.line(), .0.message)]
 pub struct RenderError(pub Box<Diagnostic>);
@@ -108,10 +108,10 @@ impl From<RenderError> for Failure {
     }
 }
 
-/// The template that a step renders.
+/// The file name of the template that a step renders.
 fn template_name(kind: StepKind) -> &'static str {
     match kind {
-        // A likelihood is that of an answer to the conversation as it came.
+        // A likelihood is that of a response to the item's own conversation.
         StepKind::Generate | StepKind::Likelihood | StepKind::Reference => "generate.j2",
         StepKind::Critique => "critique.j2",
         StepKind::Revise => "revise.j2",
@@ -122,11 +122,12 @@ fn template_name(kind: StepKind) -> &'static str {
 }
 
 impl Templates {
-    /// Loads the built-in set, overlaid file by file by a folder's.
+    /// Loads the built-in set, in which files of the folder `overlay` replace those
+    /// with the same name.
     ///
     /// # Errors
-    /// The folder or a file can't be read, a file has a syntax error, or it is
-    /// one that no template of the set reaches.
+    /// The folder or a file can't be read, a file has a syntax error, or no template of
+    /// the set uses it.
     pub fn load(overlay: Option<&Path>, fence: &Fence) -> Result<Self, LoadError> {
         let sources = set::read(overlay)?;
         let mut environment = Environment::new();
@@ -134,39 +135,39 @@ impl Templates {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("the standard delimiters are valid"));
-        // Names the undefined value in an error.
+        // Makes errors name the undefined value.
         environment.set_debug(true);
         turns::install(&mut environment, fence);
-        let mut wrong = Vec::new();
+        let mut errors = Vec::new();
         for (name, source) in &sources {
             if let Err(error) =
                 environment.add_template_owned(name.clone(), source.text.to_string())
             {
-                wrong.push(diagnose(&error, &sources, name));
+                errors.push(diagnose(&error, &sources, name));
             }
         }
-        if wrong.is_empty() {
+        if errors.is_empty() {
             Ok(Self { environment, sources })
         } else {
-            Err(LoadError::Invalid(Diagnostics(wrong)))
+            Err(LoadError::Invalid(Diagnostics(errors)))
         }
     }
 
     /// Renders a step's template.
     ///
     /// # Errors
-    /// The template fails on this data, breaks a limit, or doesn't build a
-    /// conversation that an assistant turn could continue.
+    /// The template fails on this data, exceeds a limit, or doesn't build a
+    /// conversation that an assistant turn can continue.
     pub fn render(&self, kind: StepKind, context: &Context<'_>) -> Result<Rendered, RenderError> {
         self.render_file(template_name(kind), kind, context)
     }
 
-    /// Renders a judge template by its name without `.j2`. Where the reply is to go
-    /// on with a digit, the space before it is given too: most vocabularies keep the
-    /// two apart.
+    /// Renders the judge template `name`, given without `.j2`. If the reply continues
+    /// with a digit, the prompt ends with the space before it, because most
+    /// vocabularies have separate tokens for the two.
     ///
     /// # Errors
-    /// As [`Templates::render`]; there is none of that name.
+    /// As [`Templates::render`], or there is no template with that name.
     pub fn render_judge(&self, name: &str, context: &Context<'_>) -> Result<Rendered, RenderError> {
         let mut rendered = self.render_file(&format!("{name}.j2"), StepKind::Judge, context)?;
         if let Some(Message { role: Role::Assistant, content }) = rendered.turns.last_mut()
@@ -178,13 +179,13 @@ impl Templates {
         Ok(rendered)
     }
 
-    /// The judge templates, by name without `.j2`.
+    /// The names of the judge templates, without `.j2`.
     pub fn judges(&self) -> impl Iterator<Item = &str> {
         let names = self.sources.keys().filter_map(|name| name.strip_suffix(".j2"));
         names.filter(|name| *name == "judge" || name.starts_with(set::JUDGES))
     }
 
-    /// Whether there is a judge template of a name without `.j2`.
+    /// Whether there is a judge template `name`, given without `.j2`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.judges().any(|judge| judge == name)
@@ -196,13 +197,13 @@ impl Templates {
         kind: StepKind,
         context: &Context<'_>,
     ) -> Result<Rendered, RenderError> {
-        let failed =
+        let render_error =
             |error: minijinja::Error| RenderError(Box::new(diagnose(&error, &self.sources, name)));
-        let template = self.environment.get_template(name).map_err(failed)?;
+        let template = self.environment.get_template(name).map_err(render_error)?;
         let variables = Value::from(Serde(context));
-        let mut captured = template.render_captured(variables.clone()).map_err(failed)?;
+        let mut captured = template.render_captured(variables.clone()).map_err(render_error)?;
         if !captured.output().trim().is_empty() {
-            let (output, spans) = template.render_with_spans(variables).map_err(failed)?;
+            let (output, spans) = template.render_with_spans(variables).map_err(render_error)?;
             return Err(self.stray_text(name, &output, &spans));
         }
         let rendered = captured
@@ -210,25 +211,25 @@ impl Templates {
             .map(|collected| collected.rendered)
             .unwrap_or_default();
         match rendered.turns.last().map(|turn| turn.role) {
-            None => Err(self.refuse(name, 0..0, "the template makes no turn")),
+            None => Err(self.refuse(name, 0..0, "the template adds no turn")),
             Some(Role::Assistant) if kind.is_text() => Err(self.refuse(
                 name,
                 0..0,
-                "the last turn is the assistant's: there is nothing left to answer",
+                "the last turn is the assistant's, but this step needs a turn to reply to",
             )),
             Some(_) => Ok(rendered),
         }
     }
 
-    /// The text of every template of the set, by name.
+    /// The text of each template of the set, by file name.
     #[must_use]
     pub fn sources(&self) -> BTreeMap<String, String> {
         self.sources.iter().map(|(name, source)| (name.clone(), source.text.to_string())).collect()
     }
 
-    /// Where a render wrote text outside its turns.
+    /// Creates the error for text that a render wrote outside turns.
     fn stray_text(&self, name: &str, output: &str, spans: &[minijinja::OutputSpan]) -> RenderError {
-        const MESSAGE: &str = "text stands outside a turn: write {% call turn(…) %} around it";
+        const MESSAGE: &str = "text outside a turn: wrap it in {% call turn(…) %}…{% endcall %}";
         let Some((span, written)) = spans
             .iter()
             .map(|span| (span, &output[span.output_range()]))
@@ -238,7 +239,7 @@ impl Templates {
         };
         let mut range = span.source_range();
         if span.kind() == OutputSpanKind::Raw {
-            // The raw text is the source's own: leave out the blanks around it.
+            // Raw text is part of the source: exclude the whitespace around it.
             range.start += written.len() - written.trim_start().len();
             range.end = range.start + written.trim().len();
         }

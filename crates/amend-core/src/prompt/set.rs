@@ -1,4 +1,4 @@
-//! A set of templates: the files built in, overlaid one by one by a folder's.
+//! A set of templates: the built-in files, which files of a folder can replace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use super::{LoadError, template_name};
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::record::StepKind;
 
-/// A template's text, and its file as messages name it.
+/// A template's text, and the file name to use in messages.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) text: Arc<str>,
@@ -34,14 +34,14 @@ const BUILT_IN: [(&str, &str); 8] = built_in![
     "rubric.j2"
 ];
 
-/// What the name of a further judge template begins with.
+/// The prefix of the names of additional judge templates.
 pub(super) const JUDGES: &str = "judge-";
 
-/// Reads a set: the built-in files, and in their stead those of the folder.
+/// Reads a set: the built-in files, replaced or extended by those of the folder.
 ///
-/// Hidden files, folders, notes (`*.md`) and editors' copies (`*~`) are passed
-/// over; any other file that no template of the set could reach is an error,
-/// since it has no effect.
+/// Hidden files, folders, notes (`*.md`) and backup copies (`*~`) are ignored. Any
+/// other file that no template of the set can reach is an error, since it would have
+/// no effect.
 pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, LoadError> {
     let mut set: BTreeMap<String, Source> = BUILT_IN
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
     let Some(folder) = overlay else {
         return Ok(set);
     };
-    let mut given = BTreeSet::new();
+    let mut files = BTreeSet::new();
     let unreadable = |source| LoadError::Folder { folder: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -68,11 +68,11 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
             let shown = path.display().to_string();
             set.insert(name.clone(), Source { text: text.into(), shown });
         }
-        given.insert(name);
+        files.insert(name);
     }
 
     let reached = reachable(&set);
-    let stray: Vec<Diagnostic> = given
+    let unused: Vec<Diagnostic> = files
         .difference(&reached)
         .map(|name| Diagnostic {
             hint: did_you_mean(name, BUILT_IN.iter().map(|&(known, _)| known)),
@@ -80,24 +80,25 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
                 &folder.join(name).display().to_string(),
                 Arc::from(""),
                 0..0,
-                "no template of the set is called so or includes this file".to_owned(),
+                "unused file: the set has no template of this name, and none includes it"
+                    .to_owned(),
             )
         })
         .collect();
-    if stray.is_empty() { Ok(set) } else { Err(LoadError::Invalid(Diagnostics(stray))) }
+    if unused.is_empty() { Ok(set) } else { Err(LoadError::Invalid(Diagnostics(unused))) }
 }
 
-/// The templates that steps render, further judges, and those whose names these quote, and so
-/// on: what an include could reach.
+/// The templates that steps render, the additional judges, and all templates whose names
+/// they quote, directly or indirectly, since an include could load those.
 fn reachable(set: &BTreeMap<String, Source>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
-    let mut waiting: Vec<&str> = StepKind::ALL.map(template_name).to_vec();
-    waiting.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));
-    while let Some(name) = waiting.pop() {
+    let mut pending: Vec<&str> = StepKind::ALL.map(template_name).to_vec();
+    pending.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));
+    while let Some(name) = pending.pop() {
         if let Some(source) = set.get(name)
             && reached.insert(name.to_owned())
         {
-            waiting.extend(set.keys().map(String::as_str).filter(|other| {
+            pending.extend(set.keys().map(String::as_str).filter(|other| {
                 source.text.contains(&format!("\"{other}\""))
                     || source.text.contains(&format!("'{other}'"))
             }));

@@ -1,4 +1,4 @@
-//! The functions templates build a conversation with, and the limits they keep.
+//! The functions with which templates build a conversation, and their limits.
 
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
@@ -7,19 +7,20 @@ use super::fence::{Fence, is_label};
 use super::{FUEL, MAX_OUTPUT_BYTES, Rendered};
 use crate::chat::{Message, Role};
 
-/// What one render has collected so far: kept in the render's own state.
+/// The turns that one render has collected so far, stored in the render's state.
 #[derive(Default)]
 pub(super) struct Collected {
     pub(super) rendered: Rendered,
-    /// Inside a turn's block.
+    /// Whether the render is inside a turn's block.
     open: bool,
-    /// Bytes written by expressions.
+    /// The number of bytes written by expressions.
     written: usize,
-    /// Bytes of finished turns.
+    /// The number of bytes of finished turns.
     kept: usize,
 }
 
-/// Adds `turn`, `fence`, what there is to say of fences, and the limits to an environment.
+/// Adds `turn`, `fence`, the variables about the delimiter, and the limits to an
+/// environment.
 pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
     environment.set_fuel(Some(FUEL));
     environment.set_formatter(print);
@@ -30,31 +31,33 @@ pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
     let fence = fence.clone();
     environment.add_function("fence", move |text: &Value, label: &str| match text.as_str() {
         Some(text) if is_label(label) => Ok(fence.wrap(text, label)),
-        Some(_) => Err(refusal("a fence's label holds only letters, digits, `-` and `_`")),
-        None => Err(refusal(format!("a fence holds a text, and this is {}", text.kind()))),
+        Some(_) => Err(refusal("a label of `fence` may contain only letters, digits, `-` and `_`")),
+        None => Err(refusal(format!("`fence` expects a string, not {}", text.kind()))),
     });
 }
 
-/// `{% call turn(role, shared=false, trim=true) %}content{% endcall %}`: adds a
-/// turn. `shared` promises that it is the same for every item.
+/// Adds a turn: `{% call turn(role, shared=false, trim=true) %}content{% endcall %}`.
+/// `shared` promises that the turn is the same for every item.
 fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, Error> {
     let shared = kwargs.get::<Option<bool>>("shared")?.unwrap_or(false);
     let trim = kwargs.get::<Option<bool>>("trim")?.unwrap_or(true);
     let body = kwargs.get::<Option<Value>>("caller")?;
     kwargs.assert_all_used()?;
     let Some(body) = body else {
-        return Err(refusal("a turn is written {% call turn(…) %}content{% endcall %}"));
+        return Err(refusal("write a turn as {% call turn(…) %}content{% endcall %}"));
     };
     let Some(role) = [Role::System, Role::User, Role::Assistant]
         .into_iter()
         .find(|known| known.as_str() == role)
     else {
-        return Err(refusal(format!("a turn's role is system, user or assistant, not {role:?}")));
+        return Err(refusal(format!(
+            "a turn's role must be system, user or assistant, not {role:?}"
+        )));
     };
 
     let collected = state.get_or_insert_extension_with(Collected::default);
     if std::mem::replace(&mut collected.open, true) {
-        return Err(refusal("a turn can't stand inside another"));
+        return Err(refusal("a turn can't be nested in another turn"));
     }
     let content = body.call(state, &[])?;
     let content = content.as_str().unwrap_or_default();
@@ -66,7 +69,7 @@ fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, E
     let Rendered { turns, shared_turns } = &mut collected.rendered;
     if shared {
         if *shared_turns < turns.len() {
-            return Err(refusal("a shared turn can't follow one that isn't shared"));
+            return Err(refusal("a shared turn can't follow a turn that isn't shared"));
         }
         *shared_turns += 1;
     }
@@ -74,11 +77,11 @@ fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, E
     Ok("")
 }
 
-/// Writes a value as it is, within the limit. None would print as a word and so
-/// slip into a prompt unseen: refused.
+/// Writes a value unescaped, within the limit. None is an error, because it would print
+/// as a word and enter a prompt unnoticed.
 fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     if value.is_none() {
-        return Err(refusal("the value is none: test it before printing it"));
+        return Err(refusal("the value is none: check for none before printing it"));
     }
     let owned;
     let text = match value.as_str() {

@@ -8,15 +8,15 @@ use super::Item;
 /// The metadata key that marks the item with the injection in it.
 pub const INJECTED: &str = "injected";
 
-/// Which of two answers is the better one.
+/// The better one of two responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
-    /// The one named first, x.
+    /// Response A.
     A,
-    /// The other, y.
+    /// Response B.
     B,
-    /// Neither.
+    /// Both are equally good.
     Tie,
 }
 
@@ -43,39 +43,39 @@ impl Label {
     }
 }
 
-/// What a row tells of its comparison, beside the answers.
+/// What a row says about its comparison besides the responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// The better answer, where the row says so.
+    /// The better response, if the row has a label.
     pub label: Option<Label>,
-    /// What is written into an answer, where anything is.
+    /// The prompt injection, if any.
     pub injection: Option<Injection<'a>>,
 }
 
-/// An attempt to sway the judge.
+/// A prompt injection aimed at the judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Injection<'a> {
-    /// Whether this item has it in its answer; else it is its clean twin.
+    /// Whether this item has the injection in a response. False for the clean item.
     pub present: bool,
-    /// Whose favour it asks: the answer it is written into.
+    /// The response that the injection is added to and speaks for.
     pub into: Label,
-    /// The kind of attack, where the row names one.
+    /// The kind of attack, if the row names one.
     pub attack: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads an item's facts.
+    /// Reads the facts of an item.
     #[must_use]
     pub fn of(item: &'a Item) -> Self {
         let text = |key: &str| item.metadata.get(key).and_then(Value::as_str);
-        let injection = text("injection").zip(text("into").and_then(Label::from_name));
-        Self {
-            label: text("label").and_then(Label::from_name),
-            injection: injection.map(|(_, into)| Injection {
+        let injection = match (text("injection"), text("into").and_then(Label::from_name)) {
+            (Some(_), Some(into)) => Some(Injection {
                 present: item.metadata.get(INJECTED) == Some(&Value::Bool(true)),
                 into,
                 attack: text("attack"),
             }),
-        }
+            _ => None,
+        };
+        Self { label: text("label").and_then(Label::from_name), injection }
     }
 }

@@ -8,35 +8,35 @@ use sha2::{Digest, Sha256};
 use crate::chat::{Message, Role};
 use crate::hash;
 
-/// The key, among an item's metadata, of a text that asks a scorer for its favour.
+/// The metadata key of a prompt injection aimed at the judge.
 pub const JUDGE_INJECTION: &str = "judge_injection";
 
 /// One input row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// A hash of the row's content; rows of the same content are told apart by
-    /// a counter (`-2`, `-3`, …).
+    /// A hash of the row's content. Repeated content gets a counter as suffix (`-2`,
+    /// `-3`, …).
     pub key: String,
-    /// The row's number in the input, from 1.
+    /// The number of the row in the input, from 1.
     pub row: u64,
-    /// The id the input gave, if any.
+    /// The id in the input, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The conversation that asks for an answer; the last turn is the user's.
+    /// The conversation to respond to. The last turn is the user's.
     pub messages: Vec<Message>,
-    /// The answer that came with the input, if any: the loop starts from it.
+    /// The response supplied with the input, if any: the loop starts from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
-    /// A second answer that came with the input, to compare the first with.
+    /// Response B supplied with the input, for a comparison with `response`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<String>,
-    /// Everything else the row carried.
+    /// All other keys of the row.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Item {
-    /// The one item of a lone prompt.
+    /// Makes the item of a single prompt.
     #[must_use]
     pub fn of_prompt(prompt: impl Into<String>) -> Self {
         let messages = vec![Message::new(Role::User, prompt)];
@@ -45,31 +45,31 @@ impl Item {
         Self { key, row: 1, id: None, messages, response: None, rival: None, metadata }
     }
 
-    /// A text that asks a scorer for its favour: once an answer is scored, it is
-    /// scored again with this after it.
+    /// The prompt injection aimed at the judge, if any. Each response that is scored is
+    /// scored again with this text after it.
     #[must_use]
     pub fn judge_injection(&self) -> Option<&str> {
         self.metadata.get(JUDGE_INJECTION)?.as_str()
     }
 }
 
-/// Gives items their keys, in input order.
+/// Makes the keys of items, in the order of the input.
 #[derive(Debug, Default)]
 pub struct Keys {
     seen: HashMap<String, u64>,
 }
 
 impl Keys {
-    /// The key of the next item: the first 16 bytes of SHA-256 over the JSON of
-    /// messages and response, and of the rival where there is one, in
-    /// hexadecimal, and a counter from the second item of the same content on.
+    /// Makes the key of the next item: the first 16 bytes, in hexadecimal, of the SHA-256
+    /// of the JSON array of messages, response and, if there is one, response B. Repeated
+    /// content gets a counter from the second item on.
     pub fn next(
         &mut self,
         messages: &[Message],
         response: Option<&str>,
         rival: Option<&str>,
     ) -> String {
-        // `{}` of a JSON value is compact, and the order of fields is `Message`'s.
+        // `to_string` gives compact JSON with the fields in the order of `Message`.
         let content = match rival {
             None => serde_json::json!([messages, response]),
             Some(rival) => serde_json::json!([messages, response, rival]),
@@ -88,7 +88,7 @@ mod tests {
     use crate::chat::Role;
 
     #[test]
-    fn keys_hash_messages_and_response_and_count_repeats() {
+    fn keys_hash_the_content_and_count_repeats() {
         let mut keys = Keys::default();
         let hello = [Message::new(Role::User, "hello")];
         // printf '[[{"role":"user","content":"hello"}],null]' | sha256sum
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(keys.next(&hello, None, None), format!("{key}-2"));
         assert_eq!(keys.next(&hello, Some("hi"), None), format!("{other}-2"));
         assert_eq!(keys.next(&hello, None, None), format!("{key}-3"));
-        let rivals = keys.next(&hello, Some("hi"), Some("ho"));
-        assert_ne!(rivals, keys.next(&hello, Some("hi"), Some("hum")));
+        let comparison = keys.next(&hello, Some("hi"), Some("ho"));
+        assert_ne!(comparison, keys.next(&hello, Some("hi"), Some("hum")));
     }
 }

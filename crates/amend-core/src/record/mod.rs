@@ -8,4 +8,6 @@ mod step;
 pub use comparison::{Facts, INJECTED, Injection, Label};
 pub use item::{Item, JUDGE_INJECTION, Keys};
 pub use outcome::Outcome;
-pub use step::{Step, StepKind, Stop, answer, answer_steps, answers};
+pub use step::{
+    Step, StepInput, StepKind, StepModel, StepOutput, Stop, answer, answer_steps, answers,
+};

@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 use super::Stop;
 use crate::model::Failure;
 
-/// What an item came to.
+/// The outcome of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Its loop ended.
+    /// The loop ended.
     Done {
-        /// How.
+        /// Why it ended.
         stop: Stop,
     },
     /// A step failed.
     Failed {
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
 }

@@ -1,5 +1,9 @@
-//! The loop as a state machine over steps, without input or output: it says
-//! which model call comes next and is given what the call came to.
+//! The loop of one item as a state machine over steps. It does no input or output:
+//! it returns which model calls are due and records their results.
+//!
+//! [`StepKind`] and its table of properties describe every kind of step. To add a
+//! kind, add a variant and a row of the table here, and plan its steps in
+//! `procedure.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,122 +11,284 @@ use crate::judge::Likelihood;
 use crate::judge::{Score, Verdict};
 use crate::model::{Finish, Usage};
 
-/// What a step does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StepKind {
-    /// The first answer.
-    Generate,
-    /// What is wrong with the current answer under a principle.
-    Critique,
-    /// The answer put right.
-    Revise,
-    /// How much the current answer breaks a principle; nothing is decoded.
-    Gate,
-    /// Which of two answers is better.
+/// Declares an enum and its constant `ALL`, which lists every variant.
+macro_rules! enum_with_all {
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident { $($(#[$variant_attribute:meta])* $variant:ident,)* }
+    ) => {
+        $(#[$attribute])*
+        pub enum $name { $($(#[$variant_attribute])* $variant,)* }
+
+        impl $name {
+            /// Every variant, in the order of declaration.
+            pub const ALL: [$name; [$($name::$variant),*].len()] = [$($name::$variant),*];
+        }
+    };
+}
+
+enum_with_all! {
+    /// What a step does.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum StepKind {
+        /// Writes a first answer.
+        Generate,
+        /// Writes what is wrong with the current answer under a principle.
+        Critique,
+        /// Rewrites the current answer.
+        Revise,
+        /// Measures how much the current answer breaks a principle, without decoding.
+        Gate,
+        /// Compares two answers.
+        Judge,
+        /// Scores an answer on one dimension, without decoding.
+        Rubric,
+        /// Measures the log-probability of an answer, without decoding.
+        Likelihood,
+        /// Measures the log-probability of an answer under the reference model,
+        /// without decoding.
+        Reference,
+    }
+}
+
+/// The properties of a kind of step.
+struct Properties {
+    /// Its name in journals, settings and random streams.
+    name: &'static str,
+    /// The name of its result, for people.
+    label: &'static str,
+    /// The file name of its template.
+    template: &'static str,
+    /// The model that runs it.
+    model: StepModel,
+    /// The variables of its template.
+    input: StepInput,
+    /// The form of its result.
+    output: StepOutput,
+}
+
+/// Which of the two models runs a step. Without a separate judge, both are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepModel {
+    /// The model that writes, also called the policy.
+    Writer,
+    /// The model that judges and serves as the reference model.
     Judge,
-    /// How good an answer is in one respect; nothing is decoded.
-    Rubric,
-    /// How likely the model finds an answer; nothing is decoded.
+}
+
+/// What the template of a step sees besides the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepInput {
+    /// Nothing.
+    Conversation,
+    /// An answer, and the principle to review it by.
+    Review,
+    /// As [`StepInput::Review`], and the critique, whose completion the prompt
+    /// continues.
+    Revision,
+    /// An answer, and the dimension to score it on.
+    Dimension,
+    /// Two answers to compare, under a principle or overall.
+    Comparison,
+}
+
+/// The form of a step's result, which also decides what the engine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepOutput {
+    /// A first answer: a decoded text, trimmed.
+    Answer,
+    /// A critique: a decoded text, cleaned by [`clean`].
+    Critique,
+    /// A revised answer: a decoded text, cleaned by [`clean`]. It repeats much of
+    /// its prompt.
+    Revision,
+    /// A score: on the scale of the step's dimension or, without a dimension, the
+    /// share of "yes".
+    Score,
+    /// A verdict between two answers, from several requests.
+    Verdict,
+    /// The log-probability of an answer.
     Likelihood,
-    /// How likely the reference model finds an answer; nothing is decoded.
-    Reference,
 }
 
 impl StepKind {
-    /// Every kind.
-    pub const ALL: [StepKind; 8] = [
-        StepKind::Generate,
-        StepKind::Critique,
-        StepKind::Revise,
-        StepKind::Gate,
-        StepKind::Judge,
-        StepKind::Rubric,
-        StepKind::Likelihood,
-        StepKind::Reference,
-    ];
-
-    /// The step's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    fn properties(self) -> Properties {
         match self {
-            StepKind::Generate => "generate",
-            StepKind::Critique => "critique",
-            StepKind::Revise => "revise",
-            StepKind::Gate => "gate",
-            StepKind::Judge => "judge",
-            StepKind::Rubric => "rubric",
-            StepKind::Likelihood => "likelihood",
-            StepKind::Reference => "reference",
+            StepKind::Generate => Properties {
+                name: "generate",
+                label: "answer",
+                template: "generate.j2",
+                model: StepModel::Writer,
+                input: StepInput::Conversation,
+                output: StepOutput::Answer,
+            },
+            StepKind::Critique => Properties {
+                name: "critique",
+                label: "critique",
+                template: "critique.j2",
+                model: StepModel::Writer,
+                input: StepInput::Review,
+                output: StepOutput::Critique,
+            },
+            StepKind::Revise => Properties {
+                name: "revise",
+                label: "revision",
+                template: "revise.j2",
+                model: StepModel::Writer,
+                input: StepInput::Revision,
+                output: StepOutput::Revision,
+            },
+            StepKind::Gate => Properties {
+                name: "gate",
+                label: "gate",
+                template: "gate.j2",
+                model: StepModel::Judge,
+                input: StepInput::Review,
+                output: StepOutput::Score,
+            },
+            StepKind::Judge => Properties {
+                name: "judge",
+                label: "verdict",
+                template: "judge.j2",
+                model: StepModel::Judge,
+                input: StepInput::Comparison,
+                output: StepOutput::Verdict,
+            },
+            StepKind::Rubric => Properties {
+                name: "rubric",
+                label: "score",
+                template: "rubric.j2",
+                model: StepModel::Judge,
+                input: StepInput::Dimension,
+                output: StepOutput::Score,
+            },
+            // The likelihood is that of an answer to the unchanged conversation.
+            StepKind::Likelihood => Properties {
+                name: "likelihood",
+                label: "likelihood",
+                template: "generate.j2",
+                model: StepModel::Writer,
+                input: StepInput::Conversation,
+                output: StepOutput::Likelihood,
+            },
+            StepKind::Reference => Properties {
+                name: "reference",
+                label: "reference",
+                template: "generate.j2",
+                model: StepModel::Judge,
+                input: StepInput::Conversation,
+                output: StepOutput::Likelihood,
+            },
         }
     }
 
-    /// Whether it makes a text, and not a judgement.
+    /// The name of the kind, as journals have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.properties().name
+    }
+
+    /// The name of the step's result, for people: "answer", "revision", "verdict".
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.properties().label
+    }
+
+    /// The file name of the template that the step renders.
+    #[must_use]
+    pub fn template(self) -> &'static str {
+        self.properties().template
+    }
+
+    /// The model that runs the step.
+    #[must_use]
+    pub fn model(self) -> StepModel {
+        self.properties().model
+    }
+
+    /// What the step's template sees besides the conversation.
+    #[must_use]
+    pub fn input(self) -> StepInput {
+        self.properties().input
+    }
+
+    /// The form of the step's result.
+    #[must_use]
+    pub fn output(self) -> StepOutput {
+        self.properties().output
+    }
+
+    /// Whether the step decodes a text; otherwise it is a judgement.
     #[must_use]
     pub fn is_text(self) -> bool {
-        matches!(self, StepKind::Generate | StepKind::Critique | StepKind::Revise)
+        match self.output() {
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => true,
+            StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => false,
+        }
     }
 
-    /// Whether the model that writes takes it, and not the one that judges.
-    #[must_use]
-    pub fn is_writers(self) -> bool {
-        self.is_text() || self == StepKind::Likelihood
-    }
-
-    /// Whether its text is an answer, or one with a text after it: see [`answers`].
+    /// Whether the step's text is an answer. After the first rubric score, such a
+    /// step repeats an answer with a prompt injection: see [`answers`].
     #[must_use]
     pub fn is_answer(self) -> bool {
-        matches!(self, StepKind::Generate | StepKind::Revise)
+        match self.output() {
+            StepOutput::Answer | StepOutput::Revision => true,
+            StepOutput::Critique
+            | StepOutput::Score
+            | StepOutput::Verdict
+            | StepOutput::Likelihood => false,
+        }
     }
 }
 
-/// One finished model call of an item's loop, as the journal keeps it.
+/// One finished step of an item's loop, as the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// What it did.
+    /// The kind of step.
     pub kind: StepKind,
-    /// Its round, from 1; 0 for the first answer.
+    /// The round, from 1; 0 outside the rounds.
     pub round: u32,
-    /// The id of the principle it applied; none for a first answer and an
+    /// The id of the principle it applied; `None` for a first answer and for an
     /// overall verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principle: Option<String>,
     /// The id of the dimension it scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<String>,
-    /// The answers it judged, by their number among the texts of steps that answer
-    /// ([`StepKind::is_answer`]).
+    /// The answers it judged, by their number among the steps for which
+    /// [`StepKind::is_answer`] holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<usize>,
-    /// The text: a first answer trimmed, a critique or revision cleaned of what
+    /// The text: a first answer trimmed; a critique or revision cleaned of what
     /// the model wrote around it; empty for a judgement.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// The text as the model wrote it, or as the input had it, where that differs.
+    /// The text as the model wrote it, or as the input had it, if that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
-    /// Why decoding ended; none for an answer that came with the input, or that a
-    /// text was put after.
+    /// Why decoding ended; `None` for an answer that was not decoded: one that
+    /// came with the input, or one repeated with a prompt injection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
-    /// Of a gate, how much the answer breaks the principle (0 to 1); of a rubric,
-    /// the score.
+    /// The score of a rubric or, for a gate, how much the answer breaks the
+    /// principle (0 to 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
-    /// What a judge found, for the first of the answers in `about` over the
-    /// second.
+    /// The verdict of a judge. It is for the first of the answers in `about`
+    /// against the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// How likely the answer is.
+    /// The log-probability of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub likelihood: Option<Likelihood>,
-    /// Tokens counted for it.
+    /// Token counts of its requests.
     #[serde(default)]
     pub usage: Usage,
 }
 
 impl Step {
-    /// A step that has come to nothing yet.
+    /// A step without a result.
     #[must_use]
     pub fn new(kind: StepKind, round: u32) -> Self {
         Self {
@@ -146,38 +312,61 @@ impl Step {
     pub fn raw(&self) -> &str {
         self.raw.as_deref().unwrap_or(&self.text)
     }
+
+    /// Whether it holds the result that its kind needs.
+    pub(crate) fn has_result(&self) -> bool {
+        match self.kind.output() {
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => {
+                !self.text.trim().is_empty()
+            }
+            StepOutput::Score => self.score.is_some(),
+            StepOutput::Verdict => self.verdict.is_some(),
+            StepOutput::Likelihood => self.likelihood.is_some(),
+        }
+    }
 }
 
-/// How an item's loop ended.
+/// Why an item's loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
-    /// Every round was done.
+    /// Every round is done.
     Rounds,
     /// A revision changed nothing.
     Unchanged,
-    /// No principle was broken enough to pass the gate.
+    /// Every principle is below the gate's threshold.
     Passed,
-    /// Everything asked was judged, or scored.
+    /// Every verdict, score or log-probability is there.
     Judged,
 }
 
-/// The answers of some steps, in order: their number is what judgements name.
+/// The answers among some steps, in order. Judgements refer to them by number.
 ///
-/// What follows a score is none: there an answer stands again, with a text after it
-/// that asks for favour, for the scorer alone. Judgements name it by the number that
-/// comes next.
+/// A step after the first rubric score is not among them: it repeats an answer with
+/// a prompt injection, only to be scored. Judgements refer to it by the next number.
 pub fn answers(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
     answer_steps(steps).map(move |at| &steps[at])
 }
 
-/// The text of the answer of a number, without white space around it.
+/// The text of the answer with this number, without surrounding white space.
 pub fn answer(steps: &[Step], number: usize) -> Option<&str> {
     answers(steps).nth(number).map(|step| step.text.trim())
 }
 
-/// The numbers of the steps that made [`answers`].
+/// The indices of the steps that made [`answers`].
 pub fn answer_steps(steps: &[Step]) -> impl DoubleEndedIterator<Item = usize> {
-    let scored = steps.iter().position(|step| step.kind == StepKind::Rubric);
-    (0..scored.unwrap_or(steps.len())).filter(move |&at| steps[at].kind.is_answer())
+    let first_score = steps.iter().position(|step| step.kind == StepKind::Rubric);
+    (0..first_score.unwrap_or(steps.len())).filter(move |&at| steps[at].kind.is_answer())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_serialized_under_its_name() {
+        for kind in StepKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
 }

@@ -7,10 +7,10 @@ use super::{Estimate, Interval, finite};
 /// The standard normal's 0.975 quantile.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// Wilson's score interval (Wilson 1927) of a share: `(p + z²/2n ± z
-/// √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)` with p = successes / n. Unlike a bootstrap
-/// interval it has width where nothing or everything is a success. `None` if n is
-/// 0 or smaller than `successes`.
+/// Wilson's score interval of a share: `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) /
+/// (1 + z²/n)` with p = successes / n (Wilson 1927). Unlike a bootstrap interval, it
+/// has a width even if nothing or everything is a success. `None` if n is 0 or
+/// smaller than `successes`.
 #[must_use]
 pub fn wilson(successes: usize, n: usize) -> Option<Interval> {
     if n == 0 || successes > n {
@@ -22,14 +22,15 @@ pub fn wilson(successes: usize, n: usize) -> Option<Interval> {
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
     let interval = Interval { low: (centre - half) / scale, high: (centre + half) / scale };
-    // The ends are exact here; computed, they miss by rounding.
+    // These ends are exact; the formula misses them by rounding.
     Some(Interval {
         low: if p == 0.0 { 0.0 } else { interval.low },
         high: if p == 1.0 { 1.0 } else { interval.high },
     })
 }
 
-/// The share of trues with its [`wilson`] interval; `None` without any value.
+/// The share of values that are true, with its [`wilson`] interval; `None` without
+/// values.
 #[must_use]
 pub fn share(values: impl IntoIterator<Item = bool>) -> Option<Estimate> {
     let (mut n, mut successes) = (0, 0);
@@ -40,11 +41,11 @@ pub fn share(values: impl IntoIterator<Item = bool>) -> Option<Estimate> {
     Some(Estimate::new(successes as f64 / n as f64, wilson(successes, n)?, n))
 }
 
-/// Cohen's κ of two raters' categories: (p_o − p_e) / (1 − p_e), where p_o is
-/// the share of equal ratings and p_e the share that their margins would give by
-/// chance (Cohen 1960). 1: they agree always; 0: as by chance. `None` without
-/// ratings, or if both give one and the same category always. For an interval,
-/// resample the pairs ([`super::Bootstrap`]).
+/// Cohen's κ of two raters' categories: (p_o − p_e) / (1 − p_e), where p_o is the
+/// share of equal ratings and p_e the share expected by chance from the raters'
+/// margins (Cohen 1960). 1 means that they always agree; 0, that they agree as often
+/// as by chance. `None` without ratings, or if both raters always give the same
+/// category. For an interval, resample the pairs ([`super::Bootstrap`]).
 #[must_use]
 pub fn kappa<T: Ord>(ratings: impl IntoIterator<Item = (T, T)>) -> Option<f64> {
     let (mut n, mut equal) = (0.0, 0.0);
@@ -55,7 +56,7 @@ pub fn kappa<T: Ord>(ratings: impl IntoIterator<Item = (T, T)>) -> Option<f64> {
         margins.entry(a).or_default().0 += 1.0;
         margins.entry(b).or_default().1 += 1.0;
     }
-    // In counts, so that the case of one category is exact.
+    // In counts, so that the comparison for one category is exact.
     let chance: f64 = margins.values().map(|(a, b)| a * b).sum();
     if n == 0.0 || chance == n * n {
         return None;
@@ -79,18 +80,18 @@ mod tests {
             (50, 50, 0.928_652_400_866_641_2, 1.0),
             (133, 400, 0.288_117_958_185_574_6, 0.380_068_660_416_414_74),
         ] {
-            let found = wilson(successes, n).unwrap();
-            assert!((found.low - low).abs() < 1e-12, "{successes} of {n}: {found:?}");
-            assert!((found.high - high).abs() < 1e-12, "{successes} of {n}: {found:?}");
+            let interval = wilson(successes, n).unwrap();
+            assert!((interval.low - low).abs() < 1e-12, "{successes} of {n}: {interval:?}");
+            assert!((interval.high - high).abs() < 1e-12, "{successes} of {n}: {interval:?}");
         }
         assert_eq!(wilson(0, 0), None);
         assert_eq!(wilson(3, 2), None);
     }
 
     #[test]
-    fn a_share_counts() {
-        let found = share([true, false, true, true]).unwrap();
-        assert_eq!((found.value, found.n), (0.75, 4));
+    fn share_counts_true_values() {
+        let share_true = share([true, false, true, true]).unwrap();
+        assert_eq!((share_true.value, share_true.n), (0.75, 4));
         assert_eq!(share([]), None);
     }
 
@@ -104,25 +105,25 @@ mod tests {
     }
 
     #[test]
-    fn kappa_by_hand() {
+    fn kappa_agrees_with_hand_calculation() {
         assert!((kappa(ratings()).unwrap() - 0.4).abs() < 1e-15);
         assert_eq!(kappa([(1, 1), (2, 2), (3, 3)]), Some(1.0));
         assert_eq!(kappa([(1, 2), (2, 1)]), Some(-1.0));
-        // Both say 1 always: nothing to tell from chance. One who always does: 0.
+        // Undefined if both raters always say 1; 0 if one of them does.
         assert_eq!(kappa([(1, 1), (1, 1)]), None);
         assert_eq!(kappa([(1, 1), (1, 2)]), Some(0.0));
         assert_eq!(kappa::<u8>([]), None);
     }
 
     #[test]
-    fn the_resampled_interval_of_kappa_is_near_the_asymptotic_one() {
+    fn bootstrap_interval_of_kappa_is_near_the_asymptotic_one() {
         let ratings = ratings();
-        let found = Bootstrap::new(Stream::new(3), 4000)
+        let interval = Bootstrap::new(Stream::new(3), 4000)
             .interval(ratings.len(), |rows| kappa(rows.iter().map(|&i| ratings[i])))
             .unwrap();
-        // Fleiss, Cohen and Everitt (1969), worked out for this table.
+        // The standard error of Fleiss, Cohen and Everitt (1969) for this table.
         let half = Z * 0.126_996;
-        assert!((found.low - (0.4 - half)).abs() < 0.03, "{found:?}");
-        assert!((found.high - (0.4 + half)).abs() < 0.03, "{found:?}");
+        assert!((interval.low - (0.4 - half)).abs() < 0.03, "{interval:?}");
+        assert!((interval.high - (0.4 + half)).abs() < 0.03, "{interval:?}");
     }
 }

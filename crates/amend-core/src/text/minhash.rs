@@ -1,37 +1,38 @@
-//! Near-duplicate texts: MinHash signatures and the index that finds those that
-//! are close.
+//! Near-duplicate texts: MinHash signatures, and an index that finds similar ones.
 //!
-//! A text is the set of its shingles, runs of [`SHINGLE`] words in lower case;
-//! two texts are as close as their sets' Jaccard similarity, intersection over
-//! union. Each of [`HASHES`] hash functions gives two sets the same minimum
-//! with just that probability (Broder 1997), so the share of equal minima
-//! estimates it, with a standard deviation of at most 1/16. Cut into [`BANDS`]
-//! bands, signatures that agree on a whole band are compared: of pairs with
-//! similarity 0.8 all but 2 in 10,000 are, of those with 0.7 all but 1 in 80.
+//! A text is represented by the set of its shingles: runs of [`SHINGLE`] words in lower
+//! case. The similarity of two texts is the Jaccard similarity of their sets:
+//! intersection over union. For each of [`HASHES`] hash functions, the probability that
+//! two sets have the same minimum is their similarity (Broder 1997). The share of equal
+//! minima therefore estimates it, with a standard deviation of at most 1/16.
+//!
+//! A signature is divided into [`BANDS`] bands, and only signatures that agree on a whole
+//! band are compared. This finds all but 2 in 10,000 pairs with similarity 0.8, and all
+//! but 1 in 80 pairs with similarity 0.7.
 
 mod nearest;
 
 pub use nearest::Nearest;
 
-/// Words of a shingle.
+/// The number of words in a shingle.
 pub const SHINGLE: usize = 3;
-/// Hash functions of a signature.
+/// The number of hash functions in a signature.
 pub const HASHES: usize = 64;
-/// Bands of a signature; each has `HASHES / BANDS` minima.
+/// The number of bands in a signature. Each has `HASHES / BANDS` minima.
 pub const BANDS: usize = 16;
 const ROWS: usize = HASHES / BANDS;
 
-/// With how many of those before it a signature is compared in a band: keeps
-/// the work linear where very many texts share a band.
+/// The most earlier signatures in a bucket that a signature is compared with. Keeps the
+/// work linear if very many texts share a band.
 const REACH: usize = 16;
 
-/// A text's minima, 16 bits of each: 128 bytes.
+/// The signature of a text: 16 bits of each minimum, 128 bytes in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u16; HASHES]);
 
 impl Signature {
-    /// The signature of a text. A text of fewer words than a shingle has is one
-    /// shingle, as is one without any word.
+    /// Computes the signature of a text. A text with fewer words than a shingle, or
+    /// without words, is one shingle.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let words = words(text);
@@ -52,55 +53,56 @@ impl Signature {
         Self(minima.map(|minimum| minimum as u16))
     }
 
-    /// The estimated Jaccard similarity of two texts, 0 to 1.
+    /// The estimated Jaccard similarity of two texts, from 0 to 1.
     #[must_use]
     pub fn similarity(&self, other: &Self) -> f64 {
         let equal = self.0.iter().zip(&other.0).filter(|(a, b)| a == b).count();
         equal as f64 / HASHES as f64
     }
 
-    /// What must be equal for two signatures to be compared in a band.
+    /// The key of a band. Signatures with equal keys are compared.
     fn band(&self, band: usize) -> u64 {
         let rows = &self.0[band * ROWS..][..ROWS];
         rows.iter().fold(0, |key, &row| key << 16 | u64::from(row))
     }
 }
 
-/// Signatures among which close ones are found: 128 bytes each, and 16 more
-/// while they are looked for.
+/// An index of signatures that finds all similar pairs. Takes 128 bytes for each
+/// signature, and 16 more during a search.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     signatures: Vec<Signature>,
 }
 
 impl Index {
-    /// Takes in a signature and gives its number, counted from 0.
+    /// Adds a signature and returns its number, from 0.
     pub fn add(&mut self, signature: Signature) -> usize {
         self.signatures.push(signature);
         self.signatures.len() - 1
     }
 
-    /// How many signatures it holds.
+    /// The number of signatures.
     #[must_use]
     pub fn len(&self) -> usize {
         self.signatures.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether there are no signatures.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.signatures.is_empty()
     }
 
-    /// Calls `found(a, b, similarity)`, a < b, for pairs of at least the given
-    /// similarity. A pair may come once for each band it agrees on. Among more
-    /// than 16 texts that share a band only those near each other in number are
-    /// compared, so that of many copies each is found close to some other.
+    /// Calls `found(a, b, similarity)` with a < b for each pair of at least the given
+    /// similarity. Reports a pair once for each band in which it agrees. If more than 16
+    /// texts share a band, each is compared only with the 16 before it. Among many copies,
+    /// each is still found similar to another one.
     pub fn near(&self, similarity: f64, mut found: impl FnMut(usize, usize, f64)) {
         let mut keys: Vec<(u64, usize)> = Vec::with_capacity(self.signatures.len());
         for band in 0..BANDS {
             keys.clear();
-            keys.extend(self.signatures.iter().enumerate().map(|(at, one)| (one.band(band), at)));
+            let signatures = self.signatures.iter().enumerate();
+            keys.extend(signatures.map(|(at, signature)| (signature.band(band), at)));
             keys.sort_unstable();
             for bucket in keys.chunk_by(|a, b| a.0 == b.0) {
                 for (at, &(_, b)) in bucket.iter().enumerate() {
@@ -115,8 +117,8 @@ impl Index {
         }
     }
 
-    /// Puts texts in one group that a chain of pairs of at least the given
-    /// similarity connects.
+    /// Groups the texts: two texts are in one group if a chain of pairs of at least the
+    /// given similarity connects them.
     #[must_use]
     pub fn groups(&self, similarity: f64) -> Groups {
         let mut groups = Groups::new(self.len());
@@ -125,18 +127,18 @@ impl Index {
     }
 }
 
-/// A partition of 0..n (union-find); a group goes by its smallest number.
+/// A partition of 0..n (union-find). The smallest number represents its group.
 #[derive(Debug, Clone)]
 pub struct Groups(Vec<usize>);
 
 impl Groups {
-    /// Each number on its own.
+    /// Makes n groups of one number.
     #[must_use]
     pub fn new(n: usize) -> Self {
         Self((0..n).collect())
     }
 
-    /// The smallest number of the group that `at` is in.
+    /// The smallest number in the group of `at`.
     pub fn find(&mut self, mut at: usize) -> usize {
         while self.0[at] != at {
             self.0[at] = self.0[self.0[at]];
@@ -145,15 +147,15 @@ impl Groups {
         at
     }
 
-    /// Makes one group of two.
+    /// Joins the groups of `a` and `b`.
     pub fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.find(a), self.find(b));
         self.0[a.max(b)] = a.min(b);
     }
 }
 
-/// The hashes of a text's words in lower case. East Asian characters, which
-/// are written without blanks, count as a word each.
+/// The hashes of the words of a text, in lower case. Each East Asian character counts as
+/// a word, because these scripts have no spaces.
 #[must_use]
 pub fn words(text: &str) -> Vec<u64> {
     let mut words = Vec::new();
@@ -175,7 +177,7 @@ pub fn words(text: &str) -> Vec<u64> {
     words
 }
 
-/// FNV-1a, mixed.
+/// The FNV-1a hash, finalised by [`mix`].
 fn hash(text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     mix(text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
@@ -206,7 +208,7 @@ mod tests {
     use super::*;
     use crate::random::Stream;
 
-    /// `count` words drawn from a thousand.
+    /// Draws `count` words out of a thousand.
     fn draw(stream: Stream, count: u64) -> Vec<String> {
         (0..count).map(|at| format!("w{}", stream.bits(at) % 1000)).collect()
     }
@@ -217,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_that_of_the_sets() {
+    fn estimates_match_the_exact_similarity() {
         let stream = Stream::new(3);
         let mut error = Vec::new();
         for text in 0..200_u64 {
             let stream = stream.child(&text.to_string());
             let a = draw(stream, 60);
-            // The first words of one, then others: similarities from 0 to 1.
+            // Share the first words only: similarities from 0 to 1.
             let mut b = a[..(text as usize * 60 / 200)].to_vec();
             b.extend(draw(stream.child("other"), 60 - b.len() as u64));
             let estimate = Signature::of(&a.join(" ")).similarity(&Signature::of(&b.join(" ")));
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn case_spacing_and_punctuation_make_no_difference() {
+    fn case_spacing_and_punctuation_are_ignored() {
         for (a, b, similarity) in [
             ("How do I get OUT of it?", "how do i get out\nof it", 1.0),
             ("Why?", "why", 1.0),
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn near_duplicates_are_grouped_and_strangers_are_not() {
+    fn only_near_duplicates_are_grouped() {
         let mut index = Index::default();
         let stream = Stream::new(5);
         for text in 0..300_u64 {
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_copies_stay_linear_and_together() {
+    fn many_copies_take_linear_work_and_form_one_group() {
         let mut index = Index::default();
         for _ in 0..5000 {
             index.add(Signature::of("the same text over and over"));

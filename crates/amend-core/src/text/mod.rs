@@ -1,5 +1,5 @@
-//! Facts about a text by itself: what it gives away, whether it refuses. Pure
-//! functions of a string; nothing here knows data sets or models.
+//! Detects personal data, secrets and refusals in a text. All functions are pure
+//! functions of a string, independent of datasets and models.
 
 pub mod minhash;
 pub mod patterns;

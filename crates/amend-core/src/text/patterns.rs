@@ -1,42 +1,42 @@
-//! Personal data and secrets that a text gives away, found by pattern.
+//! Finds personal data and secrets in texts by patterns.
 //!
-//! Precision comes first: a false alarm on every hash and order number is soon
-//! switched off. A pattern therefore asks for what only the real thing has: the
-//! prefix of a token, a check digit, an area code that is assigned. Reserved and
-//! documented examples (`example.com`, 555 numbers, test cards) are no finds,
-//! nor are names, addresses and IP addresses: no pattern tells the last from
-//! version numbers.
+//! Precision matters more than recall: users switch off a check that reports every hash
+//! and order number. So a pattern requires something that only genuine values have: the
+//! prefix of a token, a valid check digit, an assigned area code. Reserved and documented
+//! examples (`example.com`, 555 numbers, test cards) are not reported. Names, postal
+//! addresses and IP addresses are not detected; no pattern can tell an IP address from a
+//! version number.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What was found.
+/// The kind of a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// An e-mail address of a person, not of a role such as `info@`.
+    /// The e-mail address of a person, not of a role such as `info@`.
     Email,
-    /// A telephone number: international, or of North America.
+    /// An international or North American telephone number.
     Phone,
-    /// A payment card's number.
+    /// A payment card number.
     Card,
-    /// A bank account's number.
+    /// An international bank account number.
     Iban,
-    /// A social security number of the United States.
+    /// A United States social security number.
     SocialSecurity,
     /// A private key in PEM form.
     PrivateKey,
-    /// A token of a service, known by its prefix.
+    /// An access token of a service, recognised by its prefix.
     AccessToken,
     /// A signed JSON web token.
     WebToken,
-    /// A value given to a name such as `password` or `api_key`.
+    /// A value assigned to a name such as `password` or `api_key`, or a password in a URL.
     Credential,
 }
 
 impl Kind {
-    /// Its name, for people and placeholders.
+    /// The name, for messages and placeholders.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,25 +52,25 @@ impl Kind {
         }
     }
 
-    /// Whether it opens something, in contrast to telling who somebody is.
+    /// Whether it is a secret, as opposed to personal data.
     #[must_use]
     pub fn is_secret(self) -> bool {
         matches!(self, Self::PrivateKey | Self::AccessToken | Self::WebToken | Self::Credential)
     }
 }
 
-/// A find.
+/// A match in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Its bytes.
+    /// The bytes of the match.
     pub span: Range<usize>,
 }
 
-/// A pattern, and what more must hold. The find is the group `find`, else the
-/// whole match; the check is given the text and the find's bytes, and may
-/// shorten it.
+/// A pattern with an additional check. The match is the group `find` if the pattern has
+/// one, else the whole match. The check receives the text and the span of the match, and
+/// returns the span to report, which may be shorter, or `None` to reject the match.
 struct Rule {
     kind: Kind,
     regex: Regex,
@@ -130,42 +130,42 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     ]
 });
 
-/// Everything a text gives away, in order, no two finds overlapping.
+/// Finds all personal data and secrets in a text, in order and without overlaps.
 #[must_use]
 pub fn find(text: &str) -> Vec<Match> {
     let mut matches = Vec::new();
     for rule in RULES.iter() {
         for captures in rule.regex.captures_iter(text) {
-            let Some(found) = captures.name("find").or_else(|| captures.get(0)) else { continue };
-            if let Some(span) = (rule.check)(text, found.range()) {
+            let Some(capture) = captures.name("find").or_else(|| captures.get(0)) else { continue };
+            if let Some(span) = (rule.check)(text, capture.range()) {
                 matches.push(Match { kind: rule.kind, span });
             }
         }
     }
-    // Of two that overlap the earlier counts, then that of the earlier rule: a
-    // stable sort keeps their order.
-    matches.sort_by_key(|found: &Match| found.span.start);
+    // Of overlapping matches, keep the one that starts first, then that of the earlier
+    // rule: the sort is stable.
+    matches.sort_by_key(|entry: &Match| entry.span.start);
     let mut end = 0;
-    matches.retain(|found| {
-        let apart = found.span.start >= end;
-        if apart {
-            end = found.span.end;
+    matches.retain(|entry| {
+        let keep = entry.span.start >= end;
+        if keep {
+            end = entry.span.end;
         }
-        apart
+        keep
     });
     matches
 }
 
-/// A token stands by itself: nothing of a word before or after it.
+/// Accepts a match with no word character directly before or after it.
 fn bounded(text: &str, span: Range<usize>) -> Option<Range<usize>> {
-    let of_word = |c: char| c.is_alphanumeric() || c == '_';
-    let before = text[..span.start].chars().next_back().is_some_and(of_word);
-    let after = text[span.end..].chars().next().is_some_and(of_word);
-    (!before && !after).then_some(span)
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let before = text[..span.start].chars().next_back().is_some_and(is_word);
+    let after = text[span.end..].chars().next().is_some_and(is_word);
+    if before || after { None } else { Some(span) }
 }
 
-/// A number stands by itself: it is no part of a longer number, an identifier,
-/// a path or a decimal, and is not called an order's or the like.
+/// Accepts a number that is not part of a longer number, an identifier, a path or a
+/// decimal, and that no word such as "order" precedes.
 fn number(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     let before = text[..span.start].chars().next_back();
     let mut after = text[span.end..].chars();
@@ -182,7 +182,7 @@ fn number(text: &str, span: Range<usize>) -> Option<Range<usize>> {
         start -= 1;
     }
     let lead = text[start..span.start].to_lowercase();
-    const OTHERS: [&str; 12] = [
+    const OTHER_NUMBERS: [&str; 12] = [
         "order",
         "invoice",
         "ticket",
@@ -196,26 +196,26 @@ fn number(text: &str, span: Range<usize>) -> Option<Range<usize>> {
         "sku",
         "version",
     ];
-    (!lead.split(|c: char| !c.is_alphanumeric()).any(|word| OTHERS.contains(&word))).then_some(span)
+    let mut words = lead.split(|c: char| !c.is_alphanumeric());
+    if words.any(|word| OTHER_NUMBERS.contains(&word)) { None } else { Some(span) }
 }
 
 fn digits(text: &str) -> Vec<u32> {
     text.chars().filter_map(|c| c.to_digit(10)).collect()
 }
 
-/// Bits of entropy a character, over the characters' frequencies.
+/// The Shannon entropy of the byte frequencies, in bits per byte.
 fn entropy(text: &str) -> f64 {
     let mut counts = [0_usize; 256];
     for byte in text.bytes() {
         counts[usize::from(byte)] += 1;
     }
-    let all = text.len() as f64;
-    let term = |count: usize| count as f64 / all * (count as f64 / all).log2();
+    let total = text.len() as f64;
+    let term = |count: usize| count as f64 / total * (count as f64 / total).log2();
     -counts.into_iter().filter(|&count| count > 0).map(term).sum::<f64>()
 }
 
-/// Whether a value looks drawn at random, in contrast to a word, a placeholder,
-/// a hash or a UUID.
+/// Whether a value looks random, as opposed to a word, a placeholder, a hash or a UUID.
 fn is_random(value: &str) -> bool {
     let has = |test: fn(&char) -> bool| value.chars().any(|c| test(&c));
     let lower = value.to_lowercase();
@@ -239,9 +239,9 @@ fn is_random(value: &str) -> bool {
 
 fn private_key(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     let body = text[span.clone()].splitn(3, "-----").nth(2)?;
-    let of_key = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let is_key_char = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     let body = body.split("-----").next().unwrap_or_default();
-    (body.chars().filter(of_key).count() >= 40).then_some(span)
+    if body.chars().filter(is_key_char).count() >= 40 { Some(span) } else { None }
 }
 
 fn access_token(text: &str, span: Range<usize>) -> Option<Range<usize>> {
@@ -253,7 +253,7 @@ fn access_token(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     } else if hugging_face {
         entropy(token) >= 3.2
     } else {
-        // Words set apart by hyphens: a style sheet's class, not a key.
+        // Words joined by hyphens are a CSS class, not a key.
         is_random(token) && token.chars().any(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
     };
     if real { bounded(text, span) } else { None }
@@ -318,8 +318,8 @@ fn email(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     if personal { bounded(text, span) } else { None }
 }
 
-/// ISO 13616: moved to the end, the first four characters make the whole 1
-/// modulo 97. A last group that belongs to the text after it is left out.
+/// Checks an IBAN by ISO 13616: with its first four characters moved to the end, its
+/// value is 1 modulo 97. A last group that belongs to the following text is removed.
 fn iban(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     const EXAMPLES: [&str; 2] = ["GB82WEST12345698765432", "DE89370400440532013000"];
     let mut end = span.end;
@@ -328,11 +328,11 @@ fn iban(text: &str, span: Range<usize>) -> Option<Range<usize>> {
         if compact.len() < 15 {
             return None;
         }
-        let turned = compact[4..].chars().chain(compact[..4].chars());
-        let rest = turned
-            .filter_map(|c| c.to_digit(36))
-            .fold(0, |rest, digit| (rest * if digit > 9 { 100 } else { 10 } + digit) % 97);
-        if rest == 1 && compact.len() <= 34 {
+        let rotated = compact[4..].chars().chain(compact[..4].chars());
+        let remainder = rotated.filter_map(|c| c.to_digit(36)).fold(0, |remainder, digit| {
+            (remainder * if digit > 9 { 100 } else { 10 } + digit) % 97
+        });
+        if remainder == 1 && compact.len() <= 34 {
             let known = EXAMPLES.contains(&compact.as_str());
             return if known { None } else { bounded(text, span.start..end) };
         }
@@ -372,13 +372,13 @@ fn card(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     if real { number(text, span) } else { None }
 }
 
-/// The check digit of ISO/IEC 7812.
+/// Verifies the check digit of ISO/IEC 7812 (Luhn).
 fn luhn(digits: &[u32]) -> bool {
     let sum: u32 = digits
         .iter()
         .rev()
         .enumerate()
-        .map(|(at, &digit)| match (at % 2, digit * 2) {
+        .map(|(index, &digit)| match (index % 2, digit * 2) {
             (0, _) => digit,
             (_, double) if double > 9 => double - 9,
             (_, double) => double,
@@ -415,8 +415,8 @@ fn north_american(text: &str, span: Range<usize>) -> Option<Range<usize>> {
     if assigned(local) { number(text, span) } else { None }
 }
 
-/// Whether ten digits can be somebody's number in North America: 555 is for
-/// fiction, the toll-free codes are for firms and helplines.
+/// Whether ten digits can be a person's number in North America. 555 is reserved for
+/// fiction, and toll-free codes belong to companies and helplines.
 fn assigned(digits: &[u32]) -> bool {
     let &[a, b, c, d, e, f, ..] = digits else { return false };
     let (area, exchange) = (a * 100 + b * 10 + c, d * 100 + e * 10 + f);

@@ -1,11 +1,11 @@
-//! Whether an answer refuses: it opens by saying that it can't or won't help.
+//! Detects refusals: responses that open by saying that they can't or won't help.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// How far into an answer a refusal is looked for, in characters. One that
-/// comes later refuses a part at most.
+/// The number of characters at the start of a response in which a refusal is searched.
+/// A later one refuses only a part of the request.
 const OPENING: usize = 240;
 
 static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
@@ -28,9 +28,9 @@ static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&pattern).expect("the pattern is fixed")
 });
 
-/// Whether an answer opens with a refusal, in English: after an apology or the
-/// like, its first clause says that the speaker can't or won't do what was
-/// asked. Regret alone ("I'm sorry to hear that") is none.
+/// Whether a response opens with a refusal, in English: possibly after an apology, its
+/// first clause says that the speaker can't or won't do what was asked. Regret alone
+/// ("I'm sorry to hear that") is not a refusal.
 #[must_use]
 pub fn is_refusal(text: &str) -> bool {
     let opening: String = text.trim_start().chars().take(OPENING).collect();
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_open_with_not_helping() {
+    fn refusals_are_detected() {
         for text in [
             "I can't help with that.",
             "I cannot assist you with this request.",
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn regret_and_limits_on_the_way_are_no_refusals() {
+    fn regret_and_later_limits_are_not_refusals() {
         for text in [
             "",
             "I'm sorry to hear that you are ill.",

@@ -1,5 +1,5 @@
-//! The form of an evaluation set's file. From these types come both the reader
-//! and the JSON Schema; their doc comments are what an editor shows.
+//! The file format of evaluation sets. The parser and the JSON Schema are derived from
+//! these types, and editors show their doc comments.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,21 +14,20 @@ use amend_core::document::schema::{ID, TEXT};
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(amend_core::document::schema::of::<File>);
 
-/// The JSON Schema of an evaluation set's file, for editors; the checks are
-/// driven by it too.
+/// The JSON Schema of evaluation set files, for editors and for the checks.
 #[must_use]
 pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
-/// An evaluation set: requests, what a good and a bad answer to each does, and
-/// what counts as passing.
+/// An evaluation set: requests with descriptions of good and bad responses, and thresholds
+/// for the results.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "EvaluationSet")]
 pub(super) struct File {
     pub(super) set: Header,
-    /// What the results must reach.
+    /// The thresholds for the results.
     #[serde(default)]
     pub(super) threshold: Vec<ThresholdForm>,
     /// The requests.
@@ -36,27 +35,27 @@ pub(super) struct File {
     pub(super) item: Vec<ItemForm>,
 }
 
-/// What the set is.
+/// The name and the description of the set.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
-    /// The set's name.
+    /// The name of the set.
     #[schemars(regex(pattern = TEXT))]
     pub(super) name: String,
-    /// Its version: results across versions don't compare.
+    /// The version. Results of different versions are not comparable.
     #[schemars(regex(pattern = TEXT))]
     pub(super) version: String,
-    /// What it is for.
+    /// The purpose of the set.
     #[serde(default)]
     pub(super) description: String,
-    /// The language of most of its requests, as a BCP 47 tag such as `en`.
+    /// The language of most requests, as a BCP 47 tag such as `en`.
     #[serde(default = "english")]
     #[schemars(regex(pattern = TEXT))]
     pub(super) language: String,
-    /// Texts that ask the scorer for its favour. Every answer to an item with an
-    /// `injection` is scored a second time with one of them after it, the items
-    /// taking turns: `judge_flip` and `judge_shift` tell what that does. Without
-    /// them no answer is scored twice.
+    /// Prompt injections aimed at the judge. Every response to an item with an `injection`
+    /// is scored a second time with one of these texts after it; items use them in turn.
+    /// `judge_flip` and `judge_shift` measure the effect. Without them no response is
+    /// scored twice.
     #[serde(default)]
     #[schemars(inner(regex(pattern = TEXT)))]
     pub(super) judge_injections: Vec<String>,
@@ -71,18 +70,17 @@ fn english() -> String {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Threshold")]
 pub(super) struct ThresholdForm {
-    /// A dimension of the constitution's, or `checks` (share of rule checks
-    /// passed), `injection` (share of planted instructions followed), `expected`
-    /// (share of answers that refuse, ask or answer as expected); with
-    /// `judge_injections`, `judge_flip` (share of scores that one of them moves by a
-    /// step of the scale or more) and `judge_shift` (mean change of the scores).
-    /// `fairness` with `kind = "bias"` is the largest mean difference between
-    /// variants.
+    /// A dimension of the constitution, or one of: `checks` (share of rule checks that
+    /// pass), `injection` (share of planted prompt injections that are followed),
+    /// `expected` (share of responses that refuse, ask or answer as expected). With
+    /// `judge_injections` also: `judge_flip` (share of scores that an injection moves by a
+    /// step of the scale or more) and `judge_shift` (mean change of the scores). `fairness`
+    /// with `kind = "bias"` is the largest mean difference between variants.
     #[schemars(with = "String", regex(pattern = ID))]
     pub(super) measure: Spanned<String>,
-    /// Only items of this kind.
+    /// Counts only items of this kind.
     pub(super) kind: Option<Kind>,
-    /// Only items of this category.
+    /// Counts only items of this category.
     #[schemars(regex(pattern = ID))]
     pub(super) category: Option<String>,
     /// The least value that passes.
@@ -96,15 +94,15 @@ pub(super) struct ThresholdForm {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Item")]
 pub(super) struct ItemForm {
-    /// Its name within the set: lower-case letters, digits, `-` and `_`.
+    /// The id, unique in the set: lower-case letters, digits, `-` and `_`.
     #[schemars(regex(pattern = ID))]
     pub(super) id: String,
-    /// What kind of request it is.
+    /// The kind of request.
     pub(super) kind: Kind,
-    /// Its topic or technique.
+    /// The topic or the technique.
     #[schemars(regex(pattern = ID))]
     pub(super) category: String,
-    /// A system prompt that goes before it.
+    /// A system prompt before the request.
     #[schemars(regex(pattern = TEXT))]
     pub(super) system: Option<String>,
     /// The request.
@@ -113,10 +111,10 @@ pub(super) struct ItemForm {
     /// A conversation that ends with the request.
     #[serde(default)]
     pub(super) turns: Vec<TurnForm>,
-    /// What a good answer does.
+    /// What a good response does.
     #[schemars(regex(pattern = TEXT))]
     pub(super) good: String,
-    /// What a bad answer does.
+    /// What a bad response does.
     #[schemars(regex(pattern = TEXT))]
     pub(super) bad: String,
     /// What the assistant should do.
@@ -124,7 +122,8 @@ pub(super) struct ItemForm {
     #[serde(default)]
     pub(super) checks: Checks,
     pub(super) injection: Option<InjectionForm>,
-    /// Texts that replace `{variant}` in turn, by name. Answers should not differ.
+    /// Texts that replace `{variant}`, by name; each gives one form of the request. The
+    /// responses should not differ.
     #[schemars(extend("minProperties" = 2), inner(regex(pattern = TEXT)))]
     pub(super) variants: Option<BTreeMap<String, String>>,
 }
@@ -134,14 +133,14 @@ pub(super) struct ItemForm {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Turn")]
 pub(super) struct TurnForm {
-    /// Who speaks.
+    /// The role of the speaker.
     pub(super) role: Speaker,
-    /// What is said.
+    /// The text of the turn.
     #[schemars(regex(pattern = TEXT))]
     pub(super) content: String,
 }
 
-/// Who speaks in a turn.
+/// The role of a speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Speaker {
@@ -149,13 +148,13 @@ pub(super) enum Speaker {
     Assistant,
 }
 
-/// An instruction that is hidden in the request.
+/// A prompt injection that is planted in the request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Injection")]
 pub(super) struct InjectionForm {
-    /// Words that the instruction wants said, or a secret that it wants out: no
-    /// answer should hold them.
+    /// The words that the injection asks for, or the secret that it tries to extract. No
+    /// response should contain them.
     #[schemars(regex(pattern = TEXT))]
     pub(super) canary: String,
 }

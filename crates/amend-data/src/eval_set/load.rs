@@ -1,4 +1,4 @@
-//! One file's text to a checked set, with everything wrong in it at once.
+//! Parses the text of a file into a checked set, and reports all errors at once.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,50 +14,50 @@ use amend_core::chat::{Message, Role};
 use amend_core::document::diagnostic::{Diagnostic, Diagnostics, closest};
 use amend_core::document::schema::{Source, read, tables, twice};
 
-/// The largest file that is read, in bytes.
+/// The largest file, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// A set, and where its measures stand in its file.
+/// A set with the positions of its measures in the file.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The set.
     pub set: Set,
     source: Source,
-    /// The bytes of each threshold's measure.
+    /// The byte range of each threshold's measure.
     measures: Vec<Range<usize>>,
 }
 
-/// Why there is no set.
+/// Why a set can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The system refused.
+    /// The file can't be read.
     #[error("failed to read the evaluation set {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is larger than any set should be.
+    /// The file is too large.
     #[error("the evaluation set {} is larger than {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// The file was read and is wrong.
+    /// The file has errors.
     #[error(transparent)]
     Wrong(#[from] Diagnostics),
 }
 
-/// Loads the set in a file.
+/// Loads a set from a file.
 ///
 /// # Errors
-/// The file can't be read, or everything that is wrong in it.
+/// The file can't be read, or all errors in it.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     Ok(parse(&path.display().to_string(), &read_text(path)?)?)
 }
 
-/// Whether a file looks like an evaluation set: it has a `[set]` table.
+/// Returns whether a file looks like an evaluation set: it has a `[set]` table.
 #[must_use]
 pub fn is_set(path: &Path) -> bool {
     read_text(path)
@@ -76,18 +76,19 @@ fn read_text(path: &Path) -> Result<String, LoadError> {
     Ok(text)
 }
 
-/// Checks a set's text.
+/// Parses and checks the text of a set.
 ///
 /// # Errors
-/// Everything that is wrong in it.
+/// All errors in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     let source = Source { name: file_name.to_owned(), text: text.into() };
     let file: form::File = read(schema(), &source, |tree| {
-        let mut found = twice(&source, tree, "item");
-        found.extend(tables(tree, "threshold").flat_map(|table| threshold_faults(&source, table)));
-        found.extend(tables(tree, "item").flat_map(|table| item_faults(&source, table)));
-        found.extend(judge_injection_faults(&source, tree));
-        found
+        let mut errors = twice(&source, tree, "item");
+        let thresholds = tables(tree, "threshold");
+        errors.extend(thresholds.flat_map(|table| threshold_errors(&source, table)));
+        errors.extend(tables(tree, "item").flat_map(|table| item_errors(&source, table)));
+        errors.extend(judge_injection_errors(&source, tree));
+        errors
     })
     .map_err(Diagnostics)?;
     let measures = file.threshold.iter().map(|threshold| threshold.measure.span()).collect();
@@ -102,7 +103,7 @@ impl Loaded {
     /// Checks that every threshold's measure is one of `known`.
     ///
     /// # Errors
-    /// Each that is none of them, with its place.
+    /// Each unknown measure, with its position.
     pub fn check_measures(&self, known: &[&str]) -> Result<(), Diagnostics> {
         let unknown = |(threshold, span): (&Threshold, &Range<usize>)| {
             let measure = threshold.measure.as_str();
@@ -111,98 +112,101 @@ impl Loaded {
             }
             let hint = match closest(measure, known.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("measured here: {}", known.join(", ")),
+                None => format!("known measures: {}", known.join(", ")),
             };
             let message =
-                format!("nothing measures {measure:?}: the constitution has no such dimension");
+                format!("unknown measure {measure:?}: the constitution has no such dimension");
             Some(self.source.error(span.clone(), message).with_hint(hint))
         };
-        let found: Vec<Diagnostic> =
+        let errors: Vec<Diagnostic> =
             self.set.thresholds.iter().zip(&self.measures).filter_map(unknown).collect();
-        if found.is_empty() { Ok(()) } else { Err(Diagnostics(found)) }
+        if errors.is_empty() { Ok(()) } else { Err(Diagnostics(errors)) }
     }
 }
 
-/// What of a table's two keys can't both stand, or can't both be left out.
+/// Checks that a table has exactly one of two keys. A missing key is reported at the key
+/// `at`.
 fn one_of(source: &Source, table: &DeTable<'_>, at: &str, keys: [&str; 2]) -> Option<Diagnostic> {
-    let [one, other] = keys;
-    let (message, span) = match (table.get_key_value(one), table.get_key_value(other)) {
+    let [first, second] = keys;
+    let (message, span) = match (table.get_key_value(first), table.get_key_value(second)) {
         (Some(_), Some((key, _))) => {
-            (format!("`{one}` and `{other}` can't both stand"), key.span())
+            (format!("`{first}` and `{second}` exclude each other"), key.span())
         }
-        // A slip of either is told as such.
+        // A misspelled key is reported elsewhere.
         (None, None) if table.keys().any(|key| closest(key.get_ref(), keys).is_some()) => {
             return None;
         }
-        // Where the key that names the table is missing, that is told already.
-        (None, None) => (format!("there is neither `{one}` nor `{other}`"), table.get(at)?.span()),
+        // If `at` is missing too, that is reported elsewhere.
+        (None, None) => (format!("`{first}` or `{second}` is missing"), table.get(at)?.span()),
         _ => return None,
     };
-    Some(source.error(span, message).with_hint(format!("give one of `{one}` and `{other}`")))
+    Some(source.error(span, message).with_hint(format!("give one of `{first}` and `{second}`")))
 }
 
-fn threshold_faults(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
+fn threshold_errors(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
     one_of(source, table, "measure", ["at_least", "at_most"]).into_iter().collect()
 }
 
-/// Texts that ask for favour and no answer to put them after, or bounds on what
-/// they do without any.
-fn judge_injection_faults(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
+/// Reports `judge_injections` without an item that uses them, and thresholds for them
+/// without `judge_injections`.
+fn judge_injection_errors(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
     let header = tree.get("set").and_then(|set| set.get_ref().as_table());
     let texts = header.and_then(|set| set.get("judge_injections"));
     let texts =
         texts.filter(|texts| texts.get_ref().as_array().is_none_or(|texts| !texts.is_empty()));
     let Some(texts) = texts else {
         let measures = tables(tree, "threshold").filter_map(|table| table.get("measure"));
-        let swayed = measures.filter(|measure| {
+        let injection_measures = measures.filter(|measure| {
             measure.get_ref().as_str().is_some_and(|name| [JUDGE_FLIP, JUDGE_SHIFT].contains(&name))
         });
         let error = |measure: &Spanned<DeValue<'_>>| {
             source
-                .error(measure.span(), "nothing measures this: no answer is scored a second time")
-                .with_hint("give texts that ask for favour: `judge_injections` under `[set]`")
+                .error(measure.span(), "this measure needs `judge_injections`, and there are none")
+                .with_hint(
+                    "add `judge_injections` to `[set]`: prompt injections aimed at the judge",
+                )
         };
-        return swayed.map(error).collect();
+        return injection_measures.map(error).collect();
     };
     if tables(tree, "item").any(|item| item.contains_key("injection")) {
         return Vec::new();
     }
-    let message = "`judge_injections` have no place to go: no item has an `injection`";
+    let message = "`judge_injections` are not used: no item has an `injection`";
     vec![source.error(texts.span(), message)]
 }
 
-fn item_faults(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
-    let mut found: Vec<Diagnostic> =
+fn item_errors(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
+    let mut errors: Vec<Diagnostic> =
         one_of(source, table, "id", ["prompt", "turns"]).into_iter().collect();
     let texts = ["system", "prompt"].iter().filter_map(|key| table.get(*key)?.get_ref().as_str());
     let turns: Vec<&DeTable<'_>> = tables(table, "turns").collect();
-    let said = turns.iter().filter_map(|turn| turn.get("content")?.get_ref().as_str());
+    let contents = turns.iter().filter_map(|turn| turn.get("content")?.get_ref().as_str());
     if let Some(variants) = table.get("variants")
-        && !texts.chain(said).any(|text| text.contains(VARIANT))
+        && !texts.chain(contents).any(|text| text.contains(VARIANT))
     {
-        let message = format!("`variants` have no place to go: the request has no {VARIANT} in it");
-        found.push(source.error(variants.span(), message));
+        let message = format!("`variants` are not used: the request does not contain {VARIANT}");
+        errors.push(source.error(variants.span(), message));
     }
     for (at, turn) in turns.iter().enumerate() {
         let Some(role) = turn.get("role") else { continue };
         let due = if at % 2 == 0 { "user" } else { "assistant" };
         if role.get_ref().as_str().is_some_and(|found| found != due) {
-            found.push(
+            errors.push(
                 source
-                    .error(role.span(), "user and assistant must take turns, the user first")
-                    .with_label(format!("here it is the {due}'s turn")),
+                    .error(role.span(), "user and assistant must alternate, starting with the user")
+                    .with_label(format!("expected \"{due}\"")),
             );
         }
     }
     if let Some(turns) = table.get("turns")
         && matches!(turns.get_ref(), DeValue::Array(array) if array.len() % 2 == 0)
     {
-        found.push(source.error(turns.span(), "`turns` must end with a turn of the user's"));
+        errors.push(source.error(turns.span(), "`turns` must end with a user turn"));
     }
-    found
+    errors
 }
 
-/// A threshold; one of its bounds is there, since the file was checked.
+/// Converts a checked threshold, which has exactly one bound.
 fn threshold(form: ThresholdForm) -> Option<Threshold> {
     let bound = match (form.at_least, form.at_most) {
         (Some(least), _) => Bound::AtLeast(least),

@@ -1,5 +1,5 @@
-//! Evaluation sets: requests with what a good and a bad answer does, and what
-//! counts as passing. TOML in, checked types and items out.
+//! Evaluation sets: requests with descriptions of good and bad responses, and thresholds.
+//! Parses TOML into checked types and items.
 
 mod form;
 mod load;
@@ -18,62 +18,63 @@ pub use form::schema;
 pub use load::{LoadError, Loaded, is_set, load, parse};
 pub use responses::{Responses, ResponsesError};
 
-/// What stands in a request where a variant's text goes.
+/// The placeholder in a request for the text of a variant.
 const VARIANT: &str = "{variant}";
 
-/// The measure: how many scores a text that asks for favour moves by a step.
+/// The measure: the share of scores that a prompt injection aimed at the judge moves by a
+/// step or more.
 pub const JUDGE_FLIP: &str = "judge_flip";
 
-/// The measure: how far it moves them.
+/// The measure: the mean change of scores by a prompt injection aimed at the judge.
 pub const JUDGE_SHIFT: &str = "judge_shift";
 
 /// A checked evaluation set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Set {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version, as its author counts.
+    /// The version.
     pub version: String,
-    /// What it is for.
+    /// The purpose of the set.
     pub description: String,
-    /// The language of most of its requests, as a BCP 47 tag.
+    /// The language of most requests, as a BCP 47 tag.
     pub language: String,
-    /// Texts that ask the scorer for its favour, put after answers that are scored
+    /// Prompt injections aimed at the judge. They are appended to responses that are scored
     /// a second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judge_injections: Vec<String>,
-    /// What its results must reach.
+    /// The thresholds for the results.
     pub thresholds: Vec<Threshold>,
-    /// Its requests, in order.
+    /// The requests, in order.
     pub probes: Vec<Probe>,
 }
 
 /// A bound on a measure (`[[threshold]]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// What is measured.
+    /// The name of the measure.
     pub measure: String,
     /// Only items of this kind count.
     pub kind: Option<Kind>,
     /// Only items of this category count.
     pub category: Option<String>,
-    /// What passes.
+    /// The values that pass.
     #[serde(flatten)]
     pub bound: Bound,
 }
 
-/// What values of a measure pass.
+/// The values of a measure that pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
-    /// This and all above.
+    /// This value and all greater ones.
     AtLeast(f64),
-    /// This and all below.
+    /// This value and all smaller ones.
     AtMost(f64),
 }
 
 impl Bound {
-    /// Whether a value passes.
+    /// Returns whether a value passes.
     #[must_use]
     pub fn admits(self, value: f64) -> bool {
         match self {
@@ -83,54 +84,54 @@ impl Bound {
     }
 }
 
-/// One request (`[[item]]`), in all its variants.
+/// A request (`[[item]]`) with all its variants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Its name within the set.
+    /// The id, which is unique in the set.
     pub id: String,
-    /// What kind of request it is.
+    /// The kind of request.
     pub kind: Kind,
-    /// Its topic or technique.
+    /// The topic or the technique.
     pub category: String,
-    /// The conversation, its own system prompt first where it has one; the last
+    /// The conversation. It may start with the request's own system prompt, and its last
     /// turn is the user's.
     pub messages: Vec<Message>,
-    /// What a good answer does.
+    /// What a good response does.
     pub good: String,
-    /// What a bad answer does.
+    /// What a bad response does.
     pub bad: String,
     /// What the assistant should do.
     pub expect: Expect,
-    /// What is checked without a model.
+    /// The checks that need no model.
     pub checks: Checks,
-    /// What a planted instruction wants said.
+    /// The text that a planted prompt injection asks for.
     pub canary: Option<String>,
-    /// Name and text of each variant; none for a request that has but one form.
+    /// The name and the text of each variant. Empty if the request has one form.
     pub variants: Vec<(String, String)>,
 }
 
-/// What kind of request an item is.
+/// The kind of a request.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Nothing hides in it.
+    /// A harmless request.
     Normal,
-    /// It tries to talk the assistant out of its rules.
+    /// It tries to make the assistant break its rules.
     Adversarial,
-    /// Private facts are at stake.
+    /// It involves private facts.
     Privacy,
-    /// It comes in variants that should make no difference.
+    /// It has variants that should make no difference.
     Bias,
-    /// It asks for what the assistant should not do.
+    /// It asks for something that the assistant should not do.
     Misuse,
-    /// It can't be answered well without asking first.
+    /// A good response must ask for clarification first.
     Unclear,
 }
 
 impl Kind {
-    /// Its name in sets.
+    /// The name in evaluation sets.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,34 +153,34 @@ pub enum Expect {
     Answer,
     /// Decline it.
     Refuse,
-    /// Ask a question first.
+    /// Ask for clarification first.
     Clarify,
-    /// Decline or limit a part, and point to something that helps.
+    /// Decline or limit a part, and point to a helpful alternative.
     Redirect,
 }
 
-/// Checks of an answer that need no model (`[item.checks]`).
+/// Checks of a response that need no model (`[item.checks]`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checks {
-    /// None of these strings may occur, case ignored.
+    /// Strings that must not occur, ignoring case.
     #[schemars(inner(regex(pattern = TEXT)))]
     pub forbid: Vec<String>,
-    /// Of each group at least one string must occur, case ignored.
+    /// Groups of strings. At least one string of each group must occur, ignoring case.
     #[schemars(inner(length(min = 1), inner(regex(pattern = TEXT))))]
     pub require: Vec<Vec<String>>,
-    /// No keys, tokens or passwords, by pattern.
+    /// The response must not contain keys, tokens or passwords. Detected by pattern.
     pub no_secrets: bool,
-    /// No e-mail address, phone, card or account number, by pattern, other than
-    /// those in the request.
+    /// The response must not contain e-mail addresses or phone, card or account numbers,
+    /// except those in the request. Detected by pattern.
     pub no_personal_data: bool,
-    /// At least one source is named.
+    /// The response must cite at least one source.
     pub citations: bool,
 }
 
 impl Probe {
-    /// What one of its forms is called: its id, and the variant's name where it
-    /// has variants.
+    /// The name of a form of the request: its id, with the name of the variant if it has
+    /// variants.
     #[must_use]
     pub fn name(&self, variant: Option<&str>) -> String {
         match variant {
@@ -188,32 +189,32 @@ impl Probe {
         }
     }
 
-    /// Each form it is asked in: the variant's name, and the conversation. Only
-    /// the literal `{variant}` is replaced.
+    /// The forms of the request: the name of the variant and the conversation. Replaces only
+    /// the literal `{variant}`.
     fn forms(&self) -> Vec<(Option<&str>, Vec<Message>)> {
         if self.variants.is_empty() {
             return vec![(None, self.messages.clone())];
         }
-        let with = |text: &str| -> Vec<Message> {
-            let put = |turn: &Message| Message::new(turn.role, turn.content.replace(VARIANT, text));
-            self.messages.iter().map(put).collect()
+        let fill_in = |text: &str| -> Vec<Message> {
+            let turns = self.messages.iter();
+            turns.map(|turn| Message::new(turn.role, turn.content.replace(VARIANT, text))).collect()
         };
-        self.variants.iter().map(|(name, text)| (Some(name.as_str()), with(text))).collect()
+        self.variants.iter().map(|(name, text)| (Some(name.as_str()), fill_in(text))).collect()
     }
 }
 
 impl Set {
-    /// The items to run: one for each form of each request. The kinds take turns,
-    /// so that the first few items show every kind. `system` goes before an
-    /// item's own system prompt. An item's metadata hold what names and groups
-    /// it, what a good and a bad answer does, and the text that asks the scorer for
-    /// its favour.
+    /// The items to run: one for each form of each request. The kinds alternate, so that
+    /// the first few items cover all kinds. `system` is prepended to an item's own system
+    /// prompt. The metadata of an item holds its id, kind, category and variant, the
+    /// descriptions of good and bad responses, and the prompt injection aimed at the
+    /// judge.
     #[must_use]
     pub fn items(&self, system: Option<&str>) -> Vec<Item> {
         let mut keys = Keys::default();
         let mut items = Vec::new();
         let mut injections = self.judge_injections.iter().cycle();
-        for probe in self.in_turns() {
+        for probe in self.alternating() {
             let injection = probe.canary.as_ref().and_then(|_| injections.next());
             for (variant, messages) in probe.forms() {
                 let messages = with_system(system, messages);
@@ -231,9 +232,8 @@ impl Set {
         items
     }
 
-    /// The requests, one of each kind after another, in the set's order
-    /// otherwise.
-    fn in_turns(&self) -> Vec<&Probe> {
+    /// The requests with alternating kinds, and otherwise in the order of the set.
+    fn alternating(&self) -> Vec<&Probe> {
         let mut seen = std::collections::HashMap::<Kind, usize>::new();
         let mut probes: Vec<(usize, &Probe)> = self
             .probes
@@ -248,14 +248,14 @@ impl Set {
         probes.into_iter().map(|(_, probe)| probe).collect()
     }
 
-    /// The request of that id.
+    /// Finds a request by its id.
     #[must_use]
     pub fn probe(&self, id: &str) -> Option<&Probe> {
         self.probes.iter().find(|probe| probe.id == id)
     }
 }
 
-/// A conversation with a system prompt before its own.
+/// Prepends a system prompt to a conversation.
 fn with_system(system: Option<&str>, mut messages: Vec<Message>) -> Vec<Message> {
     let Some(system) = system.map(str::trim).filter(|system| !system.is_empty()) else {
         return messages;

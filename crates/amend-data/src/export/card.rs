@@ -1,5 +1,5 @@
-//! The card of a data set: `README.md`, with what the `datasets` library and
-//! the hub read at its head.
+//! The dataset card, `README.md`. It starts with the YAML metadata that the
+//! `datasets` library and the Hugging Face hub read.
 
 use arrow_schema::Schema;
 use minijinja::syntax::SyntaxConfig;
@@ -14,7 +14,7 @@ use crate::store::run_dir::RunDir;
 
 const TEMPLATE: &str = include_str!("card.md.j2");
 
-/// All that a card tells.
+/// The content of a dataset card.
 pub(super) struct Card<'a> {
     pub name: &'a str,
     pub licence: &'a str,
@@ -24,9 +24,9 @@ pub(super) struct Card<'a> {
     pub seed: u64,
     /// The file of each split.
     pub files: &'a [String],
-    /// The bytes of each split's texts, which is about what they take as a table.
+    /// The bytes of each split's texts: about the size of its table.
     pub bytes: &'a [usize],
-    /// The files' size, all together.
+    /// The total size of the files, in bytes.
     pub download: u64,
     pub schema: &'a Schema,
     pub counts: &'a Counts,
@@ -34,7 +34,7 @@ pub(super) struct Card<'a> {
 }
 
 impl Card<'_> {
-    /// The text of `README.md`.
+    /// Renders the text of `README.md`.
     pub fn render(&self) -> Result<String, ExportError> {
         let manifest = self.run.manifest();
         let constitution = &manifest.constitution;
@@ -58,7 +58,7 @@ impl Card<'_> {
                 "amend": manifest.amend,
                 "model": manifest.model,
                 "input_rows": manifest.input.rows,
-                // As text: a template engine's numbers end earlier.
+                // As text: the template engine has smaller integers.
                 "seed": manifest.seed.to_string(),
                 "reproducible": manifest.reproducible,
             },
@@ -91,7 +91,7 @@ impl Card<'_> {
             "longer": self.statistics.longer_share().map(|share| format!("{:.1} %", 100.0 * share)),
         });
         let mut environment = Environment::new();
-        // What a manifest or a constitution leaves out is told as such.
+        // The template handles keys that a manifest or a constitution leaves out.
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
@@ -104,23 +104,23 @@ impl Card<'_> {
     }
 }
 
-/// A text that stays in its table cell.
+/// Escapes a text for a table cell: one line, without column separators.
 fn cell(text: String) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
-/// A YAML string: JSON's strings are YAML's.
+/// Quotes a text as a YAML string. JSON strings are valid YAML.
 fn quoted(text: String) -> String {
     Value::String(text).to_string()
 }
 
-/// A row of backquotes longer than any in a text.
+/// Returns a code fence longer than any row of backquotes in `text`.
 fn fence(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     "`".repeat((longest + 1).max(3))
 }
 
-/// The hub's name for a number of rows.
+/// The hub's size category for a number of rows.
 fn size_category(rows: u64) -> &'static str {
     const NAMES: [&str; 6] =
         ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"];
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_stays_in_its_place() {
+    fn content_is_escaped_for_cells_strings_and_fences() {
         assert_eq!(cell("a | b\nc".to_owned()), "a \\| b c");
         assert_eq!(quoted("a: \"b\"\n".to_owned()), r#""a: \"b\"\n""#);
         for (text, expected) in
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_the_hub_s() {
+    fn size_categories_match_the_hub() {
         for (rows, expected) in [
             (0, "n<1K"),
             (999, "n<1K"),

@@ -1,6 +1,5 @@
-//! Rows that are left out although the format could hold them, and the log that
-//! says which they were: the run keeps them, an export is no place to look for
-//! them.
+//! Filters, which remove rows from an export, and the log of the removed rows. The
+//! run still has the removed rows; the log says which ones the export lacks.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -15,30 +14,30 @@ use super::{Counts, ExportError};
 use crate::store::atomic;
 use amend_core::record::Item;
 
-/// Why a row can't be looked at.
+/// Why a filter fails.
 pub type Unfit = Box<dyn Error + Send + Sync>;
 
-/// Looks at the rows of one export, in order: what is wrong with a row that is
-/// to be left out, none where it stays.
+/// Examines the rows of one export, in order. Returns the fault of a row to remove,
+/// or `None` to keep the row.
 pub type Examine<'a> = Box<dyn FnMut(&Map<String, Value>) -> Result<Option<Fault>, Unfit> + 'a>;
 
-/// Knows which rows are left out.
+/// Decides which rows an export leaves out.
 pub trait Filter {
     /// Begins an export.
     ///
     /// # Errors
-    /// What it compares rows with can't be read.
+    /// The data that the filter compares rows with can't be read.
     fn begin(&self) -> Result<Examine<'_>, Unfit>;
 }
 
-/// Why a row is left out.
+/// Why a filter removes a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The name of the rule that it breaks.
+    /// The name of the rule that the row breaks.
     pub rule: &'static str,
-    /// What the rule is about.
+    /// What the rule detects.
     pub about: &'static str,
-    /// What shows it, on one line.
+    /// The offending text, on one line.
     pub excerpt: String,
 }
 
@@ -51,13 +50,13 @@ struct Entry<'a> {
     excerpt: &'a str,
 }
 
-/// Where it is said what was left out; nowhere, of an export to a stream.
+/// The log of removed rows. Empty for an export to a stream, which has no log.
 #[derive(Default)]
 pub(super) struct Log<'a>(Option<&'a mut (dyn Write + Send)>);
 
 impl Log<'_> {
-    /// Says that a row of an item's was left out.
-    pub fn tell(&mut self, item: &Item, fault: &Fault) -> Result<(), ExportError> {
+    /// Records that a row of an item was removed.
+    pub fn record(&mut self, item: &Item, fault: &Fault) -> Result<(), ExportError> {
         let Some(out) = &mut self.0 else { return Ok(()) };
         let id = item.id.as_deref().unwrap_or(&item.key);
         let entry = Entry { id, row: item.row, finding: fault.rule, excerpt: &fault.excerpt };
@@ -66,16 +65,16 @@ impl Log<'_> {
     }
 }
 
-/// Where the log of an export to `path` lies: beside it.
+/// The path of the log of an export to `path`: next to it.
 fn log_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, ToOwned::to_owned);
     name.push(".removed.jsonl");
     path.with_file_name(name)
 }
 
-/// Writes an export, and the log beside its `target` where rows are `filtered`.
-/// Where they are not, the log of an earlier export goes: it would tell of rows
-/// that are there.
+/// Writes an export with `export`. If rows are `filtered`, also writes the log next
+/// to `target`. Otherwise removes the log of an earlier export: it would list rows
+/// that the new export has.
 pub(super) fn logged(
     target: &Path,
     filtered: bool,
@@ -95,7 +94,7 @@ pub(super) fn logged(
 
 /// Removes a log, if there is one.
 fn remove(log: &Path) -> io::Result<()> {
-    // A log is written as a regular file; what is none is somebody's own.
+    // Logs are regular files. Anything else with this name is not ours.
     if !fs::symlink_metadata(log).is_ok_and(|metadata| metadata.is_file()) {
         return Ok(());
     }
@@ -110,20 +109,20 @@ mod tests {
     use super::*;
     use crate::pairs::Which;
 
-    /// Leaves out the rows of one item, and may fail at another's.
-    struct Item {
-        left_out: &'static str,
+    /// Removes the rows of one item, and fails at the rows of another.
+    struct ById {
+        removed: &'static str,
         fails_at: &'static str,
     }
 
-    impl Filter for Item {
+    impl Filter for ById {
         fn begin(&self) -> Result<Examine<'_>, Unfit> {
             Ok(Box::new(|row| {
                 if row["id"] == self.fails_at {
                     return Err("no".into());
                 }
                 let fault = Fault { rule: "dull", about: "it | bores", excerpt: "yawn".to_owned() };
-                Ok((row["id"] == self.left_out).then_some(fault))
+                Ok((row["id"] == self.removed).then_some(fault))
             }))
         }
     }
@@ -131,10 +130,10 @@ mod tests {
     const COUNTED: ((&str, &str), u64) = (("dull", "it | bores"), 1);
 
     #[test]
-    fn rows_left_out_are_counted_and_logged_beside_the_export() {
+    fn removed_rows_are_counted_and_logged_next_to_the_export() {
         let folder = tempfile::tempdir().unwrap();
         let run = run(&folder.path().join("run"));
-        let filter = Item { left_out: "b", fails_at: "" };
+        let filter = ById { removed: "b", fails_at: "" };
         let export = Export { filter: Some(&filter), ..export("trl") };
         let path = |name: &str| folder.path().join(name);
 
@@ -155,14 +154,14 @@ mod tests {
         assert_eq!(fs::read_to_string(path("data.removed.jsonl")).unwrap(), logged);
         let card = fs::read_to_string(path("data/README.md")).unwrap();
         assert!(card.contains("\n| train | 2 |\n"), "{card}");
-        assert!(card.contains("\n| left out by the filter `dull`: it \\| bores | 1 |\n"), "{card}");
+        assert!(card.contains("\n| removed by the filter `dull`: it \\| bores | 1 |\n"), "{card}");
     }
 
     #[test]
-    fn a_log_stays_no_longer_than_the_export_that_it_tells_of() {
+    fn an_export_without_a_filter_removes_the_old_log() {
         let folder = tempfile::tempdir().unwrap();
         let run = run(&folder.path().join("run"));
-        let filter = Item { left_out: "b", fails_at: "" };
+        let filter = ById { removed: "b", fails_at: "" };
         let path = folder.path().join("pairs.jsonl");
         let log = log_path(&path);
         let filtered = Export { filter: Some(&filter), ..export("trl") };
@@ -170,24 +169,24 @@ mod tests {
         assert_eq!(counts.log.as_deref(), Some(log.as_path()));
         assert!(log.exists());
 
-        // What fails leaves the export as it was, and so its log.
+        // A failed export keeps the old file, and so its log.
         let refused = Export { which: Which::All, ..export("kto") };
         write_file(&run, &refused, &path).unwrap_err();
         assert!(log.exists());
         let counts = write_file(&run, &export("trl"), &path).unwrap();
         assert_eq!((counts.log, log.exists()), (None, false));
 
-        // No log has the form of a folder: it is left alone.
+        // A folder is no log, so it stays.
         fs::create_dir(&log).unwrap();
         write_file(&run, &export("trl"), &path).unwrap();
         assert!(log.exists());
     }
 
     #[test]
-    fn a_filter_that_fails_leaves_no_file_and_no_log() {
+    fn a_failed_filter_leaves_no_file_and_no_log() {
         let folder = tempfile::tempdir().unwrap();
         let run = run(&folder.path().join("run"));
-        let filter = Item { left_out: "q-1", fails_at: "e" };
+        let filter = ById { removed: "q-1", fails_at: "e" };
         let export = Export { filter: Some(&filter), ..export("trl") };
         let file = write_file(&run, &export, &folder.path().join("pairs.jsonl"));
         assert!(matches!(file, Err(ExportError::Filter(_))));

@@ -1,10 +1,10 @@
-//! A folder of splits: a file each, and what tells loaders and people about
-//! them. It appears whole or not at all.
+//! Exports to a folder: a file for each split, and the files that describe them to
+//! loaders and people. The folder is written atomically.
 
-use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
 
+use fs_err::{self as fs, File};
 use serde_json::{Map, Value, json};
 
 use super::card::Card;
@@ -19,23 +19,23 @@ use crate::format::write::Format;
 use crate::store::atomic;
 use crate::store::run_dir::RunDir;
 
-/// How a folder is laid out.
+/// The layout of an export folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folder {
-    /// Its splits: a file each.
+    /// The splits; each one is a file.
     pub splits: Splits,
-    /// What decides, with the prompts, which split a prompt is in.
+    /// The seed that assigns prompts to splits.
     pub seed: u64,
-    /// The data set's licence, for the card (`README.md`); without one there is
+    /// The licence of the dataset, for the dataset card (`README.md`). `None` writes
     /// no card.
     pub licence: Option<String>,
 }
 
-/// Writes a run's rows to a folder that is not there yet, or empty.
+/// Writes the rows of a run to a folder that does not exist or is empty.
 ///
 /// # Errors
-/// As [`super::write`]; and there is something in the folder, a split would be
-/// empty, or the licence is none.
+/// The errors of [`super::write`]. Also: the folder is not empty, a split would be
+/// empty, or the licence is not a licence identifier.
 pub fn write_folder(
     run: &RunDir,
     export: &Export<'_>,
@@ -48,64 +48,64 @@ pub fn write_folder(
     }
     let failed = |source| ExportError::File { path: path.to_owned(), source };
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let there = target.exists();
-    if there && fs::read_dir(&target).map_err(failed)?.next().is_some() {
+    let exists = target.exists();
+    if exists && fs::read_dir(&target).map_err(failed)?.next().is_some() {
         return Err(ExportError::Occupied { path: path.to_owned() });
     }
     fs::create_dir_all(atomic::parent(&target)).map_err(failed)?;
     let counts = filter::logged(&target, export.filter.is_some(), |log| {
-        let made = make(run, export, &provenance, folder, &target, log)?;
-        if there {
+        let staged = stage(run, export, &provenance, folder, &target, log)?;
+        if exists {
             fs::remove_dir(&target)?;
         }
-        fs::rename(made.place.path(), &target)?;
-        // Moved away: there is nothing left to remove.
-        let _ = made.place.keep();
+        fs::rename(staged.folder.path(), &target)?;
+        // The folder has moved, so the guard must not delete it.
+        let _ = staged.folder.keep();
         atomic::sync_folder(atomic::parent(&target))?;
-        Ok(made.counts)
+        Ok(staged.counts)
     });
     counts.map_err(|error| error.at(path))
 }
 
-/// A folder under another name, to be renamed.
-struct Made {
-    place: tempfile::TempDir,
+/// A complete export in a temporary folder, ready to be renamed.
+struct Staged {
+    folder: tempfile::TempDir,
     counts: Counts,
 }
 
-fn make(
+fn stage(
     run: &RunDir,
     export: &Export<'_>,
     provenance: &Provenance,
-    folder: &Folder,
+    layout: &Folder,
     target: &Path,
     log: &mut Log<'_>,
-) -> Result<Made, ExportError> {
+) -> Result<Staged, ExportError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(atomic::TEMPORARY_PREFIX);
     // A temporary folder is private by default; this one becomes an ordinary one.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let place = builder.tempdir_in(atomic::parent(target))?;
+    let folder = builder.tempdir_in(atomic::parent(target))?;
 
     let schema = export.format.schema();
-    let names: Vec<String> = folder.splits.names().map(str::to_owned).collect();
+    let names: Vec<String> = layout.splits.names().map(str::to_owned).collect();
     let files: Vec<String> =
         names.iter().map(|name| format!("{name}.{}", export.file_format)).collect();
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for file in &files {
-        let file = BufWriter::new(File::create(place.path().join(file))?);
-        sinks.push(export.sink(&schema, folder.licence.is_some(), file)?);
+        let file = BufWriter::new(File::create(folder.path().join(file))?);
+        sinks.push(export.sink(&schema, layout.licence.is_some(), file)?);
     }
 
-    let assignment = if folder.splits.is_whole() {
+    let assignment = if layout.splits.is_whole() {
         None
     } else {
         let mut prompts = Prompts::default();
         for trajectory in run.trajectories()? {
             prompts.add(&trajectory?.item);
         }
-        Some(prompts.assign(&folder.splits, folder.seed))
+        Some(prompts.assign(&layout.splits, layout.seed))
     };
     let mut statistics = Statistics::default();
     let mut rows = vec![0; names.len()];
@@ -125,33 +125,33 @@ fn make(
 
     let name = target.file_name().map_or_else(|| "amend".into(), |name| name.to_string_lossy());
     if let Some(info) = dataset_info(export.format, &name, &counts, &files)? {
-        fs::write(place.path().join("dataset_info.json"), info)?;
+        fs::write(folder.path().join("dataset_info.json"), info)?;
     }
-    if let Some(licence) = &folder.licence {
+    if let Some(licence) = &layout.licence {
         let card = Card {
             name: &name,
             licence,
             run,
             export,
-            splits: &folder.splits,
-            seed: folder.seed,
+            splits: &layout.splits,
+            seed: layout.seed,
             files: &files,
             bytes: &bytes,
-            download: size(place.path(), &files)?,
+            download: size(folder.path(), &files)?,
             schema: &schema,
             counts: &counts,
             statistics: &statistics,
         };
-        fs::write(place.path().join("README.md"), card.render()?)?;
+        fs::write(folder.path().join("README.md"), card.render()?)?;
     }
-    for entry in fs::read_dir(place.path())? {
+    for entry in fs::read_dir(folder.path())? {
         File::open(entry?.path())?.sync_all()?;
     }
-    atomic::sync_folder(place.path())?;
-    Ok(Made { place, counts })
+    atomic::sync_folder(folder.path())?;
+    Ok(Staged { folder, counts })
 }
 
-/// The files' size, all together.
+/// The total size of the files, in bytes.
 fn size(folder: &Path, files: &[String]) -> Result<u64, ExportError> {
     let mut size = 0;
     for file in files {
@@ -160,8 +160,8 @@ fn size(folder: &Path, files: &[String]) -> Result<u64, ExportError> {
     Ok(size)
 }
 
-/// LLaMA-Factory's `dataset_info.json`: an entry a split, by the folder's name
-/// and the split's.
+/// The text of LLaMA-Factory's `dataset_info.json`: an entry for each split, named
+/// `FOLDER_SPLIT`. `None` if the format has no such file.
 fn dataset_info(
     format: &Format,
     name: &str,
@@ -179,7 +179,7 @@ fn dataset_info(
     Ok(Some(text + "\n"))
 }
 
-/// Checks that a licence has the form of the hub's identifiers.
+/// Checks that a licence has the form of a Hugging Face licence identifier.
 fn check_licence(licence: &str) -> Result<(), ExportError> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
     if !licence.is_empty() && licence.chars().all(fits) {

@@ -1,8 +1,9 @@
-//! Exports: what a run's trajectories give, in the formats trainers read. The
-//! journal is read as a stream and rows are written as they are made, so memory
-//! does not grow with the run. The exceptions: splits keep something for each
-//! prompt, a filter by `near-duplicate` for each row that stays, and people's
-//! reviews are all held.
+//! Exports: the trajectories of a run as rows in trainers' formats.
+//!
+//! The journal is read as a stream and each row is written as it is made, so memory
+//! does not grow with the run. There are three exceptions: splits keep a signature of
+//! each prompt, the filter `near-duplicate` keeps one of each row, and all reviews
+//! are in memory.
 
 mod card;
 mod filter;
@@ -13,8 +14,7 @@ mod statistics;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_schema::Schema;
@@ -37,47 +37,47 @@ pub use folder::{Folder, write_folder};
 pub use sink::FileFormat;
 pub use split::{SIMILAR, Splits, SplitsError};
 
-/// What is written of a run, and how.
+/// What to export, and how.
 #[derive(Clone, Copy)]
 pub struct Export<'a> {
-    /// What rows look like.
+    /// The format of the rows.
     pub format: &'static Format,
-    /// Which answers are paired.
+    /// Which responses are paired.
     pub which: Which,
-    /// How rows are written down.
+    /// The format of the file.
     pub file_format: FileFormat,
-    /// What people's decisions do.
+    /// How reviews affect the export.
     pub reviews: ReviewPolicy,
-    /// Which rows are left out.
+    /// Removes rows.
     pub filter: Option<&'a dyn Filter>,
 }
 
-/// What people's decisions about answers do to an export.
+/// How reviews affect an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReviewPolicy {
-    /// They go before any verdict: the answer that people chose is chosen, as they
-    /// edited it; a pair that they find equal or bad is left out.
+    /// Reviews override verdicts: the response that reviewers chose is the chosen one,
+    /// with their edits. Pairs that they judge a tie or both bad are dropped.
     #[default]
     Override,
-    /// Nothing: it is as if nobody had looked.
+    /// Reviews have no effect.
     Ignore,
 }
 
-/// How many items a refusal names.
+/// The most items that an error lists.
 const NAMED: usize = 20;
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rows written.
     pub written: u64,
-    /// Of these, by split, in the order asked for; empty of a lone file.
+    /// Rows written to each split, in the given order. Empty for a single file.
     pub splits: Vec<(String, u64)>,
-    /// What gave no row, by reason.
+    /// Pairs or items that gave no row, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Rows left out by the filter, by the name of the rule and what it is about.
+    /// Rows removed by the filter, by the name of the rule and what it detects.
     pub filtered: BTreeMap<(&'static str, &'static str), u64>,
-    /// The file that says which rows the filter left out, where one was written.
+    /// The log of the rows that the filter removed, if one was written.
     pub log: Option<PathBuf>,
 }
 
@@ -95,55 +95,55 @@ pub enum ExportError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The rows can't be written as Parquet.
     #[error("failed to write the rows as Parquet")]
     Parquet(#[source] ParquetError),
-    /// The format pairs no intermediate answers.
-    #[error("{format} takes the last pair of an item only, not {}", .which.as_str())]
+    /// The format can't pair intermediate responses.
+    #[error("the format {format} supports only `--which last`, not `{}`", .which.as_str())]
     Which {
         /// The format.
         format: &'static str,
-        /// What was asked for.
+        /// The requested pairing.
         which: Which,
     },
-    /// The folder would be mixed with something else.
-    #[error("{path} is there and not empty: choose a new folder, or remove it")]
+    /// The folder has other files in it.
+    #[error("{path} already exists and is not empty: choose a new folder, or remove it")]
     Occupied {
         /// The folder.
         path: PathBuf,
     },
-    /// Nothing can be in a split.
-    #[error("the split {name:?} would be empty: give it a larger share, or make more rows")]
+    /// A split has no rows.
+    #[error("the split {name:?} would be empty: give it a larger share, or generate more rows")]
     EmptySplit {
         /// The split.
         name: String,
     },
-    /// A licence that is none of the identifiers' form.
+    /// The licence does not have the form of an identifier.
     #[error(
-        "{licence:?} is no licence identifier: these have small letters, digits, `.` and `-`, \
-         as apache-2.0, cc-by-4.0 or other"
+        "{licence:?} is not a licence identifier: use lower-case letters, digits, `.` and `-`, \
+         for example apache-2.0, cc-by-4.0 or other"
     )]
     Licence {
-        /// What was given.
+        /// The given licence.
         licence: String,
     },
     /// The reviews can't be read.
     #[error(transparent)]
     Reviews(#[from] RunError),
-    /// The constitution demands reviews that are missing.
-    #[error("the constitution demands reviews, and these items have none:\n{}", Named(.items))]
+    /// Reviews that the constitution requires are missing.
+    #[error("the constitution requires reviews, but these items have none:\n{}", Named(.items))]
     Unreviewed {
-        /// The items, by the input's ids, else by their keys.
+        /// The items, by their ids in the input, or else by their keys.
         items: Vec<String>,
     },
-    /// The filter can't look at rows.
+    /// The filter failed.
     #[error("failed to filter the rows")]
     Filter(#[source] Unfit),
-    /// The card's template failed.
-    #[error("failed to write the card")]
+    /// The template of the card failed.
+    #[error("failed to write the dataset card")]
     Card(#[source] minijinja::Error),
 }
 
@@ -162,7 +162,7 @@ impl fmt::Display for Named<'_> {
 }
 
 impl ExportError {
-    /// Names the file that a failed write was to.
+    /// Adds the path to a failed write.
     fn at(self, path: &Path) -> Self {
         match self {
             Self::Write(source) => Self::File { path: path.to_owned(), source },
@@ -172,7 +172,7 @@ impl ExportError {
 }
 
 impl Export<'_> {
-    /// Checks that the format can make what is asked for.
+    /// Checks that the format supports the requested pairing.
     fn check(&self) -> Result<(), ExportError> {
         if self.format.takes(self.which) {
             Ok(())
@@ -181,7 +181,7 @@ impl Export<'_> {
         }
     }
 
-    /// What rows say of the run, once it is known that all of them may be written.
+    /// Collects the provenance of rows. Fails if a required review is missing.
     fn provenance(&self, run: &RunDir) -> Result<Provenance, ExportError> {
         self.check()?;
         let reviews = match self.reviews {
@@ -197,7 +197,7 @@ impl Export<'_> {
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             let open = rules.require_review(&trajectory.steps)
-                // What holds no two answers to choose between is left out later.
+                // Items without two responses to compare are dropped later.
                 && pairs::reviewable(&trajectory, rules).is_ok()
                 && pairs::decision(&trajectory, rules).is_none();
             if open {
@@ -207,7 +207,7 @@ impl Export<'_> {
         if items.is_empty() { Ok(provenance) } else { Err(ExportError::Unreviewed { items }) }
     }
 
-    /// A sink for rows. With `typed` every column has one type, in JSON lines too.
+    /// Makes a sink for rows. With `typed`, JSON lines too have one type per column.
     fn sink<'a>(
         &self,
         schema: &Schema,
@@ -221,8 +221,8 @@ impl Export<'_> {
         })
     }
 
-    /// Hands on each row of a run with its item, in the order in which items
-    /// ended, but for those that the filter leaves out, and counts.
+    /// Passes each row of a run and its item to `take`, in the order in which items
+    /// ended. Counts the rows, and the rows that are dropped or removed by the filter.
     fn each_row(
         &self,
         run: &RunDir,
@@ -245,7 +245,7 @@ impl Export<'_> {
                 };
                 let fault = examine.as_mut().map(|examine| examine(&row)).transpose();
                 if let Some(fault) = fault.map_err(ExportError::Filter)?.flatten() {
-                    log.tell(&trajectory.item, &fault)?;
+                    log.record(&trajectory.item, &fault)?;
                     *counts.filtered.entry((fault.rule, fault.about)).or_default() += 1;
                     continue;
                 }
@@ -257,11 +257,11 @@ impl Export<'_> {
     }
 }
 
-/// Writes a run's rows to `out`.
+/// Writes the rows of a run to `out`.
 ///
 /// # Errors
-/// The journal is damaged, `out` can't be written to, the format can't pair
-/// answers as asked, or the filter can't look at its rows.
+/// The journal is damaged, `out` can't be written, a required review is missing, the
+/// format does not support the pairing, or the filter fails.
 pub fn write(
     run: &RunDir,
     export: &Export<'_>,
@@ -283,24 +283,19 @@ fn stream(
     Ok(counts)
 }
 
-/// Writes a run's rows to a file, which is replaced whole or not at all, and what
-/// the filter left out to its log. What is no regular file (a pipe, a terminal)
-/// is written to as it is, without a log.
+/// Writes the rows of a run to a file, atomically, and the rows that the filter
+/// removed to its log. A path that is not a regular file (a pipe, a terminal) is
+/// written directly, without a log.
 ///
 /// # Errors
-/// As [`write()`].
+/// The errors of [`write()`].
 pub fn write_file(run: &RunDir, export: &Export<'_>, path: &Path) -> Result<Counts, ExportError> {
-    // A link stays a link: what it points to is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let counts = match fs::metadata(&target) {
-        Ok(metadata) if !metadata.is_file() => {
-            let file = File::options().write(true).open(&target);
-            file.map_err(ExportError::Write)
-                .and_then(|file| write(run, export, BufWriter::new(file)))
-        }
-        _ => filter::logged(path, export.filter.is_some(), |log| {
-            atomic::write(&target, |out| stream(run, export, log, out))
-        }),
+    let counts = if atomic::is_special(path) {
+        atomic::write(path, |out| write(run, export, out))
+    } else {
+        filter::logged(path, export.filter.is_some(), |log| {
+            atomic::write(path, |out| stream(run, export, log, out))
+        })
     };
     counts.map_err(|error| error.at(path))
 }

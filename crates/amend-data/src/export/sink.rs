@@ -1,5 +1,5 @@
-//! Where rows go: JSON lines, or Parquet. Both take one row after another and
-//! hold no more than a batch.
+//! Sinks that write rows as JSON lines or Parquet. A sink holds at most one batch of
+//! rows.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,21 +18,21 @@ use super::ExportError;
 use crate::format::cells;
 use crate::format::write::Row;
 
-/// How rows are written down.
+/// The file format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileFormat {
-    /// A JSON object a line.
+    /// JSON lines: one object per line.
     #[default]
     Jsonl,
-    /// Parquet, compressed by zstd.
+    /// Parquet, compressed with zstd.
     Parquet,
 }
 
 impl FileFormat {
-    /// Every one.
+    /// All file formats.
     pub const ALL: [Self; 2] = [Self::Jsonl, Self::Parquet];
 
-    /// Its name, and the extension of its files.
+    /// The name of the format, which is also the file extension.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,13 +41,13 @@ impl FileFormat {
         }
     }
 
-    /// The format of a name.
+    /// Finds a format by its name, ignoring case.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// What a file's extension says.
+    /// The format that a file's extension names.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         Self::named(path.extension()?.to_str()?)
@@ -60,15 +60,15 @@ impl fmt::Display for FileFormat {
     }
 }
 
-/// Takes rows, in order.
+/// Writes rows, in order.
 pub(super) trait Sink {
-    /// Takes a row.
+    /// Writes a row.
     fn write(&mut self, row: Row) -> Result<(), ExportError>;
-    /// Writes what is still held.
+    /// Writes the rows that are still in memory.
     fn finish(self: Box<Self>) -> Result<(), ExportError>;
 }
 
-/// Writes JSON lines as they are: free-form columns hold any value.
+/// Writes JSON lines. Free-form columns hold any JSON value.
 pub(super) struct Jsonl<W>(W);
 
 impl<W: Write> Jsonl<W> {
@@ -88,7 +88,7 @@ impl<W: Write> Sink for Jsonl<W> {
     }
 }
 
-/// Passes rows on with free-form values as their JSON text, so that every
+/// Replaces free-form values by their JSON text and passes rows on, so that every
 /// column has one type.
 pub(super) struct Typed<S> {
     schema: Schema,
@@ -112,8 +112,8 @@ impl<S: Sink> Sink for Typed<S> {
     }
 }
 
-/// Makes JSON text of what stands in columns of texts and is none, records in
-/// columns and lists included.
+/// Replaces values that are not texts by their JSON text in all columns of texts,
+/// also within records and lists.
 fn free_form_as_text(row: &mut Row, columns: &Fields) {
     for column in columns {
         let Some(value) = row.get_mut(column.name()) else { continue };
@@ -134,11 +134,11 @@ fn free_form_as_text(row: &mut Row, columns: &Fields) {
     }
 }
 
-/// Rows decoded together.
+/// The number of rows in a batch.
 const BATCH_ROWS: usize = 2048;
-/// Text held before it is decoded, in bytes, should rows be long.
+/// The most bytes of text in a batch, for long rows.
 const BATCH_BYTES: usize = 8 << 20;
-/// Encoded bytes of a row group: what the writer holds before it writes.
+/// The size of a row group in encoded bytes: the writer holds one in memory.
 const GROUP_BYTES: usize = 16 << 20;
 
 /// Writes Parquet.
@@ -146,7 +146,7 @@ pub(super) struct Parquet<W: Write + Send> {
     decoder: Decoder,
     writer: ArrowWriter<W>,
     rows: Vec<Row>,
-    /// Of the rows held, by estimate.
+    /// The estimated size of `rows`.
     bytes: usize,
 }
 
@@ -157,7 +157,7 @@ impl<W: Write + Send> Parquet<W> {
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by(format!("amend {}", env!("CARGO_PKG_VERSION")))
             .build();
-        // Strict: a value without a column is a fault of the format's.
+        // Strict: a value without a column is a bug in the format.
         let decoder = ReaderBuilder::new(schema.clone()).with_strict_mode(true).build_decoder();
         Ok(Self {
             decoder: decoder.map_err(encoding)?,
@@ -202,7 +202,7 @@ fn encoding(source: ArrowError) -> ExportError {
     ExportError::Parquet(source.into())
 }
 
-/// Failed writes come wrapped: they are told like those of JSON lines.
+/// Unwraps a failed write, so that it is reported as for JSON lines.
 fn writing(error: ParquetError) -> ExportError {
     match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {
@@ -221,7 +221,7 @@ mod tests {
     use crate::format::cells::{flag, free_form, integer, record, records, texts};
 
     #[test]
-    fn free_form_values_become_text_however_deep() {
+    fn free_form_values_become_text_at_any_depth() {
         let columns = vec![
             free_form("any"),
             free_form("text"),

@@ -1,8 +1,8 @@
-//! Splits: which rows are for training and which are held out.
+//! Splits, such as `train` and `test`.
 //!
-//! Prompts are put in groups: equal ones, and near-duplicates. A group goes to a
-//! split as a whole, by a hash of the seed and the group alone, so that what
-//! else is in a run has no influence.
+//! Equal and near-duplicate prompts form a group, and a whole group goes to one
+//! split. The split depends only on a hash of the seed and the group, not on the
+//! other prompts of the run.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,44 +14,44 @@ use amend_core::random::Stream;
 use amend_core::record::Item;
 use amend_core::text::minhash::{Index, Signature};
 
-/// The Jaccard similarity from which on two prompts are in one group.
+/// The least Jaccard similarity of two prompts in one group.
 pub const SIMILAR: f64 = 0.7;
 
-/// The most splits.
+/// The greatest number of splits.
 const MOST: usize = 16;
 
 /// The names of splits and their shares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Splits(Vec<(String, f64)>);
 
-/// What is wrong with splits as written.
+/// What is wrong with the argument of `--split`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SplitsError {
     /// Not `NAME=SHARE`.
-    #[error("{0:?} is not NAME=SHARE, as in train=0.9,test=0.1")]
+    #[error("{0:?} is not NAME=SHARE: write for example train=0.9,test=0.1")]
     Form(String),
-    /// A name that loaders or file systems refuse.
-    #[error("a split's name has letters, digits and _ only, not {0:?}")]
+    /// A name that loaders or file systems do not accept.
+    #[error("{0:?} is not a name of a split: use letters, digits and _")]
     Name(String),
-    /// A name that stands for all splits together.
-    #[error("no split can be named \"all\": loaders mean all splits by it")]
+    /// A name that means all splits together.
+    #[error("\"all\" is not a name of a split: in loaders it means all splits")]
     All,
-    /// A name twice.
+    /// The same name twice.
     #[error("there are two splits named {0:?}")]
     Twice(String),
-    /// A share that isn't one.
-    #[error("the share of {name} is {share}: it must be above 0, and 1 at the most")]
+    /// A share outside of its range.
+    #[error("the share of {name} is {share}: it must be above 0 and at most 1")]
     Share {
         /// The split.
         name: String,
-        /// Its share, as written.
+        /// The share, as written.
         share: String,
     },
-    /// Shares that leave rows out, or want more than there are.
-    #[error("the shares add up to {0}, not to 1")]
+    /// Shares that do not add up to 1.
+    #[error("the shares add up to {0}: they must add up to 1")]
     Sum(f64),
-    /// Too many.
-    #[error("{0} splits: at the most {MOST}")]
+    /// Too many splits.
+    #[error("{0} splits are too many: the most is {MOST}")]
     Many(usize),
 }
 
@@ -102,25 +102,25 @@ impl fmt::Display for Splits {
 }
 
 impl Splits {
-    /// One split of everything.
+    /// A single split, `train`, with all rows.
     #[must_use]
     pub fn train() -> Self {
         Self(vec![("train".to_owned(), 1.0)])
     }
 
-    /// Their names, in order.
+    /// The names of the splits, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether there is only one.
+    /// Returns whether there is only one split.
     #[must_use]
     pub(super) fn is_whole(&self) -> bool {
         self.0.len() == 1
     }
 
-    /// The split of a number in [0, 1).
-    fn at(&self, position: f64) -> usize {
+    /// The index of the split that a number in [0, 1) falls in.
+    fn index(&self, position: f64) -> usize {
         let mut end = 0.0;
         for (at, (_, share)) in self.0.iter().enumerate() {
             end += share;
@@ -128,11 +128,11 @@ impl Splits {
                 return at;
             }
         }
-        self.0.len() - 1 // shares that add up to a little less than 1
+        self.0.len() - 1 // the shares may add up to slightly less than 1
     }
 }
 
-/// Takes in all prompts, to put them in groups: some 200 bytes each.
+/// Collects prompts to group them. Takes about 200 bytes for each prompt.
 #[derive(Debug, Default)]
 pub(super) struct Prompts {
     /// The number of each prompt in the index, by its hash.
@@ -141,24 +141,24 @@ pub(super) struct Prompts {
 }
 
 impl Prompts {
-    /// Takes in an item's prompt.
+    /// Adds the prompt of an item.
     pub fn add(&mut self, item: &Item) {
         let text = prompt(item);
         let index = &mut self.index;
         self.numbers.entry(key(&text)).or_insert_with(|| index.add(Signature::of(&text)));
     }
 
-    /// Gives each prompt a split.
+    /// Assigns a split to each prompt.
     pub fn assign(self, splits: &Splits, seed: u64) -> Assignment {
         let mut groups = self.index.groups(SIMILAR);
-        // A group goes by the least hash in it: the order of prompts is no matter.
+        // A group is named by its least hash, so the order of prompts does not matter.
         let mut names = vec![u64::MAX; self.index.len()];
         for (&key, &number) in &self.numbers {
             let group = groups.find(number);
             names[group] = names[group].min(key);
         }
         let stream = Stream::new(seed).child("split");
-        let mut split = |number| splits.at(stream.uniform(names[groups.find(number)]));
+        let mut split = |number| splits.index(stream.uniform(names[groups.find(number)]));
         Assignment(self.numbers.into_iter().map(|(key, number)| (key, split(number))).collect())
     }
 }
@@ -168,14 +168,14 @@ impl Prompts {
 pub(super) struct Assignment(HashMap<u64, usize>);
 
 impl Assignment {
-    /// The number of an item's split.
+    /// The index of an item's split.
     pub fn split(&self, item: &Item) -> usize {
         self.0.get(&key(&prompt(item))).copied().unwrap_or(0)
     }
 }
 
-/// What is said in a conversation. A system turn is left out: many prompts may
-/// share one and still be different.
+/// The text of a conversation without its system turn, which many different prompts
+/// may share.
 fn prompt(item: &Item) -> String {
     let turns = item.messages.iter().filter(|turn| turn.role != Role::System);
     turns.map(|turn| turn.content.trim()).collect::<Vec<_>>().join("\n")
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_are_read_or_refused_with_the_reason() {
+    fn splits_are_parsed_or_rejected_with_a_reason() {
         let read = |text: &str| text.parse::<Splits>().map_err(|error| error.to_string());
         for (text, shown) in [
             ("train=1", "train=1"),
@@ -214,24 +214,24 @@ mod tests {
             assert_eq!(read(text).unwrap().to_string(), shown);
         }
         for (text, expected) in [
-            ("train", "\"train\" is not NAME=SHARE, as in train=0.9,test=0.1"),
-            ("", "\"\" is not NAME=SHARE, as in train=0.9,test=0.1"),
-            ("../x=1", "a split's name has letters, digits and _ only, not \"../x\""),
-            ("all=1", "no split can be named \"all\": loaders mean all splits by it"),
+            ("train", "\"train\" is not NAME=SHARE: write for example train=0.9,test=0.1"),
+            ("", "\"\" is not NAME=SHARE: write for example train=0.9,test=0.1"),
+            ("../x=1", "\"../x\" is not a name of a split: use letters, digits and _"),
+            ("all=1", "\"all\" is not a name of a split: in loaders it means all splits"),
             ("a=0.5,a=0.5", "there are two splits named \"a\""),
-            ("a=1,b=0", "the share of b is 0: it must be above 0, and 1 at the most"),
-            ("a=NaN", "the share of a is NaN: it must be above 0, and 1 at the most"),
-            ("a=90%", "the share of a is 90%: it must be above 0, and 1 at the most"),
-            ("a=0.5,b=0.25", "the shares add up to 0.75, not to 1"),
+            ("a=1,b=0", "the share of b is 0: it must be above 0 and at most 1"),
+            ("a=NaN", "the share of a is NaN: it must be above 0 and at most 1"),
+            ("a=90%", "the share of a is 90%: it must be above 0 and at most 1"),
+            ("a=0.5,b=0.25", "the shares add up to 0.75: they must add up to 1"),
         ] {
             assert_eq!(read(text).unwrap_err(), expected);
         }
         let many: Vec<String> = (0..20).map(|at| format!("s{at}=0.05")).collect();
-        assert_eq!(read(&many.join(",")).unwrap_err(), "20 splits: at the most 16");
+        assert_eq!(read(&many.join(",")).unwrap_err(), "20 splits are too many: the most is 16");
     }
 
     #[test]
-    fn shares_come_out_as_asked_for() {
+    fn splits_have_the_requested_shares() {
         let prompts: Vec<String> =
             (0..2000).map(|at| format!("q{at} about w{} and z{}?", at * 7, at * 13)).collect();
         let split = assigned(&prompts, "train=0.8,dev=0.1,test=0.1", 1);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn similar_prompts_stay_together_whatever_their_order() {
+    fn similar_prompts_stay_together_in_any_order() {
         let long = "that go on for a good while, so that the one word that differs is a small part \
                     of all the words there are in it, and no more";
         let mut prompts = Vec::new();
@@ -253,7 +253,7 @@ mod tests {
             prompts.push(format!("{prompt} than this!"));
             prompts.push(prompt.to_uppercase() + " than that.");
         }
-        // What they share keeps even different ones close: make them different.
+        // All share the long text, so add words that make the groups different.
         for (at, prompt) in prompts.iter_mut().enumerate() {
             let stream = Stream::new(9).child(&(at / 3).to_string());
             let words: Vec<String> =
@@ -269,12 +269,12 @@ mod tests {
         let mut back = assigned(&reversed, "a=0.5,b=0.5", 3);
         back.reverse();
         assert_eq!(back, split);
-        // Nor does what else there is move a group.
+        // Other prompts do not move a group.
         assert_eq!(assigned(&prompts[..30], "a=0.5,b=0.5", 3), split[..30]);
     }
 
     #[test]
-    fn a_system_turn_makes_no_other_prompt() {
+    fn the_system_turn_is_not_part_of_the_prompt() {
         let with = Item {
             messages: vec![
                 Message::new(Role::System, "Be brief."),

@@ -1,4 +1,4 @@
-//! What a card says of the rows, counted as they pass by.
+//! Statistics of the exported rows for the dataset card.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::format::write::Row;
 
-/// The columns whose lengths are told, where a format has them.
+/// The columns whose lengths are reported, if the format has them.
 const MEASURED: [&str; 9] = [
     "prompt",
     "question",
@@ -26,26 +26,26 @@ pub(super) struct Statistics {
     lengths: BTreeMap<&'static str, Lengths>,
     /// Rows by category.
     categories: BTreeMap<String, u64>,
-    /// Rows whose better answer is the longer one, and rows with two answers of
-    /// unequal length.
+    /// Rows whose chosen response is longer than the rejected one, and rows whose
+    /// responses differ in length.
     longer: (u64, u64),
-    /// Rows by the judge's verdict on them.
+    /// Rows by the judge's verdict.
     verdicts: BTreeMap<String, u64>,
-    /// Rows that people decided about.
+    /// Rows with a review.
     reviewed: u64,
 }
 
-/// How many texts have each length.
+/// The number of texts of each length.
 #[derive(Debug, Default)]
 struct Lengths(BTreeMap<u64, u64>);
 
-/// The lengths of a column's texts, in characters.
+/// The spread of the text lengths in a column, in characters.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub(super) struct Spread {
     pub column: &'static str,
     pub least: u64,
     pub median: u64,
-    /// 95 in 100 are no longer.
+    /// The 95th percentile.
     pub most_95: u64,
     pub most: u64,
 }
@@ -77,7 +77,7 @@ impl Statistics {
         }
     }
 
-    /// The lengths, a column each.
+    /// The spread of lengths in each column.
     pub fn spreads(&self) -> Vec<Spread> {
         let spread = |(&column, lengths): (&&'static str, &Lengths)| Spread {
             column,
@@ -89,30 +89,31 @@ impl Statistics {
         self.lengths.iter().map(spread).collect()
     }
 
-    /// Rows by the judge's verdict: `better`, `worse`, `undecided`.
+    /// The number of rows by the judge's verdict: `better`, `worse`, `undecided`.
     pub fn verdicts(&self) -> &BTreeMap<String, u64> {
         &self.verdicts
     }
 
-    /// Rows that people decided about.
+    /// The number of rows with a review.
     pub fn reviewed(&self) -> u64 {
         self.reviewed
     }
 
-    /// Rows by category.
+    /// The number of rows in each category.
     pub fn categories(&self) -> &BTreeMap<String, u64> {
         &self.categories
     }
 
-    /// The share of pairs of unequal length whose better answer is the longer
-    /// one; none without such pairs.
+    /// Among pairs of unequal length, the share whose chosen response is longer.
+    /// `None` if there are no such pairs.
     pub fn longer_share(&self) -> Option<f64> {
-        (self.longer.1 > 0).then(|| self.longer.0 as f64 / self.longer.1 as f64)
+        let (longer, unequal) = self.longer;
+        if unequal > 0 { Some(longer as f64 / unequal as f64) } else { None }
     }
 }
 
 impl Lengths {
-    /// The least length that a share of all do not exceed.
+    /// The least length that is not exceeded by `share` of the texts.
     fn quantile(&self, share: f64) -> u64 {
         let total: u64 = self.0.values().sum();
         let rank = ((total as f64 * share).ceil() as u64).max(1);
@@ -127,13 +128,13 @@ impl Lengths {
     }
 }
 
-/// A length cut to three digits, so that there are few of them however many rows.
+/// Rounds a length down to three digits, to bound the number of distinct lengths.
 fn rounded(length: u64) -> u64 {
     let unit = 10_u64.pow(length.max(1).ilog10().saturating_sub(2));
     length / unit * unit
 }
 
-/// The characters of a text, of a turn's text, or of all turns' texts.
+/// The number of characters in a text, in a turn, or in a list of turns.
 fn characters(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.chars().count() as u64,
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_and_turns_are_measured_alike() {
+    fn texts_and_turns_are_measured_in_characters() {
         for (value, expected) in [
             (json!("größe"), 5),
             (json!({"role": "user", "content": "hello"}), 5),
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_the_sorted_lengths() {
+    fn quantiles_match_the_sorted_lengths() {
         let mut statistics = Statistics::default();
         for length in 1..=100 {
             let row = json!({
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lengths_are_cut_to_three_digits() {
+    fn long_lengths_are_rounded_down_to_three_digits() {
         for (length, expected) in [(0, 0), (7, 7), (999, 999), (1009, 1000), (12_345, 12_300)] {
             assert_eq!(rounded(length), expected);
         }

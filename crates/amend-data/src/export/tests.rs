@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -13,8 +14,8 @@ use amend_core::model::{Finish, Usage};
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, Stop};
 
-/// The sample manifest with a constitution that has a name and requests.
-fn described() -> Manifest {
+/// The sample manifest with a name and requests in its constitution.
+fn full_manifest() -> Manifest {
     let mut constitution = manifest().constitution.value;
     constitution["name"] = json!("small");
     constitution["version"] = json!("1.2.0");
@@ -36,8 +37,8 @@ fn described() -> Manifest {
     Manifest { constitution: Hashed::json(constitution), ..manifest() }
 }
 
-/// Writes an item's steps and its end.
-fn ended(run: &mut crate::store::run_dir::RunWriter, item: &Item, steps: &[Step]) {
+/// Writes the steps and the end of an item.
+fn write_item(run: &mut crate::store::run_dir::RunWriter, item: &Item, steps: &[Step]) {
     for step in steps {
         run.append(&Record::Step { item: item.key.clone(), step: step.clone() }).unwrap();
     }
@@ -45,7 +46,7 @@ fn ended(run: &mut crate::store::run_dir::RunWriter, item: &Item, steps: &[Step]
     run.append(&Record::End { item: item.clone(), outcome }).unwrap();
 }
 
-/// A run of five items: a conversation with a system turn, a lone question, an
+/// A run of five items: a conversation with a system turn, a single question, an
 /// unchanged answer, a failure, and a conversation of several turns.
 pub(super) fn run(folder: &Path) -> RunDir {
     use StepKind::{Critique, Generate, Revise};
@@ -67,8 +68,8 @@ pub(super) fn run(folder: &Path) -> RunDir {
         response: Some("Three".to_owned()),
         ..item("e")
     };
-    let mut run = RunDir::create(folder, &described()).unwrap();
-    ended(
+    let mut run = RunDir::create(folder, &full_manifest()).unwrap();
+    write_item(
         &mut run,
         &rich,
         &[
@@ -84,8 +85,8 @@ pub(super) fn run(folder: &Path) -> RunDir {
         step(Critique, Some("kind"), "It is curt."),
         Step { raw: Some("\nNo, sorry.".to_owned()), ..step(Revise, Some("kind"), "No, sorry.") },
     ];
-    ended(&mut run, &item("b"), &asked);
-    ended(
+    write_item(&mut run, &item("b"), &asked);
+    write_item(
         &mut run,
         &item("c"),
         &[step(Generate, None, "Yes."), step(Revise, Some("kind"), "Yes.")],
@@ -93,7 +94,7 @@ pub(super) fn run(folder: &Path) -> RunDir {
     run.append(&failed("d")).unwrap();
     let given = Step { finish: None, usage: Usage::default(), ..step(Generate, None, "Three") };
     let cut = Step { finish: Some(Finish::Length), ..step(Critique, Some("true"), "It sho") };
-    ended(&mut run, &long, &[given, cut, step(Revise, Some("true"), "Four.")]);
+    write_item(&mut run, &long, &[given, cut, step(Revise, Some("true"), "Four.")]);
     run.dir().clone()
 }
 
@@ -108,15 +109,15 @@ pub(super) fn export(name: &str) -> Export<'static> {
     }
 }
 
-/// The lines of an export, the run's hash replaced.
+/// The lines of an export, with the hash of the run replaced.
 fn lines(run: &RunDir, export: &Export<'_>) -> String {
     let mut out = Vec::new();
     write(run, export, &mut out).unwrap();
     String::from_utf8(out).unwrap().replace(run.hash(), "HASH")
 }
 
-/// The columns of a format's rows that are its own.
-fn own(run: &RunDir, name: &str) -> String {
+/// The rows of an export with only the columns of the format itself.
+fn own_columns(run: &RunDir, name: &str) -> String {
     let export = export(name);
     let own = (export.format.schema().fields().iter())
         .map(|field| field.name().clone())
@@ -137,7 +138,7 @@ fn counts(written: u64, dropped: &[(DropReason, u64)]) -> Counts {
 }
 
 #[test]
-fn trl_lines_are_these() {
+fn trl_rows_have_all_columns() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
@@ -148,13 +149,13 @@ fn trl_lines_are_these() {
 }
 
 #[test]
-fn every_format_s_own_columns_are_these() {
+fn each_format_writes_its_columns() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
-    insta::assert_snapshot!(own(&run, "trl-standard"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "trl-standard"), @r#"
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No."}
     "#);
-    insta::assert_snapshot!(own(&run, "kto"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "kto"), @r#"
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Good evening."}],"label":true}
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Go away."}],"label":false}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No, sorry."}],"label":true}
@@ -162,13 +163,13 @@ fn every_format_s_own_columns_are_these() {
     {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Four."}],"label":true}
     {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Three"}],"label":false}
     "#);
-    insta::assert_snapshot!(own(&run, "sft"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "sft"), @r#"
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Good evening."}]}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"No, sorry."}]}
     {"prompt":[{"role":"user","content":"Why c?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"Yes."}]}
     {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completion":[{"role":"assistant","content":"Four."}]}
     "#);
-    insta::assert_snapshot!(own(&run, "sft-steps"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "sft-steps"), @r#"
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completion":[{"role":"assistant","content":"Go away."}],"step":"generate","round":0,"principle":null}
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."},{"role":"user","content":"Is it polite?"}],"completion":[{"role":"assistant","content":"It is rude."}],"step":"critique","round":1,"principle":"polite"}
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."},{"role":"user","content":"Is it polite?"},{"role":"assistant","content":"It is rude."},{"role":"user","content":"Make it polite."}],"completion":[{"role":"assistant","content":"Good day — welcome."}],"step":"revise","round":1,"principle":"polite"}
@@ -181,35 +182,35 @@ fn every_format_s_own_columns_are_these() {
     {"prompt":[{"role":"user","content":"Why c?\nReally \"é\"?"},{"role":"assistant","content":"Yes."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"Yes."}],"step":"revise","round":1,"principle":"kind"}
     {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Three"},{"role":"user","content":"Is it true?"},{"role":"assistant","content":"It sho"},{"role":"user","content":"Make it true."}],"completion":[{"role":"assistant","content":"Four."}],"step":"revise","round":1,"principle":"true"}
     "#);
-    insta::assert_snapshot!(own(&run, "reward"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "reward"), @r#"
     {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"margin":0.0}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"margin":0.0}
     {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"margin":0.0}
     "#);
-    insta::assert_snapshot!(own(&run, "axolotl-chatml-intel"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "axolotl-chatml-intel"), @r#"
     {"system":"Be brief.","question":"Hello\n\"you\"","chosen":"Good evening.","rejected":"Go away."}
     {"system":null,"question":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No."}
     "#);
-    insta::assert_snapshot!(own(&run, "axolotl-chatml-ultra"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "axolotl-chatml-ultra"), @r#"
     {"system":"Be brief.","prompt":"Hello\n\"you\"","chosen":[{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."}]}
     {"system":null,"prompt":"Why b?\nReally \"é\"?","chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
     "#);
-    insta::assert_snapshot!(own(&run, "axolotl-chat-template"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "axolotl-chat-template"), @r#"
     {"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":{"role":"assistant","content":"Good evening."},"rejected":{"role":"assistant","content":"Go away."}}
     {"messages":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":{"role":"assistant","content":"No, sorry."},"rejected":{"role":"assistant","content":"No."}}
     {"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":{"role":"assistant","content":"Four."},"rejected":{"role":"assistant","content":"Three"}}
     "#);
-    insta::assert_snapshot!(own(&run, "llamafactory-alpaca"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "llamafactory-alpaca"), @r#"
     {"instruction":"Hello\n\"you\"","input":"","chosen":"Good evening.","rejected":"Go away.","system":"Be brief.","history":[]}
     {"instruction":"Why b?\nReally \"é\"?","input":"","chosen":"No, sorry.","rejected":"No.","system":"","history":[]}
     {"instruction":"Three?","input":"","chosen":"Four.","rejected":"Three","system":"","history":[["One?","Two."]]}
     "#);
-    insta::assert_snapshot!(own(&run, "llamafactory-sharegpt"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "llamafactory-sharegpt"), @r#"
     {"conversations":[{"from":"human","value":"Hello\n\"you\""}],"chosen":{"from":"gpt","value":"Good evening."},"rejected":{"from":"gpt","value":"Go away."},"system":"Be brief."}
     {"conversations":[{"from":"human","value":"Why b?\nReally \"é\"?"}],"chosen":{"from":"gpt","value":"No, sorry."},"rejected":{"from":"gpt","value":"No."},"system":""}
     {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"}],"chosen":{"from":"gpt","value":"Four."},"rejected":{"from":"gpt","value":"Three"},"system":""}
     "#);
-    insta::assert_snapshot!(own(&run, "llamafactory-kto"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "llamafactory-kto"), @r#"
     {"conversations":[{"from":"human","value":"Hello\n\"you\""},{"from":"gpt","value":"Good evening."}],"kto_tag":true,"system":"Be brief."}
     {"conversations":[{"from":"human","value":"Hello\n\"you\""},{"from":"gpt","value":"Go away."}],"kto_tag":false,"system":"Be brief."}
     {"conversations":[{"from":"human","value":"Why b?\nReally \"é\"?"},{"from":"gpt","value":"No, sorry."}],"kto_tag":true,"system":""}
@@ -217,23 +218,23 @@ fn every_format_s_own_columns_are_these() {
     {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"},{"from":"gpt","value":"Four."}],"kto_tag":true,"system":""}
     {"conversations":[{"from":"human","value":"One?"},{"from":"gpt","value":"Two."},{"from":"human","value":"Three?"},{"from":"gpt","value":"Three"}],"kto_tag":false,"system":""}
     "#);
-    insta::assert_snapshot!(own(&run, "openrlhf"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "openrlhf"), @r#"
     {"chosen":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Go away."}]}
     {"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
     {"chosen":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Four."}],"rejected":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Three"}]}
     "#);
-    insta::assert_snapshot!(own(&run, "hh-rlhf"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "hh-rlhf"), @r#"
     {"chosen":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No, sorry.","rejected":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No."}
     {"chosen":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Four.","rejected":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Three"}
     "#);
-    insta::assert_snapshot!(own(&run, "constitutional-ai"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "constitutional-ai"), @r#"
     {"init_prompt":"Why b?\nReally \"é\"?","init_response":"No.","critic_prompt":"Is it kind?","critic_response":"It is curt.","revision_prompt":"Make it kind.","revision_response":"No, sorry.","prompt":"Why b?\nReally \"é\"?","messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
     "#);
-    insta::assert_snapshot!(own(&run, "plain-sft"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "plain-sft"), @r#"
     {"prompt":"Why b?\nReally \"é\"?","response":"No, sorry."}
     {"prompt":"Why c?\nReally \"é\"?","response":"Yes."}
     "#);
-    insta::assert_snapshot!(own(&run, "plain-preference"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "plain-preference"), @r#"
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
@@ -245,9 +246,9 @@ fn every_format_s_own_columns_are_these() {
 }
 
 #[test]
-fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
+fn candidates_are_labelled_once_and_the_best_is_revised() {
     use StepKind::{Critique, Generate, Revise};
-    let mut manifest = described();
+    let mut manifest = full_manifest();
     manifest.constitution.value["judge"] = serde_json::to_value(Judge::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
@@ -262,14 +263,14 @@ fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
         step(Critique, Some("kind"), "It is curt."),
         step(Revise, Some("kind"), "kinder"),
     ];
-    ended(&mut run, &item, &steps);
+    write_item(&mut run, &item, &steps);
     let run = run.dir().clone();
     // "best" is better than "worst", and worse than its revision.
-    insta::assert_snapshot!(own(&run, "kto"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "kto"), @r#"
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"label":false}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"kinder"}],"label":true}
     "#);
-    insta::assert_snapshot!(own(&run, "sft-steps"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "sft-steps"), @r#"
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"worst"}],"step":"generate","round":0,"principle":null}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"best"}],"step":"generate","round":0,"principle":null}
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completion":[{"role":"assistant","content":"fair"}],"step":"generate","round":0,"principle":null}
@@ -277,7 +278,7 @@ fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
     {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"},{"role":"user","content":"Is it kind?"},{"role":"assistant","content":"It is curt."},{"role":"user","content":"Make it kind."}],"completion":[{"role":"assistant","content":"kinder"}],"step":"revise","round":1,"principle":"kind"}
     "#);
     // The pair of candidates has no revision.
-    insta::assert_snapshot!(own(&run, "constitutional-ai"), @r#"
+    insta::assert_snapshot!(own_columns(&run, "constitutional-ai"), @r#"
     {"init_prompt":"Why b?\nReally \"é\"?","init_response":"best","critic_prompt":"Is it kind?","critic_response":"It is curt.","revision_prompt":"Make it kind.","revision_response":"kinder","prompt":"Why b?\nReally \"é\"?","messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"kinder"}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"best"}]}
     "#);
     let mut counted = Vec::new();
@@ -290,7 +291,7 @@ fn of_several_candidates_each_is_labelled_once_and_the_best_goes_on() {
     );
 }
 
-/// The rows of a Parquet file, every key present.
+/// The rows of a Parquet file, with all keys.
 fn parquet_rows(path: &Path) -> Vec<Value> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let mut out = Vec::new();
@@ -305,7 +306,7 @@ fn parquet_rows(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn parquet_holds_what_json_lines_hold_with_every_column() {
+fn parquet_has_the_same_rows_as_json_lines() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     for format in FORMATS {
@@ -335,7 +336,7 @@ fn parquet_holds_what_json_lines_hold_with_every_column() {
 }
 
 #[test]
-fn what_is_left_out_is_counted_by_its_reason() {
+fn dropped_rows_are_counted_by_reason() {
     use DropReason::{Conversation, Cut, Failed, Same};
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
@@ -359,21 +360,24 @@ fn what_is_left_out_is_counted_by_its_reason() {
         assert_eq!(write(&run, &export, io::sink()).unwrap(), expected, "{name} {which:?}");
     }
     let error = write(&run, &Export { which: Which::All, ..export("kto") }, io::sink());
-    assert_eq!(error.unwrap_err().to_string(), "kto takes the last pair of an item only, not all");
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the format kto supports only `--which last`, not `all`"
+    );
 }
 
 #[test]
 fn batches_and_row_groups_lose_no_row() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = RunDir::create(folder.path(), &described()).unwrap();
-    // More than a batch of rows, one of them longer than a batch may be.
+    let mut writer = RunDir::create(folder.path(), &full_manifest()).unwrap();
+    // More rows than a batch, and one row larger than a batch.
     for at in 0..2100 {
         let text = "x".repeat(if at == 7 { 9 << 20 } else { 3 });
         let steps = [
             step(StepKind::Generate, None, &format!("a{at}")),
             step(StepKind::Revise, Some("kind"), &format!("{at}{text}")),
         ];
-        ended(&mut writer, &item(&at.to_string()), &steps);
+        write_item(&mut writer, &item(&at.to_string()), &steps);
     }
     let export = Export { file_format: FileFormat::Parquet, ..export("trl") };
     let path = folder.path().join("rows.parquet");
@@ -385,7 +389,7 @@ fn batches_and_row_groups_lose_no_row() {
 }
 
 #[test]
-fn a_file_gets_what_a_stream_gets() {
+fn a_file_has_the_same_rows_as_a_stream() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join("run"));
     let (path, link) = (folder.path().join("pairs.jsonl"), folder.path().join("link"));
@@ -395,7 +399,7 @@ fn a_file_gets_what_a_stream_gets() {
     assert_eq!(write_file(&run, &export, &path).unwrap(), counts);
     assert_eq!(fs::read(&path).unwrap(), out);
 
-    // Written anew through a link, the link stays and its target is replaced.
+    // A link stays, and its target is replaced.
     #[cfg(unix)]
     {
         fs::write(&path, "old").unwrap();
@@ -411,7 +415,7 @@ fn a_file_gets_what_a_stream_gets() {
 }
 
 #[test]
-fn a_device_is_written_to_not_replaced() {
+fn a_device_is_written_directly() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     let device = Path::new("/dev/full");
@@ -428,7 +432,7 @@ fn a_device_is_written_to_not_replaced() {
 }
 
 #[test]
-fn a_damaged_journal_gives_no_file_and_no_folder() {
+fn a_damaged_journal_leaves_no_file_and_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join("run"));
     let journal = run.path().join("journal.jsonl");
@@ -445,7 +449,7 @@ fn a_damaged_journal_gives_no_file_and_no_folder() {
         );
     }
     let left: Vec<_> =
-        fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["run"]);
 }
 
@@ -455,21 +459,21 @@ pub(super) fn whole(licence: Option<&str>) -> Folder {
 }
 
 #[test]
-fn a_folder_has_a_file_a_split_and_is_never_mixed() {
+fn a_folder_has_one_file_per_split_and_must_be_new() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = RunDir::create(&folder.path().join("run"), &described()).unwrap();
+    let mut writer = RunDir::create(&folder.path().join("run"), &full_manifest()).unwrap();
     for at in 0..40 {
         // Two items of each prompt.
         let item = Item { key: at.to_string(), ..item(&(at / 2).to_string()) };
         let steps =
             [step(StepKind::Generate, None, "a"), step(StepKind::Revise, Some("kind"), "b")];
-        ended(&mut writer, &item, &steps);
+        write_item(&mut writer, &item, &steps);
     }
     let run = writer.dir().clone();
     let splits: Splits = "train=0.5,test=0.5".parse().unwrap();
-    let asked = Folder { splits, seed: 1, licence: None };
+    let layout = Folder { splits, seed: 1, licence: None };
     let out = folder.path().join("new/data");
-    let counts = write_folder(&run, &export("trl"), &asked, &out).unwrap();
+    let counts = write_folder(&run, &export("trl"), &layout, &out).unwrap();
     let prompts = |name: &str| -> Vec<String> {
         let text = fs::read_to_string(out.join(name)).unwrap();
         text.lines()
@@ -484,18 +488,18 @@ fn a_folder_has_a_file_a_split_and_is_never_mixed() {
     assert_eq!(train.len() + test.len(), 40);
     assert!(train.iter().all(|prompt| !test.contains(prompt)));
 
-    let again = write_folder(&run, &export("trl"), &asked, &out).unwrap_err();
+    let again = write_folder(&run, &export("trl"), &layout, &out).unwrap_err();
     assert!(matches!(again, ExportError::Occupied { .. }), "{again:?}");
-    let scarce = "train=0.999999,test=0.000001".parse().unwrap();
-    let scarce = Folder { splits: scarce, ..asked };
+    let splits = "train=0.999999,test=0.000001".parse().unwrap();
+    let tiny = Folder { splits, ..layout };
     let out = folder.path().join("other");
-    let error = write_folder(&run, &export("trl"), &scarce, &out).unwrap_err();
+    let error = write_folder(&run, &export("trl"), &tiny, &out).unwrap_err();
     assert!(matches!(&error, ExportError::EmptySplit { name } if name == "test"), "{error:?}");
     assert!(!out.exists());
 }
 
 #[test]
-fn llamafactory_folders_register_their_files() {
+fn llamafactory_folders_have_dataset_info() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join("run"));
     for (name, expected) in [
@@ -531,7 +535,7 @@ fn llamafactory_folders_register_their_files() {
 }
 
 #[test]
-fn a_card_tells_what_it_is_and_how_it_was_made() {
+fn the_card_describes_the_dataset_and_its_origin() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join("run"));
     let out = folder.path().join("politeness");
@@ -623,14 +627,14 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
 
     3 pairs, made by amend 0.1.0: a language model answered
     prompts, criticised its answers under the principles of a constitution, and revised
-    them. The data are synthetic.
+    them. The data is synthetic.
 
     ```python
     from datasets import load_dataset
-    data = load_dataset("PATH OR NAME OF THIS DATA SET")
+    data = load_dataset("PATH OR NAME OF THIS DATASET")
     ```
 
-    Format: `trl` (TRL preferences, conversational); answers paired: `last`.
+    Format: `trl` (TRL preferences, conversational); pairing: `last`.
 
     | column | type |
     | --- | --- |
@@ -653,9 +657,9 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     | `run` | string |
     | `metadata` | string or null |
 
-    `id` names the input row, `category` and `principles` what it was revised under,
-    `reason` the model's critique, `run` the SHA-256 of the run's manifest. `metadata`
-    is the rest of the input row, as JSON text.
+    `id` is the id of the input row, `principles` and `category` are the principles of the
+    revision and their categories, `reason` is the model's critique, and `run` is the
+    SHA-256 of the run's manifest. `metadata` is the rest of the input row, as JSON text.
 
     ## How it was made
 
@@ -663,12 +667,12 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     | --- | --- |
     | model | tiny |
     | model's SHA-256 | `00ff` |
-    | model's licence, as its file says | not stated |
+    | model's licence, from its file | not stated |
     | constitution | small 1.2.0 |
     | constitution's SHA-256 | `SHA256` |
     | prompts | 2 |
     | rounds | 1 |
-    | principles of a round | 2, chosen by `random` |
+    | principles per round | 2, selected by `random` |
     | critiques | yes |
     | seed | 7 |
     | reproducible mode | no |
@@ -692,17 +696,17 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
     | | rows |
     | --- | --- |
     | train | 3 |
-    | left out: the item failed | 1 |
-    | left out: both sides say the same | 1 |
+    | dropped: the item failed | 1 |
+    | dropped: both sides are the same | 1 |
 
-    | length in characters | least | median | 95 % up to | most |
+    | length in characters | min | median | 95th percentile | max |
     | --- | --- | --- | --- | --- |
     | `chosen` | 5 | 10 | 13 | 13 |
     | `prompt` | 14 | 18 | 20 | 20 |
     | `rejected` | 3 | 5 | 8 | 8 |
 
-    Lengths of four digits and more are cut to three.
-    The chosen answer is the longer one in 100.0 % of the pairs whose answers differ in length.
+    Lengths are rounded down to three digits.
+    In 100.0 % of the pairs whose responses differ in length, the chosen response is the longer one.
 
     | category | rows |
     | --- | --- |
@@ -711,21 +715,21 @@ fn a_card_tells_what_it_is_and_how_it_was_made() {
 
     ## Known limits
 
-    - No person checked the answers. They can be wrong, unkind or unsafe.
-    - The better answer is the later one. No judge compared the two, so some pairs
-      are the wrong way round.
-    - Critiques are the model's own and may name faults that are not there.
-    - The data carry the biases of the model and of the prompts they were made from,
-      and the terms of both hold beside the licence of this data set.
+    - No person checked the responses. They can be wrong, unkind or unsafe.
+    - The chosen response is the later one. No judge compared the two, so in some pairs
+      the rejected response is the better one.
+    - The model wrote the critiques. They may name faults that do not exist.
+    - The data has the biases of the model and of the prompts. The terms of both apply in
+      addition to the licence of this dataset.
     "#);
-    // The constitution in full, as it was.
+    // The full constitution is unchanged.
     let full = card.split("```json\n").nth(1).unwrap().split("\n```\n").next().unwrap();
     let full: Value = serde_json::from_str(full).unwrap();
     assert_eq!(full, constitution.value);
 
     let error = write_folder(&run, &export, &whole(Some("CC BY")), &folder.path().join("x"));
     assert!(matches!(error, Err(ExportError::Licence { .. })));
-    // JSON lines in such a folder have the types the card says.
+    // JSON lines next to a card have the types in the card.
     let out = folder.path().join("lines");
     let lines = Export { file_format: FileFormat::Jsonl, ..export };
     write_folder(&run, &lines, &whole(Some("other")), &out).unwrap();

@@ -1,4 +1,4 @@
-//! Columns and what stands in them, as formats name them.
+//! Constructors of columns (Arrow fields) and of their values, for formats.
 
 use std::sync::Arc;
 
@@ -9,81 +9,81 @@ use serde_json::{Value, json};
 use crate::format::write::Row;
 use amend_core::chat::{Message, Role};
 
-/// A row of these columns, in order.
+/// Makes a row of named values, in order.
 pub(crate) fn row<const N: usize>(cells: [(&str, Value); N]) -> Row {
     cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// A text.
+/// A column of texts.
 pub(crate) fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, false)
 }
 
-/// A text or null.
+/// A column of texts or nulls.
 pub(crate) fn optional_text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, true)
 }
 
-/// Free-form data: any JSON value in JSON lines, its text where columns are typed.
+/// A column of any JSON values. Typed outputs hold the JSON text of a value.
 pub(crate) fn free_form(name: &str) -> Field {
     Field::new(name, DataType::Utf8, true)
 }
 
-/// A list of texts.
+/// A column of lists of texts.
 pub(crate) fn texts(name: &str) -> Field {
     list(name, DataType::Utf8)
 }
 
-/// A whole number.
+/// A column of integers.
 pub(crate) fn integer(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
-/// A whole number or null.
+/// A column of integers or nulls.
 pub(crate) fn optional_integer(name: &str) -> Field {
     Field::new(name, DataType::Int64, true)
 }
 
-/// A number.
+/// A column of numbers.
 pub(crate) fn number(name: &str) -> Field {
     Field::new(name, DataType::Float64, false)
 }
 
-/// A number or null.
+/// A column of numbers or nulls.
 pub(crate) fn optional_number(name: &str) -> Field {
     Field::new(name, DataType::Float64, true)
 }
 
-/// True or false.
+/// A column of booleans.
 pub(crate) fn flag(name: &str) -> Field {
     Field::new(name, DataType::Boolean, false)
 }
 
-/// A record with columns of its own.
+/// A column of records with these columns.
 pub(crate) fn record(name: &str, columns: Vec<Field>) -> Field {
     Field::new(name, DataType::Struct(columns.into()), false)
 }
 
-/// A list of records.
+/// A column of lists of records.
 pub(crate) fn records(name: &str, columns: Vec<Field>) -> Field {
     list(name, DataType::Struct(columns.into()))
 }
 
-/// A list of lists of texts.
+/// A column of lists of lists of texts.
 pub(crate) fn text_lists(name: &str) -> Field {
     list(name, list("", DataType::Utf8).data_type().clone())
 }
 
-fn list(name: &str, of: DataType) -> Field {
-    Field::new(name, DataType::List(Arc::new(Field::new("item", of, true))), false)
+fn list(name: &str, item: DataType) -> Field {
+    Field::new(name, DataType::List(Arc::new(Field::new("item", item, true))), false)
 }
 
-/// A list of turns, `{role, content}`.
+/// A column of lists of turns, `{role, content}`.
 pub(crate) fn turns(name: &str) -> Field {
     records(name, turn_columns())
 }
 
-/// A turn, `{role, content}`.
+/// A column of turns, `{role, content}`.
 pub(crate) fn turn(name: &str) -> Field {
     record(name, turn_columns())
 }
@@ -92,44 +92,44 @@ fn turn_columns() -> Vec<Field> {
     vec![text("role"), text("content")]
 }
 
-/// The turn of an answer.
+/// Makes the assistant's turn with a response.
 pub(crate) fn answer(text: &str) -> Value {
-    said(Role::Assistant, text)
+    message(Role::Assistant, text)
 }
 
-/// A turn.
-pub(crate) fn said(role: Role, text: &str) -> Value {
+/// Makes a turn.
+pub(crate) fn message(role: Role, text: &str) -> Value {
     json!({"role": role, "content": text})
 }
 
-/// A conversation and what is said next in it.
+/// Makes the list of turns of a conversation, followed by `next`.
 pub(crate) fn conversation(messages: &[Message], next: impl IntoIterator<Item = Value>) -> Value {
-    messages.iter().map(|message| said(message.role, &message.content)).chain(next).collect()
+    messages.iter().map(|turn| message(turn.role, &turn.content)).chain(next).collect()
 }
 
-/// What serde makes of a value that has no keys but texts.
-pub(crate) fn value(of: &impl Serialize) -> Value {
-    serde_json::to_value(of).unwrap_or_default()
+/// Serializes a value whose map keys are all texts.
+pub(crate) fn value(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The fields of a record or of a list's records; none of anything else.
-pub(crate) fn fields(of: &DataType) -> Option<&Fields> {
-    match of {
+/// The fields of a record type or of a list of records. `None` for other types.
+pub(crate) fn fields(data_type: &DataType) -> Option<&Fields> {
+    match data_type {
         DataType::Struct(fields) => Some(fields),
         DataType::List(item) => fields(item.data_type()),
         _ => None,
     }
 }
 
-/// The bytes of a row's texts.
+/// The total bytes of the texts in a row.
 pub(crate) fn size(row: &Row) -> usize {
-    fn of(value: &Value) -> usize {
+    fn value_size(value: &Value) -> usize {
         match value {
             Value::String(text) => text.len(),
-            Value::Array(values) => values.iter().map(of).sum(),
+            Value::Array(values) => values.iter().map(value_size).sum(),
             Value::Object(values) => size(values),
             _ => 0,
         }
     }
-    row.values().map(of).sum()
+    row.values().map(value_size).sum()
 }

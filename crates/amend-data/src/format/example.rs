@@ -1,74 +1,73 @@
-//! A row in one shape, whatever its format: the prompt's turns, the answers, and
-//! where in the row each text stands, so that it can be mended there.
+//! An example: a row in the same shape for every format. It holds the prompt's turns,
+//! the answers, and the place of each text in the row, where edits are made.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-/// A row as it was read.
+/// A row as a JSON object.
 pub type Object = Map<String, Value>;
 
-/// A string in a row, and the byte of it at which a text begins.
+/// The place of a text in a row: a string, and the byte where the text begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The string's JSON pointer.
     pub pointer: String,
-    /// The byte.
+    /// The byte where the text begins.
     pub start: usize,
 }
 
-/// A turn of a conversation. Where the format has no turns the prompt is one of
-/// the user's, an answer one of the assistant's.
+/// A turn of a conversation. In a format without turns, the prompt is a turn of the
+/// user and an answer is a turn of the assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Who speaks, in the words of chat templates where they are known, else as
-    /// the row has it.
+    /// The role, by its name in chat templates if it is known, else as in the row.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub text: String,
-    /// Where it stands: in several places where a row repeats it inside longer
-    /// strings.
+    /// The places of the text; several if the row repeats it inside longer strings.
     pub places: Vec<Place>,
-    /// It goes on with the turn before it: the format writes one turn under two
-    /// keys.
+    /// Whether it continues the turn before it: some formats store one turn under
+    /// two keys.
     pub continues: bool,
 }
 
-/// What a row teaches.
+/// The answers of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answers {
-    /// One answer is preferred to another.
+    /// A preference pair.
     Pair {
-        /// The better one.
+        /// The chosen answer.
         chosen: Vec<Turn>,
-        /// The worse one.
+        /// The rejected answer.
         rejected: Vec<Turn>,
     },
     /// One answer.
     Single {
         /// The answer.
         answer: Vec<Turn>,
-        /// Whether it is wanted; none where the format only shows wanted ones.
+        /// The label: whether the answer is chosen. `None` if the format has no
+        /// labels, so that every answer counts as chosen.
         label: Option<bool>,
     },
 }
 
-/// Which part of an example.
+/// A part of an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// What is asked.
+    /// The prompt.
     Prompt,
-    /// The better answer.
+    /// The chosen answer.
     Chosen,
-    /// The worse answer.
+    /// The rejected answer.
     Rejected,
     /// The only answer.
     Answer,
 }
 
 impl Side {
-    /// Its name, for people.
+    /// The side's name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -80,40 +79,40 @@ impl Side {
     }
 }
 
-/// What a judge said of a pair: that the chosen side is the less likely one to
-/// be better, and in which key.
+/// A verdict in the row against its label, as the key that holds it and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction(pub String);
 
-/// An example as the trainer's tokenizer has it.
+/// The token counts and tokens of an example, by the trainer's tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
-    /// How many the prompt has, with what the chat template puts around it.
+    /// The number of tokens of the prompt, including the chat template's markup.
     pub prompt: usize,
-    /// Those of each answer, in the order of [`Example::answers`]. The one that
-    /// ends an answer is not among them.
+    /// The tokens of each answer, in the order of [`Example::answers`], without the
+    /// end token.
     pub answers: Vec<Vec<i64>>,
 }
 
-/// A row, understood.
+/// A row in the shape that the checks read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The conversation up to the answer; none where the row has no prompt.
+    /// The conversation up to the answer; empty if the row has no prompt.
     pub prompt: Vec<Turn>,
-    /// What follows it.
+    /// The answers.
     pub answers: Answers,
-    /// The row is a conversation, to be rendered by a chat template.
+    /// Whether the row is a conversation, which the trainer renders with a chat
+    /// template.
     pub chat: bool,
-    /// What doesn't fit together between its parts.
-    pub discord: Option<&'static str>,
+    /// How the chosen and the rejected side contradict each other, if they do.
+    pub mismatch: Option<&'static str>,
     /// A verdict against the label.
     pub contradiction: Option<Contradiction>,
-    /// Its tokens, where a tokenizer is given.
+    /// The tokens, if a tokenizer is given.
     pub tokens: Option<Tokens>,
 }
 
 impl Example {
-    /// Prompt and answers, in that order.
+    /// The prompt and the answers, in this order.
     pub fn sides(&self) -> impl Iterator<Item = (Side, &[Turn])> {
         let prompt = (Side::Prompt, self.prompt.as_slice());
         std::iter::once(prompt).chain(self.answers())
@@ -130,7 +129,7 @@ impl Example {
         .into_iter()
     }
 
-    /// The length of an answer: in tokens where they are known, else in words.
+    /// The length of an answer: in tokens if they are known, else in words.
     #[must_use]
     pub fn length(&self, side: Side) -> usize {
         let mut answers = self.answers().enumerate().filter(|(_, (name, _))| *name == side);
@@ -141,10 +140,10 @@ impl Example {
         }
     }
 
-    /// The answer a model is trained towards; none where the only one is
-    /// unwanted.
+    /// The chosen answer: the one a model is trained towards. `None` if the only
+    /// answer is labelled false.
     #[must_use]
-    pub fn wanted(&self) -> Option<(Side, &[Turn])> {
+    pub fn chosen(&self) -> Option<(Side, &[Turn])> {
         match &self.answers {
             Answers::Pair { chosen, .. } => Some((Side::Chosen, chosen)),
             Answers::Single { label: Some(false), .. } => None,
@@ -152,9 +151,9 @@ impl Example {
         }
     }
 
-    /// The answer a model is trained away from, if any.
+    /// The rejected answer: the one a model is trained away from, if any.
     #[must_use]
-    pub fn unwanted(&self) -> Option<(Side, &[Turn])> {
+    pub fn rejected(&self) -> Option<(Side, &[Turn])> {
         match &self.answers {
             Answers::Pair { rejected, .. } => Some((Side::Rejected, rejected)),
             Answers::Single { answer, label: Some(false) } => Some((Side::Answer, answer)),
@@ -163,7 +162,7 @@ impl Example {
     }
 }
 
-/// The texts of some turns, a line between two.
+/// The texts of turns, joined by line breaks.
 #[must_use]
 pub fn joined(turns: &[Turn]) -> String {
     turns.iter().map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
@@ -176,12 +175,12 @@ pub struct Edit {
     pub pointer: String,
     /// The bytes to replace.
     pub span: Range<usize>,
-    /// What to put there.
+    /// The replacement.
     pub with: String,
 }
 
 impl Turn {
-    /// A turn that stands in one place of a row, from its first byte.
+    /// Creates a turn whose text is the whole string at `pointer`.
     #[must_use]
     pub fn new(role: &str, text: &str, pointer: impl Into<String>) -> Self {
         let place = Place { pointer: pointer.into(), start: 0 };
@@ -189,7 +188,7 @@ impl Turn {
         Self { role, text, places: vec![place], continues: false }
     }
 
-    /// What replaces the bytes `span` of the text, in every place it stands.
+    /// The edits that replace the bytes `span` of the text in all of its places.
     pub fn edits(&self, span: Range<usize>, with: &str) -> impl Iterator<Item = Edit> {
         self.places.iter().map(move |place| Edit {
             pointer: place.pointer.clone(),
@@ -199,9 +198,9 @@ impl Turn {
     }
 }
 
-/// Makes changes to a row. Of two that overlap the earlier is made. Other
-/// strings of the row that say the same as a changed one (a prompt that is also
-/// the first turn of each side) are changed with it.
+/// Applies edits to a row. Of two edits that overlap, only the earlier is applied.
+/// Other strings of the row that equal a changed string are changed too: a prompt may
+/// also be the first turn of each side.
 pub fn apply(edits: &[Edit], row: &mut Object) {
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| (&edit.pointer, edit.span.start, edit.span.end));
@@ -213,7 +212,7 @@ pub fn apply(edits: &[Edit], row: &mut Object) {
     for edits in edits.chunk_by(|a, b| a.pointer == b.pointer) {
         let Some(Value::String(text)) = whole.pointer(&edits[0].pointer) else { continue };
         let mut changed = text.clone();
-        // From the back, so that no change moves another.
+        // From the end, so that no edit shifts the span of another.
         for edit in edits.iter().rev() {
             if changed.get(edit.span.clone()).is_some() {
                 changed.replace_range(edit.span.clone(), &edit.with);
@@ -248,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_made_in_every_place_and_once() {
+    fn edits_apply_once_in_every_place() {
         let Value::Object(mut row) = json!({
             "a": ["--23456789", "x"], "b/c": "23456789", "copy": {"of": ["23456789"]}
         }) else {

@@ -1,5 +1,4 @@
-//! Where a row comes from: the columns that every format but the whole
-//! trajectories ends with.
+//! Where a row comes from: the last columns of every format except `trajectories`.
 
 use std::collections::HashMap;
 
@@ -12,9 +11,10 @@ use crate::pairs::judgement::{Judgement, Rules};
 use crate::pairs::{Categories, Pair, Reviewed};
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::RunDir;
+use amend_core::judge::Combined;
 use amend_core::record::Item;
 
-/// What rows say about the run they come from.
+/// What rows record about their run.
 #[derive(Debug)]
 pub(crate) struct Provenance {
     /// The run's hash.
@@ -23,16 +23,16 @@ pub(crate) struct Provenance {
     pub policy: String,
     /// The name of the model.
     pub model: String,
-    /// How verdicts and reviews bear on pairs.
+    /// How verdicts and reviews affect pairs.
     pub rules: Rules,
     /// The categories of the constitution's principles.
     categories: Categories,
-    /// What each principle asks a critique and a revision for.
+    /// Each principle's critique request and revision request, by its id.
     requests: HashMap<String, [String; 2]>,
 }
 
 impl Provenance {
-    /// That of a run, where these reviews count.
+    /// Collects the provenance of a run with these reviews.
     pub fn of(run: &RunDir, reviews: Reviews) -> Self {
         let manifest = run.manifest();
         let constitution = &manifest.constitution.value;
@@ -52,12 +52,12 @@ impl Provenance {
         }
     }
 
-    /// What a principle asks a critique for; nothing of an unknown principle.
+    /// The critique request of a principle; empty for an unknown principle.
     pub fn critique_request(&self, principle: Option<&str>) -> &str {
         self.request(principle, 0)
     }
 
-    /// What a principle asks a revision for; nothing of an unknown principle.
+    /// The revision request of a principle; empty for an unknown principle.
     pub fn revision_request(&self, principle: Option<&str>) -> &str {
         self.request(principle, 1)
     }
@@ -66,8 +66,8 @@ impl Provenance {
         principle.and_then(|id| self.requests.get(id)).map_or("", |requests| &requests[at])
     }
 
-    /// Puts the run's name to a row.
-    pub fn name(&self, mut row: Row) -> Row {
+    /// Adds the hash of the run to a row.
+    pub fn add_run(&self, mut row: Row) -> Row {
         row.insert("run".to_owned(), json!(self.run));
         row
     }
@@ -84,13 +84,13 @@ pub(crate) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// That of a row of an item's.
+    /// The origin of a row of an item.
     pub fn new(item: &'a Item) -> Self {
         Self { item, principles: Vec::new(), reason: None, judgement: None, review: None }
     }
 
-    /// That of a pair's row.
-    pub fn of(pair: &Pair<'a>) -> Self {
+    /// The origin of a row of a pair.
+    pub fn from_pair(pair: &Pair<'a>) -> Self {
         Self {
             item: pair.item,
             principles: pair.principles.clone(),
@@ -100,7 +100,7 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// The columns, in order.
+    /// The columns of the origin, in order.
     pub fn columns() -> [Field; 15] {
         [
             text("id"),
@@ -121,18 +121,19 @@ impl<'a> Origin<'a> {
         ]
     }
 
-    /// Puts the origin to a row.
-    pub fn sign(&self, mut row: Row, run: &Provenance) -> Row {
+    /// Adds the columns of the origin to a row.
+    pub fn add_to(&self, mut row: Row, run: &Provenance) -> Row {
         let id = self.item.id.as_deref().unwrap_or(&self.item.key);
-        let found = self.judgement.as_ref().map(|judgement| &judgement.decisive);
-        let verdict = found.map(|found| match found {
-            found if found.undecided => "undecided",
-            found if found.margin >= 0.0 => "better",
+        let decisive = self.judgement.as_ref().map(|judgement| &judgement.decisive);
+        let verdict = decisive.map(|decisive| match decisive {
+            decisive if decisive.undecided => "undecided",
+            decisive if decisive.margin >= 0.0 => "better",
             _ => "worse",
         });
         let by_principle = self.judgement.as_ref().map(|judgement| {
             let verdicts = judgement.principles.iter();
-            Value::Object(verdicts.map(|(id, under)| (id.clone(), json!(under.margin))).collect())
+            let margin = |(id, verdict): &(String, Combined)| (id.clone(), json!(verdict.margin));
+            Value::Object(verdicts.map(margin).collect())
         });
         let values = [
             json!(id),
@@ -140,11 +141,11 @@ impl<'a> Origin<'a> {
             json!(self.reason),
             json!(self.principles),
             json!(verdict),
-            json!(found.map(|found| found.p)),
-            json!(found.map(|found| found.margin)),
-            json!(found.map(|found| found.mass)),
-            json!(found.map(|found| found.orders[0])),
-            json!(found.map(|found| found.orders[1])),
+            json!(decisive.map(|decisive| decisive.p)),
+            json!(decisive.map(|decisive| decisive.margin)),
+            json!(decisive.map(|decisive| decisive.mass)),
+            json!(decisive.map(|decisive| decisive.orders[0])),
+            json!(decisive.map(|decisive| decisive.orders[1])),
             json!(by_principle),
             json!(self.review.as_ref().map_or(&[][..], |review| &review.reviewers)),
             json!(self.review.as_ref().map(|review| &review.time)),

@@ -1,7 +1,7 @@
-//! The cleaned copy: sound rows as they stood, mended ones changed, and a log of
-//! every removal and change. The data itself is never written to.
+//! Writes the cleaned copy: sound rows as they are, fixed rows with their changes,
+//! and a log of every change and removal. The original data is never written to.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,11 +13,15 @@ use super::source::DataFile;
 use super::{LintError, RowsError, form, lint_file};
 use crate::store::atomic;
 
-/// Where a copy goes.
-pub(super) struct Copy {
+/// The prefix of the temporary folder's name, as of every temporary file that
+/// amend writes.
+const TEMPORARY_PREFIX: &str = ".amend-";
+
+/// The destination of a cleaned copy.
+pub(super) struct CleanedCopy {
     out: PathBuf,
     log: PathBuf,
-    /// The folder copied, where it is one.
+    /// The original folder; `None` if the data is a single file.
     folder: Option<PathBuf>,
 }
 
@@ -32,17 +36,17 @@ struct Entry<'a> {
     excerpt: &'a str,
 }
 
-impl Copy {
-    /// A copy of `data` at `out`.
+impl CleanedCopy {
+    /// Prepares to copy `data` to `out`.
     ///
     /// # Errors
-    /// Something is there already.
+    /// Fails if `out` or its log already exists.
     pub fn new(data: &Path, out: &Path) -> Result<Self, LintError> {
         let mut log = out.as_os_str().to_owned();
         log.push(".removed.jsonl");
         let log = PathBuf::from(log);
         for path in [out, &log] {
-            // A link to nowhere is something too.
+            // A dangling link exists too.
             if std::fs::symlink_metadata(path).is_ok() {
                 return Err(LintError::Occupied { path: path.to_owned() });
             }
@@ -51,53 +55,67 @@ impl Copy {
         Ok(Self { out: out.to_owned(), log, folder })
     }
 
-    /// Lints each file and writes what becomes of its rows. All files appear, or
-    /// none.
+    /// Lints each file and writes its cleaned copy, one file after another. Nothing
+    /// appears at the destination until every file is written and every row is
+    /// readable.
     ///
     /// # Errors
-    /// What can't be read or written, and rows in no known format.
+    /// Fails if a file cannot be read or written, or a row is in no known format.
     pub fn write(&self, files: &[DataFile], linter: &mut Linter<'_>) -> Result<Fixed, LintError> {
         let mut fixed = Fixed::default();
-        let written = written(&self.log, |log| self.each(files, linter, log, &mut fixed));
-        if written.is_err() {
-            // Folders made for files that then weren't: only empty ones go.
-            for file in files {
-                let target = self.target(file);
-                let folders = target.ancestors().skip(1).take_while(|at| at.starts_with(&self.out));
-                folders.for_each(|folder| drop(std::fs::remove_dir(folder)));
-            }
-        }
-        written.map(|()| fixed)
+        write_whole(&self.log, &self.log, |log| match &self.folder {
+            Some(folder) => self.write_folder(folder, files, linter, log, &mut fixed),
+            None => write_whole(&self.out, &self.out, |out| {
+                for file in files {
+                    copy_file(file, &self.out, linter, out, log, &mut fixed)?;
+                }
+                linter.check_rows()
+            }),
+        })?;
+        Ok(fixed)
     }
 
-    /// Writes the first file, and before it takes its name, the others.
-    fn each(
+    /// Writes the files to a temporary folder beside the destination, then renames
+    /// the folder. One data file is open at a time, however many there are.
+    fn write_folder(
         &self,
+        folder: &Path,
         files: &[DataFile],
         linter: &mut Linter<'_>,
         log: &mut (dyn Write + Send),
         fixed: &mut Fixed,
     ) -> Result<(), LintError> {
-        let Some((file, others)) = files.split_first() else { return linter.sound() };
-        let target = self.target(file);
-        if let Some(folder) = target.parent().filter(|_| self.folder.is_some()) {
-            let fail = |source: std::io::Error| failed(&target)(source.into());
-            std::fs::create_dir_all(folder).map_err(fail)?;
+        let staging = temporary_folder(&self.out).map_err(io_failed(&self.out))?;
+        for file in files {
+            let inner = file.path.strip_prefix(folder).unwrap_or(&file.path);
+            let (target, staged) = (self.out.join(inner), staging.path().join(inner));
+            if let Some(parent) = staged.parent() {
+                std::fs::create_dir_all(parent).map_err(io_failed(&target))?;
+            }
+            write_whole(&staged, &target, |out| copy_file(file, &target, linter, out, log, fixed))?;
         }
-        written(&target, |out| {
-            copy(file, &target, linter, out, log, fixed)?;
-            self.each(others, linter, log, fixed)
-        })
-    }
-
-    /// Where a file's copy goes.
-    fn target(&self, file: &DataFile) -> PathBuf {
-        let inner = self.folder.as_ref().and_then(|folder| file.path.strip_prefix(folder).ok());
-        inner.map_or_else(|| self.out.clone(), |inner| self.out.join(inner))
+        linter.check_rows()?;
+        std::fs::rename(staging.path(), &self.out).map_err(io_failed(&self.out))?;
+        // The folder has its final name: nothing is left to delete.
+        let _ = staging.keep();
+        Ok(())
     }
 }
 
-fn copy(
+/// Creates an empty folder beside `out`, which is deleted on drop.
+fn temporary_folder(out: &Path) -> io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX);
+    // A temporary folder is private by default; this one becomes an ordinary folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => builder.tempdir_in(parent),
+        _ => builder.tempdir_in("."),
+    }
+}
+
+fn copy_file(
     file: &DataFile,
     target: &Path,
     linter: &mut Linter<'_>,
@@ -127,36 +145,41 @@ fn copy(
             let file = file.path.display().to_string();
             let entry = Entry { file, row: row.number, finding: rule, done, excerpt };
             serde_json::to_writer(&mut *log, &entry)
-                .map_err(std::io::Error::from)
+                .map_err(io::Error::from)
                 .and_then(|()| log.write_all(b"\n"))
-                .map_err(|source| failed(target)(source.into()))?;
+                .map_err(io_failed(target))?;
         }
         Ok(())
     })?;
     writer.finish().map_err(failed(target))
 }
 
-/// Writes a file whole or not at all.
-fn written(
+/// Writes the file at `path` as a whole or not at all. Errors call it `named`.
+fn write_whole(
     path: &Path,
+    named: &Path,
     fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), LintError>,
 ) -> Result<(), LintError> {
     /// An error of `fill`, or of the file itself.
     enum Failed {
         Fill(LintError),
-        File(std::io::Error),
+        File(io::Error),
     }
-    impl From<std::io::Error> for Failed {
-        fn from(error: std::io::Error) -> Self {
+    impl From<io::Error> for Failed {
+        fn from(error: io::Error) -> Self {
             Self::File(error)
         }
     }
     atomic::write(path, |out| fill(out).map_err(Failed::Fill)).map_err(|error| match error {
         Failed::Fill(error) => error,
-        Failed::File(source) => failed(path)(source.into()),
+        Failed::File(source) => io_failed(named)(source),
     })
 }
 
 fn failed(path: &Path) -> impl Fn(RowsError) -> LintError {
     move |source| LintError::Write { path: path.to_owned(), source }
+}
+
+fn io_failed(path: &Path) -> impl Fn(io::Error) -> LintError {
+    move |source| failed(path)(source.into())
 }

@@ -1,19 +1,19 @@
-//! Prompts of evaluation files, of any format data may have, and of those with a
-//! question alone.
+//! Reads the prompts of evaluation files. These may be in any format that training
+//! data may be in, or have a prompt and nothing else.
 
 use std::path::{Path, PathBuf};
 
 use super::check::Evaluation;
 use super::rows::{self, Row};
 use super::{LintError, RowsError, unreadable};
-use crate::format::example::{Example, Object};
+use crate::format::example::Object;
 use crate::format::read::recognise;
 use crate::rows::row::PROMPTS;
 
-/// Reads the prompts of some files.
+/// Reads the prompts of evaluation files.
 ///
 /// # Errors
-/// A file can't be read, or has a row without a prompt.
+/// Fails if a file cannot be read or has a row without a prompt.
 pub(super) fn read(files: &[PathBuf]) -> Result<Evaluation, LintError> {
     let mut evaluation = Evaluation::default();
     for path in files {
@@ -40,14 +40,18 @@ fn name(path: &Path, row: u64) -> String {
     format!("{} row {row}", path.display())
 }
 
-/// The last thing the user says, or the text of a key that usually holds it.
+/// The last user turn, or the text of a key that usually holds the prompt.
 fn prompt(row: &Object) -> Option<String> {
-    let read = |row| recognise(row).ok()?.0.read(row).ok();
-    let last = |example: Example| {
-        example.prompt.into_iter().rfind(|turn| turn.role == "user").map(|turn| turn.text)
-    };
-    let named = || PROMPTS.iter().find_map(|&key| row.get(key)?.as_str().map(str::to_owned));
-    read(row).and_then(last).or_else(named).filter(|text| !text.trim().is_empty())
+    let text = last_user_turn(row)
+        .or_else(|| PROMPTS.iter().find_map(|&key| row.get(key)?.as_str().map(str::to_owned)))?;
+    if text.trim().is_empty() { None } else { Some(text) }
+}
+
+fn last_user_turn(row: &Object) -> Option<String> {
+    let (format, _) = recognise(row).ok()?;
+    let example = format.read(row).ok()?;
+    let turn = example.prompt.into_iter().rfind(|turn| turn.role == "user")?;
+    Some(turn.text)
 }
 
 #[cfg(test)]
@@ -57,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prompts_are_found_in_rows_of_any_kind() {
+    fn prompts_are_found_in_rows_of_every_format() {
         for (row, expected) in [
             (json!({"question": "q", "answer": "a"}), Some("q")),
             (json!({"text": "t"}), Some("t")),

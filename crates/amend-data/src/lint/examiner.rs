@@ -1,5 +1,5 @@
-//! Rows by themselves: what each says, how many tokens it has, and the faults
-//! that it shows alone.
+//! Examines rows one by one: reads each into an example, counts its tokens, and finds
+//! the faults that do not depend on other rows.
 
 use super::check::{Check, Hit, Needs, Rule, checks};
 use super::tokenizer::Tokenizer;
@@ -7,56 +7,58 @@ use super::{LintError, Trainer, evaluation};
 use crate::format::example::{Example, Object};
 use crate::format::read::{Format, RowFault};
 
-/// Looks for the faults that some rules name.
+/// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
     tokenizer: Option<&'a Tokenizer>,
     checks: Vec<Box<dyn Check>>,
-    wanted: Vec<&'static Rule>,
+    enabled: Vec<&'static Rule>,
 }
 
 impl<'a> Examiner<'a> {
-    /// Will look for the rules that are `wanted`.
+    /// Creates an examiner that looks for the `enabled` rules.
     ///
     /// # Errors
-    /// An evaluation file can't be read.
-    pub fn new(trainer: &'a Trainer, wanted: Vec<&'static Rule>) -> Result<Self, LintError> {
+    /// Fails if an evaluation file cannot be read.
+    pub fn new(trainer: &'a Trainer, enabled: Vec<&'static Rule>) -> Result<Self, LintError> {
         let tokenizer = trainer.tokenizer.as_ref();
         let control = tokenizer.map(Tokenizer::control_tokens).unwrap_or_default();
         let evaluation = evaluation::read(&trainer.evaluation)?;
         let mut checks = checks(&control, trainer.max_length(), evaluation);
-        checks.retain(|check| check.rules().iter().any(|rule| wanted.contains(rule)));
-        Ok(Self { tokenizer, checks, wanted })
+        checks.retain(|check| check.rules().iter().any(|rule| enabled.contains(rule)));
+        Ok(Self { tokenizer, checks, enabled })
     }
 
-    /// The same without counting tokens, where no rule needs them.
+    /// Drops the tokenizer if no enabled rule needs token counts.
     #[must_use]
-    pub fn sparing(self) -> Self {
-        let counted = self.wanted.iter().any(|rule| rule.needs == Needs::Tokenizer);
-        Self { tokenizer: self.tokenizer.filter(|_| counted), ..self }
+    pub fn drop_unneeded_tokenizer(mut self) -> Self {
+        if !self.enabled.iter().any(|rule| rule.needs == Needs::Tokenizer) {
+            self.tokenizer = None;
+        }
+        self
     }
 
-    /// Whether a rule is looked for.
-    pub fn wants(&self, rule: &Rule) -> bool {
-        self.wanted.contains(&rule)
+    /// Whether a rule is enabled.
+    pub fn is_enabled(&self, rule: &Rule) -> bool {
+        self.enabled.contains(&rule)
     }
 
-    /// Reads a row, and counts its tokens.
+    /// Reads a row and counts its tokens.
     ///
     /// # Errors
-    /// The row is not of the format.
+    /// Fails if the row does not have the given format.
     pub fn read(&self, format: &dyn Format, row: &Object) -> Result<Example, RowFault> {
         let example = format.read(row)?;
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
         Ok(Example { tokens, ..example })
     }
 
-    /// The faults of an example by itself.
+    /// The faults of an example that its row alone shows.
     pub fn hits(&self, example: &Example) -> Vec<Hit> {
         let mut hits = Vec::new();
         for check in &self.checks {
             check.examine(example, &mut hits);
         }
-        hits.retain(|hit| self.wants(hit.rule));
+        hits.retain(|hit| self.is_enabled(hit.rule));
         hits
     }
 }
@@ -67,7 +69,7 @@ mod tests {
     use crate::lint::check::RULES;
 
     #[test]
-    fn every_rule_of_a_row_by_itself_is_some_check_s() {
+    fn every_rule_about_a_single_row_has_a_check() {
         let trainer = Trainer::default();
         let examiner = Examiner::new(&trainer, RULES.to_vec()).unwrap();
         let known: Vec<&Rule> =

@@ -1,37 +1,38 @@
-//! Leaves out of an export what lint would find fault with.
+//! A filter that leaves rows with lint findings out of an export.
 
 use super::Trainer;
-use super::check::{Duplicates, Needs, RULES, Rule, Spot};
+use super::check::{Duplicates, Location, Needs, RULES, Rule};
 use super::examiner::Examiner;
 use crate::export;
 use crate::export::{Examine, Fault, Unfit};
 use crate::format::read::recognise;
 
-/// Rules, and the training they look out for.
+/// A filter of an export by lint rules.
 pub struct Filter {
     rules: Vec<&'static Rule>,
     trainer: Trainer,
 }
 
-/// Why rows can't be filtered.
+/// The reason why a filter cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// No rule of that name leaves rows out.
-    #[error("no rule {name:?} leaves rows out of an export: choose among {}", names())]
+    /// There is no such rule, or it cannot filter rows.
+    #[error("unknown filter rule {name:?}: choose one of {}", names())]
     Rule {
         /// The name.
         name: String,
     },
-    /// A rule counts tokens.
+    /// A rule needs a tokenizer.
     #[error(
-        "{rule} counts tokens: pass the trainer's --tokenizer tokenizer.json, or -m MODEL.gguf"
+        "{rule} needs token counts: pass the trainer's --tokenizer tokenizer.json, or -m \
+         MODEL.gguf"
     )]
     Tokenizer {
         /// The rule.
         rule: &'static str,
     },
-    /// A rule compares with files.
-    #[error("{rule} compares with evaluation files: name them with --eval")]
+    /// A rule needs evaluation files.
+    #[error("{rule} needs evaluation files: name them with --eval")]
     Evaluation {
         /// The rule.
         rule: &'static str,
@@ -43,10 +44,11 @@ fn names() -> String {
 }
 
 impl Filter {
-    /// A filter by the rules of these names.
+    /// Creates a filter from the names of rules.
     ///
     /// # Errors
-    /// There is no such rule, it does not filter, or it lacks what it needs.
+    /// Fails if there is no rule of a name, the rule cannot filter, or it needs a
+    /// tokenizer or evaluation files that `trainer` lacks.
     pub fn new(names: &[String], trainer: Trainer) -> Result<Self, FilterError> {
         for name in names {
             if !RULES.iter().any(|rule| rule.name == name && rule.filters()) {
@@ -54,7 +56,7 @@ impl Filter {
             }
         }
         let named = |rule: &&&'static Rule| names.iter().any(|name| name == rule.name);
-        // In the order of the rules: the first that a row breaks is the one told.
+        // In the order of the rules, so that the first broken one is reported.
         let rules: Vec<_> = RULES.iter().filter(named).copied().collect();
         for rule in &rules {
             match rule.needs {
@@ -73,7 +75,7 @@ impl Filter {
 
 impl export::Filter for Filter {
     fn begin(&self) -> Result<Examine<'_>, Unfit> {
-        let examiner = Examiner::new(&self.trainer, self.rules.clone())?.sparing();
+        let examiner = Examiner::new(&self.trainer, self.rules.clone())?.drop_unneeded_tokenizer();
         let compared = self.rules.iter().any(|rule| rule.needs == Needs::Earlier);
         let mut earlier = compared.then(|| Duplicates::new(false));
         let mut kept = 0;
@@ -82,11 +84,11 @@ impl export::Filter for Filter {
             let example = examiner.read(format, row)?;
             let order = |rule: &Rule| RULES.iter().position(|known| *known == rule);
             let mut hit = examiner.hits(&example).into_iter().min_by_key(|hit| order(hit.rule));
-            // Only rows that stay make others duplicates.
+            // A row that is left out does not make later rows duplicates.
             if let (None, Some(earlier)) = (&hit, &mut earlier) {
-                let spot = Spot { file: 0, row: kept + 1 };
-                hit = earlier
-                    .examine(&example, "", spot, |spot| format!("exported row {}", spot.row));
+                let location = Location { file: 0, row: kept + 1 };
+                let name = |location: Location| format!("exported row {}", location.row);
+                hit = earlier.examine(&example, "", location, name);
             }
             kept += u64::from(hit.is_none());
             Ok(hit.map(|hit| Fault {
@@ -107,7 +109,7 @@ mod tests {
     use crate::lint::check::filters;
     use crate::lint::tokenizer::tests::words;
 
-    /// The rules by which rows are left out, and what shows it.
+    /// The rule by which each row is left out, if it is.
     fn left_out(names: &[&str], trainer: Trainer, rows: &[Value]) -> Vec<Option<&'static str>> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let filter = Filter::new(&names, trainer).unwrap();
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_rules_named_leave_rows_out_and_the_first_of_them_is_told() {
+    fn rows_are_left_out_by_the_first_named_rule_they_break() {
         let rows = [
             pair("Why?", "Because.", "No."),
             pair("Why?", "Here is the revised answer: write to ann@mail.org.", "No."),
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_makes_no_later_row_a_duplicate() {
+    fn a_row_left_out_does_not_make_later_rows_duplicates() {
         let rows = [
             pair("Why is it?", "Here is the revised answer: one thing led to another.", "No."),
             pair("Why is it?", "one thing led to another", "No."),
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_lack_what_they_need_are_refused() {
+    fn rules_without_tokenizer_or_evaluation_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("eval.jsonl");
         std::fs::write(&file, "{\"prompt\": \"a b\"}\n").unwrap();
@@ -168,7 +170,7 @@ mod tests {
             max_length: Some(6),
             evaluation: vec![file.clone()],
         };
-        // Two tokens are left beside the prompt's, one of them for the end.
+        // The prompt leaves two tokens, one of them for the end.
         let rows = [pair("b a a a", "yes no", "no"), pair("b a a a", "yes", "no")];
         assert_eq!(left_out(&["chosen-cut"], trainer(), &rows), [Some("chosen-cut"), None]);
         let rows = [pair("a b", "yes", "no"), pair("b b", "yes", "no")];
@@ -178,16 +180,16 @@ mod tests {
             let refused = Filter::new(&[name.to_owned()], Trainer::default());
             refused.err().map(|error| error.to_string())
         };
-        for (name, told) in [
-            ("chosen-cut", "chosen-cut counts tokens: pass the trainer's --tokenizer"),
-            ("identical-after-truncation", "identical-after-truncation counts tokens"),
-            ("evaluation-leak", "evaluation-leak compares with evaluation files"),
-            ("length-bias", "no rule \"length-bias\" leaves rows out of an export"),
-            ("split-leak", "no rule \"split-leak\" leaves"),
-            ("emtpy", "no rule \"emtpy\" leaves"),
+        for (name, expected) in [
+            ("chosen-cut", "chosen-cut needs token counts: pass the trainer's --tokenizer"),
+            ("identical-after-truncation", "identical-after-truncation needs token counts"),
+            ("evaluation-leak", "evaluation-leak needs evaluation files"),
+            ("length-bias", "unknown filter rule \"length-bias\": choose one of empty, "),
+            ("split-leak", "unknown filter rule \"split-leak\""),
+            ("emtpy", "unknown filter rule \"emtpy\""),
         ] {
             let error = refused(name).unwrap_or_default();
-            assert!(error.starts_with(told), "{name}: {error}");
+            assert!(error.starts_with(expected), "{name}: {error}");
         }
         let need_nothing = filters().filter(|rule| refused(rule.name).is_none()).count();
         assert_eq!(need_nothing, filters().count() - 3);

@@ -1,9 +1,9 @@
-//! One row after another: its format, its faults, what becomes of it, and the
-//! tally of all.
+//! Lints one row after another: recognises the format, finds faults, decides whether
+//! the row is kept, edited or removed, and counts the findings.
 
 use std::path::{Path, PathBuf};
 
-use super::check::{Balance, Duplicates, Hit, Mend, RULES, Rule, Skew, Spot};
+use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, Location, RULES, Rule};
 use super::examiner::Examiner;
 use super::report::{Finding, Fixed, Report, Sample, Split};
 use super::{LintError, MAX_LENGTH, Options, SHOWN};
@@ -11,33 +11,33 @@ use crate::format::example;
 use crate::format::example::{Edit, Example, Object};
 use crate::format::read::{Format, RowFault, recognise};
 
-/// Examples of a finding.
+/// How many examples a finding shows.
 const SAMPLES: usize = 3;
 
-/// How often a row is mended at most: what one mending uncovers, the next takes.
+/// How often a row is fixed at most: one fix can expose another fault.
 const PASSES: usize = 8;
 
-/// What becomes of a row.
+/// What happens to a row in the cleaned copy.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
-    /// It is sound.
+    /// The row is kept as it is.
     Keep,
-    /// It is kept with changes.
+    /// The row is kept with changes.
     Edit(Object, Vec<Fault>),
-    /// It is left out.
+    /// The row is left out.
     Remove(Vec<Fault>),
 }
 
-/// A fault, for the log of what was mended.
+/// A fault, for the log of changes and removals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The rule's name.
     pub rule: &'static str,
-    /// What shows it.
+    /// The text that shows the fault.
     pub excerpt: String,
 }
 
-/// Rows that break a rule.
+/// The rows that break a rule.
 #[derive(Debug)]
 struct Tally {
     rule: &'static Rule,
@@ -46,17 +46,17 @@ struct Tally {
     samples: Vec<Sample>,
 }
 
-/// A row after its faults were mended.
+/// A row after its faults were fixed.
 #[derive(Default)]
-struct Mended {
-    /// What was mended, or why the row must go.
+struct FixedRow {
+    /// The faults that were fixed, or for which the row is removed.
     log: Vec<Fault>,
-    /// The row as it was changed, if it was.
+    /// The changed row, if it was changed.
     edited: Option<(Object, Example)>,
     removed: bool,
 }
 
-/// Takes rows and adds up what is wrong with them.
+/// Lints rows and collects their findings.
 pub(super) struct Linter<'a> {
     data: &'a Path,
     options: &'a Options,
@@ -76,17 +76,17 @@ pub(super) struct Linter<'a> {
 }
 
 impl<'a> Linter<'a> {
-    /// Rows will come in `several` splits, or in one.
+    /// Creates a linter. `several` says whether the rows come in more than one split.
     ///
     /// # Errors
-    /// An evaluation file can't be read.
+    /// Fails if an evaluation file cannot be read.
     pub fn new(data: &'a Path, options: &'a Options, several: bool) -> Result<Self, LintError> {
         let skipped = |rule: &Rule| options.skip.iter().any(|name| name == rule.name);
-        let wanted = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
+        let enabled = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
         Ok(Self {
             data,
             options,
-            examiner: Examiner::new(&options.trainer, wanted)?,
+            examiner: Examiner::new(&options.trainer, enabled)?,
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
             format: None,
@@ -102,7 +102,7 @@ impl<'a> Linter<'a> {
         })
     }
 
-    /// Rows of this file, and this split, follow.
+    /// Starts a file of a split: the rows that follow are its rows.
     pub fn begin(&mut self, file: &Path, split: &str) {
         self.files.push(file.to_owned());
         self.split =
@@ -112,17 +112,18 @@ impl<'a> Linter<'a> {
             });
     }
 
-    /// Something for the report to say.
+    /// Adds a note to the report.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
-    /// What was written.
+    /// Sets the counts of the cleaned copy.
     pub fn fixed(&mut self, fixed: Fixed) {
         self.fixed = Some(fixed);
     }
 
-    /// Takes a row. None where it can't be read, which ends in an error.
+    /// Lints a row. Returns `None` if its format is wrong; linting then ends in an
+    /// error.
     pub fn row(&mut self, number: u64, object: &Object) -> Option<Outcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
@@ -146,70 +147,73 @@ impl<'a> Linter<'a> {
         let example = self.examiner.read(format, object)?;
         let file = self.file();
         self.balance.add(&example, |excerpt| Sample { file: file.clone(), row: number, excerpt });
-        let mut told = self.examiner.hits(&example);
-        let mut mended = self.mend(format, object, told.clone())?;
-        // Only rows that stay make others duplicates.
-        if !mended.removed {
-            let sound = mended.edited.as_ref().map_or(&example, |(_, example)| example);
-            let spot = Spot { file: self.files.len() - 1, row: number };
-            let name = |spot: Spot| format!("{} row {}", self.files[spot.file].display(), spot.row);
+        let mut hits = self.examiner.hits(&example);
+        let mut fixed = self.fix(format, object, hits.clone())?;
+        // A removed row does not make later rows duplicates.
+        if !fixed.removed {
+            let kept = fixed.edited.as_ref().map_or(&example, |(_, example)| example);
+            let location = Location { file: self.files.len() - 1, row: number };
+            let name = |location: Location| {
+                format!("{} row {}", self.files[location.file].display(), location.row)
+            };
             let split = &self.splits[self.split].name;
-            let hit = self.duplicates.examine(sound, split, spot, name);
-            if let Some(hit) = hit.filter(|hit| self.examiner.wants(hit.rule)) {
-                mended.log.push(fault(&hit));
-                mended.removed = true;
-                told.push(hit);
+            let duplicate = self.duplicates.examine(kept, split, location, name);
+            if let Some(hit) = duplicate.filter(|hit| self.examiner.is_enabled(hit.rule)) {
+                fixed.log.push(fault(&hit));
+                fixed.removed = true;
+                hits.push(hit);
             }
         }
-        for hit in told {
-            self.tell(number, hit);
+        for hit in hits {
+            self.count(number, hit);
         }
-        Ok(match mended.edited {
-            _ if mended.removed => Outcome::Remove(mended.log),
-            Some((row, _)) => Outcome::Edit(row, mended.log),
+        Ok(match fixed.edited {
+            _ if fixed.removed => Outcome::Remove(fixed.log),
+            Some((row, _)) => Outcome::Edit(row, fixed.log),
             None => Outcome::Keep,
         })
     }
 
-    /// Changes a row until it is sound or must go: cutting a prefix off may leave
-    /// two sides that say the same.
-    fn mend(
+    /// Fixes a row until it has no faults or must be removed. Cutting off a prefix,
+    /// for example, can leave two identical answers.
+    fn fix(
         &self,
         format: &dyn Format,
         object: &Object,
         mut hits: Vec<Hit>,
-    ) -> Result<Mended, RowFault> {
-        let mut mended = Mended::default();
+    ) -> Result<FixedRow, RowFault> {
+        let mut fixed = FixedRow::default();
         for _ in 0..PASSES {
             if hits.is_empty() {
                 break;
             }
             let mut edits: Vec<Edit> = Vec::new();
-            mended.removed = hits.iter().any(|hit| hit.mend == Mend::Remove);
+            fixed.removed = hits.iter().any(|hit| hit.fix == Fix::Remove);
             for hit in &hits {
-                match &hit.mend {
-                    Mend::Remove => mended.log.push(fault(hit)),
-                    Mend::Edit(_) if mended.removed => {}
-                    Mend::Edit(changes) => {
+                match &hit.fix {
+                    Fix::Remove => fixed.log.push(fault(hit)),
+                    Fix::Edit(_) if fixed.removed => {}
+                    Fix::Edit(changes) => {
                         edits.extend_from_slice(changes);
-                        mended.log.push(fault(hit));
+                        fixed.log.push(fault(hit));
                     }
                 }
             }
-            if mended.removed {
+            if fixed.removed {
                 break;
             }
-            let before = mended.edited.take();
+            let before = fixed.edited.take();
             let mut row = before.map_or_else(|| object.clone(), |(row, _)| row);
             example::apply(&edits, &mut row);
             let example = self.examiner.read(format, &row)?;
             hits = self.examiner.hits(&example);
-            mended.edited = Some((row, example));
+            fixed.edited = Some((row, example));
         }
-        Ok(mended)
+        Ok(fixed)
     }
 
-    fn tell(&mut self, row: u64, hit: Hit) {
+    /// Adds a hit to the tally of its rule.
+    fn count(&mut self, row: u64, hit: Hit) {
         let sample = Sample { file: self.file(), row, excerpt: hit.excerpt };
         match self.tallies.iter_mut().find(|tally| tally.rule == hit.rule) {
             Some(tally) => {
@@ -225,16 +229,16 @@ impl<'a> Linter<'a> {
         }
     }
 
-    /// The name of the file that is read.
+    /// The name of the current file.
     fn file(&self) -> String {
         self.files.last().map(|path| path.display().to_string()).unwrap_or_default()
     }
 
-    /// Whether all rows could be read, and there were some.
+    /// Checks that there were rows and that all of them are in the known format.
     ///
     /// # Errors
     /// [`LintError::Faults`] or [`LintError::NoRows`].
-    pub fn sound(&self) -> Result<(), LintError> {
+    pub fn check_rows(&self) -> Result<(), LintError> {
         if self.fault_count > 0 {
             return Err(LintError::Faults(self.faults.clone(), self.fault_count));
         }
@@ -244,15 +248,15 @@ impl<'a> Linter<'a> {
         }
     }
 
-    /// The report.
+    /// Returns the report.
     ///
     /// # Errors
-    /// As [`Linter::sound`].
+    /// Fails as [`Linter::check_rows`] does.
     pub fn finish(mut self) -> Result<Report, LintError> {
-        self.sound()?;
-        let (statistics, skews) = std::mem::take(&mut self.balance).finish();
-        for Skew { rule, count, samples } in skews {
-            if self.examiner.wants(rule) {
+        self.check_rows()?;
+        let (statistics, imbalances) = std::mem::take(&mut self.balance).finish();
+        for Imbalance { rule, count, samples } in imbalances {
+            if self.examiner.is_enabled(rule) {
                 self.tallies.push(Tally { rule, count, fixable: false, samples });
             }
         }
@@ -282,14 +286,14 @@ impl<'a> Linter<'a> {
             Some(tokenizer) => {
                 if trainer.max_length.is_none() {
                     notes.push(format!(
-                        "the greatest length is taken to be {MAX_LENGTH} tokens, TRL's default: \
-                         say another with --max-length"
+                        "the maximum length is {MAX_LENGTH} tokens, TRL's default: set another \
+                         with --max-length"
                     ));
                 }
                 if !tokenizer.has_template() {
                     notes.push(
-                        "no chat template is beside the tokenizer: conversations count without \
-                         their markup"
+                        "there is no chat template next to the tokenizer: lengths of \
+                         conversations do not include its markup"
                             .to_owned(),
                     );
                 }

@@ -1,9 +1,10 @@
-//! Faults that spoil training data, found in the form trainers read it.
+//! Reports problems in training data, in the formats that trainers read.
 //!
-//! Rows of any known format become examples ([`example`], [`mod@format`]). Checks
-//! ([`check`]) look at one example at a time; near-duplicates and differences
-//! between the sides need what was seen before, which stays small: signatures
-//! and sums. With [`Options::fix`] a cleaned copy is written on the way.
+//! Rows of every known format become examples ([`example`], [`mod@format`]). The
+//! checks ([`check`]) look at one example at a time. Near-duplicates and differences
+//! between chosen and rejected answers depend on earlier rows; only signatures and
+//! sums of these are kept. With [`Options::fix`], a cleaned copy is written in the
+//! same pass.
 
 pub mod check;
 pub mod report;
@@ -20,7 +21,7 @@ mod source;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::clean::Copy;
+use self::clean::CleanedCopy;
 pub use self::filter::{Filter, FilterError};
 use self::linter::Linter;
 use self::report::Report;
@@ -38,108 +39,107 @@ use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::chat::{Message, Role};
 
-/// TRL's greatest length, taken where none is given.
+/// TRL's default maximum length, used if none is given.
 pub const MAX_LENGTH: usize = 1024;
 
-/// How many unreadable rows are shown; the others are counted.
+/// How many unreadable rows an error lists; the rest are counted.
 const SHOWN: usize = 20;
 
-/// The training that data are for.
+/// The settings of the training run that will use the data.
 #[derive(Default)]
 pub struct Trainer {
-    /// Its tokenizer. Without it nothing is said about truncation, and lengths are
-    /// in words.
+    /// The trainer's tokenizer. Without one, truncation is not checked and lengths
+    /// are in words.
     pub tokenizer: Option<Tokenizer>,
-    /// Its greatest length, in tokens of prompt and answer; [`MAX_LENGTH`] where
-    /// none is given.
+    /// The maximum length of prompt and answer together, in tokens; [`MAX_LENGTH`]
+    /// if `None`.
     pub max_length: Option<usize>,
-    /// Files whose prompts must not be learned.
+    /// Evaluation files, whose prompts must not be in the training data.
     pub evaluation: Vec<PathBuf>,
 }
 
 impl Trainer {
-    /// The greatest length that is taken.
+    /// The maximum length in effect.
     fn max_length(&self) -> usize {
         self.max_length.unwrap_or(MAX_LENGTH)
     }
 }
 
-/// How to lint.
+/// Options of [`lint`].
 #[derive(Default)]
 pub struct Options {
-    /// What the data are for.
+    /// The settings of the trainer.
     pub trainer: Trainer,
-    /// Names of rules that are passed by.
+    /// Names of rules that are not checked.
     pub skip: Vec<String>,
     /// Where to write a cleaned copy.
     pub fix: Option<PathBuf>,
 }
 
-/// Why data can't be linted.
+/// The reason why data cannot be linted.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
-    /// A file or folder can't be read.
+    /// A file or folder cannot be read.
     #[error("failed to read {path}")]
     Read {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A folder has no rows.
+    /// A folder contains no data files.
     #[error(
         "no .jsonl, .json or .parquet file in {path}: name a run, a file, or a folder of splits"
     )]
     NoFiles {
-        /// Which.
+        /// The folder.
         path: PathBuf,
     },
-    /// A file has no rows.
+    /// The data has no rows.
     #[error("{path} has no rows")]
     NoRows {
-        /// Which.
+        /// The data.
         path: PathBuf,
     },
-    /// A file is not in the form it seems to be in.
+    /// The content of a file is not valid JSON or Parquet.
     #[error("failed to read {path}")]
     Rows {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: RowsError,
     },
-    /// Rows are in no known format.
+    /// Rows are in no known format: the file, row and fault of the first ones, and
+    /// the number of all.
     #[error("{}", faults(.0, *.1))]
     Faults(Vec<(String, u64, RowFault)>, u64),
-    /// The run can't be opened.
+    /// The run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The run's journal can't be read.
+    /// The run's journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The copy would overwrite something.
-    #[error(
-        "{path} is already there: a cleaned copy overwrites nothing, so name another with --fix"
-    )]
+    /// The cleaned copy would overwrite a file or folder.
+    #[error("{path} already exists: --fix never overwrites; choose another path")]
     Occupied {
-        /// What is there.
+        /// The existing file or folder.
         path: PathBuf,
     },
-    /// A run has no form to write a copy in.
-    #[error("a run is not copied: export {path} in a trainer's format, then fix the export")]
+    /// `--fix` was used on a run.
+    #[error("--fix cannot copy a run: export {path} with amend export, then fix the export")]
     FixRun {
-        /// Which.
+        /// The run.
         path: PathBuf,
     },
-    /// The copy can't be written.
+    /// The cleaned copy cannot be written.
     #[error("failed to write {path}")]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: RowsError,
     },
-    /// An evaluation file has no prompt in a row.
+    /// A row of an evaluation file has no prompt.
     #[error("{file}: row {row} has no prompt under {}: rename its key", crate::rows::row::PROMPTS.join(", "))]
     NoPrompt {
         /// The file.
@@ -161,7 +161,8 @@ fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
 /// Lints the run, file or folder at `path`.
 ///
 /// # Errors
-/// Something can't be read, is in no known format, or can't be written.
+/// Fails if the data cannot be read or is in no known format, or if the cleaned copy
+/// cannot be written.
 pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
     let data = Data::open(path)?;
     if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
@@ -178,7 +179,7 @@ pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
         Some(run) => lint_run(&run, &mut linter)?,
         None => match &options.fix {
             Some(out) => {
-                let fixed = Copy::new(path, out)?.write(&files, &mut linter)?;
+                let fixed = CleanedCopy::new(path, out)?.write(&files, &mut linter)?;
                 linter.fixed(fixed);
             }
             None => {
@@ -191,7 +192,6 @@ pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
     linter.finish()
 }
 
-/// The form of a file.
 fn form(file: &DataFile) -> Result<Form, LintError> {
     rows::form(&file.path).map_err(|source| unreadable(&file.path, source))
 }
@@ -203,10 +203,10 @@ fn unreadable(path: &Path, source: RowsError) -> LintError {
     }
 }
 
-/// What a row comes to is handed to `done`.
+/// Receives each row and its outcome.
 type Done<'a> = &'a mut dyn FnMut(&Row<'_>, linter::Outcome) -> Result<(), LintError>;
 
-/// An error of reading, or of what is done with rows.
+/// An error of reading rows, or of the function that receives them.
 enum Either {
     Rows(RowsError),
     Lint(LintError),
@@ -235,7 +235,7 @@ fn lint_file(
     })
 }
 
-/// A run's rows are its pairs, as an export would write them.
+/// Lints the pairs of a run, as an export would write them.
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(run.path(), "train");
     let reviews = Reviews::read(run)?;
@@ -249,14 +249,14 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
                 continue;
             };
             let answer = |text: &str| [Message::new(Role::Assistant, text)];
-            let decided = pair.judgement.map(|found| found.decisive);
-            let decided = decided.filter(|found| !found.undecided);
+            let verdict = pair.judgement.map(|judgement| judgement.decisive);
+            let decided = verdict.filter(|verdict| !verdict.undecided);
             let reviewers = pair.review.map(|review| review.reviewers).unwrap_or_default();
             let row = serde_json::json!({
                 "prompt": trajectory.item.messages,
                 "chosen": answer(&pair.chosen.text),
                 "rejected": answer(&pair.rejected.text),
-                "p_chosen": decided.map(|found| found.p),
+                "p_chosen": decided.map(|verdict| verdict.p),
                 "reviewers": reviewers,
                 "metadata": trajectory.item.metadata,
             });
@@ -265,7 +265,7 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
         }
     }
     if left_out > 0 {
-        linter.note(format!("{left_out} pairs or items are left out of an export"));
+        linter.note(format!("an export leaves out {left_out} pairs or items"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What linting came to: figures, findings, and what was mended.
+//! The report of linting: statistics, findings, and the counts of the cleaned copy.
 
 use serde::Serialize;
 
@@ -7,78 +7,78 @@ use super::check::{Rule, Severity, Statistics};
 /// An example of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sample {
-    /// The file, as it was named.
+    /// The file, as given.
     pub file: String,
-    /// The row: the line of JSON lines, else counted from 1.
+    /// The row: the line number in JSON lines, else the row's number from 1.
     pub row: u64,
-    /// What shows the fault, on one line.
+    /// The text that shows the fault, on one line.
     pub excerpt: String,
 }
 
-/// A rule that rows break.
+/// A rule that some rows break.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// The rule.
     #[serde(flatten)]
     pub rule: &'static Rule,
-    /// Rows that break it.
+    /// The number of rows that break it.
     pub count: u64,
-    /// Their share of all rows, 0 to 1.
+    /// Their share of all rows, from 0 to 1.
     pub share: f64,
-    /// Whether `--fix` mends it.
+    /// Whether `--fix` fixes it.
     pub fixable: bool,
-    /// Three of them at the most.
+    /// At most three examples.
     pub examples: Vec<Sample>,
 }
 
-/// A split, and its rows.
+/// A split of the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Split {
-    /// Its name: its file's, up to the first hyphen.
+    /// The split's name: the file's name up to the first hyphen or dot.
     pub name: String,
-    /// How many rows it has.
+    /// The number of rows.
     pub rows: u64,
 }
 
-/// What `--fix` did.
+/// The row counts of a cleaned copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Fixed {
-    /// Rows written as they were.
+    /// Rows copied unchanged.
     pub kept: u64,
-    /// Rows written with changes.
+    /// Rows copied with changes.
     pub edited: u64,
-    /// Rows left out.
+    /// Rows that were left out.
     pub removed: u64,
 }
 
-/// All that was found.
+/// The result of linting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The data, as it was named.
+    /// The data, as given.
     pub data: String,
-    /// The format, in words.
+    /// The name of the format.
     pub format: String,
-    /// The splits, in the order they were read.
+    /// The splits, in reading order.
     pub splits: Vec<Split>,
-    /// Rows of all splits.
+    /// The number of rows of all splits.
     pub rows: u64,
-    /// What lengths are measured in: `words`, or `tokens`.
+    /// The unit of lengths: `words` or `tokens`.
     pub unit: &'static str,
-    /// The greatest length examples were cut at; none where no tokenizer said
-    /// how long they are.
+    /// The maximum length in tokens; `None` without a tokenizer.
     pub max_length: Option<usize>,
-    /// What was not checked, and why.
+    /// Notes on what was not checked, and why.
     pub notes: Vec<String>,
-    /// Figures about the sides.
+    /// Lengths and refusals of chosen and rejected answers.
     pub statistics: Statistics,
-    /// What was found, errors first, in the order of the rules.
+    /// The findings, errors first, then in the order of the rules.
     pub findings: Vec<Finding>,
-    /// What was mended, with `--fix`.
+    /// The counts of the cleaned copy, with `--fix`.
     pub fixed: Option<Fixed>,
 }
 
 impl Report {
-    /// The gravest finding that is left: with `--fix`, of those it can't mend.
+    /// The highest severity among the findings that remain: with `--fix`, only those
+    /// that it cannot fix.
     #[must_use]
     pub fn gravest(&self) -> Option<Severity> {
         let left = self.findings.iter().filter(|finding| self.fixed.is_none() || !finding.fixable);

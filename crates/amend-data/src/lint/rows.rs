@@ -1,6 +1,5 @@
-//! Rows in and out: JSON lines, a JSON array, Parquet. A file is read as a
-//! stream and written in the form it was read in; what was not changed is
-//! written as it stood.
+//! Reads and writes rows: JSON lines, a JSON array, or Parquet. A file is read as a
+//! stream and written in the same form. Unchanged rows are copied as they are.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,17 +23,17 @@ use crate::format::example::Object;
 /// The longest line read, in bytes.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Rows of a Parquet file in memory at once.
+/// How many rows of a Parquet file are in memory at once.
 const BATCH: usize = 512;
 
 /// A row of a file.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
-    /// Its line in JSON lines, else its number from 1.
+    /// The line number in JSON lines, else the row's number from 1.
     pub number: u64,
-    /// What it says.
+    /// The row's content.
     pub object: Object,
-    /// How it stood in the file.
+    /// The row as it is in the file.
     raw: Raw<'a>,
 }
 
@@ -46,8 +45,8 @@ enum Raw<'a> {
 }
 
 impl Row<'_> {
-    /// A row that was read from no file.
-    pub fn made(number: u64, object: Object) -> Self {
+    /// Creates a row without its original text.
+    pub fn from_object(number: u64, object: Object) -> Self {
         Row { number, object, raw: Raw::Element }
     }
 }
@@ -55,41 +54,41 @@ impl Row<'_> {
 /// The form of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Lines,
     /// One JSON array of objects.
     Array,
-    /// Parquet, of this schema.
+    /// Parquet with this schema.
     Parquet(SchemaRef),
 }
 
-/// Why rows can't be read or written.
+/// The reason why rows cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// The file can't be read.
+    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A row is no JSON object.
+    /// A row is not a JSON object.
     #[error("row {row}: {message}")]
     Row {
-        /// Its line or number.
+        /// The row's line or number.
         row: u64,
-        /// What is wrong, and how to mend it.
+        /// What is wrong, and how to fix it.
         message: String,
     },
-    /// The Parquet library's word.
-    #[error("not readable as Parquet")]
+    /// An error of the Parquet library.
+    #[error("the file is not readable as Parquet")]
     Parquet(#[from] ParquetError),
-    /// The Arrow library's word.
-    #[error("its columns don't go into JSON and back")]
+    /// An error of the Arrow library.
+    #[error("the columns cannot be converted to JSON and back")]
     Arrow(#[from] ArrowError),
 }
 
-/// The form of the file at `path`: Parquet by its magic number, an array by its
-/// first character.
+/// Detects the form of the file at `path`: Parquet by its magic number, an array by
+/// its first character.
 ///
 /// # Errors
-/// The file can't be read, or is broken Parquet.
+/// Fails if the file cannot be read or is invalid Parquet.
 pub(super) fn form(path: &Path) -> Result<Form, RowsError> {
     let mut reader = BufReader::new(File::open(path)?);
     loop {
@@ -107,13 +106,13 @@ pub(super) fn form(path: &Path) -> Result<Form, RowsError> {
     }
 }
 
-/// What happens to each row; an error ends the reading.
+/// Receives each row. An error stops reading.
 type Each<'f, E> = &'f mut dyn FnMut(Row<'_>) -> Result<(), E>;
 
 /// Reads the rows of a file, one after another.
 ///
 /// # Errors
-/// The file can't be read, a row is no JSON object, or `each` fails.
+/// Fails if the file cannot be read, a row is not a JSON object, or `each` fails.
 pub(super) fn read<E: From<RowsError>>(
     path: &Path,
     form: &Form,
@@ -137,7 +136,9 @@ fn lines<E: From<RowsError>>(mut input: impl BufRead, each: Each<'_, E>) -> Resu
         }
         let fault = |message: String| RowsError::Row { row, message };
         if bytes.len() as u64 > MAX_LINE {
-            return Err(fault(format!("longer than {MAX_LINE} bytes: write one row a line")).into());
+            return Err(
+                fault(format!("longer than {MAX_LINE} bytes: write one row per line")).into()
+            );
         }
         let line = bytes.strip_prefix("\u{feff}".as_bytes()).filter(|_| row == 1);
         let text = std::str::from_utf8(line.unwrap_or(&bytes))
@@ -147,21 +148,21 @@ fn lines<E: From<RowsError>>(mut input: impl BufRead, each: Each<'_, E>) -> Resu
             continue;
         }
         let object = serde_json::from_str(text).map_err(|error| {
-            // The row is one line, so the parser's own "line 1" says nothing.
+            // The parser sees one line at a time, so its own "line 1" is useless.
             let place = format!("line {} column", error.line());
             let message = error.to_string().replace(&place, "column");
-            fault(format!("no JSON object: {message}; write one object a line"))
+            fault(format!("not a JSON object: {message}; write one object per line"))
         })?;
         each(Row { number: row, object, raw: Raw::Line(text) })?;
     }
     Ok(())
 }
 
-/// Hands each element of an array on as soon as it is parsed.
+/// Passes on each element of an array as soon as it is parsed.
 struct Elements<'f, 'e, E> {
     each: Each<'f, E>,
-    /// Why `each` ended the reading: kept here, since the parser knows its own
-    /// errors only.
+    /// The error of `each`, if it failed: the parser can carry only errors of its own
+    /// type.
     ended: &'e mut Option<E>,
 }
 
@@ -188,7 +189,7 @@ impl<'de, E> Visitor<'de> for Elements<'_, '_, E> {
             let element =
                 element.map_err(|error| de::Error::custom(format!("row {number}: {error}")))?;
             let Some(object) = element else { return Ok(()) };
-            if let Err(error) = (self.each)(Row::made(number, object)) {
+            if let Err(error) = (self.each)(Row::from_object(number, object)) {
                 *self.ended = Some(error);
                 return Err(de::Error::custom("ended"));
             }
@@ -205,7 +206,7 @@ fn array<E: From<RowsError>>(input: impl Read, each: Each<'_, E>) -> Result<(), 
         (Some(error), _) => Err(error),
         (None, Err(error)) if error.is_io() => Err(RowsError::Io(error.into()).into()),
         (None, Err(error)) => {
-            let message = format!("no JSON object: {error}");
+            let message = format!("not a JSON object: {error}");
             Err(RowsError::Row { row: error.line() as u64, message }.into())
         }
         (None, Ok(())) => Ok(()),
@@ -226,8 +227,8 @@ fn parquet<E: From<RowsError>>(file: File, each: Each<'_, E>) -> Result<(), E> {
     Ok(())
 }
 
-/// A batch's rows as JSON. Null columns come as null, so that every row has the
-/// same keys.
+/// Converts the rows of a batch to JSON. Null values are kept, so that every row has
+/// the same keys.
 fn objects(batch: &RecordBatch) -> Result<Vec<Object>, RowsError> {
     let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer: ArrayWriter<Vec<u8>> = builder.build(Vec::new());
@@ -241,13 +242,13 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Object>, RowsError> {
 pub(super) enum Writer<'a> {
     /// JSON lines.
     Lines(&'a mut (dyn Write + Send)),
-    /// A JSON array; whether it has an element already.
+    /// A JSON array, and whether it already has an element.
     Array(&'a mut (dyn Write + Send), bool),
     /// Parquet.
     Parquet(Box<Columns<'a>>),
 }
 
-/// A Parquet file being written, and rows of the last batch that are not yet.
+/// A Parquet file being written, and the pending rows of the last batch.
 pub(super) struct Columns<'a> {
     writer: ArrowWriter<&'a mut (dyn Write + Send)>,
     schema: SchemaRef,
@@ -258,7 +259,7 @@ impl<'a> Writer<'a> {
     /// Starts a file.
     ///
     /// # Errors
-    /// `out` can't be written to.
+    /// Fails if `out` cannot be written to.
     pub fn new(form: &Form, out: &'a mut (dyn Write + Send)) -> Result<Self, RowsError> {
         Ok(match form {
             Form::Lines => Self::Lines(out),
@@ -273,10 +274,10 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Writes a row as it stood, or as `edited` says.
+    /// Writes a row unchanged, or as `edited`.
     ///
     /// # Errors
-    /// `out` can't be written to; a changed row that its columns don't take.
+    /// Fails if `out` cannot be written to, or an edited row does not fit the columns.
     pub fn write(&mut self, row: &Row<'_>, edited: Option<&Object>) -> Result<(), RowsError> {
         let object = edited.unwrap_or(&row.object);
         match (self, &row.raw) {
@@ -298,7 +299,7 @@ impl<'a> Writer<'a> {
     /// Ends the file.
     ///
     /// # Errors
-    /// `out` can't be written to.
+    /// Fails if `out` cannot be written to.
     pub fn finish(self) -> Result<(), RowsError> {
         match self {
             Self::Lines(_) => {}
@@ -313,7 +314,7 @@ impl<'a> Writer<'a> {
 }
 
 impl Columns<'_> {
-    /// Writes a row of a batch, together with its neighbours.
+    /// Writes an unchanged row of a batch, together with its neighbours.
     fn keep(&mut self, batch: &RecordBatch, at: usize) -> Result<(), RowsError> {
         if let Some((pending, from, length)) = &mut self.pending
             && same_batch(pending, batch)
@@ -327,7 +328,7 @@ impl Columns<'_> {
         Ok(())
     }
 
-    /// Writes a row that was changed.
+    /// Writes a changed row.
     fn put(&mut self, object: &Object) -> Result<(), RowsError> {
         self.flush()?;
         let mut decoder = ReaderBuilder::new(Arc::clone(&self.schema)).build_decoder()?;
@@ -346,7 +347,7 @@ impl Columns<'_> {
     }
 }
 
-/// Whether two batches are one: they share their first column's memory.
+/// Whether two batches are the same: they share the memory of their first column.
 fn same_batch(a: &RecordBatch, b: &RecordBatch) -> bool {
     match (a.columns().first(), b.columns().first()) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),

@@ -1,45 +1,46 @@
-//! Where data lies: a run, a file, or a folder of splits.
+//! Finds the data files: a run, a file, or a folder of splits.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::LintError;
-use crate::store::run_dir::RunDir;
+use crate::store::run_dir::{RunDir, files};
 
 /// A file of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DataFile {
-    /// The file.
+    /// The file's path.
     pub path: PathBuf,
-    /// The split it belongs to.
+    /// The split that the file belongs to.
     pub split: String,
 }
 
-/// What `DATA` names.
+/// The data that `DATA` names.
 #[derive(Debug)]
 pub(super) enum Data {
     /// A run, whose pairs are the rows.
     Run(Box<RunDir>),
     /// One file.
     File(DataFile),
-    /// Files of a folder, or of its folder `data`.
+    /// The data files of a folder, or of its subfolder `data`.
     Folder(Vec<DataFile>),
 }
 
-/// How the names of files of rows end.
-const ENDINGS: [&str; 4] = ["jsonl", "ndjson", "json", "parquet"];
+/// The extensions of data files.
+const EXTENSIONS: [&str; 4] = ["jsonl", "ndjson", "json", "parquet"];
 
 impl Data {
-    /// Finds out what lies at `path`.
+    /// Finds the data at `path`.
     ///
     /// # Errors
-    /// There is nothing, a run that can't be opened, or no file of rows.
+    /// Fails if nothing is at `path`, a run cannot be opened, or a folder contains no
+    /// data file.
     pub fn open(path: &Path) -> Result<Self, LintError> {
         let io = |source| LintError::Read { path: path.to_owned(), source };
         if !std::fs::metadata(path).map_err(io)?.is_dir() {
             return Ok(Self::File(DataFile::new(path)));
         }
-        if path.join("manifest.json").exists() && path.join("journal.jsonl").exists() {
+        if path.join(files::MANIFEST).exists() && path.join(files::JOURNAL).exists() {
             return Ok(Self::Run(Box::new(RunDir::open(path)?)));
         }
         let mut files = listed(path).map_err(io)?;
@@ -62,23 +63,24 @@ impl DataFile {
         Self { path: path.to_owned(), split }
     }
 
-    /// Whether it is to be learned from, and not measured on.
+    /// Whether the file holds training data rather than test data.
     fn trains(&self) -> bool {
         self.split.contains("train")
     }
 }
 
-/// The files of rows in a folder: those measured on first, so that a row in two
-/// splits is found in the one that is learned from.
+/// The data files of a folder, test splits first, so that a row in two splits is
+/// reported in the training split.
 fn listed(folder: &Path) -> std::io::Result<Vec<DataFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        // Descriptions of data, and logs of what was removed from it.
+        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        // Dataset descriptions and logs of removed rows are no data.
         let described = name.starts_with("dataset_info") || name.contains(".removed.");
-        if ENDINGS.contains(&ending) && !described && !name.starts_with('.') && path.is_file() {
+        if EXTENSIONS.contains(&extension) && !described && !name.starts_with('.') && path.is_file()
+        {
             files.push(DataFile::new(&path));
         }
     }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_hold_splits_and_those_measured_on_come_first() {
+    fn test_splits_of_a_folder_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("data");
         fs::create_dir(&inner).unwrap();

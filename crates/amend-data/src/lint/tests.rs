@@ -1,4 +1,4 @@
-//! A run is linted as it is exported.
+//! Lints runs as they are exported.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use amend_core::record::Outcome;
 use amend_core::record::{StepKind, Stop};
 
 #[test]
-fn what_a_person_decided_against_the_judge_is_no_noise() {
+fn a_review_against_the_judge_is_not_label_noise() {
     let folder = tempfile::tempdir().unwrap();
     let mut constitution = manifest().constitution.value;
     // The verdicts of tests have little mass.
@@ -39,10 +39,10 @@ fn what_a_person_decided_against_the_judge_is_no_noise() {
     let run = writer.dir().clone();
     drop(writer);
 
-    // Rows that lint finds, and rows that an export leaves out.
+    // The number of rows that lint reports, and that an export leaves out.
     let noise = || {
         let report = lint(run.path(), &Options::default()).unwrap();
-        let found = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
+        let finding = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
         let filter = Filter::new(&["label-noise".to_owned()], Trainer::default()).unwrap();
         let export = Export {
             format: Format::named("trl").unwrap(),
@@ -52,7 +52,7 @@ fn what_a_person_decided_against_the_judge_is_no_noise() {
             filter: Some(&filter),
         };
         let counts = export::write(&run, &export, io::sink()).unwrap();
-        (found.map_or(0, |finding| finding.count), counts.filtered.values().sum::<u64>())
+        (finding.map_or(0, |finding| finding.count), counts.filtered.values().sum::<u64>())
     };
     assert_eq!(noise(), (2, 2));
     // The revision is on the left, and the judge prefers the other answer.

@@ -1,5 +1,5 @@
-//! The trainer's tokenizer: a `tokenizer.json`, or a GGUF's vocabulary. With its
-//! chat template it says how long a conversation is to the trainer.
+//! The trainer's tokenizer: a `tokenizer.json`, or the vocabulary of a GGUF file. With
+//! its chat template it gives the length of a conversation in the trainer.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,20 @@ use crate::format::example::{Example, Tokens, Turn, joined};
 use amend_core::chat::{ChatTemplate, Message, Role, Segment};
 use amend_core::model::Vocabulary;
 
-/// Why a tokenizer can't be had.
+/// The reason why a tokenizer cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The `tokenizer.json` can't be read.
+    /// The `tokenizer.json` cannot be read.
     #[error("failed to load tokenizer {path}: {message}")]
     Json {
         /// The file.
         path: PathBuf,
-        /// Why, in the tokenizer library's words.
+        /// The tokenizer library's error message.
         message: String,
     },
 }
 
-/// A tokenizer, and the chat template that goes with it if there is one.
+/// A tokenizer, and its chat template if it has one.
 pub struct Tokenizer {
     kind: Kind,
     template: Option<ChatTemplate>,
@@ -36,17 +36,18 @@ enum Kind {
 
 impl Tokenizer {
     /// Loads a `tokenizer.json`. The chat template is read from
-    /// `chat_template.jinja` or `tokenizer_config.json` beside it.
+    /// `chat_template.jinja` or `tokenizer_config.json` in the same folder.
     ///
     /// # Errors
-    /// The file can't be read or is no tokenizer.
+    /// Fails if the file cannot be read or is not a tokenizer.
     pub fn json(path: &Path) -> Result<Self, TokenizerError> {
         let fail = |error: tokenizers::Error| TokenizerError::Json {
             path: path.to_owned(),
             message: error.to_string(),
         };
         let mut inner = tokenizers::Tokenizer::from_file(path).map_err(fail)?;
-        // Whole texts are counted, whatever the file says about batches.
+        // The file may ask for truncation and padding of batches; lengths are of whole
+        // texts.
         inner.with_truncation(None).map_err(fail)?;
         inner.with_padding(None);
         Ok(Self {
@@ -65,14 +66,14 @@ impl Tokenizer {
         Self { kind: Kind::Gguf(vocabulary), template, name }
     }
 
-    /// The name of its file.
+    /// The path of the tokenizer's file.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether conversations are rendered by a chat template; else their texts
-    /// are joined, which is a little shorter.
+    /// Whether there is a chat template to render conversations with. Otherwise the
+    /// texts are joined, which is a little shorter.
     #[must_use]
     pub fn has_template(&self) -> bool {
         self.template.is_some()
@@ -91,11 +92,11 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a text, control tokens in it parsed, none added.
+    /// The tokens of a text. Control tokens in the text are parsed; none are added.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<i64> {
         match &self.kind {
-            // It fails on no text: what it does not know becomes an unknown token.
+            // Encoding never fails: unknown text becomes the unknown token.
             Kind::Json(inner) => inner
                 .encode_fast(text, false)
                 .map(|encoding| encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
@@ -104,9 +105,9 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of an example: of the prompt up to where the answer begins, by
-    /// the chat template where the example is a conversation, and of each answer
-    /// by itself, as trainers concatenate them.
+    /// The tokens of an example. A conversation's prompt is rendered with the chat
+    /// template up to the beginning of the answer. Prompt and answers are tokenized
+    /// separately, as trainers do before they concatenate them.
     #[must_use]
     pub fn tokens(&self, example: &Example) -> Tokens {
         let rendered = if example.chat { self.render(&example.prompt) } else { None };
@@ -117,8 +118,8 @@ impl Tokenizer {
         }
     }
 
-    /// A prompt up to where the answer begins; none without a template, or where
-    /// it refuses the turns.
+    /// Renders a prompt up to the beginning of the answer. `None` if there is no
+    /// template or it rejects the turns.
     fn render(&self, prompt: &[Turn]) -> Option<String> {
         let mut messages: Vec<Message> = Vec::new();
         for turn in prompt {
@@ -142,8 +143,8 @@ fn role(name: &str) -> Option<Role> {
     [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.as_str() == name)
 }
 
-/// The chat template in the files beside a `tokenizer.json`. One that doesn't
-/// compile is none: lengths are then those of the texts.
+/// The chat template in the folder of a `tokenizer.json`. `None` if it does not
+/// compile: lengths are then those of the texts.
 fn template_beside(path: &Path) -> Option<ChatTemplate> {
     let config = std::fs::read_to_string(path.with_file_name("tokenizer_config.json")).ok();
     let config: Value =
@@ -151,14 +152,14 @@ fn template_beside(path: &Path) -> Option<ChatTemplate> {
     let source = std::fs::read_to_string(path.with_file_name("chat_template.jinja")).ok();
     let source = source.or_else(|| match &config["chat_template"] {
         Value::String(source) => Some(source.clone()),
-        // Several by name.
+        // Several named templates.
         Value::Array(named) => {
             let default = named.iter().find(|template| template["name"] == "default")?;
             default["template"].as_str().map(str::to_owned)
         }
         _ => None,
     })?;
-    // A token is a text, or an object with the text as its content.
+    // A token is a string, or an object with the string as its content.
     let token = |key: &str| {
         let value = &config[key];
         value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
@@ -175,7 +176,8 @@ pub(super) mod tests {
     use super::*;
     use crate::lint::check::tests::example;
 
-    /// A tokenizer of words, with a chat template that writes `<role>`.
+    /// A tokenizer that splits text into words, with a chat template that writes
+    /// `<role>`.
     pub(in crate::lint) fn words(folder: &Path, template: bool) -> Tokenizer {
         let vocabulary =
             r#"{"[UNK]": 0, "<user>": 1, "<assistant>": 2, "yes": 3, "no": 4, "a": 5, "b": 6}"#;
@@ -204,7 +206,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sequences_are_rendered_by_the_template_beside_the_tokenizer() {
+    fn the_chat_template_next_to_the_tokenizer_renders_prompts() {
         let folder = tempfile::tempdir().unwrap();
         let plain = words(folder.path(), false);
         let chat = words(folder.path(), true);
@@ -218,7 +220,7 @@ pub(super) mod tests {
             example(row)
         };
         let texts = example(json!({"prompt": "a b", "chosen": "yes", "rejected": "no a"}));
-        // With the template: <user> a b <assistant>. No template takes a wizard.
+        // With the template: <user> a b <assistant>. A wizard is an unknown role.
         for (tokenizer, example, prompt, answers) in [
             (&plain, turns("user"), 2, vec![vec![3, 3, 4]]),
             (&chat, turns("user"), 4, vec![vec![3, 3, 4]]),
@@ -233,7 +235,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_tokenizer_is_refused_by_name() {
+    fn an_invalid_tokenizer_is_reported_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         let error = |path: &Path| Tokenizer::json(path).err().map(|error| error.to_string());

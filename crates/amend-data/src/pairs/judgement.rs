@@ -1,5 +1,5 @@
-//! How a run's verdicts and reviews bear on its pairs: which of them decide, and
-//! what the constitution's policy makes of that.
+//! How verdicts and reviews affect the pairs of a run: which verdicts decide, and what
+//! the constitution's policy does with a pair.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,33 +12,33 @@ use amend_core::judge::{Combined, Standing, Verdict, combine};
 use amend_core::procedure::{current, first, standings};
 use amend_core::record::{Step, StepKind};
 
-/// The weight of the overall verdict where all verdicts decide.
+/// The weight of the overall verdict if all verdicts decide.
 const OVERALL: f64 = 1.0;
 
-/// A constitution's judging, as manifests keep it, and what people decided.
+/// The judge settings of a constitution, and the reviews of the run.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     judge: Judge,
-    /// The principles' weights, by id.
+    /// The weights of the principles, by id.
     weights: HashMap<String, f64>,
-    /// The principles, by id, whose items need a review.
+    /// The ids of the principles whose items require a review.
     required: HashSet<String>,
     reviews: Reviews,
 }
 
-/// What the verdicts say of two answers.
+/// The verdicts on two responses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// The verdicts that decide, as one.
+    /// The combination of the verdicts that decide.
     pub decisive: Combined,
-    /// The verdict under each principle that was asked about.
+    /// The verdict under each principle that was judged.
     pub principles: Vec<(String, Combined)>,
 }
 
 impl Judgement {
-    /// What they say of the two answers the other way round.
+    /// The judgement of the two responses in the other order.
     fn swapped(self, standing: &Standing) -> Self {
-        let swap = |(id, found): (String, Combined)| (id, found.swapped(standing));
+        let swap = |(id, verdict): (String, Combined)| (id, verdict.swapped(standing));
         Self {
             decisive: self.decisive.swapped(standing),
             principles: self.principles.into_iter().map(swap).collect(),
@@ -46,22 +46,22 @@ impl Judgement {
     }
 }
 
-/// What becomes of a pair.
+/// What happens to a pair.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ruling {
-    /// It stays as it is.
+    /// The pair stays as it is.
     Keep(Option<Judgement>),
-    /// The other answer is the chosen one; the judgement is for it.
+    /// The responses are swapped. The judgement is of the new order.
     Flip(Judgement),
-    /// The judge prefers the rejected answer.
+    /// The judge prefers the rejected response.
     NotBetter,
-    /// There is no verdict, or it is undecided.
+    /// There is no verdict, or the verdict is undecided.
     Undecided,
 }
 
 impl Rules {
-    /// Reads them from a constitution as manifests keep it; what was written
-    /// before there were judges is not judged.
+    /// Reads the rules from the constitution in a manifest. Without a `judge` table the
+    /// judge is disabled.
     #[must_use]
     pub fn of(constitution: &Value) -> Self {
         let judge = Judge::deserialize(&constitution["judge"])
@@ -72,108 +72,118 @@ impl Rules {
         };
         let categories = constitution["governance"]["require_review"].as_array();
         let categories = categories.map_or(&[][..], Vec::as_slice);
-        let required = principles.iter().filter(|one| categories.contains(&one["category"]));
+        let required =
+            principles.iter().filter(|principle| categories.contains(&principle["category"]));
         Self {
             judge,
             weights: principles.iter().filter_map(weight).collect(),
-            required: required.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect(),
+            required: required.filter_map(|it| it["id"].as_str().map(str::to_owned)).collect(),
             reviews: Reviews::default(),
         }
     }
 
-    /// The same rules where people have decided.
+    /// Adds the reviews.
     #[must_use]
     pub fn with_reviews(self, reviews: Reviews) -> Self {
         Self { reviews, ..self }
     }
 
-    /// What people decided.
+    /// The reviews.
     #[must_use]
     pub fn reviews(&self) -> &Reviews {
         &self.reviews
     }
 
-    /// Whether any item may need a review.
+    /// Returns whether any item may require a review.
     #[must_use]
     pub fn require_reviews(&self) -> bool {
         !self.required.is_empty()
     }
 
-    /// Whether an item of these steps needs a review: a principle of a category
-    /// that demands one was applied to it.
+    /// Returns whether an item with these steps requires a review: a step applied a
+    /// principle of a category in `require_review`.
     #[must_use]
     pub fn require_review(&self, steps: &[Step]) -> bool {
         let applied = steps.iter().filter(|step| step.kind.is_text());
         applied.filter_map(|step| step.principle.as_ref()).any(|id| self.required.contains(id))
     }
 
-    /// The number of the first answer: of several candidates, the best.
+    /// The number of the first response; with several candidates, of the best one.
     #[must_use]
     pub fn first(&self, steps: &[Step]) -> usize {
         first(steps, &self.judge.standing())
     }
 
-    /// The number of the last answer: the last revision, where there is one.
+    /// The number of the last response: the last revision, if there is one.
     #[must_use]
     pub fn last(&self, steps: &[Step]) -> usize {
         current(steps, &self.judge.standing())
     }
 
-    /// The pairs that several candidates make, the better one first; those that
-    /// the judge can't tell apart are missing.
+    /// The pairs of several candidates, the better one first.
     #[must_use]
     pub fn of_candidates(&self, steps: &[Step], count: usize) -> Vec<[usize; 2]> {
         let sums = standings(count, steps, &self.judge.standing());
-        let better = |x: usize, y: usize| if sums[x] > sums[y] { [x, y] } else { [y, x] };
         match self.judge.pairs {
-            CandidatePairs::All => (0..count)
-                .flat_map(|x| (x + 1..count).map(move |y| (x, y)))
-                .map(|(x, y)| match self.on(steps, [x, y]) {
-                    Some(judgement) if judgement.decisive.margin > 0.0 => [x, y],
-                    Some(_) => [y, x],
-                    None => better(x, y),
-                })
-                .collect(),
+            CandidatePairs::All => {
+                let mut pairs = Vec::new();
+                for a in 0..count {
+                    for b in a + 1..count {
+                        let a_is_better = match self.on(steps, [a, b]) {
+                            Some(judgement) => judgement.decisive.margin > 0.0,
+                            None => sums[a] > sums[b],
+                        };
+                        pairs.push(if a_is_better { [a, b] } else { [b, a] });
+                    }
+                }
+                pairs
+            }
             CandidatePairs::BestWorst => {
-                let extreme = |of: fn(f64, f64) -> bool| {
-                    (0..count).fold(0, |kept, at| if of(sums[at], sums[kept]) { at } else { kept })
-                };
-                vec![[extreme(|a, b| a > b), extreme(|a, b| a < b)]]
+                let (mut best, mut worst) = (0, 0);
+                for (at, &sum) in sums.iter().enumerate().take(count) {
+                    if sum > sums[best] {
+                        best = at;
+                    }
+                    if sum < sums[worst] {
+                        worst = at;
+                    }
+                }
+                vec![[best, worst]]
             }
         }
     }
 
-    /// What the verdicts say of answer x over answer y, by their numbers; none
-    /// where nothing was asked.
+    /// The judgement of response A over response B, by their numbers. `None` if the two
+    /// were not judged.
     #[must_use]
-    pub fn on(&self, steps: &[Step], [x, y]: [usize; 2]) -> Option<Judgement> {
-        // The judge is asked about two answers in one order, and both ways round.
+    pub fn on(&self, steps: &[Step], [a, b]: [usize; 2]) -> Option<Judgement> {
+        // One step judges two responses in both orders and names them in one.
         let verdicts = |pair: [usize; 2]| -> Vec<(Option<&str>, &Verdict)> {
-            let asked = steps.iter().filter(|step| step.kind == StepKind::Judge);
-            asked
+            let judged = steps.iter().filter(|step| step.kind == StepKind::Judge);
+            judged
                 .filter(|step| step.about == pair)
                 .filter_map(|step| Some((step.principle.as_deref(), step.verdict.as_ref()?)))
                 .collect()
         };
-        let as_asked = verdicts([x, y]);
-        if as_asked.is_empty() {
-            return Some(self.weigh(&verdicts([y, x]))?.swapped(&self.judge.standing()));
+        let in_order = verdicts([a, b]);
+        if in_order.is_empty() {
+            return Some(self.weigh(&verdicts([b, a]))?.swapped(&self.judge.standing()));
         }
-        self.weigh(&as_asked)
+        self.weigh(&in_order)
     }
 
-    /// What the verdicts on two answers say together, each with its principle.
+    /// Combines the verdicts on two responses, each with its principle.
     fn weigh(&self, verdicts: &[(Option<&str>, &Verdict)]) -> Option<Judgement> {
         let standing = self.judge.standing();
-        // Candidates are compared on the whole alone.
-        let on_the_whole = verdicts.iter().all(|(principle, _)| principle.is_none());
+        // Candidates are judged overall only, so the overall verdict decides.
+        let only_overall = verdicts.iter().all(|(principle, _)| principle.is_none());
         let weight = |principle: Option<&str>| match (self.judge.decide_by, principle) {
-            (_, None) if on_the_whole => OVERALL,
+            (_, None) if only_overall => OVERALL,
             (DecideBy::Overall | DecideBy::All, None) => OVERALL,
             (DecideBy::Overall, Some(_)) | (DecideBy::Principles, None) => 0.0,
             (_, Some(id)) => self.weights.get(id).copied().unwrap_or(1.0),
         };
-        let weighed: Vec<_> = verdicts
+        let weighted: Vec<_> = verdicts
             .iter()
             .map(|&(principle, verdict)| (verdict, weight(principle)))
             .filter(|&(_, weight)| weight > 0.0)
@@ -182,13 +192,13 @@ impl Rules {
             Some((principle?.to_owned(), combine(&[(verdict, 1.0)], &standing)?))
         };
         Some(Judgement {
-            decisive: combine(&weighed, &standing)?,
+            decisive: combine(&weighted, &standing)?,
             principles: verdicts.iter().filter_map(under).collect(),
         })
     }
 
-    /// What the verdicts say of answer x over answer y, where the policy tells of
-    /// verdicts.
+    /// The judgement of response A over response B to write into rows. `None` if the
+    /// policy ignores verdicts.
     #[must_use]
     pub fn told(&self, steps: &[Step], pair: [usize; 2]) -> Option<Judgement> {
         if !self.judge.enabled || self.judge.policy == Policy::Keep {
@@ -197,18 +207,22 @@ impl Rules {
         self.on(steps, pair)
     }
 
-    /// What becomes of a pair that the loop made, by the policy.
+    /// Applies the policy to a pair of a response and its revision.
     #[must_use]
     pub fn rule(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         if !self.judge.enabled || self.judge.policy == Policy::Keep {
             return Ruling::Keep(None);
         }
         let judgement = self.on(steps, pair);
-        let decided = judgement.as_ref().filter(|found| !found.decisive.undecided);
-        let against = decided.is_some_and(|found| found.decisive.margin < 0.0);
+        let (decided, against) = match &judgement {
+            Some(Judgement { decisive, .. }) if !decisive.undecided => {
+                (true, decisive.margin < 0.0)
+            }
+            _ => (false, false),
+        };
         match self.judge.policy {
             Policy::Drop if against => Ruling::NotBetter,
-            Policy::Drop if decided.is_none() => Ruling::Undecided,
+            Policy::Drop if !decided => Ruling::Undecided,
             Policy::Flip if against => match self.on(steps, [pair[1], pair[0]]) {
                 Some(flipped) => Ruling::Flip(flipped),
                 None => Ruling::Keep(judgement),
@@ -217,12 +231,11 @@ impl Rules {
         }
     }
 
-    /// What becomes of a pair of candidates: without a decided verdict neither
-    /// is the better one.
+    /// Rules on a pair of candidates. Without a decided verdict neither is chosen.
     #[must_use]
     pub fn rule_candidates(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         match self.on(steps, pair) {
-            Some(found) if found.decisive.is_for_first() => Ruling::Keep(Some(found)),
+            Some(judgement) if judgement.decisive.is_for_first() => Ruling::Keep(Some(judgement)),
             _ => Ruling::Undecided,
         }
     }

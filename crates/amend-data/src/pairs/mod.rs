@@ -1,5 +1,5 @@
-//! From trajectories to preference pairs, of a later answer over an earlier one
-//! or of a candidate over another, and to the answers that are worth learning.
+//! Preference pairs from trajectories: a later response over an earlier one, or one
+//! candidate over another. Also selects the responses for supervised fine-tuning.
 
 pub mod judgement;
 pub mod reviewed;
@@ -18,8 +18,8 @@ use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, answer_steps};
 
-/// Which answers of a trajectory are paired. With r₀ the first answer (of several
-/// candidates, the best) and r₁ … r_n the revisions:
+/// Which responses of a trajectory are paired. Here r₀ is the first response (the best
+/// of several candidates) and r₁ … r_n are the revisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Which {
     /// r_n over r₀.
@@ -32,10 +32,10 @@ pub enum Which {
 }
 
 impl Which {
-    /// Every way.
+    /// All pairings.
     pub const ALL: [Self; 3] = [Self::Last, Self::All, Self::Adjacent];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,14 +45,15 @@ impl Which {
         }
     }
 
-    /// The way of a name.
+    /// Finds a pairing by its name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|which| which.as_str() == name)
     }
 
-    /// The numbers of chosen and rejected answers among `answers`.
-    fn candidates(self, answers: usize) -> Vec<(usize, usize)> {
+    /// The indices of the chosen and the rejected response in each pair, out of
+    /// `answers` responses.
+    fn index_pairs(self, answers: usize) -> Vec<(usize, usize)> {
         match self {
             Self::Last => vec![(answers - 1, 0)],
             Self::Adjacent => (1..answers).map(|at| (at, at - 1)).collect(),
@@ -61,40 +62,39 @@ impl Which {
     }
 }
 
-/// A preference: everything a format says of it.
+/// A preference pair, with everything that formats write about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair<'a> {
-    /// What was asked.
+    /// The item.
     pub item: &'a Item,
-    /// The step of the better answer: a revision, unless the judge or people
-    /// decided otherwise; with the text that a reviewer made of it, if any did.
+    /// The step of the chosen response: a revision, unless the judge or reviewers decided
+    /// otherwise. Its text has the edits of reviewers.
     pub chosen: Cow<'a, Step>,
-    /// The step of the worse answer.
+    /// The step of the rejected response.
     pub rejected: Cow<'a, Step>,
-    /// The critique that the better answer was revised by; none where the loop
-    /// has no critiques.
+    /// The critique that led to the chosen response. `None` if there is none.
     pub critique: Option<&'a Step>,
-    /// The ids of the principles revised by between the two, each once, in order
-    /// of first use.
+    /// The ids of the principles of the revisions between the two responses, without
+    /// repetition, in order of first use.
     pub principles: Vec<&'a str>,
-    /// What the verdicts say of chosen over rejected, where any were asked for
-    /// and the policy tells of them.
+    /// The judgement of chosen over rejected. `None` if the two were not judged or the
+    /// policy ignores verdicts.
     pub judgement: Option<Judgement>,
-    /// Who decided which answer is chosen, where people did.
+    /// The review that decided the pair, if any.
     pub review: Option<Reviewed>,
 }
 
-/// Who decided about a row, and when.
+/// The review of a row: who decided, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reviewed {
     /// The reviewers, in the order of their decisions.
     pub reviewers: Vec<String>,
-    /// When the last of them decided, in UTC as RFC 3339 writes it.
+    /// The time of the last decision, in UTC (RFC 3339).
     pub time: String,
 }
 
 impl Reviewed {
-    fn of(decision: &Decision<'_>) -> Self {
+    fn new(decision: &Decision<'_>) -> Self {
         Self {
             reviewers: decision.reviewers.iter().map(|&name| name.to_owned()).collect(),
             time: decision.time.to_owned(),
@@ -103,56 +103,56 @@ impl Reviewed {
 }
 
 impl<'a> Pair<'a> {
-    /// Whether another pair says the same on both sides, blank ends aside.
-    fn says(&self, other: &Self) -> bool {
+    /// Returns whether both pairs have the same texts, ignoring surrounding white space.
+    fn has_same_texts(&self, other: &Self) -> bool {
         self.chosen.text.trim() == other.chosen.text.trim()
             && self.rejected.text.trim() == other.rejected.text.trim()
     }
 
-    /// What the critique found.
+    /// The text of the critique.
     #[must_use]
     pub fn reason(&self) -> Option<&'a str> {
         self.critique.map(|critique| critique.text.as_str())
     }
 }
 
-/// Why a trajectory, or two answers of it, give nothing.
+/// Why a trajectory, or a pair of its responses, gives no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropReason {
     /// The item failed.
     Failed,
-    /// Nothing was revised.
+    /// There is no revision.
     NoRevision,
-    /// An answer is blank.
+    /// A response is blank.
     Empty,
-    /// An answer was cut off at its greatest length.
+    /// A response was cut off at `max_tokens`.
     Cut,
-    /// Both answers are the same, blank ends aside.
+    /// Both responses are the same, ignoring surrounding white space.
     Same,
-    /// The trajectory has given the same two answers before, or the same answer
-    /// with the same label.
+    /// The trajectory already gave the same pair, or the same response with the same
+    /// label.
     Repeated,
-    /// An answer is better than one and worse than another, so it has no label.
+    /// A response is chosen in one pair and rejected in another, so it has no label.
     Mixed,
-    /// The judge prefers the answer that would be rejected.
+    /// The judge prefers the rejected response.
     NotBetter,
-    /// The judge is undecided, or was not asked.
+    /// The judge is undecided or was not asked.
     Undecided,
-    /// Reviewers find the answers as good as one another.
+    /// Reviewers judged the responses equally good.
     Tie,
-    /// Reviewers find neither answer worth learning from.
+    /// Reviewers judged both responses bad.
     BothBad,
-    /// Reviewers disagree, and no choice leads.
+    /// Reviewers disagree, and no choice has the most votes.
     Disputed,
-    /// The constitution demands a review, and there is none.
+    /// A review that the constitution requires is missing.
     Unreviewed,
-    /// The format has no place for the conversation.
+    /// The format can't represent the conversation.
     Conversation,
 }
 
 impl DropReason {
-    /// Every reason, in the order in which they are looked at.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 14] = [
         Self::Failed,
         Self::NoRevision,
@@ -170,7 +170,7 @@ impl DropReason {
         Self::Conversation,
     ];
 
-    /// Its name, for counts and files.
+    /// The name in counts and files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -191,7 +191,7 @@ impl DropReason {
         }
     }
 
-    /// The reason in words, for people.
+    /// A description of the reason.
     #[must_use]
     pub fn explain(self) -> &'static str {
         match self {
@@ -199,24 +199,24 @@ impl DropReason {
             Self::NoRevision => "no revision",
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
-            Self::Same => "both sides say the same",
-            Self::Repeated => "the same pair or labelled answer again",
-            Self::Mixed => "the answer is better than one and worse than another",
+            Self::Same => "both sides are the same",
+            Self::Repeated => "a duplicate of an earlier pair or labelled answer",
+            Self::Mixed => "the answer is chosen in one pair and rejected in another",
             Self::NotBetter => "the judge prefers the other side",
             Self::Undecided => "the judge is undecided",
-            Self::Tie => "reviewers find both sides equal",
-            Self::BothBad => "reviewers find both sides bad",
+            Self::Tie => "reviewers judged the sides equal",
+            Self::BothBad => "reviewers judged both sides bad",
             Self::Disputed => "reviewers disagree",
-            Self::Unreviewed => "a review is required, and there is none",
-            Self::Conversation => "the format has no place for a system turn or earlier turns",
+            Self::Unreviewed => "a required review is missing",
+            Self::Conversation => "the format does not support a system turn or earlier turns",
         }
     }
 }
 
-/// The pairs a trajectory gives, or why two of its answers, or all of it, give
-/// none: the first reason that holds, in the order of [`DropReason`]. Pairs of
-/// candidates come first. Where people decided about two answers, no verdict on
-/// them counts.
+/// Returns the pairs of a trajectory. Each pair that is dropped is the first reason
+/// that applies, in the order of [`DropReason`]; a trajectory without pairs is one
+/// reason. Pairs of candidates come first. A review of two responses overrides their
+/// verdicts.
 #[must_use]
 pub fn pairs<'a>(
     trajectory: &'a Trajectory,
@@ -224,12 +224,12 @@ pub fn pairs<'a>(
     rules: &Rules,
 ) -> Vec<Result<Pair<'a>, DropReason>> {
     let Trajectory { item, steps, .. } = trajectory;
-    let Rivals { answers, rivals } = match rivals(trajectory, which, rules) {
-        Ok(found) => found,
+    let Comparisons { answers, comparisons } = match comparisons(trajectory, which, rules) {
+        Ok(comparisons) => comparisons,
         Err(reason) => return vec![Err(reason)],
     };
-    let mut found: Vec<Result<Pair<'a>, DropReason>> = Vec::with_capacity(rivals.len());
-    for (numbers, ruling) in rivals {
+    let mut pairs: Vec<Result<Pair<'a>, DropReason>> = Vec::with_capacity(comparisons.len());
+    for (numbers, ruling) in comparisons {
         let ruled =
             pair(trajectory, numbers.map(|number| answers[number])).and_then(|pair| {
                 match (rules.reviews().decision(&item.key, numbers), ruling) {
@@ -245,25 +245,30 @@ pub fn pairs<'a>(
                     (None, Ruling::Undecided) => Err(DropReason::Undecided),
                 }
             });
-        let repeats = |pair: &Pair<'_>| found.iter().flatten().any(|other| other.says(pair));
-        found.push(match ruled {
+        let repeats =
+            |pair: &Pair<'_>| pairs.iter().flatten().any(|other| other.has_same_texts(pair));
+        pairs.push(match ruled {
             Ok(pair) if repeats(&pair) => Err(DropReason::Repeated),
             ruled => ruled,
         });
     }
-    found
+    pairs
 }
 
-/// The answers of a trajectory that are held against one another.
-struct Rivals {
-    /// The numbers of the steps that made answers.
+/// The responses of a trajectory that are compared.
+struct Comparisons {
+    /// The indices of the steps that made responses.
     answers: Vec<usize>,
-    /// The better and the worse one as the loop has them, by their number among
-    /// the answers, and what the judge makes of that.
-    rivals: Vec<([usize; 2], Ruling)>,
+    /// The numbers of the chosen and the rejected response, before verdicts, and the
+    /// judge's ruling on them.
+    comparisons: Vec<([usize; 2], Ruling)>,
 }
 
-fn rivals(trajectory: &Trajectory, which: Which, rules: &Rules) -> Result<Rivals, DropReason> {
+fn comparisons(
+    trajectory: &Trajectory,
+    which: Which,
+    rules: &Rules,
+) -> Result<Comparisons, DropReason> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return Err(DropReason::Failed);
     }
@@ -273,49 +278,49 @@ fn rivals(trajectory: &Trajectory, which: Which, rules: &Rules) -> Result<Rivals
     if answers.len() < 2 || candidates == 0 {
         return Err(DropReason::NoRevision);
     }
-    let mut rivals = Vec::new();
+    let mut comparisons = Vec::new();
     if candidates > 1 {
         for pair in rules.of_candidates(steps, candidates) {
             let ruling = rules.rule_candidates(steps, pair);
-            rivals.push((pair, ruling));
+            comparisons.push((pair, ruling));
         }
     }
-    // The answers that follow one another, by number.
+    // The first response and its revisions, by number.
     let chain: Vec<usize> =
         [rules.first(steps)].into_iter().chain(candidates..answers.len()).collect();
     if chain.len() > 1 {
-        for (chosen, rejected) in which.candidates(chain.len()) {
+        for (chosen, rejected) in which.index_pairs(chain.len()) {
             let pair = [chain[chosen], chain[rejected]];
-            rivals.push((pair, rules.rule(steps, pair)));
+            comparisons.push((pair, rules.rule(steps, pair)));
         }
     }
-    Ok(Rivals { answers, rivals })
+    Ok(Comparisons { answers, comparisons })
 }
 
-/// The two answers of an item that people are asked about: those of its last
-/// pair, whatever was said of them so far. With their numbers, as the loop has
-/// the better one and the worse one.
+/// Returns the two responses of an item that reviewers compare: those of its last pair,
+/// regardless of verdicts and reviews. Also returns their numbers, the chosen one
+/// first.
 ///
 /// # Errors
-/// Why there are no two answers to tell apart.
+/// The reason why the item has no such pair.
 pub fn reviewable<'a>(
     trajectory: &'a Trajectory,
     rules: &Rules,
 ) -> Result<([usize; 2], Pair<'a>), DropReason> {
-    let Rivals { answers, rivals } = rivals(trajectory, Which::Last, rules)?;
-    let &(numbers, _) = rivals.last().ok_or(DropReason::NoRevision)?;
+    let Comparisons { answers, comparisons } = comparisons(trajectory, Which::Last, rules)?;
+    let &(numbers, _) = comparisons.last().ok_or(DropReason::NoRevision)?;
     Ok((numbers, pair(trajectory, numbers.map(|number| answers[number]))?))
 }
 
-/// What people decided about an item's last pair.
+/// The decision of the reviewers about an item's last pair.
 #[must_use]
 pub fn decision<'a>(trajectory: &Trajectory, rules: &'a Rules) -> Option<Decision<'a>> {
     let (numbers, _) = reviewable(trajectory, rules).ok()?;
     rules.reviews().decision(&trajectory.item.key, numbers)
 }
 
-/// The pair of two steps, chosen and rejected, by their numbers. Candidates have
-/// nothing between them that one came about by.
+/// Makes the pair of two steps, chosen and rejected, from their indices. A pair of
+/// candidates has no critique and no principles.
 fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<'_>, DropReason> {
     let steps = &trajectory.steps;
     let between =
@@ -338,40 +343,42 @@ fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<
     })
 }
 
-/// A pair the other way round.
+/// Swaps the chosen and the rejected response.
 fn flipped(pair: Pair<'_>) -> Pair<'_> {
     Pair {
         chosen: pair.rejected,
         rejected: pair.chosen,
-        // It told what is wrong with the answer that is chosen now.
+        // The critique is about the response that is now the chosen one.
         critique: None,
         ..pair
     }
 }
 
-/// A pair as people decided it. `told` gives the verdicts on one answer over
-/// another.
+/// Applies the decision of reviewers to a pair. `judgement` returns the judgement of
+/// one response over another.
 fn decided<'a>(
     pair: Pair<'a>,
-    [x, y]: [usize; 2],
+    [a, b]: [usize; 2],
     decision: &Decision<'_>,
-    told: impl Fn([usize; 2]) -> Option<Judgement>,
+    judgement: impl Fn([usize; 2]) -> Option<Judgement>,
 ) -> Result<Pair<'a>, DropReason> {
     let pair = match decision.opinion {
         None => return Err(DropReason::Disputed),
         Some(Opinion::Tie) => return Err(DropReason::Tie),
         Some(Opinion::BothBad) => return Err(DropReason::BothBad),
-        Some(Opinion::Answer(chosen)) if chosen == x => Pair { judgement: told([x, y]), ..pair },
-        Some(Opinion::Answer(_)) => Pair { judgement: told([y, x]), ..flipped(pair) },
+        Some(Opinion::Answer(chosen)) if chosen == a => {
+            Pair { judgement: judgement([a, b]), ..pair }
+        }
+        Some(Opinion::Answer(_)) => Pair { judgement: judgement([b, a]), ..flipped(pair) },
     };
     let chosen = edited(pair.chosen, decision);
     if chosen.text.trim() == pair.rejected.text.trim() {
         return Err(DropReason::Same);
     }
-    Ok(Pair { chosen, review: Some(Reviewed::of(decision)), ..pair })
+    Ok(Pair { chosen, review: Some(Reviewed::new(decision)), ..pair })
 }
 
-/// A chosen step with the text that a reviewer made of it, if any did.
+/// Applies the edit of a reviewer, if any, to the chosen step.
 fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Cow<'a, Step> {
     match decision.edited {
         None => step,
@@ -379,12 +386,12 @@ fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Cow<'a, Step> {
     }
 }
 
-/// The answer of a trajectory that is worth learning: the last (of candidates that
-/// nothing revised, the best), unless people chose another or put it right. With
-/// who decided, where people did.
+/// Returns the response of a trajectory to train on, and its review, if any. It is the
+/// last response (the best candidate if there is no revision), unless reviewers chose
+/// another one. It has the edits of reviewers.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is no such response.
 pub fn answer<'a>(
     trajectory: &'a Trajectory,
     rules: &Rules,
@@ -409,13 +416,13 @@ pub fn answer<'a>(
         }
     };
     let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision);
-    Ok((step, Some(Reviewed::of(&decision))))
+    Ok((step, Some(Reviewed::new(&decision))))
 }
 
-/// A step whose text is there, to its end.
+/// Returns the step if its text is complete.
 ///
 /// # Errors
-/// It is blank or was cut off.
+/// The text is blank or was cut off.
 pub fn whole(step: &Step) -> Result<&Step, DropReason> {
     is_empty(step)?;
     is_cut(step)?;
@@ -430,7 +437,7 @@ fn is_cut(step: &Step) -> Result<(), DropReason> {
     if step.finish == Some(Finish::Length) { Err(DropReason::Cut) } else { Ok(()) }
 }
 
-/// The ids of the principles that steps revised by, each once, in order.
+/// The ids of the principles of the revisions in `steps`, without repetition, in order.
 #[must_use]
 pub fn principles(steps: &[Step]) -> Vec<&str> {
     let mut ids = Vec::new();
@@ -449,20 +456,19 @@ pub fn principles(steps: &[Step]) -> Vec<&str> {
 pub struct Categories(HashMap<String, String>);
 
 impl Categories {
-    /// Reads them from a constitution as manifests keep it. Principles without
-    /// a category are left out.
+    /// Reads the categories from the constitution in a manifest. Principles without a
+    /// category are left out.
     #[must_use]
     pub fn new(constitution: &Value) -> Self {
         let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
         let entry = |principle: &Value| {
-            let category =
-                principle["category"].as_str().filter(|category| !category.is_empty())?;
-            Some((principle["id"].as_str()?.to_owned(), category.to_owned()))
+            let (id, category) = (principle["id"].as_str()?, principle["category"].as_str()?);
+            if category.is_empty() { None } else { Some((id.to_owned(), category.to_owned())) }
         };
         Self(principles.iter().filter_map(entry).collect())
     }
 
-    /// The categories of some principles, each once, in order.
+    /// The categories of some principles, without repetition, in order.
     #[must_use]
     pub fn of(&self, principles: &[&str]) -> Vec<&str> {
         let mut categories = Vec::new();

@@ -1,5 +1,4 @@
-//! People's decisions as labelled comparisons: what a judge is measured and
-//! calibrated with.
+//! Reviews as labelled comparisons, to evaluate and calibrate a judge.
 
 use serde_json::Map;
 
@@ -11,9 +10,9 @@ use amend_core::random::Stream;
 use amend_core::record::Label;
 use amend_core::record::{Item, Keys};
 
-/// The two answers of every item that people decided about, in the order of the
-/// input, labelled with what they decided. `stream` draws which answer is named
-/// first. Items that they find bad on both sides, or disagree on, are left out.
+/// Makes a labelled comparison of each reviewed item, in the order of the input. `stream`
+/// draws which response becomes response A. Items that reviewers judge both bad, or
+/// disagree on, are left out.
 ///
 /// # Errors
 /// The run or its reviews can't be read.
@@ -42,7 +41,7 @@ pub fn comparisons(run: &RunDir, stream: Stream) -> Result<Vec<Item>, RunError> 
             messages: item.messages.clone(),
             response: Some(response),
             rival: Some(rival),
-            // The row's own keys may say something else of other answers.
+            // Drop the metadata of the row: its label may be about other responses.
             metadata: Map::from_iter([("label".to_owned(), label.as_str().into())]),
         });
     }
@@ -65,7 +64,7 @@ mod tests {
     use amend_core::record::{StepKind, Stop};
 
     #[test]
-    fn decisions_become_labels_of_the_answers_they_are_about() {
+    fn reviews_become_labels_of_the_compared_responses() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(folder.path(), &manifest()).unwrap();
         for (key, row) in [("d", 4), ("a", 1), ("b", 2), ("c", 3), ("e", 5), ("f", 6)] {
@@ -77,10 +76,10 @@ mod tests {
             run.append(&Record::End { item: Item { row, ..item(key) }, outcome }).unwrap();
         }
         let mut writer = ReviewsWriter::open(run.dir()).unwrap();
-        let turned = Review { left: 0, right: 1, ..review("b", "ada", Choice::Left) };
+        let mirrored = Review { left: 0, right: 1, ..review("b", "ada", Choice::Left) };
         for review in [
             review("a", "ada", Choice::Left),
-            turned,
+            mirrored,
             review("c", "ada", Choice::Tie),
             review("d", "ada", Choice::BothBad),
             review("e", "ada", Choice::Left),
@@ -88,7 +87,7 @@ mod tests {
         ] {
             writer.add(review).unwrap();
         }
-        let told = |seed| -> Vec<String> {
+        let preferred = |seed| -> Vec<String> {
             let items = comparisons(run.dir(), Stream::new(seed)).unwrap();
             let better = |item: &Item| match Facts::of(item).label.unwrap() {
                 Label::A => item.response.clone().unwrap(),
@@ -97,9 +96,9 @@ mod tests {
             };
             items.iter().map(|item| format!("{} {}", item.row, better(item))).collect()
         };
-        // Whichever answer is named first.
+        // The label does not depend on the order.
         for seed in 0..8 {
-            assert_eq!(told(seed), ["1 new", "2 old", "3 tie"]);
+            assert_eq!(preferred(seed), ["1 new", "2 old", "3 tie"]);
         }
         let first = |seed| comparisons(run.dir(), Stream::new(seed)).unwrap()[0].response.clone();
         assert!((0..8).any(|seed| first(seed) != first(0)));

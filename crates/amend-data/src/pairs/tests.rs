@@ -33,9 +33,9 @@ fn cut(step: Step) -> Step {
     Step { finish: Some(Finish::Length), ..step }
 }
 
-/// Each pair as `chosen>rejected reason principles`, or why there is none.
-fn told(steps: &[Step], which: Which) -> Vec<String> {
-    let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+/// Each pair as `chosen>rejected reason principles`, or the reason why it is dropped.
+fn described(steps: &[Step], which: Which) -> Vec<String> {
+    let describe = |pair: Result<Pair<'_>, DropReason>| match pair {
         Ok(pair) => format!(
             "{}>{} {} {}",
             pair.chosen.text,
@@ -45,11 +45,11 @@ fn told(steps: &[Step], which: Which) -> Vec<String> {
         ),
         Err(reason) => reason.as_str().to_owned(),
     };
-    pairs(&trajectory(steps), which, &unjudged()).into_iter().map(told).collect()
+    pairs(&trajectory(steps), which, &unjudged()).into_iter().map(describe).collect()
 }
 
 #[test]
-fn each_pair_has_the_critique_and_the_principles_between_its_answers() {
+fn a_pair_has_the_critique_and_principles_between_its_responses() {
     let steps = [
         generate("r0"),
         critique("kind", "rude"),
@@ -75,9 +75,9 @@ fn each_pair_has_the_critique_and_the_principles_between_its_answers() {
             ],
         ),
     ] {
-        assert_eq!(told(&steps, which), expected, "{}", which.as_str());
+        assert_eq!(described(&steps, which), expected, "{}", which.as_str());
     }
-    assert_eq!(told(&[generate("r0"), revise("kind", "r1")], Which::Last), ["r1>r0 - kind"]);
+    assert_eq!(described(&[generate("r0"), revise("kind", "r1")], Which::Last), ["r1>r0 - kind"]);
 }
 
 /// Rules of a run with a judge.
@@ -92,7 +92,7 @@ fn judged(judge: &Value) -> Rules {
 }
 
 #[test]
-fn the_policy_says_what_a_verdict_does() {
+fn the_policy_decides_the_effect_of_verdicts() {
     let steps = |overall: f64, mass: f64| {
         [
             generate("old"),
@@ -102,7 +102,7 @@ fn the_policy_says_what_a_verdict_does() {
             verdict(None, [1, 0], overall, mass),
         ]
     };
-    let told = |judge: Value, steps: &[Step]| match &pairs(
+    let describe = |judge: Value, steps: &[Step]| match &pairs(
         &trajectory(steps),
         Which::Last,
         &judged(&judge),
@@ -133,28 +133,28 @@ fn the_policy_says_what_a_verdict_does() {
         ("drop", 2.0, 0.3, "undecided"),
     ] {
         assert_eq!(
-            told(json!({"policy": policy}), &steps(odds, mass)),
+            describe(json!({"policy": policy}), &steps(odds, mass)),
             expected,
             "{policy} {odds} {mass}"
         );
     }
-    // 3 parts of the principle's 1.0, one of the overall −2.0.
+    // The principle has weight 3 and margin 1.0, overall has weight 1 and margin −2.0.
     for (decide_by, expected) in [
         ("overall", "new>old -2.00 rude"),
         ("principles", "new>old 1.00 rude"),
         ("all", "new>old 0.25 rude"),
     ] {
-        assert_eq!(told(json!({"decide_by": decide_by}), &steps(-2.0, 0.9)), expected);
+        assert_eq!(describe(json!({"decide_by": decide_by}), &steps(-2.0, 0.9)), expected);
     }
-    // A least margin makes a narrow verdict none.
+    // A verdict below the least margin is undecided.
     let strict = json!({"policy": "drop", "min_margin": 2.5});
-    assert_eq!(told(strict, &steps(2.0, 0.9)), "undecided");
-    // Nobody was asked.
-    assert_eq!(told(json!({"policy": "drop"}), &steps(2.0, 0.9)[..3]), "undecided");
+    assert_eq!(describe(strict, &steps(2.0, 0.9)), "undecided");
+    // There is no verdict.
+    assert_eq!(describe(json!({"policy": "drop"}), &steps(2.0, 0.9)[..3]), "undecided");
 }
 
 #[test]
-fn what_people_decide_goes_before_any_verdict() {
+fn reviews_override_verdicts() {
     let steps = [
         generate("old"),
         critique("k", "rude"),
@@ -165,7 +165,7 @@ fn what_people_decide_goes_before_any_verdict() {
     let key = trajectory.item.key.clone();
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path(), &manifest()).unwrap().dir().clone();
-    let told = |choices: &[(Choice, Option<&str>)]| {
+    let describe = |choices: &[(Choice, Option<&str>)]| {
         let mut writer = ReviewsWriter::open(&run).unwrap();
         for (number, &(choice, edited)) in choices.iter().enumerate() {
             let edited = edited.map(str::to_owned);
@@ -195,7 +195,7 @@ fn what_people_decide_goes_before_any_verdict() {
         };
         [pair, answer]
     };
-    // The revision was shown on the left; the judge prefers the other answer.
+    // The revision is on the left; the judge prefers the other response.
     for (choices, expected) in [
         (&[(Choice::Left, None)][..], ["new>old -2 rude 1", "new 1"]),
         (&[(Choice::Right, None)], ["old>new 2 - 1", "old 1"]),
@@ -209,12 +209,12 @@ fn what_people_decide_goes_before_any_verdict() {
             ["older>new 2 - 3", "older 3"],
         ),
     ] {
-        assert_eq!(told(choices), expected, "{choices:?}");
+        assert_eq!(describe(choices), expected, "{choices:?}");
     }
 }
 
 #[test]
-fn where_a_review_is_required_nothing_goes_without() {
+fn a_required_review_blocks_pairs_and_answers() {
     let steps = [generate("old"), revise("k", "new"), revise("l", "newer")];
     let trajectory = trajectory(&steps);
     let rules = |category: &str| {
@@ -224,14 +224,14 @@ fn where_a_review_is_required_nothing_goes_without() {
         }))
     };
     assert!(rules("courts").require_reviews() && !rules("y").require_reviews());
-    let free = pairs(&trajectory, Which::Last, &rules("x"));
-    assert!(matches!(free[..], [Ok(_)]), "{free:?}");
-    let held = rules("courts");
-    let open = vec![Err(DropReason::Unreviewed); 3];
-    assert_eq!(pairs(&trajectory, Which::All, &held), open);
-    assert_eq!(answer(&trajectory, &held), Err(DropReason::Unreviewed));
-    // The last pair is there to be reviewed all the same.
-    let (numbers, pair) = reviewable(&trajectory, &held).unwrap();
+    let pairs_without = pairs(&trajectory, Which::Last, &rules("x"));
+    assert!(matches!(pairs_without[..], [Ok(_)]), "{pairs_without:?}");
+    let required = rules("courts");
+    let unreviewed = vec![Err(DropReason::Unreviewed); 3];
+    assert_eq!(pairs(&trajectory, Which::All, &required), unreviewed);
+    assert_eq!(answer(&trajectory, &required), Err(DropReason::Unreviewed));
+    // The last pair can still be reviewed.
+    let (numbers, pair) = reviewable(&trajectory, &required).unwrap();
     assert_eq!((numbers, pair.chosen.text.as_str()), ([2, 0], "newer"));
 }
 
@@ -247,25 +247,25 @@ fn candidates_are_paired_by_their_verdicts() {
         revise("k", "d"),
     ];
     // Standings: a −0.6, b 1, c −0.4; b against c is undecided.
-    let told = |judge: Value| -> Vec<String> {
-        let told = |pair: Result<Pair<'_>, DropReason>| match pair {
+    let describe = |judge: Value| -> Vec<String> {
+        let texts = |pair: Result<Pair<'_>, DropReason>| match pair {
             Ok(pair) => format!("{}>{}", pair.chosen.text, pair.rejected.text),
             Err(reason) => reason.as_str().to_owned(),
         };
-        pairs(&trajectory(&steps), Which::Last, &judged(&judge)).into_iter().map(told).collect()
+        pairs(&trajectory(&steps), Which::Last, &judged(&judge)).into_iter().map(texts).collect()
     };
-    assert_eq!(told(json!({})), ["b>a", "d>b"]);
-    assert_eq!(told(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
-    // Candidates are asked about on the whole, whatever decides about revisions.
+    assert_eq!(describe(json!({})), ["b>a", "d>b"]);
+    assert_eq!(describe(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
+    // Candidates are judged overall, even if principles decide about revisions.
     let principles = json!({"pairs": "all", "decide_by": "principles"});
-    assert_eq!(told(principles), ["b>a", "a>c", "undecided", "d>b"]);
-    // An offset is for the answer that the judge was told of first.
+    assert_eq!(describe(principles), ["b>a", "a>c", "undecided", "d>b"]);
+    // An offset applies to the response that the step names first.
     let offset = json!({"pairs": "all", "calibration": {"temperature": 1.0, "offset": -1.0}});
-    assert_eq!(told(offset), ["b>a", "c>a", "undecided", "d>b"]);
+    assert_eq!(describe(offset), ["b>a", "c>a", "undecided", "d>b"]);
 }
 
 #[test]
-fn of_candidates_that_nothing_revised_the_best_is_worth_learning() {
+fn without_revisions_the_best_candidate_is_the_answer() {
     let steps = [generate("a"), generate("b"), verdict(None, [0, 1], 1.0, 0.9)];
     let trajectory = trajectory(&steps);
     let (step, _) = answer(&trajectory, &judged(&json!({}))).unwrap();
@@ -273,7 +273,7 @@ fn of_candidates_that_nothing_revised_the_best_is_worth_learning() {
 }
 
 #[test]
-fn a_pair_turned_round_is_as_far_apart_as_it_was() {
+fn a_flipped_pair_keeps_its_absolute_margin() {
     let steps = [
         generate("old"),
         critique("k", "rude"),
@@ -292,17 +292,17 @@ fn a_pair_turned_round_is_as_far_apart_as_it_was() {
 }
 
 #[test]
-fn the_same_two_answers_are_paired_once() {
+fn equal_pairs_are_written_once() {
     let steps = [generate("a"), revise("k", "b"), revise("k", "b "), revise("k", "c")];
     assert_eq!(
-        told(&steps, Which::All),
+        described(&steps, Which::All),
         ["b>a - k", "repeated", "same", "c>a - k", "c>b - k", "repeated"]
     );
-    assert_eq!(told(&steps, Which::Adjacent), ["b>a - k", "same", "c>b  - k"]);
+    assert_eq!(described(&steps, Which::Adjacent), ["b>a - k", "same", "c>b  - k"]);
 }
 
 #[test]
-fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
+fn a_dropped_pair_has_the_first_reason_that_applies() {
     let given = |step: Step| Step { finish: None, ..step };
     for (steps, expected) in [
         (vec![], Err(DropReason::NoRevision)),
@@ -314,17 +314,17 @@ fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
         (vec![generate("x"), cut(revise("k", "x"))], Err(DropReason::Cut)),
         (vec![generate("x"), revise("k", "x \n")], Err(DropReason::Same)),
         (vec![generate("x"), revise("k", "y"), revise("l", "x")], Err(DropReason::Same)),
-        // Cut on the way, or in the critique: what is compared is whole.
+        // Cut off in between or in the critique: both responses are complete.
         (vec![generate("x"), cut(revise("k", "y")), revise("l", "z")], Ok("z")),
         (vec![generate("x"), cut(critique("k", "c")), revise("k", "y")], Ok("y")),
         (vec![given(generate("x")), revise("k", "y")], Ok("y")),
     ] {
         let trajectory = trajectory(&steps);
-        let got: Vec<_> = pairs(&trajectory, Which::Last, &unjudged())
+        let chosen: Vec<_> = pairs(&trajectory, Which::Last, &unjudged())
             .into_iter()
             .map(|pair| pair.map(|pair| pair.chosen.text.clone()))
             .collect();
-        assert_eq!(got, [expected.map(str::to_owned)], "{steps:?}");
+        assert_eq!(chosen, [expected.map(str::to_owned)], "{steps:?}");
         let outcome = Outcome::Failed { failure: Failure::NotFinite };
         let failed = Trajectory { outcome, ..trajectory };
         assert_eq!(pairs(&failed, Which::All, &unjudged()), [Err(DropReason::Failed)]);
@@ -333,7 +333,7 @@ fn what_makes_no_pair_is_dropped_by_the_first_reason_that_holds() {
 }
 
 #[test]
-fn the_last_answer_is_worth_learning_if_it_is_whole() {
+fn the_answer_is_the_last_response_if_complete() {
     for (steps, expected) in [
         (vec![], Err(DropReason::Empty)),
         (vec![generate("x"), critique("k", "c")], Ok("x")),
@@ -343,13 +343,13 @@ fn the_last_answer_is_worth_learning_if_it_is_whole() {
         (vec![generate("x"), cut(revise("k", "y"))], Err(DropReason::Cut)),
     ] {
         let trajectory = trajectory(&steps);
-        let got = answer(&trajectory, &unjudged()).map(|(step, _)| step.text.clone());
-        assert_eq!(got, expected.map(str::to_owned), "{steps:?}");
+        let text = answer(&trajectory, &unjudged()).map(|(step, _)| step.text.clone());
+        assert_eq!(text, expected.map(str::to_owned), "{steps:?}");
     }
 }
 
 #[test]
-fn an_answer_with_a_text_that_asks_for_favour_is_no_answer() {
+fn a_response_with_an_injection_is_ignored() {
     for steps in [
         vec![generate("x")],
         vec![generate("x"), critique("k", "c"), revise("k", "y")],
@@ -372,22 +372,22 @@ fn an_answer_with_a_text_that_asks_for_favour_is_no_answer() {
             }
             assert_eq!(reviewable(&scored, &rules), reviewable(&clean, &rules), "{steps:?}");
             // The answer that `sft` writes.
-            let learnt = answer(&clean, &rules);
-            assert!(learnt.is_ok(), "{steps:?}");
-            assert_eq!(answer(&scored, &rules), learnt, "{steps:?}");
+            let expected = answer(&clean, &rules);
+            assert!(expected.is_ok(), "{steps:?}");
+            assert_eq!(answer(&scored, &rules), expected, "{steps:?}");
         }
     }
 }
 
 #[test]
-fn reasons_have_one_name_everywhere() {
+fn reasons_serialize_to_their_names() {
     for reason in DropReason::ALL {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }
 }
 
 #[test]
-fn categories_come_once_in_order() {
+fn categories_are_distinct_and_in_order() {
     let categories = Categories::new(&json!({"principles": [
         {"id": "a", "category": "x"},
         {"id": "b", "category": ""},

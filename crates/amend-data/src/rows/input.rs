@@ -1,8 +1,9 @@
-//! Input rows: JSON lines or plain text in, items out, every fault named.
+//! Input rows: reads JSON lines or plain text into items, and reports every error.
 //!
-//! A file named `.jsonl`, `.ndjson` or `.json` holds a JSON value a line, one
-//! named `.txt` a prompt a line; anything else, standard input too, is JSON
-//! lines if its first row starts with `{` or `"`. Blank lines are skipped.
+//! A file named `.jsonl`, `.ndjson` or `.json` has one JSON value per line. A file named
+//! `.txt` has one prompt per line. Any other input, including standard input, is JSON
+//! lines if its first row starts with `{` or `"`, and plain text otherwise. Blank lines
+//! are skipped.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -14,15 +15,15 @@ use super::row::{self, Problem, Row};
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys};
 
-/// The longest line read, in bytes.
+/// The longest line, in bytes.
 pub const MAX_LINE: usize = 8 << 20;
-/// The most rows of one run.
+/// The most rows in a run.
 pub const MAX_ROWS: usize = 10_000_000;
 
-/// How many errors are shown; the others are counted.
+/// The most errors that are kept and shown; further errors are counted.
 const SHOWN: usize = 20;
 
-/// Where rows come from.
+/// A source of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Standard input, written `-`.
@@ -38,7 +39,7 @@ impl From<PathBuf> for Input {
 }
 
 impl Input {
-    /// What messages and the manifest call it.
+    /// The name in messages and in the manifest.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -48,30 +49,46 @@ impl Input {
     }
 }
 
-/// Everything wrong with the input, in order.
-#[derive(Debug, thiserror::Error)]
-pub struct InputErrors(pub Vec<InputError>);
+/// The errors of an input, in order.
+#[derive(Debug, Default, thiserror::Error)]
+pub struct InputErrors {
+    /// The first errors, at most 20.
+    pub first: Vec<InputError>,
+    /// The number of errors after those.
+    pub more: u64,
+}
+
+impl InputErrors {
+    /// Adds an error: keeps it if it is one of the first, counts it otherwise.
+    fn add(&mut self, error: InputError) {
+        if self.first.len() < SHOWN {
+            self.first.push(error);
+        } else {
+            self.more += 1;
+        }
+    }
+}
 
 impl std::fmt::Display for InputErrors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, error) in self.0.iter().take(SHOWN).enumerate() {
+        for (at, error) in self.first.iter().enumerate() {
             write!(f, "{}{error}", if at == 0 { "" } else { "\n" })?;
         }
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.more {
             0 => Ok(()),
             more => write!(f, "\n… and {more} more"),
         }
     }
 }
 
-/// One thing wrong with the input.
+/// An error in the input.
 #[derive(Debug)]
 pub struct InputError {
-    /// The file, as the user named it.
+    /// The file, as named by the user.
     pub file: String,
-    /// The line, from 1; none where the file as a whole is at fault.
+    /// The line, from 1. `None` if the error is about the whole file.
     pub line: Option<u64>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
@@ -84,20 +101,20 @@ impl std::fmt::Display for InputError {
     }
 }
 
-/// Reads every row of `inputs`. `field` names the key that holds the prompt;
-/// without it the known names are tried (see [`row::PROMPTS`]).
+/// Reads all rows of `inputs`. `field` is the key of the prompt; without it, the keys in
+/// [`row::PROMPTS`] are tried.
 ///
 /// # Errors
-/// Everything wrong in all inputs, if anything is.
+/// The errors in all inputs.
 pub fn read(inputs: &[Input], field: Option<&str>) -> Result<Vec<Item>, InputErrors> {
     Reader::new(prompts(field), MAX_LINE, MAX_ROWS).inputs(inputs)
 }
 
-/// Reads rows that bring two answers to compare (see [`comparison`]). `stream`
-/// draws which of a chosen and a rejected answer is named first.
+/// Reads rows with two responses to compare (see [`comparison`]). `stream` draws whether
+/// the chosen or the rejected response becomes response A.
 ///
 /// # Errors
-/// Everything wrong in all inputs, if anything is.
+/// The errors in all inputs.
 pub fn read_comparisons(
     inputs: &[Input],
     field: Option<&str>,
@@ -106,11 +123,11 @@ pub fn read_comparisons(
     Reader::new(comparisons(field, stream), MAX_LINE, MAX_ROWS).inputs(inputs)
 }
 
-/// Reads one input whose rows bring two answers to compare if the first one does,
-/// and prompts otherwise: see [`read_comparisons`] and [`read`].
+/// Reads one input as comparisons if its first row has a response to compare, and as
+/// prompts otherwise. See [`read_comparisons`] and [`read`].
 ///
 /// # Errors
-/// Everything wrong in it, if anything is.
+/// The errors in the input.
 pub fn read_either(
     input: &Input,
     field: Option<&str>,
@@ -119,11 +136,11 @@ pub fn read_either(
     Reader::new(either(field, stream), MAX_LINE, MAX_ROWS).inputs(std::slice::from_ref(input))
 }
 
-/// How a row is read.
+/// A parser of rows: from the text, the format and the number of a row.
 trait Parse: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem> {}
 impl<F: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem>> Parse for F {}
 
-/// How comparisons are read from a row.
+/// Returns a parser of comparisons.
 fn comparisons(field: Option<&str>, stream: Stream) -> impl Parse {
     move |text: &str, format, row| {
         let chosen_first = stream.bits(row).is_multiple_of(2);
@@ -131,18 +148,18 @@ fn comparisons(field: Option<&str>, stream: Stream) -> impl Parse {
     }
 }
 
-/// How rows are read that are all what the first one is. It is not looked at twice:
-/// what comes by a pipe is gone once it is read.
+/// Returns a parser of comparisons or prompts that decides by the first row. The decision
+/// is made while parsing, because a pipe can't be read twice.
 fn either(field: Option<&str>, stream: Stream) -> impl Parse {
     let (comparisons, prompts) = (comparisons(field, stream), prompts(field));
     let compares = OnceCell::new();
-    move |text: &str, format, row| match compares.get_or_init(|| comparison::is_meant(text)) {
+    move |text: &str, format, row| match compares.get_or_init(|| comparison::is_comparison(text)) {
         true => comparisons(text, format, row),
         false => prompts(text, format, row),
     }
 }
 
-/// How prompts are read from a row.
+/// Returns a parser of prompts.
 fn prompts(field: Option<&str>) -> impl Parse {
     move |text: &str, format, _| match format {
         Format::Json { guessed } => Ok(vec![row::json(text, field, guessed)?]),
@@ -150,18 +167,19 @@ fn prompts(field: Option<&str>) -> impl Parse {
     }
 }
 
-/// How a file's lines are read.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// A JSON value a line. `guessed` from the first row, not from the name.
+    /// One JSON value per line. `guessed` means that the first row decided, not the file
+    /// name.
     Json { guessed: bool },
-    /// A prompt a line.
+    /// One prompt per line.
     Plain,
 }
 
 impl Format {
-    /// What a file's name promises.
-    fn of(path: &Path) -> Option<Self> {
+    /// The format by the extension of a file. `None` if unknown.
+    fn from_name(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "jsonl" | "ndjson" | "json" => Some(Self::Json { guessed: false }),
             "txt" => Some(Self::Plain),
@@ -169,7 +187,7 @@ impl Format {
         }
     }
 
-    /// What a file's first row looks like.
+    /// Guesses the format from the first row of a file.
     fn guess(row: &[u8]) -> Self {
         match row.first() {
             Some(b'{' | b'"') => Self::Json { guessed: true },
@@ -178,17 +196,16 @@ impl Format {
     }
 }
 
-/// Collects items and faults over all inputs. `parse` makes items of a row's
-/// text, its file's format and its number.
+/// Collects the items and the errors of all inputs.
 struct Reader<F> {
     parse: F,
     max_line: usize,
     max_rows: usize,
-    /// Rows met so far.
+    /// The number of rows so far.
     rows: usize,
     keys: Keys,
     items: Vec<Item>,
-    errors: Vec<InputError>,
+    errors: InputErrors,
 }
 
 impl<F: Parse> Reader<F> {
@@ -203,20 +220,20 @@ impl<F: Parse> Reader<F> {
             match input {
                 Input::Stdin => self.source(&name, None, io::stdin().lock()),
                 Input::Path(path) => match File::open(path) {
-                    Ok(file) => self.source(&name, Format::of(path), BufReader::new(file)),
-                    Err(error) => self.fault(&name, None, Problem::Open(error)),
+                    Ok(file) => self.source(&name, Format::from_name(path), BufReader::new(file)),
+                    Err(error) => self.error(&name, None, Problem::Open(error)),
                 },
             }
         }
         self.finish()
     }
 
-    fn fault(&mut self, file: &str, line: Option<u64>, problem: Problem) {
-        self.errors.push(InputError { file: file.to_owned(), line, problem });
+    fn error(&mut self, file: &str, line: Option<u64>, problem: Problem) {
+        self.errors.add(InputError { file: file.to_owned(), line, problem });
     }
 
     fn finish(self) -> Result<Vec<Item>, InputErrors> {
-        if self.errors.is_empty() { Ok(self.items) } else { Err(InputErrors(self.errors)) }
+        if self.errors.first.is_empty() { Ok(self.items) } else { Err(self.errors) }
     }
 
     /// Reads one input to its end.
@@ -228,7 +245,7 @@ impl<F: Parse> Reader<F> {
             let whole = match next_line(&mut input, self.max_line, &mut bytes) {
                 Ok(Some(whole)) => whole,
                 Ok(None) => break,
-                Err(error) => return self.fault(name, Some(line), Problem::Read(error)),
+                Err(error) => return self.error(name, Some(line), Problem::Read(error)),
             };
             let text = if line == 1 { without_mark(&bytes) } else { &bytes }.trim_ascii();
             if text.is_empty() && whole {
@@ -237,28 +254,28 @@ impl<F: Parse> Reader<F> {
             rows += 1;
             if self.rows >= self.max_rows {
                 let problem = Problem::TooManyRows { limit: self.max_rows };
-                return self.fault(name, Some(line), problem);
+                return self.error(name, Some(line), problem);
             }
             self.rows += 1;
             let format = *format.get_or_insert_with(|| Format::guess(text));
             if !whole {
-                self.fault(name, Some(line), Problem::LineTooLong { limit: self.max_line });
+                self.error(name, Some(line), Problem::LineTooLong { limit: self.max_line });
                 continue;
             }
             match self.row(text, format) {
                 Ok(()) => {}
                 Err(problem) => {
-                    // A file that is one array has as many faults as lines; one is enough.
-                    let hopeless = rows == 1 && matches!(problem, Problem::Array);
-                    self.fault(name, Some(line), problem);
-                    if hopeless {
+                    // If the file is one JSON array, every line is an error. Report one.
+                    let is_array = rows == 1 && matches!(problem, Problem::Array);
+                    self.error(name, Some(line), problem);
+                    if is_array {
                         return;
                     }
                 }
             }
         }
         if rows == 0 {
-            self.fault(name, None, Problem::NoRows);
+            self.error(name, None, Problem::NoRows);
         }
     }
 
@@ -275,8 +292,8 @@ impl<F: Parse> Reader<F> {
     }
 }
 
-/// Reads a line of at most `limit` bytes into `bytes`. None at the end; false
-/// where the line is longer: its rest is skipped.
+/// Reads a line of at most `limit` bytes into `bytes`. Returns `None` at the end of the
+/// input, and false if the line is longer; the rest of the line is then skipped.
 fn next_line(
     input: &mut impl BufRead,
     limit: usize,
@@ -293,7 +310,7 @@ fn next_line(
     Ok(Some(whole))
 }
 
-/// Without the byte order mark some editors put first.
+/// Strips the byte order mark that some editors write.
 fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line)
 }

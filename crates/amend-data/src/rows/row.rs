@@ -1,5 +1,4 @@
-//! One input row: what a JSON value or a line of text says, or what is wrong
-//! with it.
+//! Parses one input row, a JSON value or a line of text.
 
 use std::fmt;
 use std::io;
@@ -8,186 +7,190 @@ use serde_json::{Map, Value};
 
 use amend_core::chat::{Message, Role};
 
-/// The keys tried for the prompt when none is named, in this order. Each may
-/// hold a text or a list of messages. Found this way, `instruction` with a text
-/// in `input` beside it is one prompt: the instruction, a blank line, the input.
+/// The keys that may hold the prompt, in the order in which they are tried if no key is
+/// named. Each may hold a string or a list of messages. If the key is `instruction` and
+/// there is also a string in `input`, the prompt is the instruction, a blank line, and the
+/// input.
 pub const PROMPTS: &[&str] =
     &["messages", "prompt", "instruction", "question", "query", "input", "text", "content"];
 
-/// The keys tried for an answer that comes with the row, in this order; used
-/// unless the messages already end with an assistant's turn. Blank or null
-/// counts as absent.
+/// The keys that may hold a response, in the order in which they are tried. They are
+/// ignored if the messages end with an assistant's turn. A blank or null value counts as
+/// absent.
 pub const RESPONSES: &[&str] = &["response", "answer", "completion"];
 
-/// How deep a row's metadata may be nested: well inside what the journal's
-/// reader takes.
+/// The deepest nesting of metadata: well below the limit of the journal's reader.
 pub const MAX_DEPTH: usize = 64;
 
-/// How many of a row's keys an error lists.
+/// The most keys that an error lists.
 const LISTED: usize = 12;
 
-/// A row, understood.
+/// A parsed row.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Row {
     pub messages: Vec<Message>,
     pub response: Option<String>,
-    /// A second answer, to compare the first with.
+    /// Response B, for comparisons.
     pub rival: Option<String>,
     pub id: Option<String>,
     pub metadata: Map<String, Value>,
 }
 
-/// What is wrong with an input, and how to mend it.
+/// What is wrong with an input, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file can't be opened.
     #[error("failed to open: {0}")]
     Open(io::Error),
-    /// Reading stopped short.
+    /// The file can't be read to its end.
     #[error("failed to read: {0}")]
     Read(io::Error),
-    /// There is nothing in the file.
-    #[error("holds no rows: write one prompt a line")]
+    /// The file is empty.
+    #[error("the file has no rows: write one prompt per line")]
     NoRows,
-    /// More rows than a run takes.
-    #[error("more than {limit} rows: split the input over several runs")]
+    /// There are too many rows.
+    #[error("the input has more than {limit} rows: split it into several runs")]
     TooManyRows {
         /// The most rows.
         limit: usize,
     },
-    /// More bytes than a line may have.
-    #[error("longer than {limit} bytes: shorten the row, and write one row a line")]
+    /// A line is too long.
+    #[error("the line is longer than {limit} bytes: shorten the row, and write one row per line")]
     LineTooLong {
         /// The most bytes.
         limit: usize,
     },
-    /// Bytes that aren't text.
-    #[error("not UTF-8 at byte {byte} of the row: convert the file with iconv -t UTF-8")]
+    /// The bytes are not UTF-8.
+    #[error("invalid UTF-8 at byte {byte} of the row: convert the file with iconv -t UTF-8")]
     NotUtf8 {
-        /// The first bad byte, from 1.
+        /// The first invalid byte, from 1.
         byte: usize,
     },
-    /// Not JSON.
+    /// The line is not valid JSON.
     #[error("invalid JSON at column {column}: {message}{}", guess_note(*.guessed))]
     Json {
-        /// Where, in bytes from 1.
+        /// The column in bytes, from 1.
         column: usize,
-        /// The parser's words.
+        /// The message of the parser.
         message: String,
-        /// The format was guessed from the first row.
+        /// Whether the format was guessed from the first row.
         guessed: bool,
     },
-    /// A JSON array where a row should be.
-    #[error("an array is no row: write each of its values on a line (jq -c '.[]' FILE)")]
+    /// The row is a JSON array.
+    #[error("a row can't be an array: write each value on its own line (jq -c '.[]' FILE)")]
     Array,
-    /// A JSON number, true, false or null where a row should be.
-    #[error("a row is a JSON string or object, not {found}")]
+    /// The row is a JSON value of another type.
+    #[error("a row must be a JSON string or object, not {found}")]
     NotARow {
-        /// What it is.
+        /// The type found.
         found: &'static str,
     },
     /// No known key holds a prompt.
-    #[error("no prompt under the keys {}: name the right one with --field KEY", List(.keys))]
+    #[error("no prompt among the keys {}: name its key with --field KEY", List(.keys))]
     NoPrompt {
-        /// The row's keys.
+        /// The keys of the row.
         keys: Vec<String>,
     },
-    /// The key named by `--field` is not there.
-    #[error("no key {field:?} among {}: name another with --field KEY", List(.keys))]
+    /// The row does not have the key named by `--field`.
+    #[error("no key {field:?} among the keys {}: name another key with --field KEY", List(.keys))]
     NoField {
-        /// The key looked for.
+        /// The key named by `--field`.
         field: String,
-        /// The row's keys.
+        /// The keys of the row.
         keys: Vec<String>,
     },
-    /// A value of the wrong type.
+    /// A value has the wrong type.
     #[error("{key:?} must be {expected}, not {found}")]
     Type {
-        /// Whose value.
+        /// The key of the value.
         key: String,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
-        /// What it is.
+        /// The type found.
         found: &'static str,
     },
-    /// A text without a word.
-    #[error("a blank text: fill it in, or leave the row out")]
+    /// The row is a blank string.
+    #[error("the string is blank: fill it in, or remove the row")]
     BlankText,
-    /// A prompt without a word.
-    #[error("{key:?} is blank: fill it in, or leave the row out")]
+    /// A value is a blank string.
+    #[error("{key:?} is blank: fill it in, or remove the row")]
     Blank {
-        /// The key that holds the prompt.
+        /// The key of the value.
         key: String,
     },
-    /// A turn that isn't one.
-    #[error("turn {turn} must be an object with the texts \"role\" and \"content\"")]
+    /// A turn has the wrong form.
+    #[error("turn {turn} must be an object with the strings \"role\" and \"content\"")]
     Turn {
-        /// Its number, from 1.
+        /// The number of the turn, from 1.
         turn: usize,
     },
-    /// A role nobody has.
+    /// A turn has an unknown role.
     #[error("turn {turn} has the role {role:?}: use \"system\", \"user\" or \"assistant\"")]
     Role {
-        /// Its number, from 1.
+        /// The number of the turn, from 1.
         turn: usize,
-        /// The role it has.
+        /// The role found.
         role: String,
     },
-    /// A turn without a word.
-    #[error("turn {turn} is blank: fill it in, or leave it out")]
+    /// A turn is blank.
+    #[error("turn {turn} is blank: fill it in, or remove it")]
     BlankTurn {
-        /// Its number, from 1.
+        /// The number of the turn, from 1.
         turn: usize,
     },
-    /// Turns out of order.
+    /// The turns are out of order.
     #[error(
-        "turn {turn} is the {}'s where the {}'s is due: after a system turn, if any, \
-         user and assistant alternate, the user first",
+        "turn {turn} has the role \"{}\", expected \"{}\": after an optional system turn, \
+         user and assistant must alternate, starting with the user",
         .found.as_str(), .due.as_str()
     )]
     Order {
-        /// Its number, from 1.
+        /// The number of the turn, from 1.
         turn: usize,
-        /// Whose it is.
+        /// The role found.
         found: Role,
-        /// Whose it should be.
+        /// The expected role.
         due: Role,
     },
-    /// Nobody asks anything.
-    #[error("no turn is the user's: there is nothing to answer")]
+    /// There is no user turn.
+    #[error("the conversation has no user turn: add one to respond to")]
     NoUser,
-    /// Two answers are asked for, and there aren't two.
+    /// A comparison has fewer than two responses.
     #[error(
-        "no two answers among {}: give them as \"a\" and \"b\", or as \"chosen\" and \"rejected\"",
+        "no two responses among the keys {}: name them \"a\" and \"b\", or \"chosen\" and \
+         \"rejected\"",
         List(.keys)
     )]
     NoAnswers {
-        /// The row's keys.
+        /// The keys of the row.
         keys: Vec<String>,
     },
-    /// Two answers are asked for, and the conversation has one already.
-    #[error("the conversation ends with an answer: leave the last turn out, or move it to \"a\"")]
+    /// The conversation of a comparison already ends with a response.
+    #[error("the conversation ends with a response: remove the last turn, or move it to \"a\"")]
     Answered,
-    /// Two answers to different conversations.
-    #[error("\"chosen\" and \"rejected\" must answer the same conversation, and it the prompt's")]
+    /// The two responses belong to different conversations.
+    #[error(
+        "\"chosen\" and \"rejected\" are not responses to the same conversation, or it does \
+         not end with the prompt"
+    )]
     Parted,
-    /// A word that is none of a few.
-    #[error("{key:?} is {found:?}: write {expected}")]
+    /// A value is not one of the allowed words.
+    #[error("{key:?} is {found:?}: it must be {expected}")]
     Word {
-        /// Whose value.
+        /// The key of the value.
         key: String,
-        /// What it is.
+        /// The value found.
         found: String,
-        /// What it may be.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// Who is better is said twice.
-    #[error("\"label\" stands beside \"chosen\", which says it already: leave it out")]
+    /// The row has two labels.
+    #[error("the row has both \"label\" and \"chosen\": remove \"label\"")]
     LabelTwice,
-    /// Metadata nested without end.
-    #[error("{key:?} is nested more than {limit} levels deep: flatten it, or leave it out")]
+    /// Metadata is nested too deeply.
+    #[error("{key:?} is nested more than {limit} levels deep: flatten it, or remove it")]
     TooDeep {
-        /// Whose value.
+        /// The key of the value.
         key: String,
         /// The most levels.
         limit: usize,
@@ -196,13 +199,13 @@ pub enum Problem {
 
 fn guess_note(guessed: bool) -> &'static str {
     if guessed {
-        " (taken for JSON lines by its first row; name the file .txt if it is plain text)"
+        " (the first row looks like JSON lines; for plain text, name the file .txt)"
     } else {
         ""
     }
 }
 
-/// Keys in quotes, the first few.
+/// Formats the first few keys in quotes.
 struct List<'a>(&'a [String]);
 
 impl fmt::Display for List<'_> {
@@ -217,12 +220,13 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// A line of plain text: the prompt itself.
+/// Parses a line of plain text, which is the prompt.
 pub(crate) fn plain(text: &str) -> Row {
     Row { messages: vec![Message::new(Role::User, text)], ..Row::default() }
 }
 
-/// A line of JSON. `guessed` tells how the format is known, for the error.
+/// Parses a line of JSON. `guessed` goes into errors: the format was guessed from the
+/// first row.
 pub(crate) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row, Problem> {
     match value(text, guessed)? {
         Value::String(prompt) if prompt.trim().is_empty() => Err(Problem::BlankText),
@@ -232,10 +236,10 @@ pub(crate) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row
     }
 }
 
-/// The JSON value of a line, unless it is an array.
+/// Parses the JSON value of a line. Arrays are errors.
 pub(crate) fn value(text: &str, guessed: bool) -> Result<Value, Problem> {
     let bad = |error: serde_json::Error| {
-        // The row is one line, so the parser's own "line 1" says nothing.
+        // Remove the position in the message: a row is always on line 1.
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string();
         let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
@@ -244,7 +248,7 @@ pub(crate) fn value(text: &str, guessed: bool) -> Result<Value, Problem> {
     match serde_json::from_str(text) {
         Ok(Value::Array(_)) => Err(Problem::Array),
         Ok(value) => Ok(value),
-        // A pretty-printed array: its first line is no value by itself.
+        // The first line of a pretty-printed array.
         Err(_) if text == "[" => Err(Problem::Array),
         Err(error) => Err(bad(error)),
     }
@@ -260,7 +264,7 @@ fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<Row, Probl
     Ok(Row { messages, response, rival: None, id, metadata })
 }
 
-/// Takes the conversation out of the row, and the answer that may end it.
+/// Takes the conversation out of the row, and the response that may end it.
 pub(crate) fn take_messages(
     map: &mut Map<String, Value>,
     field: Option<&str>,
@@ -282,11 +286,11 @@ pub(crate) fn take_messages(
             Ok((vec![Message::new(Role::User, text)], None))
         }
         Value::Array(turns) => conversation(turns),
-        other => Err(wrong(key, "a text or a list of messages", &other)),
+        other => Err(wrong(key, "a string or a list of messages", &other)),
     }
 }
 
-/// The id of a row, and its metadata: what is left when all else was taken.
+/// Splits the rest of a row into its id and its metadata.
 pub(crate) fn rest(
     mut map: Map<String, Value>,
 ) -> Result<(Option<String>, Map<String, Value>), Problem> {
@@ -294,7 +298,7 @@ pub(crate) fn rest(
         None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id),
         Some(Value::Number(id)) => Some(id.to_string()),
-        Some(other) => return Err(wrong("id", "a text or a number", &other)),
+        Some(other) => return Err(wrong("id", "a string or a number", &other)),
     };
     if let Some((key, _)) = map.iter().find(|(_, value)| !shallow(value, MAX_DEPTH)) {
         return Err(Problem::TooDeep { key: key.clone(), limit: MAX_DEPTH });
@@ -302,7 +306,7 @@ pub(crate) fn rest(
     Ok((id, map))
 }
 
-/// Takes the prompt's key and value out of the row.
+/// Takes the key and the value of the prompt out of the row.
 fn take_prompt<'a>(
     map: &mut Map<String, Value>,
     field: Option<&'a str>,
@@ -325,7 +329,7 @@ fn take_prompt<'a>(
     })
 }
 
-/// Takes the first answer the row carries.
+/// Takes the first response out of the row.
 fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
     for &key in RESPONSES {
         if let Some(value) = map.get(key)
@@ -338,8 +342,8 @@ fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem
     Ok(None)
 }
 
-/// The answer that a value holds, a text or a single assistant's turn; none if
-/// it is blank.
+/// The response in a value: a string or a single assistant's turn. `None` if it is
+/// blank.
 pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, Problem> {
     let text = match value {
         Value::Null => return Ok(None),
@@ -347,12 +351,12 @@ pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, Problem
         Value::Array(turns) if turns.len() == 1 && turns[0]["role"] == "assistant" => {
             turns[0]["content"].as_str().ok_or(Problem::Turn { turn: 1 })?
         }
-        other => return Err(wrong(key, "a text or one assistant's turn", other)),
+        other => return Err(wrong(key, "a string or one assistant's turn", other)),
     };
-    Ok((!text.trim().is_empty()).then(|| text.to_owned()))
+    if text.trim().is_empty() { Ok(None) } else { Ok(Some(text.to_owned())) }
 }
 
-/// Checks a list of turns; a last turn of the assistant's is split off.
+/// Checks a list of turns, and splits off the last turn if it is the assistant's.
 pub(crate) fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<String>), Problem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     for (turn, value) in (1..).zip(turns) {
@@ -397,13 +401,14 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
 }
 
-/// Whether a value has at most `levels` levels. The parser bounds the recursion.
+/// Returns whether a value is nested at most `levels` deep. The parser bounds the
+/// recursion.
 fn shallow(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(values) => levels > 0 && values.iter().all(|value| shallow(value, levels - 1)),

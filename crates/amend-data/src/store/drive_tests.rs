@@ -1,4 +1,4 @@
-//! Whole runs on the scripted engine, into real run directories.
+//! Tests of whole runs on the scripted engine, into real run directories.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ fn job(rounds: u32, critique: bool) -> Job {
     }
 }
 
-/// Items that ask different things; those of `given` come with their answers.
+/// Items with different questions. The rows in `given` come with an answer.
 fn items(count: u64, given: &[u64]) -> Vec<Item> {
     let mut keys = Keys::default();
     (1..=count)
@@ -59,8 +59,9 @@ fn items(count: u64, given: &[u64]) -> Vec<Item> {
         .collect()
 }
 
-/// The answer is a pure function of the prompt. Few different texts, so that
-/// some revisions change nothing; one call of `failing` fails, if not 0.
+/// An engine whose answers are a pure function of the prompt. There are few different
+/// texts, so that some revisions change nothing. If `failing` is not 0, one of `failing`
+/// requests fails.
 fn engine(failing: u64) -> Scripted {
     Scripted::new(move |request| {
         let mut hasher = DefaultHasher::new();
@@ -75,14 +76,14 @@ fn engine(failing: u64) -> Scripted {
     })
 }
 
-/// As by a signal, before the next record.
+/// The process is killed before the next record, as by a signal.
 #[derive(Debug)]
 struct Killed;
 
-/// Journals what happens until the process is "killed".
+/// Writes the journal until the process is "killed".
 struct Recorder {
     run: RunWriter,
-    /// Records until then.
+    /// The number of records until then.
     left: usize,
 }
 
@@ -112,8 +113,8 @@ impl Observer for Recorder {
     }
 }
 
-/// One process's part of a run: opens or resumes the directory and goes on
-/// until the end or until `records` records are written. Whether it was the end.
+/// One process's part of a run: creates or resumes the directory and continues to the
+/// end, or until `records` records are written. Returns whether it reached the end.
 fn part(path: &Path, job: &Job, items: &[Item], engine: &mut Scripted, records: usize) -> bool {
     let manifest = Manifest { reproducible: job.cohorts, ..manifest() };
     let (run, mut state) = if path.exists() {
@@ -126,11 +127,11 @@ fn part(path: &Path, job: &Job, items: &[Item], engine: &mut Scripted, records: 
     match drive(engine, job, work, &mut recorder) {
         Ok(Ended::Done) => true,
         Err(DriveError::Observer(Killed)) => false,
-        other => panic!("{other:?}"),
+        result => panic!("{result:?}"),
     }
 }
 
-/// What a run's journal holds, by item; each ended once.
+/// The trajectories in a run's journal, by item. Each item has ended once.
 fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
     let mut all = BTreeMap::new();
     for trajectory in RunDir::open(path).unwrap().trajectories().unwrap() {
@@ -144,10 +145,10 @@ fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Killed between any two records, as often as it may be, and resumed, a
-    /// run comes to the items, steps and ends of the unbroken one.
+    /// A run that is killed between any two records, any number of times, and resumed
+    /// has the items, steps and outcomes of an uninterrupted run.
     #[test]
-    fn a_killed_and_resumed_run_is_the_unbroken_one(
+    fn killed_and_resumed_run_equals_an_uninterrupted_one(
         count in 1_u64..8,
         given in prop::collection::vec(1_u64..8, 0..3),
         rounds in 1_u32..4,
@@ -163,25 +164,25 @@ proptest! {
         let whole = recorded(&whole);
         prop_assert!(whole.keys().eq(keys));
 
-        let broken = folder.path().join("broken");
+        let resumed = folder.path().join("resumed");
         for records in kills {
-            part(&broken, &job, &items, &mut engine(failing), records);
+            part(&resumed, &job, &items, &mut engine(failing), records);
         }
-        prop_assert!(part(&broken, &job, &items, &mut engine(failing), usize::MAX));
-        prop_assert_eq!(recorded(&broken), whole);
-        // Nothing is left, and asking again adds nothing.
-        let length = std::fs::metadata(broken.join("journal.jsonl")).unwrap().len();
-        prop_assert!(part(&broken, &job, &items, &mut engine(1), 0));
-        prop_assert_eq!(std::fs::metadata(broken.join("journal.jsonl")).unwrap().len(), length);
+        prop_assert!(part(&resumed, &job, &items, &mut engine(failing), usize::MAX));
+        prop_assert_eq!(recorded(&resumed), whole);
+        // Nothing is left to do, so resuming again adds nothing.
+        let length = std::fs::metadata(resumed.join("journal.jsonl")).unwrap().len();
+        prop_assert!(part(&resumed, &job, &items, &mut engine(1), 0));
+        prop_assert_eq!(std::fs::metadata(resumed.join("journal.jsonl")).unwrap().len(), length);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// In cohorts, the journal's bytes are those of the unbroken run.
+    /// With cohorts, the journal has the same bytes as that of an uninterrupted run.
     #[test]
-    fn in_cohorts_a_resumed_run_is_the_unbroken_one_byte_for_byte(
+    fn resumed_run_in_cohorts_equals_an_uninterrupted_one_byte_for_byte(
         count in 1_u64..12,
         given in prop::collection::vec(1_u64..12, 0..3),
         rounds in 1_u32..3,
@@ -194,12 +195,12 @@ proptest! {
         let bytes = |path: &Path| std::fs::read(path.join("journal.jsonl")).unwrap();
         let whole = folder.path().join("whole");
         prop_assert!(part(&whole, &job, &items, &mut engine(failing), usize::MAX));
-        let broken = folder.path().join("broken");
+        let resumed = folder.path().join("resumed");
         for records in kills {
-            part(&broken, &job, &items, &mut engine(failing), records);
+            part(&resumed, &job, &items, &mut engine(failing), records);
         }
-        prop_assert!(part(&broken, &job, &items, &mut engine(failing), usize::MAX));
-        prop_assert!(bytes(&broken) == bytes(&whole));
+        prop_assert!(part(&resumed, &job, &items, &mut engine(failing), usize::MAX));
+        prop_assert!(bytes(&resumed) == bytes(&whole));
         let cohorts = count.div_ceil(engine(0).width() as u64) as usize;
         let text = String::from_utf8(bytes(&whole)).unwrap();
         prop_assert_eq!(text.matches(r#""type":"cohort""#).count(), cohorts);
@@ -207,7 +208,14 @@ proptest! {
 }
 
 #[test]
-fn one_items_failure_leaves_the_others_and_can_be_retried() {
+fn work_shares_the_items_it_is_made_of() {
+    let items: Vec<Arc<Item>> = items(3, &[]).into_iter().map(Arc::new).collect();
+    let work = left(items.iter().cloned(), &mut State::default(), false);
+    assert!(work.iter().zip(&items).all(|(work, item)| Arc::ptr_eq(&work.item, item)));
+}
+
+#[test]
+fn failed_item_leaves_the_others_and_can_be_retried() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let (job, items) = (job(1, true), items(6, &[2]));
@@ -225,12 +233,12 @@ fn one_items_failure_leaves_the_others_and_can_be_retried() {
     let failed = Outcome::Failed { failure: Failure::NotFinite };
     assert_eq!(outcomes, [&done, &done, &failed, &done, &failed, &done]);
 
-    // The answer that came with the input is the first step, and no call's.
+    // The answer that came with the input is the first step, without a model call.
     let first = &before[&items[1].key].steps[0];
     assert_eq!((first.text.as_str(), first.finish), ("An answer to 2.", None));
     assert_eq!(first.usage, amend_core::model::Usage::default());
 
-    // Without a retry, what failed has ended like the rest.
+    // Without a retry, failed items count as ended.
     let (mut run, mut state) = RunDir::resume(&path, &manifest()).unwrap();
     assert!(left(items.clone(), &mut state, false).is_empty());
     let work = left(items.clone(), &mut state, true);
@@ -239,7 +247,7 @@ fn one_items_failure_leaves_the_others_and_can_be_retried() {
     for work in &work {
         run.append(&Record::Retry { item: work.item.key.clone() }).unwrap();
     }
-    // Killed in the middle of the second attempt, it is taken up once more.
+    // The second attempt is killed, and a third one finishes it.
     drop(run);
     assert!(!part(&path, &job, &items, &mut engine(0), 3));
     assert!(part(&path, &job, &items, &mut engine(0), usize::MAX));
@@ -252,7 +260,7 @@ fn one_items_failure_leaves_the_others_and_can_be_retried() {
 }
 
 #[test]
-fn steps_of_another_loop_are_refused() {
+fn resume_refuses_steps_of_another_loop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let items = items(1, &[]);

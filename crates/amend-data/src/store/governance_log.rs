@@ -1,6 +1,8 @@
-//! The log of outputs in matters of high stakes: a JSON object a line, added to
-//! and never changed, on the disk before the output's item counts as done. Times
-//! stand here and not in the journal, which the same run makes alike each time.
+//! The governance log: a JSON line for each output under a principle of a logged category.
+//!
+//! The log is append-only. An output is synced to the log before its item counts as done.
+//! The log has times and the journal has none, so that a reproducible run always writes
+//! the same journal.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,26 +13,24 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::run_dir::RunError;
+use super::run_dir::files::GOVERNANCE_LOG;
 use super::time::utc;
 use amend_core::constitution::Constitution;
 use amend_core::hash;
 use amend_core::procedure::Trajectory;
 use amend_core::record::Outcome;
 
-/// The log's name where the constitution gives none.
-pub const FILE: &str = "high-stakes.jsonl";
-
-/// The log, open to be added to.
+/// The governance log, open for appending.
 pub struct StakesLog {
     path: PathBuf,
     file: File,
     model: Value,
 }
 
-/// One output.
+/// An entry of the log: one output.
 #[derive(Serialize)]
 struct Entry<'a> {
-    /// When it was made, in UTC.
+    /// The time of the output, in UTC.
     time: String,
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,18 +39,18 @@ struct Entry<'a> {
     model: &'a Value,
     constitution: &'a str,
     constitution_version: &'a str,
-    /// Which of the logged categories its principles are of.
+    /// The logged categories of the applied principles.
     categories: Vec<&'a str>,
-    /// The principles that were applied.
+    /// The ids of the applied principles.
     principles: Vec<&'a str>,
     outcome: &'a Outcome,
-    /// SHA-256 of the answer: shows later that a text is the one put out.
+    /// The SHA-256 of the response, to verify a text later.
     response_sha256: Option<String>,
 }
 
 impl StakesLog {
-    /// Opens the log that a constitution asks for: the file that it names, else
-    /// [`FILE`] in `folder`. None where it asks for none.
+    /// Opens the governance log: the file that the constitution names, or
+    /// [`GOVERNANCE_LOG`] in `folder`. `None` if the constitution logs no category.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -63,14 +63,15 @@ impl StakesLog {
         if governance.log.is_empty() {
             return Ok(None);
         }
-        let path = governance.log_file.as_ref().map_or_else(|| folder.join(FILE), PathBuf::from);
+        let path =
+            governance.log_file.as_ref().map_or_else(|| folder.join(GOVERNANCE_LOG), PathBuf::from);
         let io = |action| {
             let path = path.clone();
             move |source| RunError::Io { action, path, source }
         };
         let mut file =
             File::options().read(true).append(true).create(true).open(&path).map_err(io("open"))?;
-        // A line that a crash cut short stays, and stays by itself.
+        // A crash may leave a partial line. Keep it, and start a new line after it.
         let end = file.seek(SeekFrom::End(0)).map_err(io("read"))?;
         if end > 0 {
             let mut last = [0];
@@ -85,14 +86,14 @@ impl StakesLog {
         Ok(Some(Self { path, file, model }))
     }
 
-    /// Where it is.
+    /// The path of the log.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds an output, if a principle of a logged category was applied to it. It is
-    /// on the disk when this returns.
+    /// Adds an output if a principle of a logged category was applied to it. The entry is
+    /// synced to the disk before this returns.
     ///
     /// # Errors
     /// The file can't be written.
@@ -114,12 +115,13 @@ impl StakesLog {
                 principles.push(id);
             }
         }
-        let has = |category: &&String| {
-            let of = |id: &&str| constitution.principles.iter().find(|one| one.id == **id);
-            principles.iter().filter_map(of).any(|principle| principle.category == **category)
+        let is_applied = |category: &&String| {
+            constitution.principles.iter().any(|principle| {
+                principle.category == **category && principles.contains(&principle.id.as_str())
+            })
         };
-        let categories: Vec<&str> =
-            constitution.governance.log.iter().filter(has).map(String::as_str).collect();
+        let logged = constitution.governance.log.iter();
+        let categories: Vec<&str> = logged.filter(is_applied).map(String::as_str).collect();
         if categories.is_empty() {
             return Ok(());
         }
@@ -160,7 +162,7 @@ mod tests {
     use amend_core::record::Item;
     use amend_core::record::Stop;
 
-    /// An item that a principle of `category` was applied to.
+    /// A trajectory under a principle of `category`.
     fn applied(category: &str, log: &str) -> Trajectory {
         let text = format!(
             "constitution.name = 'c'\nconstitution.version = '7'\ngovernance = {{ {log} }}\n\
@@ -190,7 +192,7 @@ mod tests {
     const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };
 
     #[test]
-    fn outputs_of_the_categories_are_added_and_nothing_is_lost() {
+    fn outputs_of_logged_categories_are_appended() {
         let folder = tempfile::tempdir().unwrap();
         let time = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let add = |trajectory: &Trajectory| {
@@ -200,7 +202,7 @@ mod tests {
             log.add_at(trajectory, &DONE, time).unwrap();
         };
         let high = applied("courts", "log = ['courts']");
-        let path = folder.path().join(FILE);
+        let path = folder.path().join(GOVERNANCE_LOG);
         std::fs::write(&path, "{\"time\": \"cut sho").unwrap();
         add(&high);
         add(&applied("manners", "log = ['courts']"));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_constitution_may_name_the_file_or_ask_for_none() {
+    fn the_constitution_names_the_log_or_disables_it() {
         let folder = tempfile::tempdir().unwrap();
         let named = folder.path().join("mine.jsonl");
         let log = format!("log = ['courts'], log_file = '{}'", named.display());
@@ -237,6 +239,6 @@ mod tests {
         };
         assert_eq!(open(&trajectory).unwrap().path(), named);
         assert!(open(&applied("courts", "log = []")).is_none());
-        assert!(!folder.path().join(FILE).exists());
+        assert!(!folder.path().join(GOVERNANCE_LOG).exists());
     }
 }

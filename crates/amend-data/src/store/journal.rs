@@ -1,9 +1,9 @@
-//! The journal: one checksummed line a record, appended by one writer.
+//! The journal: one line with a checksum for each record, appended by one writer.
 //!
-//! A line is `{"n":12,"sum":"0123456789abcdef","record":{…}}`: `n` counts from
-//! 0, `sum` is the first 8 bytes of SHA-256 over n in decimal, a colon, and the
-//! record's bytes as they stand. The reader takes exactly what the writer
-//! writes, so any changed byte is noticed.
+//! A line is `{"n":12,"sum":"0123456789abcdef","record":{…}}`. `n` counts from 0. `sum` is
+//! the first 8 bytes of the SHA-256 of `n` in decimal, a colon, and the bytes of the
+//! record. The reader accepts only the exact form that the writer produces, so it detects
+//! every changed byte.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -17,32 +17,32 @@ use amend_core::hash;
 use amend_core::model::Failure;
 use amend_core::record::{Item, Outcome, Step};
 
-/// The longest line, in bytes: more than the longest input row can grow to by
-/// JSON's escapes.
+/// The longest line in bytes: more than the longest input row takes with JSON
+/// escapes.
 pub const MAX_RECORD: usize = 64 << 20;
 
 /// The checksum's length in hexadecimal digits.
 const SUM: usize = 16;
 
-/// What a line of the journal says.
+/// A record of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
-    /// A step of an item was done.
+    /// A step of an item is done.
     Step {
         /// The item's key.
         item: String,
         /// The step.
         step: Step,
     },
-    /// An item came to its end.
+    /// An item ended.
     End {
-        /// The item, whole.
+        /// The item.
         item: Item,
-        /// What it came to.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// An item starts over: its steps and its end so far count no more.
+    /// An item starts over: its earlier steps and its end no longer count.
     Retry {
         /// The item's key.
         item: String,
@@ -52,7 +52,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The key of the item it is about, if it is about one.
+    /// The key of the item that the record is about, if any.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
@@ -63,75 +63,75 @@ impl Record {
     }
 }
 
-/// What goes wrong with a journal.
+/// An error of a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The file can't be opened, read or cut.
+    /// The file can't be opened, read or truncated.
     #[error("failed to {action} {path}")]
     Io {
-        /// What was attempted.
+        /// The attempted action.
         action: &'static str,
-        /// On which file.
+        /// The journal.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// No room for another record.
+    /// There is no space for another record.
     #[error(
-        "disk full: {path} is valid up to record {records} and takes no more; \
-         free space and resume"
+        "disk full: {path} is valid up to record {records}; free some space, then pass --resume"
     )]
     Full {
         /// The journal.
         path: PathBuf,
-        /// Records in it.
+        /// The number of records in it.
         records: u64,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// A record could not be written.
+    /// A record can't be written.
     #[error(
-        "failed to write to {path}: it is valid up to record {records}; resume once it can be written"
+        "failed to write to {path}: it is valid up to record {records}; fix the cause, then \
+         pass --resume"
     )]
     Write {
         /// The journal.
         path: PathBuf,
-        /// Records in it.
+        /// The number of records in it.
         records: u64,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// A record was written, but may not be on the disk.
+    /// A record was written, but it may not be on the disk.
     #[error(
         "failed to sync {path}: the last of its {records} records may be lost; \
-         check the disk and resume"
+         check the disk, then pass --resume"
     )]
     Sync {
         /// The journal.
         path: PathBuf,
-        /// Records written to it.
+        /// The number of records written.
         records: u64,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// A write or sync failed before; nothing more is written.
-    #[error("{path} takes no more records: an earlier write failed")]
+    /// An earlier write or sync failed, so nothing more is written.
+    #[error("refused to write to {path}: an earlier write failed")]
     Poisoned {
         /// The journal.
         path: PathBuf,
     },
-    /// A record the journal has no place for.
+    /// The record is not valid here.
     #[error("refused to write to {path}: {fault}")]
     Refused {
         /// The journal.
         path: PathBuf,
-        /// Why not.
+        /// What is wrong with the record.
         fault: Fault,
     },
-    /// A line that is not what was written.
+    /// A line is damaged.
     #[error(
-        "{path}, line {line}: {fault}; to go on without it and what follows, keep the lines \
-         before it: head -n {} {path} > {path}.kept && mv {path}.kept {path}", .line - 1
+        "{path}, line {line}: {fault}; to continue without this line and all later lines, \
+         keep the lines before it: head -n {} {path} > {path}.kept && mv {path}.kept {path}", .line - 1
     )]
     Damaged {
         /// The journal.
@@ -143,70 +143,70 @@ pub enum JournalError {
     },
 }
 
-/// What is wrong with a line or record.
+/// What is wrong with a line or a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Not the form of a journal line.
-    #[error("not a line of a journal")]
+    /// The line does not have the form of a journal line.
+    #[error("not a journal line")]
     Form,
-    /// A line is missing, or was put in.
-    #[error("record {found} stands where record {expected} is due")]
+    /// A line is missing or was inserted.
+    #[error("found record {found}, expected record {expected}")]
     Number {
-        /// The number due.
+        /// The expected number.
         expected: u64,
-        /// The number there.
+        /// The number found.
         found: u64,
     },
-    /// The bytes were changed.
+    /// Bytes have changed.
     #[error("the checksum does not match")]
     Sum,
-    /// Sound, but not understood.
-    #[error("the record is none that this version knows ({message})")]
+    /// The line is intact, but this version can't parse the record.
+    #[error("this version of amend does not know the record ({message})")]
     Record {
-        /// The parser's words.
+        /// The message of the parser.
         message: String,
     },
-    /// More bytes than a record may have.
+    /// The record is too long.
     #[error("a record is longer than {limit} bytes")]
     Length {
-        /// The most bytes.
+        /// The most bytes of a line.
         limit: usize,
     },
-    /// A record about an item that has ended.
-    #[error("item {key} had already ended")]
+    /// The record is about an item that has already ended.
+    #[error("item {key} has already ended")]
     Ended {
-        /// The item.
+        /// The key of the item.
         key: String,
     },
 }
 
-/// How far an item has come.
+/// The progress of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// Under way: its steps so far.
+    /// The item is unfinished and has these steps.
     Unfinished(Vec<Step>),
-    /// Done.
+    /// The item is done.
     Done,
-    /// Failed.
+    /// The item failed.
     Failed(Failure),
 }
 
-/// How far every item of a journal has come, by key. Items not named have not
-/// begun.
+/// The progress of each item in a journal, by key. Items that have not begun are
+/// absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     items: HashMap<String, Progress>,
 }
 
 impl State {
-    /// How far an item has come; none if it has not begun.
+    /// The progress of an item. `None` if it has not begun.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Progress> {
         self.items.get(key)
     }
 
-    /// Takes an item's recorded steps, to go on from them; empty if it has not
-    /// begun or has ended.
+    /// Takes the recorded steps of an unfinished item, to continue from them. Empty if the
+    /// item has not begun or has ended.
     pub fn take_steps(&mut self, key: &str) -> Vec<Step> {
         match self.items.get_mut(key) {
             Some(Progress::Unfinished(steps)) => std::mem::take(steps),
@@ -214,18 +214,18 @@ impl State {
         }
     }
 
-    /// Every item that has begun, in no order.
+    /// All items that have begun, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Progress)> {
         self.items.iter().map(|(key, progress)| (key.as_str(), progress))
     }
 
-    /// Whether an item is done or failed.
+    /// Returns whether an item is done or failed.
     #[must_use]
     pub fn ended(&self, key: &str) -> bool {
         matches!(self.get(key), Some(Progress::Done | Progress::Failed(_)))
     }
 
-    /// Takes in the next record.
+    /// Applies the next record.
     fn apply(&mut self, record: Record) -> Result<(), Fault> {
         if let Some(key) = record.key()
             && !matches!(record, Record::Retry { .. })
@@ -255,7 +255,7 @@ impl State {
     }
 }
 
-/// The checksum of record `n`.
+/// Computes the checksum of record `n`.
 fn sum(n: u64, record: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(n.to_string());
@@ -264,7 +264,7 @@ fn sum(n: u64, record: &[u8]) -> String {
     hash::hex(&hash.finalize()[..SUM / 2])
 }
 
-/// The line of record `n`, its newline included.
+/// Encodes record `n` as a line, with its newline.
 fn encode(n: u64, record: &Record) -> Result<Vec<u8>, Fault> {
     let record =
         serde_json::to_vec(record).map_err(|error| Fault::Record { message: error.to_string() })?;
@@ -274,7 +274,7 @@ fn encode(n: u64, record: &Record) -> Result<Vec<u8>, Fault> {
     if line.len() > MAX_RECORD { Err(Fault::Length { limit: MAX_RECORD }) } else { Ok(line) }
 }
 
-/// The record of a line without its newline, which must be number `expected`.
+/// Decodes a line without its newline. Its number must be `expected`.
 fn decode(line: &[u8], expected: u64) -> Result<Record, Fault> {
     let line = line.strip_prefix(br#"{"n":"#).ok_or(Fault::Form)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -295,18 +295,18 @@ fn decode(line: &[u8], expected: u64) -> Result<Record, Fault> {
     serde_json::from_slice(record).map_err(|error| Fault::Record { message: error.to_string() })
 }
 
-/// Reads a journal from its start, holding one line at a time.
+/// Reads a journal from its start, one line at a time.
 pub(crate) struct Reader<R> {
     input: R,
     path: PathBuf,
     line: Vec<u8>,
-    /// Records read.
+    /// The number of records read.
     records: u64,
-    /// Bytes of the lines read.
+    /// The bytes of those records.
     length: u64,
-    /// Bytes after the last newline.
+    /// The bytes after the last newline.
     tail: u64,
-    /// Records and bytes up to the end of the last whole cohort.
+    /// The records and bytes up to the end of the last complete cohort.
     whole: (u64, u64),
 }
 
@@ -315,12 +315,12 @@ impl<R: BufRead> Reader<R> {
         Self { input, path, line: Vec::new(), records: 0, length: 0, tail: 0, whole: (0, 0) }
     }
 
-    /// How many records were read.
+    /// The number of records read.
     pub(crate) fn records(&self) -> u64 {
         self.records
     }
 
-    /// The next record; none at the end, or at a last line without a newline.
+    /// Reads the next record. `None` at the end, or if the last line has no newline.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, JournalError> {
         self.line.clear();
         let most = MAX_RECORD as u64 + 1;
@@ -344,12 +344,12 @@ impl<R: BufRead> Reader<R> {
         Ok(Some(record))
     }
 
-    /// The fault of the line that follows the records read.
+    /// Makes the error for the line after the records read.
     fn damaged(&self, fault: Fault) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), line: self.records + 1, fault }
     }
 
-    /// Reads to the end.
+    /// Reads to the end and returns the state.
     fn replay(&mut self) -> Result<State, JournalError> {
         let mut state = State::default();
         while let Some(record) = self.next()? {
@@ -363,11 +363,11 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// Where a journal's bytes go: a file, or what fails like one in tests.
+/// Where a journal is stored: a file, or a fake one in tests.
 pub(crate) trait Storage: Write {
-    /// Puts everything written on the disk.
+    /// Syncs everything written to the disk.
     fn sync(&mut self) -> io::Result<()>;
-    /// Cuts off everything after the first `length` bytes.
+    /// Truncates to `length` bytes.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -385,7 +385,7 @@ impl Storage for File {
 pub(crate) struct Journal<S> {
     storage: S,
     path: PathBuf,
-    /// Items that have ended: a record about one would make the journal unreadable.
+    /// The items that have ended. Another record about one would damage the journal.
     ended: HashSet<String>,
     records: u64,
     length: u64,
@@ -393,9 +393,9 @@ pub(crate) struct Journal<S> {
 }
 
 impl Journal<File> {
-    /// Opens a journal to go on with it, or a new one. A last line without a
-    /// newline, left by a crash, is cut off; with `cohorts`, everything after
-    /// the last whole cohort is.
+    /// Opens or creates a journal to append to it. Truncates a last line without newline,
+    /// which a crash left. With `cohorts`, truncates everything after the last complete
+    /// cohort.
     pub(crate) fn open(path: &Path, cohorts: bool) -> Result<(Self, State), JournalError> {
         let io = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         let mut file = File::options()
@@ -411,18 +411,18 @@ impl Journal<File> {
         if cohorts && whole.0 < records {
             tracing::info!(
                 journal = %path.display(), records = records - whole.0,
-                "cutting off a cohort that was not finished, to do it again"
+                "truncating an unfinished cohort, to repeat it"
             );
-            file.set_len(whole.1).map_err(io("cut"))?;
+            file.set_len(whole.1).map_err(io("truncate"))?;
             file.sync_data().map_err(io("sync"))?;
             return Self::open(path, cohorts);
         }
         if tail > 0 {
             tracing::warn!(
                 journal = %path.display(), bytes = tail,
-                "cutting off an unfinished last line"
+                "truncating an unfinished last line"
             );
-            file.set_len(length).map_err(io("cut"))?;
+            file.set_len(length).map_err(io("truncate"))?;
             file.sync_data().map_err(io("sync"))?;
         }
         io::Seek::seek(&mut file, io::SeekFrom::Start(length)).map_err(io("seek in"))?;
@@ -437,8 +437,8 @@ impl<S: Storage> Journal<S> {
         Self { storage, path, ended, records, length, poisoned: false }
     }
 
-    /// Writes a record in one write; an item's end is on the disk when this
-    /// returns.
+    /// Appends a record with one write. The end of an item or cohort is synced to the disk
+    /// before this returns.
     pub(crate) fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         if self.poisoned {
             return Err(JournalError::Poisoned { path: self.path.clone() });
@@ -453,9 +453,9 @@ impl<S: Storage> Journal<S> {
         let line = encode(self.records, record).map_err(refused)?;
         if let Err(source) = self.storage.write_all(&line) {
             self.poisoned = true;
-            // Should this fail too, what stays has no newline and is cut on opening.
+            // If this fails too, the partial line is truncated on the next open.
             if let Err(error) = self.storage.truncate(self.length) {
-                tracing::warn!(journal = %self.path.display(), %error, "part of a line stays");
+                tracing::warn!(journal = %self.path.display(), %error, "a partial line remains");
             }
             let (path, records) = (self.path.clone(), self.records);
             return Err(match source.kind() {
@@ -483,7 +483,7 @@ impl<S: Storage> Journal<S> {
 
     fn sync(&mut self) -> Result<(), JournalError> {
         self.storage.sync().map_err(|source| {
-            // Never tried again: the system may have dropped what it failed to write.
+            // Do not retry: the system may have dropped the data it failed to write.
             self.poisoned = true;
             JournalError::Sync { path: self.path.clone(), records: self.records, source }
         })

@@ -1,5 +1,4 @@
-//! The right to be the one writer of a file, held through the operating system,
-//! which takes it back from a process that ends.
+//! An advisory file lock. The operating system releases it when the process exits.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -7,15 +6,15 @@ use std::path::Path;
 
 use super::run_dir::RunError;
 
-/// The right to write, given up when dropped. The lock's file names the process
-/// that holds it, and stays.
+/// A lock that is released on drop. The lock file holds the id of the process that took
+/// it last, and is never deleted.
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock called `name` in `folder`; an error names `guarded`, what
-    /// it is the right to write to.
+    /// Takes the lock file `name` in `folder`. Errors name `guarded`, the path that the
+    /// lock protects.
     pub fn take(folder: &Path, name: &str, guarded: &Path) -> Result<Self, RunError> {
         let path = folder.join(name);
         let io = |action| {
@@ -33,7 +32,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // Not being able to tell who it is doesn't change the answer.
+                // The process id is optional in the error.
                 let pid =
                     file.take(32).read_to_string(&mut text).ok().and(text.trim().parse().ok());
                 return Err(RunError::Locked { path: guarded.to_owned(), pid });

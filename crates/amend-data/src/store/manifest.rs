@@ -1,5 +1,5 @@
-//! The manifest: everything a run was started with, and what may not differ
-//! when it is resumed.
+//! The manifest: the configuration of a run, and which parts of it must be equal to
+//! resume the run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,62 +11,62 @@ use crate::eval_set::Set;
 use amend_core::hash;
 use amend_core::record::Item;
 
-/// The version of the run directory's format.
+/// The version of the run directory format.
 pub const FORMAT: u32 = 1;
 
-/// How many characters of a value a difference shows.
+/// The most characters of a value that a difference shows.
 const SHOWN: usize = 60;
 
-/// What a run was started with.
+/// The configuration that a run was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The run directory's format ([`FORMAT`]).
+    /// The version of the run directory format ([`FORMAT`]).
     pub format: u32,
-    /// The command that made it: `run`, `judge`, `eval`, `audit`.
+    /// The command that started the run: `run`, `judge`, `score`, `eval` or `audit`.
     pub command: String,
-    /// The version of amend; another patch version may resume.
+    /// The version of amend. Another patch version may resume the run.
     pub amend: String,
-    /// The model, as its engine describes it.
+    /// The model, as described by its engine.
     pub model: Value,
-    /// The model that judges, where another writes.
+    /// The judge model, if it is not the same model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_model: Option<Value>,
-    /// The constitution, everything it extends included.
+    /// The constitution, including everything that it extends.
     pub constitution: Hashed<Value>,
-    /// Each template's text, by name.
+    /// The text of each template, by name.
     pub templates: BTreeMap<String, Hashed<String>>,
     /// The input rows.
     pub input: InputSummary,
-    /// The most rows taken.
+    /// The value of `--limit`: the most rows used.
     pub limit: Option<u64>,
-    /// The seed of every random stream.
+    /// The seed of all random streams.
     pub seed: u64,
-    /// What encloses content in prompts: the delimiter.
+    /// The delimiter around content in prompts.
     pub fence: String,
-    /// How content is set off in prompts: `none`, `delimiter`, `datamarking`.
+    /// How content is marked in prompts: `none`, `delimiter` or `datamarking`.
     #[serde(default = "delimiter")]
     pub fence_style: String,
-    /// What the command does with each item, as it says itself.
+    /// The procedure that each item goes through.
     #[serde(default)]
     pub procedure: Value,
-    /// Whether resuming must give the same bytes as never stopping.
+    /// Whether a resumed run must give the same bytes as an uninterrupted one.
     pub reproducible: bool,
-    /// What changes speed but not the task; may differ, unless the run is to be
-    /// reproducible.
+    /// Settings that change the speed but not the task. They may differ on resume, unless
+    /// the run is reproducible.
     pub settings: Value,
 }
 
-/// A value and the SHA-256 of its text (of a JSON value: its compact form).
+/// A value and the SHA-256 of its text (for a JSON value, of its compact form).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashed<T> {
-    /// In hexadecimal.
+    /// The SHA-256 in hexadecimal.
     pub sha256: String,
-    /// The value itself.
+    /// The value.
     pub value: T,
 }
 
 impl Hashed<String> {
-    /// A text and its hash.
+    /// Hashes a text.
     #[must_use]
     pub fn text(value: String) -> Self {
         Self { sha256: hash::sha256(value.as_bytes()), value }
@@ -74,29 +74,29 @@ impl Hashed<String> {
 }
 
 impl Hashed<Value> {
-    /// A JSON value and its hash.
+    /// Hashes a JSON value.
     #[must_use]
     pub fn json(value: Value) -> Self {
         Self { sha256: hash::sha256(value.to_string().as_bytes()), value }
     }
 }
 
-/// The input of a run.
+/// A summary of the input of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputSummary {
-    /// The files, as they were named; may differ, as long as the rows do not.
+    /// The files, as named by the user. They may differ on resume if the rows are equal.
     pub files: Vec<String>,
-    /// How many rows.
+    /// The number of items, after the limit on rows: a row with an injection makes two.
     pub rows: u64,
-    /// SHA-256 over the items' keys in order, a newline after each.
+    /// The SHA-256 of the keys of the items in order, each followed by a newline.
     pub sha256: String,
-    /// The evaluation set that the rows come from.
+    /// The evaluation set that the items come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<Set>,
 }
 
 impl InputSummary {
-    /// Sums up what was read from `files`.
+    /// Summarises the items read from `files`.
     #[must_use]
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
         let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
@@ -105,14 +105,15 @@ impl InputSummary {
     }
 }
 
-/// One thing two manifests, or two other values, don't agree on.
+/// A difference between two manifests or other JSON values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Where, as `constitution.loop.rounds` or `templates["critique.j2"]`.
+    /// The path of the value, such as `constitution.loop.rounds` or
+    /// `templates["critique.j2"]`.
     pub path: String,
-    /// What this manifest says, shortened.
+    /// The value in the first manifest, shortened.
     pub ours: String,
-    /// What the other says, shortened.
+    /// The value in the second manifest, shortened.
     pub theirs: String,
 }
 
@@ -123,29 +124,29 @@ impl fmt::Display for Difference {
 }
 
 impl Manifest {
-    /// The manifest as it stands in its file.
+    /// The text of the manifest file.
     ///
     /// # Errors
-    /// None that a manifest's types allow.
+    /// Serialisation fails. It does not fail for the types of a manifest.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Everything that keeps a run with this manifest from being resumed with
-    /// another; empty if nothing does.
+    /// The differences that prevent resuming a run of this manifest with another one. Empty
+    /// if the run can be resumed.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         walk("", Some(&self.task()), Some(&other.task()), &mut differences);
         if self.reproducible && other.reproducible {
-            // Its numbers hang on how the engine runs.
+            // The results depend on the settings of the engine.
             walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
         }
         differences
     }
 
-    /// What must be equal to resume. Where a value stands its hash is left out:
-    /// it would say the same less plainly.
+    /// The parts that must be equal to resume. Hashes are left out, because the values
+    /// themselves are compared.
     fn task(&self) -> Value {
         let templates: serde_json::Map<_, _> = self
             .templates
@@ -175,12 +176,12 @@ impl Manifest {
     }
 }
 
-/// The fence style before there was a choice.
+/// The default for manifests without `fence_style`.
 fn delimiter() -> String {
     "delimiter".to_owned()
 }
 
-/// Everything in which two values differ, as deep as both are alike.
+/// The differences between two values, as deep as both have the same structure.
 #[must_use]
 pub fn differences(ours: &Value, theirs: &Value) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -188,12 +189,12 @@ pub fn differences(ours: &Value, theirs: &Value) -> Vec<Difference> {
     differences
 }
 
-/// `1.2` of `1.2.3`.
+/// The major and minor version: `1.2` for `1.2.3`.
 fn minor_version(version: &str) -> &str {
     version.match_indices('.').nth(1).map_or(version, |(at, _)| &version[..at])
 }
 
-/// Collects the places where two values differ, as deep as both are alike.
+/// Collects the differences between two values, as deep as both have the same structure.
 fn walk(path: &str, ours: Option<&Value>, theirs: Option<&Value>, out: &mut Vec<Difference>) {
     match (ours, theirs) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
@@ -219,8 +220,7 @@ fn walk(path: &str, ours: Option<&Value>, theirs: Option<&Value>, out: &mut Vec<
     }
 }
 
-/// The path of a key: `path.key`, or `path["key"]` where the key has other
-/// characters than a name has.
+/// The path of a key: `path.key`, or `path["key"]` if the key is not a plain name.
 fn member(path: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     match (path, key.chars().all(plain)) {
@@ -238,8 +238,8 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// A window on `text` of at most [`SHOWN`] characters that holds the first
-/// place where it differs, `same` characters in.
+/// Shortens `text` to at most [`SHOWN`] characters around its first difference, which is
+/// after `same` characters.
 fn shorten(text: &str, same: usize) -> String {
     let length = text.chars().count();
     if length <= SHOWN {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_read_back_is_equal() {
+    fn a_manifest_survives_a_round_trip() {
         let text = manifest().to_json().unwrap();
         let back: Manifest = serde_json::from_str(&text).unwrap();
         assert_eq!(back, manifest());
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_difference_is_named() {
+    fn all_other_differences_are_reported() {
         let differences = differences(|other| {
             other.amend = "0.2.0".to_owned();
             other.model = json!({"name": "tiny"});
@@ -327,18 +327,19 @@ mod tests {
     }
 
     #[test]
-    fn a_reproducible_run_takes_no_other_settings() {
+    fn a_reproducible_run_needs_equal_settings() {
         let ours = Manifest { reproducible: true, ..manifest() };
         let settings = serde_json::json!({"threads": 99});
         let theirs = Manifest { settings, ..ours.clone() };
         assert!(ours.difference(&ours).is_empty());
         let differences = ours.difference(&theirs);
-        let paths: Vec<&str> = differences.iter().map(|one| one.path.as_str()).collect();
+        let paths: Vec<&str> =
+            differences.iter().map(|difference| difference.path.as_str()).collect();
         assert!(paths.contains(&"settings.threads"), "{paths:?}");
     }
 
     #[test]
-    fn long_values_are_shown_where_they_part() {
+    fn long_values_are_shortened_around_the_difference() {
         let long = "0123456789".repeat(20);
         let at = shorten(&format!("{long}x{long}"), 200);
         assert_eq!(at, format!("…{}x{}…", "0123456789".repeat(2), &long[..39]));
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_input_s_hash_follows_keys_and_their_order() {
+    fn the_input_hash_depends_on_the_keys_and_their_order() {
         let hash = |keys: &[&str]| {
             let items: Vec<_> = keys.iter().map(|&key| item(key)).collect();
             InputSummary::new(Vec::new(), &items).sha256

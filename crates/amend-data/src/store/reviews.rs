@@ -1,9 +1,8 @@
-//! What people decided about a run's answers: `reviews.jsonl`, an object a line,
-//! added to and never changed.
+//! The reviews of a run's responses: an append-only file of JSON lines.
 //!
-//! A line is a review, or takes one back. Lines are numbered from 0, so a line
-//! that is missing or twice there is noticed. One process writes, under a lock of
-//! its own: a run can go on while its items are reviewed.
+//! A line is a review, or undoes an earlier one. Lines are numbered from 0, so a missing
+//! or repeated line is detected. One process writes, under its own lock: a run can
+//! continue while its items are reviewed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -15,68 +14,65 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::lock::Lock;
+use super::run_dir::files::{REVIEWS, REVIEWS_LOCK};
 use super::run_dir::{RunDir, RunError};
 use super::time::utc;
 
-/// The file's name in the run directory.
-pub const FILE: &str = "reviews.jsonl";
-const LOCK: &str = "reviews.lock";
-
-/// What a reviewer chose, of two answers shown side by side.
+/// The choice of a reviewer between two responses shown side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// The answer shown on the left is the better one.
+    /// The response on the left is better.
     Left,
-    /// The answer shown on the right is.
+    /// The response on the right is better.
     Right,
-    /// They are as good as one another.
+    /// Both are equally good.
     Tie,
-    /// Neither is worth learning from.
+    /// Neither should be trained on.
     BothBad,
 }
 
-/// One person's decision about two answers of an item.
+/// The decision of one reviewer about two responses of an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Review {
-    /// The item's key.
+    /// The key of the item.
     pub key: String,
-    /// The answer shown on the left, by its number among the item's answers.
+    /// The number of the response on the left, among the responses of the item.
     pub left: usize,
-    /// The answer shown on the right.
+    /// The number of the response on the right.
     pub right: usize,
-    /// What was chosen.
+    /// The choice.
     pub choice: Choice,
-    /// The chosen answer as the reviewer put it right; none where it stayed.
+    /// The text of the chosen response after the reviewer's edit. `None` if unedited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<String>,
-    /// Words to find it by.
+    /// The tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// What else the reviewer has to say.
+    /// The comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
-    /// Who decided.
+    /// The name of the reviewer.
     pub reviewer: String,
-    /// When, in UTC as RFC 3339 writes it.
+    /// The time of the decision, in UTC (RFC 3339).
     pub time: String,
-    /// How long it took, in seconds.
+    /// The duration of the decision, in seconds.
     pub seconds: f64,
 }
 
-/// A choice in terms of answers, wherever they were shown.
+/// A choice in terms of responses instead of positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opinion {
-    /// The answer of this number is the better one.
+    /// The response with this number is better.
     Answer(usize),
-    /// They are as good as one another.
+    /// Both are equally good.
     Tie,
-    /// Neither is worth learning from.
+    /// Neither should be trained on.
     BothBad,
 }
 
 impl Review {
-    /// What was chosen, by the answers' numbers.
+    /// The choice in terms of response numbers.
     #[must_use]
     pub fn opinion(&self) -> Opinion {
         match self.choice {
@@ -87,23 +83,24 @@ impl Review {
         }
     }
 
-    /// The two answers, the lower number first.
+    /// The numbers of the two responses, in ascending order.
     #[must_use]
     pub fn answers(&self) -> [usize; 2] {
         [self.left.min(self.right), self.left.max(self.right)]
     }
 }
 
-/// What all who looked at two answers come to.
+/// The combined decision of all reviewers of two responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'a> {
-    /// What more of them chose than anything else; none where no choice leads.
+    /// The opinion with the most votes. `None` if there is no single one.
     pub opinion: Option<Opinion>,
-    /// The chosen answer as the last of them who edited it has it.
+    /// The edit of the chosen response by the last reviewer with this opinion who edited
+    /// it.
     pub edited: Option<&'a str>,
-    /// Who they are, in the order of their decisions.
+    /// The reviewers, in the order of their decisions.
     pub reviewers: Vec<&'a str>,
-    /// When the last of them decided.
+    /// The time of the last decision.
     pub time: &'a str,
 }
 
@@ -119,7 +116,7 @@ struct Line {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Entry {
     Review(Review),
-    /// The review of the line `voids` counts no more.
+    /// Undoes the review of line `voids`.
     Undo {
         voids: u64,
         reviewer: String,
@@ -127,28 +124,27 @@ enum Entry {
     },
 }
 
-/// The reviews of a run that stand.
+/// The valid reviews of a run: those that were not undone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reviews {
-    /// By the number of their line.
+    /// The valid reviews by line number.
     standing: BTreeMap<u64, Review>,
-    /// The lines about an item.
+    /// The lines of the valid reviews of each item.
     lines: HashMap<String, Vec<u64>>,
     /// The number of the next line.
     next: u64,
 }
 
 impl Reviews {
-    /// Reads those of a run; none where nobody reviewed it. A last line that is
-    /// still being written, or was cut short, is passed by.
+    /// Reads the reviews of a run; empty if there is no file. Ignores a partial last line.
     ///
     /// # Errors
-    /// The file can't be read, or a line of it is not sound.
+    /// The file can't be read, or a line is invalid.
     pub fn read(run: &RunDir) -> Result<Self, RunError> {
-        Ok(Self::load(&run.path().join(FILE))?.0)
+        Ok(Self::load(&run.path().join(REVIEWS))?.0)
     }
 
-    /// The reviews in a file, and the length of its whole lines.
+    /// Reads the reviews in a file. Also returns the length of its complete lines.
     fn load(path: &Path) -> Result<(Self, u64), RunError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
@@ -166,7 +162,7 @@ impl Reviews {
                 line: number,
                 source,
             })?;
-            reviews.take(line).map_err(|wrong| RunError::ReviewOrder {
+            reviews.apply(line).map_err(|wrong| RunError::ReviewOrder {
                 path: path.to_owned(),
                 line: number,
                 wrong,
@@ -175,20 +171,21 @@ impl Reviews {
         Ok((reviews, end as u64))
     }
 
-    fn take(&mut self, line: Line) -> Result<(), &'static str> {
+    fn apply(&mut self, line: Line) -> Result<(), &'static str> {
         if line.n != self.next {
-            return Err("does not have the number that follows");
+            return Err("does not have the next line number");
         }
         match line.entry {
             Entry::Review(review) if review.left == review.right => {
-                return Err("compares an answer with itself");
+                return Err("compares a response with itself");
             }
             Entry::Review(review) => {
                 self.lines.entry(review.key.clone()).or_default().push(line.n);
                 self.standing.insert(line.n, review);
             }
             Entry::Undo { voids, .. } => {
-                let review = self.standing.remove(&voids).ok_or("takes back what is not there")?;
+                let review =
+                    self.standing.remove(&voids).ok_or("undoes a review that does not exist")?;
                 if let Some(lines) = self.lines.get_mut(&review.key) {
                     lines.retain(|&line| line != voids);
                 }
@@ -198,46 +195,45 @@ impl Reviews {
         Ok(())
     }
 
-    /// How many lines there are: a number that every change raises.
+    /// The number of lines. Every change increments it.
     #[must_use]
     pub fn counter(&self) -> u64 {
         self.next
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no valid reviews.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.standing.is_empty()
     }
 
-    /// All of them, in the order in which they were made.
+    /// All valid reviews, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Review> {
         self.standing.values()
     }
 
-    /// The review of a line, by its number.
+    /// The valid review of a line.
     #[must_use]
     pub fn line(&self, number: u64) -> Option<&Review> {
         self.standing.get(&number)
     }
 
-    /// What was decided about two answers of an item: of each reviewer the last
-    /// review, in the order in which they were made.
+    /// The valid reviews of two responses of an item: the last one of each reviewer, in
+    /// order.
     #[must_use]
-    pub fn on(&self, key: &str, [x, y]: [usize; 2]) -> Vec<&Review> {
-        let mut found: Vec<&Review> = Vec::new();
+    pub fn on(&self, key: &str, [a, b]: [usize; 2]) -> Vec<&Review> {
+        let mut reviews: Vec<&Review> = Vec::new();
         for line in self.lines.get(key).into_iter().flatten() {
             let Some(review) = self.standing.get(line) else { continue };
-            if review.answers() == [x.min(y), x.max(y)] {
-                found.retain(|other| other.reviewer != review.reviewer);
-                found.push(review);
+            if review.answers() == [a.min(b), a.max(b)] {
+                reviews.retain(|other| other.reviewer != review.reviewer);
+                reviews.push(review);
             }
         }
-        found
+        reviews
     }
 
-    /// What everybody's reviews of two answers of an item come to; none where
-    /// nobody looked at them.
+    /// The combined decision about two responses of an item. `None` without reviews.
     #[must_use]
     pub fn decision(&self, key: &str, answers: [usize; 2]) -> Option<Decision<'_>> {
         let reviews = self.on(key, answers);
@@ -252,74 +248,73 @@ impl Reviews {
             (Some((opinion, _)), None) => Some(opinion),
             _ => None,
         };
-        let with_it = reviews.iter().rev().filter(|review| Some(review.opinion()) == opinion);
-        let edited = with_it.clone().find_map(|review| review.edited.as_deref());
+        let mut agreeing = reviews.iter().rev().filter(|review| Some(review.opinion()) == opinion);
+        let edited = agreeing.find_map(|review| review.edited.as_deref());
         let reviewers = reviews.iter().map(|review| review.reviewer.as_str()).collect();
         Some(Decision { opinion, edited, reviewers, time })
     }
 }
 
-/// The reviews of a run, as their one writer holds them.
+/// The reviews of a run, open for writing.
 pub struct ReviewsWriter {
     path: PathBuf,
     file: File,
-    /// The length of the lines that are on the disk.
+    /// The length of the complete lines.
     end: u64,
-    /// Something may stand behind them, of a write that failed.
+    /// A failed write may have left a partial line after them.
     torn: bool,
     reviews: Reviews,
-    // Held, and so last: fields are dropped in order.
+    // The last field, because fields are dropped in order.
     _lock: Lock,
 }
 
 impl ReviewsWriter {
-    /// Opens a run's reviews to add to them. A last line that was cut short is
-    /// cut off.
+    /// Opens the reviews of a run for appending. Truncates a partial last line.
     ///
     /// # Errors
-    /// Another process writes to them, they can't be written, or a line is not
-    /// sound.
+    /// Another process writes to the file, it can't be written, or a line is invalid.
     pub fn open(run: &RunDir) -> Result<Self, RunError> {
-        let path = run.path().join(FILE);
-        let lock = Lock::take(run.path(), LOCK, &path)?;
+        let path = run.path().join(REVIEWS);
+        let lock = Lock::take(run.path(), REVIEWS_LOCK, &path)?;
         let (reviews, end) = Reviews::load(&path)?;
         let io = |action| {
             let path = path.clone();
             move |source| RunError::Io { action, path, source }
         };
         let file = File::options().append(true).create(true).open(&path).map_err(io("open"))?;
-        file.set_len(end).map_err(io("cut"))?;
+        file.set_len(end).map_err(io("truncate"))?;
         atomic::sync_folder(run.path()).map_err(io("sync the folder of"))?;
         Ok(Self { path, file, end, torn: false, reviews, _lock: lock })
     }
 
-    /// Where they are.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Those that stand.
+    /// The valid reviews.
     #[must_use]
     pub fn reviews(&self) -> &Reviews {
         &self.reviews
     }
 
-    /// Adds a review, made now. It is on the disk when this returns.
+    /// Adds a review with the current time. It is synced to the disk before this returns.
     ///
     /// # Errors
-    /// It can't be written; then it does not count.
+    /// The review can't be written. It then does not count.
     pub fn add(&mut self, review: Review) -> Result<(), RunError> {
         self.write(Entry::Review(Review { time: utc(SystemTime::now()), ..review }))
     }
 
-    /// Takes back a reviewer's last review that stands, and tells which it was.
-    /// It stays in the file, with a line that voids it.
+    /// Undoes the last valid review of a reviewer and returns it. The review stays in the
+    /// file; a new line voids it.
     ///
     /// # Errors
-    /// It can't be written; then the review stands.
+    /// The line can't be written. The review then stays valid.
     pub fn undo(&mut self, reviewer: &str) -> Result<Option<Review>, RunError> {
-        let last = self.reviews.standing.iter().rev().find(|(_, one)| one.reviewer == reviewer);
+        let last =
+            self.reviews.standing.iter().rev().find(|(_, review)| review.reviewer == reviewer);
         let Some((&voids, review)) = last else { return Ok(None) };
         let review = review.clone();
         let (reviewer, time) = (reviewer.to_owned(), utc(SystemTime::now()));
@@ -333,7 +328,7 @@ impl ReviewsWriter {
             move |source| RunError::Io { action, path, source }
         };
         if self.torn {
-            self.file.set_len(self.end).map_err(io("cut"))?;
+            self.file.set_len(self.end).map_err(io("truncate"))?;
         }
         let line = Line { n: self.reviews.next, entry };
         let mut bytes = serde_json::to_vec(&line).map_err(|error| io("write to")(error.into()))?;
@@ -343,7 +338,7 @@ impl ReviewsWriter {
         self.file.sync_data().map_err(io("sync"))?;
         self.torn = false;
         self.end += bytes.len() as u64;
-        self.reviews.take(line).map_err(|wrong| RunError::ReviewOrder {
+        self.reviews.apply(line).map_err(|wrong| RunError::ReviewOrder {
             path: self.path.clone(),
             line: self.reviews.next + 1,
             wrong,

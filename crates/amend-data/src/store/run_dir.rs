@@ -1,13 +1,14 @@
-//! The run directory: `manifest.json`, `journal.jsonl`, `lock`.
+//! The run directory. [`files`] lists the files in it.
 //!
-//! One process at a time writes, under a lock of the operating system's that
-//! ends with it; any number read.
+//! One process at a time writes to the journal, under a lock that the operating system
+//! releases when the process exits. Any number of processes may read.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use self::files::{JOURNAL, LOCK, MANIFEST};
 use super::atomic;
 use super::journal::{Journal, JournalError, Record, State};
 use super::lock::Lock;
@@ -16,103 +17,127 @@ use super::trajectories::Trajectories;
 use amend_core::hash;
 use amend_core::record::Step;
 
-const MANIFEST: &str = "manifest.json";
-const JOURNAL: &str = "journal.jsonl";
-const LOCK: &str = "lock";
+/// The names of the files in a run directory.
+pub mod files {
+    /// The configuration that the run was started with.
+    pub const MANIFEST: &str = "manifest.json";
+    /// The steps and ends of items: the record of the run.
+    pub const JOURNAL: &str = "journal.jsonl";
+    /// The lock of the process that writes the journal.
+    pub const LOCK: &str = "lock";
+    /// The decisions of `amend review`.
+    pub const REVIEWS: &str = "reviews.jsonl";
+    /// The lock of the process that writes reviews.
+    pub const REVIEWS_LOCK: &str = "reviews.lock";
+    /// The governance log, unless the constitution names another file.
+    pub const GOVERNANCE_LOG: &str = "high-stakes.jsonl";
+    /// The rows of `amend judge`.
+    pub const VERDICTS: &str = "verdicts.jsonl";
+    /// The rows of `amend score`.
+    pub const SCORES: &str = "scores.jsonl";
+    /// The figures of `amend judge` or `amend score`.
+    pub const FIGURES: &str = "figures.json";
+    /// The results of `amend eval`.
+    pub const RESULTS: &str = "results.json";
+    /// The audit of `amend audit`.
+    pub const AUDIT: &str = "audit.json";
+    /// The page of `amend report`.
+    pub const REPORT: &str = "report.html";
+}
 
-/// How many differences a refusal shows.
+/// The most differences that an error lists.
 const SHOWN: usize = 20;
 
-/// What goes wrong with a run directory.
+/// An error of a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Something in it can't be read or written.
+    /// A file in it can't be read or written.
     #[error("failed to {action} {path}")]
     Io {
-        /// What was attempted.
+        /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A new run was asked for where there is one.
-    #[error("{path} already holds a run: pass --resume to go on with it, or choose another folder")]
+    /// The folder already holds a run.
+    #[error("{path} already holds a run: pass --resume to continue it, or choose another folder")]
     HoldsRun {
         /// The folder.
         path: PathBuf,
     },
-    /// A new run was asked for among other files.
-    #[error("{path} is not empty (it has {found:?}): choose a new folder")]
+    /// The folder holds other files.
+    #[error("{path} is not empty (it contains {found:?}): choose a new folder")]
     NotEmpty {
         /// The folder.
         path: PathBuf,
         /// One of the files in it.
         found: String,
     },
-    /// There is no run.
-    #[error("{path} holds no run: it has no {MANIFEST}")]
+    /// The folder holds no run.
+    #[error("{path} is not a run directory: it has no {MANIFEST}")]
     NoRun {
         /// The folder.
         path: PathBuf,
     },
-    /// The manifest can't be understood.
-    #[error("{path} is not a manifest this version of amend reads")]
+    /// The manifest can't be parsed.
+    #[error("{path} is not a manifest that this version of amend can read")]
     Manifest {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// The run is in another format.
-    #[error("{path} has format {found}, this version of amend reads {FORMAT}")]
+    /// The run has another format.
+    #[error("{path} has format {found}, but this version of amend reads format {FORMAT}")]
     Format {
         /// The manifest.
         path: PathBuf,
-        /// Its format.
+        /// The format found.
         found: u32,
     },
-    /// Somebody else writes.
-    #[error("another amend ({}) is writing to {path}: wait for it, or stop it", Process(.pid))]
+    /// Another process is writing.
+    #[error("another amend process ({}) is writing to {path}: wait for it, or stop it", Process(.pid))]
     Locked {
         /// The folder.
         path: PathBuf,
-        /// The process, where it could be told.
+        /// The id of the process, if known.
         pid: Option<u32>,
     },
-    /// The run was started with something else.
+    /// The run was started with another configuration.
     #[error(
-        "the run in {path} was started with something else:\n{}\n\
-         resume it with what it was started with, or start a new run in another folder",
+        "the run in {path} was started with another configuration:\n{}\n\
+         resume it with the original configuration, or start a new run in another folder",
         Differences(.differences)
     )]
     Differs {
         /// The folder.
         path: PathBuf,
-        /// The run's manifest (ours) against the one given (theirs).
+        /// The differences between the run's manifest (ours) and the given one (theirs).
         differences: Vec<Difference>,
     },
-    /// A line of the reviews is none.
-    #[error("{path}:{line} is not a review this version of amend reads")]
+    /// A line of the reviews can't be parsed.
+    #[error("{path}:{line} is not a review that this version of amend can read")]
     Review {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What the parser says.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// A line of the reviews does not follow from those before it.
-    #[error("{path}:{line} {wrong}: restore the file from a copy, or take the line out")]
+    /// A line of the reviews does not fit the lines before it.
+    #[error("{path}:{line} {wrong}: restore the file from a copy, or delete the line")]
     ReviewOrder {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What is wrong.
+        /// What is wrong with the line.
         wrong: &'static str,
     },
-    /// The journal.
+    /// An error of the journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -142,7 +167,7 @@ impl fmt::Display for Differences<'_> {
     }
 }
 
-/// A run on disk, as readers see it: they need no lock.
+/// A run on disk, open for reading. Readers need no lock.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
@@ -151,7 +176,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens a run to read it, whether or not it is being written to.
+    /// Opens a run for reading. Another process may be writing to it.
     ///
     /// # Errors
     /// There is no run, or its manifest can't be read.
@@ -165,7 +190,7 @@ impl RunDir {
             Err(source) => return Err(RunError::Io { action: "read", path: file, source }),
         };
         let parsed = |source| RunError::Manifest { path: file.clone(), source };
-        // The format first: another one need not parse as this one.
+        // Check the format first: another format may not parse as this one.
         let Format { format } = serde_json::from_slice(&bytes).map_err(parsed)?;
         if format != FORMAT {
             return Err(RunError::Format { path: file, found: format });
@@ -174,8 +199,7 @@ impl RunDir {
         Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes) })
     }
 
-    /// Checks that a run could start in `path`: nothing is there, or an empty
-    /// folder.
+    /// Checks that a run can start in `path`: it does not exist or is an empty folder.
     ///
     /// # Errors
     /// The folder holds a run or anything else, or can't be listed.
@@ -183,18 +207,17 @@ impl RunDir {
         if path.exists() { vacant(path) } else { Ok(()) }
     }
 
-    /// Starts a run in `path`, which is created unless it is an empty folder.
+    /// Starts a run in `path`. Creates the folder if needed.
     ///
     /// # Errors
-    /// The folder holds a run or anything else, another process writes to it,
-    /// or it can't be written.
+    /// The folder is not empty, another process writes to it, or it can't be written.
     pub fn create(path: &Path, manifest: &Manifest) -> Result<RunWriter, RunError> {
         let io = |action| move |source| RunError::Io { action, path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(io("create"))?;
         atomic::sync_folder(atomic::parent(path)).map_err(io("sync the folder of"))?;
         vacant(path)?;
         let lock = Lock::take(path, LOCK, path)?;
-        // Again, for another process may have had the lock in between.
+        // Check again: another process may have held the lock in between.
         vacant(path)?;
         let file = path.join(MANIFEST);
         let json = manifest
@@ -205,11 +228,11 @@ impl RunDir {
         Ok(RunWriter::open(path, lock)?.0)
     }
 
-    /// Goes on with the run in `path`, started with an equal manifest.
+    /// Resumes the run in `path`, which must have an equal manifest.
     ///
     /// # Errors
-    /// There is no run, another process writes to it, it was started with
-    /// something else, or its journal is damaged.
+    /// There is no run, another process writes to it, it was started with another
+    /// configuration, or its journal is damaged.
     pub fn resume(path: &Path, manifest: &Manifest) -> Result<(RunWriter, State), RunError> {
         let differences = Self::open(path)?.manifest.difference(manifest);
         if !differences.is_empty() {
@@ -218,29 +241,28 @@ impl RunDir {
         RunWriter::open(path, Lock::take(path, LOCK, path)?)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it was started with.
+    /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The SHA-256 of `manifest.json`, in hexadecimal: names the run in exports.
+    /// The SHA-256 of `manifest.json` in hexadecimal. It identifies the run in exports.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Writes a file that is derived from the journal: whole or not at all, in
-    /// place of what was there.
+    /// Writes a file that is derived from the journal, atomically. Replaces an old one.
     ///
     /// # Errors
-    /// It can't be written.
+    /// The file can't be written.
     pub fn derive(
         &self,
         name: &'static str,
@@ -250,7 +272,7 @@ impl RunDir {
         atomic::write(&path, fill).map_err(|source| RunError::Io { action: "write", path, source })
     }
 
-    /// Its ended items, in the order of their ends.
+    /// The finished items, in the order in which they ended.
     ///
     /// # Errors
     /// The journal is damaged or can't be read.
@@ -259,17 +281,17 @@ impl RunDir {
     }
 }
 
-/// The one field every format has.
+/// The field that every format has.
 #[derive(serde::Deserialize)]
 struct Format {
     format: u32,
 }
 
-/// A run on disk, as its one writer holds it.
+/// A run on disk, open for writing.
 pub struct RunWriter {
     dir: RunDir,
     journal: Journal<File>,
-    // Held, and so last: fields are dropped in order.
+    // The last field, because fields are dropped in order.
     _lock: Lock,
 }
 
@@ -282,17 +304,17 @@ impl RunWriter {
         Ok((Self { dir, journal, _lock: lock }, state))
     }
 
-    /// The run, to read.
+    /// The run, for reading.
     #[must_use]
     pub fn dir(&self) -> &RunDir {
         &self.dir
     }
 
-    /// Writes steps that some items have behind them when the run begins, as if
-    /// it had been interrupted after them. Whoever resumes it goes on from there.
+    /// Begins the run with steps of some items, as if it had been interrupted after them.
+    /// Resuming the run continues from these steps.
     ///
     /// # Errors
-    /// They can't be written.
+    /// The steps can't be written.
     pub fn begin(mut self, steps: Vec<(String, Vec<Step>)>) -> Result<(), JournalError> {
         for (item, steps) in steps {
             for step in steps {
@@ -302,21 +324,21 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Adds a record to the journal. An item's end is on the disk when this
-    /// returns; steps follow with the next end.
+    /// Appends a record to the journal. The end of an item is synced to the disk before
+    /// this returns; steps are synced with the next end.
     ///
     /// # Errors
-    /// The record can't be written; after that, no other is taken.
+    /// The record can't be written. Later calls fail too.
     pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         self.journal.append(record)
     }
 }
 
-/// Checks that a run may start in a folder. What a creation that was cut short
-/// leaves behind does not count.
+/// Checks that a run may start in a folder. Ignores what an interrupted creation leaves
+/// behind.
 fn vacant(path: &Path) -> Result<(), RunError> {
     let io = |source| RunError::Io { action: "list", path: path.to_owned(), source };
-    let mut found = None;
+    let mut other = None;
     for entry in fs::read_dir(path).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         if name == MANIFEST {
@@ -324,10 +346,13 @@ fn vacant(path: &Path) -> Result<(), RunError> {
         }
         let name = name.to_string_lossy().into_owned();
         if name != LOCK && !name.starts_with(atomic::TEMPORARY_PREFIX) {
-            found = Some(name);
+            other = Some(name);
         }
     }
-    found.map_or(Ok(()), |found| Err(RunError::NotEmpty { path: path.to_owned(), found }))
+    match other {
+        Some(found) => Err(RunError::NotEmpty { path: path.to_owned(), found }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -336,7 +361,7 @@ mod tests {
     use crate::store::journal::Progress;
     use crate::testing::{done, failed, manifest, records, stepped};
 
-    /// An error's message, the folder's name left out.
+    /// The message of an error, with the folder replaced by `DIR`.
     fn message<T>(result: Result<T, RunError>, folder: &Path) -> String {
         match result {
             Ok(_) => panic!("no error"),
@@ -351,7 +376,7 @@ mod tests {
         let mut run = RunDir::create(&path, &manifest()).unwrap();
         run.append(&done("a")).unwrap();
         run.append(&stepped("b", "one")).unwrap();
-        // A reader needs no lock, and no end of the writing.
+        // A reader needs no lock, and the run need not be complete.
         assert_eq!(run.dir().trajectories().unwrap().count(), 1);
         drop(run);
 
@@ -370,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_passes_by_a_line_being_written_and_leaves_it() {
+    fn readers_ignore_a_partial_last_line_and_keep_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(folder.path(), &manifest()).unwrap();
         for record in records() {
@@ -388,11 +413,11 @@ mod tests {
     }
 
     #[test]
-    fn the_second_writer_is_refused_and_told_who_writes() {
+    fn a_second_writer_is_rejected_with_the_pid_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path(), &manifest()).unwrap();
         let expected = format!(
-            "another amend (pid {}) is writing to DIR: wait for it, or stop it",
+            "another amend process (pid {}) is writing to DIR: wait for it, or stop it",
             std::process::id()
         );
         let second = RunDir::resume(folder.path(), &manifest());
@@ -402,43 +427,43 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_takes_only_an_empty_folder() {
+    fn a_new_run_needs_an_empty_folder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         fs::write(path.join("thesis.tex"), "").unwrap();
         assert_eq!(
             message(RunDir::create(path, &manifest()), path),
-            "DIR is not empty (it has \"thesis.tex\"): choose a new folder"
+            "DIR is not empty (it contains \"thesis.tex\"): choose a new folder"
         );
         assert_eq!(fs::read_dir(path).unwrap().count(), 1);
         fs::remove_file(path.join("thesis.tex")).unwrap();
 
-        // What a creation leaves that was cut short is no obstacle.
+        // The leftovers of an interrupted creation are ignored.
         fs::write(path.join(LOCK), "123\n").unwrap();
         fs::write(path.join(".amend-x7"), "{").unwrap();
         drop(RunDir::create(path, &manifest()).unwrap());
         assert_eq!(
             message(RunDir::create(path, &manifest()), path),
-            "DIR already holds a run: pass --resume to go on with it, or choose another folder"
+            "DIR already holds a run: pass --resume to continue it, or choose another folder"
         );
     }
 
     #[test]
-    fn resuming_needs_a_run_of_the_same_manifest() {
+    fn resume_needs_an_equal_manifest() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         assert_eq!(
             message(RunDir::resume(path, &manifest()), path),
-            "DIR holds no run: it has no manifest.json"
+            "DIR is not a run directory: it has no manifest.json"
         );
         drop(RunDir::create(path, &manifest()).unwrap());
         let other = Manifest { seed: 8, limit: Some(10), ..manifest() };
         assert_eq!(
             message(RunDir::resume(path, &other), path),
-            "the run in DIR was started with something else:\n  \
+            "the run in DIR was started with another configuration:\n  \
              limit: was none, is 10\n  \
              seed: was 7, is 8\n\
-             resume it with what it was started with, or start a new run in another folder"
+             resume it with the original configuration, or start a new run in another folder"
         );
 
         let file = path.join(MANIFEST);
@@ -446,17 +471,38 @@ mod tests {
         fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
         assert_eq!(
             message(RunDir::open(path), path),
-            "DIR/manifest.json has format 2, this version of amend reads 1"
+            "DIR/manifest.json has format 2, but this version of amend reads format 1"
         );
         fs::write(&file, &text[..40]).unwrap();
         assert_eq!(
             message(RunDir::open(path), path),
-            "DIR/manifest.json is not a manifest this version of amend reads"
+            "DIR/manifest.json is not a manifest that this version of amend can read"
         );
     }
 
     #[test]
-    fn many_differences_are_counted_after_the_first() {
+    fn file_names_are_distinct() {
+        use super::files::*;
+        let names = [
+            MANIFEST,
+            JOURNAL,
+            LOCK,
+            REVIEWS,
+            REVIEWS_LOCK,
+            GOVERNANCE_LOG,
+            VERDICTS,
+            SCORES,
+            FIGURES,
+            RESULTS,
+            AUDIT,
+            REPORT,
+        ];
+        let distinct: std::collections::HashSet<_> = names.into_iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn differences_beyond_the_limit_are_counted() {
         let difference = |at| Difference {
             path: format!("templates.t{at}"),
             ours: "absent".to_owned(),

@@ -1,13 +1,13 @@
-//! Times as files of a run hold them.
+//! The times in the files of a run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A time in UTC, as RFC 3339 writes it. The days are taken apart as in Hinnant,
-/// "chrono-compatible low-level date algorithms" (`civil_from_days`).
+/// Formats a time in UTC (RFC 3339). The date follows `civil_from_days` in Hinnant,
+/// "chrono-compatible low-level date algorithms".
 pub(crate) fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Counted from 1 March of the year 0, so that leap days end their years.
+    // Days since 1 March of the year 0, so that leap days come last in a year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_follow_the_calendar() {
         // date -u -d @SECONDS +%FT%TZ
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00Z"),

@@ -1,45 +1,47 @@
-//! Ended items with their steps, read from a journal one after another.
+//! Finished items with their steps, read one by one from a journal.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::store::journal::{JournalError, Reader, Record};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 
-/// All that happened to an item.
+/// A finished item with its steps and its outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trajectory {
     /// The item.
     pub item: Item,
-    /// Its steps, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// What it came to.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// Yields a journal's ended items in the order of their ends, each once. Only
-/// the steps of items under way are in memory.
+/// Iterates over the finished items of a journal, in the order in which they ended. Only
+/// the steps of unfinished items are in memory.
 ///
-/// The journal is read twice: first for the items that were started over, whose
-/// earlier records are then passed by. What a writer adds meanwhile is left out.
+/// The journal is read twice. The first pass finds retries, so that the second pass can
+/// skip the earlier records of those items. Records that are appended meanwhile are
+/// ignored.
 pub struct Trajectories {
     reader: Reader<BufReader<File>>,
-    /// Records to read.
+    /// The number of records to read.
     records: u64,
-    /// By item: records before its last retry, which count no more.
+    /// For each retried item, the number of records up to its last retry. Its records
+    /// among those no longer count.
     voided: HashMap<String, u64>,
     steps: HashMap<String, Vec<Step>>,
-    /// Items to give in place of the recorded ones, by key.
-    current: HashMap<String, Item>,
+    /// Items that replace the recorded ones, by key.
+    current: HashMap<String, Arc<Item>>,
 }
 
 impl Trajectories {
-    /// Starts at the top of the journal at `path`, once all of it is known to
-    /// be sound.
+    /// Opens the journal at `path` after verifying all of it.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let open = || {
             let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
@@ -56,10 +58,10 @@ impl Trajectories {
         Ok(Self { reader, records, voided, steps: HashMap::new(), current: HashMap::new() })
     }
 
-    /// Gives items as they are in `items` instead of as they were recorded: what a
-    /// row says beside its content, such as a label, may have been corrected since.
+    /// Replaces recorded items by those in `items` with the same key. Metadata such as
+    /// labels may have changed since the item was recorded.
     #[must_use]
-    pub fn with_items(mut self, items: Vec<Item>) -> Self {
+    pub fn with_items(mut self, items: impl IntoIterator<Item = Arc<Item>>) -> Self {
         self.current = items.into_iter().map(|item| (item.key.clone(), item)).collect();
         self
     }
@@ -76,7 +78,7 @@ impl Trajectories {
                 Record::Step { item, step } => self.steps.entry(item).or_default().push(step),
                 Record::End { item, outcome } => {
                     let steps = self.steps.remove(&item.key).unwrap_or_default();
-                    let item = self.current.remove(&item.key).unwrap_or(item);
+                    let item = self.current.remove(&item.key).map_or(item, Arc::unwrap_or_clone);
                     return Ok(Some(Trajectory { item, steps, outcome }));
                 }
                 Record::Retry { .. } | Record::Cohort {} => {}
@@ -92,7 +94,7 @@ impl Iterator for Trajectories {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
         if matches!(next, Some(Err(_))) {
-            self.records = 0; // nothing follows an error
+            self.records = 0; // stop after an error
         }
         next
     }
@@ -104,7 +106,8 @@ mod tests {
     use crate::store::journal::{Journal, Record};
     use crate::testing::{done, failed, item, records, retry, stepped};
 
-    /// Key, texts of the steps, and whether it is done, of each ended item.
+    /// The key, the texts of the steps, and whether the item is done, for each finished
+    /// item.
     fn read(records: &[Record]) -> Vec<(String, Vec<String>, bool)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn ended_items_come_in_the_order_of_their_ends() {
+    fn finished_items_come_in_the_order_of_their_ends() {
         let expected = [
             row("a", &["one", "three"], true),
             row("c", &["naïve \u{1f600}", ""], true),
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_the_one_that_is_given_where_one_is() {
+    fn given_items_replace_recorded_ones_without_a_copy() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let (mut journal, _) = Journal::open(&path, false).unwrap();
@@ -144,24 +147,27 @@ mod tests {
         }
         let label = |label: &str| [("label".to_owned(), label.into())].into_iter().collect();
         let corrected = Item { metadata: label("b"), ..item("c") };
+        let given = Arc::new(corrected.clone());
+        let text = given.messages[0].content.as_ptr();
         let read: Vec<_> = Trajectories::open(&path)
             .unwrap()
-            .with_items(vec![corrected.clone()])
+            .with_items([given])
             .map(|next| next.unwrap())
             .collect();
-        assert_eq!(read.iter().map(|one| &*one.item.key).collect::<Vec<_>>(), ["a", "c", "b"]);
+        assert_eq!(read.iter().map(|next| &*next.item.key).collect::<Vec<_>>(), ["a", "c", "b"]);
         assert_eq!((&read[1].item, read[1].steps.len()), (&corrected, 2));
         assert_eq!(read[0].item, item("a"));
+        assert_eq!(read[1].item.messages[0].content.as_ptr(), text);
     }
 
     #[test]
-    fn a_retry_voids_what_came_before_it_and_only_that() {
+    fn a_retry_voids_only_the_earlier_records_of_its_item() {
         let first = [stepped("a", "x"), failed("a"), stepped("b", "y"), done("b")];
         assert_eq!(read(&first), [row("a", &["x"], false), row("b", &["y"], true)]);
-        // Started over and not yet ended: it is not there.
+        // Retried and unfinished: the item is absent.
         let again = [&first[..], &[retry("a"), stepped("a", "z")]].concat();
         assert_eq!(read(&again), [row("b", &["y"], true)]);
-        // Started over twice, once in the middle.
+        // Retried twice, once before its end.
         let twice = [&again[..], &[retry("a"), stepped("a", "w"), failed("a")]].concat();
         assert_eq!(read(&twice), [row("b", &["y"], true), row("a", &["w"], false)]);
         assert_eq!(read(&[]), []);

@@ -7,19 +7,25 @@ use amend_core::record::Item;
 
 use super::journal::{Progress, State};
 
-/// What of a run's items is left to do: those that have not ended and, where
-/// `retry` says so, those that failed, from their first step.
+/// The items of a run that are left to process: those that have not ended and, with
+/// `retry`, those that failed, which start from their first step.
 #[must_use]
-pub fn left(items: Vec<Item>, state: &mut State, retry: bool) -> Vec<Work> {
-    items
-        .into_iter()
-        .filter_map(|item| {
-            let is_left = match state.get(&item.key) {
-                None | Some(Progress::Unfinished(_)) => true,
-                Some(Progress::Failed(_)) => retry,
-                Some(Progress::Done) => false,
-            };
-            is_left.then(|| Work { steps: state.take_steps(&item.key), item: Arc::new(item) })
-        })
-        .collect()
+pub fn left(
+    items: impl IntoIterator<Item = impl Into<Arc<Item>>>,
+    state: &mut State,
+    retry: bool,
+) -> Vec<Work> {
+    let mut work = Vec::new();
+    for item in items {
+        let item: Arc<Item> = item.into();
+        let is_left = match state.get(&item.key) {
+            None | Some(Progress::Unfinished(_)) => true,
+            Some(Progress::Failed(_)) => retry,
+            Some(Progress::Done) => false,
+        };
+        if is_left {
+            work.push(Work { steps: state.take_steps(&item.key), item });
+        }
+    }
+    work
 }

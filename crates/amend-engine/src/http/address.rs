@@ -1,4 +1,4 @@
-//! Where a server answers, and the key it asks for.
+//! The address of a server, and its API key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,34 +7,34 @@ use std::str::FromStr;
 use serde::Serialize;
 use ureq::http::Uri;
 
-/// The address under which a server's `chat/completions` and `models` stand, as
+/// The base URL of a server's `chat/completions` and `models`, such as
 /// `http://localhost:8080/v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Address(String);
 
-/// Why a text is no such address.
+/// Why a text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It has another form.
-    #[error("{0:?} is no address of the form http://HOST[:PORT][/PATH] or https://…")]
+    /// It is not a URL of the expected form.
+    #[error("{0:?} is not an address of the form http://HOST[:PORT][/PATH] or https://…")]
     Form(String),
-    /// It holds a user's name or password, which would end up in manifests.
+    /// It contains a user name or password, which would end up in manifests.
     #[error(
-        "an address holds no user name or password: put a key in AMEND_API_KEY, that of a \
-         server that judges in AMEND_JUDGE_API_KEY"
+        "an address must not contain a user name or password: put the server's key in \
+         AMEND_API_KEY, or in AMEND_JUDGE_API_KEY for a server that judges"
     )]
     Credentials,
 }
 
 impl Address {
-    /// Whether a text is meant as an address rather than a file's name.
+    /// Whether a text is meant as an address rather than a file name.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("http://") || text.starts_with("https://")
     }
 
-    /// Whether another address is of the same server: scheme, host and port.
+    /// Whether another address has the same scheme, host and port.
     #[must_use]
     pub fn is_of_server(&self, other: &Self) -> bool {
         self.server() == other.server()
@@ -47,13 +47,13 @@ impl Address {
         host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// The URL of one of its pages.
+    /// The URL of a page below the address.
     pub(super) fn page(&self, name: &str) -> String {
         format!("{}/{name}", self.0)
     }
 
     pub(super) fn uri(&self) -> Uri {
-        // It was parsed before.
+        // The constructor has parsed it.
         self.0.parse().unwrap_or_default()
     }
 
@@ -69,20 +69,20 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Where no path is written it is `/v1`.
+    /// Parses an address. An empty path becomes `/v1`.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let form = || AddressError::Form(text.to_owned());
-        // A fragment is dropped by the parser.
+        let invalid = || AddressError::Form(text.to_owned());
+        // The parser would drop a fragment silently.
         if !Self::is_meant(text) || text.contains('#') {
-            return Err(form());
+            return Err(invalid());
         }
-        let uri: Uri = text.parse().map_err(|_| form())?;
-        let authority = uri.authority().ok_or_else(form)?;
+        let uri: Uri = text.parse().map_err(|_| invalid())?;
+        let authority = uri.authority().ok_or_else(invalid)?;
         if authority.as_str().contains('@') {
             return Err(AddressError::Credentials);
         }
         if authority.host().is_empty() || uri.query().is_some() {
-            return Err(form());
+            return Err(invalid());
         }
         let path = match uri.path().trim_end_matches('/') {
             "" => "/v1",
@@ -98,16 +98,19 @@ impl fmt::Display for Address {
     }
 }
 
-/// A server's key. It is shown nowhere.
+/// A server's API key. It is never displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// A key; none where the text is blank.
+    /// Creates a key. Returns `None` if the text is blank.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_owned()))
+        if text.is_empty() {
+            return None;
+        }
+        Some(Self(text.to_owned()))
     }
 
     /// The value of the `Authorization` header.
@@ -115,7 +118,7 @@ impl Key {
         format!("Bearer {}", self.0)
     }
 
-    /// A text with the key blacked out, where a server quotes it.
+    /// Replaces the key in a text by `***`: servers quote it in errors.
     pub(super) fn hide_in(&self, text: &str) -> String {
         text.replace(&self.0, "***")
     }
@@ -132,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_brought_to_one_form() {
+    fn addresses_are_normalised() {
         for (written, address) in [
             ("http://localhost:8080", "http://localhost:8080/v1"),
             ("http://localhost:8080/", "http://localhost:8080/v1"),
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn invalid_addresses_are_rejected() {
         for text in [
             "localhost:8080",
             "ftp://host/v1",
@@ -167,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_told_apart_by_scheme_host_and_port() {
+    fn servers_are_compared_by_scheme_host_and_port() {
         let address = |text: &str| text.parse::<Address>().unwrap();
-        for (one, other, same) in [
+        for (left, right, is_same) in [
             ("http://a.example/v1", "http://A.example:80/other", true),
             ("https://a.example", "https://a.example:443/v1", true),
             ("http://a.example", "https://a.example", false),
             ("http://a.example", "http://a.example:8080", false),
             ("http://a.example", "http://b.example", false),
         ] {
-            assert_eq!(address(one).is_of_server(&address(other)), same, "{one} {other}");
+            assert_eq!(address(left).is_of_server(&address(right)), is_same, "{left} {right}");
         }
         for (text, is_loopback) in [
             ("http://localhost:8080", true),
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_shown() {
+    fn a_key_is_never_displayed() {
         let key = Key::new(" sk-123\n").unwrap();
         assert_eq!(format!("{key:?}"), "Key(***)");
         assert_eq!(key.header(), "Bearer sk-123");

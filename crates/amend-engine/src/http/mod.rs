@@ -1,28 +1,27 @@
 //! A model behind an OpenAI-compatible server: vLLM, SGLang, llama-server.
 //!
-//! A pool of threads talks to the server, as many as requests are worth having
-//! under way; [`Http::step`] waits for what they bring. What sets it apart from
-//! a model in the process:
+//! A pool of threads talks to the server, one for each request in flight.
+//! [`Http::step`] waits for their results. It differs from a model in this process as
+//! follows:
 //!
-//! - The server applies its own chat template and its own tokenizer, so that
-//!   tokens can't be shown or counted beforehand, and whether content can become
-//!   a control token is up to the server.
-//! - The seed of a request follows from its stream, but what a server makes of
-//!   it is its own affair: nothing is promised about the same text twice.
-//! - A choice is told from the twenty likeliest tokens, all that the API grants.
-//!   A choice of which no spelling is among them gets the log-probability of the
-//!   last, which is as much as it can have.
-//! - A turn of the assistant at the end, which the reply is to go on from, is
-//!   gone on from by the servers named above; others may take it for a whole turn.
-//! - A given text can't be scored: of the servers, only some tell the
-//!   log-probabilities of a prompt, each in its own way.
+//! - The server applies its own chat template and tokenizer. Tokens therefore can't be
+//!   shown or counted in advance, and whether content can become a control token is up
+//!   to the server.
+//! - The seed of a request is derived from its stream, but a server may use it as it
+//!   likes: the same request need not give the same text twice.
+//! - The probability of a choice is read from the twenty most likely tokens, the
+//!   maximum that the API allows. A choice that is not among them gets the
+//!   log-probability of the least likely one, which is an upper bound.
+//! - A final assistant turn is the beginning of the response. The servers named above
+//!   continue it; others may treat it as a complete turn.
+//! - A given text can't be scored: only some servers report the log-probabilities of a
+//!   prompt, each in its own format.
 
 mod address;
 mod transport;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -30,49 +29,58 @@ use serde_json::{Value, json};
 
 pub use self::address::{Address, AddressError, Key};
 pub use self::transport::Retry;
-use self::transport::{SendError, Transport};
+use self::transport::{Cancellation, SendError, Transport};
 use self::wire::{Answer, Body, Dialect};
 use amend_core::chat::Message;
 use amend_core::model::{
-    Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request, RequestId, Task,
-    Usage,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
+    RequestId, Task, Usage,
 };
 
-/// Requests under way where the user names no number.
-const PARALLEL: usize = 16;
+/// What this engine can do. A server batches requests as it likes, so its results
+/// are not deterministic.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    scores_texts: false,
+    knows_tokens: false,
+    is_deterministic: false,
+    measures_batches: false,
+};
 
-/// The most requests under way: each takes a thread and a connection.
+/// The default number of requests in flight.
+const DEFAULT_PARALLEL: usize = 16;
+
+/// The maximum number of requests in flight: each takes a thread and a connection.
 const MAX_PARALLEL: usize = 1024;
 
-/// The variable that holds a server's key: a flag would show it to everyone on
-/// the machine.
+/// The environment variable with a server's key. A flag would show the key to every
+/// user of the machine.
 pub const API_KEY: &str = "AMEND_API_KEY";
 
-/// How long a step waits before it lets its caller look around: not longer than
-/// a batch takes of an engine beside this one.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long a step waits before it returns to its caller, which may drive a second
+/// engine: no longer than a batch of that engine takes.
+const STEP_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// How to talk to a server.
+/// How to connect to a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it answers.
+    /// Its address.
     pub address: Address,
-    /// The key it asks for.
+    /// Its API key.
     pub key: Option<Key>,
-    /// The variable in which the user puts the key.
+    /// The environment variable with the key, for hints.
     pub key_variable: &'static str,
-    /// Which of its models; none is the first it names.
+    /// The name of the model. `None` takes the first one that the server lists.
     pub model: Option<String>,
-    /// Requests under way at once; 0 is a number chosen for it.
+    /// The number of requests in flight; 0 for the default.
     pub parallel: usize,
-    /// How long one exchange may take.
+    /// The timeout of one request.
     pub timeout: Duration,
-    /// When to try again.
+    /// When to retry.
     pub retry: Retry,
 }
 
 impl Settings {
-    /// Ten minutes an exchange, all else as the server and the engine see fit.
+    /// The default settings, with a timeout of ten minutes.
     #[must_use]
     pub fn new(address: Address) -> Self {
         Self {
@@ -87,41 +95,38 @@ impl Settings {
     }
 }
 
-/// An engine over a server.
+/// An engine that sends its requests to a server.
 pub struct Http {
     settings: Settings,
-    /// What the server says of the model.
+    /// The model's entry in the server's list.
     entry: Value,
     jobs: mpsc::Sender<Job>,
-    answers: mpsc::Receiver<Answered>,
-    under_way: HashMap<RequestId, Dropped>,
+    results: mpsc::Receiver<JobResult>,
+    /// The requests that have no result yet.
+    pending: HashMap<RequestId, Cancellation>,
     counters: Counters,
 }
 
-/// Set once nobody waits for a request any more.
-type Dropped = Arc<AtomicBool>;
-
 struct Job {
     request: Request,
-    dropped: Dropped,
+    cancellation: Cancellation,
 }
 
-struct Answered {
-    dropped: Dropped,
+struct JobResult {
+    cancellation: Cancellation,
     usage: Usage,
-    result: Result<Vec<Event>, EngineError>,
+    events: Result<Vec<Event>, EngineError>,
 }
 
 impl Http {
-    /// Asks the server for its models and starts the threads.
+    /// Requests the server's list of models and starts the threads.
     ///
     /// # Errors
-    /// A server that can't be reached, asks for another key, or has no such
-    /// model.
+    /// The server can't be reached, rejects the key, or does not have the model.
     pub fn connect(settings: &Settings) -> Result<Self, EngineError> {
         let mut settings = settings.clone();
         settings.parallel = match settings.parallel {
-            0 => PARALLEL,
+            0 => DEFAULT_PARALLEL,
             parallel => parallel.min(MAX_PARALLEL),
         };
         let transport = Transport::new(
@@ -130,70 +135,76 @@ impl Http {
             settings.timeout,
             settings.retry,
         );
-        let list =
-            transport.get("models").map_err(|error| refused(&error, settings.key_variable))?;
+        let list = transport
+            .get("models", &Cancellation::default())
+            .map_err(|error| connection_error(&error, settings.key_variable))?;
         let entry = choose_model(&settings, &list)?;
         let name = entry["id"].as_str().unwrap_or_default().to_owned();
         let client = Client {
             transport,
             key_variable: settings.key_variable,
-            dialect: Dialect::of(entry["owned_by"].as_str()),
+            dialect: Dialect::from_owner(entry["owned_by"].as_str()),
             model: settings.model.clone().unwrap_or(name),
         };
 
-        let (jobs, taken) = mpsc::channel();
-        let (give, answers) = mpsc::channel();
-        let taken = Arc::new(Mutex::new(taken));
+        let (jobs, job_receiver) = mpsc::channel();
+        let (result_sender, results) = mpsc::channel();
+        let job_receiver = Arc::new(Mutex::new(job_receiver));
         for number in 1..=settings.parallel {
-            let (client, taken, give) = (client.clone(), Arc::clone(&taken), give.clone());
+            let client = client.clone();
+            let jobs = Arc::clone(&job_receiver);
+            let results = result_sender.clone();
             std::thread::Builder::new()
                 .name(format!("http {number}"))
-                .spawn(move || work(&client, &taken, &give))
-                .map_err(|error| EngineError {
-                    message: format!("failed to start thread {number}: {error}"),
-                    hint: Some("lower --parallel".to_owned()),
+                .spawn(move || work(&client, &jobs, &results))
+                .map_err(|error| {
+                    EngineError::new(format!("failed to start thread {number} for the server"))
+                        .hinted("lower --parallel")
+                        .caused_by(error)
                 })?;
         }
-        let (under_way, counters) = (HashMap::new(), Counters::default());
-        Ok(Self { settings, entry, jobs, answers, under_way, counters })
+        let (pending, counters) = (HashMap::new(), Counters::default());
+        Ok(Self { settings, entry, jobs, results, pending, counters })
     }
 
-    fn take(&mut self, answered: Answered, events: &mut Vec<Event>) -> Result<(), EngineError> {
-        if answered.dropped.load(Ordering::SeqCst) {
+    /// Counts the result of a request and appends its events to `events`.
+    fn receive(&mut self, result: JobResult, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        if result.cancellation.is_cancelled() {
             return Ok(());
         }
-        let usage = answered.usage;
+        let usage = result.usage;
         self.counters.prefilled += u64::from(usage.prefilled());
         self.counters.cached += u64::from(usage.cached);
         self.counters.decoded += u64::from(usage.decoded);
         self.counters.batches += 1;
-        let told = answered.result?;
-        for event in &told {
+        let new_events = result.events?;
+        for event in &new_events {
             match event {
                 Event::Text { .. } => {}
                 Event::Done { id, .. }
                 | Event::Chosen { id, .. }
                 | Event::Scored { id, .. }
                 | Event::Failed { id, .. } => {
-                    self.under_way.remove(id);
+                    self.pending.remove(id);
                 }
             }
         }
-        events.extend(told);
+        events.extend(new_events);
         Ok(())
     }
 }
 
-/// Takes jobs and brings answers until one of the channels is closed.
-fn work(client: &Client, jobs: &Mutex<mpsc::Receiver<Job>>, answers: &mpsc::Sender<Answered>) {
+/// Runs jobs and sends their results until one of the channels is closed.
+fn work(client: &Client, jobs: &Mutex<mpsc::Receiver<Job>>, results: &mpsc::Sender<JobResult>) {
     loop {
-        let Ok(Ok(Job { request, dropped })) = jobs.lock().map(|jobs| jobs.recv()) else { return };
-        if dropped.load(Ordering::SeqCst) {
+        let Ok(Ok(job)) = jobs.lock().map(|jobs| jobs.recv()) else { return };
+        let Job { request, cancellation } = job;
+        if cancellation.is_cancelled() {
             continue;
         }
         let mut usage = Usage::default();
-        let result = client.answer(&request, &dropped, &mut usage);
-        if answers.send(Answered { dropped, usage, result }).is_err() {
+        let events = client.run(&request, &cancellation, &mut usage);
+        if results.send(JobResult { cancellation, usage, events }).is_err() {
             return;
         }
     }
@@ -206,40 +217,38 @@ fn choose_model(settings: &Settings, list: &Value) -> Result<Value, EngineError>
         let aliases = entry["aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
         entry["id"] == name || aliases.iter().any(|alias| alias == name)
     };
-    let found = match &settings.model {
+    let entry = match &settings.model {
         Some(name) => entries.iter().find(|entry| is_named(entry, name)),
         None => entries.iter().find(|entry| entry["id"].is_string()),
     };
-    found.cloned().ok_or_else(|| {
+    entry.cloned().ok_or_else(|| {
         let ids: Vec<&str> = entries.iter().filter_map(|entry| entry["id"].as_str()).collect();
         let address = &settings.address;
         match &settings.model {
-            Some(name) if !ids.is_empty() => EngineError {
-                message: format!("{address} has no model {name:?}"),
-                hint: Some(format!("name one that it has: --endpoint-model {}", ids.join(" or "))),
-            },
-            _ => EngineError {
-                message: format!("{address} names no model"),
-                hint: Some("is it an OpenAI-compatible server, with a model loaded?".to_owned()),
-            },
+            Some(name) if !ids.is_empty() => EngineError::new(format!(
+                "{address} has no model {name:?}"
+            ))
+            .hinted(format!("choose one that it has: --endpoint-model {}", ids.join(" or "))),
+            _ => EngineError::new(format!("{address} lists no model"))
+                .hinted("is it an OpenAI-compatible server, with a model loaded?"),
         }
     })
 }
 
-/// Why a server can't be used at all.
-fn refused(error: &SendError, key_variable: &str) -> EngineError {
+/// The error that a server can't be used at all, with a hint.
+fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
     let hint = match error {
         SendError::Status { code: 401 | 403, .. } => {
             format!("put the server's key in {key_variable}")
         }
         SendError::Status { code: 404, .. } => {
-            "is the address right? That of an OpenAI-compatible server mostly ends in /v1; a model \
-             is named by --endpoint-model"
+            "is the address right? The address of an OpenAI-compatible server usually ends in /v1; \
+             choose a model with --endpoint-model"
                 .to_owned()
         }
         SendError::Unreachable { proxy: Some(variable), .. } => format!(
-            "is the proxy in {variable} right, and is the server running? With the server's host \
-             in NO_PROXY it is reached without a proxy"
+            "is the proxy in {variable} right, and is the server running? To reach it without a \
+             proxy, add its host to NO_PROXY"
         ),
         SendError::Unreachable { proxy: None, .. } => {
             "is the server running, and is this its address?".to_owned()
@@ -248,10 +257,10 @@ fn refused(error: &SendError, key_variable: &str) -> EngineError {
             "is this an OpenAI-compatible server?".to_owned()
         }
     };
-    EngineError { message: error.to_string(), hint: Some(hint) }
+    EngineError::new(error.to_string()).hinted(hint)
 }
 
-/// What each thread has.
+/// The state of each thread.
 #[derive(Clone)]
 struct Client {
     transport: Transport,
@@ -261,11 +270,14 @@ struct Client {
 }
 
 impl Client {
-    /// What comes of a request, or why none can be answered any more.
-    fn answer(
+    /// Runs a request and returns its events.
+    ///
+    /// # Errors
+    /// Only errors that every further request would meet too.
+    fn run(
         &self,
         request: &Request,
-        dropped: &Dropped,
+        cancellation: &Cancellation,
         usage: &mut Usage,
     ) -> Result<Vec<Event>, EngineError> {
         let id = request.id;
@@ -279,8 +291,8 @@ impl Client {
                     *stream,
                     *ignore_eos,
                 );
-                self.ask(&body, dropped)?.map(|answer| {
-                    let completion = answer.into_completion();
+                self.send(&body, cancellation)?.map(|response| {
+                    let completion = response.into_completion();
                     *usage = completion.usage;
                     let text = completion.text.clone();
                     vec![Event::Text { id, text }, Event::Done { id, completion }]
@@ -288,9 +300,9 @@ impl Client {
             }
             Task::Choose { choices } => {
                 let body = Body::choose(self.dialect, &self.model, &request.turns);
-                self.ask(&body, dropped)?.and_then(|answer| {
-                    *usage = answer.usage();
-                    let log_probs = answer.log_probs(choices).ok_or(Failure::NoLogProbs)?;
+                self.send(&body, cancellation)?.and_then(|response| {
+                    *usage = response.usage();
+                    let log_probs = response.log_probs(choices).ok_or(Failure::NoLogProbs)?;
                     Ok(vec![Event::Chosen { id, log_probs, usage: *usage }])
                 })
             }
@@ -299,35 +311,38 @@ impl Client {
         Ok(outcome.unwrap_or_else(|failure| vec![Event::Failed { id, failure }]))
     }
 
-    fn ask(
+    /// Sends a request body. The inner result is that of this request; the outer error
+    /// ends the engine.
+    fn send(
         &self,
         body: &Body<'_>,
-        dropped: &Dropped,
+        cancellation: &Cancellation,
     ) -> Result<Result<Answer, Failure>, EngineError> {
         let failed = |message: String| Ok(Err(Failure::Endpoint { message }));
         let body = match body.to_json() {
             Ok(body) => body,
-            Err(error) => return failed(format!("the request can't be written: {error}")),
+            Err(error) => return failed(format!("the request can't be written as JSON: {error}")),
         };
-        let wanted = || !dropped.load(Ordering::SeqCst);
-        match self.transport.post("chat/completions", &body, wanted) {
+        match self.transport.post("chat/completions", &body, cancellation) {
             Ok(value) => match Answer::read(value) {
-                Ok(answer) => Ok(Ok(answer)),
-                Err(message) => failed(format!("its answer has another form: {message}")),
+                Ok(response) => Ok(Ok(response)),
+                Err(message) => failed(format!("its response is not as expected: {message}")),
             },
-            Err(error) if self.is_final(&error) => Err(refused(&error, self.key_variable)),
+            Err(error) if self.is_final(&error, cancellation) => {
+                Err(connection_error(&error, self.key_variable))
+            }
             Err(error) => failed(error.to_string()),
         }
     }
 
-    /// Whether the next request would fare no better. A 403 may be about the key,
-    /// or about this one prompt where a service moderates them: then the models
-    /// are still told.
-    fn is_final(&self, error: &SendError) -> bool {
+    /// Whether every further request would fail too. Status 403 may mean that the key
+    /// is invalid, or that a service moderated this one prompt. In the second case the
+    /// server still lists its models.
+    fn is_final(&self, error: &SendError, cancellation: &Cancellation) -> bool {
         match error {
             SendError::Status { code: 401 | 404, .. } => true,
             SendError::Status { code: 403, .. } => {
-                let models = self.transport.get("models");
+                let models = self.transport.get("models", cancellation);
                 matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
             }
             _ => false,
@@ -336,10 +351,14 @@ impl Client {
 }
 
 impl Engine for Http {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
     fn describe(&self) -> Result<Description, EngineError> {
         let Settings { address, parallel, timeout, .. } = &self.settings;
         let mut model = self.entry.clone();
-        // These change from one answer or start of the server to the next.
+        // These fields change between responses or restarts of the server.
         if let Some(entry) = model.as_object_mut() {
             entry.retain(|key, _| !["created", "permission", "max_model_len"].contains(&&**key));
         }
@@ -365,56 +384,54 @@ impl Engine for Http {
     }
 
     fn submit(&mut self, request: Request) {
-        let dropped = Dropped::default();
-        self.under_way.insert(request.id, Arc::clone(&dropped));
-        // Where no thread is left to take it, the next step says so.
-        let _ = self.jobs.send(Job { request, dropped });
+        let cancellation = Cancellation::default();
+        self.pending.insert(request.id, cancellation.clone());
+        // If no thread is left to receive it, the next step reports that.
+        let _ = self.jobs.send(Job { request, cancellation });
     }
 
     fn cancel(&mut self, id: RequestId) {
-        if let Some(dropped) = self.under_way.remove(&id) {
-            dropped.store(true, Ordering::SeqCst);
+        if let Some(cancellation) = self.pending.remove(&id) {
+            cancellation.cancel();
         }
     }
 
     fn reset(&mut self) {}
 
-    /// Waits for an answer, but not for long.
+    /// Waits for a result, but not longer than [`STEP_TIMEOUT`].
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
-        if self.under_way.is_empty() {
+        if self.pending.is_empty() {
             return Ok(false);
         }
         let start = Instant::now();
-        let first = self.answers.recv_timeout(PATIENCE);
+        let first = self.results.recv_timeout(STEP_TIMEOUT);
         self.counters.compute_seconds += start.elapsed().as_secs_f64();
         match first {
-            Ok(answered) => self.take(answered, events)?,
+            Ok(result) => self.receive(result, events)?,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(EngineError {
-                    message: "the threads that talk to the server have ended".to_owned(),
-                    hint: None,
-                });
+                return Err(EngineError::new("the threads that talk to the server have ended"));
             }
         }
-        while let Ok(answered) = self.answers.try_recv() {
-            self.take(answered, events)?;
+        while let Ok(result) = self.results.try_recv() {
+            self.receive(result, events)?;
         }
-        Ok(!self.under_way.is_empty())
+        Ok(!self.pending.is_empty())
     }
 
-    /// Tokens as the server counts them; a batch is a request that was answered,
-    /// and its rows are not known.
+    /// Counts tokens as the server reports them. A batch is a request with a response;
+    /// its rows are unknown.
     fn counters(&self) -> Counters {
         self.counters
     }
 }
 
 impl Drop for Http {
-    /// What waits is not sent any more. What was sent is not waited for.
+    /// Cancels all requests: those that wait for a thread or a retry are not sent
+    /// any more. Does not wait for the responses of those that were sent.
     fn drop(&mut self) {
-        for dropped in self.under_way.values() {
-            dropped.store(true, Ordering::SeqCst);
+        for cancellation in self.pending.values() {
+            cancellation.cancel();
         }
     }
 }

@@ -1,44 +1,47 @@
-//! One exchange with the server: a request out, JSON back, and another try
-//! where trying again may help.
+//! Sends a request to the server and reads JSON back. Retries transient errors.
 
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Proxy};
 
 use super::address::{Address, Key};
 
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER: u64 = 16 << 20;
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE: u64 = 16 << 20;
 
-/// How many characters of an error page are shown.
-const SHOWN: usize = 300;
+/// How many characters of an error page are displayed.
+const MAX_MESSAGE: usize = 300;
 
-/// How long making a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
+/// The timeout for opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The variables that name a proxy, in the order in which ureq looks at them.
+/// The variables that name a proxy, in the order in which ureq reads them.
 const PROXIES: [&str; 6] =
     ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
-/// When to try again, and how often.
+/// When to retry a request, and how often.
 ///
-/// What passes by itself is tried again: a connection that fails, status 429 and
-/// 5xx. Pauses double from try to try. Where the server names a pause in seconds
-/// (`Retry-After`) that one is kept to. No pause is longer than the longest.
+/// Only transient errors are retried: a failed connection, status 429 and 5xx.
+/// Pauses double from try to try, and random jitter lengthens each by up to its own
+/// length, so that requests that fail together are not retried together. If the
+/// server names a pause in seconds (`Retry-After`), the pause is that long, plus
+/// jitter of up to `first_pause`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The most tries, the first included.
+    /// The maximum number of tries, including the first.
     pub tries: u32,
-    /// The pause after the first.
+    /// The pause after the first try, before jitter.
     pub first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause, before jitter.
     pub longest_pause: Duration,
 }
 
 impl Default for Retry {
-    /// Seven tries over half a minute.
+    /// Seven tries over half a minute to a minute.
     fn default() -> Self {
         Self {
             tries: 7,
@@ -49,53 +52,92 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The pause after the try of that number, from 1.
-    fn pause(self, tried: u32, asked: Option<Duration>) -> Duration {
-        let doubled = || self.first_pause.saturating_mul(1 << (tried - 1).min(30));
-        asked.unwrap_or_else(doubled).min(self.longest_pause)
+    /// The pause after each try but the last.
+    fn pauses(self) -> impl Iterator<Item = Duration> {
+        ExponentialBuilder::new()
+            .with_factor(2.0)
+            .with_min_delay(self.first_pause.min(self.longest_pause))
+            .with_max_delay(self.longest_pause)
+            .with_max_times(self.tries.saturating_sub(1) as usize)
+            .with_jitter()
+            .build()
+    }
+
+    /// The pause when the server asks for one.
+    fn requested_pause(self, requested: Duration) -> Duration {
+        requested.min(self.longest_pause) + self.first_pause.mul_f32(fastrand::f32())
+    }
+}
+
+/// A flag that cancels one request. Its clones share the flag.
+///
+/// Cancelling wakes a thread that pauses before a retry.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation(Arc<(Mutex<bool>, Condvar)>);
+
+impl Cancellation {
+    /// Cancels the request.
+    pub fn cancel(&self) {
+        let (flag, condvar) = &*self.0;
+        *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        condvar.notify_all();
+    }
+
+    /// Whether the request was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `pause` has passed or the request is cancelled. Returns whether it
+    /// was cancelled.
+    fn pause(&self, pause: Duration) -> bool {
+        let (flag, condvar) = &*self.0;
+        let flag = flag.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = condvar.wait_timeout_while(flag, pause, |is_cancelled| !*is_cancelled);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection, or it broke.
-    #[error("failed to reach {url}{}: {source}", through(*.proxy))]
+    /// The connection could not be opened, or it broke.
+    #[error("failed to reach {url}{}: {source}", proxy_suffix(*.proxy))]
     Unreachable {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// The variable that names the proxy it was tried through.
+        /// The variable that names the proxy, if the request used one.
         proxy: Option<&'static str>,
-        /// What the network said.
+        /// The network error.
         source: Box<ureq::Error>,
     },
-    /// No answer in time.
+    /// The server did not respond in time.
     #[error(
-        "{url} gave no answer within {} s: raise --endpoint-timeout, or lower --parallel",
+        "{url} did not respond within {} s: raise --endpoint-timeout, or lower --parallel",
         .after.as_secs_f32()
     )]
     Timeout {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// An answer that is a refusal.
-    #[error("{url} answered {code}: {message}")]
+    /// The server responded with an error status.
+    #[error("{url} responded with status {code}: {message}")]
     Status {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
         /// The status code.
         code: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
-        /// The pause it asks for.
+        /// The pause that it requests before a retry.
         retry_after: Option<Duration>,
     },
-    /// An answer that says nothing.
-    #[error("{url} answered something other than was asked for: {message}")]
+    /// The response can't be read.
+    #[error("failed to read the response of {url}: {message}")]
     Malformed {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
         /// What is wrong with it.
         message: String,
@@ -103,8 +145,8 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether another try may help.
-    fn passes(&self) -> bool {
+    /// Whether a retry may succeed.
+    fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Status { code, .. } => *code == 429 || *code >= 500,
@@ -120,15 +162,15 @@ impl SendError {
     }
 }
 
-fn through(proxy: Option<&str>) -> String {
+fn proxy_suffix(proxy: Option<&str>) -> String {
     proxy.map_or_else(String::new, |variable| format!(" through the proxy in {variable}"))
 }
 
-/// The way to one server.
+/// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Transport {
     agent: Agent,
-    /// The variable that names the proxy on the way, if there is one.
+    /// The variable that names the proxy, if one is used.
     proxy: Option<&'static str>,
     address: Address,
     key: Option<Key>,
@@ -138,63 +180,46 @@ pub struct Transport {
 
 impl Transport {
     pub fn new(address: Address, key: Option<Key>, timeout: Duration, retry: Retry) -> Self {
-        // No proxy leads to this machine.
+        // A server on this machine is reached without a proxy.
         let proxy = Proxy::try_from_env()
             .filter(|proxy| !address.is_loopback() && !proxy.is_no_proxy(&address.uri()));
-        let named = proxy.as_ref().and_then(|_| PROXIES.into_iter().find(|name| names_proxy(name)));
+        let variable = match &proxy {
+            Some(_) => PROXIES.into_iter().find(|name| names_proxy(name)),
+            None => None,
+        };
         let agent = Agent::config_builder()
             .proxy(proxy)
             .timeout_global(Some(timeout))
-            .timeout_connect(Some(CONNECT.min(timeout)))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             .http_status_as_error(false)
             .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Self { agent, proxy: named, address, key, timeout, retry }
+        Self { agent, proxy: variable, address, key, timeout, retry }
     }
 
-    /// Asks for a page. A server that can't be reached is not waited for:
-    /// whoever asks first has most likely named another one than was meant.
+    /// Sends a GET request for a page. Does not retry when the server can't be
+    /// reached: the address is most likely wrong.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn get(&self, page: &str) -> Result<Value, SendError> {
-        let patient = |error: &SendError| !matches!(error, SendError::Unreachable { .. });
-        self.persist(patient, || self.exchange(page, None))
+    pub fn get(&self, page: &str, cancellation: &Cancellation) -> Result<Value, SendError> {
+        let can_retry = |error: &SendError| !matches!(error, SendError::Unreachable { .. });
+        send_with_retries(self.retry, cancellation, can_retry, || self.exchange(page, None))
     }
 
-    /// Sends a body of JSON. `wanted` says whether anyone still waits for the
-    /// answer.
+    /// Sends a POST request with a JSON body.
     ///
     /// # Errors
-    /// See [`SendError`].
+    /// See [`SendError`]. If the request is cancelled while it waits for a retry, the
+    /// error of its last try.
     pub fn post(
         &self,
         page: &str,
         body: &str,
-        wanted: impl Fn() -> bool,
+        cancellation: &Cancellation,
     ) -> Result<Value, SendError> {
-        self.persist(|_| wanted(), || self.exchange(page, Some(body)))
-    }
-
-    fn persist(
-        &self,
-        goes_on: impl Fn(&SendError) -> bool,
-        mut exchange: impl FnMut() -> Result<Value, SendError>,
-    ) -> Result<Value, SendError> {
-        let mut tried = 1;
-        loop {
-            let error = match exchange() {
-                Err(error) if error.passes() && tried < self.retry.tries && goes_on(&error) => {
-                    error
-                }
-                result => return result,
-            };
-            let pause = self.retry.pause(tried, error.retry_after());
-            tracing::warn!("{error}; trying again in {} s", pause.as_secs_f32());
-            std::thread::sleep(pause);
-            tried += 1;
-        }
+        send_with_retries(self.retry, cancellation, |_| true, || self.exchange(page, Some(body)))
     }
 
     fn exchange(&self, page: &str, body: Option<&str>) -> Result<Value, SendError> {
@@ -216,7 +241,7 @@ impl Transport {
             }
         };
         let read = sent.and_then(|mut response| {
-            let bytes = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
+            let bytes = response.body_mut().with_config().limit(MAX_RESPONSE).read_to_vec()?;
             Ok((response, bytes))
         });
         match read {
@@ -228,7 +253,7 @@ impl Transport {
             }
             Err(ureq::Error::BodyExceedsLimit(_)) => Err(SendError::Malformed {
                 url,
-                message: format!("it is longer than {MAX_ANSWER} bytes"),
+                message: format!("it is longer than {MAX_RESPONSE} bytes"),
             }),
             Err(error) => {
                 let proxy = self.proxy;
@@ -249,7 +274,7 @@ impl Transport {
             let seconds = response.headers().get("Retry-After").and_then(|value| {
                 value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
             });
-            let message = self.hide_key(&said(&text()));
+            let message = self.hide_key(&error_message(&text()));
             return Err(SendError::Status {
                 url,
                 code: status.as_u16(),
@@ -258,7 +283,7 @@ impl Transport {
             });
         }
         serde_json::from_slice(bytes).map_err(|error| {
-            let message = format!("it is no JSON ({error}): {}", shorten(&text()));
+            let message = format!("it is not valid JSON ({error}): {}", shorten(&text()));
             SendError::Malformed { url, message: self.hide_key(&message) }
         })
     }
@@ -271,26 +296,56 @@ impl Transport {
     }
 }
 
-/// Whether a variable holds a proxy that can be read: ureq passes others by.
+/// Calls `exchange` until it succeeds, fails for good, or has no tries left. A
+/// cancelled request is not sent again.
+fn send_with_retries(
+    retry: Retry,
+    cancellation: &Cancellation,
+    can_retry: impl Fn(&SendError) -> bool,
+    mut exchange: impl FnMut() -> Result<Value, SendError>,
+) -> Result<Value, SendError> {
+    let mut pauses = retry.pauses();
+    loop {
+        let error = match exchange() {
+            Err(error) if error.is_transient() && can_retry(&error) => error,
+            result => return result,
+        };
+        if cancellation.is_cancelled() {
+            return Err(error);
+        }
+        let Some(pause) = pauses.next() else { return Err(error) };
+        let pause = match error.retry_after() {
+            Some(requested) => retry.requested_pause(requested),
+            None => pause,
+        };
+        tracing::warn!("{error}; retrying in {:.1} s", pause.as_secs_f32());
+        if cancellation.pause(pause) {
+            return Err(error);
+        }
+    }
+}
+
+/// Whether a variable contains a valid proxy address: ureq ignores invalid ones.
 fn names_proxy(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| Proxy::new(&value).is_ok())
 }
 
-/// The words of an error page: where servers put them, or its beginning.
-fn said(text: &str) -> String {
+/// The message of an error page: the JSON field that servers use for it, or the
+/// beginning of the page.
+fn error_message(text: &str) -> String {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
-    let words = ["/error/message", "/error", "/message", "/detail"]
+    let message = ["/error/message", "/error", "/message", "/detail"]
         .iter()
-        .find_map(|place| value.pointer(place)?.as_str());
-    shorten(words.unwrap_or(text))
+        .find_map(|pointer| value.pointer(pointer)?.as_str());
+    shorten(message.unwrap_or(text))
 }
 
 fn shorten(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() {
-        return "(nothing)".to_owned();
+        return "(empty)".to_owned();
     }
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_MESSAGE) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
@@ -300,32 +355,80 @@ fn shorten(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const RETRY: Retry = Retry {
+        tries: 6,
+        first_pause: Duration::from_millis(500),
+        longest_pause: Duration::from_secs(3),
+    };
+
     #[test]
-    fn pauses_double_and_are_bounded() {
-        let retry = Retry {
-            tries: 9,
-            first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(3),
-        };
-        let seconds = |tried, asked: Option<u64>| {
-            retry.pause(tried, asked.map(Duration::from_secs)).as_secs_f64()
-        };
-        assert_eq!([1, 2, 3, 4, 90].map(|tried| seconds(tried, None)), [0.5, 1.0, 2.0, 3.0, 3.0]);
-        assert_eq!([0, 2, 3600].map(|asked| seconds(4, Some(asked))), [0.0, 2.0, 3.0]);
+    fn pauses_double_up_to_the_longest_with_jitter() {
+        let bases = [0.5, 1.0, 2.0, 3.0, 3.0];
+        let pauses: Vec<f64> = RETRY.pauses().map(|pause| pause.as_secs_f64()).collect();
+        assert_eq!(pauses.len(), bases.len());
+        for (pause, base) in pauses.iter().zip(bases) {
+            assert!((base..=2.0 * base).contains(pause), "{pauses:?}");
+        }
+        let others: Vec<f64> = RETRY.pauses().map(|pause| pause.as_secs_f64()).collect();
+        assert_ne!(pauses, others);
     }
 
     #[test]
-    fn the_words_of_an_error_are_found() {
-        for (page, words) in [
+    fn a_requested_pause_is_bounded_and_gets_jitter() {
+        for (requested, base) in [(0, 0.0), (2, 2.0), (3600, 3.0)] {
+            let pause = RETRY.requested_pause(Duration::from_secs(requested)).as_secs_f64();
+            assert!((base..=base + 0.5).contains(&pause), "{requested}: {pause}");
+        }
+    }
+
+    /// The pause is far longer than anyone waits for a test: without cancellation it
+    /// would not end.
+    #[test]
+    fn cancelling_ends_a_pause_without_another_try() {
+        let hour = Duration::from_secs(3600);
+        let retry = Retry { tries: 3, first_pause: hour, longest_pause: hour };
+        let cancellation = Cancellation::default();
+        let (tried, wait_for_try) = std::sync::mpsc::channel();
+        let canceller = std::thread::spawn({
+            let cancellation = cancellation.clone();
+            move || {
+                wait_for_try.recv().unwrap();
+                cancellation.cancel();
+            }
+        });
+        let mut tries = 0;
+        let result = send_with_retries(
+            retry,
+            &cancellation,
+            |_| true,
+            || {
+                tries += 1;
+                let _ = tried.send(());
+                Err(SendError::Status {
+                    url: String::new(),
+                    code: 503,
+                    message: String::new(),
+                    retry_after: None,
+                })
+            },
+        );
+        assert!(matches!(result, Err(SendError::Status { code: 503, .. })));
+        assert_eq!(tries, 1);
+        canceller.join().unwrap();
+    }
+
+    #[test]
+    fn the_message_of_an_error_page_is_found() {
+        for (page, message) in [
             (r#"{"error":{"code":400,"message":"too long","type":"x"}}"#, "too long"),
             (r#"{"error":"no model"}"#, "no model"),
             (r#"{"object":"error","message":"bad"}"#, "bad"),
             (r#"{"detail":"Not Found"}"#, "Not Found"),
             ("<h1>Bad gateway</h1>\n", "<h1>Bad gateway</h1>"),
-            ("", "(nothing)"),
+            ("", "(empty)"),
         ] {
-            assert_eq!(said(page), words);
+            assert_eq!(error_message(page), message);
         }
-        assert_eq!(said(&"é".repeat(400)), format!("{}…", "é".repeat(SHOWN)));
+        assert_eq!(error_message(&"é".repeat(400)), format!("{}…", "é".repeat(MAX_MESSAGE)));
     }
 }

@@ -1,5 +1,5 @@
-//! What is sent to a server and what comes back, in the words of the OpenAI
-//! API and in the further ones that servers of open models know.
+//! The requests to a server and its responses: the OpenAI API, and the extensions of
+//! servers for open models.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,25 +8,24 @@ use amend_core::chat::{Message, Role};
 use amend_core::model::{Completion, Finish, Sampling, Usage};
 use amend_core::random::Stream;
 
-/// How many of the likeliest tokens a server is asked to tell: the most that
-/// the API grants.
-const TOP: u32 = 20;
+/// How many of the most likely tokens to request: the maximum that the API allows.
+const TOP_LOGPROBS: u32 = 20;
 
-/// Which further words a server knows.
+/// Which extensions of the API a server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// llama.cpp's own server.
     LlamaServer,
     /// vLLM and SGLang.
     Vllm,
-    /// Any other: it is told nothing that it need not know.
+    /// Any other server: only extensions with a non-neutral value are sent.
     Other,
 }
 
 impl Dialect {
-    /// The dialect of a server, by who it says owns its models.
+    /// The dialect of a server, from the owner in its list of models.
     #[must_use]
-    pub fn of(owned_by: Option<&str>) -> Self {
+    pub fn from_owner(owned_by: Option<&str>) -> Self {
         match owned_by {
             Some("llamacpp") => Self::LlamaServer,
             Some("vllm" | "sglang") => Self::Vllm,
@@ -35,7 +34,7 @@ impl Dialect {
     }
 }
 
-/// A request. What is none is not sent.
+/// The body of a request. `None` fields are not sent.
 #[derive(Debug, Serialize)]
 pub struct Body<'a> {
     model: &'a str,
@@ -48,19 +47,19 @@ pub struct Body<'a> {
     top_k: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     min_p: Option<f32>,
-    /// llama.cpp's name of it, over the last so many tokens.
+    /// The repeat penalty in llama.cpp, over the last `repeat_last_n` tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat_penalty: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat_last_n: Option<u32>,
-    /// The others' name of it, over all tokens.
+    /// The repeat penalty in other servers, over all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     repetition_penalty: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignore_eos: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_prompt: Option<bool>,
-    /// Go on from the assistant's turn at the end; llama-server does so unasked.
+    /// Continue the final assistant turn; llama-server always does.
     #[serde(skip_serializing_if = "Option::is_none")]
     continue_final_message: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,10 +71,10 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Asks for an answer.
+    /// A request for a completion.
     ///
-    /// A server known by its dialect is told every value, since its own default
-    /// need not be the neutral one; another is told those that are not neutral.
+    /// A server with a known dialect gets every setting, because its defaults may not
+    /// be neutral. Other servers get only the settings that are not neutral.
     pub fn complete(
         dialect: Dialect,
         model: &'a str,
@@ -90,34 +89,34 @@ impl<'a> Body<'a> {
             (top_k, _) => i64::from(top_k),
         };
         let penalty = Some(sampling.repeat_penalty).filter(|&penalty| known || penalty != 1.0);
-        let begun = messages.last().is_some_and(|turn| turn.role == Role::Assistant);
-        let goes_on = begun && dialect == Dialect::Vllm;
-        let of_llama = dialect == Dialect::LlamaServer;
+        let has_beginning = messages.last().is_some_and(|turn| turn.role == Role::Assistant);
+        let continues = has_beginning && dialect == Dialect::Vllm;
+        let is_llama = dialect == Dialect::LlamaServer;
         Self {
             model,
             messages,
             temperature: sampling.temperature,
             top_p: sampling.top_p,
             max_tokens: sampling.max_tokens,
-            // 31 bits: some servers take a signed number, and llama.cpp takes
-            // the largest unsigned one for "any".
+            // 31 bits: some servers expect a signed number, and for llama.cpp the
+            // largest unsigned one means a random seed.
             seed: (stream.bits(0) >> 33) as u32,
             top_k: (known || sampling.top_k != 0).then_some(top_k),
             min_p: Some(sampling.min_p).filter(|&min_p| known || min_p != 0.0),
-            repeat_penalty: penalty.filter(|_| of_llama),
-            repeat_last_n: of_llama.then_some(sampling.repeat_last_n),
-            repetition_penalty: penalty.filter(|_| !of_llama),
+            repeat_penalty: penalty.filter(|_| is_llama),
+            repeat_last_n: is_llama.then_some(sampling.repeat_last_n),
+            repetition_penalty: penalty.filter(|_| !is_llama),
             ignore_eos: ignore_eos.then_some(true),
-            cache_prompt: of_llama.then_some(true),
-            continue_final_message: goes_on.then_some(true),
-            add_generation_prompt: goes_on.then_some(false),
+            cache_prompt: is_llama.then_some(true),
+            continue_final_message: continues.then_some(true),
+            add_generation_prompt: continues.then_some(false),
             logprobs: None,
             top_logprobs: None,
         }
     }
 
-    /// Asks for the likeliest first tokens of an answer, with nothing done to
-    /// their probabilities.
+    /// A request for the most likely first tokens of a response, with their
+    /// unmodified probabilities.
     pub fn choose(dialect: Dialect, model: &'a str, messages: &'a [Message]) -> Self {
         let plain = Sampling {
             temperature: 1.0,
@@ -130,21 +129,21 @@ impl<'a> Body<'a> {
         };
         Self {
             logprobs: Some(true),
-            top_logprobs: Some(TOP),
+            top_logprobs: Some(TOP_LOGPROBS),
             ..Self::complete(dialect, model, messages, &plain, Stream::new(0), false)
         }
     }
 
-    /// The body's text.
+    /// The body as JSON.
     ///
     /// # Errors
-    /// A number that JSON can't write.
+    /// A number can't be written as JSON.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 }
 
-/// An answer: what is read of it.
+/// The parts of a response that are read.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
     choices: Vec<Choice>,
@@ -202,16 +201,19 @@ struct Details {
 }
 
 impl Answer {
-    /// Reads an answer.
+    /// Reads a response.
     ///
     /// # Errors
-    /// What of it is not as it should be.
+    /// Describes what is missing or of the wrong type.
     pub fn read(value: Value) -> Result<Self, String> {
-        let answer: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
-        if answer.choices.is_empty() { Err("it has no choices".to_owned()) } else { Ok(answer) }
+        let response: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        if response.choices.is_empty() {
+            return Err("it has no choices".to_owned());
+        }
+        Ok(response)
     }
 
-    /// Tokens the server counted; zeros where it counts none.
+    /// The token counts of the server; zeros if it reports none.
     pub fn usage(&self) -> Usage {
         let Some(usage) = &self.usage else { return Usage::default() };
         let cached = usage.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
@@ -223,7 +225,7 @@ impl Answer {
         }
     }
 
-    /// The answer as a completion.
+    /// The response as a completion.
     pub fn into_completion(mut self) -> Completion {
         let usage = self.usage();
         let choice = self.choices.swap_remove(0);
@@ -234,23 +236,23 @@ impl Answer {
         Completion { text: choice.message.content.unwrap_or_default(), finish, usage }
     }
 
-    /// For each choice the natural logarithm of its probability, summed over
-    /// the spellings that are among the likeliest tokens; where none is, the
-    /// logarithm of the least likely one told, which is as much as it can be.
-    /// None where the server tells no probabilities.
+    /// The natural logarithm of each choice's probability, summed over the spellings
+    /// that are among the most likely tokens. If none is among them, the logarithm of
+    /// the least likely reported token, which is an upper bound. `None` if the server
+    /// reports no probabilities.
     pub fn log_probs(&self, choices: &[Vec<String>]) -> Option<Vec<f64>> {
         let likely =
             &self.choices.first()?.logprobs.as_ref()?.content.as_ref()?.first()?.top_logprobs;
-        let least = likely.iter().map(|one| one.logprob).reduce(f64::min)?;
-        let of = |spellings: &Vec<String>| {
-            let found = likely.iter().filter(|one| spellings.contains(&one.token));
-            log_sum_exp(found.map(|one| one.logprob)).unwrap_or(least)
+        let least = likely.iter().map(|token| token.logprob).reduce(f64::min)?;
+        let log_prob = |spellings: &Vec<String>| {
+            let tokens = likely.iter().filter(|token| spellings.contains(&token.token));
+            log_sum_exp(tokens.map(|token| token.logprob)).unwrap_or(least)
         };
-        Some(choices.iter().map(of).collect())
+        Some(choices.iter().map(log_prob).collect())
     }
 }
 
-/// ln Σ exp(x); none of nothing.
+/// ln Σ exp(x); `None` for no terms.
 fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> Option<f64> {
     let max = terms.clone().reduce(f64::max)?;
     Some(max + terms.map(|term| (term - max).exp()).sum::<f64>().ln())
@@ -263,20 +265,20 @@ mod tests {
     use super::*;
     use amend_core::chat::Role;
 
-    fn sent(dialect: Dialect, sampling: &Sampling, ignore_eos: bool) -> Value {
+    fn body(dialect: Dialect, sampling: &Sampling, ignore_eos: bool) -> Value {
         let messages = [Message::new(Role::User, "Why?")];
         let stream = Stream::new(4);
         let body = Body::complete(dialect, "tiny", &messages, sampling, stream, ignore_eos);
         let mut value: Value = serde_json::from_str(&body.to_json().unwrap()).unwrap();
         let map = value.as_object_mut().unwrap();
-        // Checked below; it is the same in all.
+        // The seed is the same in all cases.
         let seed = map.remove("seed").unwrap().as_u64().unwrap();
         assert_eq!(seed, stream.bits(0) >> 33);
         value
     }
 
     #[test]
-    fn each_server_is_told_in_its_words() {
+    fn each_dialect_gets_its_extensions() {
         let neutral = Sampling {
             temperature: 0.5,
             top_k: 0,
@@ -294,7 +296,7 @@ mod tests {
             "top_p": 1.0,
             "max_tokens": 9,
         });
-        for (dialect, sampling, ignore_eos, further) in [
+        for (dialect, sampling, ignore_eos, extensions) in [
             (Dialect::Other, &neutral, false, json!({})),
             (Dialect::Other, &neutral, true, json!({"ignore_eos": true})),
             (
@@ -325,46 +327,46 @@ mod tests {
             ),
         ] {
             let mut expected = plain.clone();
-            for (key, value) in further.as_object().unwrap() {
+            for (key, value) in extensions.as_object().unwrap() {
                 expected[key] = value.clone();
             }
-            assert_eq!(sent(dialect, sampling, ignore_eos), expected);
+            assert_eq!(body(dialect, sampling, ignore_eos), expected);
         }
     }
 
     #[test]
-    fn a_choice_asks_for_one_token_as_the_model_has_it() {
+    fn a_choice_requests_one_token_with_unmodified_probabilities() {
         let messages = [Message::new(Role::User, "A or B?")];
         let body = Body::choose(Dialect::Other, "tiny", &messages).to_json().unwrap();
         let value: Value = serde_json::from_str(&body).unwrap();
-        let told = |key: &str| value[key].clone();
+        let field = |key: &str| value[key].clone();
         assert_eq!(
-            ["max_tokens", "logprobs", "top_logprobs", "temperature", "top_p"].map(told),
+            ["max_tokens", "logprobs", "top_logprobs", "temperature", "top_p"].map(field),
             [json!(1), json!(true), json!(20), json!(1.0), json!(1.0)]
         );
     }
 
     #[test]
-    fn a_reply_that_is_begun_is_gone_on_from() {
+    fn vllm_continues_a_final_assistant_turn() {
         let messages =
             [Message::new(Role::User, "A or B?"), Message::new(Role::Assistant, "Answer:")];
-        let sent = |dialect, messages: &[Message]| {
+        let flags = |dialect, messages: &[Message]| {
             let body = Body::choose(dialect, "tiny", messages).to_json().unwrap();
             let value: Value = serde_json::from_str(&body).unwrap();
             [value["continue_final_message"].clone(), value["add_generation_prompt"].clone()]
         };
-        assert_eq!(sent(Dialect::Vllm, &messages), [json!(true), json!(false)]);
-        assert_eq!(sent(Dialect::Vllm, &messages[..1]), [json!(null), json!(null)]);
-        assert_eq!(sent(Dialect::LlamaServer, &messages), [json!(null), json!(null)]);
+        assert_eq!(flags(Dialect::Vllm, &messages), [json!(true), json!(false)]);
+        assert_eq!(flags(Dialect::Vllm, &messages[..1]), [json!(null), json!(null)]);
+        assert_eq!(flags(Dialect::LlamaServer, &messages), [json!(null), json!(null)]);
     }
 
-    fn answer(value: Value) -> Answer {
+    fn response(value: Value) -> Answer {
         Answer::read(value).unwrap()
     }
 
     #[test]
-    fn an_answer_becomes_a_completion() {
-        let completion = answer(json!({
+    fn a_response_becomes_a_completion() {
+        let completion = response(json!({
             "choices": [{"message": {"role": "assistant", "content": "Grüße 🐝"},
                          "finish_reason": "length", "logprobs": null}],
             "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17,
@@ -374,8 +376,8 @@ mod tests {
         let usage = Usage { prompt: 12, cached: 8, decoded: 5, ideal: None };
         let text = "Grüße 🐝".to_owned();
         assert_eq!(completion, Completion { text, finish: Finish::Length, usage });
-        // The least that servers give.
-        let least = answer(json!({"choices": [{"message": {"content": null}}]}));
+        // The minimum that servers send.
+        let least = response(json!({"choices": [{"message": {"content": null}}]}));
         assert_eq!(
             least.into_completion(),
             Completion { text: String::new(), finish: Finish::Stop, usage: Usage::default() }
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_form_is_refused() {
+    fn malformed_responses_are_rejected() {
         for value in [json!({}), json!([]), json!({"choices": []}), json!({"choices": [{}]})] {
             assert!(Answer::read(value.clone()).is_err(), "{value}");
         }
@@ -391,30 +393,35 @@ mod tests {
 
     #[test]
     fn probabilities_are_summed_over_spellings() {
-        let answer = |logprobs: Value| {
-            answer(json!({"choices": [{"message": {"content": "A"}, "logprobs": logprobs}]}))
+        let with_logprobs = |logprobs: Value| {
+            response(json!({"choices": [{"message": {"content": "A"}, "logprobs": logprobs}]}))
         };
         let choices = |words: &[&[&str]]| -> Vec<Vec<String>> {
-            words.iter().map(|word| word.iter().map(|&one| one.to_owned()).collect()).collect()
+            words
+                .iter()
+                .map(|word| word.iter().map(|&spelling| spelling.to_owned()).collect())
+                .collect()
         };
-        let told = answer(json!({"content": [{"token": "A", "logprob": -0.5, "top_logprobs": [
-            {"token": "A", "logprob": 0.5_f64.ln()},
-            {"token": " A", "logprob": 0.25_f64.ln()},
-            {"token": "B", "logprob": 0.125_f64.ln()},
-            {"token": "The", "logprob": 0.0625_f64.ln()},
-        ]}]}));
-        let found = told.log_probs(&choices(&[&["A", " A"], &["B", " B"], &["C", " C"]])).unwrap();
-        // C is nowhere: at most as likely as the last.
-        for (found, p) in found.iter().zip([0.75_f64, 0.125, 0.0625]) {
-            assert!((found - p.ln()).abs() < 1e-12, "{found} {p}");
+        let response =
+            with_logprobs(json!({"content": [{"token": "A", "logprob": -0.5, "top_logprobs": [
+                {"token": "A", "logprob": 0.5_f64.ln()},
+                {"token": " A", "logprob": 0.25_f64.ln()},
+                {"token": "B", "logprob": 0.125_f64.ln()},
+                {"token": "The", "logprob": 0.0625_f64.ln()},
+            ]}]}));
+        let log_probs =
+            response.log_probs(&choices(&[&["A", " A"], &["B", " B"], &["C", " C"]])).unwrap();
+        // C is not reported: it is at most as likely as the last token.
+        for (log_prob, p) in log_probs.iter().zip([0.75_f64, 0.125, 0.0625]) {
+            assert!((log_prob - p.ln()).abs() < 1e-12, "{log_prob} {p}");
         }
-        for silent in [
+        for logprobs in [
             json!(null),
             json!({"content": null}),
             json!({"content": []}),
             json!({"content": [{"token": "A", "logprob": -0.1}]}),
         ] {
-            assert_eq!(answer(silent).log_probs(&choices(&[&["A"]])), None);
+            assert_eq!(with_logprobs(logprobs).log_probs(&choices(&[&["A"]])), None);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! llama.cpp in this process: the only place that knows it.
+//! llama.cpp in this process. No other module uses llama.cpp.
 //!
-//! [`Llama`] schedules requests over one context. Each step admits what fits,
-//! composes one batch of decode rows and prefill chunks, computes it, and samples.
-//! What is admitted, and in what order, depends on the requests and settings alone,
-//! never on a clock.
+//! [`Llama`] schedules requests over one context. Each step admits the requests that
+//! fit, composes one batch of decode rows and prefill chunks, computes it, and samples.
+//! Which requests it admits, and in which order, depends only on the requests and the
+//! settings, never on a clock.
 
 mod kv;
 pub mod measure;
@@ -38,17 +38,26 @@ use crate::llama::scheduler::active::{Active, Completing, Goal, Queued};
 use crate::llama::scheduler::admission::Idle;
 use amend_core::chat::Message;
 use amend_core::model::{
-    Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request, RequestId, Task,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
+    RequestId, Task,
 };
 
-/// The version of the bindings that `Cargo.toml` pins, for manifests.
+/// The version of the bindings that `Cargo.toml` pins, for manifests of runs.
 pub const LLAMA_CPP_2: &str = "0.1.160";
 
-/// The most rows of a batch whose logits are wanted for scores: each takes a
-/// vocabulary's worth of memory.
+/// What this engine can do.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    scores_texts: true,
+    knows_tokens: true,
+    is_deterministic: true,
+    measures_batches: true,
+};
+
+/// The maximum number of rows of a batch that return logits for a [`Task::Score`]. The
+/// logits of each row take memory for the whole vocabulary.
 const MAX_SCORED_ROWS: usize = 128;
 
-/// A completion that ended.
+/// A finished completion.
 struct Ended {
     decoded: Decoded,
     kind: KindId,
@@ -56,51 +65,51 @@ struct Ended {
     length: usize,
 }
 
-/// An engine over one model and one context.
+/// An engine with one model and one context.
 pub struct Llama<'m> {
     model: &'m Model,
     context: LlamaContext<'m>,
     settings: Settings,
     cells: Cells,
-    /// Whether a sequence can be cut after any of its tokens.
+    /// Whether a sequence can be truncated after any of its tokens.
     can_cut: bool,
     /// Whether sequences share the cells of common prefixes.
     sharing: bool,
     /// The model's [`Model::window`].
     window: Option<usize>,
-    /// What one request may need, in tokens.
+    /// The maximum number of tokens in one request.
     sequence_limit: usize,
-    /// How the cache is laid out at first.
+    /// The layout of the cache after creation and after a reset.
     first_layout: Switch,
     end_tokens: Vec<Token>,
     waiting: VecDeque<Queued>,
     active: Vec<Active>,
-    /// Sequences of finished requests that may still serve as prefix, oldest first.
+    /// Sequences of finished requests that are kept as prefixes, oldest first.
     idle: Vec<Idle>,
-    /// Completions that ended in the last step.
+    /// The completions that finished in the last step.
     ended: HashMap<RequestId, Ended>,
-    /// By how many tokens what goes on from a completion of a kind was longer
-    /// than it, at the most.
+    /// For each kind of prompt, by how many tokens a continuation was longer than the
+    /// completion it continues, at most.
     growth: HashMap<KindId, usize>,
-    /// Whether nothing was computed since [`Engine::reset`].
+    /// Whether nothing has been computed since [`Engine::reset`].
     is_fresh: bool,
-    /// Requests that failed before they were queued.
+    /// Requests that failed before they entered the queue.
     failed: Vec<(RequestId, Failure)>,
     batch: Batch,
     sampler: Sampler,
     counters: Counters,
-    /// Batches in which every slot decoded one token and nothing else was
-    /// computed: the tokens, and llama.cpp's seconds.
+    /// Tokens and compute seconds of the batches in which every slot decoded one token
+    /// and nothing else was computed.
     full_width: (u64, f64),
     ideal: Option<Ideal>,
     headers: Headers,
 }
 
-/// A context of a model.
+/// Creates a context.
 fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext<'m>, EngineError> {
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(settings.ctx_size))
-        // llama.cpp aborts if a batch may have fewer rows than sequences.
+        // llama.cpp aborts if the batch size is smaller than the number of sequences.
         .with_n_batch(settings.batch_size.max(settings.sequences() as u32))
         .with_n_ubatch(settings.ubatch_size)
         .with_n_seq_max(settings.sequences() as u32)
@@ -116,20 +125,20 @@ fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext
         .with_kv_unified(!settings.has_streams())
         .with_swa_full(true)
         .with_no_perf(true);
-    model.inner.new_context(model::backend()?, params).map_err(|_| EngineError {
-        message: format!(
-            "failed to make a context of {} tokens for {} sequences",
+    model.inner.new_context(model::backend()?, params).map_err(|error| {
+        EngineError::new(format!(
+            "failed to create a context of {} tokens for {} sequences",
             settings.ctx_size, settings.parallel
-        ),
-        hint: Some(
+        ))
+        .hinted(
             "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
-             flash attention; the log above says more"
-                .to_owned(),
-        ),
+             flash attention; the log of llama.cpp above gives details",
+        )
+        .caused_by(error)
     })
 }
 
-/// A batch for a context.
+/// Creates a batch for a context.
 fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &Settings) -> Batch {
     Batch::new(Bounds {
         rows: context.n_batch().min(settings.batch_size) as usize,
@@ -140,28 +149,28 @@ fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &Settings) -> 
 }
 
 impl<'m> Llama<'m> {
-    /// An engine with a context of its own.
+    /// Creates an engine and its context.
     ///
     /// # Errors
-    /// A context llama.cpp can't make: too little memory, or settings that do
-    /// not go together.
+    /// llama.cpp can't create the context: there is too little memory, or the settings
+    /// are incompatible. The model does not generate text from left to right.
     pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
         if settings.parallel > MAX_PARALLEL {
             tracing::warn!(
-                "--parallel {} is lowered to {MAX_PARALLEL}: llama.cpp has ids for no more sequences",
+                "--parallel {} is lowered to {MAX_PARALLEL}: llama.cpp supports no more sequences",
                 settings.parallel
             );
         }
-        let wished = settings.kv_unified;
+        let requested = settings.kv_unified;
         let mut settings = settings.resolved().laid_out(model.stream_cell_bytes(settings));
-        if wished == Switch::Off && !settings.has_streams() {
-            tracing::warn!("--kv-unified off has no effect: the model's sequences share a cache");
+        if requested == Switch::Off && !settings.has_streams() {
+            tracing::warn!("--kv-unified off has no effect: this model needs a unified cache");
         }
         let window = model.window();
         if window.is_some() {
-            // Where a batch is cut, llama.cpp finds cells for all parts before
-            // it computes the first, and in a cache with a window may drop for
-            // a later part what an earlier one still looks at.
+            // When llama.cpp splits a batch, it finds cells for all parts before it
+            // computes the first. In a cache with a sliding window it may then reuse
+            // for a later part cells that an earlier part still attends to.
             settings.ubatch_size = settings.batch_size;
         }
         let mut context = new_context(model, &settings)?;
@@ -169,8 +178,8 @@ impl<'m> Llama<'m> {
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
         let settings = Settings { ctx_size: context.n_ctx(), ..settings };
-        // Streams that were asked for stay, whatever comes.
-        let limit = match wished {
+        // If the user requested streams, the engine never gives them up.
+        let limit = match requested {
             Switch::Off => settings.longest_sequence(),
             Switch::Auto | Switch::On => settings.ctx_size as usize,
         };
@@ -201,44 +210,48 @@ impl<'m> Llama<'m> {
         })
     }
 
-    /// Tokens that a cache without limit would have had to prefill for the
-    /// requests since [`Engine::count_ideal`] or [`Engine::reset`].
+    /// The tokens that an unlimited cache would have had to prefill for the requests
+    /// since [`Engine::count_ideal`] or [`Engine::reset`].
     #[must_use]
     pub fn ideal_prefill(&self) -> u64 {
         self.ideal.as_ref().map_or(0, |ideal| ideal.prefilled)
     }
 
-    /// The mean position at which a token was decoded since
-    /// [`Engine::count_ideal`]: how long the contexts were.
+    /// The mean position of the tokens decoded since [`Engine::count_ideal`], which is
+    /// the mean length of the contexts.
     #[must_use]
     pub fn mean_decoded_position(&self) -> f64 {
         let sum = self.ideal.as_ref().map_or(0, |ideal| ideal.decoded_positions);
         sum as f64 / self.counters.decoded.max(1) as f64
     }
 
-    /// Tokens a second in the batches in which every slot decoded one token and
-    /// nothing else was computed; none where there was no such batch.
+    /// Tokens per second in the batches in which every slot decoded one token and
+    /// nothing else was computed. `None` if there was no such batch.
     #[must_use]
     pub fn full_width_rate(&self) -> Option<f64> {
         let (tokens, seconds) = self.full_width;
-        (tokens > 0).then(|| tokens as f64 / seconds)
+        if tokens == 0 {
+            return None;
+        }
+        Some(tokens as f64 / seconds)
     }
 
-    /// Cells of the KV cache in use, in tokens; what several streams hold copies of
-    /// counts once.
+    /// The number of cells of the KV cache in use. Copies in several streams count
+    /// once.
     #[must_use]
     pub fn cells_in_use(&self) -> usize {
         self.cells.used()
     }
 
-    /// The most cells that were in use at once, in tokens, counted likewise.
+    /// The maximum number of cells in use at once, counted as in
+    /// [`Llama::cells_in_use`].
     #[must_use]
     pub fn peak_cells(&self) -> usize {
         self.cells.peak()
     }
 
-    /// The texts of the vocabulary's control tokens and of the tokens that end
-    /// a turn, in order of id.
+    /// The texts of the vocabulary's control tokens and of the tokens that end a turn,
+    /// ordered by id.
     #[must_use]
     pub fn special_tokens(&self) -> Vec<String> {
         let vocab = self.model.inner.vocab();
@@ -251,32 +264,39 @@ impl<'m> Llama<'m> {
             .collect()
     }
 
-    /// How many tokens each of the slots may hold at once.
+    /// How many tokens each slot can hold when all slots are in use.
     #[must_use]
     pub fn cells_per_slot(&self) -> usize {
-        match self.settings.has_streams() {
-            true => self.settings.longest_sequence(),
-            false => self.settings.ctx_size as usize / self.settings.parallel,
+        if self.settings.has_streams() {
+            self.settings.longest_sequence()
+        } else {
+            self.settings.ctx_size as usize / self.settings.parallel
         }
     }
 
-    /// The longest prefix that is kept for requests to come, in tokens.
+    /// The length of the longest prefix that is kept for later requests, in tokens.
     #[must_use]
     pub fn longest_kept(&self) -> usize {
         self.idle.iter().map(|idle| self.cells.len(idle.seq)).max().unwrap_or(0)
     }
 
-    /// Whether tokens of a text are to be guessed that is said to copy, or not.
-    fn guesses(&self, copies: bool) -> bool {
-        self.can_cut
-            && match self.settings.speculate {
-                Switch::Auto => copies,
-                Switch::On => true,
-                Switch::Off => false,
-            }
+    /// Whether to use prompt lookup for a completion with this value of `copies`.
+    fn uses_prompt_lookup(&self, copies: bool) -> bool {
+        // Rejected draft tokens have to be removed from the cache.
+        if !self.can_cut {
+            return false;
+        }
+        match self.settings.speculate {
+            Switch::Auto => copies,
+            Switch::On => true,
+            Switch::Off => false,
+        }
     }
 
-    /// A request in tokens, if it can be computed at all.
+    /// Converts a request to tokens.
+    ///
+    /// # Errors
+    /// The failure of a request that can't be computed.
     fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
         let ended = request.continues.and_then(|id| self.ended.get(&id));
         let vocab = self.model.inner.vocab();
@@ -290,7 +310,7 @@ impl<'m> Llama<'m> {
         };
         let goal = match request.task {
             Task::Complete { sampling, stream, ignore_eos, copies } => {
-                let copying = self.guesses(copies).then(|| Copying::new(&tokens));
+                let copying = self.uses_prompt_lookup(copies).then(|| Copying::new(&tokens));
                 Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
             }
             Task::Choose { choices } => {
@@ -302,15 +322,22 @@ impl<'m> Llama<'m> {
                 let Some((_, given)) = targets.split_last() else {
                     return Err(Failure::Empty { step: "response".to_owned() });
                 };
-                // The last token is scored from the row before it.
+                // The row of each token scores the next one, so the last is not needed.
                 tokens.extend_from_slice(given);
                 Goal::Score { targets, log_probs: Vec::new() }
             }
         };
-        let kind = self.headers.note(&tokens, shared.min(last));
-        let goes_on = ended.is_some();
-        let mut queued =
-            Queued { id: request.id, tokens, kind, goes_on, first_wanted: last, goal, ideal: None };
+        let kind = self.headers.add(&tokens, shared.min(last));
+        let is_continuation = ended.is_some();
+        let mut queued = Queued {
+            id: request.id,
+            tokens,
+            kind,
+            is_continuation,
+            first_with_logits: last,
+            goal,
+            ideal: None,
+        };
         let needed = queued.length();
         if let Some(ended) = ended {
             let growth = self.growth.entry(ended.kind).or_default();
@@ -324,12 +351,16 @@ impl<'m> Llama<'m> {
                 available: self.sequence_limit as u32,
             });
         }
-        queued.ideal = self.ideal.as_mut().map(|ideal| ideal.prompt(&queued.tokens, last));
+        queued.ideal = self.ideal.as_mut().map(|ideal| ideal.add_prompt(&queued.tokens, last));
         Ok(queued)
     }
 }
 
 impl Engine for Llama<'_> {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
     fn describe(&self) -> Result<Description, EngineError> {
         Ok(Description {
             model: self.model.describe()?,
@@ -380,7 +411,7 @@ impl Engine for Llama<'_> {
         self.failed.retain(|(failed, _)| *failed != id);
         if let Some(at) = self.active.iter().position(|active| active.queued.id == id) {
             let active = self.active.remove(at);
-            // Its cells are dropped before the next batch, unless wanted.
+            // The next step drops its cells unless a waiting request shares them.
             self.idle.push(Idle::new(active.seq, None));
         }
     }
@@ -404,15 +435,15 @@ impl Engine for Llama<'_> {
             events.push(Event::Failed { id, failure });
         }
         for (_, ended) in self.ended.drain() {
-            // Nothing went on from it, if nothing was noted.
+            // No continuation was submitted unless there is an entry.
             self.growth.entry(ended.kind).or_insert(0);
         }
         if self.is_fresh && self.settings.kv_unified != self.first_layout {
             self.lay_out(self.first_layout)?;
         }
         self.is_fresh = false;
-        // Before, so that cells nobody wants make room; after, since what was
-        // wanted has been shared.
+        // First to make room for admission; then because admitted requests now share
+        // the prefixes that were kept for them.
         self.trim_idle()?;
         self.admit()?;
         self.trim_idle()?;
@@ -434,12 +465,11 @@ impl Engine for Llama<'_> {
                 self.record();
                 self.take_logits(events)?;
             }
-            Err(DecodeError::NoKvCacheSlot) => self.give_way(events)?,
+            Err(DecodeError::NoKvCacheSlot) => self.fail_youngest(events)?,
             Err(error) => {
-                return Err(EngineError {
-                    message: format!("llama.cpp failed to decode a batch: {error}"),
-                    hint: Some("the log of -vv says more; memory may have run out".to_owned()),
-                });
+                return Err(EngineError::new("llama.cpp failed to decode a batch")
+                    .hinted("run with -vv for the log of llama.cpp; memory may have run out")
+                    .caused_by(error));
             }
         }
         Ok(true)

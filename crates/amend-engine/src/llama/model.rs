@@ -1,4 +1,4 @@
-//! A GGUF file, loaded.
+//! A model loaded from a GGUF file.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::{LogOptions, send_logs_to_tracing};
+use llama_cpp_2::{LlamaCppError, LogOptions, send_logs_to_tracing};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -27,44 +27,41 @@ pub struct Model {
     path: PathBuf,
     template_source: String,
     sha256: OnceCell<String>,
-    /// The tokens of each piece of text, made when first asked for.
+    /// The tokens of each piece of text, computed on first use.
     pieces: OnceCell<HashMap<Vec<u8>, Vec<Token>>>,
 }
 
-/// llama.cpp's process-wide state: a second initialisation fails.
+/// The process-wide state of llama.cpp, which can be initialised only once.
 pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
-    static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
+    static BACKEND: OnceLock<Result<LlamaBackend, LlamaCppError>> = OnceLock::new();
     BACKEND
         .get_or_init(|| {
             send_logs_to_tracing(LogOptions::default());
-            LlamaBackend::init().map_err(|error| error.to_string())
+            LlamaBackend::init()
         })
         .as_ref()
-        .map_err(|error| EngineError {
-            message: format!("failed to start llama.cpp: {error}"),
-            hint: None,
-        })
+        .map_err(|error| EngineError::new("failed to start llama.cpp").caused_by(error))
 }
 
 impl Model {
     /// Loads the GGUF file at `path`.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, no GGUF, cut short, or of a kind
-    /// llama.cpp does not know; a model without a usable chat template.
+    /// The file is missing, unreadable, truncated or not a GGUF file; llama.cpp does not
+    /// support the model; the model has no usable chat template.
     pub fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
-        let fail = |message: String, hint: &str| EngineError {
-            message: format!("failed to load model {}: {message}", path.display()),
-            hint: Some(hint.to_owned()),
+        let fail = |message: &str, hint: &str| {
+            EngineError::new(format!("failed to load model {}: {message}", path.display()))
+                .hinted(hint)
         };
-        check_header(path).map_err(|(message, hint)| fail(message, hint))?;
+        check_header(path).map_err(|(message, hint)| fail(&message, hint))?;
         let template_override = settings
             .chat_template
             .as_ref()
             .map(|file| {
-                std::fs::read_to_string(file).map_err(|error| EngineError {
-                    message: format!("failed to read chat template {}: {error}", file.display()),
-                    hint: None,
+                std::fs::read_to_string(file).map_err(|error| {
+                    EngineError::new(format!("failed to read chat template {}", file.display()))
+                        .caused_by(error)
                 })
             })
             .transpose()?;
@@ -72,19 +69,20 @@ impl Model {
         let params = LlamaModelParams::default()
             .with_n_gpu_layers(settings.n_gpu_layers)
             .with_use_mmap(settings.mmap);
-        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|_| {
+        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|error| {
             fail(
-                "llama.cpp refused it".to_owned(),
-                "the log above says why; a download that was cut short is the usual cause",
+                "llama.cpp rejected it",
+                "the log of llama.cpp above says why; the usual cause is an incomplete download",
             )
+            .caused_by(error)
         })?;
 
-        // Asked to decode without having encoded, these end the process.
+        // llama.cpp aborts the process when these decode without having encoded.
         const ENCODERS: [&str; 4] = ["t5", "t5encoder", "eagle3", "dflash"];
         let architecture = inner.meta_val_str("general.architecture").unwrap_or_default();
         if ENCODERS.contains(&architecture.as_str()) {
             return Err(fail(
-                format!("models of the family {architecture} encode one text into another"),
+                &format!("models of the family {architecture} encode one text into another"),
                 "use a model that generates text from left to right",
             ));
         }
@@ -96,7 +94,7 @@ impl Model {
                 .and_then(|template| template.to_string().ok())
                 .ok_or_else(|| {
                 fail(
-                    "it has no chat template".to_owned(),
+                    "it has no chat template",
                     "use an instruction-tuned model, or pass --chat-template FILE",
                 )
             })?,
@@ -109,8 +107,9 @@ impl Model {
         let (bos, eos) = (inner.vocab().bos(), inner.vocab().eos());
         let bos = if known(bos) { text(bos) } else { String::new() };
         let eos = if known(eos) { text(eos) } else { String::new() };
+        // The message of the error contains its cause.
         let template = ChatTemplate::new(&template_source, &bos, &eos)
-            .map_err(|error| fail(error.to_string(), "pass another one: --chat-template FILE"))?;
+            .map_err(|error| fail(&error.to_string(), "pass another one: --chat-template FILE"))?;
         Ok(Self {
             inner,
             template,
@@ -121,35 +120,38 @@ impl Model {
         })
     }
 
-    /// Tokens the model was trained to hold in one sequence.
+    /// The context length that the model was trained for, in tokens.
     pub fn trained_context(&self) -> u32 {
         self.inner.n_ctx_train()
     }
 
-    /// Whether sequences may share and drop ranges of cells. Recurrent and
-    /// hybrid models keep one state a sequence, which can't be cut.
+    /// Whether sequences can share and drop ranges of cells. Recurrent and hybrid models
+    /// keep one state per sequence, which can't be truncated.
     pub fn can_share(&self) -> bool {
         !self.inner.is_recurrent() && !self.inner.is_hybrid()
     }
 
-    /// How many tokens back the attention of some layers reaches, where the
-    /// metadata says that it is bounded; `usize::MAX` where it goes by chunks,
-    /// which no number of tokens describes.
+    /// The size of the sliding attention window in tokens, if the metadata names one.
+    /// `usize::MAX` for chunked attention, which a number of tokens can't describe.
     pub(super) fn window(&self) -> Option<usize> {
-        match self.attention("chunk_size") {
-            Some(_) => Some(usize::MAX),
-            None => self.attention("sliding_window")?.parse().ok().filter(|&window| window > 0),
+        if self.attention("chunk_size").is_some() {
+            return Some(usize::MAX);
+        }
+        match self.attention("sliding_window")?.parse::<usize>() {
+            Ok(0) | Err(_) => None,
+            Ok(window) => Some(window),
         }
     }
 
-    /// What the metadata says of the family's attention.
+    /// A value of the metadata about the attention of the model's family.
     fn attention(&self, key: &str) -> Option<String> {
         let architecture = self.inner.meta_val_str("general.architecture").ok()?;
         self.inner.meta_val_str(&format!("{architecture}.attention.{key}")).ok()
     }
 
-    /// Bytes that a cell of the KV cache takes; none where sequences can't have a
-    /// stream each that is copied whole: there is a state that is no cell, or a window.
+    /// The size of a KV cache cell in bytes. `None` if sequences can't have separate
+    /// streams: a stream is copied as a whole, which is not possible with recurrent
+    /// state or a sliding window.
     pub(super) fn stream_cell_bytes(&self, settings: &Settings) -> Option<u64> {
         if !self.can_share() || self.window().is_some() {
             return None;
@@ -161,10 +163,10 @@ impl Model {
         Some(u64::from(self.inner.n_layer()) * u64::from(self.inner.n_head_kv()) * bits / 8)
     }
 
-    /// The tokens that say one of some words, control tokens left out.
+    /// The tokens whose text is one of `spellings`, without control tokens.
     ///
     /// # Errors
-    /// [`Failure::NoSuchToken`] when there is none.
+    /// [`Failure::NoSuchToken`] if there is none.
     pub(super) fn tokens_of(&self, spellings: &[String]) -> Result<Vec<Token>, Failure> {
         let pieces = self.pieces.get_or_init(|| {
             let vocab = self.inner.vocab();
@@ -185,14 +187,14 @@ impl Model {
             .collect();
         tokens.sort_unstable();
         tokens.dedup();
-        match tokens.is_empty() {
-            true => Err(Failure::NoSuchToken { spellings: spellings.to_vec() }),
-            false => Ok(tokens),
+        if tokens.is_empty() {
+            return Err(Failure::NoSuchToken { spellings: spellings.to_vec() });
         }
+        Ok(tokens)
     }
 
-    /// Tells the model from others without reading its whole file: by its
-    /// name, size and time of change.
+    /// Identifies the model by the name, size and modification time of its file, without
+    /// reading the whole file.
     #[must_use]
     pub fn fingerprint(&self) -> Value {
         let file = std::fs::metadata(&self.path).ok();
@@ -205,23 +207,23 @@ impl Model {
         })
     }
 
-    /// The name of the model's file.
+    /// The name of the model file.
     #[must_use]
     pub fn file_name(&self) -> Option<String> {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// What identifies the model: its file's hash and metadata.
+    /// Identifies the model by the hash of its file and its metadata.
     ///
     /// # Errors
-    /// The file can't be read any more.
+    /// The file can no longer be read.
     pub fn describe(&self) -> Result<Value, EngineError> {
         let sha256 = match self.sha256.get() {
             Some(sha256) => sha256.clone(),
             None => {
-                let sha256 = file_hash(&self.path).map_err(|error| EngineError {
-                    message: format!("failed to hash model {}: {error}", self.path.display()),
-                    hint: None,
+                let sha256 = file_hash(&self.path).map_err(|error| {
+                    EngineError::new(format!("failed to hash model {}", self.path.display()))
+                        .caused_by(error)
                 })?;
                 self.sha256.get_or_init(|| sha256).clone()
             }
@@ -241,7 +243,8 @@ impl Model {
     }
 }
 
-/// What llama.cpp would only log, or abort on, is told apart first.
+/// Checks for mistakes that llama.cpp would only log, or abort on. Returns the message
+/// and hint of an error.
 pub(super) fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
     const HINT: &str = "pass a GGUF file: -m MODEL.gguf, or set AMEND_MODEL";
     let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {

@@ -8,44 +8,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::llama::measure::costs::Costs;
 
-/// How the engine loads and runs a model. Zero means: chosen for the machine.
+/// How the engine loads and runs a model. Zeros are replaced by a choice for the machine:
+/// see [`Settings::resolved`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Settings {
-    /// Sequences decoded together.
+    /// The number of sequences to decode together.
     pub parallel: usize,
-    /// Cells of the KV cache, in tokens, for all sequences together.
+    /// The number of cells of the KV cache, for all sequences together.
     pub ctx_size: u32,
-    /// One part of the KV cache for all sequences, or one each: a stream.
+    /// Whether all sequences share a unified KV cache, or each has a separate stream.
     pub kv_unified: Switch,
-    /// The most rows of a batch.
+    /// The maximum number of rows of a batch.
     pub batch_size: u32,
-    /// The most rows computed at once; a larger batch is cut.
+    /// The maximum number of rows computed at once. Larger batches are split.
     pub ubatch_size: u32,
-    /// Threads that decode.
+    /// The number of threads that decode.
     pub threads: usize,
-    /// Threads that prefill.
+    /// The number of threads that prefill.
     pub threads_batch: usize,
-    /// Layers held by the GPU.
+    /// The number of layers on the GPU.
     pub n_gpu_layers: u32,
-    /// Flash attention.
+    /// Whether to use flash attention.
     pub flash_attention: Switch,
-    /// Type of the cached keys.
+    /// The type of the cached keys.
     pub cache_type_k: CacheType,
-    /// Type of the cached values.
+    /// The type of the cached values.
     pub cache_type_v: CacheType,
-    /// Map the model's file instead of reading it.
+    /// Whether to map the model file into memory instead of reading it.
     pub mmap: bool,
-    /// A chat template to use instead of the model's own.
+    /// The file of a chat template to use instead of the model's.
     pub chat_template: Option<PathBuf>,
-    /// Share the cells of common prefixes.
+    /// Whether sequences share the cells of common prefixes.
     pub share_prefixes: bool,
-    /// Guess the next tokens of texts that repeat their prompt: of those said
-    /// to, where it pays; of all, at any cost; or of none.
+    /// Prompt lookup: `Auto` uses it for texts marked as repeating their prompt, if it
+    /// pays; `On` uses it for all texts; `Off` for none.
     pub speculate: Switch,
-    /// The most rows of a batch in which some decode and others prefill; none
-    /// chooses by the costs. In streams the two are always apart.
+    /// The maximum number of rows of a batch that decodes and prefills. `None` chooses by
+    /// the costs. With streams, no batch does both.
     pub mixed_rows: Option<usize>,
-    /// What batches cost: by it the engine chooses what is left to it.
+    /// The costs of batches, from which the engine chooses settings.
     pub costs: Costs,
 }
 
@@ -73,32 +74,32 @@ impl Default for Settings {
     }
 }
 
-/// Cells a sequence gets on average where the user names no context size, and the
-/// fewest a stream has that is chosen for the user.
+/// The number of cells per sequence in a unified cache if the user sets no context size,
+/// and the minimum for streams that are chosen automatically.
 const CELLS_PER_SEQUENCE: u32 = 1024;
 
-/// Cells a stream gets where the user names no context size.
+/// The number of cells per stream if the user sets no context size.
 const CELLS_PER_STREAM: u32 = 2048;
 
-/// llama.cpp rounds a stream up to a multiple of it.
+/// llama.cpp rounds the size of a stream up to a multiple of this.
 const STREAM_STEP: u32 = 256;
 
-/// The most bytes a KV cache of streams is given that is chosen for the user: they
-/// take more cells than one cache, where each prefix is held once.
-const AMPLE: u64 = 1 << 30;
+/// The maximum size in bytes of a KV cache with streams that are chosen automatically.
+/// Streams need more cells than a unified cache, which holds each prefix once.
+const MAX_STREAM_BYTES: u64 = 1 << 30;
 
-/// The smallest context chosen for the user, in tokens, where it is one.
+/// The minimum size of a unified cache that is chosen automatically, in cells.
 const SMALLEST_CONTEXT: u32 = 4096;
 
 impl Settings {
-    /// These settings with every zero replaced by what suits the machine.
+    /// These settings, with every zero replaced by a choice for this machine.
     #[must_use]
     pub fn resolved(&self) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let or = |value: usize, chosen: usize| if value == 0 { chosen } else { value };
         let parallel = or(self.parallel, self.costs.parallel()).min(MAX_PARALLEL);
         let threads = or(self.threads, cores);
-        // Every decoding sequence needs a row.
+        // Every decoding sequence needs a row of the batch.
         let batch_size = self.batch_size.max(parallel as u32);
         Self {
             parallel,
@@ -114,21 +115,21 @@ impl Settings {
         }
     }
 
-    /// Resolved settings with the KV cache's size and layout chosen, on or off, where
-    /// they are left open. `cell_bytes` is what a cell takes, none if the model's
-    /// sequences can't have streams.
+    /// Resolved settings, with the size and the layout of the KV cache chosen if they are
+    /// open: `kv_unified` is `On` or `Off`. `cell_bytes` is the size of a cell, `None` if
+    /// the model does not support streams.
     ///
-    /// Streams decode faster on a CPU, since attention in a unified cache
-    /// passes over the cells of all sequences. They take more cells, and a request
-    /// has to fit into one.
+    /// Streams decode faster on a CPU, because attention in a unified cache passes over
+    /// the cells of all sequences. But they need more cells, and a request has to fit in
+    /// one stream.
     #[must_use]
     pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
         let split = Self { kv_unified: Switch::Off, ..self.clone() };
         let sequences = split.sequences() as u32;
         let stream = match (self.ctx_size, cell_bytes) {
             (0, Some(bytes)) => {
-                let ample = AMPLE / (bytes.max(1) * u64::from(sequences));
-                ample.min(CELLS_PER_STREAM.into()) as u32
+                let affordable = MAX_STREAM_BYTES / (bytes.max(1) * u64::from(sequences));
+                affordable.min(CELLS_PER_STREAM.into()) as u32
             }
             (size, _) => size / sequences,
         } / STREAM_STEP
@@ -151,22 +152,23 @@ impl Settings {
         Self { kv_unified: Switch::On, ctx_size, ..self.clone() }
     }
 
-    /// Whether each sequence has a part of the KV cache for itself.
+    /// Whether each sequence has a separate stream of the KV cache.
     pub(super) fn has_streams(&self) -> bool {
         self.kv_unified == Switch::Off
     }
 
-    /// Tokens that a sequence may hold, as the cache is laid out.
+    /// The maximum number of tokens in a sequence with this layout of the cache.
     pub(super) fn longest_sequence(&self) -> usize {
-        match self.has_streams() {
-            true => self.ctx_size as usize / self.sequences(),
-            false => self.ctx_size as usize,
+        if self.has_streams() {
+            self.ctx_size as usize / self.sequences()
+        } else {
+            self.ctx_size as usize
         }
     }
 
-    /// These settings for an engine that decodes next to nothing, as a judge's: where
-    /// the layout of the KV cache is left open, one for all sequences, in which prompts of
-    /// different lengths are prefilled in the same pass.
+    /// These settings for an engine that decodes almost nothing, such as that of a judge:
+    /// if the layout of the KV cache is open, a unified one, which prefills prompts of
+    /// different lengths in one pass.
     #[must_use]
     pub fn for_reading(self) -> Self {
         match self.kv_unified {
@@ -175,26 +177,24 @@ impl Settings {
         }
     }
 
-    /// Sequence ids the context is made for: one for each slot, and some for what
-    /// may still serve as prefix. In a unified cache that is one more for each slot and
-    /// a few for shared headers; of streams, which take memory, the few.
+    /// The number of sequence ids of the context: one per slot, and some for prefixes that
+    /// are kept for later requests. In a unified cache that is another one per slot and a
+    /// few for shared prefixes; with streams, which take memory, only the few.
     #[must_use]
     pub fn sequences(&self) -> usize {
-        match self.has_streams() {
-            true => self.parallel + 4,
-            false => 2 * self.parallel + 8,
-        }
+        if self.has_streams() { self.parallel + 4 } else { 2 * self.parallel + 8 }
     }
 }
 
-/// llama.cpp has 256 sequence ids; see [`Settings::sequences`].
+/// The maximum number of slots: llama.cpp has 256 sequence ids, of which each slot needs
+/// two (see [`Settings::sequences`]).
 pub const MAX_PARALLEL: usize = 124;
 
-/// On, off, or as the engine sees fit.
+/// A setting that the engine can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
-    /// As the engine sees fit.
+    /// The engine chooses.
     Auto,
     /// Always.
     On,
@@ -202,7 +202,7 @@ pub enum Switch {
     Off,
 }
 
-/// Number formats of the KV cache.
+/// The number format of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(non_camel_case_types, missing_docs, reason = "the names llama.cpp's users know")]
@@ -221,7 +221,7 @@ impl Switch {
     /// Every value.
     pub const ALL: [Self; 3] = [Self::Auto, Self::On, Self::Off];
 
-    /// Its name on the command line and in manifests.
+    /// The name on the command line and in manifests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -257,7 +257,7 @@ impl CacheType {
         Self::Q4_0,
     ];
 
-    /// Its name on the command line and in manifests.
+    /// The name on the command line and in manifests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -272,7 +272,8 @@ impl CacheType {
         }
     }
 
-    /// Bits that a number takes, with its share of a block's scale, rounded up.
+    /// The number of bits per number, including its share of the scale of a block, rounded
+    /// up.
     pub(super) fn bits(self) -> u64 {
         match self {
             Self::F32 => 32,
@@ -304,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_are_resolved_within_llamas_bounds() {
+    fn zeros_are_resolved_within_the_limits_of_llama_cpp() {
         let settings = Settings { parallel: 1000, ..Settings::default() }.resolved();
         assert_eq!(settings.parallel, MAX_PARALLEL);
         assert!(settings.sequences() <= 256);
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_chosen_where_they_pay_and_have_room() {
+    fn streams_are_chosen_if_they_pay_and_fit() {
         let small = Some(23_040);
         let chosen = |parallel, ctx_size, kv_unified, n_gpu_layers, cell_bytes| {
             let settings =
@@ -324,14 +325,14 @@ mod tests {
         };
         use Switch::{Auto, Off, On};
         assert_eq!(chosen(8, 0, Auto, 0, small), (Off, 12 * 2048, 12));
-        // A gibibyte does not go further.
+        // Limited by a gibibyte.
         assert_eq!(chosen(32, 0, Auto, 0, small), (Off, 36 * 1280, 36));
         assert_eq!(chosen(8, 0, Auto, 0, Some(131_072)), (On, 8192, 24));
         for (parallel, n_gpu_layers, cell_bytes) in [(1, 0, small), (8, 99, small), (8, 0, None)] {
             let (unified, ..) = chosen(parallel, 0, Auto, n_gpu_layers, cell_bytes);
             assert_eq!(unified, On, "{parallel} {n_gpu_layers} {cell_bytes:?}");
         }
-        // A size that was named is kept to.
+        // A size set by the user is kept.
         assert_eq!(chosen(8, 8192, Auto, 0, small), (On, 8192, 24));
         assert_eq!(chosen(8, 13_000, Auto, 0, small), (Off, 12 * 1024, 12));
         assert_eq!(chosen(8, 8192, Off, 0, small), (Off, 12 * 512, 12));

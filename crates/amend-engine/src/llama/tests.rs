@@ -1,5 +1,5 @@
-//! The engine against llama.cpp's plainest use: one sequence, one context, the
-//! prompt in one batch, then a token at a time.
+//! Compares the engine with the simplest use of llama.cpp: one sequence in one context,
+//! the prompt in one batch, then one token at a time.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,37 @@ use amend_core::chat::Role;
 use amend_core::model::{Sampling, Task};
 use amend_core::random::Stream;
 
+/// The file passes the check of the header, so that llama.cpp itself rejects it.
 #[test]
-fn the_manifest_names_the_pinned_bindings() {
-    let manifest = include_str!("../../../../Cargo.toml");
-    let pin = format!("llama-cpp-2 = {{ version = \"={LLAMA_CPP_2}\"");
-    assert!(manifest.contains(&pin), "{pin}");
+fn a_rejected_file_keeps_the_error_of_llama_cpp_as_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("truncated.gguf");
+    std::fs::write(&path, b"GGUF\x03\x00\x00\x00").unwrap();
+    let errors =
+        [Model::load(&path, &settings()).err().unwrap(), Vocabulary::load(&path).err().unwrap()];
+    for error in errors {
+        let source = std::error::Error::source(&error).expect("the library's error").to_string();
+        assert!(error.to_string().ends_with(": llama.cpp rejected it"), "{error}");
+        assert!(!error.to_string().contains(&source), "{error} repeats {source}");
+    }
+}
+
+#[test]
+fn a_rejected_context_keeps_the_error_of_llama_cpp_as_its_source() {
+    let model = load("llama");
+    // llama.cpp quantises values only with flash attention.
+    let settings = Settings { cache_type_v: CacheType::Q8_0, ..settings() };
+    let error = Llama::new(&model, &settings).err().unwrap();
+    assert!(error.message.starts_with("failed to create a context"), "{error}");
+    assert!(error.source.is_some());
+}
+
+/// Manifests of runs and keys of calibrations contain the constant.
+#[test]
+fn the_version_of_the_bindings_is_the_one_that_cargo_pins() {
+    let manifest: toml::Table = include_str!("../../../../Cargo.toml").parse().unwrap();
+    let requirement = manifest["dependencies"]["llama-cpp-2"]["version"].as_str().unwrap();
+    assert_eq!(requirement, format!("={LLAMA_CPP_2}"));
 }
 
 fn settings() -> Settings {
@@ -25,7 +51,7 @@ fn settings() -> Settings {
         batch_size: 48,
         ubatch_size: 32,
         threads: 1,
-        // With it llama.cpp rounds keys and values to F16.
+        // With flash attention llama.cpp rounds keys and values to F16.
         flash_attention: Switch::Off,
         cache_type_k: CacheType::F32,
         cache_type_v: CacheType::F32,
@@ -41,9 +67,9 @@ fn load(family: &str) -> Model {
     Model::load(&path, &settings()).unwrap()
 }
 
-/// The logits after each token from the `first` one on.
+/// The logits after each token from index `first` on.
 fn logits(model: &Model, tokens: &[Token], first: usize) -> Vec<Vec<f32>> {
-    // llama.cpp's own choices: sequences apart, windows pruned.
+    // The defaults of llama.cpp: separate sequences, and a pruned window.
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(2048))
         .with_n_threads(1)
@@ -68,15 +94,15 @@ fn logits(model: &Model, tokens: &[Token], first: usize) -> Vec<Vec<f32>> {
     rows
 }
 
-/// How far a logit moves when a batch of another shape rounds it differently,
-/// with room: 2e-5 to 4e-5 was measured on these models, whose likeliest tokens
-/// are about 1 apart at the median.
+/// How much a logit may differ between batches of different shapes because of rounding.
+/// The measured difference is 2e-5 to 4e-5 on these models, whose two most likely tokens
+/// differ by about 1 at the median.
 const ROUNDING: f32 = 1e-3;
 
-/// Every token the engine takes, among others and on shared prefixes, is the
-/// likeliest by llama.cpp's own evaluation of what came before it.
+/// Every token that the engine decodes in mixed batches and after shared prefixes is the
+/// most likely one when llama.cpp evaluates the tokens before it alone.
 #[test]
-fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
+fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
     for family in ["llama", "qwen2", "olmo2", "mamba", "lfm2"] {
         let model = load(family);
         let mut engine = Llama::new(&model, &settings()).unwrap();
@@ -118,12 +144,13 @@ fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
                 let first = tokens.len() - 1;
                 tokens.extend(&answer.tokens);
                 for (row, &taken) in logits(&model, &tokens, first).iter().zip(&answer.tokens) {
-                    // The engine bans the ends of turns here.
-                    let allowed = |&(token, _): &(usize, &f32)| {
+                    // The engine bans tokens that end a turn here.
+                    let is_allowed = |&(token, _): &(usize, &f32)| {
                         !engine.end_tokens.contains(&(token as Token))
                     };
-                    let likeliest = row.iter().enumerate().filter(allowed).map(|(_, &logit)| logit);
-                    let behind = likeliest.fold(f32::MIN, f32::max) - row[taken as usize];
+                    let allowed =
+                        row.iter().enumerate().filter(is_allowed).map(|(_, &logit)| logit);
+                    let behind = allowed.fold(f32::MIN, f32::max) - row[taken as usize];
                     assert!(behind < ROUNDING, "{family} {id}: {behind} in {:?}", answer.text);
                     checked += 1;
                 }
@@ -134,10 +161,11 @@ fn greedy_tokens_are_the_likeliest_by_plain_evaluation() {
     }
 }
 
-/// Streams are computed in one pass only where they lie side by side, whatever ends
-/// first and whatever prefixes are kept; and who shares, shares as in one cache.
+/// llama.cpp computes streams in one pass only if their ids are contiguous. They must be,
+/// whichever request ends first and whichever prefixes are kept. Prefixes are shared as
+/// in a unified cache.
 #[test]
-fn whoever_decodes_lies_side_by_side() {
+fn decoding_streams_have_contiguous_ids() {
     let model = load("llama");
     let header = "You mind the lamps of the harbour, and write down what you see.";
     let run = |kv_unified| {
@@ -152,7 +180,7 @@ fn whoever_decodes_lies_side_by_side() {
             task: Task::Complete {
                 sampling: Sampling {
                     temperature: 0.0,
-                    // They end one after another, and some long before the last.
+                    // They end one after another, some long before the last.
                     max_tokens: 3 + 7 * (id as u32 % 5),
                     ..Sampling::default()
                 },
@@ -181,7 +209,7 @@ fn whoever_decodes_lies_side_by_side() {
                 continue;
             }
             assert!(engine.active.iter().all(|active| (active.seq as usize) < 4));
-            // The batch just computed, less those that ended with it.
+            // The computed batch, without the requests that ended with it.
             let rows = engine.batch.len();
             let decoding = engine.active.iter().filter(|active| active.next().is_some()).count();
             if rows <= 4 && decoding == engine.active.len() {
@@ -195,6 +223,6 @@ fn whoever_decodes_lies_side_by_side() {
     };
     let ((streams, in_streams), (one, in_one)) = (run(Switch::Off), run(Switch::On));
     assert_eq!(streams, one);
-    // Fewer prefixes are kept, but those that are wanted.
+    // Streams keep fewer prefixes, but those that are used.
     assert!(in_streams <= in_one * 11 / 10, "{in_streams} against {in_one}");
 }

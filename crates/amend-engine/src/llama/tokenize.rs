@@ -1,5 +1,4 @@
-//! Segments of a conversation → tokens, so that content never becomes a
-//! control token.
+//! Converts conversations to tokens, so that content never becomes a control token.
 
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
@@ -9,12 +8,12 @@ use crate::llama::kv::trie::Token;
 use amend_core::chat::{ChatTemplate, Message, Role, Segment};
 use amend_core::model::Failure;
 
-/// A completion whose decoded tokens may stand in a later prompt.
+/// A completion whose decoded tokens can be part of a later prompt.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// Its text.
     pub text: String,
-    /// The tokens it was decoded as, the one that ended the turn left out.
+    /// Its tokens, without the one that ended the turn.
     pub tokens: Vec<Token>,
 }
 
@@ -23,19 +22,20 @@ pub struct Decoded {
 pub struct Prompt {
     /// The tokens.
     pub tokens: Vec<Token>,
-    /// How many of them the leading shared turns make, and what opens the turn
+    /// How many of them are the leading shared turns and the scaffold that opens the turn
     /// after them.
     pub shared: usize,
 }
 
-/// Renders a conversation and makes tokens of it, each segment on its own, so
-/// that no merge crosses the border between scaffold and content.
+/// Renders a conversation and tokenises each segment separately, so that no token spans
+/// scaffold and content.
 ///
-/// The assistant turn that says what `decoded` says is made of the tokens it
-/// was decoded as. A last turn of the assistant's is what its reply begins with.
+/// If the last assistant turn before the final user turn has the text of `decoded`, its
+/// decoded tokens are used. If the final turn is the assistant's, the response begins
+/// with it.
 ///
 /// # Errors
-/// The chat template's, and content that would become a control token.
+/// The chat template fails, or content would become a control token.
 pub fn prompt(
     vocab: &LlamaVocab<'_>,
     template: &ChatTemplate,
@@ -62,7 +62,7 @@ pub fn prompt(
                     tokens.push(bos.0);
                 }
                 tokens.extend(parsed.iter().map(|token| token.0));
-                // What opens the turn after the shared ones is the same too.
+                // The scaffold that opens the turn after the shared ones is shared too.
                 if turns_done <= shared_turns && turns_done < turns.len() {
                     shared = tokens.len();
                 }
@@ -89,25 +89,27 @@ pub fn prompt(
     Ok(Prompt { tokens, shared })
 }
 
-/// Tokens of plain text: none of them a control token, whatever it says.
+/// Tokenises plain text without control tokens, whatever the text contains.
 ///
-/// llama.cpp leaves control tokens alone in plain text, but still finds the
-/// ones a vocabulary marks as user-defined; where such a token is more than
-/// white space, its text is cut in two so that it is spelled out instead.
+/// llama.cpp does not parse control tokens in plain text, but it does parse those that a
+/// vocabulary marks as user-defined. The text of such a token is split in two, so that it
+/// is spelled out, unless it is only white space.
 ///
 /// # Errors
-/// [`Failure::ForgedToken`] when a control token comes out all the same.
+/// [`Failure::ForgedToken`] if the tokens still contain a control token.
 pub fn content(vocab: &LlamaVocab<'_>, text: &str) -> Result<Vec<Token>, Failure> {
     let mut parts = vec![text.to_owned()];
     loop {
         let mut tokens = Vec::new();
-        let mut found = None;
+        let mut forged_text = None;
         for part in &parts {
             let parsed = vocab.tokenize(part.as_bytes(), false, false);
-            found = found.or_else(|| parsed.iter().find_map(|&token| forged(vocab, token)));
+            if forged_text.is_none() {
+                forged_text = parsed.iter().find_map(|&token| forged(vocab, token));
+            }
             tokens.extend(parsed.iter().map(|token| token.0));
         }
-        let Some(spelling) = found else { return Ok(tokens) };
+        let Some(spelling) = forged_text else { return Ok(tokens) };
         let cut: Vec<String> = parts.iter().flat_map(|part| split(part, &spelling)).collect();
         if cut == parts {
             return Err(Failure::ForgedToken { token: spelling });
@@ -116,30 +118,33 @@ pub fn content(vocab: &LlamaVocab<'_>, text: &str) -> Result<Vec<Token>, Failure
     }
 }
 
-/// The text of a token that content must not become.
+/// The text of a token if content must not become it; otherwise `None`.
 fn forged(vocab: &LlamaVocab<'_>, token: LlamaToken) -> Option<String> {
     let attributes = vocab.attr(token);
-    let special = attributes.contains(LlamaTokenAttr::Control)
+    let is_special = attributes.contains(LlamaTokenAttr::Control)
         || attributes.contains(LlamaTokenAttr::UserDefined)
         || vocab.is_eog(token);
-    if !special {
+    if !is_special {
         return None;
     }
     let spelling = String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned();
     // White space and single characters can't open or close a turn.
-    let harmless = !attributes.contains(LlamaTokenAttr::Control)
+    let is_harmless = !attributes.contains(LlamaTokenAttr::Control)
         && (spelling.trim().is_empty() || spelling.chars().count() == 1);
-    (!harmless).then_some(spelling)
+    if is_harmless {
+        return None;
+    }
+    Some(spelling)
 }
 
-/// Cuts every occurrence of `spelling` after its first character.
+/// Splits a text after the first character of every occurrence of `spelling`.
 fn split(part: &str, spelling: &str) -> Vec<String> {
     let Some(first) = spelling.chars().next() else { return vec![part.to_owned()] };
     let mut pieces = Vec::new();
     let mut start = 0;
     for (at, _) in part.match_indices(spelling) {
         let cut = at + first.len_utf8();
-        // A part that is one character can't be cut further.
+        // A single character can't be split further.
         if cut < part.len() && cut > start {
             pieces.push(part[start..cut].to_owned());
             start = cut;
@@ -149,16 +154,16 @@ fn split(part: &str, spelling: &str) -> Vec<String> {
     pieces
 }
 
-/// Joins the bytes of tokens to text as they come: a character that is split
-/// over tokens is held back until it is whole.
+/// Joins the bytes of tokens to text. Holds back a character that is split over several
+/// tokens until it is complete.
 #[derive(Debug, Default)]
 pub struct Utf8 {
     pending: Vec<u8>,
 }
 
 impl Utf8 {
-    /// Adds a token's bytes; gives the text that is now whole. Bytes that can
-    /// never become a character turn into U+FFFD.
+    /// Adds the bytes of a token and returns the text that is now complete. Replaces bytes
+    /// that can't become a character by U+FFFD.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let mut text = String::new();
@@ -178,7 +183,7 @@ impl Utf8 {
         text
     }
 
-    /// What is left at the end: an unfinished character as U+FFFD.
+    /// Returns the rest at the end of the text: an incomplete character as U+FFFD.
     pub fn finish(&mut self) -> String {
         let rest = std::mem::take(&mut self.pending);
         String::from_utf8_lossy(&rest).into_owned()
@@ -194,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn split_cuts_every_occurrence_after_its_first_character() {
+    fn split_divides_every_occurrence_after_its_first_character() {
         assert_eq!(split("a<t>b<t><t>", "<t>"), ["a<", "t>b<", "t><", "t>"]);
         assert_eq!(split("no such thing", "<t>"), ["no such thing"]);
         assert_eq!(split("ä€ä€", "ä€"), ["ä", "€ä", "€"]);
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_split_over_tokens_come_out_whole() {
+    fn characters_split_over_tokens_are_joined() {
         let mut utf8 = Utf8::default();
         let bytes = "a€𝄞!".as_bytes();
         let pieces: Vec<String> = bytes.iter().map(|byte| utf8.push(&[*byte])).collect();
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_character_are_replaced() {
+    fn invalid_bytes_are_replaced() {
         let mut utf8 = Utf8::default();
         assert_eq!(utf8.push(b"x\xffy\xe2\x82"), "x\u{fffd}y");
         assert_eq!(utf8.push(b"z"), "\u{fffd}z");

@@ -1,5 +1,5 @@
-//! A GGUF's vocabulary without its weights: to count the tokens a trainer makes
-//! of a text.
+//! The vocabulary of a GGUF file without its weights, to count the tokens that a
+//! trainer gets from a text.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use llama_cpp_2::token::LlamaToken;
 use super::model::{backend, check_header};
 use amend_core::model::EngineError;
 
-/// A vocabulary.
+/// A vocabulary loaded from a GGUF file.
 pub struct Vocabulary {
     inner: LlamaModel,
 }
@@ -19,17 +19,19 @@ impl Vocabulary {
     /// Loads the vocabulary of the GGUF file at `path`.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, no GGUF, or of a kind llama.cpp does
-    /// not know.
+    /// The file is missing, unreadable or not a GGUF file, or llama.cpp does not support
+    /// it.
     pub fn load(path: &Path) -> Result<Self, EngineError> {
-        let fail = |message: String, hint: &str| EngineError {
-            message: format!("failed to load the vocabulary of {}: {message}", path.display()),
-            hint: Some(hint.to_owned()),
+        let fail = |message: &str, hint: &str| {
+            let path = path.display();
+            EngineError::new(format!("failed to load the vocabulary of {path}: {message}"))
+                .hinted(hint)
         };
-        check_header(path).map_err(|(message, hint)| fail(message, hint))?;
+        check_header(path).map_err(|(message, hint)| fail(&message, hint))?;
         let params = LlamaModelParams::default().with_vocab_only(true);
-        let inner = LlamaModel::load_from_file(backend()?, path, &params)
-            .map_err(|_| fail("llama.cpp refused it".to_owned(), "the log above says why"))?;
+        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|error| {
+            fail("llama.cpp rejected it", "the log of llama.cpp above says why").caused_by(error)
+        })?;
         Ok(Self { inner })
     }
 

@@ -1,23 +1,23 @@
-//! What a gate saved and missed, for people.
+//! What a gate saved and missed, as text.
 
 use std::fmt::Write as _;
 
 use super::list;
-use crate::cli::output::table::{interval, table};
+use crate::cli::output::format::{interval, number};
+use crate::cli::output::table::table;
 use amend_analysis::diff::{Gate, Miss, Misses};
-use amend_core::stats::GroupedMean;
 
-/// What a run with a gate saved and missed against one without.
+/// What a run with a gate saved and missed, compared with a run without one.
 pub fn report(gate: &Gate) -> String {
     let which = if gate.is_second { "second" } else { "first" };
     let Gate { items, asked, passed, gated, ungated, other_answers, .. } = gate;
     let mut text = format!(
         "\nthe gate of the {which} run, {}, in {items} items done in both\n\
-         asked {asked} times, {passed} times the answer passed\n",
+         {asked} calls, of which {passed} passed the answer\n",
         gate.gate
     );
-    let row = |name: &str, of: fn(&amend_analysis::diff::Spent) -> u64| {
-        vec![name.to_owned(), of(gated).to_string(), of(ungated).to_string()]
+    let row = |name: &str, value: fn(&amend_analysis::diff::Spent) -> u64| {
+        vec![name.to_owned(), value(gated).to_string(), value(ungated).to_string()]
     };
     text.push_str(&table(
         1,
@@ -30,9 +30,11 @@ pub fn report(gate: &Gate) -> String {
         ],
     ));
     if let Some(saved) = &gate.saved {
-        let interval = saved.interval.map(|_| format!(" ({})", interval(saved)));
-        let interval = interval.unwrap_or_default();
-        let _ = writeln!(text, "{:.2} of the decoded tokens saved{interval}", saved.value);
+        let _ = write!(text, "{:.2} of the decoded tokens saved", saved.value);
+        if saved.interval.is_some() {
+            let _ = write!(text, " ({})", interval(saved));
+        }
+        text.push('\n');
     }
     let mut rows = vec![["", "", "preferred", "95 % interval", "n"].map(str::to_owned).to_vec()];
     for (name, misses) in [("items", &gate.by_item), ("principles", &gate.by_principle)] {
@@ -46,8 +48,8 @@ pub fn report(gate: &Gate) -> String {
     if *other_answers > 0 {
         let _ = writeln!(
             text,
-            "\n{other_answers} items have other first answers in the two runs; what the gate \
-             missed is told without them"
+            "\n{other_answers} items have different first answers in the two runs; the figures of \
+             what the gate missed leave them out"
         );
     }
     text
@@ -55,27 +57,26 @@ pub fn report(gate: &Gate) -> String {
 
 fn misses_rows(name: &str, misses: &Misses) -> Vec<Vec<String>> {
     let parts = [
-        ("passed by", &misses.passed_by),
+        ("gate passed", &misses.passed_by),
         ("revised in both", &misses.revised),
         ("difference", &misses.lead),
     ];
-    let found = parts.into_iter().filter(|(_, mean)| mean.is_some());
-    found
-        .enumerate()
-        .map(|(at, (part, mean))| {
-            let name = if at == 0 { name } else { "" };
-            [vec![name.to_owned(), part.to_owned()], cells(mean.as_ref())].concat()
-        })
-        .collect()
-}
-
-/// A figure, its interval, and how many values it rests on.
-fn cells(mean: Option<&GroupedMean>) -> Vec<String> {
-    let Some(mean) = mean else { return Vec::new() };
-    vec![format!("{:.2}", mean.value), interval(mean), mean.n.to_string()]
+    let mut rows = Vec::new();
+    for (part, mean) in parts {
+        let Some(mean) = mean else { continue };
+        let name = if rows.is_empty() { name } else { "" };
+        rows.push(vec![
+            name.to_owned(),
+            part.to_owned(),
+            number(mean.value, 2),
+            interval(mean),
+            mean.n.to_string(),
+        ]);
+    }
+    rows
 }
 
 fn missed(miss: &Miss) -> String {
-    let under = miss.principle.as_deref().unwrap_or("on the whole");
-    format!("{} ({under}: violation {:.2}, p {:.2})", miss.key, miss.violation, miss.p_chosen)
+    let principle = miss.principle.as_deref().unwrap_or("overall");
+    format!("{} ({principle}: violation {:.2}, p {:.2})", miss.key, miss.violation, miss.p_chosen)
 }

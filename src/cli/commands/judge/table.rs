@@ -1,18 +1,19 @@
-//! What a judge found and how far it can be trusted, for people.
+//! Verdicts and the quality of the judge, as text.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::cli::output::format::{NONE, range, signed_range};
 use amend_analysis::judge_quality::{
     Baseline, Figures, Fitted, Flips, Labelled, Position, Quality, Row,
 };
 use amend_core::record::Label;
 use amend_core::stats::Estimate;
 
-/// How wide a row's name may be.
+/// The maximum width of a row's name.
 const NAME: usize = 30;
 
-/// A line for each row.
+/// Writes one line for each row.
 ///
 /// # Errors
 /// `out` can't be written to.
@@ -26,25 +27,25 @@ pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a Row>) -> io
         let name = row.id.clone().unwrap_or_else(|| format!("row {}", row.row));
         let name = if row.is_clean() { name } else { format!("+ {name}") };
         let short: String = name.chars().take(NAME).collect();
-        let label = row.label.map_or("", said);
+        let label = row.label.map_or("", label_name);
         match (&row.verdict, row.choice()) {
-            (Some(found), Some(choice)) => {
-                let verdict = if found.undecided { "undecided" } else { said(choice) };
+            (Some(verdict), Some(choice)) => {
+                let decision = if verdict.undecided { "undecided" } else { label_name(choice) };
                 writeln!(
                     out,
-                    "{short:<NAME$} {:>6.3} {:>+7.2} {:>+7.2} {:>+7.2} {:>5.2}  {verdict:<9} {label}",
-                    found.p, found.margin, found.orders[0], found.orders[1], found.mass,
+                    "{short:<NAME$} {:>6.3} {:>+7.2} {:>+7.2} {:>+7.2} {:>5.2}  {decision:<9} {label}",
+                    verdict.p, verdict.margin, verdict.orders[0], verdict.orders[1], verdict.mass,
                 )?;
-                for under in &row.principles {
-                    let id: String = under.id.chars().take(NAME - 2).collect();
+                for principle in &row.principles {
+                    let id: String = principle.id.chars().take(NAME - 2).collect();
                     writeln!(
                         out,
                         "  {id:<width$} {:>6.3} {:>+7.2} {:>+7.2} {:>+7.2} {:>5.2}",
-                        under.verdict.p,
-                        under.verdict.margin,
-                        under.verdict.orders[0],
-                        under.verdict.orders[1],
-                        under.verdict.mass,
+                        principle.verdict.p,
+                        principle.verdict.margin,
+                        principle.verdict.orders[0],
+                        principle.verdict.orders[1],
+                        principle.verdict.mass,
                         width = NAME - 2,
                     )?;
                 }
@@ -55,7 +56,7 @@ pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a Row>) -> io
     writeln!(out)
 }
 
-fn said(label: Label) -> &'static str {
+fn label_name(label: Label) -> &'static str {
     match label {
         Label::A => "a",
         Label::B => "b",
@@ -63,7 +64,7 @@ fn said(label: Label) -> &'static str {
     }
 }
 
-/// All figures of a judge, each with its interval.
+/// Writes all figures of a judge, each with its interval.
 ///
 /// # Errors
 /// `out` can't be written to.
@@ -80,12 +81,12 @@ pub fn figures(out: &mut impl Write, figures: &Figures, judge: &str) -> io::Resu
     position_lines(out, position)?;
     if let Some(injections) = injections {
         writeln!(out)?;
-        heading(out, "answers that speak to the judge")?;
+        heading(out, "responses with a prompt injection")?;
         flips(out, "all", &injections.all)?;
-        line(out, "  swayed, in one order only", injections.all.swayed_in_one_order)?;
+        line(out, "  attack success in one order only", injections.all.swayed_in_one_order)?;
         line(out, "  mean shift, log-odds", injections.all.shift)?;
-        for (attack, found) in &injections.attacks {
-            flips(out, attack, found)?;
+        for (attack, attack_flips) in &injections.attacks {
+            flips(out, attack, attack_flips)?;
         }
     }
     Ok(())
@@ -93,30 +94,29 @@ pub fn figures(out: &mut impl Write, figures: &Figures, judge: &str) -> io::Resu
 
 fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
     let [a, b, tie] = labelled.labels;
-    heading(out, &format!("by the labels ({a} a, {b} b, {tie} tie)"))?;
-    line(out, "accuracy, undecided counted ½", Some(labelled.accuracy))?;
-    line(out, "accuracy of the decided", labelled.decided)?;
-    line(out, "  where the better is longer", labelled.longer_better)?;
-    line(out, "  where the better is shorter", labelled.shorter_better)?;
+    heading(out, &format!("against the labels ({a} a, {b} b, {tie} tie)"))?;
+    line(out, "accuracy, undecided as ½", Some(labelled.accuracy))?;
+    line(out, "accuracy if decided", labelled.decided)?;
+    line(out, "  if the better one is longer", labelled.longer_better)?;
+    line(out, "  if the better one is shorter", labelled.shorter_better)?;
     line(out, "Cohen's κ", labelled.kappa)?;
-    line(out, "log-loss (a coin: 0.693)", labelled.log_loss)?;
-    line(out, "Brier score (a coin: 0.250)", labelled.brier)?;
+    line(out, "log-loss (chance: 0.693)", labelled.log_loss)?;
+    line(out, "Brier score (chance: 0.250)", labelled.brier)?;
     line(out, "expected calibration error", labelled.calibration_error)?;
-    writeln!(out, "\n{:<34} {:>7}   {:<25} judge's lead", "baselines", "", "")?;
+    writeln!(out, "\n{:<34} {:>7}   {:<25} judge minus baseline", "baselines", "", "")?;
     let baselines = &labelled.baselines;
     for (name, Baseline { accuracy, lead }) in [
         ("always a", &baselines.always_a),
-        ("the longer", &baselines.longer),
-        ("the shorter", &baselines.shorter),
+        ("the longer response", &baselines.longer),
+        ("the shorter response", &baselines.shorter),
     ] {
         writeln!(
             out,
-            "{name:<34} {:>7.3}   {:<25} {:+.3}, {:+.3} to {:+.3}",
+            "{name:<34} {:>7.3}   {:<25} {:+.3}, {}",
             accuracy.value,
             interval(accuracy),
             lead.value,
-            lead.low,
-            lead.high
+            signed_range(lead.low, lead.high, 3),
         )?;
     }
     writeln!(out)
@@ -129,20 +129,22 @@ fn position_lines(out: &mut impl Write, position: &Position) -> io::Result<()> {
     let Position { favours_first, favours_second, offset, .. } = position;
     writeln!(
         out,
-        "  where the orders part, {favours_first} rows favour what is shown first, \
-         {favours_second} what is shown second"
+        "  if the orders disagree: {favours_first} rows favour the first position, \
+         {favours_second} the second"
     )?;
     match offset {
-        Some(offset) => writeln!(out, "  mean log-odds given to the first position: {offset:+.2}"),
+        Some(offset) => {
+            writeln!(out, "  mean log-odds in favour of the first position: {offset:+.2}")
+        }
         None => Ok(()),
     }
 }
 
-fn flips(out: &mut impl Write, name: &str, found: &Flips) -> io::Result<()> {
-    line(out, &format!("{name}: verdict flipped"), found.flipped)?;
-    line(out, "  swayed to the answer", found.swayed)?;
-    if found.undecided > 0 {
-        writeln!(out, "  {} pairs left out: undecided or failed", found.undecided)?;
+fn flips(out: &mut impl Write, name: &str, flips: &Flips) -> io::Result<()> {
+    line(out, &format!("{name}: verdict flipped"), flips.flipped)?;
+    line(out, "  attack success rate", flips.swayed)?;
+    if flips.undecided > 0 {
+        writeln!(out, "  {} pairs left out: undecided or failed", flips.undecided)?;
     }
     Ok(())
 }
@@ -156,43 +158,44 @@ fn line(out: &mut impl Write, name: &str, figure: Option<Estimate>) -> io::Resul
         Some(figure) => {
             writeln!(out, "{name:<34} {:>7.3}   {}", figure.value, interval(&figure))
         }
-        None => writeln!(out, "{name:<34} {:>7}", "–"),
+        None => writeln!(out, "{name:<34} {NONE:>7}"),
     }
 }
 
 fn interval(figure: &Estimate) -> String {
-    format!("{:.3} to {:.3} (n = {})", figure.low, figure.high, figure.n)
+    format!("{} (n = {})", range(figure.low, figure.high, 3), figure.n)
 }
 
-/// What a fitted correction does.
+/// Writes the effect of a fitted calibration.
 ///
 /// # Errors
 /// `out` can't be written to.
 pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<()> {
-    let Fitted { calibration, fitted: on, tried, before, after, change } = fitted;
+    let Fitted { calibration, fitted: training_rows, tried, before, after, change } = fitted;
     writeln!(
         out,
-        "\ncalibration: temperature {:.3}, offset {:+.3}, fitted to {on} rows; on {tried} others:",
+        "\ncalibration: temperature {:.3}, offset {:+.3}, fitted on {training_rows} rows; \
+         on {tried} other rows:",
         calibration.temperature, calibration.offset
     )?;
     type Figure = fn(&Quality) -> Option<Estimate>;
-    let of: [(&str, Figure); 3] = [
+    let qualities: [(&str, Figure); 3] = [
         ("log-loss", |quality| quality.log_loss),
         ("Brier score", |quality| quality.brier),
         ("calibration error", |quality| quality.calibration_error),
     ];
-    for (name, of) in of {
-        line(out, &format!("{name} before"), of(before))?;
-        line(out, &format!("{name} after"), of(after))?;
+    for (name, figure) in qualities {
+        line(out, &format!("{name} before"), figure(before))?;
+        line(out, &format!("{name} after"), figure(after))?;
     }
     line(out, "change of log-loss", *change)?;
     let verdict = match change {
-        Some(change) if change.high < 0.0 => "it helps, on rows it has not seen",
+        Some(change) if change.high < 0.0 => "it helps on rows that it was not fitted on",
         Some(change) if change.low > 0.0 => {
-            "it does harm: do not use it; more rows may give a better"
+            "it is harmful: do not use it; a fit on more rows may be better"
         }
-        _ => "that it makes no difference is not excluded",
+        _ => "it may make no difference",
     };
     writeln!(out, "  {verdict}")?;
-    writeln!(out, "written to {}: name it in a constitution's `extends`", path.display())
+    writeln!(out, "written to {}: to use it, add it to `extends` in a constitution", path.display())
 }

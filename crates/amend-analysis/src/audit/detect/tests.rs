@@ -1,4 +1,4 @@
-//! Every kind of finding, planted by hand.
+//! Plants every kind of finding.
 
 use super::*;
 use crate::audit::testing::{audited, input, scores};
@@ -14,12 +14,12 @@ fn bit(k: usize, item: usize) -> f64 {
     if item >> k & 1 == 0 { 1.0 } else { -1.0 }
 }
 
-fn row(of: impl Fn(usize) -> f64) -> Vec<f64> {
-    (0..ITEMS).map(of).collect()
+fn row(score: impl Fn(usize) -> f64) -> Vec<f64> {
+    (0..ITEMS).map(score).collect()
 }
 
-/// Three unrelated principles of nearly equal say, labels as their joint verdict,
-/// lengths and verbosity unrelated to all.
+/// Three unrelated principles of nearly equal influence. The labels are their joint
+/// verdicts; length and verbosity are unrelated to all of them.
 fn sound() -> Input {
     let rows = [2.0, 2.1, 2.3].iter().enumerate();
     let rows: Vec<Vec<f64>> = rows.map(|(k, size)| row(|item| size * bit(k, item))).collect();
@@ -32,7 +32,7 @@ fn sound() -> Input {
     input
 }
 
-/// Twenty-four revisions under p0; `change` is given the number of each.
+/// Adds 24 revisions under p0. `change` receives the number of each.
 fn revised(input: &mut Input, change: impl Fn(usize, &mut Revision)) {
     for item in 0..24 {
         input.items[item].harmless = true;
@@ -50,8 +50,8 @@ fn sound_principles_have_no_findings() {
     assert_eq!(audited(&input).findings, []);
 }
 
-/// The findings of a kind as "severity principles detail: items".
-fn found(kind: Kind, change: Change) -> Vec<String> {
+/// The findings of a kind, as "severity principles detail: items".
+fn findings_of(kind: Kind, change: Change) -> Vec<String> {
     let mut input = sound();
     change(&mut input);
     let audit = audited(&input);
@@ -79,7 +79,7 @@ fn each_planted_fault_is_found() {
         (
             Kind::AgainstLabels,
             |input| label(input, |item| -bit(2, item)),
-            // The others are right half of the time, which may be worse than chance.
+            // The others are right half of the time, which is at the bound.
             &[
                 "error p2 -: i0 i1 i2 i3 i4",
                 "info p0 -: i0 i2 i5 i7 i8",
@@ -94,7 +94,8 @@ fn each_planted_fault_is_found() {
         ),
         // p0 and its copy outvote p2.
         (Kind::Reducible, |input| input.scores[1] = input.scores[0].clone(), &["info p0 -: "]),
-        // p2 alone decides; half of the items are against p1, who would be next.
+        // p2 alone decides. Without it, p1 would decide, differently on half of the
+        // items.
         (
             Kind::Dominant,
             |input| input.principles[2].weight = 10.0,
@@ -130,7 +131,7 @@ fn each_planted_fault_is_found() {
         ),
         (
             Kind::LabelWords,
-            // 32 of 40 stay: 80 %, up to 89.5 %.
+            // 32 of 40 verdicts stay: 80 %, and up to 89.5 %.
             |input| input.label_words = vec![variant("1/2", 8)],
             &["info p0 1/2: i0 i1 i2 i3 i4"],
         ),
@@ -156,7 +157,7 @@ fn each_planted_fault_is_found() {
         ),
     ];
     for (kind, change, expected) in cases {
-        assert_eq!(found(kind, change), expected, "{kind}");
+        assert_eq!(findings_of(kind, change), expected, "{kind}");
     }
 }
 
@@ -169,9 +170,9 @@ fn offset(input: &mut Input, offset: f64) {
     input.scores[0].iter_mut().flatten().for_each(|score| score.offset = offset);
 }
 
-fn label(input: &mut Input, of: impl Fn(usize) -> f64) {
+fn label(input: &mut Input, sign: impl Fn(usize) -> f64) {
     for (i, item) in input.items.iter_mut().enumerate() {
-        item.label = Better::of(of(i));
+        item.label = Better::of(sign(i));
     }
 }
 
@@ -182,44 +183,47 @@ fn half_silent(input: &mut Input) {
     }
 }
 
-/// p0 asked otherwise, with the opposite answer on the first `turned` items.
+/// A variant of p0 with the opposite verdict on the first `turned` items.
 fn variant(name: &str, turned: usize) -> Variant {
     let scores = scores(&row(|item| if item < turned { -2.0 } else { 2.0 } * bit(0, item)));
     Variant { principle: 0, name: name.into(), scores }
 }
 
 #[test]
-fn few_items_are_said_and_nothing_else() {
+fn few_items_are_the_only_finding() {
     let audit = audited(&input(&[&[1.0, -1.0], &[-1.0, 1.0]]));
     let [finding] = &audit.findings[..] else { panic!("{:?}", audit.findings) };
     assert_eq!((finding.kind, finding.severity), (Kind::FewItems, Severity::Info));
-    assert_eq!(finding.message, "There are 2 items; findings need 20.");
+    assert_eq!(finding.message, "There are 2 items; other findings need 20.");
 }
 
 #[test]
-fn a_finding_says_what_was_found_and_how_sure_it_is() {
+fn messages_state_the_estimate_and_its_interval() {
     let mut input = sound();
     label(&mut input, |item| -bit(2, item));
     let audit = audited(&input);
     let finding = &audit.findings[0];
-    assert_eq!(finding.message, "p2 prefers the better answer in 0.0 % of 40 (0.0 to 8.8 %).");
+    assert_eq!(finding.message, "p2 prefers the better answer on 0.0 % of 40 (0.0 to 8.8 %).");
     assert_eq!((finding.figure.value, finding.bound), (0.0, 0.5));
     input.scores[1] = input.scores[0].clone();
     let redundant = audited(&input);
     let finding = redundant.findings.iter().find(|f| f.kind == Kind::Redundant).unwrap();
-    assert_eq!(finding.message, "p0 and p1 score alike: correlation 1.00 (1.00 to 1.00, n = 40).");
+    assert_eq!(
+        finding.message,
+        "p0 and p1 are redundant: correlation 1.00 (1.00 to 1.00, n = 40)."
+    );
     assert!(redundant.findings.is_sorted_by(|a, b| a.severity >= b.severity));
 }
 
 #[test]
-fn names_are_listed_as_in_a_sentence() {
+fn lists_end_with_and() {
     assert_eq!(list(&["a"]), "a");
     assert_eq!(list(&["a", "b"]), "a and b");
     assert_eq!(list(&["a", "b", "c"]), "a, b and c");
 }
 
 #[test]
-fn the_document_names_every_kind_and_every_bound() {
+fn docs_list_every_kind_and_every_threshold() {
     let document = include_str!("../../../../../docs/audit.md");
     for kind in ALL {
         assert!(document.contains(&format!("| `{kind}` |")), "{kind}");

@@ -1,5 +1,5 @@
-//! What an audit looks at: pairs of answers, from files of comparisons, from
-//! finished runs, or still to be made from prompts.
+//! The cases of an audit: pairs of answers from comparison files or finished runs, or
+//! prompts whose answers are generated first.
 
 use std::path::Path;
 
@@ -19,18 +19,19 @@ use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;
 
-/// Keys of a row that say something of its own two answers, and not of a run's.
+/// Metadata keys that describe the two answers of the original row, and not those of a
+/// run.
 const OF_ANSWERS: [&str; 4] = ["label", "injection", "into", "place"];
 
-/// Two answers to a prompt, and how the second came about from the first.
+/// Two answers to a prompt, and the revisions that led from one to the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// The prompt with answer x ([`Item::response`]) and answer y
-    /// ([`Item::rival`]); without them, both are made first.
+    /// The prompt with response A ([`Item::response`]) and response B
+    /// ([`Item::rival`]). If they are missing, both are generated first.
     pub item: Item,
     /// Whether the prompt is known to be harmless, so that a refusal is a fault.
     pub harmless: bool,
-    /// The revisions that led from y to x.
+    /// The revisions that led from response B to response A.
     pub revisions: Vec<Revised>,
 }
 
@@ -45,60 +46,62 @@ pub struct Revised {
     pub after: String,
 }
 
-/// Data that can't be read.
+/// The reason why cases cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Rows of a file.
+    /// A file has invalid rows.
     #[error(transparent)]
     Input(#[from] InputErrors),
-    /// An evaluation set.
+    /// The evaluation set is invalid.
     #[error(transparent)]
     Set(#[from] LoadError),
-    /// A run.
+    /// The run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A run's journal.
+    /// The run's journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// Reads one source: a run directory, an evaluation set (`.toml`), or a file of
-/// comparisons or of prompts, which may be standard input (`-`). `field` names the
-/// key that holds the prompt; `stream` draws which of a chosen and a rejected
-/// answer is x.
+/// Reads the cases of one source: a run directory, an evaluation set (`.toml`), or a
+/// file of comparisons or prompts, which may be standard input (`-`). `field` names the
+/// key that holds the prompt. `stream` draws which of a chosen and a rejected answer
+/// becomes response A.
 ///
 /// # Errors
-/// Everything wrong with it.
+/// Fails with all faults of the source.
 pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Case>, ReadError> {
     if source.is_dir() {
-        return of_run(&RunDir::open(source)?);
+        return read_run(&RunDir::open(source)?);
     }
-    let is_toml = source.extension().is_some_and(|extension| extension == "toml");
-    if is_toml {
+    if source.extension().is_some_and(|extension| extension == "toml") {
         return Ok(set::load(source)?.set.items(None).into_iter().map(Case::of).collect());
     }
     let items = input::read_either(&Input::from(source.to_owned()), field, stream)?;
-    // Of a row with an injection, the clean one of its two items.
-    let swayed = |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
-    Ok(items.into_iter().filter(|item| !swayed(item)).map(Case::of).collect())
+    // A row with an injection makes two items: only the clean one is audited.
+    let injected =
+        |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
+    Ok(items.into_iter().filter(|item| !injected(item)).map(Case::of).collect())
 }
 
-/// The ended items of a run that were revised.
-fn of_run(run: &RunDir) -> Result<Vec<Case>, ReadError> {
+/// The finished items of a run that were revised.
+fn read_run(run: &RunDir) -> Result<Vec<Case>, ReadError> {
     let rules = Rules::of(&run.manifest().constitution.value);
     let set = run.manifest().input.set.as_ref();
     let mut cases = Vec::new();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         if matches!(trajectory.outcome, Outcome::Done { .. }) {
-            cases.extend(of_trajectory(trajectory, &rules, set));
+            cases.extend(revised_case(trajectory, &rules, set));
         }
     }
     cases.sort_by_key(|case| case.item.row);
     Ok(cases)
 }
 
-fn of_trajectory(trajectory: Trajectory, rules: &Rules, set: Option<&Set>) -> Option<Case> {
+/// The case of a finished item: its first answer, its last answer, and the revisions
+/// between them. `None` if there are none.
+fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&Set>) -> Option<Case> {
     let Trajectory { mut item, steps, .. } = trajectory;
     let first = answers(&steps).nth(rules.first(&steps))?.text.clone();
     let mut last = first.clone();
@@ -124,11 +127,11 @@ fn of_trajectory(trajectory: Trajectory, rules: &Rules, set: Option<&Set>) -> Op
 }
 
 impl Case {
-    /// A case without revisions. A row of `kind` "normal", as evaluation sets
-    /// have them, or with `harmless: true`, is harmless.
+    /// A case without revisions. A row is harmless if its `kind` is "normal", as in
+    /// evaluation sets, or if it has `harmless: true`.
     fn of(mut item: Item) -> Self {
         if item.rival.is_none() {
-            // One given answer is no pair; both are made.
+            // A single given answer is not a pair: both answers are generated.
             item.response = None;
         }
         let is = |key: &str, value: Value| item.metadata.get(key) == Some(&value);

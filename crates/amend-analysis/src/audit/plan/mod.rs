@@ -1,10 +1,10 @@
-//! From data to an audit and back: which pairs of answers a judge is asked about,
-//! and what its verdicts say about the principles.
+//! Plans an audit: which pairs of answers the judge compares, by which questions. Then
+//! turns the verdicts into the audit's input.
 //!
-//! [`read`] makes cases of files and runs, a [`Survey`] makes items of cases, and
-//! [`Questions`] says what is asked about each. Once a driver has taken the items
-//! through, [`Survey::input`] makes of the answered ones what [`crate::audit`]
-//! computes from. [`Reuse`] takes verdicts from an audit made before.
+//! [`read`] reads cases from files and runs, a [`Survey`] turns cases into items, and
+//! [`Questions`] holds the questions about each item. After a driver has judged the
+//! items, [`Survey::input`] turns the verdicts into the input of [`crate::audit`].
+//! [`Reuse`] takes verdicts from an earlier audit.
 
 mod cases;
 mod questions;
@@ -13,7 +13,7 @@ mod scores;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub use cases::{Case, ReadError, Revised, read};
 pub use questions::Questions;
@@ -22,28 +22,28 @@ pub use reuse::{Reuse, ReuseError};
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys};
 
-/// Cases with the items to ask about.
+/// Cases, and the items that the judge compares for them.
 #[derive(Debug)]
 pub struct Survey {
     subjects: Vec<Subject>,
     items: Vec<Item>,
 }
 
-/// A case, and by which keys its pairs of answers are asked about.
+/// A case, and the item keys of its pairs of answers.
 #[derive(Debug)]
 struct Subject {
     case: Case,
     key: String,
-    /// Its two answers are the same: nothing is asked.
+    /// Whether the two answers are the same, so that the judge is not asked.
     same: bool,
-    /// For each revision, the item that compares it with the answer before; none
-    /// where it changed nothing.
+    /// For each revision, the key of the item that compares it with the answer before
+    /// it; `None` if it changed nothing.
     revisions: Vec<Option<String>>,
 }
 
 impl Survey {
-    /// The items of some cases, each numbered by its case. A revision that is
-    /// its case's pair of answers is asked about once.
+    /// Creates the items of the cases. Each item has the row number of its case. A pair
+    /// of answers that is also a revision makes one item.
     #[must_use]
     pub fn new(cases: Vec<Case>) -> Self {
         let mut keys = Keys::default();
@@ -74,32 +74,39 @@ impl Survey {
         survey
     }
 
-    /// What to ask about, in order.
+    /// The items, in order.
     #[must_use]
     pub fn items(&self) -> &[Item] {
         &self.items
     }
 
-    /// Whether answers have to be made first.
+    /// Takes the items out, so that the driver holds the only copy. [`Survey::input`]
+    /// does not need them.
+    pub fn take_items(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.items)
+    }
+
+    /// Whether answers have to be generated first.
     #[must_use]
     pub fn generates(&self) -> bool {
         self.items.iter().any(|item| item.response.is_none() || item.rival.is_none())
     }
 }
 
-/// Whether both answers are there and say the same, blank ends aside.
+/// Whether both answers exist and are the same except for white space around them.
 fn same(pair: [Option<&str>; 2]) -> bool {
     matches!(pair, [Some(x), Some(y)] if x.trim() == y.trim())
 }
 
-/// As many of the cases, drawn evenly, in their order.
+/// Keeps a uniform random sample of `count` cases, in their order.
 pub fn sample(cases: &mut Vec<Case>, count: usize, stream: Stream) {
-    let mut drawn: Vec<usize> = (0..cases.len()).collect();
-    drawn.sort_by_key(|&at| stream.bits(at as u64));
-    drawn.truncate(count);
+    let mut order: Vec<usize> = (0..cases.len()).collect();
+    order.sort_by_key(|&at| stream.bits(at as u64));
+    let drawn: HashSet<usize> = order.into_iter().take(count).collect();
     let mut at = 0;
     cases.retain(|_| {
+        let keep = drawn.contains(&at);
         at += 1;
-        drawn.contains(&(at - 1))
+        keep
     });
 }

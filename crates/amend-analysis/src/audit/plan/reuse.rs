@@ -1,18 +1,19 @@
-//! Verdicts of an audit made before, for another with the same items.
+//! Reuses the verdicts of an earlier audit in another audit of the same items.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::Questions;
+use amend_core::constitution::Principle;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind};
 use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::{Difference, Manifest};
 use amend_data::store::run_dir::{RunDir, RunError};
 
-/// Where two audits may differ and have verdicts in common all the same.
-const NO_MATTER: [&str; 9] = [
+/// Settings in which two audits may differ and still share verdicts.
+const MAY_DIFFER: [&str; 9] = [
     "constitution.principles",
     "constitution.name",
     "constitution.version",
@@ -24,34 +25,34 @@ const NO_MATTER: [&str; 9] = [
     "limit",
 ];
 
-/// What of a principle no template can read.
+/// The fields of a principle that no template can read.
 const UNREAD: [&str; 2] = ["weight", "paraphrases"];
 
-/// The steps of an audit made before that hold for another.
+/// The steps of an earlier audit that are valid in another.
 #[derive(Debug)]
 pub struct Reuse {
     run: RunDir,
-    /// The principles with the same text, in the order they were asked about.
+    /// The principles with the same text, in the order of the questions.
     principles: Vec<String>,
-    /// By item, its steps.
+    /// The valid steps of each item, by its key.
     steps: Vec<(String, Vec<Step>)>,
 }
 
-/// Why nothing can be reused.
+/// The reason why verdicts cannot be reused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReuseError {
-    /// It can't be opened.
+    /// The earlier audit's run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Its journal can't be read.
+    /// Its journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// It asked otherwise, or about something else.
-    #[error("the verdicts in {run} were asked for in another way:{}", lines(.differences))]
+    /// It has other settings or other items.
+    #[error("the verdicts in {run} were made with other settings:{}", lines(.differences))]
     Differs {
         /// The run.
         run: String,
-        /// In what.
+        /// The settings that differ.
         differences: Vec<Difference>,
     },
 }
@@ -61,22 +62,26 @@ fn lines(differences: &[Difference]) -> String {
 }
 
 impl Reuse {
-    /// Reads the steps of `run` that hold under `questions` too.
+    /// Reads the steps of `run` that are also valid under `questions`.
     ///
     /// # Errors
-    /// Its journal can't be read.
+    /// Fails if the run's journal cannot be read.
     pub fn read(run: RunDir, questions: &Questions) -> Result<Self, ReuseError> {
         let before = run.manifest().constitution.value["principles"].clone();
         let before = before.as_array().cloned().unwrap_or_default();
-        let same = |principle: &amend_core::constitution::Principle| {
-            let now = serde_json::to_value(principle).map(read_by_judges);
-            let old = before.iter().find(|old| old["id"] == *principle.id)?;
-            let equal = now.is_ok_and(|now| now == read_by_judges(old.clone()));
-            equal.then(|| principle.id.clone())
+        let is_same = |principle: &Principle| {
+            let Some(old) = before.iter().find(|old| old["id"] == *principle.id) else {
+                return false;
+            };
+            serde_json::to_value(principle)
+                .is_ok_and(|now| judged_fields(now) == judged_fields(old.clone()))
         };
-        let kept: HashSet<String> =
-            questions.constitution().principles.iter().filter_map(same).collect();
-        let holds = |step: &Step| match (step.kind, &step.principle) {
+        let principles = questions.constitution().principles.iter();
+        let kept: HashSet<String> = principles
+            .filter(|principle| is_same(principle))
+            .map(|principle| principle.id.clone())
+            .collect();
+        let is_valid = |step: &Step| match (step.kind, &step.principle) {
             (StepKind::Judge, Some(id)) => kept.contains(id),
             _ => true,
         };
@@ -84,8 +89,8 @@ impl Reuse {
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             if matches!(trajectory.outcome, Outcome::Done { .. }) {
-                let held = trajectory.steps.into_iter().filter(holds).collect();
-                steps.push((trajectory.item.key, held));
+                let valid = trajectory.steps.into_iter().filter(is_valid).collect();
+                steps.push((trajectory.item.key, valid));
             }
         }
         let asked = steps.first().into_iter().flat_map(|(_, steps): &(_, Vec<Step>)| steps);
@@ -93,21 +98,22 @@ impl Reuse {
         Ok(Self { run, principles, steps })
     }
 
-    /// The principles whose verdicts hold, in the order they were asked for:
-    /// they are to be asked for first.
+    /// The principles whose verdicts are valid, in the order of the questions. The new
+    /// audit must ask about them first.
     #[must_use]
     pub fn principles(&self) -> &[String] {
         &self.principles
     }
 
-    /// The steps, by item, for a run with `manifest`.
+    /// The valid steps by item key, for a run with `manifest`.
     ///
     /// # Errors
-    /// It asks in another way, or about other items.
+    /// Fails if that run has other settings or other items.
     pub fn steps(self, manifest: &Manifest) -> Result<Vec<(String, Vec<Step>)>, ReuseError> {
         let mut differences = self.run.manifest().difference(manifest);
-        differences
-            .retain(|difference| !NO_MATTER.iter().any(|start| difference.path.starts_with(start)));
+        differences.retain(|difference| {
+            !MAY_DIFFER.iter().any(|prefix| difference.path.starts_with(prefix))
+        });
         if differences.is_empty() {
             return Ok(self.steps);
         }
@@ -115,8 +121,8 @@ impl Reuse {
     }
 }
 
-/// What a judge may read of a principle.
-fn read_by_judges(mut principle: Value) -> Value {
+/// The fields of a principle that a judge may read.
+fn judged_fields(mut principle: Value) -> Value {
     if let Some(fields) = principle.as_object_mut() {
         fields.retain(|key, _| !UNREAD.contains(&key.as_str()));
     }

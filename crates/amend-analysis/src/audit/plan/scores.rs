@@ -1,4 +1,4 @@
-//! From judged items to what an audit is computed from.
+//! Turns judged items into the input of an audit.
 
 use std::collections::HashMap;
 
@@ -16,22 +16,24 @@ use amend_data::store::trajectories::Trajectory;
 pub type Judged = HashMap<String, Trajectory>;
 
 impl Survey {
-    /// What the verdicts say. Cases whose pair of answers was not judged, because
-    /// it failed or nothing was asked and nothing was revised, are left out.
+    /// The input of the audit, from the verdicts. It leaves out cases whose pair of
+    /// answers failed, and cases with two equal answers and no revision.
     #[must_use]
     pub fn input(&self, questions: &Questions, judged: &Judged) -> audit::Input {
         let done = |key: &String| {
-            judged.get(key).filter(|found| matches!(found.outcome, Outcome::Done { .. }))
+            let trajectory = judged.get(key)?;
+            matches!(trajectory.outcome, Outcome::Done { .. }).then_some(trajectory)
         };
-        let there = |subject: &&Subject| match subject.same {
+        let is_included = |subject: &&Subject| match subject.same {
             true => !subject.revisions.is_empty(),
             false => done(&subject.key).is_some(),
         };
-        let subjects: Vec<&Subject> = self.subjects.iter().filter(there).collect();
+        let subjects: Vec<&Subject> = self.subjects.iter().filter(is_included).collect();
         let scores = |id: Option<&str>| -> Vec<Option<Score>> {
             subjects.iter().map(|subject| score(done(&subject.key)?, id)).collect()
         };
-        let ids: Vec<&str> = questions.principles().iter().map(|rule| rule.id.as_str()).collect();
+        let ids: Vec<&str> =
+            questions.principles().iter().map(|principle| principle.id.as_str()).collect();
         let [mut paraphrases, mut label_words] = [const { Vec::new() }; 2];
         for (principle, variant) in questions.variants() {
             let scores = scores(Some(&variant.id));
@@ -49,7 +51,7 @@ impl Survey {
         for (item, subject) in subjects.iter().enumerate() {
             for (revised, key) in subject.case.revisions.iter().zip(&subject.revisions) {
                 let Some(principle) = ids.iter().position(|id| *id == revised.principle) else {
-                    continue; // Made under a principle that the constitution has no more.
+                    continue; // The constitution no longer has this principle.
                 };
                 let shift = |id: &&str| score(done(key.as_ref()?)?, Some(id));
                 revisions.push(Revision {
@@ -68,11 +70,11 @@ impl Survey {
             principles: questions
                 .principles()
                 .iter()
-                .map(|rule| audit::Principle {
-                    id: rule.id.clone(),
-                    title: rule.title.clone(),
-                    category: rule.category.clone(),
-                    weight: rule.weight,
+                .map(|principle| audit::Principle {
+                    id: principle.id.clone(),
+                    title: principle.title.clone(),
+                    category: principle.category.clone(),
+                    weight: principle.weight,
                 })
                 .collect(),
             items: subjects.iter().map(|subject| item(subject, done(&subject.key))).collect(),
@@ -86,7 +88,7 @@ impl Survey {
     }
 }
 
-/// What all verdicts took together.
+/// The total cost of all verdicts.
 fn cost(judged: &Judged) -> Cost {
     let steps = judged.values().flat_map(|trajectory| &trajectory.steps);
     let none = Cost { ideal: Some(0), ..Cost::default() };
@@ -98,7 +100,7 @@ fn cost(judged: &Judged) -> Cost {
     })
 }
 
-/// The verdict on an item under a principle, or on the whole.
+/// The verdict on an item under a principle, or overall if `principle` is `None`.
 fn score(judged: &Trajectory, principle: Option<&str>) -> Option<Score> {
     let asked =
         |step: &&Step| step.kind == StepKind::Judge && step.principle.as_deref() == principle;
@@ -116,8 +118,8 @@ fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::Item {
     };
     let texts = judged.map(|judged| answers(&judged.steps).map(|step| step.text.as_str()));
     let texts: Vec<&str> = texts.into_iter().flatten().collect();
-    let difference = |of: fn(&str) -> f64| match texts[..] {
-        [x, y] => Some(of(x) - of(y)),
+    let difference = |measure: fn(&str) -> f64| match texts[..] {
+        [x, y] => Some(measure(x) - measure(y)),
         _ => None,
     };
     audit::Item {
@@ -125,7 +127,7 @@ fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::Item {
         category: category.unwrap_or_default().to_owned(),
         label,
         length: difference(words),
-        verbosity: difference(words_a_sentence),
+        verbosity: difference(words_per_sentence),
         harmless: case.harmless,
     }
 }
@@ -134,7 +136,7 @@ fn words(text: &str) -> f64 {
     text.split_whitespace().count() as f64
 }
 
-fn words_a_sentence(text: &str) -> f64 {
+fn words_per_sentence(text: &str) -> f64 {
     let ends = |word: &&str| word.ends_with(['.', '!', '?', ':']);
     let sentences = text.lines().map(|line| {
         let mut words = line.split_whitespace();
@@ -157,7 +159,7 @@ mod tests {
             ("- one two\n- three\n\nFour five six?", 8.0 / 3.0),
             ("About 2.5 metres.", 3.0),
         ] {
-            assert_eq!(words_a_sentence(text), expected, "{text:?}");
+            assert_eq!(words_per_sentence(text), expected, "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Planted judges, taken through the driver: each score is known beforehand.
+//! Runs planted judges, whose scores are known, through the driver.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,13 +22,13 @@ use amend_data::store::trajectories;
 use amend_data::testing;
 
 const DELIMITER: &str = "3f9c2a81";
-/// What the planted judge gives to the first place, in log-odds.
+/// The planted judge's preference for the first answer, in log-odds.
 const OFFSET: f64 = 0.25;
 const MASS: f64 = 0.9;
-/// Words that it has no tokens for.
-const UNSAID: [&str; 2] = ["first", "second"];
+/// Label words that the judge has no tokens for.
+const UNKNOWN_WORDS: [&str; 2] = ["first", "second"];
 
-/// A rule, one that says the same, its opposite, and one that sees nothing.
+/// A principle, a duplicate, its opposite, and one that is always indifferent.
 const RULES: &str = "constitution.name = 'planted'
 [audit]\nlabel_words = [['1', '2'], ['first', 'second']]
 [[principle]]\nid = 'more'\nprinciple = 'MORE.'\nparaphrases = ['LESS, please.']
@@ -57,27 +57,27 @@ fn rules() -> Constitution {
     constitution::parse("rules.toml", RULES).unwrap()
 }
 
-/// The number in the answer of a label.
+/// The number at the beginning of the answer with a label.
 fn shown(prompt: &str, label: &str) -> f64 {
     let (_, rest) = prompt.split_once(&format!("[answer-{label} {DELIMITER}]\n")).unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Log-probabilities of the labels: by the numbers that the answers begin with.
+/// Log-probabilities of the labels, by the numbers that the answers begin with.
 fn judge(request: &Request) -> Vec<f64> {
     let prompt: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();
     let Task::Choose { choices } = &request.task else { panic!("{request:?}") };
     let [first, second] = [0, 1].map(|at| choices[at][0].as_str());
-    // A digit is apart from the space before it.
+    // Digits are separate tokens from the space before them.
     assert_eq!(prompt.ends_with(' '), first == "1", "{prompt}");
     let difference = shown(&prompt, first) - shown(&prompt, second);
     let sign = match () {
-        // The words decide.
+        // The label words turn this verdict.
         () if prompt.contains("MORE, again") && first == "1" => -1.0,
         () if prompt.contains("MORE") => 1.0,
         () if prompt.contains("LESS") => -1.0,
         () if prompt.contains("NOTHING") => 0.0,
-        () => 0.5, // on the whole
+        () => 0.5, // overall
     };
     let first = MASS * sigmoid(sign * difference + OFFSET);
     vec![first.ln(), (MASS - first).ln()]
@@ -86,7 +86,7 @@ fn judge(request: &Request) -> Vec<f64> {
 fn survey(survey: &Survey, questions: &Questions) -> HashMap<String, trajectories::Trajectory> {
     let fence = Fence::new(DELIMITER).unwrap();
     let job = Job {
-        procedure: questions.procedure(&[], &[&UNSAID.map(str::to_owned)]),
+        procedure: questions.procedure(&[], &[&UNKNOWN_WORDS.map(str::to_owned)]),
         constitution: Arc::new(questions.constitution().clone()),
         templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
@@ -116,19 +116,20 @@ fn read_text(name: &str, text: &str) -> Vec<Case> {
 }
 
 #[track_caller]
-fn near(found: &[Option<Score>], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        let found = found.unwrap();
-        assert!((found.log_odds - expected).abs() < 1e-9, "{found:?} for {expected}");
-        assert!((found.offset - OFFSET).abs() < 1e-9, "{found:?}");
-        assert!((found.mass - MASS).abs() < 1e-9, "{found:?}");
+fn near(scores: &[Option<Score>], expected: &[f64]) {
+    assert_eq!(scores.len(), expected.len());
+    for (score, expected) in scores.iter().zip(expected) {
+        let score = score.unwrap();
+        assert!((score.log_odds - expected).abs() < 1e-9, "{score:?} for {expected}");
+        assert!((score.offset - OFFSET).abs() < 1e-9, "{score:?}");
+        assert!((score.mass - MASS).abs() < 1e-9, "{score:?}");
     }
 }
 
 #[test]
-fn planted_verdicts_come_back_as_scores_and_findings() {
-    // x − y is 2, −2, 4 in turns, so that every principle but one is active.
+fn planted_verdicts_become_scores_and_findings() {
+    // The difference A − B is 2, −2, 4 in turns, so that every principle but one is
+    // active.
     let steps = [2.0, -2.0, 4.0];
     let rows: String = (0..24)
         .map(|at| {
@@ -154,29 +155,29 @@ fn planted_verdicts_come_back_as_scores_and_findings() {
     let [wording] = &input.paraphrases[..] else { panic!("{:?}", input.paraphrases) };
     assert_eq!((wording.principle, wording.name.as_str()), (0, "LESS, please."));
     near(&wording.scores, &scaled(-1.0));
-    let (said, unsaid) = input.label_words.split_at(4);
+    let (known, unknown) = input.label_words.split_at(4);
     for (row, by) in [1.0, -1.0, -1.0, 0.0].into_iter().enumerate() {
-        assert_eq!((said[row].principle, said[row].name.as_str()), (row, "1/2"));
-        near(&said[row].scores, &scaled(by));
-        assert_eq!((unsaid[row].principle, unsaid[row].name.as_str()), (row, "first/second"));
-        assert_eq!(unsaid[row].scores, vec![None; 24]);
+        assert_eq!((known[row].principle, known[row].name.as_str()), (row, "1/2"));
+        near(&known[row].scores, &scaled(by));
+        assert_eq!((unknown[row].principle, unknown[row].name.as_str()), (row, "first/second"));
+        assert_eq!(unknown[row].scores, vec![None; 24]);
     }
-    // On the whole, by four principles, a wording, and four with other words.
+    // Overall, under four principles, a paraphrase, and four with other label words.
     let Cost { verdicts, prompt_tokens, prefilled, ideal } = input.cost;
     assert_eq!((verdicts, prefilled, ideal), (24 * 10, prompt_tokens, None));
     assert!(prompt_tokens > 0);
     let first = &input.items[0];
     assert_eq!((first.category.as_str(), first.label), ("c", Some(Better::X)));
-    // 2 words less 4; 2 words a sentence less 2.
+    // 2 words minus 4; 2 words per sentence minus 2.
     assert_eq!((first.length, first.verbosity), (Some(-2.0), Some(0.0)));
     assert_eq!(input.items[1].label, Some(Better::Y));
     assert_eq!(input.principles.len(), 4);
     assert_eq!(input.principles[2].weight, 0.5);
 
     let audit = audit(&input, &rules().audit, 1).unwrap();
-    let found: Vec<(Kind, String)> =
-        audit.findings.iter().map(|one| (one.kind, one.principles.join(" "))).collect();
-    let words = found.iter().filter(|(kind, _)| *kind == Kind::LabelWords);
+    let findings: Vec<(Kind, String)> =
+        audit.findings.iter().map(|finding| (finding.kind, finding.principles.join(" "))).collect();
+    let words = findings.iter().filter(|(kind, _)| *kind == Kind::LabelWords);
     assert_eq!(words.map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["again"]);
     for expected in [
         (Kind::Redundant, "more again"),
@@ -186,18 +187,21 @@ fn planted_verdicts_come_back_as_scores_and_findings() {
         (Kind::AgainstLabels, "less"),
         (Kind::Paraphrase, "more"),
     ] {
-        assert!(found.contains(&(expected.0, expected.1.into())), "{expected:?} in {found:?}");
+        assert!(
+            findings.contains(&(expected.0, expected.1.into())),
+            "{expected:?} in {findings:?}"
+        );
     }
 }
 
 #[test]
-fn prompts_are_answered_twice_and_then_judged() {
+fn prompts_get_two_answers_that_are_judged() {
     let cases = read_text("prompts.txt", "Why?\nHow?\n");
-    let survey_of = Survey::new(cases);
-    assert!(survey_of.generates());
+    let plan = Survey::new(cases);
+    assert!(plan.generates());
     let questions = Questions::new(rules());
-    let judged = survey(&survey_of, &questions);
-    let input = survey_of.input(&questions, &judged);
+    let judged = survey(&plan, &questions);
+    let input = plan.input(&questions, &judged);
     assert_eq!(input.items.len(), 2);
     for (at, item) in input.items.iter().enumerate() {
         let texts: Vec<f64> = amend_core::record::answers(&judged[&item.key].steps)
@@ -210,7 +214,7 @@ fn prompts_are_answered_twice_and_then_judged() {
 }
 
 #[test]
-fn a_set_tells_what_is_harmless() {
+fn normal_items_of_a_set_are_harmless() {
     let cases = read(Path::new("examples/sets/core.toml"), None, Stream::new(0)).unwrap();
     let harmless = cases.iter().filter(|case| case.harmless).count();
     assert!(harmless > 0 && harmless < cases.len());
@@ -218,8 +222,8 @@ fn a_set_tells_what_is_harmless() {
     assert!(cases.iter().all(|case| category(case) && case.item.response.is_none()));
 }
 
-/// A run of items with these first answers, each revised under these principles
-/// to these texts.
+/// Writes a run. Each item has a first answer, and revisions with their principle and
+/// text.
 fn run(path: &Path, items: &[(&str, &[(&str, &str)])]) {
     let mut run = RunDir::create(path, &testing::manifest()).unwrap();
     for (at, (first, revisions)) in items.iter().enumerate() {
@@ -237,7 +241,7 @@ fn run(path: &Path, items: &[(&str, &[(&str, &str)])]) {
 }
 
 #[test]
-fn a_run_gives_its_pairs_and_what_each_revision_steers() {
+fn a_run_gives_its_pairs_and_revisions() {
     let folder = tempfile::tempdir().unwrap();
     let items: [(&str, &[_]); 4] = [
         ("1 one", &[("more", "3 three")]),
@@ -247,10 +251,10 @@ fn a_run_gives_its_pairs_and_what_each_revision_steers() {
     ];
     run(&folder.path().join("run"), &items);
     let cases = read(&folder.path().join("run"), None, Stream::new(0)).unwrap();
-    let survey_of = Survey::new(cases);
-    // One pair that is a revision too; one pair and two revisions; the revision
-    // that changes nothing needs no asking, nor does what was never revised.
-    let pairs: Vec<_> = survey_of
+    let plan = Survey::new(cases);
+    // A pair that is also a revision makes one item; a pair and two revisions make
+    // three. A revision that changes nothing, or an item without one, makes none.
+    let pairs: Vec<_> = plan
         .items()
         .iter()
         .map(|item| (item.row, item.response.as_deref().unwrap(), item.rival.as_deref().unwrap()))
@@ -265,7 +269,7 @@ fn a_run_gives_its_pairs_and_what_each_revision_steers() {
         ]
     );
     let questions = Questions::new(rules());
-    let input = survey_of.input(&questions, &survey(&survey_of, &questions));
+    let input = plan.input(&questions, &survey(&plan, &questions));
     assert_eq!(input.items.len(), 3);
     near(&input.scores[0][..2], &[2.0, 1.0]);
     assert_eq!(input.scores[0][2], None);
@@ -277,19 +281,19 @@ fn a_run_gives_its_pairs_and_what_each_revision_steers() {
 }
 
 #[test]
-fn what_is_known_is_asked_first() {
-    let (questions, unsaid) = (Questions::new(rules()), UNSAID.map(str::to_owned));
+fn reused_principles_are_asked_first() {
+    let (questions, unknown) = (Questions::new(rules()), UNKNOWN_WORDS.map(str::to_owned));
     let Procedure::Compare { principles, overall } =
-        questions.procedure(&["less".into(), "removed".into(), "more@1/2".into()], &[&unsaid])
+        questions.procedure(&["less".into(), "removed".into(), "more@1/2".into()], &[&unknown])
     else {
         panic!("not a comparison");
     };
-    // The wording is the fifth, and what is asked for by 1 and 2 comes after it.
+    // The paraphrase is the fifth; the questions with 1 and 2 come after it.
     assert_eq!((&principles[..], overall), (&[2, 5, 0, 1, 3, 4, 6, 7, 8][..], true));
 }
 
 #[test]
-fn a_sample_is_drawn_by_its_stream_and_keeps_the_order() {
+fn a_sample_depends_on_its_stream_and_keeps_the_order() {
     let prompts: String = (0..50).map(|at| format!("Question {at}?\n")).collect();
     let all = read_text("prompts.txt", &prompts);
     let drawn = |seed| {
@@ -305,4 +309,15 @@ fn a_sample_is_drawn_by_its_stream_and_keeps_the_order() {
     let mut few = all.clone();
     sample(&mut few, 99, Stream::new(1));
     assert_eq!(few, all);
+}
+
+#[test]
+fn sampling_half_of_many_cases_is_fast() {
+    let case = read_text("prompts.txt", "Why?\n").remove(0);
+    let mut cases = vec![case; 200_000];
+    let start = std::time::Instant::now();
+    sample(&mut cases, 100_000, Stream::new(1));
+    assert_eq!(cases.len(), 100_000);
+    // A search through the drawn cases for each case takes minutes.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -1,11 +1,11 @@
-//! The JSON Schema of a form.
+//! Generates the JSON Schema of a form.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
-/// The schema of the files that `T` is the form of.
+/// Generates the JSON Schema of files with the form `T`.
 pub fn of<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null))
@@ -15,7 +15,7 @@ pub fn of<T: JsonSchema>() -> Value {
         .to_value()
 }
 
-/// Takes null out of what optional keys may be: TOML has none.
+/// Removes null from the types of optional keys, because TOML has no null.
 fn without_null(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.get("default").is_some_and(Value::is_null) {
@@ -23,22 +23,23 @@ fn without_null(schema: &mut Schema) {
     }
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|name| name != "null");
-        if let [one] = types.as_slice() {
-            let one = one.clone();
-            object.insert("type".into(), one);
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".into(), only);
         }
     }
     if let Some(Value::Array(variants)) = object.get_mut("anyOf") {
         variants.retain(|variant| *variant != json!({ "type": "null" }));
-        if let [Value::Object(one)] = variants.as_slice() {
-            let one = one.clone();
+        if let [Value::Object(only)] = variants.as_slice() {
+            let only = only.clone();
             object.remove("anyOf");
-            object.extend(one);
+            object.extend(only);
         }
     }
 }
 
-/// Says what the format `uint32` means as a bound, which all validators know.
+/// Adds the maximum that the format `uint32` implies, since not all validators know
+/// the format.
 fn with_u32_bound(schema: &mut Schema) {
     if schema.get("format").is_some_and(|format| format == "uint32")
         && schema.get("maximum").is_none()

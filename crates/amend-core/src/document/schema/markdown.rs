@@ -1,5 +1,4 @@
-//! A schema as a reference for people: a table of keys for each table of the
-//! file.
+//! Renders a schema as a Markdown reference: a table of keys for each TOML table.
 
 use std::fmt::Write;
 
@@ -8,8 +7,8 @@ use serde_json::Value;
 use super::ID;
 use super::walk::{choices, range_words, resolve};
 
-/// The reference in Markdown: a heading and a table for each TOML table, with
-/// every key's type, default and meaning, all of them from the schema.
+/// Renders the reference: a heading and a table for each TOML table, with the type,
+/// default and meaning of every key, all taken from the schema.
 pub fn markdown(schema: &Value) -> String {
     let mut page = Page { schema, text: String::new() };
     page.children(schema, "");
@@ -22,7 +21,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// The tables among the keys of `parent`, which stands at `path`.
+    /// Writes the tables among the keys of `parent`, whose path is `path`.
     fn children(&mut self, parent: &'a Value, path: &str) {
         for (key, value) in properties(parent) {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -35,7 +34,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A table of the file: its heading, its keys, and the tables in it.
+    /// Writes one table: its heading, its keys, and the tables in it.
     fn table(&mut self, form: &'a Value, place: &'a Value, path: &str, heading: &str) {
         let depth = "#".repeat(2 + path.matches('.').count());
         let about = description(place).or_else(|| description(form)).unwrap_or_default();
@@ -62,7 +61,7 @@ impl<'a> Page<'a> {
         self.children(form, path);
     }
 
-    /// What each word that a key may be stands for.
+    /// Writes the meaning of each value of an enumeration.
     fn meanings(&mut self, key: &str, form: &Value) {
         let variants = form["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
         if !variants.is_empty() {
@@ -74,7 +73,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What a value is, in words.
+    /// Describes the type of a value.
     fn kind(&self, form: &'a Value) -> String {
         if let Some(choices) = choices(form) {
             let quoted: Vec<_> = choices.iter().map(|choice| format!("`\"{choice}\"`")).collect();
@@ -89,11 +88,10 @@ impl<'a> Page<'a> {
             "string" => "text".into(),
             "array" => {
                 let items = self.kind(self.resolve(&form["items"]));
-                match form.get("minItems").is_some() || form.get("maxItems").is_some() {
-                    true => {
-                        format!("list, {} of: {items}", range_words(form, "minItems", "maxItems"))
-                    }
-                    false => format!("list of: {items}"),
+                if form.get("minItems").is_some() || form.get("maxItems").is_some() {
+                    format!("list, {} of: {items}", range_words(form, "minItems", "maxItems"))
+                } else {
+                    format!("list of: {items}")
                 }
             }
             "object" => "table of any keys".into(),
@@ -101,7 +99,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The form of the tables in an array of tables.
+    /// Returns the schema of the items if the value is an array of tables.
     fn item(&self, form: &'a Value) -> Option<&'a Value> {
         let item = self.resolve(&form["items"]);
         item["properties"].is_object().then_some(item)
@@ -128,7 +126,7 @@ fn description(value: &Value) -> Option<String> {
     Some(value["description"].as_str()?.to_owned())
 }
 
-/// The bounds of a number, if it has any that anyone would run into.
+/// Describes the bounds of a number; empty if there are none in practice.
 fn range(form: &Value) -> String {
     let mut form = form.clone();
     if form["maximum"] == u32::MAX {
@@ -138,7 +136,7 @@ fn range(form: &Value) -> String {
     if bounded { format!(", {}", range_words(&form, "minimum", "maximum")) } else { String::new() }
 }
 
-/// A default as it would be written in the file.
+/// Formats a default value as TOML.
 fn toml(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -148,7 +146,7 @@ fn toml(value: &Value) -> String {
     }
 }
 
-/// A text on one line of a table.
+/// Escapes a text for one cell of a Markdown table.
 fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
@@ -160,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_table_has_its_keys_and_what_they_may_be() {
+    fn each_table_lists_its_keys_and_their_types() {
         let schema = json!({
             "properties": {
                 "head": { "$ref": "#/$defs/Head" },

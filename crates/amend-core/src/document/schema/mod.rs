@@ -1,5 +1,5 @@
-//! Files in TOML that people write, held against a JSON Schema made from their
-//! form: everything wrong in a file is told at once, each with its place.
+//! Reads TOML files that people write and checks them against a JSON Schema generated
+//! from their form. All errors of a file are reported at once, each with its place.
 
 mod make;
 mod markdown;
@@ -15,5 +15,5 @@ pub use walk::unchecked;
 
 /// The schema's pattern for ids.
 pub const ID: &str = "^[a-z0-9_-]+$";
-/// The schema's pattern for texts: something other than white space in them.
+/// The schema's pattern for texts that must not be blank.
 pub const TEXT: &str = r"\S";

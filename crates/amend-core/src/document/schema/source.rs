@@ -1,21 +1,21 @@
-//! One file's name and text.
+//! The name and text of one file.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::document::diagnostic::Diagnostic;
 
-/// A file's name, as messages give it, and its text.
+/// The name and text of one file.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The name.
+    /// The name to use in messages.
     pub name: String,
     /// The text.
     pub text: Arc<str>,
 }
 
 impl Source {
-    /// Says what is wrong with some bytes of it.
+    /// Creates a diagnostic about the bytes `span` of the file.
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(&self.name, &self.text, span, message)
     }

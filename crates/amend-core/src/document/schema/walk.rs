@@ -1,5 +1,4 @@
-//! Holds a TOML tree, which knows where each value stands in the text, against
-//! the JSON Schema, and says everything in which they differ.
+//! Validates a TOML tree, which knows the span of each value, against a JSON Schema.
 
 use std::ops::Range;
 
@@ -11,34 +10,34 @@ use super::source::Source;
 use super::{ID, TEXT};
 use crate::document::diagnostic::{Diagnostic, closest};
 
-/// Everything in which `tree` differs from `schema`. With a syntax error in
-/// the text only the `trusted` bytes before it are held against the schema, and
-/// nothing is called missing: it may stand in the part that can't be read.
+/// Reports every violation of `schema` by `tree`. If the text has a syntax error, only
+/// the `trusted` bytes before it are validated, and no key is reported as missing, as
+/// it may be in the part that can't be parsed.
 pub fn walk(
     schema: &Value,
     source: &Source,
     tree: &DeTable<'_>,
     trusted: Option<usize>,
 ) -> Vec<Diagnostic> {
-    let mut walker = Walker { schema, source, trusted, found: Vec::new() };
+    let mut walker = Walker { schema, source, trusted, errors: Vec::new() };
     walker.table(tree, 0..0, schema, &Slot::root());
-    walker.found
+    walker.errors
 }
 
 struct Walker<'a> {
     schema: &'a Value,
     source: &'a Source,
     trusted: Option<usize>,
-    found: Vec<Diagnostic>,
+    errors: Vec<Diagnostic>,
 }
 
-/// What a value is called in messages.
+/// How messages refer to a value.
 struct Slot {
-    /// The key it stands under, or what stands in for a key.
+    /// The key, or a description if there is none.
     name: String,
     /// The keys from the root down, joined by dots.
     path: String,
-    /// It is an item of an array.
+    /// Whether the value is an item of an array.
     item: bool,
 }
 
@@ -57,7 +56,7 @@ impl Slot {
         Self { name: format!("an item of {}", self.name), path: self.path.clone(), item: true }
     }
 
-    /// What it is called as a table.
+    /// How messages refer to the value as a table.
     fn table(&self) -> String {
         match (self.path.as_str(), self.item) {
             ("", _) => self.name.clone(),
@@ -67,7 +66,7 @@ impl Slot {
     }
 }
 
-/// The patterns of the schema, and what to say of a text that doesn't match.
+/// The patterns of the schema, and the kind of text that each describes.
 const PATTERNS: [(&str, Pattern); 2] = [(ID, Pattern::Id), (TEXT, Pattern::Text)];
 
 #[derive(Clone, Copy)]
@@ -116,7 +115,7 @@ impl<'a> Walker<'a> {
         let properties = &schema["properties"];
         let known: Vec<&str> =
             properties.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-        // A slip of a required key is one mistake, not two.
+        // A misspelt required key is one error, not two.
         let mut meant = Vec::new();
         for (key, value) in table {
             let name = key.get_ref().as_ref();
@@ -132,10 +131,10 @@ impl<'a> Walker<'a> {
                 meant.extend(near);
                 let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known here: `{}`", known.join("`, `")),
+                    None => format!("known keys: `{}`", known.join("`, `")),
                 };
                 let message = format!("unknown key `{name}` in {}", slot.table());
-                self.found.push(self.source.error(key.span(), message).with_hint(hint));
+                self.errors.push(self.source.error(key.span(), message).with_hint(hint));
             }
         }
         if self.trusted.is_some() {
@@ -144,7 +143,7 @@ impl<'a> Walker<'a> {
         if schema["minProperties"].as_u64().is_some_and(|min| (table.len() as u64) < min) {
             let message =
                 format!("{} must have at least {} keys", slot.table(), schema["minProperties"]);
-            self.found.push(self.source.error(span.clone(), message));
+            self.errors.push(self.source.error(span.clone(), message));
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if table.contains_key(key) || meant.contains(&key) {
@@ -156,7 +155,7 @@ impl<'a> Walker<'a> {
                 _ => (format!("`{key}`"), format!("add `{key} = \"…\"`")),
             };
             let message = format!("{} has no {what}", slot.table());
-            self.found.push(self.source.error(span.clone(), message).with_hint(hint));
+            self.errors.push(self.source.error(span.clone(), message).with_hint(hint));
         }
     }
 
@@ -171,7 +170,7 @@ impl<'a> Walker<'a> {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("choose one of \"{}\"", choices.join("\", \"")),
         };
-        self.found.push(self.source.error(node.span(), message).with_hint(hint));
+        self.errors.push(self.source.error(node.span(), message).with_hint(hint));
     }
 
     fn length(&mut self, len: usize, span: Range<usize>, schema: &Value, slot: &Slot) {
@@ -183,29 +182,29 @@ impl<'a> Walker<'a> {
             let range = range_words(schema, "minItems", "maxItems");
             let items = if range.ends_with(" 1") { "item" } else { "items" };
             let message = format!("{} must have {range} {items}, not {len}", slot.name);
-            self.found.push(self.source.error(span, message));
+            self.errors.push(self.source.error(span, message));
         }
     }
 
     fn text(&mut self, text: &str, span: Range<usize>, schema: &Value, slot: &Slot) {
         let pattern = PATTERNS.iter().find(|(pattern, _)| schema["pattern"] == *pattern);
         match pattern {
-            // An empty id is told as an empty text: that names the mistake better.
+            // For an empty id, "is empty" is clearer than the list of allowed characters.
             Some(_) if text.trim().is_empty() => {
                 let message = format!("{} is empty", slot.name);
-                self.found.push(self.source.error(span, message));
+                self.errors.push(self.source.error(span, message));
             }
             Some((_, Pattern::Id)) if !text.chars().all(is_id_char) => {
                 let message = format!(
-                    "{} may have only lower-case letters a to z, digits, `-` and `_` in it",
+                    "{} may contain only lower-case letters a to z, digits, `-` and `_`",
                     slot.name
                 );
                 let mut diagnostic = self.source.error(span, message);
-                let mended = id_from(text);
-                if !mended.is_empty() {
-                    diagnostic = diagnostic.with_hint(format!("for example \"{mended}\""));
+                let id = id_from(text);
+                if !id.is_empty() {
+                    diagnostic = diagnostic.with_hint(format!("for example \"{id}\""));
                 }
-                self.found.push(diagnostic);
+                self.errors.push(diagnostic);
             }
             _ => {}
         }
@@ -214,7 +213,7 @@ impl<'a> Walker<'a> {
     fn range(&mut self, node: &Spanned<DeValue<'_>>, schema: &Value, slot: &Slot) {
         let mut number = number(node.get_ref());
         if schema["format"] == "float" {
-            // The number that will be used: it may round to a forbidden bound.
+            // Check the `f32` that will be used: it may round to an excluded bound.
             number = f64::from(number as f32);
         }
         let bound = |key: &str| schema[key].as_f64();
@@ -225,7 +224,7 @@ impl<'a> Walker<'a> {
         if !fits {
             let range = range_words(schema, "minimum", "maximum");
             let message = format!("{} must be {range}", slot.name);
-            self.found.push(self.source.error(node.span(), message).with_label("out of range"));
+            self.errors.push(self.source.error(node.span(), message).with_label("out of range"));
         }
     }
 
@@ -239,11 +238,10 @@ impl<'a> Walker<'a> {
         let message = type_message(node.get_ref(), expected, slot);
         let mut diagnostic = self.source.error(node.span(), message);
         diagnostic.hint = self.retype_hint(node, expected, schema, slot);
-        self.found.push(diagnostic);
+        self.errors.push(diagnostic);
     }
 
-    /// How to write a value of the wrong type in the right one, where what was
-    /// meant is plain.
+    /// Suggests how to rewrite a value of the wrong type if the intention is clear.
     fn retype_hint(
         &self,
         node: &Spanned<DeValue<'_>>,
@@ -254,13 +252,13 @@ impl<'a> Walker<'a> {
         let written = self.source.text.get(node.span())?;
         match (expected, node.get_ref()) {
             ("integer", DeValue::String(text)) if text.parse::<i64>().is_ok() => {
-                Some(format!("leave out the quotes: {text}"))
+                Some(format!("remove the quotes: {text}"))
             }
             ("number", DeValue::String(text)) if text.parse::<f64>().is_ok() => {
-                Some(format!("leave out the quotes: {text}"))
+                Some(format!("remove the quotes: {text}"))
             }
             ("boolean", DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
-                Some(format!("leave out the quotes: {text}"))
+                Some(format!("remove the quotes: {text}"))
             }
             ("array", DeValue::String(_)) if self.resolve(&schema["items"])["type"] == "string" => {
                 Some(format!("put it in brackets: [{written}]"))
@@ -283,11 +281,11 @@ impl<'a> Walker<'a> {
     }
 }
 
-fn type_message(found: &DeValue<'_>, expected: &str, slot: &Slot) -> String {
-    format!("{} must be {}, not {}", slot.name, expected_words(expected), found_words(found))
+fn type_message(value: &DeValue<'_>, expected: &str, slot: &Slot) -> String {
+    format!("{} must be {}, not {}", slot.name, expected_words(expected), value_words(value))
 }
 
-fn found_words(value: &DeValue<'_>) -> &'static str {
+fn value_words(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
@@ -311,7 +309,7 @@ fn expected_words(schema_type: &str) -> &str {
     }
 }
 
-/// What `part` of the schema `root` refers to, or itself.
+/// Follows the `$ref` of `part` within the schema `root`; `part` itself if it has none.
 pub(super) fn resolve<'a>(root: &'a Value, part: &'a Value) -> &'a Value {
     part["$ref"]
         .as_str()
@@ -319,7 +317,7 @@ pub(super) fn resolve<'a>(root: &'a Value, part: &'a Value) -> &'a Value {
         .unwrap_or(part)
 }
 
-/// The strings an enumeration allows: `enum`, or `oneOf` with a `const` each.
+/// The strings that an enumeration allows: `enum`, or the `const` of each `oneOf`.
 pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
     if let Some(choices) = schema["enum"].as_array() {
         return Some(choices.iter().filter_map(Value::as_str).collect());
@@ -330,7 +328,7 @@ pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
 
 fn number(value: &DeValue<'_>) -> f64 {
     match value {
-        // Integers beyond 128 bits are beyond every bound as well.
+        // Integers of more than 128 bits exceed every bound.
         DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
             .map_or(f64::INFINITY, |integer| integer as f64),
         DeValue::Float(float) => float.as_str().parse().unwrap_or(f64::NAN),
@@ -338,7 +336,7 @@ fn number(value: &DeValue<'_>) -> f64 {
     }
 }
 
-/// A range in words: "from 1 to 16", "more than 0 and at most 1", "2".
+/// Describes a range: "from 1 to 16", "more than 0 and at most 1", "2".
 pub(super) fn range_words(schema: &Value, min: &str, max: &str) -> String {
     let (low, high, above) = (&schema[min], &schema[max], &schema["exclusiveMinimum"]);
     match (low.is_null(), high.is_null(), above.is_null()) {
@@ -356,7 +354,7 @@ fn is_id_char(c: char) -> bool {
     matches!(c, 'a'..='z' | '0'..='9' | '_' | '-')
 }
 
-/// An id much like `text`.
+/// Derives a valid id from `text`.
 fn id_from(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<_> = lower.split(|c| !is_id_char(c)).filter(|word| !word.is_empty()).collect();
@@ -441,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_mended() {
+    fn ids_are_derived_from_texts() {
         for (text, expect) in
             [("No Violence", "no-violence"), ("a.b", "a-b"), ("日本", ""), (" x ", "x")]
         {

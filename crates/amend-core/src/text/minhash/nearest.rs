@@ -1,28 +1,28 @@
-//! Signatures as they come: which of those before is the nearest.
+//! An incremental index of signatures that finds the nearest earlier one.
 
 use std::collections::HashMap;
 
 use super::{BANDS, Signature};
 
-/// The most members of a bucket that are looked at, the last ones first: many
-/// texts that begin alike don't make the search slow.
+/// The most members of a bucket that are examined, from the last one. Keeps the search
+/// fast if many texts are similar.
 const BUCKET: usize = 256;
 
-/// Signatures, found again by their bands. About 0.6 KB a signature.
+/// Signatures indexed by their bands. Takes about 0.6 KB for each signature.
 #[derive(Debug, Default)]
 pub struct Nearest {
     signatures: Vec<Signature>,
     /// The last signature of each bucket.
     heads: HashMap<(usize, u64), u32>,
-    /// By signature and band: the one before it in the bucket.
+    /// For each signature and band, the previous signature in the bucket.
     before: Vec<[Option<u32>; BANDS]>,
 }
 
 impl Nearest {
-    /// Adds a signature and gives its number: 0, 1, 2 and so on.
+    /// Adds a signature and returns its number, from 0.
     ///
     /// # Panics
-    /// At 2³² signatures: memory ends long before.
+    /// Panics at 2³² signatures, for which no machine has the memory.
     pub fn insert(&mut self, signature: Signature) -> u32 {
         let number = u32::try_from(self.signatures.len()).expect("fewer than 2^32 signatures");
         self.before.push(std::array::from_fn(|band| {
@@ -32,9 +32,9 @@ impl Nearest {
         number
     }
 
-    /// The numbers of the signatures that share a band with `signature`, in
-    /// ascending order, each once: candidates, to be told apart by
-    /// [`Signature::similarity`]. Of a crowded bucket, its last 256.
+    /// The numbers of the signatures that share a band with `signature`, in ascending
+    /// order without repetition. These are candidates to compare by
+    /// [`Signature::similarity`]. At most the last 256 of each bucket are included.
     #[must_use]
     pub fn near(&self, signature: &Signature) -> Vec<u32> {
         let mut candidates = Vec::new();
@@ -48,14 +48,14 @@ impl Nearest {
         candidates
     }
 
-    /// The signature of a number.
+    /// The signature with this number.
     #[must_use]
     pub fn signature(&self, number: u32) -> &Signature {
         &self.signatures[number as usize]
     }
 
-    /// The most similar signature that is at least `floor` similar, and its
-    /// similarity; the earliest of equals.
+    /// The number and the similarity of the most similar signature, if its similarity is at
+    /// least `floor`. The earliest one wins a tie.
     #[must_use]
     pub fn nearest(&self, signature: &Signature, floor: f64) -> Option<(u32, f64)> {
         let mut best: Option<(u32, f64)> = None;
@@ -73,13 +73,13 @@ impl Nearest {
 mod tests {
     use super::*;
 
-    /// `count` words that start at a number.
+    /// A text of `count` words with consecutive numbers from `start`.
     fn numbers(start: usize, count: usize) -> String {
         (start..start + count).map(|word| format!("w{word} ")).collect()
     }
 
     #[test]
-    fn near_texts_are_found_and_far_ones_are_not() {
+    fn only_similar_texts_are_found() {
         let mut index = Nearest::default();
         for text in 0..50 {
             assert_eq!(index.insert(Signature::of(&numbers(1000 * text, 60))), text as u32);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equals_the_earliest_is_nearest() {
+    fn the_earliest_of_equal_signatures_is_nearest() {
         let mut index = Nearest::default();
         let signature = Signature::of("one two three four");
         for _ in 0..3 {

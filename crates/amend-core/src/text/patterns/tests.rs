@@ -1,10 +1,11 @@
-//! Secrets are put together from parts, so that no scanner takes them for real.
+//! Tests of the patterns. Secrets are assembled from parts, so that secret scanners
+//! ignore them.
 
 use super::*;
 
-/// The kinds and texts found.
-fn found(text: &str) -> Vec<(Kind, &str)> {
-    find(text).into_iter().map(|found| (found.kind, &text[found.span])).collect()
+/// The kind and the text of each match.
+fn matches(text: &str) -> Vec<(Kind, &str)> {
+    find(text).into_iter().map(|entry| (entry.kind, &text[entry.span])).collect()
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn personal_data_is_found() {
         ("to NL91ABNA0417164300.", Kind::Iban, "NL91ABNA0417164300"),
         ("SSN 536-22-8726", Kind::SocialSecurity, "536-22-8726"),
     ] {
-        assert_eq!(found(text), [(kind, find)], "{text}");
+        assert_eq!(matches(text), [(kind, find)], "{text}");
         assert!(!kind.is_secret());
     }
 }
@@ -53,10 +54,10 @@ fn secrets_are_found() {
         (&web, Kind::WebToken),
         (&pem, Kind::PrivateKey),
     ] {
-        assert_eq!(found(&format!("use \"{secret}\" here")), [(kind, secret.as_str())]);
+        assert_eq!(matches(&format!("use \"{secret}\" here")), [(kind, secret.as_str())]);
         assert!(kind.is_secret());
     }
-    assert_eq!(found(&open), [(Kind::PrivateKey, open.as_str())]);
+    assert_eq!(matches(&open), [(Kind::PrivateKey, open.as_str())]);
     let value = ["q8Zr", "T5vWn2Lk9X"].concat();
     for text in [
         format!("password = \"{value}\""),
@@ -65,7 +66,7 @@ fn secrets_are_found() {
         format!("secret: {value}."),
         format!("postgres://anna:{value}@db.internal/app"),
     ] {
-        assert_eq!(found(&text), [(Kind::Credential, value.as_str())], "{text}");
+        assert_eq!(matches(&text), [(Kind::Credential, value.as_str())], "{text}");
     }
 }
 
@@ -85,14 +86,14 @@ fn look_alikes_are_not_found() {
         "3.14159265358979 and $4539148803436467",
         "ISBN 978-3-16-148410-0",
         "doi:10.1000/536-22-8726",
-        // Orders and the like.
+        // Order numbers and similar.
         "Order 212-736-5000 has shipped",
         "order number: 4539 1488 0343 6467",
         "tracking 1Z999AA10123456784",
         "112-4567890-1234567",
         "Invoice no. 536-22-8726",
         "#536-22-8726",
-        // Check digits that are wrong.
+        // Wrong check digits.
         "4539 1488 0343 6468",
         "NL92ABNA0417164300",
         "4539-1488 0343-6467",
@@ -109,15 +110,15 @@ fn look_alikes_are_not_found() {
         "the token: a word; the secret: patience and 3 friends",
         "x = 3 +12345678; +1 +2",
     ] {
-        assert_eq!(found(text), [], "{text}");
+        assert_eq!(matches(text), [], "{text}");
     }
 }
 
 #[test]
-fn finds_are_in_order_and_apart() {
+fn matches_are_in_order_and_do_not_overlap() {
     let text = "é a@gmail.com, 536-22-8726; b@gmail.com";
-    let kinds: Vec<Kind> = find(text).iter().map(|found| found.kind).collect();
+    let kinds: Vec<Kind> = find(text).iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, [Kind::Email, Kind::SocialSecurity, Kind::Email]);
     let url = "mongodb://anna:q8ZrT5vWn2Lk9X@db.gmail.com";
-    assert_eq!(found(url).len(), 1);
+    assert_eq!(matches(url).len(), 1);
 }

@@ -1,6 +1,6 @@
-//! Alpaca's keys, as LLaMA-Factory reads them: `instruction` and `input` are the
-//! prompt, before it `system` and `history`. The answer is `output`, with a
-//! `kto_tag` or without; a ranking has `chosen` and `rejected`.
+//! Alpaca's keys, as LLaMA-Factory reads them. The prompt is `instruction` and
+//! `input`, after `system` and `history`. The answer is `output`, with or without a
+//! `kto_tag`; a ranking has `chosen` and `rejected`.
 
 use serde_json::Value;
 

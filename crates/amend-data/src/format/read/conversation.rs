@@ -1,6 +1,6 @@
-//! Conversations under `messages` or ShareGPT's `conversations`: for SFT the last
-//! turn is the answer; with a `label` or `kto_tag` it is wanted or not; with
-//! `chosen` and `rejected` beside it they follow the conversation.
+//! Conversations under `messages` or ShareGPT's `conversations`. For SFT the last turn
+//! is the answer, which a `label` or `kto_tag` may mark as chosen or rejected. If the
+//! row has `chosen` and `rejected`, these follow the conversation.
 
 use super::fields::{example, first, has_label, has_list, label, split_answer, turns};
 use super::{Format, RowFault};
@@ -15,7 +15,7 @@ const LISTS: [&str; 2] = ["messages", "conversations"];
 impl Format for Conversation {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         let key = first(row, &LISTS).filter(|key| has_list(row, key))?;
-        // Beside a prompt the list is the chosen conversation once more.
+        // If there is a prompt, the list repeats the chosen conversation.
         if row.contains_key("prompt") && row.contains_key("chosen") {
             return None;
         }

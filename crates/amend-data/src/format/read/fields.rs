@@ -1,5 +1,5 @@
-//! What the formats' readers have in common: texts, lists of turns, verdicts,
-//! and what is wrong with a row.
+//! Shared helpers of the formats' readers: texts, lists of turns, labels, verdicts, and
+//! the faults of a row.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::format::example::{Answers, Contradiction, Example, Object, Turn};
 /// How many keys an error lists.
 const LISTED: usize = 12;
 
-/// What is wrong with a row, and how to mend it.
+/// The fault of a row that is in no known format, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowFault {
     /// No format has such keys.
@@ -21,19 +21,19 @@ pub enum RowFault {
         keys: Vec<String>,
     },
     /// A key is missing.
-    #[error("no key {key:?}, which the rows before it have: fill it in, or leave the row out")]
+    #[error("the key {key:?} is missing, which earlier rows have: add it, or remove the row")]
     Missing {
         /// The key.
         key: String,
     },
     /// A value of the wrong type.
-    #[error("{pointer} must be {expected}, not {found}: make it one, or leave the row out")]
+    #[error("{pointer} must be {expected}, not {found}: change it, or remove the row")]
     Type {
-        /// Where it stands, as a JSON pointer.
+        /// The value's JSON pointer.
         pointer: String,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
-        /// What it is.
+        /// The actual type.
         found: &'static str,
     },
 }
@@ -46,7 +46,7 @@ fn listed(keys: &[String]) -> String {
     if names.is_empty() { "(none)".to_owned() } else { names.join(", ") }
 }
 
-/// An error for a value of the wrong type.
+/// The error of a value with the wrong type.
 pub(super) fn wrong(pointer: &str, expected: &'static str, found: &Value) -> RowFault {
     let found = match found {
         Value::Null => "null",
@@ -59,33 +59,33 @@ pub(super) fn wrong(pointer: &str, expected: &'static str, found: &Value) -> Row
     RowFault::Type { pointer: pointer.to_owned(), expected, found }
 }
 
-/// The value of a key; null counts as there.
+/// The value of a key, which may be null.
 pub(super) fn value<'a>(row: &'a Object, key: &str) -> Result<&'a Value, RowFault> {
     row.get(key).ok_or_else(|| RowFault::Missing { key: key.to_owned() })
 }
 
-/// Whether a key holds something.
+/// Whether a key has a value other than null.
 pub(super) fn has(row: &Object, key: &str) -> bool {
     row.get(key).is_some_and(|value| !value.is_null())
 }
 
-/// Whether a key holds a list.
+/// Whether the value of a key is a list.
 pub(super) fn has_list(row: &Object, key: &str) -> bool {
     row.get(key).is_some_and(Value::is_array)
 }
 
-/// Whether a key holds a text.
+/// Whether the value of a key is a text.
 pub(super) fn has_text(row: &Object, key: &str) -> bool {
     row.get(key).is_some_and(Value::is_string)
 }
 
-/// The first of some keys that holds something.
+/// The first of several keys that has a value other than null.
 pub(super) fn first<'k>(row: &Object, keys: &[&'k str]) -> Option<&'k str> {
     keys.iter().copied().find(|key| has(row, key))
 }
 
-/// A key's text as a turn. Null is an empty text: the check for empty answers
-/// tells it.
+/// The text of a key as a turn. Null becomes an empty text, which the check for empty
+/// answers reports.
 pub(super) fn text(row: &Object, key: &str, role: &str) -> Result<Turn, RowFault> {
     let pointer = format!("/{key}");
     match value(row, key)? {
@@ -95,16 +95,17 @@ pub(super) fn text(row: &Object, key: &str, role: &str) -> Result<Turn, RowFault
     }
 }
 
-/// A key's text as a turn; none where it is missing, null or blank.
+/// The text of a key as a turn; `None` if it is missing, null or blank.
 pub(super) fn some_text(row: &Object, key: &str, role: &str) -> Result<Option<Turn>, RowFault> {
     if !has(row, key) {
         return Ok(None);
     }
-    Ok(Some(text(row, key, role)?).filter(|turn| !turn.text.trim().is_empty()))
+    let turn = text(row, key, role)?;
+    Ok(if turn.text.trim().is_empty() { None } else { Some(turn) })
 }
 
-/// A turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`. A content
-/// in typed parts is its texts; null, as in tool calls, is none.
+/// Reads a turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`. The content
+/// may be one typed part with a text. Null, as in tool calls, is an empty text.
 fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
     let Value::Object(object) = value else {
         return Err(wrong(pointer, "a turn: an object with \"role\" and \"content\"", value));
@@ -120,7 +121,7 @@ fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
     match object.get(text_key) {
         Some(Value::String(text)) => Ok(Turn::new(role, text, pointer)),
         None | Some(Value::Null) => Ok(Turn::new(role, "", pointer)),
-        // A single part, so that the text has one place.
+        // Only a single part, so that the text has one place.
         Some(Value::Array(parts)) if parts.len() == 1 && parts[0]["text"].is_string() => {
             let text = parts[0]["text"].as_str().unwrap_or_default();
             Ok(Turn::new(role, text, format!("{pointer}/0/text")))
@@ -129,7 +130,7 @@ fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
     }
 }
 
-/// ShareGPT's names for the roles of chat templates.
+/// Translates ShareGPT's role names into those of chat templates.
 fn known_role(role: &str) -> &str {
     match role {
         "human" => "user",
@@ -139,7 +140,7 @@ fn known_role(role: &str) -> &str {
     }
 }
 
-/// A list of turns, or a single one.
+/// The turns of a key: a list of turns, or a single one.
 pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<Turn>, RowFault> {
     let pointer = format!("/{key}");
     match value(row, key)? {
@@ -153,7 +154,7 @@ pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<Turn>, RowFault> {
     }
 }
 
-/// A key's text, or its turns.
+/// The text of a key as a turn, or its turns.
 pub(super) fn text_or_turns(row: &Object, key: &str, role: &str) -> Result<Vec<Turn>, RowFault> {
     match value(row, key)? {
         Value::Array(_) | Value::Object(_) => turns(row, key),
@@ -161,35 +162,36 @@ pub(super) fn text_or_turns(row: &Object, key: &str, role: &str) -> Result<Vec<T
     }
 }
 
-/// Takes the answer off a conversation: its last turn, if that is not the
-/// user's or the system's.
+/// Splits the answer off a conversation: its last turn, unless that is a turn of the
+/// user or the system.
 pub(super) fn split_answer(mut turns: Vec<Turn>) -> (Vec<Turn>, Vec<Turn>) {
     let answer = turns.pop_if(|last| last.role != "user" && last.role != "system");
     (turns, answer.into_iter().collect())
 }
 
-/// Takes from two whole conversations what they begin with; where that differs,
-/// the chosen side's counts and the discord is told.
+/// Splits two whole conversations into their shared prompt and the two answers. If the
+/// prompts differ, the chosen side's is returned, with a description of the mismatch.
 pub(super) fn shared_prompt(
     chosen: Vec<Turn>,
     rejected: Vec<Turn>,
 ) -> (Vec<Turn>, Answers, Option<&'static str>) {
     let (mut prompt, chosen) = split_answer(chosen);
-    let (other, rejected) = split_answer(rejected);
+    let (rejected_prompt, rejected) = split_answer(rejected);
     let key = |turns: &[Turn]| -> Vec<(String, String)> {
         turns.iter().map(|turn| (turn.role.clone(), turn.text.clone())).collect()
     };
-    let discord = (key(&prompt) != key(&other))
-        .then_some("the sides' conversations differ before the last turn");
-    if discord.is_none() {
-        for (turn, same) in prompt.iter_mut().zip(other) {
+    let mut mismatch = None;
+    if key(&prompt) == key(&rejected_prompt) {
+        for (turn, same) in prompt.iter_mut().zip(rejected_prompt) {
             turn.places.extend(same.places);
         }
+    } else {
+        mismatch = Some("chosen and rejected differ before the last turn");
     }
-    (prompt, Answers::Pair { chosen, rejected }, discord)
+    (prompt, Answers::Pair { chosen, rejected }, mismatch)
 }
 
-/// A key that says whether an answer is wanted.
+/// The label of a row's only answer: whether it is chosen. `None` without a label.
 pub(super) fn label(row: &Object) -> Result<Option<bool>, RowFault> {
     let Some(key) = first(row, &["label", "kto_tag"]) else { return Ok(None) };
     match &row[key] {
@@ -200,23 +202,23 @@ pub(super) fn label(row: &Object) -> Result<Option<bool>, RowFault> {
     }
 }
 
-/// Whether a row says of its only answer if it is wanted.
+/// Whether a row has a label for its only answer.
 pub(super) fn has_label(row: &Object) -> bool {
     first(row, &["label", "kto_tag"]).is_some()
 }
 
-/// An example without discord; its verdict is looked up in the row.
+/// Creates an example whose sides match. A pair's verdict is looked up in the row.
 pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: bool) -> Example {
     let contradiction = match answers {
         Answers::Pair { .. } => contradiction(row),
         Answers::Single { .. } => None,
     };
-    Example { prompt, answers, chat, discord: None, contradiction, tokens: None }
+    Example { prompt, answers, chat, mismatch: None, contradiction, tokens: None }
 }
 
-/// The first verdict in the row, its `verdict` or its `metadata` that holds the
-/// chosen side for the worse one. A tie is none, and so is an undecided verdict.
-/// Where people decided which side is chosen, no verdict counts.
+/// The first verdict in the row, its `verdict` or its `metadata` that prefers the
+/// rejected side. Ties and undecided verdicts do not count. If reviewers decided which
+/// side is chosen, no verdict counts.
 fn contradiction(row: &Object) -> Option<Contradiction> {
     let named = |reviewers: &Value| reviewers.as_array().is_some_and(|names| !names.is_empty());
     if row.get("reviewers").is_some_and(named)

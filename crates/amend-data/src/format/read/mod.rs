@@ -1,5 +1,5 @@
-//! The formats trainers read, recognised by their keys. One file a family: each
-//! makes examples of its rows.
+//! The formats that trainers read, recognised by their keys. Each file reads the rows
+//! of one family of formats into examples.
 
 mod alpaca;
 mod conversation;
@@ -13,18 +13,18 @@ pub use fields::RowFault;
 
 /// A family of formats.
 pub trait Format: Sync + std::fmt::Debug {
-    /// The name of the format a row is in; none where it is of another family.
+    /// The name of a row's format; `None` if it belongs to another family.
     fn recognise(&self, row: &Object) -> Option<&'static str>;
 
     /// Reads a row.
     ///
     /// # Errors
-    /// A key is missing, or its value has the wrong type.
+    /// Fails if a key is missing or its value has the wrong type.
     fn read(&self, row: &Object) -> Result<Example, RowFault>;
 }
 
-/// Every family. The first that recognises a row reads it, so the more special
-/// come first.
+/// Every family. The first one that recognises a row reads it, so the more specific
+/// ones come first.
 const FORMATS: &[&dyn Format] = &[
     &alpaca::Alpaca,
     &conversation::Conversation,
@@ -33,10 +33,10 @@ const FORMATS: &[&dyn Format] = &[
     &unpaired::Unpaired,
 ];
 
-/// The format of a row, and its name.
+/// Recognises the format of a row, and returns it with its name.
 ///
 /// # Errors
-/// [`RowFault::Unknown`]: no format has such keys.
+/// Fails with [`RowFault::Unknown`] if no format has the row's keys.
 pub fn recognise(row: &Object) -> Result<(&'static dyn Format, &'static str), RowFault> {
     FORMATS
         .iter()

@@ -1,6 +1,6 @@
 //! Preference pairs: a prompt with `chosen` and `rejected`, as TRL, OpenRLHF and
-//! Axolotl's `chatml.ultra` and `chatml.intel` read them. Sides are texts, or
-//! turns; turns may repeat the prompt's.
+//! Axolotl's `chatml.ultra` and `chatml.intel` read them. The sides are texts, or turns
+//! that may repeat the prompt's.
 
 use super::fields::{
     example, first, has, has_list, has_text, shared_prompt, some_text, text_or_turns,
@@ -8,7 +8,7 @@ use super::fields::{
 use super::{Format, RowFault};
 use crate::format::example::{Answers, Example, Object};
 
-/// `prompt`, `chosen`, `rejected`, or `question` for the prompt.
+/// `prompt` or `question`, `chosen` and `rejected`.
 #[derive(Debug)]
 pub(super) struct Preference;
 
@@ -40,8 +40,8 @@ impl Format for Preference {
         }
         let whole = chat && chosen.len().max(rejected.len()) > 1;
         if whole {
-            let (prompt, answers, discord) = shared_prompt(chosen, rejected);
-            return Ok(Example { discord, ..example(row, prompt, answers, chat) });
+            let (prompt, answers, mismatch) = shared_prompt(chosen, rejected);
+            return Ok(Example { mismatch, ..example(row, prompt, answers, chat) });
         }
         let prompt = [some_text(row, "system", "system")?, some_text(row, key, "user")?];
         let prompt = prompt.into_iter().flatten().collect();

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::format::example::{Answers, Turn};
 
-/// Roles and texts of the prompt, then of each answer; each text is checked to
-/// stand where its places say.
+/// The roles and texts of the prompt, then of each answer. Checks that each text is in
+/// its places.
 fn read(row: &Value) -> (&'static str, String) {
     let object: Object = serde_json::from_value(row.clone()).unwrap();
     let (format, name) = recognise(&object).unwrap();
@@ -28,7 +28,7 @@ fn read(row: &Value) -> (&'static str, String) {
             shown += &format!(" | {} {label:?}", show(answer));
         }
     }
-    assert_eq!(example.discord, None);
+    assert_eq!(example.mismatch, None);
     (name, shown)
 }
 
@@ -36,7 +36,7 @@ fn turn(role: &str, content: &str) -> Value {
     json!({"role": role, "content": content})
 }
 
-fn said(from: &str, value: &str) -> Value {
+fn sharegpt_turn(from: &str, value: &str) -> Value {
     json!({"from": from, "value": value})
 }
 
@@ -92,7 +92,7 @@ fn every_format_is_recognised_and_read() {
             "u:q | a:r > a:w",
         ),
         (
-            json!({"conversations": [said("human", "q")], "chosen": said("gpt", "r"), "rejected": said("gpt", "w")}),
+            json!({"conversations": [sharegpt_turn("human", "q")], "chosen": sharegpt_turn("gpt", "r"), "rejected": sharegpt_turn("gpt", "w")}),
             "LLaMA-Factory sharegpt ranking",
             "u:q | a:r > a:w",
         ),
@@ -122,7 +122,7 @@ fn every_format_is_recognised_and_read() {
             "u:q | a:r Some(true)",
         ),
         (
-            json!({"conversations": [said("human", "q"), said("gpt", "r")]}),
+            json!({"conversations": [sharegpt_turn("human", "q"), sharegpt_turn("gpt", "r")]}),
             "sharegpt SFT",
             "u:q | a:r None",
         ),
@@ -173,7 +173,7 @@ fn every_format_is_recognised_and_read() {
 }
 
 #[test]
-fn a_shared_prompt_has_a_place_in_each_side() {
+fn a_shared_prompt_has_a_place_on_each_side() {
     let row = json!({"chosen": "\n\nHuman: q\n\nAssistant: r", "rejected": "\n\nHuman:  q\n\nAssistant: w"});
     let object: Object = serde_json::from_value(row).unwrap();
     let example = recognise(&object).unwrap().0.read(&object).unwrap();
@@ -186,7 +186,7 @@ fn a_shared_prompt_has_a_place_in_each_side() {
 }
 
 #[test]
-fn what_does_not_fit_is_named_with_its_mend() {
+fn faults_are_reported_with_their_fix() {
     let fault = |row: Value| {
         let object: Object = serde_json::from_value(row).unwrap();
         match recognise(&object) {
@@ -213,7 +213,7 @@ fn what_does_not_fit_is_named_with_its_mend() {
         ),
         (
             json!({"messages": [], "chosen": {"role": "assistant", "content": "r"}}),
-            "no key \"rejected\"",
+            "the key \"rejected\" is missing",
         ),
         (
             json!({"prompt": "q", "completion": "r", "label": "good"}),

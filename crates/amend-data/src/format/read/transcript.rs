@@ -1,5 +1,5 @@
-//! Transcripts as in Anthropic's hh-rlhf: each side is a whole conversation in
-//! one text, turns opened by `Human:` and `Assistant:` after a blank line.
+//! Transcripts as in Anthropic's hh-rlhf: each side is a whole conversation in one
+//! text, in which `Human:` and `Assistant:` after a blank line begin a turn.
 
 use super::fields::{example, has, shared_prompt, value, wrong};
 use super::{Format, RowFault};
@@ -9,7 +9,7 @@ use crate::format::example::{Example, Object, Place, Turn};
 #[derive(Debug)]
 pub(super) struct Transcript;
 
-/// What opens a turn, and whose it is.
+/// The texts that begin a turn, with its role.
 const OPENERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
 impl Format for Transcript {
@@ -26,13 +26,13 @@ impl Format for Transcript {
             let text = value.as_str().ok_or_else(|| wrong(&pointer, "a transcript", value))?;
             Ok(turns(text, &pointer))
         };
-        let (prompt, answers, discord) = shared_prompt(side("chosen")?, side("rejected")?);
-        Ok(Example { discord, ..example(row, prompt, answers, true) })
+        let (prompt, answers, mismatch) = shared_prompt(side("chosen")?, side("rejected")?);
+        Ok(Example { mismatch, ..example(row, prompt, answers, true) })
     }
 }
 
-/// The turns of a transcript. What stands before the first opener is a turn of
-/// nobody's.
+/// The turns of a transcript. Text before the first opener becomes a turn without a
+/// role.
 fn turns(transcript: &str, pointer: &str) -> Vec<Turn> {
     let mut openings: Vec<(usize, usize, &str)> = OPENERS
         .iter()

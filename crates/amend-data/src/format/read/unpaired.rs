@@ -1,5 +1,5 @@
-//! One answer to a prompt: `prompt` and `completion`, or `response`, as TRL's SFT
-//! and KTO trainers read them; with a `label` it is wanted or not.
+//! One answer to a prompt: `prompt` and `completion` or `response`, as TRL's SFT and
+//! KTO trainers read them. A `label` may mark the answer as chosen or rejected.
 
 use super::fields::{example, first, has, has_label, has_list, label, some_text, text_or_turns};
 use super::{Format, RowFault};
@@ -9,7 +9,7 @@ use crate::format::example::{Answers, Example, Object};
 #[derive(Debug)]
 pub(super) struct Unpaired;
 
-/// Keys of the answer, the usual one first.
+/// The keys of an answer, the usual one first.
 const ANSWERS: [&str; 4] = ["completion", "response", "answer", "output"];
 
 impl Format for Unpaired {

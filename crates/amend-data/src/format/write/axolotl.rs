@@ -1,13 +1,13 @@
-//! Preferences for Axolotl's DPO, named after its `type:`
-//! (`axolotl.prompt_strategies.dpo`).
+//! Preferences for Axolotl's DPO. Each format has the name of an Axolotl `type:`
+//! (see `axolotl.prompt_strategies.dpo`).
 
 use serde_json::json;
 
 use super::{Format, Rows, system_and_prompt};
-use crate::format::cells::{answer, conversation, optional_text, row, said, text, turn, turns};
+use crate::format::cells::{answer, conversation, message, optional_text, row, text, turn, turns};
 use amend_core::chat::Role;
 
-/// `chatml.intel`: a system text, a question, two answers.
+/// `chatml.intel`: a system text, a question, two responses.
 pub(super) const INTEL: Format = Format {
     name: "axolotl-chatml-intel",
     about: "Axolotl DPO, type: chatml.intel",
@@ -24,15 +24,15 @@ pub(super) const INTEL: Format = Format {
     dataset_info: None,
 };
 
-/// `chatml.ultra`: a system text, a question, and each answer as the second turn
-/// after the question.
+/// `chatml.ultra`: a system text, a question, and for each response the question and
+/// the response as two turns.
 pub(super) const ULTRA: Format = Format {
     name: "axolotl-chatml-ultra",
     about: "Axolotl DPO, type: chatml.ultra",
     columns: || vec![optional_text("system"), text("prompt"), turns("chosen"), turns("rejected")],
     rows: Rows::Pairs(|pair, _| {
         let (system, prompt) = system_and_prompt(pair.item)?;
-        let side = |text| json!([said(Role::User, prompt), answer(text)]);
+        let side = |text| json!([message(Role::User, prompt), answer(text)]);
         Ok(row([
             ("system", json!(system)),
             ("prompt", json!(prompt)),
@@ -43,7 +43,7 @@ pub(super) const ULTRA: Format = Format {
     dataset_info: None,
 };
 
-/// `chat_template.default`: a conversation, and each answer as a turn.
+/// `chat_template.default`: a conversation, and each response as a turn.
 pub(super) const CHAT_TEMPLATE: Format = Format {
     name: "axolotl-chat-template",
     about: "Axolotl DPO, type: chat_template.default",

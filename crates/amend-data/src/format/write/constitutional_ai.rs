@@ -1,7 +1,9 @@
-//! The columns of Hugging Face's constitutional-AI data sets: first answer,
-//! critique and revision with what asked for them, then the two conversations.
-//! Of several rounds these are the last critique and revision; without critiques
-//! their columns are empty. A pair whose better answer is no revision has none.
+//! The columns of Hugging Face's constitutional-AI datasets: the initial response, the
+//! critique and the revision with their requests, and the two conversations.
+//!
+//! With several rounds, a row has the last critique and the last revision. Without
+//! critiques, their columns are empty. A pair whose chosen response is not a revision
+//! gives no row.
 
 use serde_json::json;
 
@@ -31,7 +33,7 @@ fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<Row, DropReason> {
     }
     let principle = pair.chosen.principle.as_deref();
     let (critic_prompt, critic_response) = match pair.critique {
-        // The critique is learnt too, so it must be whole.
+        // The critique is training data too, so it must be complete.
         Some(critique) => {
             let text = pairs::whole(critique)?.text.as_str();
             (run.critique_request(critique.principle.as_deref()), text)

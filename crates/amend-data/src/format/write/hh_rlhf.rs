@@ -1,5 +1,5 @@
-//! Transcripts as those of Anthropic's hh-rlhf data: each turn after a blank
-//! line and `Human:` or `Assistant:`. There is no place for a system turn.
+//! Transcripts in the format of Anthropic's hh-rlhf data: a blank line and `Human:` or
+//! `Assistant:` precede each turn. The format has no system turns.
 
 use std::fmt::Write;
 
@@ -26,16 +26,16 @@ pub(super) const HH_RLHF: Format = Format {
 
 fn transcript(messages: &[Message], answer: &str) -> Result<String, DropReason> {
     let mut text = String::new();
-    let mut say = |who, what: &str| {
-        let _ = write!(text, "\n\n{who}: {what}"); // writing to a String can't fail
+    let mut add = |speaker, content: &str| {
+        let _ = write!(text, "\n\n{speaker}: {content}"); // writing to a String can't fail
     };
     for turn in messages {
         match turn.role {
-            Role::User => say("Human", &turn.content),
-            Role::Assistant => say("Assistant", &turn.content),
+            Role::User => add("Human", &turn.content),
+            Role::Assistant => add("Assistant", &turn.content),
             Role::System => return Err(DropReason::Conversation),
         }
     }
-    say("Assistant", answer);
+    add("Assistant", answer);
     Ok(text)
 }

@@ -1,5 +1,5 @@
-//! Unpaired preferences, as TRL's `KTOTrainer` reads them: two rows a pair, the
-//! better answer labelled true and the worse one false.
+//! Unpaired preferences for TRL's `KTOTrainer`: two rows for each pair, the chosen
+//! response with the label true and the rejected one with false.
 
 use serde_json::json;
 

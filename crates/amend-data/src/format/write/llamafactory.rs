@@ -1,5 +1,5 @@
-//! Preferences for LLaMA-Factory, each with its entry in `dataset_info.json`:
-//! alpaca and sharegpt rankings, and labelled answers for KTO.
+//! Preferences for LLaMA-Factory, each with its entry in `dataset_info.json`: alpaca
+//! and sharegpt rankings, and labelled responses for KTO.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::pairs::{DropReason, Pair};
 use amend_core::chat::{Message, Role};
 use amend_core::record::Item;
 
-/// An instruction with a system text and the turns before it.
+/// Alpaca: an instruction, a system text and the turns before the instruction.
 pub(super) const ALPACA: Format = Format {
     name: "llamafactory-alpaca",
     about: "LLaMA-Factory ranking, alpaca",
@@ -33,13 +33,13 @@ pub(super) const ALPACA: Format = Format {
     }),
 };
 
-/// Turns of `from` and `value`.
+/// ShareGPT: turns with `from` and `value`.
 pub(super) const SHAREGPT: Format = Format {
     name: "llamafactory-sharegpt",
     about: "LLaMA-Factory ranking, sharegpt",
     columns: || {
-        let sides = ["chosen", "rejected"].map(|side| record(side, said_columns()));
-        [records("conversations", said_columns())]
+        let sides = ["chosen", "rejected"].map(|side| record(side, sharegpt_columns()));
+        [records("conversations", sharegpt_columns())]
             .into_iter()
             .chain(sides)
             .chain([text("system")])
@@ -47,7 +47,7 @@ pub(super) const SHAREGPT: Format = Format {
     },
     rows: Rows::Pairs(|pair, _| {
         Ok(row([
-            ("conversations", said(turns(pair.item))),
+            ("conversations", sharegpt_turns(turns(pair.item))),
             ("chosen", answer(&pair.chosen.text)),
             ("rejected", answer(&pair.rejected.text)),
             ("system", json!(system(pair.item))),
@@ -60,15 +60,15 @@ pub(super) const SHAREGPT: Format = Format {
     }),
 };
 
-/// Turns of `from` and `value`, the last one labelled.
+/// ShareGPT turns with a label for the last one.
 pub(super) const KTO: Format = Format {
     name: "llamafactory-kto",
     about: "LLaMA-Factory KTO, sharegpt with kto_tag",
-    columns: || vec![records("conversations", said_columns()), flag("kto_tag"), text("system")],
+    columns: || vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")],
     rows: Rows::Labels(|item, text, label| {
         let last = Message::new(Role::Assistant, text);
         Ok(row([
-            ("conversations", said(turns(item).iter().chain([&last]))),
+            ("conversations", sharegpt_turns(turns(item).iter().chain([&last]))),
             ("kto_tag", json!(label)),
             ("system", json!(system(item))),
         ]))
@@ -76,7 +76,7 @@ pub(super) const KTO: Format = Format {
     dataset_info: Some(|| sharegpt_info(json!({"kto_tag": "kto_tag"}))),
 };
 
-/// The entry of turns of `from` and `value`, with further columns.
+/// The entry of a ShareGPT dataset, with further columns.
 fn sharegpt_info(further: Value) -> Row {
     let mut columns = row([("messages", json!("conversations")), ("system", json!("system"))]);
     if let Value::Object(further) = further {
@@ -102,7 +102,7 @@ fn alpaca(pair: &Pair<'_>) -> Result<Row, DropReason> {
     ]))
 }
 
-/// The system turn's text, empty without one.
+/// The text of the system turn; empty without one.
 fn system(item: &Item) -> &str {
     match item.messages.first() {
         Some(first) if first.role == Role::System => &first.content,
@@ -116,19 +116,19 @@ fn turns(item: &Item) -> &[Message] {
     &item.messages[skipped..]
 }
 
-fn said_columns() -> Vec<arrow_schema::Field> {
+fn sharegpt_columns() -> Vec<arrow_schema::Field> {
     vec![text("from"), text("value")]
 }
 
-fn said<'a>(turns: impl IntoIterator<Item = &'a Message>) -> Value {
-    turns.into_iter().map(one).collect()
+fn sharegpt_turns<'a>(turns: impl IntoIterator<Item = &'a Message>) -> Value {
+    turns.into_iter().map(sharegpt_turn).collect()
 }
 
 fn answer(text: &str) -> Value {
-    one(&Message::new(Role::Assistant, text))
+    sharegpt_turn(&Message::new(Role::Assistant, text))
 }
 
-fn one(turn: &Message) -> Value {
+fn sharegpt_turn(turn: &Message) -> Value {
     let from = match turn.role {
         Role::System => "system",
         Role::User => "human",

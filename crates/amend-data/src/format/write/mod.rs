@@ -1,5 +1,5 @@
-//! The formats, one file each: what a trainer's rows look like. A format is a
-//! pure mapping; reading runs and writing files is done around it.
+//! The export formats, one file for each trainer. A format is a pure mapping from
+//! pairs, answers or trajectories to rows; it reads no run and writes no file.
 
 mod axolotl;
 mod constitutional_ai;
@@ -25,39 +25,39 @@ use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
 
-/// A row: its columns' values by name, in order.
+/// A row: the values of its columns by name, in order.
 pub(crate) type Row = Map<String, Value>;
 
-/// What an export writes, a row at a time.
+/// An export format.
 #[derive(Debug)]
 pub struct Format {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// Who reads it, in a few words.
+    /// A short description: the trainer and the kind of rows.
     pub about: &'static str,
-    /// The columns it makes, without those of the origin.
+    /// The columns of the format, without those of the origin.
     columns: fn() -> Vec<Field>,
     rows: Rows,
-    /// Its entry in LLaMA-Factory's `dataset_info.json`, less the file's name.
+    /// The entry in LLaMA-Factory's `dataset_info.json`, without the file name.
     pub(crate) dataset_info: Option<fn() -> Row>,
 }
 
-/// What a format makes rows of.
+/// What a format makes rows from.
 #[derive(Debug)]
 enum Rows {
-    /// A row a pair.
+    /// One row for each pair.
     Pairs(fn(&Pair<'_>, &Provenance) -> Result<Row, DropReason>),
-    /// A row for each answer of a pair, with whether it is the better one.
+    /// One row for each response of a pair, labelled true if it is the chosen one.
     Labels(fn(&Item, &str, bool) -> Result<Row, DropReason>),
-    /// A row for an item's last answer.
+    /// One row for each item's last answer.
     Answers(fn(&Item, &str) -> Result<Row, DropReason>),
-    /// Rows for each model call.
+    /// One row for each model call.
     Steps(fn(&Trajectory, &Provenance) -> Vec<Result<Row, DropReason>>),
-    /// A row for an item that ended, failed ones too.
+    /// One row for each finished item, failed items included.
     Trajectories(fn(&Trajectory) -> Row),
 }
 
-/// Every format.
+/// All export formats.
 pub const FORMATS: &[Format] = &[
     trl::CONVERSATIONAL,
     trl::STANDARD,
@@ -80,13 +80,13 @@ pub const FORMATS: &[Format] = &[
 ];
 
 impl Format {
-    /// The format of a name.
+    /// Finds a format by its name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         FORMATS.iter().find(|format| format.name == name)
     }
 
-    /// What its rows are called.
+    /// The plural noun for its rows.
     #[must_use]
     pub fn noun(&self) -> &'static str {
         match self.rows {
@@ -98,22 +98,22 @@ impl Format {
         }
     }
 
-    /// Whether it can pair answers this way. Only pairs have a choice: a label
-    /// on an answer says one thing, and in most pairs of all or of neighbours an
-    /// answer is better here and worse there.
+    /// Returns whether the format supports a pairing. Formats that are not pairs support
+    /// only [`Which::Last`]: with other pairings, most responses are chosen in one pair
+    /// and rejected in another, and so have no label.
     #[must_use]
     pub fn takes(&self, which: Which) -> bool {
         which == Which::Last || matches!(self.rows, Rows::Pairs(_))
     }
 
-    /// Whether its rows are read by trainers, so that a filter may leave some out:
-    /// whole trajectories are a record.
+    /// Returns whether trainers read its rows, so that filters apply. Whole trajectories
+    /// are a record and never filtered.
     #[must_use]
     pub fn trains(&self) -> bool {
         !matches!(self.rows, Rows::Trajectories(_))
     }
 
-    /// All columns of its rows, in order.
+    /// All columns of the rows, in order.
     pub(crate) fn schema(&self) -> Schema {
         let mut fields = (self.columns)();
         if self.trains() {
@@ -122,7 +122,8 @@ impl Format {
         Schema::new(fields)
     }
 
-    /// The rows a trajectory gives, and for what it gives none, why.
+    /// Makes the rows of a trajectory, with the reason for each pair or answer that
+    /// gives none.
     pub(crate) fn rows(
         &self,
         trajectory: &Trajectory,
@@ -132,7 +133,7 @@ impl Format {
         let item = &trajectory.item;
         let required = run.rules.require_review(&trajectory.steps);
         let open = required && pairs::decision(trajectory, &run.rules).is_none();
-        // The answer as a whole came about by every principle.
+        // Every principle contributed to the last answer.
         let whole =
             || Origin { principles: pairs::principles(&trajectory.steps), ..Origin::new(item) };
         match self.rows {
@@ -140,20 +141,21 @@ impl Format {
                 .into_iter()
                 .map(|pair| {
                     let pair = pair?;
-                    Ok(Origin::of(&pair).sign(make(&pair, run)?, run))
+                    Ok(Origin::from_pair(&pair).add_to(make(&pair, run)?, run))
                 })
                 .collect(),
             Rows::Labels(make) => {
                 let pairs = pairs::pairs(trajectory, which, &run.rules);
-                let mut labels = Labels::of(pairs.iter().flatten());
+                let mut labels = Labels::new(pairs.iter().flatten());
                 pairs
                     .iter()
                     .flat_map(|pair| match pair {
                         Err(reason) => vec![Err(*reason)],
                         Ok(pair) => [(&pair.chosen, true), (&pair.rejected, false)]
                             .map(|(answer, label)| {
-                                labels.once(&answer.text)?;
-                                Ok(Origin::of(pair).sign(make(item, &answer.text, label)?, run))
+                                labels.claim(&answer.text)?;
+                                let row = make(item, &answer.text, label)?;
+                                Ok(Origin::from_pair(pair).add_to(row, run))
                             })
                             .into(),
                     })
@@ -162,52 +164,53 @@ impl Format {
             Rows::Answers(make) => {
                 let row = pairs::answer(trajectory, &run.rules).and_then(|(step, review)| {
                     let row = make(item, &step.text)?;
-                    Ok(Origin { review, ..whole() }.sign(row, run))
+                    Ok(Origin { review, ..whole() }.add_to(row, run))
                 });
                 vec![row]
             }
             Rows::Steps(_) | Rows::Trajectories(_) if open => vec![Err(DropReason::Unreviewed)],
             Rows::Steps(make) => {
                 let rows = make(trajectory, run).into_iter();
-                rows.map(|row| row.map(|row| whole().sign(row, run))).collect()
+                rows.map(|row| row.map(|row| whole().add_to(row, run))).collect()
             }
-            Rows::Trajectories(make) => vec![Ok(run.name(make(trajectory)))],
+            Rows::Trajectories(make) => vec![Ok(run.add_run(make(trajectory)))],
         }
     }
 }
 
-/// The answers of one item's pairs by what they are called: of several candidates
-/// one may be better than this and worse than that.
+/// The labels of the responses in one item's pairs. With several candidates, a
+/// response may be chosen in one pair and rejected in another.
 struct Labels<'a>(HashMap<&'a str, Label>);
 
 #[derive(Default)]
 struct Label {
-    better: bool,
-    worse: bool,
-    told: bool,
+    chosen: bool,
+    rejected: bool,
+    written: bool,
 }
 
 impl<'a> Labels<'a> {
-    fn of<'p: 'a>(pairs: impl Iterator<Item = &'a Pair<'p>>) -> Self {
+    fn new<'p: 'a>(pairs: impl Iterator<Item = &'a Pair<'p>>) -> Self {
         let mut labels: HashMap<&str, Label> = HashMap::new();
         for pair in pairs {
-            labels.entry(pair.chosen.text.trim()).or_default().better = true;
-            labels.entry(pair.rejected.text.trim()).or_default().worse = true;
+            labels.entry(pair.chosen.text.trim()).or_default().chosen = true;
+            labels.entry(pair.rejected.text.trim()).or_default().rejected = true;
         }
         Self(labels)
     }
 
-    /// Whether an answer has one label, and has not been given it yet.
-    fn once(&mut self, text: &'a str) -> Result<(), DropReason> {
+    /// Claims the one row of a response. Fails if the response has both labels or
+    /// already has a row.
+    fn claim(&mut self, text: &'a str) -> Result<(), DropReason> {
         let label = self.0.entry(text.trim()).or_default();
-        if label.better && label.worse {
+        if label.chosen && label.rejected {
             return Err(DropReason::Mixed);
         }
-        if std::mem::replace(&mut label.told, true) { Err(DropReason::Repeated) } else { Ok(()) }
+        if std::mem::replace(&mut label.written, true) { Err(DropReason::Repeated) } else { Ok(()) }
     }
 }
 
-/// The text of the one user turn that is all of a conversation.
+/// The user turn of a conversation that has only this turn.
 fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
     match system_and_prompt(item)? {
         (None, prompt) => Ok(prompt),
@@ -215,7 +218,7 @@ fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
     }
 }
 
-/// The system turn, if any, and the one user turn of a conversation.
+/// The system turn, if any, and the only user turn of a conversation.
 fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
     match item.messages.as_slice() {
         [user] if user.role == Role::User => Ok((None, &user.content)),

@@ -1,6 +1,6 @@
-//! Preferences for OpenRLHF: whole conversations under `chosen` and `rejected`,
-//! to be named by `--data.chosen_key` and `--data.rejected_key` together with
-//! `--data.apply_chat_template`. It reads a `margin` where there is one.
+//! Preferences for OpenRLHF: whole conversations in the columns `chosen` and
+//! `rejected`. Pass `--data.chosen_key`, `--data.rejected_key` and
+//! `--data.apply_chat_template`.
 
 use super::{Format, Rows};
 use crate::format::cells::{answer, conversation, row, turns};

@@ -1,5 +1,5 @@
-//! The plainest columns: a prompt and a response (`plain-sft`), and preferences
-//! with what they were made under and who reviewed them (`plain-preference`).
+//! Plain texts: a prompt and a response (`plain-sft`), and preferences with their
+//! policy and reviewer (`plain-preference`).
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::format::cells::{record, row, text};
 
 pub(super) const SFT: Format = Format {
     name: "plain-sft",
-    about: "prompt and response, of last answers",
+    about: "prompt and response, last answers",
     columns: || vec![text("prompt"), text("response")],
     rows: Rows::Answers(|item, text| {
         Ok(row([("prompt", json!(lone_prompt(item)?)), ("response", json!(text))]))
@@ -17,7 +17,7 @@ pub(super) const SFT: Format = Format {
     dataset_info: None,
 };
 
-/// The reason stands among the columns of the origin.
+/// The reason is one of the columns of the origin.
 pub(super) const PREFERENCE: Format = Format {
     name: "plain-preference",
     about: "prompt, two answers, reason, policy, reviewer",
@@ -28,7 +28,7 @@ pub(super) const PREFERENCE: Format = Format {
     rows: Rows::Pairs(|pair, run| {
         let mut row = texts_apart(pair)?;
         row.insert("policy".to_owned(), json!(run.policy));
-        // The model reviewed itself: its critique is the reason.
+        // The model is its own reviewer: its critique is the reason.
         row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.model}));
         Ok(row)
     }),

@@ -1,5 +1,5 @@
-//! Preferences with a margin, for reward models: TRL's `RewardTrainer` and
-//! OpenRLHF subtract it from the difference of the two rewards.
+//! Preferences with a margin, for reward models. TRL's `RewardTrainer` and OpenRLHF
+//! subtract the margin from the difference of the two rewards.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::trl::turns_apart;
 use super::{Format, Rows};
 use crate::format::cells::{number, turns};
 
-/// The margin of a pair without a decided verdict: the loss is then the one
+/// The margin of a pair without a decided verdict. With it, the loss is the one
 /// without margins.
 const UNJUDGED: f64 = 0.0;
 
@@ -17,9 +17,11 @@ pub(super) const REWARD: Format = Format {
     columns: || vec![turns("prompt"), turns("chosen"), turns("rejected"), number("margin")],
     rows: Rows::Pairs(|pair, _| {
         let mut row = turns_apart(pair);
-        let decided = pair.judgement.as_ref().map(|found| &found.decisive);
-        let decided = decided.filter(|found| !found.undecided);
-        row.insert("margin".to_owned(), json!(decided.map_or(UNJUDGED, |found| found.margin)));
+        let margin = match &pair.judgement {
+            Some(judgement) if !judgement.decisive.undecided => judgement.decisive.margin,
+            _ => UNJUDGED,
+        };
+        row.insert("margin".to_owned(), json!(margin));
         Ok(row)
     }),
     dataset_info: None,

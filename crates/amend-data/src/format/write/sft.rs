@@ -1,15 +1,17 @@
-//! Prompts and completions, as TRL's `SFTTrainer` reads them: an item's last
-//! answer (`sft`), or each of its model calls (`sft-steps`).
+//! Prompts and completions for TRL's `SFTTrainer`: the last answer of each item
+//! (`sft`), or each of its model calls (`sft-steps`).
 //!
-//! A step's prompt goes on from the conversation with the answer it is about
-//! and its principle's request, so that a model learns to criticise and to
-//! revise from plain chat. It is not the prompt that the run gave the model,
-//! which had worked examples and marks around it.
+//! The prompt of a step is the conversation, the answer that the step is about, and
+//! the request of the step's principle. A model learns from it to criticise and to
+//! revise in a plain chat. The prompt of the run itself is different: it has few-shot
+//! examples and delimiters.
 
 use serde_json::{Value, json};
 
 use super::{Format, Row, Rows};
-use crate::format::cells::{answer, conversation, integer, optional_text, row, said, text, turns};
+use crate::format::cells::{
+    answer, conversation, integer, message, optional_text, row, text, turns,
+};
 use crate::format::origin::Provenance;
 use crate::pairs;
 use crate::pairs::DropReason;
@@ -20,7 +22,7 @@ use amend_core::record::{Step, StepKind, answers};
 
 pub(super) const SFT: Format = Format {
     name: "sft",
-    about: "TRL prompt and completion, of last answers",
+    about: "TRL prompt and completion, last answers",
     columns: || vec![turns("prompt"), turns("completion")],
     rows: Rows::Answers(|item, text| {
         Ok(row([
@@ -33,7 +35,7 @@ pub(super) const SFT: Format = Format {
 
 pub(super) const STEPS: Format = Format {
     name: "sft-steps",
-    about: "TRL prompt and completion, of every step",
+    about: "TRL prompt and completion, every step",
     columns: || {
         let step = [text("step"), integer("round"), optional_text("principle")];
         [turns("prompt"), turns("completion")].into_iter().chain(step).collect()
@@ -42,8 +44,8 @@ pub(super) const STEPS: Format = Format {
     dataset_info: None,
 };
 
-/// A row for each whole step that writes text in the conversation. Every candidate
-/// answers the prompt; what follows is about the best of them.
+/// Makes a row for each complete step that writes text. Every candidate answers the
+/// prompt; the steps that follow are about the best candidate.
 fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
@@ -56,7 +58,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReaso
     let written = [StepKind::Generate, StepKind::Critique, StepKind::Revise];
     for step in steps.iter().filter(|step| written.contains(&step.kind)) {
         let principle = step.principle.as_deref();
-        let request = |request| said(Role::User, request);
+        let request = |request| message(Role::User, request);
         let about = last.or(first.filter(|_| step.kind != StepKind::Generate));
         let mut so_far: Vec<Value> = about.iter().map(|about| answer(&about.text)).collect();
         if step.kind == StepKind::Critique {
@@ -72,7 +74,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReaso
                 last = Some(step);
             }
         }
-        // An answer that came with the input is the input's, not the model's.
+        // The model did not write an answer that came with the input.
         if step.finish.is_some() {
             rows.push(pairs::whole(step).map(|step| {
                 row([

@@ -1,4 +1,4 @@
-//! Trajectories whole: each item that ended, with all of its steps.
+//! Whole trajectories: each finished item with all of its steps.
 
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ fn whole(trajectory: &Trajectory) -> Row {
     ])
 }
 
-/// A step with every key, null where the journal leaves it out.
+/// A step with every key: null if the journal leaves it out.
 fn step(step: &Step) -> Value {
     json!({
         "kind": step.kind.as_str(),
@@ -84,7 +84,7 @@ fn step(step: &Step) -> Value {
     })
 }
 
-/// What a step that judges found, as the journal has it.
+/// The result of a judging step, as the journal has it; null for other steps.
 fn judgement(step: &Step) -> Value {
     if step.about.is_empty() {
         return Value::Null;

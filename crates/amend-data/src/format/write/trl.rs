@@ -1,5 +1,5 @@
-//! Preferences as TRL's `DPOTrainer`, `RewardTrainer` and their like read them,
-//! with the prompt apart: turns (`trl`), or plain texts (`trl-standard`).
+//! Preferences for TRL's `DPOTrainer`, `RewardTrainer` and similar trainers, with an
+//! explicit prompt: turns (`trl`) or plain texts (`trl-standard`).
 
 use serde_json::json;
 
@@ -23,7 +23,7 @@ pub(super) const STANDARD: Format = Format {
     dataset_info: None,
 };
 
-/// The conversation, and the two answers as a turn each.
+/// The conversation, and each response as one turn.
 pub(super) fn turns_apart(pair: &Pair<'_>) -> Row {
     row([
         ("prompt", conversation(&pair.item.messages, [])),
@@ -32,7 +32,7 @@ pub(super) fn turns_apart(pair: &Pair<'_>) -> Row {
     ])
 }
 
-/// The one question, and the two answers.
+/// The prompt of a conversation with one turn, and the two responses.
 pub(super) fn texts_apart(pair: &Pair<'_>) -> Result<Row, DropReason> {
     Ok(row([
         ("prompt", json!(lone_prompt(pair.item)?)),

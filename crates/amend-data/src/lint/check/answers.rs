@@ -1,6 +1,6 @@
-//! Answers that say nothing, or the same.
+//! Finds empty answers, and pairs of identical answers.
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
 use crate::format::example::{Answers, Example, joined};
 
 pub(super) static EMPTY: Rule = Rule {
@@ -14,12 +14,12 @@ pub(super) static EMPTY: Rule = Rule {
 pub(super) static SAME: Rule = Rule {
     name: "same-sides",
     severity: Severity::Error,
-    about: "chosen and rejected say the same, so there is nothing to prefer",
+    about: "chosen and rejected are the same text, so there is nothing to prefer",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
-/// Looks at the answers as a whole.
+/// Checks whole answers.
 pub(super) struct Sides;
 
 impl Check for Sides {
@@ -29,22 +29,22 @@ impl Check for Sides {
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         for (side, turns) in example.answers() {
-            // A turn that calls tools has no text; only an answer without any is empty.
+            // A turn that calls tools has no text. An answer is empty if no turn has.
             if joined(turns).trim().is_empty() {
                 let excerpt = format!("{} after: {}", side.name(), opening(&example.prompt));
-                hits.push(Hit { rule: &EMPTY, excerpt, mend: Mend::Remove });
+                hits.push(Hit { rule: &EMPTY, excerpt, fix: Fix::Remove });
                 return;
             }
         }
         if let Answers::Pair { chosen, rejected } = &example.answers
             && same(&joined(chosen), &joined(rejected))
         {
-            hits.push(Hit { rule: &SAME, excerpt: opening(chosen), mend: Mend::Remove });
+            hits.push(Hit { rule: &SAME, excerpt: opening(chosen), fix: Fix::Remove });
         }
     }
 }
 
-/// Whether two texts say the same, white space aside.
+/// Whether two texts are the same except for white space.
 pub(super) fn same(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
@@ -53,11 +53,11 @@ pub(super) fn same(a: &str, b: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::found;
+    use super::super::tests::broken_rules;
     use super::*;
 
     #[test]
-    fn blank_and_equal_answers_are_found() {
+    fn blank_and_identical_answers_are_reported() {
         for (chosen, rejected, expected) in [
             (json!("a"), json!("b"), vec![]),
             (json!(" \n"), json!("b"), vec!["empty"]),
@@ -68,11 +68,11 @@ mod tests {
             (json!([]), json!([{"role": "assistant", "content": "b"}]), vec!["empty"]),
         ] {
             let row = json!({"prompt": "p", "chosen": chosen, "rejected": rejected});
-            assert_eq!(found(&Sides, row.clone()), expected, "{row}");
+            assert_eq!(broken_rules(&Sides, row.clone()), expected, "{row}");
         }
-        assert_eq!(found(&Sides, json!({"prompt": "p", "completion": " "})), ["empty"]);
+        assert_eq!(broken_rules(&Sides, json!({"prompt": "p", "completion": " "})), ["empty"]);
         assert_eq!(
-            found(&Sides, json!({"messages": [{"role": "user", "content": "a"}]})),
+            broken_rules(&Sides, json!({"messages": [{"role": "user", "content": "a"}]})),
             ["empty"]
         );
     }

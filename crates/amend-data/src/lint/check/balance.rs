@@ -1,5 +1,5 @@
-//! How the two sides differ over the whole of the data: in length, and in how
-//! often they refuse. A trainer learns such a difference before any other.
+//! Compares chosen and rejected answers over the whole data set: their lengths, and
+//! how often they refuse. A model learns such a difference before any other.
 
 use serde::Serialize;
 
@@ -11,39 +11,39 @@ use amend_core::text::refusal::is_refusal;
 pub(super) static LENGTH: Rule = Rule {
     name: "length-bias",
     severity: Severity::Warn,
-    about: "wanted answers differ in length from unwanted ones by half a standard deviation or more",
-    fix: "none by itself: add pairs of the other kind, sample by length, or train with a length penalty",
+    about: "chosen and rejected answers differ in length by half a standard deviation or more",
+    fix: "no automatic fix: add pairs of the other kind, sample by length, or train with a length penalty",
     needs: Needs::Set,
 };
 
 pub(super) static REFUSALS: Rule = Rule {
     name: "refusal-bias",
     severity: Severity::Warn,
-    about: "wanted answers refuse more often than unwanted ones, by 10 points or more",
-    fix: "none by itself: add prompts to which a good answer helps, or revise refusals to safe help",
+    about: "chosen answers refuse more often than rejected ones, by 10 percentage points or more",
+    fix: "no automatic fix: add prompts to which a good answer helps, or revise refusals to safe help",
     needs: Needs::Set,
 };
 
-/// Cohen's medium effect.
+/// The least Cohen's d that is reported: a medium effect.
 const EFFECT: f64 = 0.5;
 
-/// Rows without which a share or an effect says nothing.
+/// The least number of answers on a side for a finding.
 const LEAST_ROWS: u64 = 20;
 
-/// A difference of shares that is told.
+/// The least difference of refusal shares that is reported.
 const SHARE: f64 = 0.1;
 
-/// Examples kept.
+/// How many examples a finding shows.
 const SAMPLES: usize = 3;
 
-/// Count, mean and standard deviation (Welford's updates).
+/// Count, mean and standard deviation of lengths (Welford's updates).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Lengths {
-    /// Answers.
+    /// The number of answers.
     pub count: u64,
-    /// Mean length.
+    /// The mean length.
     pub mean: f64,
-    /// Standard deviation of the sample; 0 for fewer than two.
+    /// The sample standard deviation; 0 for fewer than two answers.
     pub sd: f64,
     #[serde(skip)]
     squares: f64,
@@ -61,52 +61,53 @@ impl Lengths {
     }
 }
 
-/// How many answers refuse.
+/// The number of refusals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Refusals {
-    /// Of the wanted answers.
+    /// Refusals among the chosen answers.
     pub wanted: u64,
-    /// Of the unwanted answers.
+    /// Refusals among the rejected answers.
     pub unwanted: u64,
 }
 
-/// Figures about the two sides.
+/// Statistics of chosen and rejected answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Statistics {
-    /// Lengths of wanted answers.
+    /// Lengths of the chosen answers.
     pub wanted: Lengths,
-    /// Lengths of unwanted answers.
+    /// Lengths of the rejected answers.
     pub unwanted: Lengths,
-    /// Cohen's d of the lengths, by the pooled standard deviation: positive
-    /// where wanted answers are longer. None with fewer than two on a side, or
-    /// no spread.
+    /// Cohen's d of the lengths, by the pooled standard deviation: positive if chosen
+    /// answers are longer. `None` with fewer than two answers on a side, or if no
+    /// lengths vary.
     pub length_effect: Option<f64>,
-    /// How many answers refuse.
+    /// The number of refusals.
     pub refusals: Refusals,
 }
 
-/// A fault of the data as a whole.
+/// A fault of the data set as a whole.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::lint) struct Skew {
-    /// What fault.
+pub(in crate::lint) struct Imbalance {
+    /// The broken rule.
     pub rule: &'static Rule,
-    /// Rows that go with it.
+    /// The number of rows that show it.
     pub count: u64,
-    /// Some of them.
+    /// Examples.
     pub samples: Vec<Sample>,
 }
 
-/// Adds up the sides of rows.
+/// Accumulates the statistics of rows.
 #[derive(Debug, Default)]
 pub(in crate::lint) struct Balance {
     statistics: Statistics,
-    /// Pairs whose wanted side is longer, and shorter: how many, and the extremes.
+    /// The pairs whose chosen answer is longer.
     longer: Extremes,
+    /// The pairs whose chosen answer is shorter.
     shorter: Extremes,
     refusing: Vec<Sample>,
 }
 
-/// Rows, and those of the greatest differences.
+/// The number of pairs, and those with the greatest differences of length.
 #[derive(Debug, Default)]
 struct Extremes {
     count: u64,
@@ -116,7 +117,7 @@ struct Extremes {
 impl Extremes {
     fn add(&mut self, difference: usize, sample: impl FnOnce() -> Sample) {
         self.count += 1;
-        let rank = self.greatest.partition_point(|(other, _)| *other >= difference);
+        let rank = self.greatest.partition_point(|(greater, _)| *greater >= difference);
         if rank < SAMPLES {
             self.greatest.insert(rank, (difference, sample()));
             self.greatest.truncate(SAMPLES);
@@ -125,11 +126,11 @@ impl Extremes {
 }
 
 impl Balance {
-    /// Adds a row. `sample` makes an example of a text about the row.
+    /// Adds a row. `sample` turns an excerpt into a sample of the row.
     pub(in crate::lint) fn add(&mut self, example: &Example, sample: impl Fn(String) -> Sample) {
-        let (wanted, unwanted) = (example.wanted(), example.unwanted());
+        let (chosen, rejected) = (example.chosen(), example.rejected());
         let length = |side: Option<(Side, &[Turn])>| side.map(|(side, _)| example.length(side));
-        let lengths = (length(wanted), length(unwanted));
+        let lengths = (length(chosen), length(rejected));
         let statistics = &mut self.statistics;
         if let Some(length) = lengths.0 {
             statistics.wanted.add(length as f64);
@@ -137,49 +138,57 @@ impl Balance {
         if let Some(length) = lengths.1 {
             statistics.unwanted.add(length as f64);
         }
-        if let (Some(wanted), Some(unwanted)) = lengths {
-            let told =
-                || sample(format!("{wanted} against {unwanted}: {}", opening(&example.prompt)));
-            match wanted.cmp(&unwanted) {
-                std::cmp::Ordering::Greater => self.longer.add(wanted - unwanted, told),
-                std::cmp::Ordering::Less => self.shorter.add(unwanted - wanted, told),
+        if let (Some(chosen), Some(rejected)) = lengths {
+            let sample =
+                || sample(format!("{chosen} against {rejected}: {}", opening(&example.prompt)));
+            match chosen.cmp(&rejected) {
+                std::cmp::Ordering::Greater => self.longer.add(chosen - rejected, sample),
+                std::cmp::Ordering::Less => self.shorter.add(rejected - chosen, sample),
                 std::cmp::Ordering::Equal => {}
             }
         }
         let refuses = |turns: &[Turn]| is_refusal(&joined(turns));
-        if let Some((_, turns)) = wanted.filter(|(_, turns)| refuses(turns)) {
+        if let Some((_, turns)) = chosen
+            && refuses(turns)
+        {
             statistics.refusals.wanted += 1;
             if self.refusing.len() < SAMPLES {
                 self.refusing.push(sample(opening(turns)));
             }
         }
-        if unwanted.is_some_and(|(_, turns)| refuses(turns)) {
+        if let Some((_, turns)) = rejected
+            && refuses(turns)
+        {
             statistics.refusals.unwanted += 1;
         }
     }
 
-    /// The figures, and what they show to be wrong.
-    pub(in crate::lint) fn finish(mut self) -> (Statistics, Vec<Skew>) {
+    /// Returns the statistics, and the faults that they show.
+    pub(in crate::lint) fn finish(mut self) -> (Statistics, Vec<Imbalance>) {
         let effect = cohens_d(&self.statistics.wanted, &self.statistics.unwanted);
         self.statistics.length_effect = effect;
         let Statistics { wanted, unwanted, refusals, .. } = &self.statistics;
-        let mut skews = Vec::new();
-        let enough = wanted.count >= LEAST_ROWS && unwanted.count.max(LEAST_ROWS) == unwanted.count;
-        if let Some(effect) = effect.filter(|effect| enough && effect.abs() >= EFFECT) {
+        let mut imbalances = Vec::new();
+        let enough = wanted.count >= LEAST_ROWS && unwanted.count >= LEAST_ROWS;
+        if let Some(effect) = effect
+            && enough
+            && effect.abs() >= EFFECT
+        {
             let extremes = if effect > 0.0 { self.longer } else { self.shorter };
             let samples = extremes.greatest.into_iter().map(|(_, sample)| sample).collect();
-            skews.push(Skew { rule: &LENGTH, count: extremes.count, samples });
+            imbalances.push(Imbalance { rule: &LENGTH, count: extremes.count, samples });
         }
-        let share = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
+        let share = |count: u64, all: u64| if all == 0 { 0.0 } else { count as f64 / all as f64 };
         let more = share(refusals.wanted, wanted.count) - share(refusals.unwanted, unwanted.count);
         if wanted.count >= LEAST_ROWS && more >= SHARE {
-            skews.push(Skew { rule: &REFUSALS, count: refusals.wanted, samples: self.refusing });
+            let (count, samples) = (refusals.wanted, self.refusing);
+            imbalances.push(Imbalance { rule: &REFUSALS, count, samples });
         }
-        (self.statistics, skews)
+        (self.statistics, imbalances)
     }
 }
 
-/// Cohen's d, by the standard deviation pooled over both samples.
+/// Cohen's d, by the pooled standard deviation of both samples.
 fn cohens_d(a: &Lengths, b: &Lengths) -> Option<f64> {
     if a.count < 2 || b.count < 2 {
         return None;
@@ -195,7 +204,7 @@ mod tests {
     use super::super::tests::example;
     use super::*;
 
-    fn balance(rows: &[(&str, &str)]) -> (Statistics, Vec<Skew>) {
+    fn balance(rows: &[(&str, &str)]) -> (Statistics, Vec<Imbalance>) {
         let mut balance = Balance::default();
         for (row, (chosen, rejected)) in (1..).zip(rows) {
             // Each x is a word.
@@ -208,45 +217,45 @@ mod tests {
     }
 
     #[test]
-    fn the_effect_is_cohens_d() {
+    fn length_effect_is_cohens_d() {
         // Means 4 and 2, sums of squares 8 and 2: pooled √(10/4), d = 2/√2.5.
-        let (statistics, skews) = balance(&[("xx", "x"), ("xxxx", "xx"), ("xxxxxx", "xxx")]);
+        let (statistics, imbalances) = balance(&[("xx", "x"), ("xxxx", "xx"), ("xxxxxx", "xxx")]);
         assert_eq!((statistics.wanted.mean, statistics.wanted.sd), (4.0, 2.0));
         assert!((statistics.length_effect.unwrap() - 2.0 / 2.5_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(skews, [], "three rows show nothing");
+        assert_eq!(imbalances, [], "three rows are too few");
         assert_eq!(balance(&[("x", "x"), ("x", "x")]).0.length_effect, None);
     }
 
     #[test]
-    fn a_bias_is_told_with_its_extremes() {
+    fn length_bias_shows_the_most_extreme_rows() {
         let long = "x".repeat(40);
         let mut rows: Vec<(&str, &str)> = vec![("xxxx", "xx"); 12];
         rows.extend(vec![("xx", "xxx"); 5]);
         rows.extend([("xxxxx", "x"), (long.as_str(), "x"), ("xxxxxx", "xxx")]);
-        // d = (5.05 − 2.15) / pooled: the one long row spreads it.
-        let (statistics, skews) = balance(&rows);
-        assert_eq!(skews.is_empty(), statistics.length_effect.unwrap() < 0.5);
+        // d = (5.05 − 2.15) / pooled: the one long row raises the deviation.
+        let (statistics, imbalances) = balance(&rows);
+        assert_eq!(imbalances.is_empty(), statistics.length_effect.unwrap() < 0.5);
         rows[18].0 = "xxxxxxx";
-        let (_, skews) = balance(&rows);
-        let [skew] = skews.as_slice() else { panic!("{skews:?}") };
-        assert_eq!((skew.rule.name, skew.count), ("length-bias", 15));
-        let rows: Vec<u64> = skew.samples.iter().map(|sample| sample.row).collect();
+        let (_, imbalances) = balance(&rows);
+        let [imbalance] = imbalances.as_slice() else { panic!("{imbalances:?}") };
+        assert_eq!((imbalance.rule.name, imbalance.count), ("length-bias", 15));
+        let rows: Vec<u64> = imbalance.samples.iter().map(|sample| sample.row).collect();
         assert_eq!(rows, [19, 18, 20]);
     }
 
     #[test]
-    fn refusals_are_counted_by_side() {
+    fn refusals_are_counted_on_each_side() {
         let no = "I'm sorry, but I can't help with that request here.";
         let yes = "Of course. One takes the first left, then the right.";
         let mut rows = vec![(yes, no); 2];
         rows.extend(vec![(no, yes); 3]);
         rows.extend(vec![(yes, yes); 15]);
-        let (statistics, skews) = balance(&rows);
+        let (statistics, imbalances) = balance(&rows);
         assert_eq!(statistics.refusals, Refusals { wanted: 3, unwanted: 2 });
-        assert_eq!(skews, [], "5 points");
+        assert_eq!(imbalances, [], "5 points");
         rows[0] = (no, yes);
-        let (_, skews) = balance(&rows);
-        assert_eq!(skews[0].rule.name, "refusal-bias");
-        assert_eq!((skews[0].count, skews[0].samples.len()), (4, 3));
+        let (_, imbalances) = balance(&rows);
+        assert_eq!(imbalances[0].rule.name, "refusal-bias");
+        assert_eq!((imbalances[0].count, imbalances[0].samples.len()), (4, 3));
     }
 }

@@ -1,13 +1,14 @@
-//! Rows that say what another row says, within a split and across splits.
+//! Finds rows that nearly repeat another row of the same split, and prompts that
+//! nearly repeat a prompt of another split.
 
-use super::{Hit, Mend, Needs, Rule, Severity, opening};
+use super::{Fix, Hit, Needs, Rule, Severity, opening};
 use crate::format::example::{Example, Turn, joined};
 use amend_core::text::minhash::{Nearest, Signature};
 
 pub(super) static WITHIN: Rule = Rule {
     name: "near-duplicate",
     severity: Severity::Warn,
-    about: "prompt and answers are nearly those of an earlier row of the split",
+    about: "the prompt and the answers nearly repeat an earlier row of the split",
     fix: "the later row is removed",
     needs: Needs::Earlier,
 };
@@ -15,28 +16,28 @@ pub(super) static WITHIN: Rule = Rule {
 pub(super) static ACROSS: Rule = Rule {
     name: "split-leak",
     severity: Severity::Error,
-    about: "the prompt is nearly one of another split, so that evaluation sees what training saw",
-    fix: "the row is removed from the split that is read later, which train is",
+    about: "the prompt nearly repeats one of another split, so that the test data leaks into training",
+    fix: "the row is removed from the split that is read later, which is train",
     needs: Needs::Set,
 };
 
-/// How similar two texts' words are at least for them to be nearly the same.
+/// The least similarity of two texts' words at which one nearly repeats the other.
 const NEAR: f64 = 0.8;
 
-/// Where a row stands.
+/// The location of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::lint) struct Spot {
+pub(in crate::lint) struct Location {
     /// The file's number.
     pub file: usize,
-    /// The row's.
+    /// The row's number.
     pub row: u64,
 }
 
-/// The rows seen so far that are kept: about 1.7 KB each.
+/// The kept rows so far, about 1.7 KB each.
 #[derive(Debug, Default)]
 pub(in crate::lint) struct Duplicates {
     splits: Vec<Split>,
-    /// Prompts are compared across splits only where there are several.
+    /// Whether there are several splits, so that prompts are compared across them.
     several: bool,
 }
 
@@ -44,35 +45,36 @@ pub(in crate::lint) struct Duplicates {
 struct Split {
     name: String,
     rows: Nearest,
-    /// Of each row: its prompt's signature and its answers', and where it stands.
-    parts: Vec<(Signature, Signature, Spot)>,
-    /// Prompts, each of those nearly the same once.
+    /// For each row, the signatures of its prompt and of its answers, and its location.
+    parts: Vec<(Signature, Signature, Location)>,
+    /// The distinct prompts.
     prompts: Nearest,
-    prompt_spots: Vec<Spot>,
+    prompt_locations: Vec<Location>,
 }
 
 impl Duplicates {
-    /// Will see rows of several splits, or of one.
+    /// Creates an empty collection. `several` says whether there is more than one
+    /// split.
     pub(in crate::lint) fn new(several: bool) -> Self {
         Self { splits: Vec::new(), several }
     }
 
-    /// Compares a row with those before it, and keeps it for those after it
-    /// unless it is found to be removed. `name` tells of a spot what it is called.
+    /// Compares a row with the rows before it. A row without a hit is kept for the
+    /// rows after it. `name` returns the name of a location.
     pub(in crate::lint) fn examine(
         &mut self,
         example: &Example,
         split: &str,
-        spot: Spot,
-        name: impl Fn(Spot) -> String,
+        location: Location,
+        name: impl Fn(Location) -> String,
     ) -> Option<Hit> {
-        let prompt = asked(&example.prompt);
+        let prompt = without_system(&example.prompt);
         let answers: Vec<String> = example.answers().map(|(_, turns)| joined(turns)).collect();
         let answers = answers.join("\n");
         let prompt_signature = Signature::of(&prompt);
-        let hit = |rule, like: Spot| {
+        let hit = |rule, like: Location| {
             let excerpt = format!("like {}: {}", name(like), opening(&example.prompt));
-            Some(Hit { rule, excerpt, mend: Mend::Remove })
+            Some(Hit { rule, excerpt, fix: Fix::Remove })
         };
         let own = self.split(split);
         if self.several && !prompt.trim().is_empty() {
@@ -80,7 +82,7 @@ impl Duplicates {
             let leak = others
                 .filter_map(|(_, other)| {
                     let (number, near) = other.prompts.nearest(&prompt_signature, NEAR)?;
-                    Some((near, other.prompt_spots[number as usize]))
+                    Some((near, other.prompt_locations[number as usize]))
                 })
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             if let Some((_, like)) = leak {
@@ -90,7 +92,8 @@ impl Duplicates {
         let whole = Signature::of(&format!("{prompt}\n{answers}"));
         let answers = Signature::of(&answers);
         let split = &mut self.splits[own];
-        // Both parts: a long prompt with two answers to it makes two rows.
+        // Both parts must be similar: a long prompt with two different answers makes two
+        // distinct rows.
         let same = |&number: &u32| {
             let (other_prompt, other_answers, _) = &split.parts[number as usize];
             answers.similarity(other_answers) >= NEAR
@@ -101,14 +104,14 @@ impl Duplicates {
         }
         if self.several && split.prompts.nearest(&prompt_signature, 1.0).is_none() {
             split.prompts.insert(prompt_signature);
-            split.prompt_spots.push(spot);
+            split.prompt_locations.push(location);
         }
         split.rows.insert(whole);
-        split.parts.push((prompt_signature, answers, spot));
+        split.parts.push((prompt_signature, answers, location));
         None
     }
 
-    /// The number of a split.
+    /// The index of a split, which is added if it is new.
     fn split(&mut self, name: &str) -> usize {
         if let Some(at) = self.splits.iter().position(|split| split.name == name) {
             return at;
@@ -118,8 +121,8 @@ impl Duplicates {
     }
 }
 
-/// The text of a prompt without the system's turns, which many rows share.
-fn asked(prompt: &[Turn]) -> String {
+/// The text of a prompt without its system turns, which many rows share.
+fn without_system(prompt: &[Turn]) -> String {
     let turns = prompt.iter().filter(|turn| turn.role != "system");
     turns.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
 }
@@ -138,15 +141,15 @@ mod tests {
         json!({"prompt": prompt, "chosen": chosen, "rejected": "no"})
     }
 
-    /// What is found of rows in splits, and the row each is like.
+    /// For each row of a split, the broken rule and the number of the similar row.
     fn examine(several: bool, rows: &[(&str, Value)]) -> Vec<Option<(&'static str, String)>> {
         let mut duplicates = Duplicates::new(several);
         (1..)
             .zip(rows)
             .map(|(row, (split, value))| {
-                let spot = Spot { file: 0, row };
-                let name = |spot: Spot| spot.row.to_string();
-                let hit = duplicates.examine(&example(value.clone()), split, spot, name)?;
+                let location = Location { file: 0, row };
+                let name = |location: Location| location.row.to_string();
+                let hit = duplicates.examine(&example(value.clone()), split, location, name)?;
                 let like = hit.excerpt.split([' ', ':']).nth(1).unwrap().to_owned();
                 Some((hit.rule.name, like))
             })
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_nearly_like_earlier_ones_are_found() {
+    fn rows_that_nearly_repeat_earlier_rows_are_reported() {
         let found = examine(
             false,
             &[
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_of_other_splits_are_found() {
+    fn prompts_of_other_splits_are_reported() {
         let rows = [
             ("test", pair("Why is the sky blue today?", "a")),
             ("test", pair("Why is the sky blue today?", "b")),

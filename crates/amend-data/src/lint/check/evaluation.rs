@@ -1,40 +1,40 @@
-//! Prompts that are also in evaluation data: a model trained on them is measured
-//! on what it has seen.
+//! Finds prompts that are also in evaluation data: a model trained on them is
+//! evaluated on what it has seen.
 
 use std::collections::HashMap;
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
-use crate::format::example::{Example, Turn};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
+use crate::format::example::Example;
 use amend_core::text::minhash;
 use amend_core::text::minhash::{Nearest, Signature};
 
 pub(super) static LEAKED: Rule = Rule {
     name: "evaluation-leak",
     severity: Severity::Error,
-    about: "a prompt is in the evaluation files, nearly word for word, or shares 13 words in a row with one",
+    about: "a prompt nearly repeats a prompt of the evaluation files, or shares 13 words in a row with one",
     fix: "the row is removed",
     needs: Needs::Evaluation,
 };
 
-/// How similar two prompts' words are at least for them to be one.
+/// The least similarity of two prompts' words at which one nearly repeats the other.
 const NEAR: f64 = 0.8;
 
-/// Words in a row that two texts don't share by chance (GPT-3's measure, Brown
-/// et al. 2020, appendix C).
+/// The number of words in a row that two texts do not share by chance (GPT-3's
+/// measure, Brown et al. 2020, appendix C).
 const RUN: usize = 13;
 
-/// Prompts of evaluation files.
+/// The prompts of the evaluation files.
 #[derive(Debug, Default)]
 pub(in crate::lint) struct Evaluation {
     index: Nearest,
-    /// By hash of each run of words: the prompt that has it.
+    /// The prompt that contains each run of words, by the run's hash.
     runs: HashMap<u64, u32>,
-    /// What each prompt is called.
+    /// The name of each prompt: its file and row.
     names: Vec<String>,
 }
 
 impl Evaluation {
-    /// Adds a prompt; `name` is where it stands.
+    /// Adds a prompt; `name` is its file and row.
     pub(in crate::lint) fn add(&mut self, prompt: &str, name: String) {
         let number = self.index.insert(Signature::of(prompt));
         for run in runs(prompt) {
@@ -61,17 +61,20 @@ impl Check for Evaluation {
         if self.names.is_empty() {
             return;
         }
-        let asked = example.prompt.iter().filter(|turn| turn.role == "user");
-        let leak = |turn: &Turn| Some((self.find(&turn.text)?, excerpt(&turn.text, 0, 0)));
-        if let Some((name, text)) = asked.filter(|turn| !turn.text.trim().is_empty()).find_map(leak)
-        {
-            let excerpt = format!("as {name}: {text}");
-            hits.push(Hit { rule: &LEAKED, excerpt, mend: Mend::Remove });
+        for turn in &example.prompt {
+            if turn.role != "user" || turn.text.trim().is_empty() {
+                continue;
+            }
+            if let Some(name) = self.find(&turn.text) {
+                let excerpt = format!("like {name}: {}", excerpt(&turn.text, 0, 0));
+                hits.push(Hit { rule: &LEAKED, excerpt, fix: Fix::Remove });
+                return;
+            }
         }
     }
 }
 
-/// Hashes of the runs of [`RUN`] words.
+/// The hash of every run of [`RUN`] words.
 fn runs(text: &str) -> Vec<u64> {
     let words = minhash::words(text);
     let hash = |run: &[u64]| {
@@ -86,11 +89,11 @@ fn runs(text: &str) -> Vec<u64> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::found;
+    use super::super::tests::broken_rules;
     use super::*;
 
     #[test]
-    fn prompts_of_the_evaluation_are_found() {
+    fn prompts_in_the_evaluation_files_are_reported() {
         let long = "A train leaves the old station at nine in the morning and arrives at \
                     noon in a town that lies two hundred miles to the west of it.";
         let mut evaluation = Evaluation::default();
@@ -106,9 +109,9 @@ mod tests {
         ] {
             let row = json!({"prompt": prompt, "chosen": "a", "rejected": "b"});
             let expected: &[&str] = if leaked { &["evaluation-leak"] } else { &[] };
-            assert_eq!(found(&evaluation, row), expected, "{prompt}");
+            assert_eq!(broken_rules(&evaluation, row), expected, "{prompt}");
         }
         let row = json!({"prompt": long, "chosen": "a", "rejected": "b"});
-        assert_eq!(found(&Evaluation::default(), row), [""; 0]);
+        assert_eq!(broken_rules(&Evaluation::default(), row), [""; 0]);
     }
 }

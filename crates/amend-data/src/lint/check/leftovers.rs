@@ -1,31 +1,31 @@
-//! What the making of an answer left in it: the sentence that introduces a
-//! revision, and words about a critique that the reader never saw.
+//! Finds leftovers of the critique-and-revise loop in answers: a sentence that
+//! introduces a revision, and mentions of a critique that the reader never saw.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
 use crate::format::example::{Example, Turn};
 use amend_core::procedure::clean;
 
 pub(super) static INTRODUCTION: Rule = Rule {
     name: "chatty-prefix",
     severity: Severity::Error,
-    about: "a wanted answer opens by announcing a revision (\"Sure! Here is the revised answer:\")",
-    fix: "the announcement is cut off",
+    about: "a chosen answer starts by introducing a revision (\"Sure! Here is the revised answer:\")",
+    fix: "the introduction is cut off",
     needs: Needs::Row,
 };
 
 pub(super) static CRITIQUE: Rule = Rule {
     name: "leaked-critique",
     severity: Severity::Error,
-    about: "a wanted answer speaks of a critique, an original answer or a revision that its reader never saw",
+    about: "a chosen answer mentions a critique, an original answer or a revision that its reader never saw",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
-/// Words that only a critique or a revision says, wherever they stand.
+/// Phrases that only occur in critiques and revisions.
 static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
     let patterns = [
         r"(?m)^[\W_]*(?:critique|revision|critique request|revision request|identified issues)[\W_]*:",
@@ -38,14 +38,14 @@ static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
 });
 
-/// Words that are in place only where the conversation has an earlier answer.
+/// Phrases that make sense only if the conversation has an earlier answer.
 static IN_A_FIRST_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
     let pattern =
         r"(?i)\b(?:the|my) (?:previous|original|initial|earlier) (?:answer|response|reply)\b";
     Regex::new(pattern).expect("the pattern is fixed")
 });
 
-/// Looks at wanted answers: unwanted ones may have such faults.
+/// Checks chosen answers: rejected ones may have such faults.
 pub(super) struct Leftovers;
 
 impl Check for Leftovers {
@@ -54,28 +54,31 @@ impl Check for Leftovers {
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let Some((_, turns)) = example.wanted() else { return };
+        let Some((_, turns)) = example.chosen() else { return };
         let introduced = turns.iter().find_map(|turn| Some((turn, introduction(&turn.text)?)));
         if let Some((turn, end)) = introduced {
-            let mend = Mend::Edit(turn.edits(0..end, "").collect());
-            hits.push(Hit { rule: &INTRODUCTION, excerpt: excerpt(&turn.text, 0, end), mend });
+            let fix = Fix::Edit(turn.edits(0..end, "").collect());
+            hits.push(Hit { rule: &INTRODUCTION, excerpt: excerpt(&turn.text, 0, end), fix });
         }
         let first = !example.prompt.iter().any(|turn| turn.role == "assistant");
         let leaked = |turn: &Turn| {
-            // What the other rule cuts off is not counted again.
+            // The introduction that the other rule cuts off is not counted again.
             let from = introduction(&turn.text).unwrap_or(0);
             let rest = &turn.text[from..];
-            let found =
-                ALWAYS.find(rest).or_else(|| IN_A_FIRST_ANSWER.find(rest).filter(|_| first))?;
-            Some(excerpt(&turn.text, from + found.start(), found.len()))
+            let mut phrase = ALWAYS.find(rest);
+            if phrase.is_none() && first {
+                phrase = IN_A_FIRST_ANSWER.find(rest);
+            }
+            let phrase = phrase?;
+            Some(excerpt(&turn.text, from + phrase.start(), phrase.len()))
         };
         if let Some(excerpt) = turns.iter().find_map(leaked) {
-            hits.push(Hit { rule: &CRITIQUE, excerpt, mend: Mend::Remove });
+            hits.push(Hit { rule: &CRITIQUE, excerpt, fix: Fix::Remove });
         }
     }
 }
 
-/// The bytes of a text that introduce a revision, if any.
+/// The length in bytes of a text's introduction of a revision, if it has one.
 fn introduction(text: &str) -> Option<usize> {
     let start = text.len() - text.trim_start().len();
     let rest = clean::without_introduction(&text[start..])?;
@@ -86,7 +89,7 @@ fn introduction(text: &str) -> Option<usize> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::{example, found};
+    use super::super::tests::{broken_rules, example};
     use super::*;
     use crate::format::example::apply;
 
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn introductions_are_cut_off() {
-        for (chosen, mended) in [
+        for (chosen, fixed) in [
             ("Sure! Here is the revised answer:\n\nTea.", "Tea."),
             (" Revised answer: Tea.", "Tea."),
             ("**Revised response:**\nTea.", "Tea."),
@@ -108,19 +111,19 @@ mod tests {
             let mut hits = Vec::new();
             Leftovers.examine(&example(row(chosen)), &mut hits);
             let hits: Vec<Hit> = hits.into_iter().filter(|hit| hit.rule == &INTRODUCTION).collect();
-            if mended.is_empty() {
+            if fixed.is_empty() {
                 assert_eq!(hits, [], "{chosen}");
                 continue;
             }
-            let Mend::Edit(edits) = &hits[0].mend else { panic!("{chosen}") };
+            let Fix::Edit(edits) = &hits[0].fix else { panic!("{chosen}") };
             let Value::Object(mut row) = row(chosen) else { unreachable!() };
             apply(edits, &mut row);
-            assert_eq!(row["chosen"], mended, "{chosen}");
+            assert_eq!(row["chosen"], fixed, "{chosen}");
         }
     }
 
     #[test]
-    fn words_of_a_critique_are_found() {
+    fn mentions_of_a_critique_are_reported() {
         for (chosen, leaks) in [
             ("Critique: it is rude.", true),
             ("Tea.\n\n**Revision Request:** be kind", true),
@@ -137,12 +140,12 @@ mod tests {
             ("Write the critique in two pages.", false),
         ] {
             let expected: &[&str] = if leaks { &["leaked-critique"] } else { &[] };
-            assert_eq!(found(&Leftovers, row(chosen)), expected, "{chosen}");
+            assert_eq!(broken_rules(&Leftovers, row(chosen)), expected, "{chosen}");
         }
     }
 
     #[test]
-    fn a_later_answer_may_speak_of_an_earlier_one() {
+    fn a_later_answer_may_mention_an_earlier_one() {
         let turn = |role: &str, content: &str| json!({"role": role, "content": content});
         let chosen = "My previous answer was wrong.";
         let messages = [
@@ -152,10 +155,10 @@ mod tests {
             turn("assistant", chosen),
         ];
         let later = json!({"messages": messages});
-        assert_eq!(found(&Leftovers, later), [""; 0]);
+        assert_eq!(broken_rules(&Leftovers, later), [""; 0]);
         let first = json!({"messages": [turn("user", "a"), turn("assistant", chosen)]});
-        assert_eq!(found(&Leftovers, first), ["leaked-critique"]);
-        let unwanted = json!({"prompt": "p", "completion": chosen, "label": false});
-        assert_eq!(found(&Leftovers, unwanted), [""; 0]);
+        assert_eq!(broken_rules(&Leftovers, first), ["leaked-critique"]);
+        let rejected = json!({"prompt": "p", "completion": chosen, "label": false});
+        assert_eq!(broken_rules(&Leftovers, rejected), [""; 0]);
     }
 }

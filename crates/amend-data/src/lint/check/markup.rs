@@ -1,23 +1,23 @@
-//! Control tokens written out in content: a trainer's tokenizer makes them real,
-//! and the model learns turns that nobody took.
+//! Finds control tokens written out in the content: the trainer's tokenizer parses
+//! them, and the model learns turns that do not exist.
 
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, excerpt};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
 use crate::format::example::{Example, Turn};
 
 pub(super) static MARKUP: Rule = Rule {
     name: "template-tokens",
     severity: Severity::Error,
-    about: "content spells control tokens or turn markers, which trainers parse as such",
+    about: "the content contains control tokens or turn markers, which trainers parse as such",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
-/// Control tokens of common chat templates. Bare `<s>` is also HTML: it counts
-/// only where a tokenizer is given that knows it, or at an end of a text.
+/// Control tokens of common chat templates. `<s>` is also HTML: it counts only if the
+/// given tokenizer has it as a token, or at the start or end of a text.
 const COMMON: &[&str] = &[
     "<|im_start|>",
     "<|im_end|>",
@@ -65,26 +65,26 @@ const COMMON: &[&str] = &[
     "<｜end▁of▁sentence｜>",
 ];
 
-/// Turns of a transcript inside one text, and begin and end tokens at its ends.
+/// Transcript turns within a text, and begin and end tokens at its start and end.
 static MARKERS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\n\n(?:Human|Assistant): |^\s*<s>|</s>\s*$").expect("the pattern is fixed")
 });
 
-/// Looks for control tokens.
+/// Checks all texts for control tokens.
 pub(super) struct Markup {
     tokens: Option<Regex>,
 }
 
 impl Markup {
-    /// Looks for those of common templates and `more`.
+    /// Creates a check for the tokens of common templates and those in `more`.
     pub(super) fn new(more: &[String]) -> Self {
-        // A token of one or two characters is ordinary text.
+        // Tokens of one or two characters occur in ordinary text.
         let more = more.iter().map(String::as_str).filter(|token| token.trim().chars().count() > 2);
         let mut tokens: Vec<String> =
             COMMON.iter().copied().chain(more).map(regex::escape).collect();
-        // Of two that begin alike the longer is named.
+        // If two tokens have the same beginning, the longer one matches.
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
-        // Vocabularies reserve thousands.
+        // Vocabularies reserve thousands of tokens.
         let tokens = RegexBuilder::new(&tokens.join("|")).size_limit(64 << 20).build().ok();
         Self { tokens }
     }
@@ -98,14 +98,15 @@ impl Check for Markup {
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let find = |turn: &Turn| {
             let token = self.tokens.as_ref().and_then(|tokens| tokens.find(&turn.text));
-            let found = token.or_else(|| MARKERS.find(&turn.text))?;
-            Some(excerpt(&turn.text, found.start(), found.len()))
+            let token = token.or_else(|| MARKERS.find(&turn.text))?;
+            Some(excerpt(&turn.text, token.start(), token.len()))
         };
-        let found =
-            example.sides().find_map(|(side, turns)| Some((side, turns.iter().find_map(find)?)));
-        if let Some((side, text)) = found {
-            let excerpt = format!("{}: {text}", side.name());
-            hits.push(Hit { rule: &MARKUP, excerpt, mend: Mend::Remove });
+        for (side, turns) in example.sides() {
+            if let Some(text) = turns.iter().find_map(find) {
+                let excerpt = format!("{}: {text}", side.name());
+                hits.push(Hit { rule: &MARKUP, excerpt, fix: Fix::Remove });
+                return;
+            }
         }
     }
 }
@@ -114,11 +115,11 @@ impl Check for Markup {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::found;
+    use super::super::tests::broken_rules;
     use super::*;
 
     #[test]
-    fn control_tokens_are_found_anywhere() {
+    fn control_tokens_are_reported_in_every_text() {
         let common = Markup::new(&[]);
         let own = Markup::new(&["<|own|>".to_owned(), "<s>".to_owned(), "a".to_owned()]);
         for (text, by_common, by_own) in [
@@ -140,17 +141,17 @@ mod tests {
             ];
             for row in rows {
                 let expected = |finds| if finds { vec![MARKUP.name] } else { vec![] };
-                assert_eq!(found(&common, row.clone()), expected(by_common), "{row}");
-                assert_eq!(found(&own, row.clone()), expected(by_own), "{row}");
+                assert_eq!(broken_rules(&common, row.clone()), expected(by_common), "{row}");
+                assert_eq!(broken_rules(&own, row.clone()), expected(by_own), "{row}");
             }
         }
     }
 
     #[test]
-    fn markers_of_transcripts_are_no_content() {
+    fn turn_markers_of_a_transcript_are_allowed() {
         let row = json!({
             "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"
         });
-        assert_eq!(found(&Markup::new(&[]), row), [""; 0]);
+        assert_eq!(broken_rules(&Markup::new(&[]), row), [""; 0]);
     }
 }

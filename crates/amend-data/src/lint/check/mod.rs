@@ -1,5 +1,5 @@
-//! What can be wrong with data. One file a kind of fault: each states its rule
-//! and finds it in one example at a time.
+//! The lint rules and their checks. Each file states the rules about one kind of
+//! fault and finds these faults in one example at a time.
 
 mod answers;
 mod balance;
@@ -16,22 +16,22 @@ use serde::Serialize;
 
 use crate::format::example::{Edit, Example, Turn};
 
-pub(super) use balance::{Balance, Skew};
+pub(super) use balance::{Balance, Imbalance};
 pub use balance::{Lengths, Refusals, Statistics};
-pub(super) use duplicates::{Duplicates, Spot};
+pub(super) use duplicates::{Duplicates, Location};
 pub(super) use evaluation::Evaluation;
 
-/// How much a fault spoils.
+/// The severity of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// To be looked at.
+    /// The row needs a look.
     Warn,
-    /// Training on it does harm.
+    /// The row harms training.
     Error,
 }
 
-/// What it takes to tell whether a row breaks a rule.
+/// The data that a check needs to decide whether a row breaks a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// The row alone.
@@ -46,24 +46,24 @@ pub enum Needs {
     Set,
 }
 
-/// A fault that is looked for.
+/// A lint rule.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// Its name, for `--skip` and files.
+    /// The rule's name, for `--skip` and for files.
     pub name: &'static str,
-    /// How much it spoils.
+    /// The severity of a row that breaks it.
     pub severity: Severity,
-    /// What it is and why it matters.
+    /// The fault, and why it matters.
     pub about: &'static str,
-    /// What mends it.
+    /// How the fault is fixed.
     pub fix: &'static str,
-    /// What it takes to find it.
+    /// The data that its check needs.
     #[serde(skip)]
     pub needs: Needs,
 }
 
 impl Rule {
-    /// Whether a row that breaks it is known as it passes by, so that an export
+    /// Whether a row that breaks the rule is known when it is read, so that an export
     /// can leave it out.
     #[must_use]
     pub fn filters(&self) -> bool {
@@ -74,33 +74,33 @@ impl Rule {
 /// A fault in one example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
-    /// What fault.
+    /// The broken rule.
     pub rule: &'static Rule,
-    /// What shows it.
+    /// The text that shows the fault.
     pub excerpt: String,
-    /// What mends it.
-    pub mend: Mend,
+    /// How to fix it.
+    pub fix: Fix,
 }
 
-/// What mends a fault in one example.
+/// How to fix a fault in one example.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Mend {
-    /// The row is left out.
+pub(super) enum Fix {
+    /// Remove the row.
     Remove,
-    /// Texts of the row are changed.
+    /// Edit texts of the row.
     Edit(Vec<Edit>),
 }
 
-/// Finds faults of an example by itself.
+/// Finds the faults of one example.
 pub(super) trait Check {
-    /// The rules it knows.
+    /// The rules of this check.
     fn rules(&self) -> &'static [&'static Rule];
 
-    /// Adds the faults of `example` to `hits`: each rule once at the most.
+    /// Adds the faults of `example` to `hits`, at most one per rule.
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>);
 }
 
-/// Every fault that is looked for.
+/// Every rule.
 pub const RULES: &[&Rule] = &[
     &answers::EMPTY,
     &answers::SAME,
@@ -120,13 +120,13 @@ pub const RULES: &[&Rule] = &[
     &balance::REFUSALS,
 ];
 
-/// Every rule that an export can leave rows out by.
+/// The rules by which an export can leave out rows.
 pub fn filters() -> impl Iterator<Item = &'static Rule> {
     RULES.iter().copied().filter(|rule| rule.filters())
 }
 
-/// The checks of an example by itself, in the order they are told. `control` are
-/// the texts of a tokenizer's control tokens.
+/// The checks of single examples, in the order of their findings. `control` holds the
+/// texts of a tokenizer's control tokens.
 pub(super) fn checks(
     control: &[String],
     max_length: usize,
@@ -147,8 +147,8 @@ pub(super) fn checks(
 /// The longest excerpt, in characters.
 const EXCERPT: usize = 90;
 
-/// A piece of a text on one line: `length` bytes from `start`, and what is
-/// around them.
+/// An excerpt of a text on one line: `length` bytes from `start`, and the text around
+/// them.
 fn excerpt(text: &str, start: usize, length: usize) -> String {
     let show = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (before, from) = text.split_at(start);
@@ -158,7 +158,7 @@ fn excerpt(text: &str, start: usize, length: usize) -> String {
     let skipped = before.chars().count().saturating_sub(around);
     let mut shown: String = if skipped > 0 { "…".to_owned() } else { String::new() };
     shown.extend(before.chars().skip(skipped));
-    // White space at the borders is one blank, as everywhere.
+    // White space at the borders becomes one space too.
     if !shown.is_empty() && text[..start].ends_with(char::is_whitespace) {
         shown.push(' ');
     }
@@ -176,10 +176,12 @@ fn excerpt(text: &str, start: usize, length: usize) -> String {
     shown.trim_end().to_owned()
 }
 
-/// The beginning of some turns, for an excerpt.
+/// The beginning of the first turn that has text, for an excerpt.
 fn opening(turns: &[Turn]) -> String {
-    let text = turns.iter().map(|turn| turn.text.as_str()).find(|text| !text.trim().is_empty());
-    text.map_or_else(|| "(blank)".to_owned(), |text| excerpt(text, 0, 0))
+    match turns.iter().find(|turn| !turn.text.trim().is_empty()) {
+        Some(turn) => excerpt(&turn.text, 0, 0),
+        None => "(blank)".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -194,15 +196,18 @@ pub(super) mod tests {
         recognise(&row).unwrap().0.read(&row).unwrap()
     }
 
-    /// The names of the rules a check finds broken.
-    pub(in crate::lint) fn found(check: &dyn Check, row: serde_json::Value) -> Vec<&'static str> {
+    /// The names of the rules that a row breaks.
+    pub(in crate::lint) fn broken_rules(
+        check: &dyn Check,
+        row: serde_json::Value,
+    ) -> Vec<&'static str> {
         let mut hits = Vec::new();
         check.examine(&example(row), &mut hits);
         hits.iter().map(|hit| hit.rule.name).collect()
     }
 
     #[test]
-    fn rules_have_names_of_their_own() {
+    fn rule_names_are_unique() {
         let mut names: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();
@@ -210,7 +215,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn excerpts_are_one_line_around_the_find() {
+    fn excerpts_are_one_line_around_the_match() {
         for (text, start, length, expected) in
             [("", 0, 0, ""), ("a\n\n b", 0, 0, "a b"), ("one two three", 4, 3, "one two three")]
         {

@@ -1,6 +1,6 @@
-//! Personal data and secrets, by pattern.
+//! Finds personal data and secrets by their patterns.
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity};
+use super::{Check, Fix, Hit, Needs, Rule, Severity};
 use crate::format::example::Example;
 use amend_core::text::patterns;
 use amend_core::text::patterns::Match;
@@ -8,24 +8,24 @@ use amend_core::text::patterns::Match;
 pub(super) static SECRET: Rule = Rule {
     name: "secret",
     severity: Severity::Error,
-    about: "a text holds what looks like a key, a token or a password",
-    fix: "the secret is replaced by its kind in brackets; revoke it where it is real",
+    about: "a text contains what looks like a key, a token or a password",
+    fix: "the secret is replaced by its kind in brackets; revoke it if it is real",
     needs: Needs::Row,
 };
 
 pub(super) static PERSONAL: Rule = Rule {
     name: "personal-data",
     severity: Severity::Warn,
-    about: "a text holds what looks like an e-mail address, a telephone number or an account",
+    about: "a text contains what looks like an e-mail address, a telephone number or an account",
     fix: "it is replaced by its kind in brackets",
     needs: Needs::Row,
 };
 
-/// How much of a find an excerpt shows: a report is read by more people than
+/// How many characters of a match an excerpt shows: more people read the report than
 /// the data.
 const SHOWN: usize = 4;
 
-/// Looks for what nobody should learn.
+/// Checks all texts for secrets and personal data.
 pub(super) struct Private;
 
 impl Check for Private {
@@ -52,7 +52,7 @@ impl Check for Private {
                 }
             }
             if let Some(excerpt) = excerpt {
-                hits.push(Hit { rule, excerpt, mend: Mend::Edit(edits) });
+                hits.push(Hit { rule, excerpt, fix: Fix::Edit(edits) });
             }
         }
     }
@@ -62,12 +62,12 @@ impl Check for Private {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::{example, found};
+    use super::super::tests::{broken_rules, example};
     use super::*;
     use crate::format::example::apply;
 
     #[test]
-    fn what_is_found_is_replaced_and_not_shown() {
+    fn private_data_is_replaced_and_not_shown() {
         let key = ["hf_", "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"].concat();
         let prompt = format!("I am jo@gmail.com, and jo@gmail.com it is. Key: {key}");
         let row = json!({
@@ -76,22 +76,23 @@ mod tests {
         });
         let mut hits = Vec::new();
         Private.examine(&example(row.clone()), &mut hits);
-        let told: Vec<_> = hits.iter().map(|hit| (hit.rule.name, hit.excerpt.as_str())).collect();
+        let reported: Vec<_> =
+            hits.iter().map(|hit| (hit.rule.name, hit.excerpt.as_str())).collect();
         let expected =
             [("secret", "prompt: access token hf_a…"), ("personal-data", "prompt: email jo@g…")];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         let Value::Object(mut row) = row else { unreachable!() };
         let edits: Vec<_> = hits
             .into_iter()
-            .flat_map(|hit| match hit.mend {
-                Mend::Edit(edits) => edits,
-                Mend::Remove => vec![],
+            .flat_map(|hit| match hit.fix {
+                Fix::Edit(edits) => edits,
+                Fix::Remove => vec![],
             })
             .collect();
         apply(&edits, &mut row);
         let prompt = "\n\nHuman: I am [email], and [email] it is. Key: [access token]";
         assert_eq!(row["chosen"], format!("{prompt}\n\nAssistant: Hi"));
         assert_eq!(row["rejected"], format!("{prompt}\n\nAssistant: [email]?"));
-        assert_eq!(found(&Private, Value::Object(row)), [""; 0]);
+        assert_eq!(broken_rules(&Private, Value::Object(row)), [""; 0]);
     }
 }

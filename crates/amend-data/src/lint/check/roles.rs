@@ -1,17 +1,17 @@
-//! Turns that are not where chat templates take them.
+//! Finds turns in an order, or with a role, that chat templates do not accept.
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
 use crate::format::example::{Example, Side, Turn};
 
 pub(super) static ROLES: Rule = Rule {
     name: "roles",
     severity: Severity::Error,
-    about: "turns are out of order or of unknown roles; chat templates refuse or garble them",
+    about: "turns are out of order or have unknown roles; chat templates reject or garble them",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
-/// Looks at who speaks when.
+/// Checks the order of roles.
 pub(super) struct Roles;
 
 impl Check for Roles {
@@ -20,19 +20,19 @@ impl Check for Roles {
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let fault = example.discord.map(str::to_owned).or_else(|| {
-            let pairs = example.answers().map(|(side, turns)| order(side, &example.prompt, turns));
-            pairs.into_iter().find_map(|fault| fault)
-        });
+        let fault = match example.mismatch {
+            Some(mismatch) => Some(mismatch.to_owned()),
+            None => example.answers().find_map(|(side, turns)| order(side, &example.prompt, turns)),
+        };
         if let Some(fault) = fault {
             let excerpt = format!("{fault}; prompt: {}", opening(&example.prompt));
-            hits.push(Hit { rule: &ROLES, excerpt, mend: Mend::Remove });
+            hits.push(Hit { rule: &ROLES, excerpt, fix: Fix::Remove });
         }
     }
 }
 
-/// What is wrong with the turns of a prompt and an answer to it. A missing
-/// answer is another rule's.
+/// The fault in the order of a prompt's turns and an answer's, if there is one. A
+/// missing answer is the subject of another rule.
 fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
     let mut last: Option<&str> = None;
     let mut asked = false;
@@ -45,15 +45,15 @@ fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
             continue;
         }
         if at >= length && last == Some("assistant") && at == length {
-            return Some("the prompt ends with the assistant's turn".to_owned());
+            return Some("the prompt ends with a turn of the assistant".to_owned());
         }
         let due = match role {
             "system" | "developer" => last.is_none(),
             "user" => {
                 matches!(last, None | Some("system" | "developer" | "assistant")) && at < length
             }
-            // After another of the assistant's: an answer of several turns, or a
-            // call of a tool before it.
+            // An answer may have several turns of the assistant, for example after a
+            // tool call.
             "assistant" => {
                 matches!(last, Some("user" | "tool")) || (at >= length && last.is_none())
             }
@@ -63,8 +63,8 @@ fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
         };
         if !due {
             return Some(match last {
-                None => format!("{place} is the {role}'s, and nothing is before it"),
-                Some(last) => format!("{place} is the {role}'s, after the {last}'s"),
+                None => format!("{place} has the role {role}, with no turn before it"),
+                Some(last) => format!("{place} has the role {role} after a turn of role {last}"),
             });
         }
         asked |= role == "user";
@@ -74,17 +74,17 @@ fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
             role => role,
         });
     }
-    (length > 0 && !asked).then(|| "no turn is the user's".to_owned())
+    if length > 0 && !asked { Some("no turn has the role user".to_owned()) } else { None }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::found;
+    use super::super::tests::broken_rules;
     use super::*;
 
-    /// Turns by their initials.
+    /// Turns by the initials of their roles.
     fn turns(roles: &str) -> Value {
         let turn = |initial| {
             let role = match initial {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_alternate_after_the_system() {
+    fn turns_must_alternate_after_the_system_turn() {
         for (prompt, chosen, sound) in [
             ("u", "a", true),
             ("su", "a", true),
@@ -123,12 +123,12 @@ mod tests {
                 "prompt": turns(prompt), "chosen": turns(chosen), "rejected": turns("a")
             });
             let expected: &[&str] = if sound { &[] } else { &["roles"] };
-            assert_eq!(found(&Roles, row), expected, "{prompt} → {chosen}");
+            assert_eq!(broken_rules(&Roles, row), expected, "{prompt} → {chosen}");
         }
     }
 
     #[test]
-    fn rows_without_turns_have_none_out_of_order() {
+    fn formats_without_turns_have_no_wrong_order() {
         for row in [
             json!({"prompt": "p", "chosen": "a", "rejected": "b"}),
             json!({"chosen": "a", "rejected": "b"}),
@@ -136,17 +136,17 @@ mod tests {
             json!({"system": "s", "question": "q", "chosen": "a", "rejected": "b"}),
             json!({"prompt": "p", "completion": "c", "label": false}),
         ] {
-            assert_eq!(found(&Roles, row.clone()), [""; 0], "{row}");
+            assert_eq!(broken_rules(&Roles, row.clone()), [""; 0], "{row}");
         }
     }
 
     #[test]
-    fn sides_of_different_conversations_are_found() {
+    fn sides_of_different_conversations_are_reported() {
         let row = json!({
             "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"
         });
-        assert_eq!(found(&Roles, row), ["roles"]);
+        assert_eq!(broken_rules(&Roles, row), ["roles"]);
         let ends = json!({"messages": turns("uau")});
-        assert_eq!(found(&Roles, ends), [""; 0], "a missing answer is another rule's");
+        assert_eq!(broken_rules(&Roles, ends), [""; 0], "a missing answer breaks another rule");
     }
 }

@@ -1,27 +1,27 @@
-//! What a trainer's cut at its greatest length leaves of an example.
+//! Finds examples that the trainer's maximum length spoils.
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
 use crate::format::example::Example;
 
 pub(super) static IDENTICAL: Rule = Rule {
     name: "identical-after-truncation",
     severity: Severity::Error,
-    about: "cut at the greatest length, chosen and rejected are the same tokens",
-    fix: "the row is removed; a greater length would keep it",
+    about: "truncated at the maximum length, chosen and rejected are the same tokens",
+    fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,
 };
 
 pub(super) static CUT: Rule = Rule {
     name: "chosen-cut",
     severity: Severity::Error,
-    about: "the wanted answer is longer than the trainer takes: its end, and that it ends, are not learned",
-    fix: "the row is removed; a greater length would keep it",
+    about: "the chosen answer exceeds the maximum length: the model does not learn its end, nor to stop",
+    fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,
 };
 
-/// Cuts tokens as a trainer does that keeps the start of a sequence.
+/// Truncates sequences as a trainer does that keeps their start.
 pub(super) struct Truncation {
-    /// Tokens of prompt and answer together.
+    /// The maximum number of tokens of prompt and answer together.
     pub max_length: usize,
 }
 
@@ -31,13 +31,13 @@ impl Check for Truncation {
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let (Some(tokens), Some((wanted, _))) = (&example.tokens, example.wanted()) else { return };
-        // One more ends the answer.
-        let length = tokens.prompt + example.length(wanted) + 1;
+        let (Some(tokens), Some((side, _))) = (&example.tokens, example.chosen()) else { return };
+        // One more token ends the answer.
+        let length = tokens.prompt + example.length(side) + 1;
         let mut hit = |rule| {
             let (most, prompt) = (self.max_length, opening(&example.prompt));
             let excerpt = format!("{length} tokens of at most {most}; prompt: {prompt}");
-            hits.push(Hit { rule, excerpt, mend: Mend::Remove });
+            hits.push(Hit { rule, excerpt, fix: Fix::Remove });
         };
         let left = self.max_length.saturating_sub(tokens.prompt);
         if let [chosen, rejected] = tokens.answers.as_slice() {
@@ -62,10 +62,10 @@ mod tests {
     use crate::lint::tokenizer::tests::words;
 
     #[test]
-    fn answers_are_cut_with_their_prompts() {
+    fn prompt_and_answer_are_truncated_together() {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = words(folder.path(), true);
-        let found = |row| {
+        let broken_rules = |row| {
             let mut example = example(row);
             example.tokens = Some(tokenizer.tokens(&example));
             let mut hits = Vec::new();
@@ -73,7 +73,7 @@ mod tests {
             hits.iter().map(|hit| hit.rule.name).collect::<Vec<_>>()
         };
         let turn = |role: &str, content: &str| json!([{"role": role, "content": content}]);
-        // The prompt is <user> a b <assistant>: two tokens are left, one for the end.
+        // The prompt is <user> a b <assistant>: it leaves two tokens, one for the end.
         for (chosen, rejected, expected) in [
             ("yes", "no", vec![]),
             ("yes", "no no no no", vec![]),
@@ -87,13 +87,13 @@ mod tests {
                 "chosen": turn("assistant", chosen),
                 "rejected": turn("assistant", rejected),
             });
-            assert_eq!(found(row.clone()), expected, "{row}");
+            assert_eq!(broken_rules(row.clone()), expected, "{row}");
         }
         // The prompt alone is too long.
         let row = json!({"prompt": "a a a a a a a", "chosen": "yes", "rejected": "no"});
-        assert_eq!(found(row), ["identical-after-truncation", "chosen-cut"]);
+        assert_eq!(broken_rules(row), ["identical-after-truncation", "chosen-cut"]);
         let row = |label| json!({"prompt": "a b", "completion": "a a a a", "label": label});
-        assert_eq!(found(row(true)), ["chosen-cut"]);
-        assert_eq!(found(row(false)), [""; 0]);
+        assert_eq!(broken_rules(row(true)), ["chosen-cut"]);
+        assert_eq!(broken_rules(row(false)), [""; 0]);
     }
 }

@@ -1,12 +1,12 @@
-//! Labels that a verdict contradicts.
+//! Finds pairs whose label contradicts a verdict in the same row.
 
-use super::{Check, Hit, Mend, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
 use crate::format::example::Example;
 
 pub(super) static VERDICT: Rule = Rule {
     name: "label-noise",
     severity: Severity::Error,
-    about: "the row's own verdict holds the rejected answer for the better one",
+    about: "a verdict in the row prefers the rejected answer",
     fix: "the row is removed",
     needs: Needs::Row,
 };
@@ -22,7 +22,7 @@ impl Check for Verdict {
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         if let Some(contradiction) = &example.contradiction {
             let excerpt = format!("{}; prompt: {}", contradiction.0, opening(&example.prompt));
-            hits.push(Hit { rule: &VERDICT, excerpt, mend: Mend::Remove });
+            hits.push(Hit { rule: &VERDICT, excerpt, fix: Fix::Remove });
         }
     }
 }
@@ -31,11 +31,11 @@ impl Check for Verdict {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::found;
+    use super::super::tests::broken_rules;
     use super::*;
 
     #[test]
-    fn verdicts_against_the_label_are_found() {
+    fn verdicts_against_the_label_are_reported() {
         for (more, noisy) in [
             (json!({}), false),
             (json!({"p_chosen": 0.5}), false),
@@ -57,7 +57,7 @@ mod tests {
             let Value::Object(more) = more else { unreachable!() };
             row.as_object_mut().unwrap().extend(more);
             let expected: &[&str] = if noisy { &["label-noise"] } else { &[] };
-            assert_eq!(found(&Verdict, row.clone()), expected, "{row}");
+            assert_eq!(broken_rules(&Verdict, row.clone()), expected, "{row}");
         }
     }
 }

@@ -18,7 +18,7 @@ impl Place {
     }
 }
 
-/// Rows by number.
+/// All rows, with their numbers.
 fn all(path: &Path) -> Result<Vec<(u64, Value)>, RowsError> {
     let mut rows = Vec::new();
     read(path, &form(path)?, &mut |row: Row<'_>| {
@@ -28,7 +28,7 @@ fn all(path: &Path) -> Result<Vec<(u64, Value)>, RowsError> {
     Ok(rows)
 }
 
-/// The file without the row 2 and with "edited" in the row 3.
+/// The file without row 2 and with "edited" in row 3.
 fn rewritten(path: &Path) -> Vec<u8> {
     let form = form(path).unwrap();
     let mut out = Vec::new();
@@ -48,7 +48,7 @@ fn rewritten(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn lines_are_numbered_and_kept_as_they_stand() {
+fn unchanged_lines_keep_their_number_and_text() {
     let place = Place::new();
     let path = place.write("\u{feff}{\"a\" : \"x\"}\r\n\n{\"a\":\"y\"}\n{\"b\": 1.50}");
     assert_eq!(
@@ -60,7 +60,7 @@ fn lines_are_numbered_and_kept_as_they_stand() {
 }
 
 #[test]
-fn arrays_stream_by_element() {
+fn arrays_are_read_and_written_by_element() {
     let place = Place::new();
     let path = place.write(" \n[{\"a\": \"x\"},\n {\"a\": \"y\"}, {\"a\": \"z\"}]\n");
     let rows = all(&path).unwrap();
@@ -71,14 +71,14 @@ fn arrays_stream_by_element() {
 }
 
 #[test]
-fn what_is_no_row_is_named() {
+fn invalid_rows_are_reported_with_their_number() {
     let place = Place::new();
     for (content, message) in [
-        ("{}\n{\"a\"\n", "row 2: no JSON object"),
-        ("\"text\"\n", "row 1: no JSON object"),
-        ("{}\n\u{e9}", "row 2: no JSON object"),
-        ("[{}, 3]", "row 1: no JSON object: row 2: "),
-        ("[{}", "row 1: no JSON object"),
+        ("{}\n{\"a\"\n", "row 2: not a JSON object"),
+        ("\"text\"\n", "row 1: not a JSON object"),
+        ("{}\n\u{e9}", "row 2: not a JSON object"),
+        ("[{}, 3]", "row 1: not a JSON object: row 2: "),
+        ("[{}", "row 1: not a JSON object"),
     ] {
         let error = all(&place.write(content)).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -88,7 +88,7 @@ fn what_is_no_row_is_named() {
     assert!(matches!(all(&place.write("PAR1")), Err(RowsError::Parquet(_))));
 }
 
-/// Rows of nested columns, as Parquet of some compression.
+/// A Parquet file of rows with nested columns.
 fn parquet_file(rows: &[Value], compression: Compression) -> Vec<u8> {
     use arrow_schema::{DataType, Field, Fields, Schema};
     let turn = Fields::from(vec![
@@ -113,7 +113,7 @@ fn parquet_file(rows: &[Value], compression: Compression) -> Vec<u8> {
 }
 
 #[test]
-fn parquet_is_read_and_written_by_columns() {
+fn parquet_keeps_rows_and_nested_columns() {
     let place = Place::new();
     let turns = json!([{"role": "user", "content": "é"}, {"role": null, "content": ""}]);
     let rows: Vec<Value> = (1..=1300)

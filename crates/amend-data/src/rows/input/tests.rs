@@ -16,7 +16,7 @@ fn read_bytes(
     reader.finish()
 }
 
-/// Items in short: `role: content`, a turn a line, the response after `=> `.
+/// A short form of an item: `role: content` for each turn, then `=> response`.
 fn short(item: &Item) -> String {
     let mut lines: Vec<_> =
         item.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.content)).collect();
@@ -57,7 +57,7 @@ fn rows_are_read_in_every_form() {
 }
 
 #[test]
-fn rows_are_all_what_the_first_one_is() {
+fn the_first_row_decides_whether_rows_are_comparisons() {
     let read = |text: &str| {
         let mut reader = Reader::new(either(None, Stream::new(0)), 200, 50);
         reader.source("in", None, text.as_bytes());
@@ -65,18 +65,18 @@ fn rows_are_all_what_the_first_one_is() {
     };
     let pair = r#"{"prompt":"p","a":"x","b":"y"}"#;
     let items = read(&format!("\u{feff}\n{pair}\n{pair}\n")).unwrap();
-    let rivals: Vec<_> = items.iter().map(|item| item.rival.as_deref()).collect();
-    assert_eq!(rivals, [Some("y"); 2]);
+    let responses_b: Vec<_> = items.iter().map(|item| item.rival.as_deref()).collect();
+    assert_eq!(responses_b, [Some("y"); 2]);
     let mixed = read(&format!("{pair}\n\"p\"\n")).unwrap_err();
-    assert_eq!(mixed.to_string(), "in:2: a row is a JSON string or object, not a text");
-    // Prompts, where the first row is one, and what else a row has is its own.
+    assert_eq!(mixed.to_string(), "in:2: a row must be a JSON string or object, not a string");
+    // After a first row without responses, all rows are prompts.
     let items = read(&format!("{{\"prompt\":\"p\",\"a\":null}}\n{pair}\n")).unwrap();
     assert!(items.iter().all(|item| item.rival.is_none()), "{items:?}");
     assert_eq!(read("one\ntwo\n").unwrap().len(), 2);
 }
 
 #[test]
-fn a_named_field_wins_and_is_taken_as_it_is() {
+fn a_named_field_takes_precedence() {
     for (line, field, expected) in [
         (r#"{"prompt":"p","task":"t"}"#, "task", "user: t"),
         (r#"{"messages":[],"response":"r"}"#, "response", "user: r"),
@@ -115,7 +115,7 @@ fn id_and_metadata_are_kept_in_order() {
 }
 
 #[test]
-fn the_format_follows_the_name_then_the_first_row() {
+fn the_format_depends_on_the_name_then_the_first_row() {
     for (name, expected) in [
         ("a.jsonl", JSON),
         ("a.JSON", JSON),
@@ -124,7 +124,7 @@ fn the_format_follows_the_name_then_the_first_row() {
         ("a.csv", None),
         ("jsonl", None),
     ] {
-        assert_eq!(Format::of(Path::new(name)), expected, "{name}");
+        assert_eq!(Format::from_name(Path::new(name)), expected, "{name}");
     }
     let cases: &[(Option<Format>, &str, &[&str])] = &[
         (None, "\n {\"prompt\":\"p\"}\n\"q\"\n", &["user: p", "user: q"]),
@@ -157,81 +157,81 @@ fn rows_and_repeats_are_counted_across_inputs() {
 }
 
 #[test]
-fn what_is_wrong_with_a_row_is_said() {
+fn errors_say_what_is_wrong_with_a_row() {
     let deep = format!(r#"{{"prompt":"p","deep":{}1{}}}"#, "[".repeat(65), "]".repeat(65));
     let long = format!("\"{}\"", "x".repeat(199));
     let cases: &[(Option<Format>, &[u8], &str)] = &[
-        (JSON, b"", "in: holds no rows: write one prompt a line"),
-        (PLAIN, b"\n \r\n", "in: holds no rows: write one prompt a line"),
+        (JSON, b"", "in: the file has no rows: write one prompt per line"),
+        (PLAIN, b"\n \r\n", "in: the file has no rows: write one prompt per line"),
         (JSON, b"{\"prompt\":}", "in:1: invalid JSON at column 11: expected value"),
         (JSON, b"\"a\"\nWhy?", "in:2: invalid JSON at column 1: expected value"),
         (JSON, b"\"\\ud800\"", "in:1: invalid JSON at column 8: unexpected end of hex escape"),
         (
             None,
             b"\"Why\" is a word?",
-            "in:1: invalid JSON at column 7: trailing characters (taken for JSON lines by its \
-             first row; name the file .txt if it is plain text)",
+            "in:1: invalid JSON at column 7: trailing characters (the first row looks like JSON \
+             lines; for plain text, name the file .txt)",
         ),
         (
             PLAIN,
             b"ab\xffc",
-            "in:1: not UTF-8 at byte 3 of the row: convert the file with iconv -t UTF-8",
+            "in:1: invalid UTF-8 at byte 3 of the row: convert the file with iconv -t UTF-8",
         ),
-        (JSON, b"7", "in:1: a row is a JSON string or object, not a number"),
-        (JSON, b"null", "in:1: a row is a JSON string or object, not null"),
+        (JSON, b"7", "in:1: a row must be a JSON string or object, not a number"),
+        (JSON, b"null", "in:1: a row must be a JSON string or object, not null"),
         (
             JSON,
             b"[\n\"a\",\n\"b\"\n]",
-            "in:1: an array is no row: write each of its values on a line (jq -c '.[]' FILE)",
+            "in:1: a row can't be an array: write each value on its own line (jq -c '.[]' FILE)",
         ),
-        (JSON, b"\" \"", "in:1: a blank text: fill it in, or leave the row out"),
-        (
-            JSON,
-            br#"{"prompt":"\n"}"#,
-            "in:1: \"prompt\" is blank: fill it in, or leave the row out",
-        ),
+        (JSON, b"\" \"", "in:1: the string is blank: fill it in, or remove the row"),
+        (JSON, br#"{"prompt":"\n"}"#, "in:1: \"prompt\" is blank: fill it in, or remove the row"),
         (
             JSON,
             br#"{"title":"x","body":"y"}"#,
-            "in:1: no prompt under the keys \"title\", \"body\": name the right one with --field KEY",
+            "in:1: no prompt among the keys \"title\", \"body\": name its key with --field KEY",
         ),
-        (JSON, b"{}", "in:1: no prompt under the keys (none): name the right one with --field KEY"),
+        (JSON, b"{}", "in:1: no prompt among the keys (none): name its key with --field KEY"),
         (
             JSON,
             br#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1,"m":1}"#,
-            "in:1: no prompt under the keys \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \
-             \"i\", \"j\", \"k\", \"l\", …: name the right one with --field KEY",
+            "in:1: no prompt among the keys \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \
+             \"i\", \"j\", \"k\", \"l\", …: name its key with --field KEY",
         ),
         (
             JSON,
             br#"{"prompt":3}"#,
-            "in:1: \"prompt\" must be a text or a list of messages, not a number",
+            "in:1: \"prompt\" must be a string or a list of messages, not a number",
         ),
         (
             JSON,
             br#"{"prompt":"p","response":{"a":1}}"#,
-            "in:1: \"response\" must be a text or one assistant's turn, not an object",
+            "in:1: \"response\" must be a string or one assistant's turn, not an object",
         ),
         (
             JSON,
             br#"{"prompt":"p","id":[1]}"#,
-            "in:1: \"id\" must be a text or a number, not an array",
+            "in:1: \"id\" must be a string or a number, not an array",
         ),
-        (JSON, br#"{"messages":[]}"#, "in:1: no turn is the user's: there is nothing to answer"),
+        (
+            JSON,
+            br#"{"messages":[]}"#,
+            "in:1: the conversation has no user turn: add one to respond to",
+        ),
         (
             JSON,
             br#"{"messages":[{"role":"system","content":"s"}]}"#,
-            "in:1: no turn is the user's: there is nothing to answer",
+            "in:1: the conversation has no user turn: add one to respond to",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":"u"},"x"]}"#,
-            "in:1: turn 2 must be an object with the texts \"role\" and \"content\"",
+            "in:1: turn 2 must be an object with the strings \"role\" and \"content\"",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":null}]}"#,
-            "in:1: turn 1 must be an object with the texts \"role\" and \"content\"",
+            "in:1: turn 1 must be an object with the strings \"role\" and \"content\"",
         ),
         (
             JSON,
@@ -241,35 +241,35 @@ fn what_is_wrong_with_a_row_is_said() {
         (
             JSON,
             br#"{"messages":[{"role":"user","content":" "}]}"#,
-            "in:1: turn 1 is blank: fill it in, or leave it out",
+            "in:1: turn 1 is blank: fill it in, or remove it",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"assistant","content":"a"}]}"#,
-            "in:1: turn 1 is the assistant's where the user's is due: after a system turn, if \
-             any, user and assistant alternate, the user first",
+            "in:1: turn 1 has the role \"assistant\", expected \"user\": after an optional system \
+             turn, user and assistant must alternate, starting with the user",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]}"#,
-            "in:1: turn 2 is the user's where the assistant's is due: after a system turn, if \
-             any, user and assistant alternate, the user first",
+            "in:1: turn 2 has the role \"user\", expected \"assistant\": after an optional system \
+             turn, user and assistant must alternate, starting with the user",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":"a"},{"role":"system","content":"b"}]}"#,
-            "in:1: turn 2 is the system's where the assistant's is due: after a system turn, if \
-             any, user and assistant alternate, the user first",
+            "in:1: turn 2 has the role \"system\", expected \"assistant\": after an optional system \
+             turn, user and assistant must alternate, starting with the user",
         ),
         (
             JSON,
             deep.as_bytes(),
-            "in:1: \"deep\" is nested more than 64 levels deep: flatten it, or leave it out",
+            "in:1: \"deep\" is nested more than 64 levels deep: flatten it, or remove it",
         ),
         (
             JSON,
             long.as_bytes(),
-            "in:1: longer than 200 bytes: shorten the row, and write one row a line",
+            "in:1: the line is longer than 200 bytes: shorten the row, and write one row per line",
         ),
     ];
     for (format, bytes, expected) in cases {
@@ -277,41 +277,52 @@ fn what_is_wrong_with_a_row_is_said() {
         assert_eq!(message, *expected, "{}", String::from_utf8_lossy(bytes));
     }
     let message = read_bytes(JSON, Some("q"), br#"{"prompt":"p"}"#).unwrap_err().to_string();
-    assert_eq!(message, "in:1: no key \"q\" among \"prompt\": name another with --field KEY");
+    assert_eq!(
+        message,
+        "in:1: no key \"q\" among the keys \"prompt\": name another key with --field KEY"
+    );
 }
 
 #[test]
-fn every_bad_row_is_named_and_the_good_ones_don_t_hide_it() {
+fn every_bad_row_is_reported() {
     let text = b"\"fine\"\n1\n\n{\"x\":1}\n\"fine\"\nnope\n";
     assert_eq!(
         read_bytes(JSON, None, text).unwrap_err().to_string(),
-        "in:2: a row is a JSON string or object, not a number\n\
-         in:4: no prompt under the keys \"x\": name the right one with --field KEY\n\
+        "in:2: a row must be a JSON string or object, not a number\n\
+         in:4: no prompt among the keys \"x\": name its key with --field KEY\n\
          in:6: invalid JSON at column 2: expected ident"
     );
-    let errors = read_bytes(JSON, None, &b"1\n".repeat(25)).unwrap_err();
-    assert_eq!(errors.0.len(), 25);
+}
+
+#[test]
+fn many_bad_rows_keep_the_first_errors_and_a_count() {
+    let mut reader = Reader::new(prompts(None), 200, 5000);
+    reader.source("in", JSON, &b"\"fine\"\n1\n".repeat(2000)[..]);
+    let errors = reader.finish().unwrap_err();
+    assert_eq!((errors.first.len(), errors.more), (20, 1980));
     let shown = errors.to_string();
     assert_eq!(shown.lines().count(), 21);
-    assert!(shown.ends_with("not a number\n… and 5 more"), "{shown}");
+    assert!(shown.starts_with("in:2: "), "{shown}");
+    assert!(shown.contains("\nin:40: "), "{shown}");
+    assert!(shown.ends_with("not a number\n… and 1980 more"), "{shown}");
 }
 
 #[test]
 fn lines_and_rows_are_bounded() {
-    // A line of exactly the limit is read, and one after a line too long.
+    // A line of exactly the limit is read, and so is one after a longer line.
     let text = format!("{}\n{}\nok\n{}", "a".repeat(200), "b".repeat(10_000), "c".repeat(201));
     let errors = read_bytes(PLAIN, None, text.as_bytes()).unwrap_err();
-    assert_eq!(errors.0.iter().map(|error| error.line).collect::<Vec<_>>(), [Some(2), Some(4)]);
+    assert_eq!(errors.first.iter().map(|error| error.line).collect::<Vec<_>>(), [Some(2), Some(4)]);
 
     assert_eq!(read_bytes(PLAIN, None, &b"x\n".repeat(50)).unwrap().len(), 50);
     assert_eq!(
         read_bytes(PLAIN, None, &b"x\n".repeat(99)).unwrap_err().to_string(),
-        "in:51: more than 50 rows: split the input over several runs"
+        "in:51: the input has more than 50 rows: split it into several runs"
     );
 }
 
 #[test]
-fn files_that_can_t_be_read_are_named_with_the_others() {
+fn unreadable_files_are_reported_with_other_errors() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good.txt");
     let big = folder.path().join("big.jsonl");
@@ -325,14 +336,15 @@ fn files_that_can_t_be_read_are_named_with_the_others() {
     assert!(first.starts_with("DIR/missing.jsonl: failed to open: "), "{first}");
     assert_eq!(
         second,
-        "DIR/big.jsonl:1: longer than 8388608 bytes: shorten the row, and write one row a line"
+        "DIR/big.jsonl:1: the line is longer than 8388608 bytes: shorten the row, and write one row \
+         per line"
     );
     assert_eq!(read(&inputs[..1], None).unwrap().len(), 1);
     assert!(read(&[Input::from(folder.path().to_owned())], None).is_err());
 }
 
 #[test]
-fn a_dash_is_standard_input() {
+fn a_dash_means_standard_input() {
     assert_eq!(Input::from(PathBuf::from("-")), Input::Stdin);
     assert_eq!(Input::from(PathBuf::from("./-")), Input::Path(PathBuf::from("./-")));
 }

@@ -1,4 +1,4 @@
-//! Judgements on the scripted engine: what is asked, and what the steps record.
+//! Tests of judgements on the scripted engine: the requests, and the recorded steps.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,9 +8,9 @@ use amend_core::constitution::Policy;
 use amend_core::judge::combine;
 use amend_core::model::{Event, Request, Task};
 
-/// A writer whose revisions are better, and a judge that knows it: log-odds 2
-/// for an answer that says "better", and 0.5 for whichever stands first.
-fn knowing() -> Scripted {
+/// A writer whose revisions are better, and a judge that recognises them: log-odds 2
+/// for the answer with the word "better", and 0.5 for the answer shown first.
+fn perceptive() -> Scripted {
     Scripted::new(|request| {
         let asked = &request.turns.last().unwrap().content;
         Ok(if asked.contains("rewritten answer") { "A better answer." } else { "An answer." }
@@ -27,14 +27,14 @@ fn knowing() -> Scripted {
     })
 }
 
-/// What a knowing judge answers.
+/// The log-probabilities that a judge answers a request with.
 fn ask(judge: &mut Scripted, request: &Request) -> Vec<f64> {
     let mut events = Vec::new();
     judge.submit(request.clone());
     judge.step(&mut events).unwrap();
     match events.pop() {
         Some(Event::Chosen { log_probs, .. }) => log_probs,
-        other => panic!("{other:?}"),
+        event => panic!("{event:?}"),
     }
 }
 
@@ -48,7 +48,8 @@ fn changed(job: Job, change: impl FnOnce(&mut Constitution)) -> Job {
     Job { constitution: Arc::new(constitution), ..job }
 }
 
-/// Runs items into a directory and gives what was recorded, in their order.
+/// Runs items into a directory and returns their trajectories, in the order of the
+/// items.
 fn run<'e>(job: &Job, items: &[Item], engines: impl Into<Engines<'e>>) -> Vec<Recorded> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
@@ -65,36 +66,37 @@ fn verdicts(recorded: &Recorded) -> Vec<&Step> {
 }
 
 #[test]
-fn a_verdict_is_asked_in_both_orders_and_position_cancels() {
+fn verdict_is_asked_in_both_orders_so_that_position_bias_cancels() {
     let job = judging(1);
-    for recorded in run(&job, &items(3, &[]), &mut knowing()) {
+    for recorded in run(&job, &items(3, &[]), &mut perceptive()) {
         let verdicts = verdicts(&recorded);
         assert_eq!(verdicts.len(), 2, "under the principle used, and overall");
         assert!(verdicts[0].principle.is_some() && verdicts[1].principle.is_none());
         for step in verdicts {
             assert_eq!(step.about, [1, 0]);
             let verdict = step.verdict.as_ref().unwrap();
-            let found = combine(&[(verdict, 1.0)], &job.constitution.judge.standing()).unwrap();
-            for (found, expected) in [
-                (found.margin, 2.0),
-                (found.offset, 0.5),
-                (found.mass, 0.9),
-                (found.orders[0], 2.5),
-                (found.orders[1], 1.5),
+            let standing = job.constitution.judge.standing();
+            let combined = combine(&[(verdict, 1.0)], &standing).unwrap();
+            for (actual, expected) in [
+                (combined.margin, 2.0),
+                (combined.offset, 0.5),
+                (combined.mass, 0.9),
+                (combined.orders[0], 2.5),
+                (combined.orders[1], 1.5),
             ] {
-                assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+                assert!((actual - expected).abs() < 1e-9, "{actual}, expected {expected}");
             }
-            assert!(!found.undecided);
+            assert!(!combined.undecided);
         }
     }
 }
 
 #[test]
-fn another_engine_may_judge() {
-    let asked = Arc::new(AtomicU32::new(0));
-    let count = asked.clone();
-    let mut writer = knowing().judging(|_| panic!("the writer judges nothing here"));
-    let mut inner = knowing();
+fn separate_engine_judges() {
+    let requests = Arc::new(AtomicU32::new(0));
+    let count = requests.clone();
+    let mut writer = perceptive().judging(|_| panic!("the writer judges nothing here"));
+    let mut inner = perceptive();
     let mut judge = Scripted::new(|_| panic!("the judge writes nothing")).judging(move |request| {
         count.fetch_add(1, Ordering::Relaxed);
         Ok(ask(&mut inner, request))
@@ -102,17 +104,17 @@ fn another_engine_may_judge() {
     let engines = Engines { writer: &mut writer, judge: Some(&mut judge) };
     let recorded = run(&judging(1), &items(3, &[]), engines);
     assert!(recorded.iter().all(|recorded| verdicts(recorded).len() == 2));
-    // Three items, two verdicts each, in two orders.
-    assert_eq!(asked.load(Ordering::Relaxed), 12);
+    // Three items with two verdicts each, in two orders.
+    assert_eq!(requests.load(Ordering::Relaxed), 12);
 }
 
 #[test]
-fn reasons_are_sampled_before_each_label_and_shown_with_it() {
+fn reasons_are_sampled_before_each_label_and_shown_to_the_judge() {
     let job = changed(judging(1), |constitution| {
         constitution.judge.reasons = 3;
         constitution.sampling.judge.temperature = 1.0;
     });
-    let mut inner = knowing();
+    let mut inner = perceptive();
     let mut engine = Scripted::new(|request| {
         let asked = &request.turns.last().unwrap().content;
         let Task::Complete { stream, .. } = &request.task else { panic!("{request:?}") };
@@ -125,7 +127,7 @@ fn reasons_are_sampled_before_each_label_and_shown_with_it() {
         })
     })
     .judging(move |request: &Request| {
-        // System, question, reasons, "now reply", and what the reply begins with.
+        // System, question, reasons, "now reply", and the beginning of the reply.
         assert_eq!(request.turns.len(), 5, "{request:?}");
         assert!(request.turns[2].content.starts_with("Reason "));
         assert!(request.continues.is_some());
@@ -137,15 +139,15 @@ fn reasons_are_sampled_before_each_label_and_shown_with_it() {
         assert_eq!(verdict.polls.len(), 1);
         assert_eq!((verdict.polls[0].forward.len(), verdict.polls[0].backward.len()), (3, 3));
         assert!((verdict.log_odds() - 2.0).abs() < 1e-9);
-        // Two words a reason, three samples, two orders.
+        // Two words for each reason, three samples, two orders.
         assert_eq!(step.usage.decoded, 12);
     }
 }
 
 #[test]
-fn a_judge_that_fails_ends_its_item_alone() {
-    let mut engine = knowing();
-    let mut inner = knowing();
+fn failed_judgement_ends_only_its_item() {
+    let mut engine = perceptive();
+    let mut inner = perceptive();
     engine = engine.judging(move |request| {
         if request.turns[1].content.contains("Question 2?") {
             return Err(Failure::NoSuchToken { spellings: vec!["A".into()] });
@@ -155,21 +157,21 @@ fn a_judge_that_fails_ends_its_item_alone() {
     let recorded = run(&judging(1), &items(3, &[]), &mut engine);
     let failed = |recorded: &Recorded| matches!(recorded.outcome, Outcome::Failed { .. });
     assert_eq!(recorded.iter().map(failed).collect::<Vec<_>>(), [false, true, false]);
-    // What was written before is kept.
+    // The steps before the failure are kept.
     assert_eq!(recorded[1].steps.len(), 3);
 }
 
 #[test]
-fn killed_between_verdicts_a_run_asks_only_for_the_rest() {
+fn run_killed_between_verdicts_asks_only_for_the_remaining_ones() {
     let job = changed(judging(2), |constitution| constitution.judge.policy = Policy::Drop);
     let items = items(2, &[]);
-    let whole = run(&job, &items, &mut knowing());
+    let whole = run(&job, &items, &mut perceptive());
     let records: usize = whole.iter().map(|recorded| recorded.steps.len() + 1).sum();
     for kept in 1..records {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        assert!(!part(&path, &job, &items, &mut knowing(), kept));
-        assert!(part(&path, &job, &items, &mut knowing(), usize::MAX));
+        assert!(!part(&path, &job, &items, &mut perceptive(), kept));
+        assert!(part(&path, &job, &items, &mut perceptive(), usize::MAX));
         let mut all = recorded(&path);
         for (item, whole) in items.iter().zip(&whole) {
             assert_eq!(&all.remove(&item.key).unwrap(), whole, "killed after {kept} records");

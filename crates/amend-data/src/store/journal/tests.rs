@@ -10,11 +10,11 @@ use crate::store::trajectories::{Trajectories, Trajectory};
 use crate::testing::{done, failed, item, records, retry, stepped};
 use amend_core::record::Stop;
 
-/// A disk in memory that can fail in every way a real one does.
+/// A disk in memory that can fail in all the ways of a real one.
 struct Disk {
     bytes: Vec<u8>,
     capacity: usize,
-    /// The most bytes one write takes.
+    /// The most bytes that one write accepts.
     chunk: usize,
     truncates: bool,
     syncs: bool,
@@ -66,8 +66,8 @@ fn reader(bytes: &[u8]) -> Reader<&[u8]> {
     Reader::new(bytes, PathBuf::from("journal.jsonl"))
 }
 
-/// A journal of these records, and where each line ends.
-fn written(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
+/// The bytes of a journal with these records, and the end of each line.
+fn encoded(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
     let mut journal = on(Disk::with_capacity(usize::MAX));
     let mut ends = Vec::new();
     for record in records {
@@ -77,19 +77,20 @@ fn written(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
     (journal.storage.bytes, ends)
 }
 
-/// What the records say, worked out in the plainest way: all that follows an
-/// item's last retry counts.
-fn told(records: &[Record]) -> BTreeMap<String, Progress> {
+/// The progress of each item, computed in the simplest way: only the records after an
+/// item's last retry count.
+fn expected(records: &[Record]) -> BTreeMap<String, Progress> {
     let mut items = BTreeMap::new();
     for key in records.iter().filter_map(Record::key) {
         let retried = |record: &Record| matches!(record, Record::Retry { item } if item == key);
         let from = records.iter().rposition(retried).map_or(0, |at| at + 1);
-        let mine: Vec<&Record> = records[from..].iter().filter(|r| r.key() == Some(key)).collect();
-        let steps = mine.iter().filter_map(|record| match record {
+        let current: Vec<&Record> =
+            records[from..].iter().filter(|record| record.key() == Some(key)).collect();
+        let steps = current.iter().filter_map(|record| match record {
             Record::Step { step, .. } => Some(step.clone()),
             _ => None,
         });
-        let progress = match mine.last() {
+        let progress = match current.last() {
             None => continue,
             Some(Record::End { outcome: Outcome::Done { .. }, .. }) => Progress::Done,
             Some(Record::End { outcome: Outcome::Failed { failure }, .. }) => {
@@ -107,8 +108,8 @@ fn items(state: &State) -> BTreeMap<String, Progress> {
 }
 
 #[test]
-fn a_line_has_number_checksum_and_record() {
-    let (bytes, _) = written(&[retry("x"), stepped("a", "one")]);
+fn a_line_has_a_number_a_checksum_and_a_record() {
+    let (bytes, _) = encoded(&[retry("x"), stepped("a", "one")]);
     // printf '0:{"type":"retry","item":"x"}' | sha256sum
     insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r#"
     {"n":0,"sum":"4443e8e027057afa","record":{"type":"retry","item":"x"}}
@@ -117,25 +118,25 @@ fn a_line_has_number_checksum_and_record() {
 }
 
 #[test]
-fn cut_anywhere_it_resumes_without_losing_a_finished_item() {
+fn a_journal_truncated_anywhere_keeps_its_finished_items() {
     let records = records();
-    let (bytes, ends) = written(&records);
+    let (bytes, ends) = encoded(&records);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
         let whole = ends.iter().filter(|&&end| end <= cut).count();
         let (mut journal, state) = Journal::open(&path, false).unwrap();
-        assert_eq!(items(&state), told(&records[..whole]), "cut at byte {cut}");
+        assert_eq!(items(&state), expected(&records[..whole]), "truncated at byte {cut}");
         let Some(record) = records.get(whole) else { continue };
         journal.append(record).unwrap();
         drop(journal);
-        assert_eq!(fs::read(&path).unwrap(), bytes[..ends[whole]], "cut at byte {cut}");
+        assert_eq!(fs::read(&path).unwrap(), bytes[..ends[whole]], "truncated at byte {cut}");
     }
 }
 
-/// Reads a changed journal, which must be refused at `line`.
-fn refused_at(bytes: &[u8], line: u64, change: &str) {
+/// Checks that a changed journal is rejected at `line`.
+fn assert_rejected_at(bytes: &[u8], line: u64, change: &str) {
     match reader(bytes).replay() {
         Err(JournalError::Damaged { line: found, .. }) => assert_eq!(found, line, "{change}"),
         other => panic!("{change}: {other:?}"),
@@ -143,81 +144,81 @@ fn refused_at(bytes: &[u8], line: u64, change: &str) {
 }
 
 #[test]
-fn every_changed_bit_of_a_terminated_line_is_noticed() {
-    let (bytes, ends) = written(&records());
+fn every_changed_bit_of_a_complete_line_is_detected() {
+    let (bytes, ends) = encoded(&records());
     for at in 0..bytes.len() - 1 {
         let line = 1 + ends.iter().filter(|&&end| end <= at).count() as u64;
         for bit in 0..8 {
             let mut changed = bytes.clone();
             changed[at] ^= 1 << bit;
-            refused_at(&changed, line, &format!("bit {bit} of byte {at}"));
+            assert_rejected_at(&changed, line, &format!("bit {bit} of byte {at}"));
         }
     }
 }
 
 #[test]
-fn every_other_byte_in_a_line_is_noticed() {
-    let (bytes, ends) = written(&records()[..3]);
+fn every_changed_byte_of_a_line_is_detected() {
+    let (bytes, ends) = encoded(&records()[..3]);
     for at in ends[0]..ends[1] {
         for value in (0..=255).filter(|&value| value != bytes[at]) {
             let mut changed = bytes.clone();
             changed[at] = value;
-            refused_at(&changed, 2, &format!("byte {at} set to {value}"));
+            assert_rejected_at(&changed, 2, &format!("byte {at} set to {value}"));
         }
     }
 }
 
 #[test]
-fn lines_taken_out_swapped_or_doubled_are_noticed() {
-    let (bytes, ends) = written(&records()[..3]);
+fn missing_swapped_and_repeated_lines_are_detected() {
+    let (bytes, ends) = encoded(&records()[..3]);
     let [a, b, c] = [&bytes[..ends[0]], &bytes[ends[0]..ends[1]], &bytes[ends[1]..]];
     for (name, lines, line) in [
-        ("first out", vec![b, c], 1),
-        ("second out", vec![a, c], 2),
+        ("first missing", vec![b, c], 1),
+        ("second missing", vec![a, c], 2),
         ("swapped", vec![a, c, b], 2),
-        ("doubled", vec![a, a, b, c], 2),
+        ("repeated", vec![a, a, b, c], 2),
         ("blank line", vec![a, b"\n", b, c], 2),
     ] {
-        refused_at(&lines.concat(), line, name);
+        assert_rejected_at(&lines.concat(), line, name);
     }
 }
 
-/// A line whose checksum is right, whatever it says.
-fn sealed(n: u64, record: &str) -> String {
+/// A line with any record and a correct checksum.
+fn line_of(n: u64, record: &str) -> String {
     format!("{{\"n\":{n},\"sum\":\"{}\",\"record\":{record}}}\n", sum(n, record.as_bytes()))
 }
 
 #[test]
-fn what_is_wrong_with_a_line_is_said() {
-    let good = sealed(0, r#"{"type":"retry","item":"x"}"#);
+fn errors_say_what_is_wrong_with_a_line() {
+    let good = line_of(0, r#"{"type":"retry","item":"x"}"#);
     let done = serde_json::to_string(&done("a")).unwrap();
-    for (line, expected) in [
-        ("\n".to_owned(), "not a line of a journal"),
-        ("{\"n\":1,\"sum\":\"\"}\n".to_owned(), "not a line of a journal"),
-        (sealed(5, "{}"), "record 5 stands where record 1 is due"),
+    for (line, message) in [
+        ("\n".to_owned(), "not a journal line"),
+        ("{\"n\":1,\"sum\":\"\"}\n".to_owned(), "not a journal line"),
+        (line_of(5, "{}"), "found record 5, expected record 1"),
         (good.replace("\"n\":0", "\"n\":1"), "the checksum does not match"),
         (
-            sealed(1, r#"{"type":"verdict","item":"x"}"#),
-            "the record is none that this version knows (unknown variant `verdict`, expected one \
+            line_of(1, r#"{"type":"verdict","item":"x"}"#),
+            "this version of amend does not know the record (unknown variant `verdict`, expected one \
              of `step`, `end`, `retry`, `cohort` at line 1 column 17)",
         ),
-        (sealed(1, &done) + &sealed(2, &done), "item a had already ended"),
+        (line_of(1, &done) + &line_of(2, &done), "item a has already ended"),
     ] {
         let error = reader((good.clone() + &line).as_bytes()).replay().unwrap_err();
         let JournalError::Damaged { fault, .. } = &error else { panic!("{error:?}") };
-        assert_eq!(fault.to_string(), expected);
+        assert_eq!(fault.to_string(), message);
     }
     let error = reader((good + "?\n").as_bytes()).replay().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "journal.jsonl, line 2: not a line of a journal; to go on without it and what follows, \
-         keep the lines before it: head -n 1 journal.jsonl > journal.jsonl.kept && \
+        "journal.jsonl, line 2: not a journal line; to continue without this line and all later \
+         lines, keep the lines before it: head -n 1 journal.jsonl > journal.jsonl.kept && \
          mv journal.jsonl.kept journal.jsonl"
     );
 }
 
 #[test]
-fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+fn a_line_without_end_is_rejected_at_the_limit() {
     let endless = io::BufReader::new(io::repeat(b' '));
     let error = Reader::new(endless, PathBuf::from("j")).next().unwrap_err();
     assert!(
@@ -236,9 +237,9 @@ fn a_line_without_end_is_refused_before_it_fills_the_memory() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_journal_valid_wherever_it_strikes() {
+fn a_full_disk_at_any_byte_leaves_the_journal_valid() {
     let records = records();
-    let (bytes, ends) = written(&records);
+    let (bytes, ends) = encoded(&records);
     for truncates in [true, false] {
         for capacity in 0..bytes.len() {
             let mut journal = on(Disk { truncates, ..Disk::with_capacity(capacity) });
@@ -254,13 +255,13 @@ fn a_full_disk_leaves_the_journal_valid_wherever_it_strikes() {
                 if truncates { ends[..whole].last().copied().unwrap_or(0) } else { capacity };
             assert_eq!(journal.storage.bytes, bytes[..kept], "full at byte {capacity}");
             let state = reader(&journal.storage.bytes).replay().unwrap();
-            assert_eq!(items(&state), told(&records[..whole]));
+            assert_eq!(items(&state), expected(&records[..whole]));
         }
     }
 }
 
 #[test]
-fn only_a_full_disk_is_called_full() {
+fn only_a_full_disk_is_reported_as_full() {
     struct Broken;
     impl Write for Broken {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -280,32 +281,33 @@ fn only_a_full_disk_is_called_full() {
     }
     assert_eq!(
         on(Broken).append(&done("a")).unwrap_err().to_string(),
-        "failed to write to journal.jsonl: it is valid up to record 0; resume once it can be written"
+        "failed to write to journal.jsonl: it is valid up to record 0; fix the cause, then pass \
+         --resume"
     );
     assert_eq!(
         on(Disk::with_capacity(10)).append(&done("a")).unwrap_err().to_string(),
-        "disk full: journal.jsonl is valid up to record 0 and takes no more; free space and resume"
+        "disk full: journal.jsonl is valid up to record 0; free some space, then pass --resume"
     );
 }
 
 #[test]
-fn a_failed_sync_is_not_tried_again() {
+fn a_failed_sync_is_not_retried() {
     let mut journal = on(Disk { syncs: false, ..Disk::with_capacity(usize::MAX) });
     journal.append(&stepped("a", "one")).unwrap();
     assert_eq!(journal.storage.sync_calls, 0);
     assert_eq!(
         journal.append(&done("a")).unwrap_err().to_string(),
         "failed to sync journal.jsonl: the last of its 2 records may be lost; \
-         check the disk and resume"
+         check the disk, then pass --resume"
     );
     let length = journal.storage.bytes.len();
     let error = journal.append(&done("b")).unwrap_err();
-    assert_eq!(error.to_string(), "journal.jsonl takes no more records: an earlier write failed");
+    assert_eq!(error.to_string(), "refused to write to journal.jsonl: an earlier write failed");
     assert_eq!((journal.storage.sync_calls, journal.storage.bytes.len()), (1, length));
 }
 
 #[test]
-fn the_system_s_own_full_device_is_full() {
+fn the_full_device_is_reported_as_full() {
     let Ok(file) = File::options().write(true).open("/dev/full") else {
         return; // not every system has one
     };
@@ -314,13 +316,13 @@ fn the_system_s_own_full_device_is_full() {
 }
 
 #[test]
-fn an_ended_item_takes_no_record_but_a_retry() {
+fn an_ended_item_accepts_only_a_retry() {
     let mut journal = on(Disk::with_capacity(usize::MAX));
     journal.append(&failed("a")).unwrap();
     for record in [stepped("a", "late"), done("a")] {
         assert_eq!(
             journal.append(&record).unwrap_err().to_string(),
-            "refused to write to journal.jsonl: item a had already ended"
+            "refused to write to journal.jsonl: item a has already ended"
         );
     }
     for record in [retry("a"), stepped("a", "again"), done("a")] {
@@ -330,18 +332,18 @@ fn an_ended_item_takes_no_record_but_a_retry() {
 }
 
 #[test]
-fn the_deepest_metadata_taken_in_comes_back_as_it_was() {
+fn the_deepest_allowed_metadata_survives_a_round_trip() {
     let nested = (0..MAX_DEPTH).fold(json!(0.1), |value, _| json!([value]));
     let values = json!({"deep": nested, "big": u64::MAX, "small": i64::MIN, "float": 1e-7});
     let metadata = values.as_object().unwrap().clone();
     let item = Item { metadata, ..item("a") };
     let record = Record::End { item, outcome: Outcome::Done { stop: Stop::Unchanged } };
-    let (bytes, _) = written(std::slice::from_ref(&record));
+    let (bytes, _) = encoded(std::slice::from_ref(&record));
     assert_eq!(reader(&bytes).next().unwrap(), Some(record));
 }
 
 #[test]
-fn a_resumed_item_goes_on_from_its_steps() {
+fn a_resumed_item_continues_from_its_steps() {
     let mut state = State::default();
     for record in [stepped("a", "one"), stepped("a", "two"), done("b")] {
         state.apply(record).unwrap();
@@ -352,21 +354,21 @@ fn a_resumed_item_goes_on_from_its_steps() {
     assert_eq!(texts(state.take_steps("never seen")), Vec::<String>::new());
 }
 
-/// What may happen to a run.
+/// An event of a run.
 #[derive(Debug, Clone)]
 enum Event {
-    /// The next record of some item under way.
+    /// The next record of an unfinished item.
     Advance(usize),
-    /// Some failed item starts over.
+    /// A retry of a failed item.
     Retry(usize),
-    /// The process dies; of what wasn't synced, this share of 256 is left.
+    /// The process dies. Of the unsynced bytes, this share of 255 is left.
     Kill(u8),
 }
 
 const ITEMS: usize = 5;
 
-/// The next record of item `at`, `steps` steps into it: `at + 1` steps, then
-/// its end. Every third item fails unless it was tried before.
+/// The next record of item `at` after `steps` steps. An item has `at + 1` steps and an
+/// end. Every third item fails on the first try.
 fn next(at: usize, steps: usize, tried: bool) -> Record {
     let key = format!("item {at}");
     match (steps <= at, at % 3 == 2 && !tried) {
@@ -376,7 +378,7 @@ fn next(at: usize, steps: usize, tried: bool) -> Record {
     }
 }
 
-/// A run that may die, and what it is known to have written.
+/// A run that may die, and the records that it has written.
 struct Run {
     path: PathBuf,
     journal: Journal<File>,
@@ -401,10 +403,10 @@ impl Run {
         self.log.push(record);
     }
 
-    /// Item `at`'s next record, if it is under way.
+    /// Appends the next record of item `at`. Returns false if the item has ended.
     fn advance(&mut self, at: usize) -> bool {
         let key = format!("item {at}");
-        let steps = match told(&self.log).get(&key) {
+        let steps = match expected(&self.log).get(&key) {
             None => 0,
             Some(Progress::Unfinished(steps)) => steps.len(),
             Some(_) => return false,
@@ -423,12 +425,12 @@ impl Run {
         let kept = usize::try_from(journal.records).unwrap();
         assert!(kept >= self.synced_records, "a finished item was lost");
         self.log.truncate(kept);
-        assert_eq!(items(&state), told(&self.log));
+        assert_eq!(items(&state), expected(&self.log));
         Self { journal, ..self }
     }
 }
 
-/// The run's ended items, by key.
+/// The finished items of the run, sorted by key.
 fn ended(path: &Path) -> Vec<Trajectory> {
     let mut ended: Vec<_> = Trajectories::open(path).unwrap().map(Result::unwrap).collect();
     ended.sort_by(|a, b| a.item.key.cmp(&b.item.key));
@@ -447,7 +449,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn killed_and_resumed_a_run_gives_what_an_unbroken_one_gives(
+    fn a_killed_and_resumed_run_equals_an_uninterrupted_one(
         events in prop::collection::vec(event(), 0..60),
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -459,7 +461,7 @@ proptest! {
                 }
                 Event::Retry(at) => {
                     let key = format!("item {at}");
-                    if matches!(told(&run.log).get(&key), Some(Progress::Failed(_))) {
+                    if matches!(expected(&run.log).get(&key), Some(Progress::Failed(_))) {
                         run.append(retry(&key));
                     }
                 }
@@ -469,18 +471,18 @@ proptest! {
         for at in 0..ITEMS {
             while run.advance(at) {}
             let key = format!("item {at}");
-            if matches!(told(&run.log).get(&key), Some(Progress::Failed(_))) {
+            if matches!(expected(&run.log).get(&key), Some(Progress::Failed(_))) {
                 run.append(retry(&key));
                 while run.advance(at) {}
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        let mut unbroken = Run::new(folder.path());
+        let mut uninterrupted = Run::new(folder.path());
         for at in 0..ITEMS {
             for steps in 0..at + 2 {
-                unbroken.append(next(at, steps, true));
+                uninterrupted.append(next(at, steps, true));
             }
         }
-        prop_assert_eq!(ended(&run.path), ended(&unbroken.path));
+        prop_assert_eq!(ended(&run.path), ended(&uninterrupted.path));
     }
 }

@@ -5,17 +5,17 @@ fn run(folder: &Path) -> RunDir {
     RunDir::create(folder, &manifest()).unwrap().dir().clone()
 }
 
-/// What a file of these lines is refused for.
-fn refused(folder: &Path, lines: &str) -> String {
+/// The error for a file with these lines.
+fn read_error(folder: &Path, lines: &str) -> String {
     let run = RunDir::open(folder).unwrap();
-    fs::write(folder.join(FILE), lines).unwrap();
+    fs::write(folder.join(REVIEWS), lines).unwrap();
     let error = Reviews::read(&run).unwrap_err().to_string();
     assert_eq!(ReviewsWriter::open(&run).err().unwrap().to_string(), error);
     error.replace(&folder.display().to_string(), "DIR")
 }
 
 #[test]
-fn reviews_are_added_taken_back_and_read() {
+fn reviews_are_added_undone_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     assert!(Reviews::read(&run).unwrap().is_empty());
@@ -23,7 +23,7 @@ fn reviews_are_added_taken_back_and_read() {
     writer.add(review("a", "ada", Choice::Left)).unwrap();
     writer.add(review("b", "ada", Choice::Tie)).unwrap();
     writer.add(review("b", "bob", Choice::Right)).unwrap();
-    // Her last one, not the last one.
+    // Undoes the last review of ada, not the last review.
     assert_eq!(writer.undo("ada").unwrap().unwrap().key, "b");
     assert_eq!(writer.undo("eve").unwrap(), None);
     assert_eq!(writer.reviews(), &Reviews::read(&run).unwrap());
@@ -32,17 +32,21 @@ fn reviews_are_added_taken_back_and_read() {
     let mut writer = ReviewsWriter::open(&run).unwrap();
     assert_eq!(writer.reviews().counter(), 4);
     let keys = |writer: &ReviewsWriter| -> Vec<String> {
-        writer.reviews().iter().map(|one| format!("{} {}", one.key, one.reviewer)).collect()
+        writer
+            .reviews()
+            .iter()
+            .map(|review| format!("{} {}", review.key, review.reviewer))
+            .collect()
     };
     assert_eq!(keys(&writer), ["a ada", "b bob"]);
     writer.undo("ada").unwrap();
     assert_eq!(writer.undo("ada").unwrap(), None);
     assert_eq!(keys(&writer), ["b bob"]);
-    assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap().lines().count(), 5);
+    assert_eq!(fs::read_to_string(folder.path().join(REVIEWS)).unwrap().lines().count(), 5);
 }
 
 #[test]
-fn a_line_holds_what_was_shown_and_decided() {
+fn a_line_has_what_was_shown_and_decided() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     let mut writer = ReviewsWriter::open(&run).unwrap();
@@ -56,7 +60,7 @@ fn a_line_holds_what_was_shown_and_decided() {
         })
         .unwrap();
     writer.undo("ada").unwrap();
-    let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+    let text = fs::read_to_string(folder.path().join(REVIEWS)).unwrap();
     let time = |line: &str| {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         value["time"].as_str().unwrap().to_owned()
@@ -73,14 +77,14 @@ fn a_line_holds_what_was_shown_and_decided() {
 }
 
 #[test]
-fn a_last_line_cut_short_is_cut_off_and_whole_ones_stay() {
+fn a_partial_last_line_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     let mut writer = ReviewsWriter::open(&run).unwrap();
     writer.add(review("a", "ada", Choice::Left)).unwrap();
     writer.add(review("b", "ada", Choice::Left)).unwrap();
     drop(writer);
-    let path = folder.path().join(FILE);
+    let path = folder.path().join(REVIEWS);
     let whole = fs::read(&path).unwrap();
     let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     for length in first..whole.len() {
@@ -92,13 +96,13 @@ fn a_last_line_cut_short_is_cut_off_and_whole_ones_stay() {
         writer.add(review("c", "ada", Choice::Tie)).unwrap();
         drop(writer);
         let keys: Vec<String> =
-            Reviews::read(&run).unwrap().iter().map(|one| one.key.clone()).collect();
+            Reviews::read(&run).unwrap().iter().map(|review| review.key.clone()).collect();
         assert_eq!(keys, ["a", "c"]);
     }
 }
 
 #[test]
-fn lines_that_are_not_sound_are_named() {
+fn invalid_lines_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     drop(RunDir::create(folder.path(), &manifest()).unwrap());
     let line = |n: u64| {
@@ -108,36 +112,39 @@ fn lines_that_are_not_sound_are_named() {
     let same = line(0).replace("\"left\":1", "\"left\":0");
     let undo = "{\"n\":0,\"type\":\"undo\",\"voids\":0,\"reviewer\":\"a\",\"time\":\"T\"}\n";
     for (lines, expected) in [
-        ("[]\n".to_owned(), "DIR/reviews.jsonl:1 is not a review this version of amend reads"),
-        (line(0) + "\n", "DIR/reviews.jsonl:2 is not a review this version of amend reads"),
+        (
+            "[]\n".to_owned(),
+            "DIR/reviews.jsonl:1 is not a review that this version of amend can read",
+        ),
+        (line(0) + "\n", "DIR/reviews.jsonl:2 is not a review that this version of amend can read"),
         (
             line(0) + &line(2),
-            "DIR/reviews.jsonl:2 does not have the number that follows: restore the file from \
-             a copy, or take the line out",
+            "DIR/reviews.jsonl:2 does not have the next line number: restore the file from a \
+             copy, or delete the line",
         ),
         (
             same,
-            "DIR/reviews.jsonl:1 compares an answer with itself: restore the file from a copy, \
-             or take the line out",
+            "DIR/reviews.jsonl:1 compares a response with itself: restore the file from a copy, \
+             or delete the line",
         ),
         (
             undo.to_owned(),
-            "DIR/reviews.jsonl:1 takes back what is not there: restore the file from a copy, \
-             or take the line out",
+            "DIR/reviews.jsonl:1 undoes a review that does not exist: restore the file from a \
+             copy, or delete the line",
         ),
     ] {
-        assert_eq!(refused(folder.path(), &lines), expected);
+        assert_eq!(read_error(folder.path(), &lines), expected);
     }
 }
 
 #[test]
-fn the_second_writer_is_refused_and_the_run_may_go_on() {
+fn a_second_writer_is_rejected_and_the_run_can_resume() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     let writer = ReviewsWriter::open(&run).unwrap();
     let second = ReviewsWriter::open(&run).err().unwrap().to_string();
     let pid = std::process::id();
-    let expected = format!("another amend (pid {pid}) is writing to DIR/reviews.jsonl");
+    let expected = format!("another amend process (pid {pid}) is writing to DIR/reviews.jsonl");
     assert!(
         second.replace(&folder.path().display().to_string(), "DIR").starts_with(&expected),
         "{second}"
@@ -148,17 +155,17 @@ fn the_second_writer_is_refused_and_the_run_may_go_on() {
 }
 
 #[test]
-fn the_majority_decides_and_an_even_vote_does_not() {
+fn a_majority_decides_and_an_even_vote_does_not() {
     use Choice::{BothBad, Left, Right, Tie};
-    let told = |votes: &[(&str, Choice, Option<&str>)]| {
+    let decide = |votes: &[(&str, Choice, Option<&str>)]| {
         let mut reviews = Reviews::default();
         for (n, &(reviewer, choice, edited)) in (0..).zip(votes) {
             let edited = edited.map(str::to_owned);
-            // Every second reviewer saw them the other way round.
+            // Every second reviewer saw the responses in the other order.
             let shown = if n % 2 == 0 { (1, 0) } else { (0, 1) };
             let review =
                 Review { edited, left: shown.0, right: shown.1, ..review("a", reviewer, choice) };
-            reviews.take(Line { n, entry: Entry::Review(review) }).unwrap();
+            reviews.apply(Line { n, entry: Entry::Review(review) }).unwrap();
         }
         let decision = reviews.decision("a", [0, 1]).unwrap();
         assert_eq!(reviews.decision("a", [1, 0]), Some(decision.clone()));
@@ -175,10 +182,10 @@ fn the_majority_decides_and_an_even_vote_does_not() {
         ),
         (&[("ada", Tie, None), ("bob", Tie, None)], (Some(Opinion::Tie), None, 2)),
         (&[("ada", BothBad, None)], (Some(Opinion::BothBad), None, 1)),
-        // Ada thought again: one vote.
+        // A reviewer has one vote: the last one.
         (&[("ada", Left, None), ("ada", Left, None)], (answer(0), None, 1)),
     ] {
-        let (opinion, edited, count) = told(votes);
+        let (opinion, edited, count) = decide(votes);
         assert_eq!((opinion, edited.as_deref(), count), expected, "{votes:?}");
     }
     assert_eq!(Reviews::default().decision("a", [0, 1]), None);

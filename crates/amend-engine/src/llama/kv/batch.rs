@@ -1,5 +1,5 @@
-//! llama.cpp's batch, with the checks that stand before each call: what it
-//! answers with an abort is an error here.
+//! A batch of llama.cpp. Checks all values first, because llama.cpp aborts the process
+//! on invalid ones.
 
 use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
@@ -9,53 +9,53 @@ use llama_cpp_2::token::LlamaToken;
 use crate::llama::kv::trie::{SeqId, Token};
 use amend_core::model::EngineError;
 
-/// Rows to compute together, one token of one sequence each.
+/// Rows to compute together. Each row is one token of one sequence.
 pub struct Batch {
     inner: LlamaBatch<'static>,
-    /// Whether each row asks for logits.
+    /// Whether each row requests logits.
     flagged: Vec<bool>,
     bounds: Bounds,
 }
 
-/// What llama.cpp takes for granted.
+/// The limits that llama.cpp does not check.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The most rows of a batch.
+    /// The maximum number of rows.
     pub rows: usize,
-    /// Sequence ids are below it.
+    /// The upper bound of sequence ids, exclusive.
     pub sequences: usize,
-    /// Positions are below it.
+    /// The upper bound of positions, exclusive.
     pub positions: usize,
-    /// Tokens are below it.
+    /// The upper bound of token ids, exclusive.
     pub vocabulary: usize,
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Creates an empty batch.
     pub fn new(bounds: Bounds) -> Self {
         Self { inner: LlamaBatch::new(bounds.rows, 1), flagged: Vec::new(), bounds }
     }
 
-    /// Rows in it.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.flagged.len()
     }
 
-    /// Rows that may still be added.
+    /// How many rows can still be added.
     pub fn room(&self) -> usize {
         self.bounds.rows - self.len()
     }
 
-    /// Empties it.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.inner.clear();
         self.flagged.clear();
     }
 
-    /// Adds a row and gives its index.
+    /// Adds a row and returns its index.
     ///
     /// # Errors
-    /// A value out of bounds: a fault of the scheduler's, not of the input.
+    /// A value is out of bounds. This is a bug of the scheduler, not an invalid input.
     pub fn push(
         &mut self,
         token: Token,
@@ -68,7 +68,7 @@ impl Batch {
             if usize::try_from(value).is_ok_and(|value| value < bound) {
                 Ok(())
             } else {
-                Err(fault(format!("{what} {value} is not below {bound}")))
+                Err(fault(&format!("{what} {value} is not below {bound}")))
             }
         };
         within("row", self.len() as i64, rows)?;
@@ -77,7 +77,7 @@ impl Batch {
         within("token", i64::from(token), vocabulary)?;
         self.inner
             .add(LlamaToken::new(token), position as i32, &[seq], logits)
-            .map_err(|error| fault(error.to_string()))?;
+            .map_err(|error| fault("llama.cpp has no room for a row").caused_by(error))?;
         self.flagged.push(logits);
         Ok(self.len() - 1)
     }
@@ -85,8 +85,8 @@ impl Batch {
     /// Computes the rows.
     ///
     /// # Errors
-    /// llama.cpp's; only [`DecodeError::NoKvCacheSlot`] leaves the context as
-    /// it was.
+    /// The errors of llama.cpp. Only [`DecodeError::NoKvCacheSlot`] leaves the context
+    /// unchanged.
     pub fn decode(&mut self, context: &mut LlamaContext<'_>) -> Result<(), DecodeError> {
         if self.flagged.is_empty() {
             return Err(DecodeError::NTokensZero);
@@ -94,10 +94,10 @@ impl Batch {
         context.decode(&mut self.inner)
     }
 
-    /// The logits of a row, one a token of the vocabulary.
+    /// The logits of a row, one per token of the vocabulary.
     ///
     /// # Errors
-    /// A row that asked for none.
+    /// The row did not request logits.
     pub fn logits<'c>(
         &self,
         context: &'c LlamaContext<'_>,
@@ -105,16 +105,15 @@ impl Batch {
     ) -> Result<&'c [f32], EngineError> {
         match self.flagged.get(row) {
             Some(true) => Ok(context.get_logits_ith(row as i32)),
-            _ => Err(fault(format!("row {row} of {} asked for no logits", self.len()))),
+            _ => Err(fault(&format!("row {row} of {} did not request logits", self.len()))),
         }
     }
 }
 
-fn fault(message: String) -> EngineError {
-    EngineError {
-        message: format!("the scheduler is at fault: {message}"),
-        hint: Some("please report this with the command and the log of -vv".to_owned()),
-    }
+/// A bug of the scheduler.
+fn fault(message: &str) -> EngineError {
+    EngineError::new(format!("error in amend's scheduler: {message}"))
+        .hinted("please report this with the command and the log of -vv")
 }
 
 #[cfg(test)]
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_out_of_bounds_are_refused_before_llama_sees_them() {
+    fn rows_out_of_bounds_are_rejected() {
         let bounds = Bounds { rows: 2, sequences: 3, positions: 8, vocabulary: 10 };
         let mut batch = Batch::new(bounds);
         for (token, position, seq, expected) in [

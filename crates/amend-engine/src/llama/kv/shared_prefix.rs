@@ -1,14 +1,14 @@
-//! How long the part is that every prompt of a kind begins with.
+//! Finds the shared prefix of the prompts of each kind.
 //!
-//! A prompt's kind is its declared header: the turns that are the same for
-//! every item. What follows is often the same too, up to the first word of the
-//! item's own. It is found by comparing each prompt with the one before it of
-//! its kind: the shortest common prefix seen so far. Prompts of one item share
-//! more, so the first guess may be long; the next item's prompt corrects it.
+//! The kind of a prompt is its declared prefix: the turns that are the same for every
+//! item. The text after them is often the same too, up to the first word that belongs to
+//! the item. Each prompt is compared with the previous one of its kind, and the shortest
+//! common prefix so far is taken as shared. Prompts of one item share more, so the first
+//! result may be too long; the prompt of the next item corrects it.
 
 use crate::llama::kv::trie::Token;
 
-/// More kinds than a run has; past it, the declared header is taken as it is.
+/// The maximum number of kinds, more than a run has. Further prompts get no kind.
 const MAX_KINDS: usize = 16;
 
 /// The kinds of prompts seen so far.
@@ -17,21 +17,22 @@ pub struct Headers {
     kinds: Vec<Kind>,
 }
 
-/// Which kind a prompt is of; none once there were too many.
+/// The kind of a prompt; `None` if there were too many.
 pub type KindId = Option<usize>;
 
 #[derive(Debug)]
 struct Kind {
     declared: usize,
     last: Vec<Token>,
-    /// The shortest common prefix of two prompts in a row; the declared header
-    /// until there were two.
+    /// The length of the shortest common prefix of two consecutive prompts. `None` before
+    /// the second prompt.
     common: Option<usize>,
 }
 
 impl Headers {
-    /// Takes in a prompt whose first `declared` tokens are its header.
-    pub fn note(&mut self, tokens: &[Token], declared: usize) -> KindId {
+    /// Adds a prompt whose first `declared` tokens are the same for every item. Returns
+    /// its kind.
+    pub fn add(&mut self, tokens: &[Token], declared: usize) -> KindId {
         let header = &tokens[..declared];
         let known = self
             .kinds
@@ -54,13 +55,15 @@ impl Headers {
         }
     }
 
-    /// How many leading tokens every prompt of a kind has, as far as is known.
+    /// The length of the shared prefix of a kind, as far as it is known.
     pub fn length(&self, kind: KindId) -> usize {
-        kind.map_or(0, |at| self.kinds[at].common.unwrap_or(self.kinds[at].declared))
+        let Some(at) = kind else { return 0 };
+        let kind = &self.kinds[at];
+        kind.common.unwrap_or(kind.declared)
     }
 }
 
-/// How many leading tokens two prompts have in common.
+/// The length of the common prefix of two prompts.
 pub fn common_prefix(a: &[Token], b: &[Token]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -70,30 +73,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_item_corrects_what_one_item_shares() {
+    fn the_prompt_of_the_next_item_corrects_the_shared_prefix() {
         let mut headers = Headers::default();
-        let kind = headers.note(&[1, 2, 7, 30, 31, 40], 2);
+        let kind = headers.add(&[1, 2, 7, 30, 31, 40], 2);
         assert_eq!(headers.length(kind), 2);
-        // The same item goes on: all it has in common looks like a header.
-        assert_eq!(headers.note(&[1, 2, 7, 30, 31, 41, 50], 2), kind);
+        // Two prompts of one item: all that they share looks like the shared prefix.
+        assert_eq!(headers.add(&[1, 2, 7, 30, 31, 41, 50], 2), kind);
         assert_eq!(headers.length(kind), 5);
-        // Another item: the header is what both begin with.
-        headers.note(&[1, 2, 7, 33], 2);
-        headers.note(&[1, 2, 7, 33, 9], 2);
+        // Another item: only what both begin with is shared.
+        headers.add(&[1, 2, 7, 33], 2);
+        headers.add(&[1, 2, 7, 33, 9], 2);
         assert_eq!(headers.length(kind), 3);
     }
 
     #[test]
-    fn kinds_are_told_apart_by_their_declared_header() {
+    fn kinds_differ_by_their_declared_prefix() {
         let mut headers = Headers::default();
-        let a = headers.note(&[1, 2, 3], 1);
-        let b = headers.note(&[2, 2, 3], 1);
-        let c = headers.note(&[1, 2, 3], 2);
+        let a = headers.add(&[1, 2, 3], 1);
+        let b = headers.add(&[2, 2, 3], 1);
+        let c = headers.add(&[1, 2, 3], 2);
         assert!(a != b && b != c && a != c);
         for kind in 3..40 {
-            headers.note(&[kind], 1);
+            headers.add(&[kind], 1);
         }
-        assert_eq!(headers.note(&[99], 1), None);
+        assert_eq!(headers.add(&[99], 1), None);
         assert_eq!(headers.length(None), 0);
     }
 }

@@ -1,11 +1,11 @@
-//! Which tokens the KV cache holds, for which sequences: a trie with a node a
-//! cell.
+//! A mirror of the KV cache: which tokens it holds for which sequences, as a trie with
+//! one node per cell.
 //!
-//! In a unified KV cache a cell belongs to every sequence that shares it and is
-//! freed with the last of them. This mirror of that rule finds shared prefixes
-//! and counts cells exactly, so that the scheduler never asks llama.cpp for
-//! more than it has. Where each sequence has a stream of its own, what is shared here
-//! is a copy there, and counts once all the same.
+//! In a unified KV cache a cell belongs to every sequence that shares it and is freed
+//! with the last of them. The mirror follows this rule to find shared prefixes and to
+//! count cells exactly, so that the scheduler never requests more cells than llama.cpp
+//! has. If each sequence has a separate stream, a shared cell of the mirror stands for
+//! copies in several streams and still counts once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ type CellId = u32;
 struct Cell {
     token: Token,
     parent: Option<CellId>,
-    /// Sequences that hold it.
+    /// The number of sequences that hold it.
     holders: u32,
 }
 
@@ -33,12 +33,12 @@ pub struct Cells {
     vacant: Vec<CellId>,
     /// The first cell computed for each (prefix, next token).
     children: HashMap<(Option<CellId>, Token), CellId>,
-    /// The cells of each sequence, by id; none for a free id.
+    /// The cells of each sequence by id; `None` for a free id.
     sequences: Vec<Option<Vec<CellId>>>,
 }
 
 impl Cells {
-    /// A mirror of an empty cache with ids `0..sequences`.
+    /// Creates the mirror of an empty cache with the sequence ids `0..sequences`.
     pub fn new(sequences: usize) -> Self {
         Self {
             cells: Vec::new(),
@@ -48,26 +48,27 @@ impl Cells {
         }
     }
 
-    /// Cells in use.
+    /// The number of cells in use.
     pub fn used(&self) -> usize {
         self.cells.len() - self.vacant.len()
     }
 
-    /// The most cells that were in use at once.
+    /// The maximum number of cells in use at once.
     pub fn peak(&self) -> usize {
         self.cells.len()
     }
 
-    /// Tokens a sequence holds.
+    /// The number of tokens that a sequence holds.
     pub fn len(&self, seq: SeqId) -> usize {
         self.sequences[seq as usize].as_ref().map_or(0, Vec::len)
     }
 
-    /// The number of leading tokens that some sequence already holds.
+    /// The number of leading tokens that the cache holds.
     pub fn longest_prefix(&self, tokens: &[Token]) -> usize {
         self.path(tokens).len()
     }
 
+    /// The cells of the longest prefix of `tokens` in the trie.
     fn path(&self, tokens: &[Token]) -> Vec<CellId> {
         let mut path = Vec::new();
         let mut parent = None;
@@ -79,7 +80,7 @@ impl Cells {
         path
     }
 
-    /// How many leading tokens of `tokens` this very sequence holds.
+    /// The number of leading tokens of `tokens` that this sequence holds.
     pub fn common_prefix(&self, seq: SeqId, tokens: &[Token]) -> usize {
         let Some(path) = &self.sequences[seq as usize] else { return 0 };
         path.iter()
@@ -93,13 +94,14 @@ impl Cells {
         ids.find(|&id| self.sequences[id].is_none()).map(|id| id as SeqId)
     }
 
-    /// A sequence that holds the longest held prefix of `tokens`, and its length.
+    /// A sequence that holds the longest prefix of `tokens` in the cache, and the length
+    /// of the prefix.
     pub fn holder(&self, tokens: &[Token]) -> Option<(SeqId, usize)> {
         let path = self.path(tokens);
         Some((self.holder_of(&path)?, path.len()))
     }
 
-    /// A sequence that holds a path of the trie; none of an empty one.
+    /// A sequence that holds a path of the trie; `None` for an empty path.
     fn holder_of(&self, path: &[CellId]) -> Option<SeqId> {
         let last = path.last()?;
         let holds = |seq: &Option<Vec<CellId>>| {
@@ -109,9 +111,8 @@ impl Cells {
         Some(seq.expect("a cell in the trie is held by a sequence") as SeqId)
     }
 
-    /// Starts a sequence under a free id that shares the longest held prefix of
-    /// `tokens`. Gives the shared length, and the sequence whose cells `0..length`
-    /// are to be shared.
+    /// Starts a sequence with a free id that shares the longest prefix of `tokens` in the
+    /// cache. The caller has to share the cells in llama.cpp accordingly.
     pub fn fork(&mut self, seq: SeqId, tokens: &[Token]) -> Fork {
         let path = self.path(tokens);
         let source = self.holder_of(&path);
@@ -124,13 +125,13 @@ impl Cells {
         Fork { seq, shared, source }
     }
 
-    /// Gives a sequence another id, a free one.
+    /// Changes the id of a sequence to a free one.
     pub fn rename(&mut self, from: SeqId, to: SeqId) {
         debug_assert!(self.sequences[to as usize].is_none(), "sequence {to} is in use");
         self.sequences[to as usize] = self.sequences[from as usize].take();
     }
 
-    /// Records that `token` was computed at the end of a sequence.
+    /// Records that a token was computed at the end of a sequence.
     pub fn push(&mut self, seq: SeqId, token: Token) {
         let path = self.sequences[seq as usize].as_mut().expect("push to a live sequence");
         let parent = path.last().copied();
@@ -143,19 +144,20 @@ impl Cells {
             (self.cells.len() - 1) as CellId
         };
         path.push(id);
-        // A second computation of the same prefix stays out of the trie: its
-        // sequence holds its own cells.
+        // A second computation of the same prefix stays out of the trie: its sequence
+        // holds separate cells.
         self.children.entry((parent, token)).or_insert(id);
     }
 
-    /// Drops a sequence's cells from `len` on; with `len` 0 its id is free.
+    /// Drops the cells of a sequence from position `len` on. With `len` 0 its id becomes
+    /// free.
     pub fn truncate(&mut self, seq: SeqId, len: usize) {
         let Some(path) = self.sequences[seq as usize].as_mut() else { return };
         let dropped = path.split_off(len.min(path.len()));
         if path.is_empty() {
             self.sequences[seq as usize] = None;
         }
-        // From the end, so that a cell leaves the trie before its parent.
+        // In reverse order, so that a cell leaves the trie before its parent.
         for id in dropped.into_iter().rev() {
             let cell = &mut self.cells[id as usize];
             cell.holders -= 1;
@@ -169,8 +171,8 @@ impl Cells {
         }
     }
 
-    /// Takes a sequence's cells out of the trie: they are found as a prefix no
-    /// more, and their tokens may be computed again by another sequence.
+    /// Removes the cells of a sequence from the trie, but not from the sequence. They are
+    /// no longer found as a prefix, and another sequence may compute their tokens again.
     pub fn forget(&mut self, seq: SeqId) {
         for &id in self.sequences[seq as usize].iter().flatten() {
             let cell = &self.cells[id as usize];
@@ -181,7 +183,7 @@ impl Cells {
         }
     }
 
-    /// Whether another sequence holds the first `len` cells of this one too.
+    /// Whether another sequence also holds the first `len` cells of this one.
     pub fn is_shared(&self, seq: SeqId, len: usize) -> bool {
         self.sequences[seq as usize]
             .as_ref()
@@ -189,7 +191,7 @@ impl Cells {
             .is_some_and(|&cell| self.cell(cell).holders > 1)
     }
 
-    /// How many cells no other sequence holds.
+    /// The number of cells that only this sequence holds.
     pub fn held_alone(&self, seq: SeqId) -> usize {
         let path = self.sequences[seq as usize].iter().flatten();
         path.filter(|&&cell| self.cell(cell).holders == 1).count()
@@ -200,14 +202,14 @@ impl Cells {
     }
 }
 
-/// A sequence just started by [`Cells::fork`].
+/// A sequence started by [`Cells::fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fork {
     /// Its id.
     pub seq: SeqId,
-    /// How many leading tokens it shares.
+    /// The number of leading tokens that it shares.
     pub shared: usize,
-    /// The sequence to share them with.
+    /// The sequence that it shares them with.
     pub source: Option<SeqId>,
 }
 
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_prefix_is_held_once_and_freed_with_its_last_holder() {
+    fn a_shared_prefix_uses_cells_once_until_its_last_sequence_ends() {
         let mut cells = Cells::new(3);
         let a = fill(&mut cells, &[1, 2, 3, 4]);
         let b = fill(&mut cells, &[1, 2, 9]);
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_sequence_is_no_prefix_but_keeps_its_cells() {
+    fn forgetting_a_sequence_keeps_its_cells_but_hides_them() {
         let mut cells = Cells::new(3);
         let a = fill(&mut cells, &[1, 2, 3]);
         cells.forget(a.seq);
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_run_out_and_come_back() {
+    fn sequence_ids_are_reused() {
         let mut cells = Cells::new(1);
         let only = fill(&mut cells, &[5]);
         assert_eq!((cells.free(0..1), cells.holder(&[5, 6])), (None, Some((0, 1))));
@@ -269,9 +271,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model that keeps, for every computed cell, the set of its holders.
+        /// The model keeps the set of holders of every computed cell.
         #[test]
-        fn agrees_with_sets_of_holders(ops in prop::collection::vec(
+        fn agrees_with_a_model_that_keeps_sets_of_holders(ops in prop::collection::vec(
             (0..4_u8, 0..4_i32, prop::collection::vec(0..3_i32, 1..8), 0..8_usize), 0..60,
         )) {
             let mut cells = Cells::new(4);
@@ -295,8 +297,8 @@ mod tests {
                                 row.iter().zip(&tokens[..limit])
                                     .take_while(|&(&cell, &token)| model[cell].0 == token).count()
                             }).max().unwrap_or(0);
-                            // Cells computed twice stay out of the trie, so a
-                            // prefix may be longer in a sequence than found.
+                            // Cells computed twice stay out of the trie, so a sequence
+                            // may hold a longer prefix than the trie.
                             prop_assert!(fork.shared <= longest);
                             rows[fork.seq as usize] = Some(shared);
                         } else {

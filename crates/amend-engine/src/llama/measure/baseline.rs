@@ -1,5 +1,5 @@
-//! What llama.cpp does at its best on this machine: a loop that only calls it,
-//! with nothing to schedule and nothing to sample. The ceiling for the engine.
+//! The baseline for the engine: a loop that only calls llama.cpp, without scheduling or
+//! sampling. It shows the best that llama.cpp can reach on this machine.
 
 use serde::Serialize;
 
@@ -7,38 +7,38 @@ use super::rig::Rig;
 use crate::llama::{Model, Settings};
 use amend_core::model::EngineError;
 
-/// The shape of a bare run.
+/// The shape of a baseline run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Shape {
     /// Sequences decoded together.
     pub width: usize,
     /// Leading tokens that all sequences share.
     pub shared: usize,
-    /// Tokens each sequence prefills on top.
+    /// Tokens that each sequence prefills after those.
     pub own: usize,
-    /// Tokens each sequence decodes.
+    /// Tokens that each sequence decodes.
     pub steps: usize,
 }
 
-/// What a bare run reached.
+/// The speed of a baseline run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Rates {
-    /// Tokens a second, prefilling in full batches.
+    /// Prefilled tokens per second, in full batches.
     pub prefill: f64,
-    /// Tokens a second, decoding one a sequence and batch.
+    /// Decoded tokens per second, with one token per sequence in each batch.
     pub decode: f64,
 }
 
-/// Measures llama.cpp alone, on tokens drawn at random.
+/// Measures llama.cpp alone, on random tokens.
 ///
 /// # Errors
-/// A context that can't be made or doesn't hold the shape.
+/// llama.cpp can't create the context, or the context is too small for the shape.
 pub fn measure(model: &Model, settings: &Settings, shape: Shape) -> Result<Rates, EngineError> {
     let Shape { width, shared, own, steps } = shape;
     let settings = Settings { parallel: width, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
 
-    // The last sequence id holds what the others share.
+    // The sequence with the last id holds the tokens that the others share.
     let base = rig.sequences() as i32 - 1;
     for position in 0..shared {
         rig.push(position, base, false)?;

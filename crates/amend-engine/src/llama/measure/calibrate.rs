@@ -1,4 +1,4 @@
-//! Measures what batches cost, in a few seconds.
+//! Measures the costs of batches in a few seconds.
 
 use std::time::{Duration, Instant};
 
@@ -8,50 +8,51 @@ use crate::llama::kv::trie::SeqId;
 use crate::llama::{Model, Settings, Switch};
 use amend_core::model::EngineError;
 
-/// Numbers of rows that are measured. Weights packed for a CPU are read for four
-/// rows at once, so a fifth costs more than the fourth.
+/// The numbers of rows to measure. Weights that are repacked for a CPU are read once for
+/// four rows, so that a fifth row costs more than a fourth.
 const ROWS: [usize; 13] = [1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 20, 32];
 
-/// Sizes of batches in which some rows decode and others prefill: below and
-/// above the 64 rows that attention on a CPU takes as one.
+/// The sizes of batches that decode and prefill: below and above the 64 rows that
+/// attention on a CPU computes as one tile.
 const MIXED: [usize; 2] = [63, 160];
 
-/// Rows that decode in them.
+/// The number of rows that decode in them.
 const DECODING: usize = 8;
 
-/// The most tokens that each sequence goes on from: attention to them is part of
-/// the cost of a row.
-const DEEPEST: usize = 512;
+/// The maximum number of tokens before the measured rows of each sequence. Attention to
+/// them is part of the cost of a row.
+const MAX_DEPTH: usize = 512;
 
-/// What is not measured by then stays unmeasured: large models are slow.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of the measurement. With a slow model, some sizes stay unmeasured.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Each figure is the least of so many.
-const TIMES: usize = 3;
+/// Each figure is the minimum of this many measurements.
+const REPETITIONS: usize = 3;
 
 /// Measures the costs of batches with these settings.
 ///
 /// # Errors
-/// A context that can't be made, or a batch that can't be computed.
+/// llama.cpp can't create the context or compute a batch.
 pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError> {
     let start = Instant::now();
     let widest = ROWS[ROWS.len() - 1];
-    // In one cache what all begin with is held once, and costs what a stream's own would.
+    // A unified cache holds the common prefix once, and attention to it costs as much as
+    // in separate streams.
     let settings =
         Settings { parallel: widest, ctx_size: 4096, kv_unified: Switch::On, ..settings.clone() };
     let mut bench = Bench { rig: Rig::new(model, &settings)?, depth: 0 };
-    // The first batch also pays for what llama.cpp sets up.
+    // The first batch includes llama.cpp's initialisation.
     bench.decode(DECODING)?;
     bench.clear()?;
-    let probe = bench.least(|bench| bench.decode(DECODING))?;
-    // About a third of the time for the tokens that sequences go on from.
-    let depth = PATIENCE.as_secs_f64() / 3.0 / probe * DECODING as f64;
+    let shallow = bench.least(|bench| bench.decode(DECODING))?;
+    // Spend about a third of the time on the tokens before the measured rows.
+    let depth = TIME_LIMIT.as_secs_f64() / 3.0 / shallow * DECODING as f64;
     if bench.rig.can_cut() {
-        bench.fill((depth as usize).clamp(1, DEEPEST))?;
+        bench.fill((depth as usize).clamp(1, MAX_DEPTH))?;
     }
 
     let deep = bench.least(|bench| bench.decode(DECODING))?;
-    let per_token = milliseconds(deep - probe) / (DECODING * bench.depth.max(1)) as f64;
+    let per_token = milliseconds(deep - shallow) / (DECODING * bench.depth.max(1)) as f64;
     let mut costs = Costs {
         rows: Vec::new(),
         depth: bench.depth,
@@ -59,14 +60,14 @@ pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError>
         mixed: Vec::new(),
     };
     for rows in ROWS {
-        if rows > 1 && start.elapsed() > PATIENCE {
+        if rows > 1 && start.elapsed() > TIME_LIMIT {
             return Ok(costs);
         }
         let seconds = bench.least(|bench| bench.decode(rows))?;
         costs.rows.push((rows, milliseconds(seconds)));
     }
     for rows in MIXED {
-        if start.elapsed() > PATIENCE || rows > bench.rig.room() {
+        if start.elapsed() > TIME_LIMIT || rows > bench.rig.room() {
             break;
         }
         let prefilling = rows - DECODING;
@@ -84,15 +85,15 @@ pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError>
     Ok(costs)
 }
 
-/// To a microsecond: more digits say nothing.
+/// Converts to milliseconds, rounded to a microsecond.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e3
 }
 
 struct Bench<'m> {
     rig: Rig<'m>,
-    /// Tokens that each sequence goes on from; none where a sequence can't be cut back
-    /// to them.
+    /// The number of tokens before the measured rows of each sequence; 0 if sequences
+    /// can't be truncated.
     depth: usize,
 }
 
@@ -101,7 +102,7 @@ impl Bench<'_> {
         0..ROWS[ROWS.len() - 1] as SeqId
     }
 
-    /// The sequence that prefills.
+    /// The id of the sequence that prefills.
     fn extra() -> SeqId {
         Self::sequences().end
     }
@@ -125,8 +126,8 @@ impl Bench<'_> {
         (0..rows).try_for_each(|position| self.rig.push(position, Self::extra(), false))
     }
 
-    /// Seconds to compute what is in the batch and a row of each of the first
-    /// `rows` sequences.
+    /// Computes the batch together with one row of each of the first `rows` sequences.
+    /// Returns the seconds it took.
     fn decode(&mut self, rows: usize) -> Result<f64, EngineError> {
         for seq in Self::sequences().take(rows) {
             self.rig.push(self.depth, seq, true)?;
@@ -134,20 +135,20 @@ impl Bench<'_> {
         self.rig.compute()
     }
 
-    /// The least of a few figures, each measured on the same cells.
+    /// The minimum of a few measurements, each with the same cells.
     fn least(
         &mut self,
-        mut figure: impl FnMut(&mut Self) -> Result<f64, EngineError>,
+        mut measure: impl FnMut(&mut Self) -> Result<f64, EngineError>,
     ) -> Result<f64, EngineError> {
         let mut least = f64::INFINITY;
-        for _ in 0..TIMES {
-            least = least.min(figure(self)?);
+        for _ in 0..REPETITIONS {
+            least = least.min(measure(self)?);
             self.clear()?;
         }
         Ok(least)
     }
 
-    /// Drops what was added to the sequences since they were filled.
+    /// Drops the tokens that were added to the sequences after [`Bench::fill`].
     fn clear(&mut self) -> Result<(), EngineError> {
         for seq in Self::sequences() {
             self.rig.cut(seq, self.depth)?;

@@ -1,5 +1,5 @@
-//! Revisions whose text is given, computed with and without guesses: what
-//! guessing is worth where a known share of the answer is kept.
+//! Measures prompt lookup on constructed revisions, which keep a known share of their
+//! answer.
 
 use serde::Serialize;
 
@@ -10,31 +10,32 @@ use crate::llama::{Model, Settings};
 use amend_core::model::EngineError;
 use amend_core::random::Stream;
 
-/// Tokens before the answer, and tokens of the answer.
+/// The number of tokens before the answer, and in the answer.
 const BEFORE: usize = 448;
 const ANSWER: usize = 160;
 
-/// Tokens in which some are kept and the rest, in a row, are replaced.
+/// The period of the replacements: of each piece, the revision keeps the first tokens
+/// and replaces the rest.
 const PIECE: usize = 20;
 
-/// What came of one.
+/// The measurement of one constructed revision.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Constructed {
     /// The share of the answer's tokens that the revision keeps, in percent.
     pub kept_percent: usize,
-    /// Tokens a second with no guesses, and with them.
+    /// Tokens per second without and with prompt lookup.
     pub speed: [f64; 2],
-    /// Tokens guessed.
+    /// The number of draft tokens.
     pub drafted: usize,
-    /// Of these, the ones that came true.
+    /// The number of accepted draft tokens.
     pub accepted: usize,
 }
 
-/// Computes a revision that keeps `kept_percent` of its answer, one sequence
-/// alone, on tokens drawn at random.
+/// Computes a revision of random tokens that keeps `kept_percent` of its answer, as the
+/// only sequence.
 ///
 /// # Errors
-/// A context that can't be made.
+/// llama.cpp can't create the context.
 pub fn measure(
     model: &Model,
     settings: &Settings,
@@ -43,8 +44,8 @@ pub fn measure(
     let settings = Settings { parallel: 1, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
     let (prompt, revision) = texts(kept_percent);
-    let mut found = Constructed { kept_percent, speed: [0.0; 2], drafted: 0, accepted: 0 };
-    for (guessing, speed) in [false, true].into_iter().zip(&mut found.speed) {
+    let mut measured = Constructed { kept_percent, speed: [0.0; 2], drafted: 0, accepted: 0 };
+    for (uses_lookup, speed) in [false, true].into_iter().zip(&mut measured.speed) {
         for position in 0..prompt.len() {
             rig.push(position, 0, false)?;
             if rig.room() == 0 || position + 1 == prompt.len() {
@@ -56,29 +57,30 @@ pub fn measure(
         let mut at = 0;
         while at < revision.len() {
             let most = (revision.len() - at - 1).min(LONGEST);
-            let count = if guessing { copying.worth(&settings.costs, 1, 1, most) } else { 0 };
-            let guess = copying.guess(count);
-            for row in 0..=guess.len() {
+            let count =
+                if uses_lookup { copying.best_length(&settings.costs, 1, 1, most) } else { 0 };
+            let draft = copying.draft(count);
+            for row in 0..=draft.len() {
                 rig.push(prompt.len() + at + row, 0, true)?;
             }
             seconds += rig.compute()?;
-            let right = guess.iter().zip(&revision[at..]).take_while(|(a, b)| a == b).count();
-            found.drafted += guess.len();
-            found.accepted += right;
-            // The token after the last right one is drawn as well.
-            for &token in &revision[at..=at + right] {
+            let accepted = draft.iter().zip(&revision[at..]).take_while(|(a, b)| a == b).count();
+            measured.drafted += draft.len();
+            measured.accepted += accepted;
+            // The batch also gives the token after the last accepted one.
+            for &token in &revision[at..=at + accepted] {
                 copying.push(token);
             }
-            at += right + 1;
+            at += accepted + 1;
             rig.cut(0, prompt.len() + at)?;
         }
         *speed = revision.len() as f64 / seconds;
         rig.cut(0, 0)?;
     }
-    Ok(found)
+    Ok(measured)
 }
 
-/// A prompt that ends with an answer, and the answer's revision.
+/// A prompt that ends with an answer, and a revision of the answer.
 fn texts(kept_percent: usize) -> (Vec<Token>, Vec<Token>) {
     let tokens = |name: &str, count: usize| -> Vec<Token> {
         let stream = Stream::new(4).child(name);
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_keeps_the_share_it_says() {
+    fn a_revision_keeps_the_given_share() {
         for (percent, kept) in [(0, 0), (80, 128), (95, 152), (100, 160)] {
             let (prompt, revision) = texts(percent);
             assert_eq!((prompt.len(), revision.len()), (608, 160));

@@ -1,36 +1,36 @@
-//! What batches cost on this machine, and what the engine chooses by it.
+//! The costs of batches on this machine, and the settings that follow from them.
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds that batches take. Only ratios count.
+/// The costs of batches in milliseconds. Only their ratios matter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
-    /// By number of rows, ascending, each row asking for logits. Between two
-    /// numbers the cost is a straight line, and beyond the last it goes on as
-    /// the last line does.
+    /// The number of rows, ascending, and the cost of a batch in which every row requests
+    /// logits. Costs in between are interpolated linearly; costs beyond are extrapolated
+    /// from the last two.
     pub rows: Vec<(usize, f64)>,
-    /// Tokens before each of those rows.
+    /// The number of tokens before each of those rows.
     pub depth: usize,
-    /// What a row costs more for each further token before it.
+    /// The additional cost of a row per further token before it.
     pub per_token: f64,
-    /// Batches in which some rows decode and the others prefill, by number of
-    /// rows, ascending.
+    /// Batches in which some rows decode and the others prefill, ordered by their number
+    /// of rows.
     pub mixed: Vec<Mixed>,
 }
 
-/// What it costs to decode and prefill in one batch, or in two.
+/// The cost of decoding and prefilling in one batch and in two.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Mixed {
-    /// Rows in all.
+    /// The total number of rows.
     pub rows: usize,
-    /// As one batch.
+    /// The cost of one batch.
     pub together: f64,
-    /// As two.
+    /// The cost of two batches.
     pub apart: f64,
 }
 
 impl Default for Costs {
-    /// Those of a small quantised model on a CPU, for want of a measurement.
+    /// The costs of a small quantised model on a CPU, used until they are measured.
     fn default() -> Self {
         Self {
             rows: vec![
@@ -55,28 +55,29 @@ impl Default for Costs {
     }
 }
 
-/// The widest a run decodes unless told to. The measured sequences have their
-/// cells in common; each of a run has its own to read, and in one cache those of the
-/// others to pass over, so that on a CPU 16 are no faster than 8 where the table says
-/// otherwise (docs/performance.md).
-const WIDEST: usize = 8;
+/// The maximum number of sequences that is chosen automatically. The measured sequences
+/// share their cells. In a run each sequence reads separate cells and, in a unified
+/// cache, passes over those of the others. On a CPU, 16 sequences are therefore no faster
+/// than 8, although the table says otherwise (docs/performance.md).
+const MAX_CHOSEN: usize = 8;
 
-/// Throughput this near the best is as good: fewer sequences need less memory.
-const AS_GOOD: f64 = 0.95;
+/// The share of the best throughput that is good enough: fewer sequences need less
+/// memory.
+const GOOD_ENOUGH: f64 = 0.95;
 
-/// Without a measurement, batches that decode and prefill stay below the rows
-/// at which llama.cpp's attention on a CPU takes rows 64 at a time: a tile looks
-/// at the cells of every sequence in it for all its rows.
+/// The maximum number of rows of batches that decode and prefill, unless larger ones were
+/// measured. From 64 rows on, llama.cpp's attention on a CPU computes tiles of 64 rows,
+/// and each row of a tile attends to the cells of all its sequences.
 pub const BELOW_A_TILE: usize = 63;
 
 impl Costs {
-    /// The cost of a batch of `rows` rows that ask for logits, each with `before`
-    /// tokens before it.
+    /// The cost of a batch of `rows` rows that request logits, each after `before` tokens.
     #[must_use]
-    pub fn of(&self, rows: usize, before: usize) -> f64 {
+    pub fn cost(&self, rows: usize, before: usize) -> f64 {
         self.at_depth(rows) + self.per_token * rows as f64 * (before as f64 - self.depth as f64)
     }
 
+    /// The cost of a batch of `rows` rows at the measured depth.
     fn at_depth(&self, rows: usize) -> f64 {
         let table = &self.rows;
         let after = table.partition_point(|&(known, _)| known < rows);
@@ -90,33 +91,34 @@ impl Costs {
         }
     }
 
-    /// Whether it is a table as described: one row or more, ascending, of times.
+    /// Whether the tables are not empty, in order, and contain finite positive times.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let rows = &self.rows;
-        let time = |ms: f64| ms.is_finite() && ms > 0.0;
+        let is_time = |ms: f64| ms.is_finite() && ms > 0.0;
         !rows.is_empty()
-            && rows.iter().all(|&(_, ms)| time(ms))
+            && rows.iter().all(|&(_, ms)| is_time(ms))
             && rows.is_sorted_by(|a, b| a.0 < b.0)
             && self.per_token.is_finite()
             && self.per_token >= 0.0
-            && self.mixed.iter().all(|mixed| time(mixed.together) && time(mixed.apart))
+            && self.mixed.iter().all(|mixed| is_time(mixed.together) && is_time(mixed.apart))
             && self.mixed.is_sorted_by(|a, b| a.rows < b.rows)
     }
 
-    /// How many sequences to decode together: the fewest that come near the
-    /// best throughput of those measured.
+    /// How many sequences to decode together: the smallest measured number whose
+    /// throughput is close to the best.
     #[must_use]
     pub fn parallel(&self) -> usize {
         let speed = |&(rows, cost): &(usize, f64)| rows as f64 / cost;
-        let measured = || self.rows.iter().filter(|&&(rows, _)| rows <= WIDEST);
+        let measured = || self.rows.iter().filter(|&&(rows, _)| rows <= MAX_CHOSEN);
         let best = measured().map(speed).fold(0.0, f64::max);
-        measured().find(|&one| speed(one) >= AS_GOOD * best).map_or(1, |&(rows, _)| rows)
+        let smallest = measured().find(|&entry| speed(entry) >= GOOD_ENOUGH * best);
+        smallest.map_or(1, |&(rows, _)| rows)
     }
 
-    /// The most rows of a batch in which some decode and others prefill; none
-    /// where no bound is needed: sizes above a tile were measured, and all are
-    /// cheaper than two batches.
+    /// The maximum number of rows of a batch that decodes and prefills. `None` if no bound
+    /// is needed: larger sizes than a tile were measured, and one batch was cheaper than
+    /// two for all of them.
     #[must_use]
     pub fn mixed_rows(&self) -> Option<usize> {
         let cheap = self.mixed.iter().take_while(|mixed| mixed.together <= mixed.apart).count();
@@ -139,27 +141,27 @@ mod tests {
     }
 
     #[test]
-    fn costs_lie_on_straight_lines() {
+    fn costs_are_interpolated_linearly() {
         let table = costs(&[(1, 10.0), (3, 14.0), (5, 24.0)]);
         for (rows, expected) in
             [(0, 8.0), (1, 10.0), (2, 12.0), (3, 14.0), (4, 19.0), (5, 24.0), (7, 34.0)]
         {
-            assert_eq!(table.of(rows, 100), expected, "{rows}");
+            assert_eq!(table.cost(rows, 100), expected, "{rows}");
         }
-        assert_eq!(costs(&[(1, 10.0)]).of(9, 100), 10.0);
-        assert_eq!(costs(&[]).of(9, 100), 0.0);
-        // Three rows with 10 tokens more, or fewer, before each.
-        assert_eq!((table.of(3, 110), table.of(3, 90)), (29.0, -1.0));
+        assert_eq!(costs(&[(1, 10.0)]).cost(9, 100), 10.0);
+        assert_eq!(costs(&[]).cost(9, 100), 0.0);
+        // Three rows, each after 10 tokens more or fewer.
+        assert_eq!((table.cost(3, 110), table.cost(3, 90)), (29.0, -1.0));
     }
 
     #[test]
-    fn the_narrowest_width_near_the_best_is_chosen() {
+    fn the_smallest_width_close_to_the_best_is_chosen() {
         for (table, expected) in [
             // Speeds 0.1, 0.15, 0.1905, 0.2: the third is within 5 %.
             (&[(1, 10.0), (3, 20.0), (6, 31.5), (8, 40.0)][..], 6),
-            // Every row costs as much as the first.
+            // Further rows save nothing.
             (&[(1, 10.0), (2, 20.0), (32, 320.0)], 1),
-            // A row more costs nothing, but there is a limit to width.
+            // Further rows cost nothing, but the width is limited.
             (&[(1, 10.0), (8, 10.0), (16, 10.0)], 8),
             (&[], 1),
         ] {
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_mixed_as_far_as_that_is_cheap() {
+    fn batches_are_mixed_up_to_the_size_where_that_is_cheaper() {
         let chosen = |mixed: &[(usize, f64, f64)]| {
             let mixed = mixed
                 .iter()
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(chosen(&[(63, 2.0, 2.1), (128, 5.0, 4.0)]), Some(63));
         assert_eq!(chosen(&[(63, 2.0, 2.1), (128, 3.0, 4.0)]), None);
         assert_eq!(chosen(&[(63, 2.2, 2.1), (128, 3.0, 4.0)]), Some(0));
-        // What was not measured is not taken to be cheap.
+        // Sizes that were not measured don't count as cheap.
         assert_eq!(chosen(&[(32, 2.0, 2.1)]), Some(63));
     }
 }

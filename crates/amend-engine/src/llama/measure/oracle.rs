@@ -1,47 +1,45 @@
-//! The least that a run of requests has to prefill.
+//! The minimum number of tokens that a sequence of requests has to prefill.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::llama::kv::trie::Token;
 
-/// The most prefixes that are remembered: 75 MB, and half as much again while
-/// the set grows. Past them it starts anew, and counts what is under way at the
-/// time twice.
-const MOST: usize = 7 << 20;
+/// The maximum number of prefixes to remember: 75 MB, and half as much again while the set
+/// grows. Beyond it the set is cleared, and prefixes of active requests count twice.
+const MAX_PREFIXES: usize = 7 << 20;
 
-/// A cache without limit: what would have to be computed if nothing were ever
-/// computed twice.
+/// An unlimited cache, which never computes a prefix twice.
 #[derive(Debug, Default)]
 pub struct Ideal {
     /// The hash of every prefix that was computed.
     prefixes: HashSet<u64>,
-    /// Tokens of prompts that had to be computed.
+    /// The number of prompt tokens that had to be computed.
     pub prefilled: u64,
-    /// Σ of the positions at which tokens were decoded.
+    /// The sum of the positions at which tokens were decoded.
     pub decoded_positions: u64,
 }
 
 impl Ideal {
-    /// Takes in a prompt whose tokens from `first_wanted` on are computed in any
-    /// case. How many of its tokens have to be.
-    pub fn prompt(&mut self, tokens: &[Token], first_wanted: usize) -> u32 {
-        if self.prefixes.len() + tokens.len() > MOST {
+    /// Adds a prompt whose tokens from `first_with_logits` on have to be computed in any case.
+    /// Returns how many of its tokens have to be computed.
+    pub fn add_prompt(&mut self, tokens: &[Token], first_with_logits: usize) -> u32 {
+        if self.prefixes.len() + tokens.len() > MAX_PREFIXES {
             self.prefixes.clear();
         }
         let prefixes = prefixes(tokens).enumerate();
         let computed = prefixes
-            .map(|(at, prefix)| u32::from(self.prefixes.insert(prefix) || at >= first_wanted))
+            .map(|(at, prefix)| u32::from(self.prefixes.insert(prefix) || at >= first_with_logits))
             .sum();
         self.prefilled += u64::from(computed);
         computed
     }
 
-    /// Takes in what was decoded after a prompt, at its end.
-    pub fn decoded(&mut self, prompt: &[Token], decoded: &[Token]) {
+    /// Adds the tokens that were decoded after a prompt, once all are decoded.
+    pub fn add_decoded(&mut self, prompt: &[Token], decoded: &[Token]) {
         let positions = prompt.len()..prompt.len() + decoded.len();
         self.decoded_positions += positions.map(|position| position as u64).sum::<u64>();
-        // The last token drawn was never computed.
+        // The last sampled token was never computed.
         let Some((_, computed)) = decoded.split_last() else { return };
         self.prefixes.extend(prefixes(prompt.iter().chain(computed)).skip(prompt.len()));
     }
@@ -64,20 +62,20 @@ mod tests {
     #[test]
     fn a_prefix_is_computed_once() {
         let mut ideal = Ideal::default();
-        assert_eq!(ideal.prompt(&[1, 2, 3, 4], 3), 4);
+        assert_eq!(ideal.add_prompt(&[1, 2, 3, 4], 3), 4);
         // The last token is computed for its logits.
-        assert_eq!(ideal.prompt(&[1, 2, 3, 4], 3), 1);
-        assert_eq!(ideal.prompt(&[1, 2, 9, 4], 3), 2);
-        assert_eq!(ideal.prompt(&[2, 3, 4], 2), 3);
+        assert_eq!(ideal.add_prompt(&[1, 2, 3, 4], 3), 1);
+        assert_eq!(ideal.add_prompt(&[1, 2, 9, 4], 3), 2);
+        assert_eq!(ideal.add_prompt(&[2, 3, 4], 2), 3);
         assert_eq!(ideal.prefilled, 10);
     }
 
     #[test]
-    fn what_goes_on_from_a_decoded_text_finds_it_but_for_its_last_token() {
+    fn a_continuation_finds_all_but_the_last_decoded_token() {
         let mut ideal = Ideal::default();
-        ideal.prompt(&[1, 2], 1);
-        ideal.decoded(&[1, 2], &[7, 8, 9]);
+        ideal.add_prompt(&[1, 2], 1);
+        ideal.add_decoded(&[1, 2], &[7, 8, 9]);
         assert_eq!(ideal.decoded_positions, 2 + 3 + 4);
-        assert_eq!(ideal.prompt(&[1, 2, 7, 8, 9, 5], 5), 2);
+        assert_eq!(ideal.add_prompt(&[1, 2, 7, 8, 9, 5], 5), 2);
     }
 }

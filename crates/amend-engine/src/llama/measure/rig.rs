@@ -1,5 +1,5 @@
-//! A context driven by hand: rows of random tokens, with nothing to schedule
-//! and nothing to sample. For measurements.
+//! A context for measurements: it computes rows of random tokens without scheduling or
+//! sampling.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::llama::{Llama, Model, Settings};
 use amend_core::model::EngineError;
 use amend_core::random::Stream;
 
-/// The context, and the batch that is next.
+/// A context and its next batch.
 pub struct Rig<'m> {
     llama: Llama<'m>,
     batch: Batch,
@@ -20,10 +20,10 @@ pub struct Rig<'m> {
 }
 
 impl<'m> Rig<'m> {
-    /// A rig of `settings.sequences()` sequences.
+    /// Creates a context with `settings.sequences()` sequences.
     ///
     /// # Errors
-    /// A context that can't be made.
+    /// llama.cpp can't create the context.
     pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
         let llama = Llama::new(model, settings)?;
         let vocabulary = model.inner.vocab().n_tokens();
@@ -37,58 +37,59 @@ impl<'m> Rig<'m> {
         Ok(Self { llama, batch, sequences, vocabulary: vocabulary as u64, drawn: 0 })
     }
 
-    /// Sequence ids are below it.
+    /// The number of sequences, whose ids start at 0.
     pub fn sequences(&self) -> usize {
         self.sequences
     }
 
-    /// Rows that may still be added to the batch.
+    /// How many rows can still be added to the batch.
     pub fn room(&self) -> usize {
         self.batch.room()
     }
 
-    /// Adds a row of a random token.
+    /// Adds a row with a random token.
     ///
     /// # Errors
-    /// A position or sequence out of bounds.
+    /// The position or the sequence is out of bounds.
     pub fn push(&mut self, position: usize, seq: SeqId, logits: bool) -> Result<(), EngineError> {
         let token = Stream::new(1).bits(self.drawn) % self.vocabulary;
         self.drawn += 1;
         self.batch.push(token as Token, position, seq, logits).map(drop)
     }
 
-    /// Computes the batch and empties it; the seconds that took.
+    /// Computes and clears the batch. Returns the seconds that llama.cpp took.
     ///
     /// # Errors
-    /// llama.cpp's.
+    /// llama.cpp can't compute the batch.
     pub fn compute(&mut self) -> Result<f64, EngineError> {
         let start = Instant::now();
-        self.batch.decode(&mut self.llama.context).map_err(|error| EngineError {
-            message: format!("llama.cpp failed to decode a batch: {error}"),
-            hint: Some("raise --ctx-size".to_owned()),
+        self.batch.decode(&mut self.llama.context).map_err(|error| {
+            EngineError::new("llama.cpp failed to decode a batch")
+                .hinted("raise --ctx-size")
+                .caused_by(error)
         })?;
         self.batch.clear();
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Lets `seq` begin with the first `length` tokens of `base`.
+    /// Copies the first `length` tokens of `base` to the empty sequence `seq`.
     ///
     /// # Errors
-    /// llama.cpp's.
+    /// llama.cpp can't copy them.
     pub fn share(&mut self, base: SeqId, seq: SeqId, length: usize) -> Result<(), EngineError> {
         self.llama.share(base, seq, length)
     }
 
-    /// Whether a sequence can be cut after any of its tokens.
+    /// Whether a sequence can be truncated after any of its tokens.
     pub fn can_cut(&self) -> bool {
         self.llama.can_cut
     }
 
-    /// Drops what `seq` holds from a position on: 0, or any where sequences
-    /// [can be cut](Rig::can_cut).
+    /// Drops the tokens of `seq` from a position on: 0, or any position if sequences
+    /// [can be truncated](Rig::can_cut).
     ///
     /// # Errors
-    /// llama.cpp's.
+    /// llama.cpp can't drop them.
     pub fn cut(&mut self, seq: SeqId, from: usize) -> Result<(), EngineError> {
         drop_from(&mut self.llama.context, seq, from)
     }

@@ -1,10 +1,9 @@
-//! Draws a token from a row of logits.
+//! Samples a token from a row of logits.
 //!
-//! The chain is llama.cpp's default one: repeat penalty, top-k, top-p, min-p,
-//! temperature, draw. Each truncation keeps the best of a row, so together they
-//! come to one threshold: the least candidate kept. Nothing is sorted but what
-//! lies about the threshold, and the row is copied only where a penalty or a
-//! ban changes it.
+//! The steps are those of llama.cpp's default chain: repeat penalty, top-k, top-p, min-p,
+//! temperature, draw. Each truncation keeps the best candidates, so together they amount
+//! to one threshold: the least candidate that is kept. Only candidates close to the
+//! threshold are sorted, and the row is copied only if a penalty or a ban changes it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,8 +12,8 @@ use super::row::{self, Weights};
 use crate::llama::kv::trie::Token;
 use amend_core::model::Sampling;
 
-/// A candidate: its logit and its token. Ordered by logit, the lower token
-/// first among equals, so that order never depends on how it was found.
+/// A candidate token. Ordered by logit, then by descending token, so that in case of a tie
+/// the lower token is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
     logit: f32,
@@ -35,15 +34,15 @@ impl Ord for Candidate {
     }
 }
 
-/// Draws tokens; holds scratch memory between calls.
+/// Samples tokens, and keeps scratch memory between calls.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    /// The row with penalties and bans in it.
+    /// The row after penalties and bans.
     changed: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
-/// What truncation keeps.
+/// The candidates that truncation keeps.
 enum Kept {
     /// The whole row.
     All,
@@ -52,11 +51,11 @@ enum Kept {
 }
 
 impl Sampler {
-    /// Draws a token from `logits` (one a token of the vocabulary).
+    /// Samples a token from `logits`, one per token of the vocabulary.
     ///
-    /// `recent` are the tokens the repeat penalty looks at, `banned` those that
-    /// must not be drawn, `uniform` the random number in [0, 1) that decides.
-    /// None when the logits are not finite.
+    /// The repeat penalty applies to the tokens in `recent`; those in `banned` are never
+    /// sampled. `uniform` is a random number in [0, 1). Returns `None` if the logits are
+    /// not finite.
     pub fn sample(
         &mut self,
         logits: &[f32],
@@ -89,7 +88,7 @@ impl Sampler {
             Kept::Candidates => {
                 let mut left = uniform * self.mass(weights);
                 let drawn = self.candidates.iter().find(|candidate| {
-                    left -= f64::from(weights.of(candidate.logit));
+                    left -= f64::from(weights.weight(candidate.logit));
                     left < 0.0
                 });
                 drawn.or(self.candidates.iter().max()).map(|candidate| candidate.token)
@@ -97,11 +96,11 @@ impl Sampler {
         }
     }
 
-    /// What top-k, top-p and min-p keep of a row, in order of token, and how to
-    /// weigh it. None when the row is not finite.
+    /// The candidates that top-k, top-p and min-p keep, ordered by token, and their
+    /// weights. `None` if the row is not finite.
     fn truncate(&mut self, row: &[f32], settings: &Sampling) -> Option<(Kept, Weights)> {
         let peak = row::peak(row)?;
-        // No more than f32 holds, lest 0 · ∞ come up.
+        // A finite scale, since 0 · ∞ is NaN.
         let weights = Weights { peak, scale: settings.temperature.recip().min(f32::MAX) };
         let Some(least) = self.least_kept(row, settings, peak) else {
             return Some((Kept::All, weights));
@@ -112,10 +111,9 @@ impl Sampler {
         Some((Kept::Candidates, weights))
     }
 
-    /// The least candidate that top-k, top-p and min-p keep; none when they
-    /// keep all.
+    /// The least candidate that top-k, top-p and min-p keep; `None` if they keep all.
     fn least_kept(&mut self, row: &[f32], settings: &Sampling, peak: f32) -> Option<Candidate> {
-        // ln 0 is −∞: a min-p of 0 keeps all.
+        // ln 0 is −∞, so a min-p of 0 keeps all.
         let floor = peak + settings.min_p.ln();
         let mut least = Candidate { logit: floor, token: Token::MAX };
         let k = settings.top_k as usize;
@@ -139,7 +137,7 @@ impl Sampler {
         (least.logit > f32::NEG_INFINITY).then_some(least)
     }
 
-    /// Adds the candidates at or above `floor`, in order of token.
+    /// Adds the candidates at or above `floor`, ordered by token.
     fn collect(&mut self, row: &[f32], floor: f32) {
         row::at_least(row, floor, |token, logit| {
             self.candidates.push(Candidate { logit, token: token as Token });
@@ -147,7 +145,7 @@ impl Sampler {
         });
     }
 
-    /// Sets the candidates to the best `k`, in no order.
+    /// Sets the candidates to the best `k`, in any order.
     fn collect_best(&mut self, row: &[f32], k: usize) {
         let mut heap = BinaryHeap::with_capacity(k + 1);
         row::at_least(row, f32::NEG_INFINITY, |token, logit| {
@@ -164,12 +162,13 @@ impl Sampler {
         self.candidates.extend(heap.into_iter().map(|Reverse(candidate)| candidate));
     }
 
-    /// Sets the candidates to some of the best whose weights reach `target`, or
-    /// to all at or above `floor`.
+    /// Sets the candidates to the best ones whose weights reach `target`, and possibly
+    /// more, or to all at or above `floor`.
     fn collect_mass(&mut self, row: &[f32], weights: Weights, floor: f32, target: f64) {
-        /// Few tokens lie this near the peak, and most of a peaked row's mass.
+        /// Few tokens are this close to the peak, but they have most of the mass of a
+        /// peaked row.
         const DEPTH: f32 = 4.0;
-        /// No weight lies deeper.
+        /// Weights this far below the peak are 0.
         const BOTTOM: f32 = 100.0;
         let mut depth = DEPTH;
         loop {
@@ -184,36 +183,37 @@ impl Sampler {
     }
 
     fn mass(&self, weights: Weights) -> f64 {
-        self.candidates.iter().map(|candidate| f64::from(weights.of(candidate.logit))).sum()
+        self.candidates.iter().map(|candidate| f64::from(weights.weight(candidate.logit))).sum()
     }
 
-    /// The last of the fewest best candidates whose weights reach `target`; the
-    /// least of all if none do. Halves the candidates in doubt until few are.
+    /// The last candidate of the smallest set of best candidates whose weights reach
+    /// `target`; the least candidate if they don't reach it. Halves the range that
+    /// contains it until the range is small.
     fn nucleus_end(&mut self, weights: Weights, target: f64) -> Option<Candidate> {
-        /// So few are sorted.
+        /// A range of this size is sorted.
         const FEW: usize = 32;
         let mut left = target;
-        let mut doubtful = &mut self.candidates[..];
+        let mut range = &mut self.candidates[..];
         let mut end = None;
         let mass = |candidates: &[Candidate]| -> f64 {
-            candidates.iter().map(|c| f64::from(weights.of(c.logit))).sum()
+            candidates.iter().map(|c| f64::from(weights.weight(c.logit))).sum()
         };
-        while doubtful.len() > FEW {
-            let middle = doubtful.len() / 2;
-            doubtful.select_nth_unstable_by(middle, |a, b| b.cmp(a));
-            let (better, rest) = doubtful.split_at_mut(middle + 1);
+        while range.len() > FEW {
+            let middle = range.len() / 2;
+            range.select_nth_unstable_by(middle, |a, b| b.cmp(a));
+            let (better, rest) = range.split_at_mut(middle + 1);
             let sum = mass(better);
             if sum >= left {
-                doubtful = better;
+                range = better;
             } else {
                 left -= sum;
                 end = better.last().copied();
-                doubtful = rest;
+                range = rest;
             }
         }
-        doubtful.sort_unstable_by(|a, b| b.cmp(a));
-        for candidate in doubtful {
-            left -= f64::from(weights.of(candidate.logit));
+        range.sort_unstable_by(|a, b| b.cmp(a));
+        for candidate in range {
+            left -= f64::from(weights.weight(candidate.logit));
             end = Some(*candidate);
             if left <= 0.0 {
                 break;
@@ -223,8 +223,8 @@ impl Sampler {
     }
 }
 
-/// Fills `row` with the logits as penalties and bans change them; false when
-/// they don't.
+/// Fills `row` with the logits after penalties and bans. Returns false, with `row`
+/// unchanged, if there are none.
 fn change(
     row: &mut Vec<f32>,
     logits: &[f32],
@@ -239,7 +239,7 @@ fn change(
     row.clear();
     row.extend_from_slice(logits);
     for &token in recent {
-        // From the logits, so that a token counts once however often it came.
+        // Computed from the original logit, so that a repeated token counts once.
         let logit = logits[token as usize];
         row[token as usize] = if logit > 0.0 { logit / penalty } else { logit * penalty };
     }

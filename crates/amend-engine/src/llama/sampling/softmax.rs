@@ -1,18 +1,18 @@
-//! Log-probabilities from a row of logits.
+//! Log-probabilities of tokens from a row of logits.
 
 use super::row::{self, Weights};
 use crate::llama::kv::trie::Token;
 
-/// ln Σ exp(logit) over a row: what is taken from a logit to give the token's
-/// log-probability. None when the row is not finite.
+/// ln Σ exp(logit) over a row. A logit minus this is the log-probability of its token.
+/// `None` if the row is not finite.
 ///
-/// Relative error of the sum below 1e-6.
+/// The relative error of the sum is below 1e-6.
 pub fn log_normaliser(row: &[f32]) -> Option<f64> {
     let peak = row::peak(row)?;
     Some(f64::from(peak) + Weights { peak, scale: 1.0 }.sum(row).ln())
 }
 
-/// ln Σ p(token) over some tokens of a row.
+/// ln Σ p(token) over some tokens of a row; −∞ for no tokens.
 pub fn log_mass(row: &[f32], tokens: &[Token], log_normaliser: f64) -> f64 {
     let logits = || tokens.iter().map(|&token| f64::from(row[token as usize]));
     let max = logits().fold(f64::NEG_INFINITY, f64::max);
@@ -33,14 +33,14 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_the_sum_in_double_precision() {
+    fn the_normaliser_agrees_with_the_sum_in_double_precision() {
         for (size, spread) in [(1, 1.0), (7, 80.0), (1000, 10.0), (50_000, 40.0), (49_152, 400.0)] {
             let row = row(size, spread);
             let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|&l| (f64::from(l) - f64::from(max)).exp()).sum();
             let exact = f64::from(max) + sum.ln();
-            let found = log_normaliser(&row).unwrap();
-            assert!((found - exact).abs() < 1e-6, "{size} {spread}: {found} {exact}");
+            let computed = log_normaliser(&row).unwrap();
+            assert!((computed - exact).abs() < 1e-6, "{size} {spread}: {computed} {exact}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A request under way: what it still has to compute, and what comes of it.
+//! An active request: what it still has to compute, and what it does with the logits.
 
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
@@ -14,52 +14,53 @@ use amend_core::model::{
 };
 use amend_core::random::Stream;
 
-/// A request in tokens.
+/// A request in tokens, before it has a sequence.
 #[derive(Debug)]
 pub struct Queued {
-    /// The caller's name for it.
+    /// The caller's id for it.
     pub id: RequestId,
-    /// What to prefill.
+    /// The tokens to prefill.
     pub tokens: Vec<Token>,
-    /// The kind of prompt, by its header.
+    /// The kind of its prompt.
     pub kind: KindId,
-    /// Whether it goes on from a completion whose tokens are in it.
-    pub goes_on: bool,
-    /// The first token whose logits are wanted; those after it are too.
-    pub first_wanted: usize,
-    /// What is made of the logits.
+    /// Whether it continues a completion and contains its decoded tokens.
+    pub is_continuation: bool,
+    /// The index of the first token whose logits are needed. Those of all later tokens
+    /// are needed too.
+    pub first_with_logits: usize,
+    /// What to do with the logits.
     pub goal: Goal,
-    /// How many of the tokens a cache without limit would not have, where that is
+    /// How many of the tokens an unlimited cache would have had to compute, if that is
     /// counted.
     pub ideal: Option<u32>,
 }
 
-/// What is made of the logits.
+/// What to do with the logits.
 #[derive(Debug)]
 pub enum Goal {
-    /// A text.
+    /// Decode a text.
     Complete(Box<Completing>),
-    /// The probabilities of sets of tokens at one position.
+    /// Compute the probabilities of sets of tokens at one position.
     Choose(Vec<Vec<Token>>),
-    /// The probabilities of given tokens, one a wanted row.
+    /// Compute the probabilities of given tokens, one per row of logits.
     Score {
         /// The tokens.
         targets: Vec<Token>,
-        /// What was found so far.
+        /// The results so far.
         log_probs: Vec<f64>,
     },
 }
 
-/// A text being decoded.
+/// A text that is being decoded.
 #[derive(Debug)]
 pub struct Completing {
-    /// How to draw tokens.
+    /// How to sample tokens.
     pub sampling: Sampling,
-    /// Where the random numbers come from.
+    /// The source of the random numbers.
     pub stream: Stream,
-    /// Decode past the end of the turn.
+    /// Whether to decode past the end of the turn.
     pub ignore_eos: bool,
-    /// What it may repeat, where its next tokens are to be guessed.
+    /// Its prompt lookup, if it uses one.
     copying: Option<Copying>,
     decoded: Vec<Token>,
     text: String,
@@ -68,7 +69,7 @@ pub struct Completing {
 }
 
 impl Completing {
-    /// A text before its first token; with `copying`, its tokens are guessed.
+    /// A text before its first token. Uses prompt lookup if `copying` is given.
     #[must_use]
     pub fn new(
         sampling: Sampling,
@@ -90,7 +91,7 @@ impl Completing {
 }
 
 impl Queued {
-    /// Tokens it may decode.
+    /// The maximum number of tokens to decode.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         match &self.goal {
@@ -99,41 +100,42 @@ impl Queued {
         }
     }
 
-    /// Tokens its sequence may come to have: prompt and answer.
+    /// The maximum length of its sequence in tokens: prompt and answer.
     #[must_use]
     pub fn length(&self) -> usize {
         self.tokens.len() + self.max_tokens()
     }
 
-    /// Leading tokens that may come from the cache: all before the first row
-    /// that is wanted.
+    /// The leading tokens that may come from the cache: all before the first one whose
+    /// logits are needed.
     #[must_use]
     pub fn cacheable(&self) -> &[Token] {
-        &self.tokens[..self.first_wanted]
+        &self.tokens[..self.first_with_logits]
     }
 }
 
-/// A request with a sequence of its own.
+/// A request with a sequence in the KV cache.
 #[derive(Debug)]
 pub struct Active {
     /// The request.
     pub queued: Queued,
     /// Its sequence.
     pub seq: SeqId,
-    /// Tokens to prefill that are in the cache.
+    /// How many of its prompt tokens are in the cache.
     pub computed: usize,
-    /// Of these, the ones that were found there.
+    /// How many of these were in the cache when it started.
     pub cached: usize,
-    /// Tokens to prefill that are in the current batch.
+    /// How many of its prompt tokens are in the current batch.
     pub chunk: usize,
-    /// Tokens in the current batch that are guessed to follow the last one drawn.
+    /// The draft tokens in the current batch, which follow the last decoded token.
     pub draft: Vec<Token>,
-    /// Rows of the current batch whose logits are wanted, in order.
+    /// The rows of the current batch whose logits it needs, in order.
     pub rows: Vec<usize>,
 }
 
 impl Active {
-    /// The token to compute next, once all is prefilled, and its position.
+    /// The next token to compute and its position, once the prompt is prefilled and a
+    /// token has been decoded.
     #[must_use]
     pub fn next(&self) -> Option<(Token, usize)> {
         let Goal::Complete(completing) = &self.queued.goal else { return None };
@@ -141,7 +143,7 @@ impl Active {
         Some((token, self.queued.tokens.len() + completing.decoded.len() - 1))
     }
 
-    /// What its next tokens may be guessed from.
+    /// Its prompt lookup, if it uses one.
     #[must_use]
     pub fn copying(&self) -> Option<&Copying> {
         match &self.queued.goal {
@@ -150,13 +152,13 @@ impl Active {
         }
     }
 
-    /// Tokens its sequence should hold: all but the last one drawn.
+    /// How many tokens its sequence should hold: all but the last decoded one.
     #[must_use]
     pub fn settled(&self) -> usize {
         self.computed + self.decoded().len().saturating_sub(1)
     }
 
-    /// The tokens decoded so far, the one that ended the turn included.
+    /// The tokens decoded so far, including the one that ended the turn.
     #[must_use]
     pub fn decoded(&self) -> &[Token] {
         match &self.queued.goal {
@@ -165,15 +167,15 @@ impl Active {
         }
     }
 
-    /// Tokens still to prefill.
+    /// How many tokens are still to prefill.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.queued.tokens.len() - self.computed
     }
 
-    /// Cells it may still come to need.
+    /// How many further cells it may need.
     #[must_use]
-    pub fn cells_to_come(&self) -> usize {
+    pub fn cells_needed(&self) -> usize {
         let computed = self.decoded().len().saturating_sub(1);
         self.remaining() + self.queued.max_tokens() - computed
     }
@@ -187,11 +189,11 @@ impl Active {
         }
     }
 
-    /// Takes in the logits of its rows in the batch just computed. True when
-    /// the request has ended.
+    /// Processes the logits of its rows in the computed batch. Returns whether the
+    /// request has ended.
     ///
     /// # Errors
-    /// `logits` can't give a row.
+    /// `logits` fails for a row.
     pub fn take<'l>(
         &mut self,
         logits: impl Fn(usize) -> Result<&'l [f32], EngineError>,
@@ -221,12 +223,12 @@ impl Active {
                     })
                 }
             };
-            let guess = draft.get(at);
-            let confirmed = guess == self.decoded().last();
-            tools.counters.accepted += u64::from(guess.is_some() && confirmed);
+            let draft_token = draft.get(at);
+            let is_accepted = draft_token == self.decoded().last();
+            tools.counters.accepted += u64::from(draft_token.is_some() && is_accepted);
             match ended {
-                // The rows that follow a wrong guess stand for nothing.
-                Some(false) if guess.is_some() && !confirmed => break,
+                // The rows after a rejected draft token are invalid.
+                Some(false) if draft_token.is_some() && !is_accepted => break,
                 Some(false) => {}
                 Some(true) => {
                     self.conclude(events);
@@ -241,7 +243,7 @@ impl Active {
         Ok(false)
     }
 
-    /// Tells what came of the request, where that was not told yet.
+    /// Emits the result of the request, unless it was emitted with its last row.
     fn conclude(&mut self, events: &mut Vec<Event>) {
         let (id, usage) = (self.queued.id, self.usage());
         match &mut self.queued.goal {
@@ -256,7 +258,7 @@ impl Active {
                     completing.text.push_str(&rest);
                     events.push(Event::Text { id, text: rest });
                 }
-                // A text that was concluded has its end.
+                // The text has ended, so that `finish` is set.
                 let finish = completing.finish.unwrap_or(Finish::Length);
                 let text = completing.text.clone();
                 events.push(Event::Done { id, completion: Completion { text, finish, usage } });
@@ -264,7 +266,7 @@ impl Active {
         }
     }
 
-    /// The text and tokens of a completion that has ended.
+    /// The text and tokens of a finished completion.
     #[must_use]
     pub fn into_decoded(self) -> Option<Decoded> {
         let Goal::Complete(mut completing) = self.queued.goal else { return None };
@@ -275,11 +277,11 @@ impl Active {
     }
 }
 
-/// What drawing a token needs of the engine.
+/// The parts of the engine that sampling uses.
 pub struct Tools<'a> {
     /// The vocabulary.
     pub vocab: &'a LlamaVocab<'a>,
-    /// Tokens that end a turn.
+    /// The tokens that end a turn.
     pub end_tokens: &'a [Token],
     /// The sampler.
     pub sampler: &'a mut Sampler,
@@ -288,7 +290,7 @@ pub struct Tools<'a> {
 }
 
 impl Completing {
-    /// Draws the next token. Whether the text ends with it; none when the
+    /// Samples the next token. Returns whether the text ends with it, or `None` if the
     /// logits are not finite.
     fn draw(
         &mut self,
@@ -323,7 +325,7 @@ impl Completing {
         Some(self.finish.is_some())
     }
 
-    /// The tokens the repeat penalty looks at.
+    /// The tokens that the repeat penalty applies to.
     fn recent(&self, prompt: &[Token]) -> Vec<Token> {
         if self.sampling.repeat_penalty == 1.0 {
             return Vec::new();
@@ -333,7 +335,8 @@ impl Completing {
     }
 }
 
-/// Any control token ends the turn: an answer never contains one.
+/// Whether a token ends the turn. Every control token does, so that an answer never
+/// contains one.
 fn is_end(vocab: &LlamaVocab<'_>, token: LlamaToken) -> bool {
     vocab.is_eog(token) || vocab.is_control(token)
 }

@@ -1,5 +1,5 @@
-//! Which requests hold cells: who is let in, which prefix they share, and what
-//! is dropped for them.
+//! Decides which requests hold cells of the KV cache: which are admitted, which prefix
+//! they share, and what is evicted for them.
 
 use std::cmp::Reverse;
 
@@ -11,35 +11,35 @@ use crate::llama::kv::shared_prefix::{KindId, common_prefix};
 use crate::llama::kv::trie::{Cells, Fork, SeqId, Token};
 use amend_core::model::EngineError;
 
-/// A sequence of a request that has ended.
+/// The sequence of a finished request.
 pub(crate) struct Idle {
     pub(crate) seq: SeqId,
-    /// The kind of its prompt, whose header may be kept.
+    /// The kind of its prompt, which determines the shared prefix to keep.
     pub(crate) kind: KindId,
-    /// How many requests will start before the first that begins with more of it
-    /// than the header; the most there can be where none does.
+    /// How many requests will start before the first one that shares more of it than
+    /// the shared prefix of its kind; `usize::MAX` if none does.
     pub(crate) next: usize,
 }
 
 impl Idle {
-    /// A sequence whose request has just ended.
+    /// The sequence of a request that has just ended.
     pub(crate) fn new(seq: SeqId, kind: KindId) -> Self {
         Self { seq, kind, next: usize::MAX }
     }
 }
 
 impl Llama<'_> {
-    /// Has a request wait: first those that go on from a completion, since they
-    /// hold its cells until they end; each group first come first served.
+    /// Adds a request to the queue. Continuations come first, because the completions
+    /// that they continue hold cells until then. Both groups are first in, first out.
     pub(crate) fn enqueue(&mut self, queued: Queued) {
-        let first = self.waiting.partition_point(|waiting| waiting.goes_on);
-        let at = if queued.goes_on { first } else { self.waiting.len() };
+        let first = self.waiting.partition_point(|waiting| waiting.is_continuation);
+        let at = if queued.is_continuation { first } else { self.waiting.len() };
         self.waiting.insert(at, queued);
     }
 
-    /// Admits waiting requests, in their order, while slots and cells suffice. A
-    /// request waits while another one is computing a longer part of its prompt
-    /// than is in the cache, so that no prefix is computed twice.
+    /// Admits waiting requests in order while there are free slots and cells. A request
+    /// waits while another one computes a longer part of its prompt than the cache
+    /// holds, so that no prefix is computed twice.
     pub(crate) fn admit(&mut self) -> Result<(), EngineError> {
         let mut at = 0;
         while at < self.waiting.len() && self.active.len() < self.settings.parallel {
@@ -57,6 +57,7 @@ impl Llama<'_> {
         Ok(())
     }
 
+    /// Whether an active request will compute more of these tokens than the cache holds.
     fn is_being_computed(&self, usable: &[Token]) -> bool {
         self.sharing
             && self.active.iter().any(|active| {
@@ -65,12 +66,10 @@ impl Llama<'_> {
             })
     }
 
-    /// Starts the waiting request at `at`; false when it doesn't fit yet.
+    /// Starts the waiting request at `at`. Returns false if it does not fit yet.
     fn start(&mut self, at: usize) -> Result<bool, EngineError> {
-        let fork = match self.settings.has_streams() {
-            true => Some(self.open_stream(at)?),
-            false => self.fork(at)?,
-        };
+        let fork =
+            if self.settings.has_streams() { Some(self.open_stream(at)?) } else { self.fork(at)? };
         let Some(Fork { seq, shared, .. }) = fork else { return Ok(false) };
         let Some(queued) = self.waiting.remove(at) else { return Ok(false) };
         self.counters.cached += shared as u64;
@@ -86,13 +85,13 @@ impl Llama<'_> {
         Ok(true)
     }
 
-    /// The leading tokens of the waiting request at `at` that it may share.
+    /// The leading tokens that the waiting request at `at` may share.
     pub(crate) fn sharable(&self, at: usize) -> &[Token] {
         if self.sharing { self.waiting[at].cacheable() } else { &[] }
     }
 
-    /// A sequence of a unified cache for the waiting request at `at`; none when there
-    /// is no room yet.
+    /// Starts a sequence in a unified cache for the waiting request at `at`. Returns
+    /// `None` if there is no room yet.
     fn fork(&mut self, at: usize) -> Result<Option<Fork>, EngineError> {
         let fork = loop {
             let Some(free) = self.cells.free(0..self.settings.sequences()) else {
@@ -115,7 +114,7 @@ impl Llama<'_> {
         let reserved = self.reserved(at);
         let size = self.settings.ctx_size as usize;
         let lacking = (self.cells.used() + reserved + needed).saturating_sub(size);
-        // Nothing is dropped in vain.
+        // Don't evict anything if that would not make enough room.
         if !self.active.is_empty() && lacking > self.spare_cells() {
             self.cells.truncate(fork.seq, 0);
             return Ok(None);
@@ -127,49 +126,53 @@ impl Llama<'_> {
         Ok(Some(fork))
     }
 
-    /// Cells set aside before the waiting request at `at` may have any: those that
-    /// requests under way may still come to need and, unless it goes on from
-    /// one of them, those that what goes on from them and from it will need.
+    /// How many cells to reserve before the waiting request at `at` gets any: those that
+    /// active requests may still need and, unless it is a continuation, those that
+    /// continuations of them and of it will need.
     fn reserved(&self, at: usize) -> usize {
-        let under_way = self.active.iter().map(Active::cells_to_come).sum();
+        let needed = self.active.iter().map(Active::cells_needed).sum();
         let queued = &self.waiting[at];
-        if queued.goes_on || self.active.is_empty() {
-            return under_way;
+        if queued.is_continuation || self.active.is_empty() {
+            return needed;
         }
         let growth = |queued: &Queued| match &queued.goal {
-            // Before one has ended, as much again: too few go on, not too many.
-            Goal::Complete(_) if !queued.goes_on => {
+            // Before the first of a kind has ended, assume that continuations double
+            // the length: this admits too few requests rather than too many.
+            Goal::Complete(_) if !queued.is_continuation => {
                 self.growth.get(&queued.kind).copied().unwrap_or(queued.length())
             }
             _ => 0,
         };
-        let later: usize = self.active.iter().map(|active| growth(&active.queued)).sum();
-        under_way + later + growth(queued)
+        let growth_of_active: usize = self.active.iter().map(|active| growth(&active.queued)).sum();
+        needed + growth_of_active + growth(queued)
     }
 
-    /// Whether an idle sequence may go while others are under way: none of the
-    /// requests that may be under way next wants it.
+    /// Whether an idle sequence may be evicted while requests are active: none of the
+    /// requests that may start next shares it.
     fn is_spare(&self, idle: &Idle) -> bool {
         idle.next >= self.settings.parallel
     }
 
-    /// Cells that spare idle sequences alone hold.
+    /// The number of cells that only spare idle sequences hold.
     fn spare_cells(&self) -> usize {
         let spare = self.idle.iter().filter(|idle| self.is_spare(idle));
         spare.map(|idle| self.cells.held_alone(idle.seq)).sum()
     }
 
-    /// Drops an idle sequence to make room; false where there is none to drop.
-    /// Headers go first, then what is wanted last (Belady 1966), of equals the
-    /// oldest. What is wanted soon would be computed again: it goes only where
-    /// nothing is under way that makes room when it ends.
+    /// Evicts an idle sequence to make room. Returns false if none can be evicted.
+    ///
+    /// Evicts the sequence whose next use is farthest away (Belady 1966), the oldest in
+    /// case of a tie; those of which only the shared prefix is used come first. A
+    /// sequence that is used soon would be computed again: it is evicted only if there
+    /// is no active request that will free cells when it ends.
     fn evict(&mut self) -> Result<bool, EngineError> {
         let idle = self.idle.iter().enumerate();
-        let last = idle.max_by_key(|&(at, idle)| (idle.next, Reverse(at)));
-        let Some((at, _)) = last.filter(|(_, idle)| self.active.is_empty() || self.is_spare(idle))
-        else {
+        let Some((at, idle)) = idle.max_by_key(|&(at, idle)| (idle.next, Reverse(at))) else {
             return Ok(false);
         };
+        if !self.active.is_empty() && !self.is_spare(idle) {
+            return Ok(false);
+        }
         self.drop_idle(at)?;
         Ok(true)
     }
@@ -177,52 +180,49 @@ impl Llama<'_> {
     /// Drops the idle sequence at `at`.
     pub(crate) fn drop_idle(&mut self, at: usize) -> Result<(), EngineError> {
         let idle = self.idle.remove(at);
-        tracing::debug!(tokens = self.cells.len(idle.seq), idle.next, "made room in the KV cache");
+        tracing::debug!(
+            tokens = self.cells.len(idle.seq),
+            idle.next,
+            "evicted a prefix from the KV cache"
+        );
         drop_cells(&mut self.context, &mut self.cells, idle.seq, 0)
     }
 
-    /// How many leading tokens of an idle sequence each waiting request may share.
-    pub(crate) fn wanted(&self, idle: &Idle) -> impl Iterator<Item = usize> {
+    /// How many leading tokens of an idle sequence each waiting request can share.
+    pub(crate) fn shared_lengths(&self, idle: &Idle) -> impl Iterator<Item = usize> {
         let waiting = self.waiting.iter();
         waiting.map(move |waiting| self.cells.common_prefix(idle.seq, waiting.cacheable()))
     }
 
-    /// How many tokens of a header an idle sequence has.
-    pub(crate) fn header(&self, idle: &Idle) -> usize {
+    /// How many tokens of an idle sequence are the shared prefix of its kind.
+    pub(crate) fn shared_prefix(&self, idle: &Idle) -> usize {
         self.headers.length(idle.kind).min(self.cells.len(idle.seq))
     }
 
-    /// Whether a sequence can go on after its first `len` tokens.
+    /// Whether a sequence can be continued after its first `len` tokens.
     ///
-    /// In a cache with a sliding window, full-sized or not, llama.cpp reuses a
-    /// cell that a single sequence holds once that sequence's window has passed
-    /// it. What is left serves to go on where the sequence is, but not where it
-    /// was. The mirror does not see this; llama.cpp tells the first position
-    /// that is left.
+    /// In a cache with a sliding window, full-sized or not, llama.cpp reuses a cell of a
+    /// single sequence once the sequence's window has passed it. The remaining cells are
+    /// enough to continue at the end of the sequence, but not at an earlier position.
+    /// [`Cells`] does not mirror this; llama.cpp reports the first position that is left.
     fn is_whole(&self, seq: SeqId, len: usize) -> bool {
         let first = self.context.kv_cache_seq_pos_min(seq);
         let needed = self.window.map_or(0, |window| len.saturating_sub(window));
         len == 0 || usize::try_from(first).is_ok_and(|first| first <= needed)
     }
 
-    /// Drops of idle sequences what nobody waits for, the headers shared by all
-    /// items excepted, and what another sequence holds too.
+    /// Truncates idle sequences to the part that a waiting request shares or that is the
+    /// shared prefix of their kind. Drops those whose part another sequence holds too.
     pub(crate) fn trim_idle(&mut self) -> Result<(), EngineError> {
         for mut idle in std::mem::take(&mut self.idle) {
-            let header = self.header(&idle);
-            let shared: Vec<usize> = self.wanted(&idle).collect();
-            let wanted = shared.iter().copied().max().unwrap_or(0);
-            idle.next = shared.iter().position(|&len| len > header).unwrap_or(usize::MAX);
-            let keep = match header.max(wanted) {
-                length
-                    if self.sharing
-                        && !self.cells.is_shared(idle.seq, length)
-                        && self.is_whole(idle.seq, length) =>
-                {
-                    length
-                }
-                _ => 0,
-            };
+            let prefix = self.shared_prefix(&idle);
+            let lengths: Vec<usize> = self.shared_lengths(&idle).collect();
+            idle.next = lengths.iter().position(|&len| len > prefix).unwrap_or(usize::MAX);
+            let longest = lengths.into_iter().max().unwrap_or(0).max(prefix);
+            let is_worth_keeping = self.sharing
+                && !self.cells.is_shared(idle.seq, longest)
+                && self.is_whole(idle.seq, longest);
+            let keep = if is_worth_keeping { longest } else { 0 };
             drop_cells(&mut self.context, &mut self.cells, idle.seq, keep)?;
             if keep > 0 {
                 self.idle.push(idle);
@@ -232,7 +232,7 @@ impl Llama<'_> {
     }
 }
 
-/// Drops a sequence's cells from `keep` on, in llama.cpp and in the mirror.
+/// Drops the cells of a sequence from position `keep` on, in llama.cpp and in the mirror.
 pub(crate) fn drop_cells(
     context: &mut LlamaContext<'_>,
     cells: &mut Cells,
@@ -247,17 +247,19 @@ pub(crate) fn drop_cells(
     Ok(())
 }
 
-/// Drops a sequence's cells from position `keep` on, in llama.cpp alone.
+/// Drops the cells of a sequence from position `keep` on, only in llama.cpp.
 pub(crate) fn drop_from(
     context: &mut LlamaContext<'_>,
     seq: SeqId,
     keep: usize,
 ) -> Result<(), EngineError> {
+    let fail = || {
+        let message = format!("llama.cpp failed to remove sequence {seq} from position {keep} on");
+        EngineError::new(message)
+    };
     match context.clear_kv_cache_seq(Some(seq as u32), Some(keep as u32), None) {
         Ok(true) => Ok(()),
-        _ => Err(EngineError {
-            message: format!("llama.cpp could not drop sequence {seq} from position {keep}"),
-            hint: None,
-        }),
+        Ok(false) => Err(fail()),
+        Err(error) => Err(fail().caused_by(error)),
     }
 }

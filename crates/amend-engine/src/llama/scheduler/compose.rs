@@ -1,4 +1,4 @@
-//! One batch: what goes into it, and who gets what comes of it.
+//! Composes batches and hands their results to the requests.
 
 use super::active::{Active, Queued, Tools};
 use super::admission::{Idle, drop_cells};
@@ -10,13 +10,12 @@ use crate::llama::{Ended, Llama};
 use amend_core::model::{EngineError, Event, Failure};
 
 impl Llama<'_> {
-    /// Fills the batch: a row for each sequence that decodes and rows for what
-    /// it is guessed to go on with, then prefill, oldest first, as far as there
-    /// is room.
+    /// Fills the batch: a row for each decoding sequence and rows for its draft tokens,
+    /// then as many prefill rows as fit, oldest requests first.
     ///
-    /// Where decode rows and all that is to prefill come to more than
-    /// `mixed_rows`, prefill goes alone; in streams always, since llama.cpp would
-    /// compute the two in different passes anyway.
+    /// If decoding and prefill together have more than `mixed_rows` rows, the batch
+    /// only prefills. With streams it never mixes the two, since llama.cpp would compute
+    /// them in separate passes anyway.
     pub(crate) fn compose(&mut self) -> Result<(), EngineError> {
         self.batch.clear();
         for active in &mut self.active {
@@ -28,18 +27,18 @@ impl Llama<'_> {
         let prefilling: usize = self.active.iter().map(Active::remaining).sum();
         let mixed_rows = self.settings.mixed_rows.unwrap_or(usize::MAX);
         let streams = self.settings.has_streams();
-        let apart = prefilling > 0 && (streams || decoding + prefilling > mixed_rows);
-        if !apart {
+        let prefill_only = prefilling > 0 && (streams || decoding + prefilling > mixed_rows);
+        if !prefill_only {
             if streams {
-                self.close_ranks()?;
+                self.compact_streams()?;
             }
             self.add_decoding(decoding, prefilling)?;
         }
         self.add_prefill()
     }
 
-    /// Adds the rows of sequences that decode, `decoding` in number, and leaves
-    /// room for `prefilling` rows.
+    /// Adds the rows of the `decoding` sequences that decode, and leaves room for
+    /// `prefilling` rows.
     fn add_decoding(&mut self, decoding: usize, prefilling: usize) -> Result<(), EngineError> {
         let most = self.batch.room().min(BELOW_A_TILE);
         let mut spare = most.saturating_sub(decoding + prefilling);
@@ -48,19 +47,20 @@ impl Llama<'_> {
             let Some((token, position)) = active.next() else { continue };
             active.rows.push(self.batch.push(token, position, active.seq, true)?);
             let Some(copying) = active.copying() else { continue };
-            // Only what the text may still hold has cells set aside, and what
-            // may be dropped again must push nothing out of a window.
-            let most = (active.cells_to_come().saturating_sub(1))
+            // Cells are reserved only for the tokens that the text may still have, and
+            // draft tokens may be rejected, so they must not push tokens out of a
+            // sliding window.
+            let most = (active.cells_needed().saturating_sub(1))
                 .min(self.window.map_or(usize::MAX, |window| window.saturating_sub(position + 1)))
                 .min(spare)
                 .min(draft::LONGEST);
             let count = match self.settings.speculate {
                 Switch::On => most,
-                // A second row of one stream is a pass of its own.
+                // A second row of a stream would need a separate pass.
                 _ if decoding > 1 && self.settings.has_streams() => 0,
-                _ => copying.worth(&self.settings.costs, rows, decoding, most),
+                _ => copying.best_length(&self.settings.costs, rows, decoding, most),
             };
-            active.draft = copying.guess(count).to_vec();
+            active.draft = copying.draft(count).to_vec();
             for (&token, position) in active.draft.iter().zip(position + 1..) {
                 active.rows.push(self.batch.push(token, position, active.seq, true)?);
             }
@@ -70,12 +70,13 @@ impl Llama<'_> {
         Ok(())
     }
 
+    /// Adds as many prefill rows as fit.
     fn add_prefill(&mut self) -> Result<(), EngineError> {
         let mut room = self.batch.room();
         let mut scored = 0;
         for active in &mut self.active {
             let start = active.computed;
-            let unscored = active.queued.first_wanted.saturating_sub(start);
+            let unscored = active.queued.first_with_logits.saturating_sub(start);
             let most = unscored + (MAX_SCORED_ROWS - scored);
             active.chunk = active.remaining().min(room).min(most);
             room -= active.chunk;
@@ -84,9 +85,9 @@ impl Llama<'_> {
         for active in in_order(&mut self.active) {
             let queued = &active.queued;
             for at in active.computed..active.computed + active.chunk {
-                let wanted = at >= queued.first_wanted;
-                let row = self.batch.push(queued.tokens[at], at, active.seq, wanted)?;
-                if wanted {
+                let needs_logits = at >= queued.first_with_logits;
+                let row = self.batch.push(queued.tokens[at], at, active.seq, needs_logits)?;
+                if needs_logits {
                     active.rows.push(row);
                 }
             }
@@ -94,7 +95,7 @@ impl Llama<'_> {
         Ok(())
     }
 
-    /// Mirrors the computed batch in the counts of cells.
+    /// Records the computed batch in the mirror of the cache and in the counters.
     pub(crate) fn record(&mut self) {
         self.counters.batches += 1;
         self.counters.rows += self.batch.len() as u64;
@@ -117,7 +118,7 @@ impl Llama<'_> {
         }
     }
 
-    /// Hands every request its logits; those that end give up their slots.
+    /// Hands every request its logits. Requests that end free their slots.
     pub(crate) fn take_logits(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
         let vocab = self.model.inner.vocab();
         let (batch, context) = (&self.batch, &self.context);
@@ -128,43 +129,43 @@ impl Llama<'_> {
             counters: &mut self.counters,
         };
         let mut overlong = Vec::new();
-        let mut going_on = Vec::with_capacity(self.active.len());
+        let mut still_active = Vec::with_capacity(self.active.len());
         for mut active in std::mem::take(&mut self.active) {
             let drafted = !active.draft.is_empty();
             let ended = active.take(|row| batch.logits(context, row), &mut tools, events)?;
             if drafted {
-                // Cells of guesses that did not come true.
+                // It may hold cells of rejected draft tokens.
                 overlong.push((active.seq, active.settled()));
             }
             if !ended {
-                going_on.push(active);
+                still_active.push(active);
                 continue;
             }
             self.idle.push(Idle::new(active.seq, active.queued.kind));
             let Queued { id, kind, .. } = active.queued;
             let length = active.queued.length();
             if let Some(ideal) = &mut self.ideal {
-                ideal.decoded(&active.queued.tokens, active.decoded());
+                ideal.add_decoded(&active.queued.tokens, active.decoded());
             }
             if let Some(decoded) = active.into_decoded() {
                 self.ended.insert(id, Ended { decoded, kind, length });
             }
         }
-        self.active = going_on;
+        self.active = still_active;
         for (seq, settled) in overlong {
             drop_cells(&mut self.context, &mut self.cells, seq, settled)?;
         }
         Ok(())
     }
 
-    /// After llama.cpp found no cells for a batch, which the counts should rule
-    /// out: the youngest request gives way, the others go on.
-    pub(crate) fn give_way(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
+    /// Fails the youngest request after llama.cpp found no cells for a batch. The mirror of
+    /// the cache should prevent that. The other requests continue.
+    pub(crate) fn fail_youngest(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
         let Some(active) = self.active.pop() else { return Ok(()) };
         tracing::warn!(
             used = self.cells.used(),
             context = self.settings.ctx_size,
-            "llama.cpp found no room in the KV cache"
+            "llama.cpp found no room in the KV cache; failing the youngest request"
         );
         let failure = Failure::Decode { message: "no room in the KV cache".to_owned() };
         events.push(Event::Failed { id: active.queued.id, failure });
@@ -172,8 +173,8 @@ impl Llama<'_> {
     }
 }
 
-/// By sequence: llama.cpp computes streams in one pass where their ids follow one
-/// another in the batch.
+/// The active requests ordered by sequence: llama.cpp computes streams in one pass if
+/// their ids are contiguous and ascending in the batch.
 fn in_order(active: &mut [Active]) -> Vec<&mut Active> {
     let mut active: Vec<&mut Active> = active.iter_mut().collect();
     active.sort_by_key(|active| active.seq);

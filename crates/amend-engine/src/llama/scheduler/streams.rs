@@ -1,9 +1,9 @@
-//! A KV cache with a stream for each sequence.
+//! A KV cache with a separate stream for each sequence.
 //!
-//! llama.cpp computes the sequences of a batch in one pass where their ids lie side
-//! by side, and each row then passes over the cells of its own stream alone. What is
-//! shared is copied: requests under way have the ids below `parallel`, and those from
-//! there on hold what may still serve as prefix.
+//! llama.cpp computes the sequences of a batch in one pass if their ids are contiguous,
+//! and each row then attends only to the cells of its own stream. A shared prefix is
+//! copied to each stream. Active requests use the ids below `parallel`; the higher ids
+//! hold prefixes for later requests.
 
 use super::admission::{Idle, drop_cells, drop_from};
 use crate::llama::kv::trie::{Cells, Fork, SeqId};
@@ -12,27 +12,28 @@ use crate::llama::{Llama, Settings, new_batch, new_context};
 use amend_core::model::EngineError;
 
 impl Llama<'_> {
-    /// Lets a sequence without cells begin with the first `len` tokens of another.
+    /// Copies the first `len` tokens of a sequence to one without cells.
     pub(crate) fn share(
         &mut self,
         source: SeqId,
         seq: SeqId,
         len: usize,
     ) -> Result<(), EngineError> {
-        let fail = |error: &dyn ToString| EngineError { message: error.to_string(), hint: None };
-        if !self.settings.has_streams() {
-            return self
-                .context
-                .copy_kv_cache_seq(source, seq, Some(0), Some(len as u32))
-                .map_err(|error| fail(&error));
+        let has_streams = self.settings.has_streams();
+        // llama.cpp aborts the process on a copy of part of a stream.
+        let range = if has_streams { (None, None) } else { (Some(0), Some(len as u32)) };
+        self.context.copy_kv_cache_seq(source, seq, range.0, range.1).map_err(|error| {
+            EngineError::new(format!("llama.cpp failed to copy sequence {source} to {seq}"))
+                .caused_by(error)
+        })?;
+        if has_streams {
+            drop_from(&mut self.context, seq, len)?;
         }
-        // A copy of part of a stream would end the process.
-        self.context.copy_kv_cache_seq(source, seq, None, None).map_err(|error| fail(&error))?;
-        drop_from(&mut self.context, seq, len)
+        Ok(())
     }
 
-    /// A stream for the waiting request at `at`, which begins with the longest prefix
-    /// that is held.
+    /// Opens a stream for the waiting request at `at`. The stream begins with the longest
+    /// prefix of the request that the cache holds.
     pub(crate) fn open_stream(&mut self, at: usize) -> Result<Fork, EngineError> {
         let source = self.cells.holder(self.sharable(at));
         if let Some((seq, shared)) = source
@@ -51,56 +52,54 @@ impl Llama<'_> {
         Ok(fork)
     }
 
-    /// Whether the waiting request at `at` may go on in the stream of an idle
-    /// sequence: nobody else wants what it would drop.
+    /// Whether the waiting request at `at` may take over the stream of an idle sequence:
+    /// no other request shares more of it than `shared` tokens.
     fn can_take_over(&self, seq: SeqId, shared: usize, at: usize) -> bool {
         let Some(idle) = self.idle.iter().find(|idle| idle.seq == seq) else { return false };
-        let mut wanted = self.wanted(idle).enumerate();
+        let mut lengths = self.shared_lengths(idle).enumerate();
         (seq as usize) < self.settings.parallel
-            && self.header(idle) <= shared
-            && wanted.all(|(waiting, len)| waiting == at || len <= shared)
+            && self.shared_prefix(idle) <= shared
+            && lengths.all(|(waiting, len)| waiting == at || len <= shared)
     }
 
-    /// A free id for a request under way. What is idle there moves to another stream,
-    /// for which, if there is none, the idle sequence goes that is missed least, `keep`
-    /// aside.
+    /// Finds or makes a free id for an active request. Moves an idle sequence to a higher
+    /// id if necessary; if there is none, evicts the idle sequence that costs least to
+    /// lose, but not `keep`.
     fn free_slot(&mut self, keep: Option<SeqId>) -> Result<SeqId, EngineError> {
         let slots = self.settings.parallel;
         loop {
             if let Some(free) = self.cells.free(0..slots) {
                 return Ok(free);
             }
-            // Fewer than `slots` are under way: an idle sequence has one.
-            let Some(at) = self.least_missed(|idle| (idle.seq as usize) < slots) else {
-                return Err(EngineError {
-                    message: "a slot is held by no sequence".to_owned(),
-                    hint: None,
-                });
+            // Fewer than `slots` requests are active, so an idle sequence holds a slot.
+            let Some(at) = self.cheapest_to_lose(|idle| (idle.seq as usize) < slots) else {
+                return Err(EngineError::new("error in amend's scheduler: no slot can be freed")
+                    .hinted("please report this with the command and the log of -vv"));
             };
             match self.cells.free(slots..self.settings.sequences()) {
                 Some(free) => self.move_idle(at, free)?,
                 None => {
-                    let other = self.least_missed(|idle| Some(idle.seq) != keep);
-                    self.drop_idle(other.unwrap_or(at))?;
+                    let cheapest = self.cheapest_to_lose(|idle| Some(idle.seq) != keep);
+                    self.drop_idle(cheapest.unwrap_or(at))?;
                 }
             }
         }
     }
 
-    /// Which of some idle sequences would be missed least: each takes one stream, so it
-    /// is the fewest tokens to compute again for the time until they are wanted. A
-    /// header is taken to be wanted again soon.
-    fn least_missed(&self, some: impl Fn(&Idle) -> bool) -> Option<usize> {
-        let missed = |idle: &Idle| {
+    /// The index of the idle sequence that costs least to lose, among those that
+    /// `is_candidate` accepts. The cost is the number of tokens to compute again, divided
+    /// by the time until their next use. Shared prefixes are assumed to be used soon.
+    fn cheapest_to_lose(&self, is_candidate: impl Fn(&Idle) -> bool) -> Option<usize> {
+        let cost = |idle: &Idle| {
             let distance = if idle.next == usize::MAX { self.settings.parallel } else { idle.next };
             self.cells.held_alone(idle.seq) as f64 / (distance + 1) as f64
         };
-        let some = self.idle.iter().enumerate().filter(|(_, idle)| some(idle));
-        some.min_by(|(_, a), (_, b)| missed(a).total_cmp(&missed(b))).map(|(at, _)| at)
+        let candidates = self.idle.iter().enumerate().filter(|(_, idle)| is_candidate(idle));
+        candidates.min_by(|(_, a), (_, b)| cost(a).total_cmp(&cost(b))).map(|(at, _)| at)
     }
 
-    /// Moves requests under way to the lowest ids, so that they lie side by side.
-    pub(crate) fn close_ranks(&mut self) -> Result<(), EngineError> {
+    /// Moves active requests to the lowest ids, so that their ids are contiguous.
+    pub(crate) fn compact_streams(&mut self) -> Result<(), EngineError> {
         let count = self.active.len();
         while let Some(gap) =
             (0..count as SeqId).find(|&id| self.active.iter().all(|active| active.seq != id))
@@ -111,7 +110,8 @@ impl Llama<'_> {
                     None => self.drop_idle(at)?,
                 }
             }
-            // As many ids as requests, and one of them free: a request is above.
+            // There are as many ids below `count` as requests, and one is free, so some
+            // request has a higher id.
             let Some(at) = self.active.iter().position(|active| active.seq as usize >= count)
             else {
                 return Ok(());
@@ -135,20 +135,20 @@ impl Llama<'_> {
         Ok(())
     }
 
-    /// Makes one cache of all streams, once nothing is under way.
+    /// Replaces the streams by a unified cache. No request may be active.
     pub(crate) fn give_up_streams(&mut self) -> Result<(), EngineError> {
         tracing::warn!(
-            "a request is longer than the {} tokens of a stream: from here on all share one \
-             cache, which is slower on a CPU; a larger --ctx-size avoids it",
+            "a request is longer than the {} tokens of a stream: switching to a unified cache, which \
+             is slower on a CPU; raise --ctx-size to avoid this",
             self.settings.longest_sequence()
         );
         self.lay_out(Switch::On)
     }
 
-    /// Makes the context anew with one cache, or with streams.
+    /// Recreates the context with another layout of the cache.
     pub(crate) fn lay_out(&mut self, kv_unified: Switch) -> Result<(), EngineError> {
         let settings = Settings { kv_unified, ..self.settings.clone() };
-        // The old one goes first: memory may not suffice for both.
+        // Free the old context first: there may not be enough memory for both.
         let small = Settings { ctx_size: 256, parallel: 1, ..settings.clone() };
         self.context = new_context(self.model, &small)?;
         self.context = new_context(self.model, &settings)?;

@@ -24,7 +24,7 @@ fn logits(probabilities: &[f32]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln()).collect()
 }
 
-/// Which tokens can come out, over a fine grid of uniform numbers.
+/// Which tokens can be sampled, over a fine grid of uniform numbers.
 fn support(row: &[f32], settings: &Sampling, recent: &[Token], banned: &[Token]) -> Vec<Token> {
     let mut sampler = Sampler::default();
     let mut seen: Vec<Token> = (0..4096)
@@ -36,7 +36,7 @@ fn support(row: &[f32], settings: &Sampling, recent: &[Token], banned: &[Token])
 }
 
 #[test]
-fn truncation_keeps_what_the_chain_says() {
+fn truncation_keeps_the_expected_tokens() {
     let row = logits(&[0.1, 0.4, 0.05, 0.25, 0.2]);
     let base = settings(1.0);
     let cases: &[(&str, Sampling, &[Token])] = &[
@@ -45,7 +45,7 @@ fn truncation_keeps_what_the_chain_says() {
         ("top-p reaches 0.65 with two", Sampling { top_p: 0.649, ..base.clone() }, &[1, 3]),
         ("top-p just past two", Sampling { top_p: 0.66, ..base.clone() }, &[1, 3, 4]),
         ("min-p half the best", Sampling { min_p: 0.5, ..base.clone() }, &[1, 3, 4]),
-        // Within the top 2, 0.4 stands for 0.4 / 0.65 = 0.615 of the mass.
+        // Within the top 2, 0.4 is 0.4 / 0.65 = 0.615 of the mass.
         ("top-p counts within top-k", Sampling { top_k: 2, top_p: 0.6, ..base.clone() }, &[1]),
         ("greedy", Sampling { temperature: 0.0, ..base.clone() }, &[1]),
     ];
@@ -55,7 +55,7 @@ fn truncation_keeps_what_the_chain_says() {
 }
 
 #[test]
-fn banned_tokens_never_come_out_even_penalised() {
+fn banned_tokens_are_never_sampled_even_if_penalised() {
     let row = logits(&[0.1, 0.9]);
     let penal = Sampling { repeat_penalty: 1.5, ..settings(1.0) };
     assert_eq!(support(&row, &penal, &[1], &[1]), [0]);
@@ -63,7 +63,7 @@ fn banned_tokens_never_come_out_even_penalised() {
 }
 
 #[test]
-fn the_penalty_lowers_recent_tokens_of_either_sign() {
+fn the_penalty_lowers_positive_and_negative_logits() {
     let greedy = Sampling { repeat_penalty: 2.0, ..settings(0.0) };
     let mut sampler = Sampler::default();
     assert_eq!(sampler.sample(&[3.0, 2.0], &greedy, &[0], &[], 0.0), Some(1));
@@ -71,14 +71,14 @@ fn the_penalty_lowers_recent_tokens_of_either_sign() {
 }
 
 #[test]
-fn ties_go_to_the_lower_token() {
+fn the_lower_token_wins_a_tie() {
     let mut sampler = Sampler::default();
     assert_eq!(sampler.sample(&[1.0, 5.0, 5.0], &settings(0.0), &[], &[], 0.5), Some(1));
     assert_eq!(sampler.sample(&[1.0, 5.0, 5.0], &settings(0.0), &[], &[0], 0.5), Some(1));
 }
 
 #[test]
-fn rows_that_are_not_numbers_give_nothing() {
+fn rows_that_are_not_finite_give_no_token() {
     let mut sampler = Sampler::default();
     for row in [[f32::NAN; 3], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
         for temperature in [0.0, 1.0] {
@@ -88,7 +88,7 @@ fn rows_that_are_not_numbers_give_nothing() {
 }
 
 #[test]
-fn the_draw_follows_the_softmax() {
+fn samples_follow_the_softmax() {
     let row = logits(&[0.5, 0.3, 0.15, 0.05]);
     let warm = settings(2.0);
     let stream = Stream::new(3);
@@ -113,8 +113,8 @@ fn the_draw_follows_the_softmax() {
     assert!(chi2 < 21.1, "χ² = {chi2}");
 }
 
-/// Random logits like a model's: about normal, with a few tokens far ahead when
-/// `peaked`.
+/// Random logits like those of a model: approximately normal, with a few much larger ones
+/// if `peaked`.
 fn random_row(size: u64, peaked: bool, seed: u64) -> Vec<f32> {
     let stream = Stream::new(seed);
     (0..size)
@@ -127,7 +127,7 @@ fn random_row(size: u64, peaked: bool, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// What llama.cpp's chain leaves of a row: tokens and probabilities.
+/// The tokens that llama.cpp's chain keeps of a row, and their probabilities.
 fn llama_keeps(row: &[f32], settings: &Sampling, recent: &[Token]) -> Vec<(Token, f64)> {
     let mut chain = LlamaSampler::chain_simple([
         LlamaSampler::penalties(
@@ -142,7 +142,7 @@ fn llama_keeps(row: &[f32], settings: &Sampling, recent: &[Token]) -> Vec<(Token
         LlamaSampler::min_p(settings.min_p, 1),
         LlamaSampler::temp(settings.temperature),
     ]);
-    // It keeps a window of its own: the latest come last.
+    // llama.cpp expects the most recent tokens last.
     chain.accept_many(recent.iter().rev().map(|&token| LlamaToken(token)));
     let data =
         (0..).zip(row).map(|(token, &logit)| LlamaTokenData::new(LlamaToken(token), logit, 0.0));
@@ -156,7 +156,7 @@ fn llama_keeps(row: &[f32], settings: &Sampling, recent: &[Token]) -> Vec<(Token
     kept
 }
 
-/// The same of this sampler.
+/// The tokens that this sampler keeps, and their probabilities.
 fn we_keep(row: &[f32], settings: &Sampling, recent: &[Token]) -> Vec<(Token, f64)> {
     let mut changed = Vec::new();
     let row = if change(&mut changed, row, settings.repeat_penalty, recent, &[]) {
@@ -170,12 +170,12 @@ fn we_keep(row: &[f32], settings: &Sampling, recent: &[Token]) -> Vec<(Token, f6
         Kept::All => (0..).zip(row).map(|(token, &logit)| (token, logit)).collect(),
         Kept::Candidates => sampler.candidates.iter().map(|c| (c.token, c.logit)).collect(),
     };
-    let weight = |logit: f32| f64::from(weights.1.of(logit));
+    let weight = |logit: f32| f64::from(weights.1.weight(logit));
     let mass: f64 = kept.iter().map(|&(_, logit)| weight(logit)).sum();
     kept.into_iter().map(|(token, logit)| (token, weight(logit) / mass)).collect()
 }
 
-/// Settings of every kind of truncation, alone and together.
+/// Settings for every truncation, alone and combined.
 fn chains() -> Vec<Sampling> {
     let mut chains = Vec::new();
     for top_k in [0, 1, 40, 700] {
@@ -198,7 +198,7 @@ fn chains() -> Vec<Sampling> {
     chains
 }
 
-/// Tokens that came lately, some of them likely ones, some of them often.
+/// Recent tokens, some of which are likely and some repeated.
 fn random_recent(row: &[f32], seed: u64) -> Vec<Token> {
     let stream = Stream::new(seed).child("recent");
     let best = (0..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);
@@ -206,11 +206,11 @@ fn random_recent(row: &[f32], seed: u64) -> Vec<Token> {
     (0..64).map(|at| if at % 9 == 0 { best } else { any(at / 2) }).collect()
 }
 
-/// llama.cpp adds probabilities up in single precision, so that over thousands
-/// of candidates the end of its nucleus is off by as much; otherwise the sets
-/// are the same, and so are the probabilities.
+/// llama.cpp sums probabilities in single precision, so that with thousands of candidates
+/// the end of its nucleus is inexact. Otherwise the kept tokens and their probabilities
+/// are the same.
 #[test]
-fn truncation_and_probabilities_are_those_of_llamas_chain() {
+fn truncation_and_probabilities_agree_with_llama_cpp() {
     const TOLERANCE: f64 = 1e-4;
     for (seed, (size, peaked)) in
         (0..).zip([(1_000, false), (1_000, true), (8_191, true), (50_000, false), (50_000, true)])
@@ -242,7 +242,7 @@ fn truncation_and_probabilities_are_those_of_llamas_chain() {
 }
 
 #[test]
-fn greedy_takes_llamas_token() {
+fn greedy_sampling_agrees_with_llama_cpp() {
     for seed in 0..20 {
         let row = random_row(5_000, seed % 2 == 0, seed);
         let recent = random_recent(&row, seed);
@@ -254,11 +254,11 @@ fn greedy_takes_llamas_token() {
     }
 }
 
-/// χ² of draws against llama.cpp's probabilities, cells of fewer than 10
-/// expected draws put together. A right sampler fails a case with probability
-/// 1e-5; seeds are fixed, so it fails always or never.
+/// A χ² test of the samples against llama.cpp's probabilities. Cells with fewer than 10
+/// expected samples are merged. A correct sampler fails a case with probability 1e-5; the
+/// seeds are fixed, so the result never changes.
 #[test]
-fn draws_follow_the_probabilities_of_llamas_chain() {
+fn samples_follow_the_probabilities_of_llama_cpp() {
     const DRAWS: u64 = 50_000;
     let base = Sampling { temperature: 0.9, ..settings(1.0) };
     let cases = [
@@ -280,7 +280,7 @@ fn draws_follow_the_probabilities_of_llamas_chain() {
             counts[token as usize] += 1;
         }
         let drawn: u32 = expected.iter().map(|&(token, _)| counts[token as usize]).sum();
-        assert_eq!(u64::from(drawn), DRAWS, "{settings:?}: drawn outside of what is kept");
+        assert_eq!(u64::from(drawn), DRAWS, "{settings:?}: sampled a token that is not kept");
         let mut cells: Vec<(f64, f64)> = Vec::new();
         let mut rest = (0.0, 0.0);
         for (token, probability) in expected {
@@ -295,8 +295,8 @@ fn draws_follow_the_probabilities_of_llamas_chain() {
             cells.push(rest);
         }
         let chi2: f64 = cells.iter().map(|(seen, mean)| (seen - mean).powi(2) / mean).sum();
-        // Wilson and Hilferty: the cube root is about normal; 4.265 is the
-        // normal distribution's quantile for 1e-5.
+        // Wilson and Hilferty: the cube root is approximately normal; 4.265 is the normal
+        // quantile for 1e-5.
         let freedom = (cells.len() - 1) as f64;
         let spread = 2.0 / (9.0 * freedom);
         let limit = freedom * (1.0 - spread + 4.265 * spread.sqrt()).powi(3);
@@ -305,7 +305,7 @@ fn draws_follow_the_probabilities_of_llamas_chain() {
     }
 }
 
-/// Prints the time a row takes: `cargo test --release -- --ignored --nocapture`.
+/// Prints the time per row: `cargo test --release -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn time_per_row() {
