@@ -119,7 +119,7 @@ fn item(row: u64, random: Stream, keys: &mut Keys) -> Item {
         id: Some(format!("item-{row}")),
         messages,
         response: None,
-        rival: None,
+        response_b: None,
         metadata,
     }
 }

@@ -16,14 +16,14 @@ use amend_core::model::{
 };
 use amend_core::random::Stream;
 use amend_data::store::run_dir::RunDir;
-use amend_engine::http::{Http, Key, Retry, Settings};
+use amend_engine::http::{EndpointSettings, Http, Key, Retry};
 use common::{Place, Ran};
 use serde_json::{Value, json};
 use server::{Asked, Reply, Server, models, says};
 
 /// Settings with short pauses.
-fn settings(url: &str) -> Settings {
-    Settings {
+fn settings(url: &str) -> EndpointSettings {
+    EndpointSettings {
         parallel: 3,
         timeout: Duration::from_secs(20),
         retry: Retry {
@@ -31,7 +31,7 @@ fn settings(url: &str) -> Settings {
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(200),
         },
-        ..Settings::new(url.parse().unwrap())
+        ..EndpointSettings::new(url.parse().unwrap())
     }
 }
 
@@ -191,7 +191,7 @@ fn a_request_cancelled_during_a_retry_pause_is_not_sent_again() {
     });
     let pause = Duration::from_secs(30);
     let retry = Retry { tries: 3, first_pause: pause, longest_pause: pause };
-    let settings = Settings { parallel: 1, retry, ..settings(&server.url) };
+    let settings = EndpointSettings { parallel: 1, retry, ..settings(&server.url) };
     let mut engine = Http::connect(&settings).unwrap();
     engine.submit(complete(1, "Busy."));
     while server.asked().is_empty() {
@@ -284,7 +284,7 @@ fn a_server_that_hangs_runs_into_the_timeout() {
         _ => says("yes"),
     });
     let timeout = Duration::from_millis(300);
-    let mut engine = Http::connect(&Settings { timeout, ..settings(&server.url) }).unwrap();
+    let mut engine = Http::connect(&EndpointSettings { timeout, ..settings(&server.url) }).unwrap();
     engine.submit(complete(1, "Hang."));
     let events = results(&mut engine).unwrap();
     let [Event::Failed { id: 1, failure: Failure::Endpoint { message } }] = &*events else {
@@ -304,7 +304,7 @@ fn a_server_that_hangs_runs_into_the_timeout() {
 }
 
 /// The error and the hint of a server that can't be used.
-fn connection_error(settings: &Settings) -> String {
+fn connection_error(settings: &EndpointSettings) -> String {
     match Http::connect(settings) {
         Ok(_) => panic!("the server was accepted"),
         Err(EngineError { message, hint, .. }) => {
@@ -324,11 +324,11 @@ fn an_unusable_server_is_an_error_at_the_start() {
         (200, r#"{"models":7}"#),
     ] {
         let server = Server::bare(move |_| Reply::Status(code, text.to_owned()));
-        let settings = Settings { key: key.clone(), ..settings(&server.url) };
+        let settings = EndpointSettings { key: key.clone(), ..settings(&server.url) };
         errors += &connection_error(&settings).replace(&server.url, "URL");
     }
     let server = Server::start(|_| says("yes"));
-    let other = Settings { model: Some("large".to_owned()), ..settings(&server.url) };
+    let other = EndpointSettings { model: Some("large".to_owned()), ..settings(&server.url) };
     errors += &connection_error(&other).replace(&server.url, "URL");
     insta::assert_snapshot!(errors, @r#"
     URL/v1/models responded with status 401: Incorrect API key: ***
@@ -368,7 +368,7 @@ fn a_rejected_key_ends_the_engine() {
 #[test]
 fn a_manifest_contains_only_stable_fields_and_no_key() {
     let server = Server::start(|_| says("yes"));
-    let settings = Settings { key: Key::new("sk-secret"), ..settings(&server.url) };
+    let settings = EndpointSettings { key: Key::new("sk-secret"), ..settings(&server.url) };
     let description = Http::connect(&settings).unwrap().describe().unwrap();
     assert_eq!(
         description.model,

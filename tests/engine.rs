@@ -10,14 +10,14 @@ use amend_core::model::{
     Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling, Task,
 };
 use amend_core::random::Stream;
-use amend_engine::llama::{Llama, Model, Settings};
+use amend_engine::llama::{Llama, LlamaSettings, Model};
 use model::model_path;
 
 const TERSE: &str = "You are a terse assistant. Answer in one short sentence. Never apologise.";
 
-fn settings() -> Settings {
+fn settings() -> LlamaSettings {
     // Tests run in parallel, so each uses one thread.
-    Settings { parallel: 4, ctx_size: 2048, threads: 1, ..Settings::default() }
+    LlamaSettings { parallel: 4, ctx_size: 2048, threads: 1, ..LlamaSettings::default() }
 }
 
 fn greedy(max_tokens: u32) -> Sampling {
@@ -97,7 +97,7 @@ fn prefixes_are_computed_once_and_answers_stay_sensible() {
     let model = Model::load(&model_path(), &settings()).unwrap();
     let questions = ["Why is the sky blue?", "Who wrote Hamlet?", "Name a fruit.", "Is ice cold?"];
     let run = |parallel, share_prefixes| {
-        let settings = Settings { parallel, share_prefixes, ..settings() };
+        let settings = LlamaSettings { parallel, share_prefixes, ..settings() };
         let mut engine = Llama::new(&model, &settings).unwrap();
         for (id, question) in (1..).zip(questions) {
             let mut request = ask(id, question, greedy(24));
@@ -151,7 +151,7 @@ fn a_continuation_reuses_the_decoded_tokens() {
 
 #[test]
 fn overflow_fails_only_requests_that_never_fit() {
-    let settings = Settings { parallel: 4, ctx_size: 256, ..settings() };
+    let settings = LlamaSettings { parallel: 4, ctx_size: 256, ..settings() };
     let model = Model::load(&model_path(), &settings).unwrap();
     let mut engine = Llama::new(&model, &settings).unwrap();
     for id in 1..=6 {

@@ -61,7 +61,8 @@ fn place_with(export: Value, text: impl Fn(u64, usize) -> String) -> Place {
         }
         let messages = vec![Message::new(Role::User, format!("What is {row} like?"))];
         let metadata = serde_json::Map::new();
-        let item = Item { key, row, id: None, messages, response: None, rival: None, metadata };
+        let item =
+            Item { key, row, id: None, messages, response: None, response_b: None, metadata };
         let outcome = Outcome::Done { stop: Stop::Rounds };
         run.append(&Record::End { item, outcome }).unwrap();
     }

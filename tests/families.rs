@@ -12,7 +12,7 @@ use amend_core::model::{
     Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
 };
 use amend_core::random::Stream;
-use amend_engine::llama::{CacheType, Llama, Model, Settings, Switch};
+use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
 use tiny::tiny_model_path;
 
 /// The families, and whether their sequences can share cells.
@@ -22,8 +22,8 @@ const FAMILIES: [(&str, bool); 5] =
 /// The family with a sliding window. The prompts here are many times as long.
 const WINDOWED: &str = "olmo2";
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> LlamaSettings {
+    LlamaSettings {
         parallel: 4,
         ctx_size: 4096,
         threads: 1,
@@ -31,7 +31,7 @@ fn settings() -> Settings {
         flash_attention: Switch::Off,
         cache_type_k: CacheType::F32,
         cache_type_v: CacheType::F32,
-        ..Settings::default()
+        ..LlamaSettings::default()
     }
 }
 
@@ -107,11 +107,11 @@ impl Run {
 }
 
 /// Runs all roots with greedy sampling, and continues each as soon as it is done.
-fn run(model: &Model, settings: &Settings) -> Run {
+fn run(model: &Model, settings: &LlamaSettings) -> Run {
     run_at(model, settings, 0.0)
 }
 
-fn run_at(model: &Model, settings: &Settings, temperature: f32) -> Run {
+fn run_at(model: &Model, settings: &LlamaSettings, temperature: f32) -> Run {
     let mut engine = Llama::new(model, settings).unwrap();
     let mut roots: BTreeMap<RequestId, Request> = roots().into_iter().map(|r| (r.id, r)).collect();
     for root in roots.values_mut() {
@@ -154,7 +154,7 @@ fn answers_do_not_depend_on_the_shape_of_batches() {
     for (family, shares) in FAMILIES {
         let model = load(family);
         assert_eq!(model.can_share(), shares, "{family}");
-        let alone = Settings { parallel: 1, share_prefixes: false, ..settings() };
+        let alone = LlamaSettings { parallel: 1, share_prefixes: false, ..settings() };
         let reference = run(&model, &alone);
         let expected = reference.texts();
         assert_varied(family, &reference);
@@ -174,7 +174,7 @@ fn answers_do_not_depend_on_the_shape_of_batches() {
                 let case = format!(
                     "{family} {share_prefixes} {parallel} {kv_unified:?} {batch_size} {ubatch_size}"
                 );
-                let shape = Settings {
+                let shape = LlamaSettings {
                     share_prefixes,
                     parallel,
                     kv_unified,
@@ -240,7 +240,7 @@ fn prompt_lookup_does_not_change_texts() {
                 let case = format!("{family} {temperature} {parallel} {batch_size} {kv_unified:?}");
                 let run = |speculate| {
                     let settings =
-                        Settings { speculate, parallel, batch_size, kv_unified, ..settings() };
+                        LlamaSettings { speculate, parallel, batch_size, kv_unified, ..settings() };
                     run_at(&model, &settings, temperature)
                 };
                 let (without, with) = (run(Switch::Off), run(Switch::On));
@@ -274,7 +274,7 @@ fn a_small_context_changes_no_text_and_needs_no_more_prefill() {
         // llama.cpp rounds a context up to a multiple of 256.
         let ctx_size = longest.next_multiple_of(256);
         for share_prefixes in [false, true] {
-            let tight = run(&model, &Settings { ctx_size, share_prefixes, ..settings() });
+            let tight = run(&model, &LlamaSettings { ctx_size, share_prefixes, ..settings() });
             assert_eq!(tight.texts(), ample.texts(), "{family} in {ctx_size}");
             let (tight, ample) = (tight.counters, ample.counters);
             assert_eq!(tight.prefilled + tight.cached, ample.prefilled + ample.cached);
@@ -312,7 +312,7 @@ fn a_request_longer_than_a_stream_switches_to_a_unified_cache() {
         }
         texts
     };
-    let layout = |kv_unified| Settings { kv_unified, ctx_size: 8 * 1024, ..settings() };
+    let layout = |kv_unified| LlamaSettings { kv_unified, ctx_size: 8 * 1024, ..settings() };
     let mut engine = Llama::new(&model, &layout(Switch::Auto)).unwrap();
     assert_eq!(unified(&engine).as_deref(), Some("off"));
     let expected = texts(&mut engine);
@@ -411,7 +411,7 @@ fn content_never_becomes_a_user_defined_token() {
         b"{% for m in messages %}{{ m['content'] }}{% endfor %}<think>",
     )
     .unwrap();
-    let settings = Settings { chat_template: Some(template.path().to_owned()), ..settings() };
+    let settings = LlamaSettings { chat_template: Some(template.path().to_owned()), ..settings() };
     let model = Model::load(&tiny_model_path("llama"), &settings).unwrap();
     let engine = Llama::new(&model, &settings).unwrap();
     let tokens = engine.prepare(&[Message::new(Role::User, "a<think>")], 0).unwrap().tokens;

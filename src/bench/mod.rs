@@ -16,7 +16,7 @@ use serde::Serialize;
 use amend_core::model::{Counters, Engine};
 use amend_engine::llama::measure::baseline as bare;
 use amend_engine::llama::measure::baseline::{Rates, Shape};
-use amend_engine::llama::{Llama, Model, Settings};
+use amend_engine::llama::{Llama, LlamaSettings, Model};
 use workload::{Size, Workload, WorkloadError};
 
 /// The measurement of one workload at one width.
@@ -67,7 +67,7 @@ pub struct Measured {
 /// The engine or a request fails.
 pub fn measure(
     model: &Model,
-    settings: &Settings,
+    settings: &LlamaSettings,
     workload: Workload,
     size: Size,
 ) -> Result<Measured, WorkloadError> {
@@ -119,7 +119,7 @@ pub fn measure(
 /// mean lengths of the contexts and of their shared prefix.
 fn shape(
     model: &Model,
-    settings: &Settings,
+    settings: &LlamaSettings,
     workload: Workload,
     size: Size,
 ) -> Result<Shape, WorkloadError> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::workload::{self, Size, Workload, WorkloadError};
 use amend_core::model::{Counters, Engine};
-use amend_engine::http::{Http, Settings};
+use amend_engine::http::{EndpointSettings, Http};
 
 /// The measurement of one workload through a server.
 #[derive(Debug, Clone, Serialize)]
@@ -36,7 +36,7 @@ pub struct PeerMeasured {
 /// # Errors
 /// The server can't be used, or it rejects a request.
 pub fn measure(
-    settings: &Settings,
+    settings: &EndpointSettings,
     workload: Workload,
     size: Size,
 ) -> Result<PeerMeasured, WorkloadError> {

@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::workload::WorkloadError;
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::Engine;
-use amend_core::procedure::{Ask, Trajectory};
+use amend_core::procedure::{ItemLoop, StepRequest};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind};
 use amend_engine::llama::measure::constructed;
 use amend_engine::llama::measure::constructed::Constructed;
-use amend_engine::llama::{Llama, Model, Settings, Switch};
+use amend_engine::llama::{Llama, LlamaSettings, Model, Switch};
 
 /// The shares of the answer that constructed revisions keep, in percent.
 const KEPT: [usize; 3] = [60, 80, 95];
@@ -48,7 +48,7 @@ pub struct Speed {
 /// The engine or a request fails.
 pub fn measure(
     model: &Model,
-    settings: &Settings,
+    settings: &LlamaSettings,
     job: &Job,
     items: &[Item],
 ) -> Result<Revisions, WorkloadError> {
@@ -58,7 +58,7 @@ pub fn measure(
         .collect::<Result<_, _>>()?;
     let mut real = [Speed::default(); 2];
     for (speculate, speed) in [Switch::Off, Switch::Auto].into_iter().zip(&mut real) {
-        let settings = Settings { parallel: 1, speculate, ..settings.clone() };
+        let settings = LlamaSettings { parallel: 1, speculate, ..settings.clone() };
         let mut engine = Llama::new(model, &settings)?;
         let mut stopwatch = Stopwatch::default();
         let work =
@@ -82,12 +82,12 @@ struct Stopwatch {
 impl Observer for Stopwatch {
     type Error = WorkloadError;
 
-    fn text(&mut self, _: &Trajectory, _: &Ask, _: &str) -> Result<(), WorkloadError> {
+    fn text(&mut self, _: &ItemLoop, _: &StepRequest, _: &str) -> Result<(), WorkloadError> {
         self.since.get_or_insert_with(Instant::now);
         Ok(())
     }
 
-    fn step(&mut self, _: &Trajectory, step: &Step) -> Result<(), WorkloadError> {
+    fn step(&mut self, _: &ItemLoop, step: &Step) -> Result<(), WorkloadError> {
         let since = self.since.take();
         if let (StepKind::Revise, Some(since)) = (step.kind, since) {
             self.speed.tokens += u64::from(step.usage.decoded.saturating_sub(1));
@@ -96,7 +96,7 @@ impl Observer for Stopwatch {
         Ok(())
     }
 
-    fn end(&mut self, _: &Trajectory, _: Outcome) -> Result<(), WorkloadError> {
+    fn end(&mut self, _: &ItemLoop, _: Outcome) -> Result<(), WorkloadError> {
         // An item that fails, for example with an empty answer, has fewer revisions.
         self.since = None;
         Ok(())

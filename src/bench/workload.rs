@@ -10,8 +10,8 @@ use amend_core::constitution::{
 };
 use amend_core::driver::{DriveError, Job, Observer, Work, drive};
 use amend_core::model::{Engine, EngineError, Event, Request, Sampling, Task};
-use amend_core::procedure::{Procedure, Trajectory};
-use amend_core::prompt::{Fence, LoadError, Templates};
+use amend_core::procedure::{ItemLoop, Procedure};
+use amend_core::prompt::{Delimiter, Templates, TemplatesError};
 use amend_core::random::Stream;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
@@ -112,7 +112,7 @@ pub enum WorkloadError {
     Engine(#[from] EngineError),
     /// The built-in templates can't be loaded.
     #[error(transparent)]
-    Templates(#[from] LoadError),
+    Templates(#[from] TemplatesError),
     /// A request failed, so that the figures would be wrong.
     #[error("a request of the benchmark failed: {0}")]
     Request(#[from] amend_core::model::Failure),
@@ -228,7 +228,7 @@ fn sampling(max_tokens: u32) -> Sampling {
 
 fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
     let stream = Stream::new(1);
-    let fence = Fence::from_stream(stream);
+    let fence = Delimiter::from_stream(stream);
     let job = Job {
         procedure: Procedure::Revise { judging: false },
         constitution: Arc::new(constitution(size)),
@@ -245,7 +245,8 @@ fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
         let messages = vec![Message::new(Role::User, prompt)];
         let key = keys.next(&messages, None, None);
         let metadata = serde_json::Map::new();
-        let item = Item { key, row, id: None, messages, response: None, rival: None, metadata };
+        let item =
+            Item { key, row, id: None, messages, response: None, response_b: None, metadata };
         Work { item: Arc::new(item), steps: Vec::new() }
     });
     drive(engine, &job, work, &mut Strict).map(|_| ()).map_err(WorkloadError::from_drive)
@@ -295,11 +296,11 @@ struct Strict;
 impl Observer for Strict {
     type Error = WorkloadError;
 
-    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), WorkloadError> {
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), WorkloadError> {
         Ok(())
     }
 
-    fn end(&mut self, _: &Trajectory, outcome: Outcome) -> Result<(), WorkloadError> {
+    fn end(&mut self, _: &ItemLoop, outcome: Outcome) -> Result<(), WorkloadError> {
         match outcome {
             Outcome::Done { .. } => Ok(()),
             Outcome::Failed { failure } => Err(failure.into()),

@@ -3,7 +3,7 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
-use amend_analysis::audit::{Audit, Finding, PairFigures, PrincipleFigures, Severity};
+use amend_analysis::audit::{Audit, AuditFinding, FindingSeverity, PairFigures, PrincipleFigures};
 use amend_core::stats::Estimate;
 
 /// The shift in log-odds at which a cell's colour is deepest.
@@ -23,7 +23,7 @@ pub fn sections(audit: &Audit) -> Vec<Section> {
 
 fn findings(audit: &Audit) -> Section {
     let mut section = Section::new("findings", "Findings");
-    for severity in [Severity::Error, Severity::Warn, Severity::Info] {
+    for severity in [FindingSeverity::Error, FindingSeverity::Warn, FindingSeverity::Info] {
         let number = audit.findings.iter().filter(|finding| finding.severity == severity).count();
         section.card(severity.to_string(), count(number as u64), "");
     }
@@ -35,9 +35,9 @@ fn findings(audit: &Audit) -> Section {
             format!("of {} in prompts{}", count(cost.prompt_tokens), ratio.unwrap_or_default());
         section.card("Tokens prefilled", count(cost.prefilled), note);
     }
-    let alike = |a: &Finding, b: &Finding| a.kind == b.kind && a.severity == b.severity;
+    let alike = |a: &AuditFinding, b: &AuditFinding| a.kind == b.kind && a.severity == b.severity;
     for group in audit.findings.chunk_by(alike) {
-        let Finding { severity, kind, advice, .. } = &group[0];
+        let AuditFinding { severity, kind, advice, .. } = &group[0];
         let columns = match group.iter().any(|finding| !finding.items.is_empty()) {
             true => &["finding", "examples"][..],
             false => &["finding"],

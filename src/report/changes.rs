@@ -14,7 +14,7 @@ const MAX_TEXT: usize = 40_000;
 
 /// The difference between two texts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Changes {
+pub struct ReportChanges {
     /// The stretches in order: `=5` kept, `-2` removed, `+3` added. Lengths are in
     /// UTF-16 code units, as in JavaScript.
     pub stretches: String,
@@ -23,7 +23,7 @@ pub struct Changes {
 }
 
 /// Compares two texts. Returns `None` if one of them is too long.
-pub fn changes(before: &str, after: &str) -> Option<Changes> {
+pub fn changes(before: &str, after: &str) -> Option<ReportChanges> {
     if before.len().max(after.len()) > MAX_TEXT {
         return None;
     }
@@ -50,7 +50,7 @@ pub fn changes(before: &str, after: &str) -> Option<Changes> {
     }
     stretches.close();
     let kept = if all == 0 { 1.0 } else { kept as f64 / all as f64 };
-    Some(Changes { stretches: stretches.closed, kept })
+    Some(ReportChanges { stretches: stretches.closed, kept })
 }
 
 fn units(text: &str) -> usize {

@@ -3,7 +3,7 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, grouped_interval};
-use amend_analysis::evaluation::{Figure, Met, Results, Slice};
+use amend_analysis::evaluation::{Figure, Results, Slice, ThresholdOutcome};
 use amend_data::eval_set::Bound;
 
 /// How many answers a broken rule links to.
@@ -48,9 +48,9 @@ fn thresholds(results: &Results) -> Table {
         let parts = [threshold.kind.map(|kind| kind.as_str()), threshold.category.as_deref()];
         let parts: Vec<&str> = parts.into_iter().flatten().collect();
         let outcome = match result.outcome {
-            Met::Met => Cell::text("met").shaded(1.0, 2.0),
-            Met::Missed => Cell::text("missed").shaded(-1.0, 2.0),
-            Met::Absent => Cell::text("no such answers"),
+            ThresholdOutcome::Met => Cell::text("met").shaded(1.0, 2.0),
+            ThresholdOutcome::Missed => Cell::text("missed").shaded(-1.0, 2.0),
+            ThresholdOutcome::Absent => Cell::text("no such answers"),
         };
         table.rows.push(vec![
             Cell::text(&threshold.measure),

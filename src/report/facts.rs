@@ -16,7 +16,7 @@ use amend_data::store::trajectories::Trajectory;
 
 /// The facts about one finished item.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
+pub struct ItemFacts {
     /// The item's key.
     pub key: String,
     /// Why it failed, if it did.
@@ -38,14 +38,14 @@ pub struct Facts {
     /// the gate could not be read.
     pub gates: Vec<(String, Option<f64>)>,
     /// Its revisions, in order.
-    pub revisions: Vec<Revision>,
+    pub revisions: Vec<RevisionFacts>,
     /// The work per kind of step, in [`StepKind::ALL`]'s order.
-    pub work: [Work; StepKind::ALL.len()],
+    pub work: [StepWork; StepKind::ALL.len()],
 }
 
 /// A revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
+pub struct RevisionFacts {
     /// The id of the principle that was applied.
     pub principle: String,
     /// Whether it equals the answer before it, ignoring white space.
@@ -56,7 +56,7 @@ pub struct Revision {
 
 /// The work done in steps of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Work {
+pub struct StepWork {
     /// The number of steps.
     pub steps: usize,
     /// The number of tokens in their prompts.
@@ -67,7 +67,7 @@ pub struct Work {
     pub decoded: u64,
 }
 
-impl Work {
+impl StepWork {
     /// Adds other work to this.
     pub fn add(&mut self, other: Self) {
         self.steps += other.steps;
@@ -77,9 +77,9 @@ impl Work {
     }
 }
 
-impl Facts {
+impl ItemFacts {
     /// Collects the facts about a finished item.
-    pub fn of(subject: &Subject, trajectory: &Trajectory) -> Self {
+    pub fn new(subject: &Subject, trajectory: &Trajectory) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let failure = match outcome {
             Outcome::Failed { failure } => Some(failure.clone()),
@@ -97,13 +97,13 @@ impl Facts {
             failure,
             dropped,
             category: text(item, "category").map(str::to_owned),
-            is_comparison: item.rival.is_some(),
+            is_comparison: item.response_b.is_some(),
             label: label(item),
             decision: compared.and_then(|pair| decide(subject, item, steps, pair)),
             verdicts: compared
                 .into_iter()
                 .flat_map(|pair| about(steps, pair))
-                .filter_map(|step| UnderPrinciple::of(step, &subject.judge.standing()))
+                .filter_map(|step| UnderPrinciple::from_step(step, &subject.judge.standing()))
                 .collect(),
             gates: steps
                 .iter()
@@ -130,8 +130,8 @@ fn text<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
 /// `None` for a tie, and where an injection is written into an answer: the label
 /// is about the answers without it.
 fn label(item: &Item) -> Option<bool> {
-    item.rival.as_ref()?;
-    let record::Facts { label, injection } = record::Facts::of(item);
+    item.response_b.as_ref()?;
+    let record::ComparisonFacts { label, injection } = record::ComparisonFacts::from_item(item);
     if injection.is_some_and(|injection| injection.present) {
         return None;
     }
@@ -146,7 +146,7 @@ fn label(item: &Item) -> Option<bool> {
 /// were given, or the last revision and the first answer. `None` if nothing was
 /// revised, since verdicts among candidates say nothing about a revision.
 fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
-    if item.rival.is_some() {
+    if item.response_b.is_some() {
         return Some([0, 1]);
     }
     let last = answers(steps).count().checked_sub(1)?;
@@ -159,7 +159,7 @@ fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]
 /// Combines the verdicts on two answers. For answers of the loop, the constitution
 /// says which verdicts decide; for given answers, all count by weight.
 fn decide(subject: &Subject, item: &Item, steps: &[Step], pair: [usize; 2]) -> Option<Combined> {
-    if item.rival.is_none() {
+    if item.response_b.is_none() {
         return Some(subject.rules.on(steps, pair)?.decisive);
     }
     combined(about(steps, pair), |id| subject.weight(id), &subject.judge.standing())
@@ -170,12 +170,12 @@ fn about(steps: &[Step], pair: [usize; 2]) -> impl Iterator<Item = &Step> {
     steps.iter().filter(move |step| step.about == pair)
 }
 
-fn revisions(steps: &[Step]) -> Vec<Revision> {
+fn revisions(steps: &[Step]) -> Vec<RevisionFacts> {
     let answers: Vec<&Step> = answers(steps).collect();
     let words = |step: &Step| step.text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let revision = |pair: &[&Step]| {
         let (before, after) = (pair[0], pair[1]);
-        Some(Revision {
+        Some(RevisionFacts {
             principle: after.principle.clone()?,
             unchanged: words(before) == words(after),
             cut: after.finish == Some(Finish::Length),
@@ -188,11 +188,11 @@ fn revisions(steps: &[Step]) -> Vec<Revision> {
         .collect()
 }
 
-fn work(steps: &[Step]) -> [Work; StepKind::ALL.len()] {
+fn work(steps: &[Step]) -> [StepWork; StepKind::ALL.len()] {
     StepKind::ALL.map(|kind| {
-        let mut sum = Work::default();
+        let mut sum = StepWork::default();
         for step in steps.iter().filter(|step| step.kind == kind) {
-            sum.add(Work {
+            sum.add(StepWork {
                 steps: 1,
                 prompt: step.usage.prompt.into(),
                 cached: step.usage.cached.into(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::chart;
-use super::facts::{Facts, Work};
+use super::facts::{ItemFacts, StepWork};
 use super::subject::Subject;
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
@@ -24,14 +24,14 @@ const DEEP: f64 = 2.0;
 const MOST_CATEGORIES: usize = 12;
 
 /// The figures of a run.
-pub struct Figures<'a> {
+pub struct RunFigures<'a> {
     subject: &'a Subject,
-    facts: &'a [Facts],
+    facts: &'a [ItemFacts],
 }
 
-impl<'a> Figures<'a> {
+impl<'a> RunFigures<'a> {
     /// The figures of the finished items of a run.
-    pub fn new(subject: &'a Subject, facts: &'a [Facts]) -> Self {
+    pub fn new(subject: &'a Subject, facts: &'a [ItemFacts]) -> Self {
         Self { subject, facts }
     }
 
@@ -360,7 +360,7 @@ impl<'a> Figures<'a> {
         table
     }
 
-    fn within<'b>(&'b self, category: &'b str) -> impl Iterator<Item = &'a Facts> + 'b {
+    fn within<'b>(&'b self, category: &'b str) -> impl Iterator<Item = &'a ItemFacts> + 'b {
         self.facts.iter().filter(move |facts| facts.category.as_deref() == Some(category))
     }
 
@@ -391,7 +391,7 @@ impl<'a> Figures<'a> {
 
     fn work(&self) -> Section {
         let mut section = Section::new("work", "Work");
-        let mut sums = StepKind::ALL.map(|_| Work::default());
+        let mut sums = StepKind::ALL.map(|_| StepWork::default());
         for facts in self.facts {
             for (sum, &work) in sums.iter_mut().zip(&facts.work) {
                 sum.add(work);
@@ -411,7 +411,7 @@ impl<'a> Figures<'a> {
             table.rows.push(cells.map(Cell::text).into());
         }
         section.table(table);
-        let mut revised = Work::default();
+        let mut revised = StepWork::default();
         for (kind, sum) in StepKind::ALL.into_iter().zip(sums) {
             match kind {
                 StepKind::Critique => revised.decoded += sum.decoded,

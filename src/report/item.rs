@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::changes::changes;
-use super::facts::Facts;
+use super::facts::ItemFacts;
 use super::subject::Subject;
 use super::view::{Cell, Table};
 use super::words::{count, decimal, percent, preview, signed};
@@ -49,7 +49,7 @@ pub struct ItemView {
     /// The number of tokens decoded for it.
     pub tokens: u64,
     /// The conversation.
-    pub turns: Vec<Turn>,
+    pub turns: Vec<TurnView>,
     /// Its steps.
     pub blocks: Vec<Block>,
     /// The metadata of its row.
@@ -58,7 +58,7 @@ pub struct ItemView {
 
 /// A turn of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Turn {
+pub struct TurnView {
     /// The role of the speaker.
     pub role: &'static str,
     /// The content.
@@ -119,11 +119,11 @@ impl ItemView {
     pub fn new(
         subject: &Subject,
         trajectory: &Trajectory,
-        facts: &Facts,
+        facts: &ItemFacts,
         catalogue: &mut Catalogue,
     ) -> Self {
         let Trajectory { item, steps, .. } = trajectory;
-        let view = View { subject, steps, is_comparison: item.rival.is_some() };
+        let view = View { subject, steps, is_comparison: item.response_b.is_some() };
         let mut category_names: Vec<String> = facts.category.iter().cloned().collect();
         for revision in &facts.revisions {
             let category =
@@ -148,7 +148,7 @@ impl ItemView {
             Some(found) => (verdict_class(found), verdict_text(found, "revision", "first answer")),
         };
         let prompt = item.messages.last().map_or("", |message| message.content.as_str());
-        let turn = |message: &amend_core::chat::Message| Turn {
+        let turn = |message: &amend_core::chat::Message| TurnView {
             role: message.role.as_str(),
             text: plain(&message.content),
         };

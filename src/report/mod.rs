@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::facts::Facts;
-use self::figures::Figures;
+use self::facts::ItemFacts;
+use self::figures::RunFigures;
 use self::item::{Catalogue, ItemView};
 use self::page::Page;
 use self::subject::Subject;
@@ -99,16 +99,16 @@ pub enum ReportError {
 pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let manifest = run.manifest();
     let subject = Subject::new(manifest).with_reviews(Reviews::read(run)?);
-    let mut verdicts = review::Verdicts::default();
+    let mut verdicts = review::RecordedVerdicts::default();
     let audit: Option<Audit> = derived(&run.path().join(AUDIT))?;
     let evaluation: Option<Results> = derived(&run.path().join(RESULTS))?;
-    let mut facts: Vec<Facts> = Vec::new();
+    let mut facts: Vec<ItemFacts> = Vec::new();
     let mut items: Vec<ItemView> = Vec::new();
     let mut catalogue = Catalogue::default();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         verdicts.add(&trajectory, &subject.rules);
-        let mut item = Facts::of(&subject, &trajectory);
+        let mut item = ItemFacts::new(&subject, &trajectory);
         if let (None, Some(evaluation)) = (&item.category, &evaluation) {
             item.category = evaluation::category(evaluation, &item.key).map(str::to_owned);
         }
@@ -119,11 +119,14 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     }
     items.sort_by_key(|item| item.row);
     let total = usize::try_from(manifest.input.rows).unwrap_or(usize::MAX).max(facts.len());
-    let mut sections = Figures::new(&subject, &facts).sections(total);
+    let mut sections = RunFigures::new(&subject, &facts).sections(total);
     // After the overview: the results that the run was made for, then the reviews.
     let mut own: Vec<Section> = evaluation.iter().map(evaluation::section).collect();
     own.extend(audit.iter().flat_map(audit::sections));
-    let reviewed = reviews::section(&review::Figures::of(subject.rules.reviews(), &verdicts));
+    let reviewed = reviews::section(&review::AgreementFigures::from_reviews(
+        subject.rules.reviews(),
+        &verdicts,
+    ));
     if !reviewed.is_empty() {
         own.push(reviewed);
     }

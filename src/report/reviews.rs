@@ -2,10 +2,10 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, decimal, percent, percent_interval};
-use crate::review::{Agreed, Figures, Outcomes};
+use crate::review::{AgreementFigures, Outcomes, PairwiseAgreement};
 
 /// What reviewers decided, and how far they agree. Empty without reviews.
-pub fn section(figures: &Figures) -> Section {
+pub fn section(figures: &AgreementFigures) -> Section {
     let mut section = Section::new("reviews", "Reviews");
     if figures.reviewers.is_empty() {
         return section;
@@ -63,7 +63,7 @@ pub fn section(figures: &Figures) -> Section {
     section
 }
 
-fn agreement_row(between: String, agreed: &Agreed) -> Vec<Cell> {
+fn agreement_row(between: String, agreed: &PairwiseAgreement) -> Vec<Cell> {
     let kappa = match &agreed.kappa {
         Some(kappa) => {
             let [value, low, high] = [kappa.value, kappa.low, kappa.high].map(decimal);

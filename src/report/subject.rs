@@ -15,7 +15,7 @@ pub struct Subject {
     /// The command that made the run.
     pub command: String,
     /// The principles, in the constitution's order.
-    pub principles: Vec<Principle>,
+    pub principles: Vec<SubjectPrinciple>,
     /// How log-odds become verdicts.
     pub judge: Judge,
     /// How verdicts and reviews decide about pairs.
@@ -31,7 +31,7 @@ pub struct Subject {
 /// A principle as a report shows it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Principle {
+pub struct SubjectPrinciple {
     /// The id.
     pub id: String,
     /// The title.
@@ -44,7 +44,7 @@ pub struct Principle {
     pub principle: String,
 }
 
-impl Default for Principle {
+impl Default for SubjectPrinciple {
     fn default() -> Self {
         Self {
             id: String::new(),
@@ -56,7 +56,7 @@ impl Default for Principle {
     }
 }
 
-impl Principle {
+impl SubjectPrinciple {
     /// Adds the variant to the title of a variant that an audit made: it has the
     /// title of the original principle.
     fn with_variant_title(mut self) -> Self {
@@ -83,10 +83,10 @@ impl Subject {
             principles: principles
                 .iter()
                 .filter_map(read)
-                .map(Principle::with_variant_title)
+                .map(SubjectPrinciple::with_variant_title)
                 .collect(),
             judge: read(&constitution["judge"]).unwrap_or_default(),
-            rules: Rules::of(constitution),
+            rules: Rules::from_constitution(constitution),
             gate: plan["gate"].as_f64(),
             worst: plan["select"] == "worst",
             seed: manifest.seed,
@@ -104,7 +104,7 @@ impl Subject {
     }
 
     /// The principle with this id.
-    pub fn principle(&self, id: &str) -> Option<&Principle> {
+    pub fn principle(&self, id: &str) -> Option<&SubjectPrinciple> {
         self.principles.iter().find(|principle| principle.id == id)
     }
 

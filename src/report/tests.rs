@@ -3,7 +3,7 @@ use serde_json::json;
 use super::item::{Block, Catalogue, ItemView};
 use super::view::{Cell, Section, Table};
 use super::*;
-use amend_core::judge::{Poll, Reading, Score, Verdict};
+use amend_core::judge::{Poll, Reading, RubricScore, Verdict};
 use amend_core::model::{Failure, Finish};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
@@ -33,7 +33,7 @@ fn judged(principle: Option<&str>, verdict: Verdict) -> Step {
 }
 
 fn gate(principle: &str, value: f64) -> Step {
-    let score = Some(Score { value, mass: 0.9 });
+    let score = Some(RubricScore { value, mass: 0.9 });
     Step { score, finish: None, ..step(StepKind::Gate, Some(principle), "") }
 }
 
@@ -63,8 +63,9 @@ fn in_category(trajectory: Trajectory, category: &str) -> Trajectory {
 
 fn sections(manifest: &Manifest, trajectories: &[Trajectory]) -> Vec<Section> {
     let subject = Subject::new(manifest);
-    let facts: Vec<Facts> = trajectories.iter().map(|one| Facts::of(&subject, one)).collect();
-    Figures::new(&subject, &facts).sections(trajectories.len() + 1)
+    let facts: Vec<ItemFacts> =
+        trajectories.iter().map(|one| ItemFacts::new(&subject, one)).collect();
+    RunFigures::new(&subject, &facts).sections(trajectories.len() + 1)
 }
 
 fn section<'a>(sections: &'a [Section], id: &str) -> &'a Section {
@@ -72,7 +73,7 @@ fn section<'a>(sections: &'a [Section], id: &str) -> &'a Section {
 }
 
 fn cards(section: &Section) -> Vec<String> {
-    let line = |card: &view::Card| format!("{}: {} ({})", card.label, card.value, card.note);
+    let line = |card: &view::FigureCard| format!("{}: {} ({})", card.label, card.value, card.note);
     section.cards.iter().map(line).collect()
 }
 
@@ -179,7 +180,7 @@ fn constitution_says_which_verdicts_decide() {
         judged(None, verdict(1.0, 0.0, 1.0)),
     ];
     for (manifest, expected) in [(&manifest(), 1.0), (&principles, -2.0)] {
-        let facts = Facts::of(&Subject::new(manifest), &done("a", &steps));
+        let facts = ItemFacts::new(&Subject::new(manifest), &done("a", &steps));
         assert!((facts.decision.unwrap().margin - expected).abs() < 1e-9);
     }
     // Verdicts among candidates say nothing about a revision.
@@ -188,7 +189,7 @@ fn constitution_says_which_verdicts_decide() {
         step(StepKind::Generate, None, "y"),
         judged(None, verdict(1.0, 0.0, 1.0)),
     ];
-    let facts = Facts::of(&Subject::new(&manifest()), &done("a", &candidates));
+    let facts = ItemFacts::new(&Subject::new(&manifest()), &done("a", &candidates));
     assert_eq!(facts.decision, None);
 }
 
@@ -232,7 +233,7 @@ fn labels_measure_the_reliability_of_the_judge() {
         let judged = Step { about: vec![0, 1], ..judged(None, verdict(log_odds, 0.0, 1.0)) };
         let trajectory = done(key, &[answer("x"), answer("y"), judged]);
         let metadata = json!({ "label": label }).as_object().cloned().unwrap();
-        let item = Item { rival: Some("y".to_owned()), metadata, ..trajectory.item };
+        let item = Item { response_b: Some("y".to_owned()), metadata, ..trajectory.item };
         Trajectory { item, ..trajectory }
     };
     // The judge gives A 0.75 three times, and A is better twice. A tie is not counted.
@@ -248,7 +249,7 @@ fn labels_measure_the_reliability_of_the_judge() {
         let mut twin = compared("e", "a", odds);
         let metadata = json!({"label": "a", "injection": "x", "into": "b", "injected": injected});
         twin.item.metadata = metadata.as_object().cloned().unwrap();
-        Facts::of(&Subject::new(&manifest), &twin).label
+        ItemFacts::new(&Subject::new(&manifest), &twin).label
     });
     assert_eq!(labels, [None, Some(true)]);
     let page = sections(&manifest, &all);
@@ -272,7 +273,7 @@ fn labels_measure_the_reliability_of_the_judge() {
 
 fn view(manifest: &Manifest, trajectory: &Trajectory) -> ItemView {
     let subject = Subject::new(manifest);
-    let facts = Facts::of(&subject, trajectory);
+    let facts = ItemFacts::new(&subject, trajectory);
     ItemView::new(&subject, trajectory, &facts, &mut Catalogue::default())
 }
 
@@ -425,13 +426,13 @@ fn audit_and_evaluation_in_the_run_directory_are_shown() {
     };
     assert_eq!(titles(run.dir()), ["Overview", "Items"]);
 
-    let principle = |id: &str| audit::Principle {
+    let principle = |id: &str| audit::AuditPrinciple {
         id: id.into(),
         title: String::new(),
         category: "c".into(),
         weight: 1.0,
     };
-    let item = |key: &str| audit::Item {
+    let item = |key: &str| audit::AuditItem {
         key: key.into(),
         category: "tea".into(),
         label: None,
@@ -439,8 +440,8 @@ fn audit_and_evaluation_in_the_run_directory_are_shown() {
         verbosity: None,
         harmless: false,
     };
-    let score = |log_odds| Some(audit::Score { log_odds, mass: 1.0, offset: 0.0 });
-    let input = audit::Input {
+    let score = |log_odds| Some(audit::AuditScore { log_odds, mass: 1.0, offset: 0.0 });
+    let input = audit::AuditInput {
         principles: vec![principle("p"), principle("q")],
         items: ["i", "j", "k"].map(item).into(),
         scores: vec![
@@ -458,7 +459,7 @@ fn audit_and_evaluation_in_the_run_directory_are_shown() {
             scores: vec![score(2.0), score(-4.0), score(-6.0)],
         }],
         cost: audit::Cost { verdicts: 6, prompt_tokens: 9000, prefilled: 1500, ideal: Some(1200) },
-        ..audit::Input::default()
+        ..audit::AuditInput::default()
     };
     let audited = audit::audit(&input, &Thresholds::default(), 1).unwrap();
     let [findings, figures, matrices] = &super::audit::sections(&audited)[..] else {

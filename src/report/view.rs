@@ -13,7 +13,7 @@ pub struct Section {
     /// An introduction, or an empty string.
     pub note: String,
     /// Figures.
-    pub cards: Vec<Card>,
+    pub cards: Vec<FigureCard>,
     /// Charts.
     pub charts: Vec<Chart>,
     /// Tables.
@@ -38,7 +38,7 @@ impl Section {
         value: impl Into<String>,
         note: impl Into<String>,
     ) {
-        self.cards.push(Card { label: label.into(), value: value.into(), note: note.into() });
+        self.cards.push(FigureCard { label: label.into(), value: value.into(), note: note.into() });
     }
 
     /// Adds a table, unless it has no rows.
@@ -51,7 +51,7 @@ impl Section {
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Card {
+pub struct FigureCard {
     /// The name of the figure.
     pub label: String,
     /// The value.

@@ -9,7 +9,9 @@ mod queue;
 mod server;
 mod session;
 
-pub use amend_analysis::agreement::{Agreed, Between, Figures, Outcomes, Reviewer, Verdicts};
+pub use amend_analysis::agreement::{
+    AgreementFigures, Outcomes, PairwiseAgreement, RecordedVerdicts, Reviewer, ReviewerPair,
+};
 pub use queue::Order;
 pub use server::{ServeError, Server};
-pub use session::{Options, Session};
+pub use session::{ReviewOptions, Session};

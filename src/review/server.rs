@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response};
 
-use super::session::{Refusal, Session, Submission};
+use super::session::{Refusal, ReviewSubmission, Session};
 
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
@@ -262,7 +262,7 @@ impl Handler {
         Ok(())
     }
 
-    fn decide(&self, submission: Submission) -> Answer {
+    fn decide(&self, submission: ReviewSubmission) -> Answer {
         let mut session = self.session();
         let opinion = session.decide(submission).map(|opinion| json!(opinion));
         let reply = |opinion| json!({ "opinion": opinion, "state": session.view() });

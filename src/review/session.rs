@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::queue::{Candidate, Order, better_left, order, overlaps};
-use amend_analysis::agreement::{Between, Figures, Verdicts};
+use amend_analysis::agreement::{AgreementFigures, RecordedVerdicts, ReviewerPair};
 use amend_core::chat::Message;
 use amend_core::random::Stream;
 use amend_core::text::word_diff::{Part, changes};
@@ -27,7 +27,7 @@ const MAX_SECONDS: f64 = 2_592_000.0;
 
 /// The options of a session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct ReviewOptions {
     /// The reviewer's name.
     pub reviewer: String,
     /// The order of the items.
@@ -101,7 +101,7 @@ pub struct View<'a> {
     /// The current item. `None` at the end.
     pub item: Option<Shown<'a>>,
     /// The agreement between reviewers, at the end.
-    pub agreement: Vec<Between>,
+    pub agreement: Vec<ReviewerPair>,
 }
 
 /// An item on a page.
@@ -122,7 +122,7 @@ pub struct Shown<'a> {
 /// A decision as a page sends it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Submission {
+pub struct ReviewSubmission {
     pub counter: u64,
     pub key: String,
     pub left: usize,
@@ -150,10 +150,10 @@ impl Session {
     ///
     /// # Errors
     /// The run can't be read, or another process has its reviews open.
-    pub fn open(run: &RunDir, options: &Options) -> Result<Self, RunError> {
+    pub fn open(run: &RunDir, options: &ReviewOptions) -> Result<Self, RunError> {
         let writer = ReviewsWriter::open(run)?;
         let constitution = &run.manifest().constitution.value;
-        let rules = Rules::of(constitution);
+        let rules = Rules::from_constitution(constitution);
         let stream = Stream::new(options.seed).child("review");
         let me = options.reviewer.as_str();
         let categories = Categories::new(constitution);
@@ -174,7 +174,12 @@ impl Session {
             candidates.push(Candidate {
                 key: key.clone(),
                 answers,
-                category: categories.of(&pair.principles).first().copied().unwrap_or("").to_owned(),
+                category: categories
+                    .for_principles(&pair.principles)
+                    .first()
+                    .copied()
+                    .unwrap_or("")
+                    .to_owned(),
                 margin: judgement.as_ref().map(|judgement| judgement.decisive.margin),
                 principles: judgement
                     .map(|judgement| {
@@ -211,8 +216,8 @@ impl Session {
 
     /// The agreement between reviewers of the same items.
     #[must_use]
-    pub fn agreement(&self) -> Vec<Between> {
-        Figures::of(self.writer.reviews(), &Verdicts::default()).between
+    pub fn agreement(&self) -> Vec<ReviewerPair> {
+        AgreementFigures::from_reviews(self.writer.reviews(), &RecordedVerdicts::default()).between
     }
 
     /// The state to show.
@@ -236,7 +241,10 @@ impl Session {
 
     /// Records a decision and returns the model's opinion of the item. A decision that
     /// is sent again is not recorded again.
-    pub(super) fn decide(&mut self, submission: Submission) -> Result<&ModelsOpinion, Refusal> {
+    pub(super) fn decide(
+        &mut self,
+        submission: ReviewSubmission,
+    ) -> Result<&ModelsOpinion, Refusal> {
         check(&submission)?;
         let review = Review {
             key: submission.key,
@@ -306,7 +314,7 @@ impl Session {
 }
 
 /// Checks the limits that the page keeps but another client might not.
-fn check(submission: &Submission) -> Result<(), Refusal> {
+fn check(submission: &ReviewSubmission) -> Result<(), Refusal> {
     let invalid = |message| Err(Refusal::Invalid(message));
     match &submission.edited {
         Some(_) if !matches!(submission.choice, Choice::Left | Choice::Right) => {
@@ -355,7 +363,8 @@ fn tasks(run: &RunDir, rules: &Rules, keys: &[String]) -> Result<Vec<Task>, RunE
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         if let Some(&place) = places.get(trajectory.item.key.as_str())
-            && let Some(task) = Task::of(&trajectory, rules, &run.manifest().constitution.value)
+            && let Some(task) =
+                Task::from_trajectory(&trajectory, rules, &run.manifest().constitution.value)
         {
             tasks.push((place, task));
         }
@@ -365,14 +374,18 @@ fn tasks(run: &RunDir, rules: &Rules, keys: &[String]) -> Result<Vec<Task>, RunE
 }
 
 impl Task {
-    fn of(trajectory: &Trajectory, rules: &Rules, constitution: &Value) -> Option<Self> {
+    fn from_trajectory(
+        trajectory: &Trajectory,
+        rules: &Rules,
+        constitution: &Value,
+    ) -> Option<Self> {
         let (answers, pair) = reviewable(trajectory, rules).ok()?;
         let judgement = rules.on(&trajectory.steps, answers);
         let principles = pair.principles.iter();
         let opinion = ModelsOpinion {
             better: answers[0],
             principles: principles
-                .map(|id| Principle::of(id, constitution, judgement.as_ref()))
+                .map(|id| Principle::from_id(id, constitution, judgement.as_ref()))
                 .collect(),
             critique: pair.reason().map(str::to_owned),
             margin: judgement.as_ref().map(|judgement| judgement.decisive.margin),
@@ -392,7 +405,7 @@ impl Task {
 }
 
 impl Principle {
-    fn of(id: &str, constitution: &Value, judgement: Option<&Judgement>) -> Self {
+    fn from_id(id: &str, constitution: &Value, judgement: Option<&Judgement>) -> Self {
         let all = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
         let found = all.iter().find(|principle| principle["id"] == id);
         let text = |key: &str| {
@@ -433,7 +446,7 @@ mod tests {
     }
 
     fn open(run: &RunDir) -> Session {
-        let options = Options {
+        let options = ReviewOptions {
             reviewer: "ada".to_owned(),
             order: Order::Random,
             limit: None,
@@ -448,7 +461,7 @@ mod tests {
         let view = session.view();
         let shown = view.item.expect("an undecided item");
         let key = shown.key.to_owned();
-        let submission = Submission {
+        let submission = ReviewSubmission {
             counter: view.counter,
             key: key.clone(),
             left: shown.left,

@@ -13,7 +13,7 @@ use amend_core::hash;
 use amend_data::store::atomic;
 use amend_engine::llama::measure::calibrate;
 use amend_engine::llama::measure::calibrate::Costs;
-use amend_engine::llama::{LLAMA_CPP_2, Model, Settings};
+use amend_engine::llama::{LLAMA_CPP_2, LlamaSettings, Model};
 
 /// The content of a file in the cache.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ struct Entry {
 /// The stored costs of a model with some settings. `None` if they were never
 /// measured.
 #[must_use]
-pub fn known(model: &Model, settings: &Settings) -> Option<Costs> {
+pub fn known(model: &Model, settings: &LlamaSettings) -> Option<Costs> {
     let key = key(model, settings);
     read(&file(&folder()?, &key), &key)
 }
@@ -35,7 +35,7 @@ pub fn known(model: &Model, settings: &Settings) -> Option<Costs> {
 ///
 /// # Errors
 /// The measurement fails.
-pub fn measured(model: &Model, settings: &Settings) -> Result<Costs, CommandError> {
+pub fn measured(model: &Model, settings: &LlamaSettings) -> Result<Costs, CommandError> {
     let costs = calibrate::measure(model, settings)?;
     if let Some(folder) = folder() {
         let entry = Entry { key: key(model, settings), costs: costs.clone() };
@@ -53,7 +53,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// Everything that the costs depend on.
-fn key(model: &Model, settings: &Settings) -> Value {
+fn key(model: &Model, settings: &LlamaSettings) -> Value {
     let settings = settings.resolved();
     json!({
         "model": model.fingerprint(),

@@ -18,17 +18,17 @@ use crate::cli::output::print;
 use crate::cli::output::progress::Progress;
 use amend_core::driver::{Ended, Engines, Job, Observer, drive};
 use amend_core::model::Counters;
-use amend_core::procedure::{Procedure, Trajectory};
+use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind};
-use amend_data::store::governance_log::StakesLog;
-use amend_data::store::journal::{Progress as ItemProgress, Record, State};
+use amend_data::store::governance_log::GovernanceLog;
+use amend_data::store::journal::{ItemProgress, Record, State};
 use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use amend_data::store::run_dir::files::FIGURES;
 use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_engine::llama::measure::calibrate::Costs;
-use amend_engine::{Loaded, Source};
+use amend_engine::{LoadedModel, ModelSource};
 
 /// The run directory, and how much to run.
 #[derive(Debug, Clone, Args)]
@@ -127,7 +127,7 @@ impl RecordArgs {
     ///
     /// # Errors
     /// The run must be reproducible and the model is behind a server.
-    fn check_source(&self, source: &Source, flag: &str) -> Result<(), CommandError> {
+    fn check_source(&self, source: &ModelSource, flag: &str) -> Result<(), CommandError> {
         if self.reproducible && !source.capabilities().is_deterministic {
             return Err(CommandError::usage(
                 "--reproducible is not supported with a server: amend cannot control how it \
@@ -142,7 +142,11 @@ impl RecordArgs {
     ///
     /// # Errors
     /// As [`RecordArgs::check_source`].
-    fn judge(&self, model: &ModelArgs, config: &Config) -> Result<Option<Source>, CommandError> {
+    fn judge(
+        &self,
+        model: &ModelArgs,
+        config: &Config,
+    ) -> Result<Option<ModelSource>, CommandError> {
         let judge = model.judge(config)?;
         if let Some(judge) = &judge {
             self.check_source(judge, "--judge-model")?;
@@ -169,7 +173,7 @@ impl RecordArgs {
     ///
     /// # Errors
     /// No model is given, it can't be loaded, or it does not support the run.
-    pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CommandError> {
+    pub fn model(&self, model: &ModelArgs, config: &Config) -> Result<LoadedModel, CommandError> {
         self.check_source(&model.source(config)?, "-m")?;
         self.with_costs(model.load(config)?)
     }
@@ -182,10 +186,10 @@ impl RecordArgs {
         &self,
         model: &ModelArgs,
         config: &Config,
-    ) -> Result<(Loaded, Option<Loaded>), CommandError> {
+    ) -> Result<(LoadedModel, Option<LoadedModel>), CommandError> {
         let judge = self.judge(model, config)?;
         let writer = self.model(model, config)?;
-        Ok((writer, judge.map(|judge| judge.load().map(Loaded::for_reading)).transpose()?))
+        Ok((writer, judge.map(|judge| judge.load().map(LoadedModel::for_reading)).transpose()?))
     }
 
     /// Loads the model of a command that only judges: the judge model if one is
@@ -193,7 +197,11 @@ impl RecordArgs {
     ///
     /// # Errors
     /// As [`RecordArgs::model`].
-    pub fn judge_model(&self, model: &ModelArgs, config: &Config) -> Result<Loaded, CommandError> {
+    pub fn judge_model(
+        &self,
+        model: &ModelArgs,
+        config: &Config,
+    ) -> Result<LoadedModel, CommandError> {
         let Some(judge) = model.sole_judge(config)? else {
             return Ok(self.model(model, config)?.for_reading());
         };
@@ -202,7 +210,7 @@ impl RecordArgs {
     }
 
     /// Sets the costs that a resumed run started with.
-    fn with_costs(&self, mut loaded: Loaded) -> Result<Loaded, CommandError> {
+    fn with_costs(&self, mut loaded: LoadedModel) -> Result<LoadedModel, CommandError> {
         if let (Some((_, settings)), Some(costs)) = (loaded.llama_mut(), self.costs()?) {
             settings.costs = costs;
         }
@@ -241,11 +249,11 @@ impl RecordArgs {
         };
         // Only the loop produces output that must be logged.
         let stakes = if matches!(job.procedure, Procedure::Revise { .. }) {
-            StakesLog::open(&job.constitution, out, model)?
+            GovernanceLog::open(&job.constitution, out, model)?
         } else {
             None
         };
-        let before = Tally::of(&state);
+        let before = Tally::from_state(&state);
         let mut retried = 0;
         if self.retry_errors {
             for item in &items {
@@ -422,7 +430,7 @@ impl Recorded {
 }
 
 impl Tally {
-    fn of(state: &State) -> Self {
+    fn from_state(state: &State) -> Self {
         let mut tally = Self::default();
         for (_, progress) in state.iter() {
             match progress {
@@ -438,7 +446,7 @@ impl Tally {
 /// Writes steps and outcomes to the journal.
 struct Recorder {
     writer: RunWriter,
-    stakes: Option<StakesLog>,
+    stakes: Option<GovernanceLog>,
     progress: Progress,
     done: u64,
     failed: u64,
@@ -489,7 +497,7 @@ impl Observer for Recorder {
         interrupt::requested() || self.max_errors.is_some_and(|limit| self.failed >= limit)
     }
 
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CommandError> {
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
         self.decoded += u64::from(step.usage.decoded);
         self.progress.tokens(self.decoded);
         self.judged.count(step.kind);
@@ -501,7 +509,7 @@ impl Observer for Recorder {
         Ok(self.writer.append(&Record::Cohort {})?)
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
         let item = Item::clone(trajectory.item());
         match &outcome {
             Outcome::Done { .. } => self.done += 1,

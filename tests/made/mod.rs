@@ -57,7 +57,7 @@ pub fn write_governed(folder: &Path, title: &str, all: &[Words], governance: &Va
             id: Some(format!("item {row} {}", words.category)),
             messages,
             response: None,
-            rival: None,
+            response_b: None,
             metadata: metadata.as_object().cloned().unwrap(),
         };
         let outcome = match row % 50 {

@@ -17,7 +17,7 @@ const RESAMPLES: u32 = 1000;
 
 /// The results of a run's reviews.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Figures {
+pub struct AgreementFigures {
     /// The number of reviewed items.
     pub items: usize,
     /// The decisions on them.
@@ -25,10 +25,10 @@ pub struct Figures {
     /// The reviewers, sorted by name.
     pub reviewers: Vec<Reviewer>,
     /// The agreement of each two reviewers who reviewed the same items.
-    pub between: Vec<Between>,
+    pub between: Vec<ReviewerPair>,
     /// The agreement between the decisions and the judge, over items on which both
     /// prefer an answer.
-    pub judge: Option<Agreed>,
+    pub judge: Option<PairwiseAgreement>,
 }
 
 /// The number of items by decision.
@@ -64,7 +64,7 @@ pub struct Reviewer {
 
 /// How often two raters make the same decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Agreed {
+pub struct PairwiseAgreement {
     /// The share of equal decisions.
     pub same: Estimate,
     /// Cohen's κ. `None` if both raters always make the same single decision.
@@ -73,17 +73,17 @@ pub struct Agreed {
 
 /// The agreement of two reviewers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Between {
+pub struct ReviewerPair {
     /// Their names.
     pub reviewers: [String; 2],
     /// Their agreement.
     #[serde(flatten)]
-    pub agreed: Agreed,
+    pub agreed: PairwiseAgreement,
 }
 
 /// The answer that the judge prefers, by the key of the item.
 #[derive(Debug, Clone, Default)]
-pub struct Verdicts(HashMap<String, Verdict>);
+pub struct RecordedVerdicts(HashMap<String, Verdict>);
 
 #[derive(Debug, Clone, Copy)]
 struct Verdict {
@@ -94,7 +94,7 @@ struct Verdict {
     first: Option<bool>,
 }
 
-impl Verdicts {
+impl RecordedVerdicts {
     /// Adds an item if it has two answers to choose between.
     pub fn add(&mut self, trajectory: &Trajectory, rules: &Rules) {
         if let Ok((answers, _)) = reviewable(trajectory, rules) {
@@ -109,11 +109,11 @@ impl Verdicts {
     }
 }
 
-impl Figures {
+impl AgreementFigures {
     /// Computes the figures of reviews. Items that are missing in `verdicts` count
     /// only for the reviewers and their agreement.
     #[must_use]
-    pub fn of(reviews: &Reviews, verdicts: &Verdicts) -> Self {
+    pub fn from_reviews(reviews: &Reviews, verdicts: &RecordedVerdicts) -> Self {
         let names: BTreeSet<&str> = reviews.iter().map(|review| review.reviewer.as_str()).collect();
         // The last review of each reviewer, by item.
         let mut latest: BTreeMap<(&str, [usize; 2]), BTreeMap<&str, &Review>> = BTreeMap::new();
@@ -124,15 +124,15 @@ impl Figures {
         let mut figures = Self::default();
         for (at, name) in names.iter().enumerate() {
             let own = latest.values().filter_map(|reviews| reviews.get(name));
-            figures.reviewers.push(Reviewer::of(name, own));
+            figures.reviewers.push(Reviewer::from_reviews(name, own));
             for other in names.iter().skip(at + 1) {
                 let both = |reviews: &BTreeMap<&str, &Review>| {
                     Some((reviews.get(name)?.opinion(), reviews.get(other)?.opinion()))
                 };
                 let ratings: Vec<_> = latest.values().filter_map(both).collect();
-                if let Some(agreed) = Agreed::of(&ratings) {
+                if let Some(agreed) = PairwiseAgreement::from_ratings(&ratings) {
                     let reviewers = [(*name).to_owned(), (*other).to_owned()];
-                    figures.between.push(Between { reviewers, agreed });
+                    figures.between.push(ReviewerPair { reviewers, agreed });
                 }
             }
         }
@@ -159,13 +159,13 @@ impl Figures {
                 None => outcomes.disputed += 1,
             }
         }
-        figures.judge = Agreed::of(&with_judge);
+        figures.judge = PairwiseAgreement::from_ratings(&with_judge);
         figures
     }
 }
 
 impl Reviewer {
-    fn of<'a>(name: &str, reviews: impl Iterator<Item = &'a &'a Review>) -> Self {
+    fn from_reviews<'a>(name: &str, reviews: impl Iterator<Item = &'a &'a Review>) -> Self {
         let (mut sides, mut seconds) = (Vec::new(), Vec::new());
         for review in reviews {
             seconds.push(review.seconds);
@@ -185,9 +185,9 @@ impl Reviewer {
     }
 }
 
-impl Agreed {
+impl PairwiseAgreement {
     /// The agreement over pairs of decisions. `None` without any.
-    fn of<T: Ord + Copy>(ratings: &[(T, T)]) -> Option<Self> {
+    fn from_ratings<T: Ord + Copy>(ratings: &[(T, T)]) -> Option<Self> {
         let same = stats::share(ratings.iter().map(|(a, b)| a == b))?;
         let bootstrap = Bootstrap::new(Stream::new(0).child("reviews"), RESAMPLES);
         let kappa =
@@ -205,7 +205,7 @@ mod tests {
 
     /// The figures of these reviews. `judged` says for each item whether the judge
     /// prefers answer 1 over answer 0.
-    fn figures(reviews: &[Review], judged: &[(&str, Option<bool>)]) -> Figures {
+    fn figures(reviews: &[Review], judged: &[(&str, Option<bool>)]) -> AgreementFigures {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path(), &manifest()).unwrap().dir().clone();
         let mut writer = ReviewsWriter::open(&run).unwrap();
@@ -214,8 +214,8 @@ mod tests {
         }
         let verdict =
             |&(key, first): &(&str, _)| (key.to_owned(), Verdict { answers: [1, 0], first });
-        let verdicts = Verdicts(judged.iter().map(verdict).collect());
-        Figures::of(writer.reviews(), &verdicts)
+        let verdicts = RecordedVerdicts(judged.iter().map(verdict).collect());
+        AgreementFigures::from_reviews(writer.reviews(), &verdicts)
     }
 
     #[test]
@@ -275,6 +275,6 @@ mod tests {
 
     #[test]
     fn no_reviews_give_empty_figures() {
-        assert_eq!(figures(&[], &[]), Figures::default());
+        assert_eq!(figures(&[], &[]), AgreementFigures::default());
     }
 }

@@ -8,7 +8,7 @@ use crate::store::journal::Record;
 use crate::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use crate::store::reviews::{Choice, Review};
 use amend_core::chat::{Message, Role};
-use amend_core::judge::{Poll, Reading, Score, Verdict};
+use amend_core::judge::{Poll, Reading, RubricScore, Verdict};
 use amend_core::model::{Failure, Finish, Usage};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
@@ -21,7 +21,7 @@ pub fn item(key: &str) -> Item {
         id: None,
         messages: vec![Message::new(Role::User, format!("Why {key}?\nReally \"é\"?"))],
         response: None,
-        rival: None,
+        response_b: None,
         metadata: serde_json::Map::new(),
     }
 }
@@ -68,7 +68,7 @@ pub fn swayed(answer: usize, text: &str) -> [Step; 3] {
     let scored = |answer, value| Step {
         dimension: Some("warmth".to_owned()),
         about: vec![answer],
-        score: Some(Score { value, mass: 0.9 }),
+        score: Some(RubricScore { value, mass: 0.9 }),
         ..Step::new(StepKind::Rubric, 0)
     };
     let asking = Step {

@@ -5,4 +5,4 @@ pub mod http;
 pub mod llama;
 mod source;
 
-pub use source::{Loaded, Source};
+pub use source::{LoadedModel, ModelSource};

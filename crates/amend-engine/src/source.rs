@@ -9,19 +9,19 @@ use amend_core::model::{Capabilities, Engine, EngineError};
 
 /// Where a model is, and the settings to run it with.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum ModelSource {
     /// A GGUF file, run in this process.
     File {
         /// The file.
         path: PathBuf,
         /// The settings of llama.cpp.
-        settings: Box<llama::Settings>,
+        settings: Box<llama::LlamaSettings>,
     },
     /// A server.
-    Endpoint(Box<http::Settings>),
+    Endpoint(Box<http::EndpointSettings>),
 }
 
-impl Source {
+impl ModelSource {
     /// What an engine over this model can do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
@@ -46,41 +46,41 @@ impl Source {
     ///
     /// # Errors
     /// See [`Model::load`].
-    pub fn load(self) -> Result<Loaded, EngineError> {
+    pub fn load(self) -> Result<LoadedModel, EngineError> {
         match self {
             Self::File { path, settings } => {
-                Ok(Loaded::File { model: Box::new(Model::load(&path, &settings)?), settings })
+                Ok(LoadedModel::File { model: Box::new(Model::load(&path, &settings)?), settings })
             }
-            Self::Endpoint(settings) => Ok(Loaded::Endpoint(settings)),
+            Self::Endpoint(settings) => Ok(LoadedModel::Endpoint(settings)),
         }
     }
 }
 
 /// A model that engines can be created from. It must outlive them.
-pub enum Loaded {
+pub enum LoadedModel {
     /// A model in memory.
     File {
         /// The model.
         model: Box<Model>,
         /// The settings of llama.cpp.
-        settings: Box<llama::Settings>,
+        settings: Box<llama::LlamaSettings>,
     },
     /// A server.
-    Endpoint(Box<http::Settings>),
+    Endpoint(Box<http::EndpointSettings>),
 }
 
-impl Loaded {
+impl LoadedModel {
     /// The model and settings of llama.cpp, if it runs in this process.
     #[must_use]
-    pub fn llama(&self) -> Option<(&Model, &llama::Settings)> {
+    pub fn llama(&self) -> Option<(&Model, &llama::LlamaSettings)> {
         match self {
             Self::File { model, settings } => Some((model.as_ref(), settings.as_ref())),
             Self::Endpoint(_) => None,
         }
     }
 
-    /// As [`Loaded::llama`], with settings that can be changed.
-    pub fn llama_mut(&mut self) -> Option<(&Model, &mut llama::Settings)> {
+    /// As [`LoadedModel::llama`], with settings that can be changed.
+    pub fn llama_mut(&mut self) -> Option<(&Model, &mut llama::LlamaSettings)> {
         match self {
             Self::File { model, settings } => Some((&**model, &mut **settings)),
             Self::Endpoint(_) => None,
@@ -88,7 +88,7 @@ impl Loaded {
     }
 
     /// Adapts the settings of a model file for a judge: see
-    /// [`llama::Settings::for_reading`].
+    /// [`llama::LlamaSettings::for_reading`].
     #[must_use]
     pub fn for_reading(self) -> Self {
         match self {
@@ -119,16 +119,17 @@ mod tests {
     fn a_source_reports_the_capabilities_of_its_engine() {
         let folder = std::env::var_os("AMEND_TINY_MODELS")
             .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
-        let settings = llama::Settings { parallel: 1, ctx_size: 256, ..Default::default() };
-        let file = Source::File { path: folder.join("llama.gguf"), settings: Box::new(settings) };
+        let settings = llama::LlamaSettings { parallel: 1, ctx_size: 256, ..Default::default() };
+        let file =
+            ModelSource::File { path: folder.join("llama.gguf"), settings: Box::new(settings) };
         let capabilities = file.capabilities();
         assert!(capabilities.scores_texts && capabilities.is_deterministic);
         let loaded = file.load().unwrap();
         assert!(loaded.llama().is_some());
         assert_eq!(loaded.engine().unwrap().capabilities(), capabilities);
 
-        let settings = http::Settings::new("http://localhost:1".parse().unwrap());
-        let server = Source::Endpoint(Box::new(settings));
+        let settings = http::EndpointSettings::new("http://localhost:1".parse().unwrap());
+        let server = ModelSource::Endpoint(Box::new(settings));
         let capabilities = server.capabilities();
         assert!(!capabilities.scores_texts && !capabilities.is_deterministic);
         assert!(server.load().unwrap().llama().is_none());

@@ -14,7 +14,7 @@ use amend_core::constitution::Constitution;
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
-use amend_core::prompt::{Fence, FenceStyle, Templates};
+use amend_core::prompt::{Delimiter, DelimiterStyle, Templates};
 use amend_core::random::Stream;
 
 /// The default constitution.
@@ -45,8 +45,8 @@ pub struct PromptArgs {
     #[arg(
         long,
         value_parser = one_of(
-            &FenceStyle::ALL,
-            FenceStyle::as_str,
+            &DelimiterStyle::ALL,
+            DelimiterStyle::as_str,
             &[
                 "Leave content as it is",
                 "Put content between lines with the run's delimiter",
@@ -56,7 +56,7 @@ pub struct PromptArgs {
         default_value_t,
         value_name = "STYLE",
     )]
-    fence: FenceStyle,
+    fence: DelimiterStyle,
     /// The seed of all random choices
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -110,7 +110,7 @@ impl PromptArgs {
         input: &str,
     ) -> Result<Job, CommandError> {
         let stream = Stream::new(self.seed);
-        let fence = Fence::from_stream(stream.child(input)).in_style(self.fence);
+        let fence = Delimiter::from_stream(stream.child(input)).in_style(self.fence);
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
         let templates = Arc::new(Templates::load(overlay, &fence)?);
         for name in &constitution.judge.templates {

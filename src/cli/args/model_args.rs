@@ -12,8 +12,8 @@ use crate::cli::output::error::CommandError;
 use crate::session::measured_costs as calibration;
 use amend_engine::http;
 use amend_engine::http::{API_KEY, Address, Key};
-use amend_engine::llama::{CacheType, Settings, Switch};
-use amend_engine::{Loaded, Source};
+use amend_engine::llama::{CacheType, LlamaSettings, Switch};
+use amend_engine::{LoadedModel, ModelSource};
 
 /// The environment variable of the key for the judge's server. It is separate from
 /// [`API_KEY`], so that no key is sent to a server that it is not meant for.
@@ -48,7 +48,7 @@ pub struct ModelArgs {
     ctx_size: Option<u32>,
     /// Use one KV cache for all sequences, which needs less memory, or a part for
     /// each, which is faster on a CPU
-    #[arg(long, value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP), default_value_t = Settings::default().kv_unified)]
+    #[arg(long, value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP), default_value_t = LlamaSettings::default().kv_unified)]
     kv_unified: Switch,
     /// Threads [default: one per core]
     #[arg(short, long, env = "AMEND_THREADS", value_name = "N")]
@@ -60,19 +60,19 @@ pub struct ModelArgs {
     #[arg(long, env = "AMEND_N_GPU_LAYERS", value_name = "N")]
     n_gpu_layers: Option<u32>,
     /// The maximum size of a logical batch, in tokens
-    #[arg(short, long, default_value_t = Settings::default().batch_size, value_name = "N")]
+    #[arg(short, long, default_value_t = LlamaSettings::default().batch_size, value_name = "N")]
     batch_size: u32,
     /// The maximum size of a physical batch, in tokens (also -ub)
-    #[arg(long, default_value_t = Settings::default().ubatch_size, value_name = "N")]
+    #[arg(long, default_value_t = LlamaSettings::default().ubatch_size, value_name = "N")]
     ubatch_size: u32,
     /// Flash attention (also -fa)
-    #[arg(long, value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP), default_value_t = Settings::default().flash_attention)]
+    #[arg(long, value_parser = one_of(&Switch::ALL, Switch::as_str, &SWITCH_HELP), default_value_t = LlamaSettings::default().flash_attention)]
     flash_attn: Switch,
     /// Type of the cached keys (also -ctk)
-    #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = Settings::default().cache_type_k, value_name = "TYPE")]
+    #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = LlamaSettings::default().cache_type_k, value_name = "TYPE")]
     cache_type_k: CacheType,
     /// Type of the cached values; quantised types need flash attention (also -ctv)
-    #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = Settings::default().cache_type_v, value_name = "TYPE")]
+    #[arg(long, value_parser = one_of(&CacheType::ALL, CacheType::as_str, &[]), default_value_t = LlamaSettings::default().cache_type_v, value_name = "TYPE")]
     cache_type_v: CacheType,
     /// Use prompt lookup, which drafts tokens by copying from the prompt: for
     /// revisions where it is faster (auto), for every text (on), or never (off)
@@ -168,7 +168,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// An address is malformed.
-    pub fn named(&self, config: &Config) -> Result<Option<Source>, CommandError> {
+    pub fn named(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
         let name = self.model.as_ref().or(config.model.as_ref());
         name.map(|name| self.at(name, config)).transpose()
     }
@@ -177,17 +177,17 @@ impl ModelArgs {
     ///
     /// # Errors
     /// An address is malformed.
-    pub fn judge(&self, config: &Config) -> Result<Option<Source>, CommandError> {
+    pub fn judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
         let Some(name) = &self.judge_model else { return Ok(None) };
         let mut source = self.at(name, config)?;
         match &mut source {
             // The settings of the writing model do not apply to the judge.
-            Source::Endpoint(settings) => {
+            ModelSource::Endpoint(settings) => {
                 settings.model.clone_from(&self.judge_endpoint_model);
                 settings.key = self.judge_key(&settings.address, config)?;
                 settings.key_variable = JUDGE_API_KEY;
             }
-            Source::File { settings, .. } => settings.chat_template = None,
+            ModelSource::File { settings, .. } => settings.chat_template = None,
         }
         Ok(Some(source))
     }
@@ -197,7 +197,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// An address is malformed.
-    pub fn sole_judge(&self, config: &Config) -> Result<Option<Source>, CommandError> {
+    pub fn sole_judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
         match self.typed {
             Typed { model: true, judge_model: false } => Ok(None),
             _ => self.judge(config),
@@ -211,7 +211,7 @@ impl ModelArgs {
             return Ok(Some(key));
         }
         let is_same_server = match self.named(config)? {
-            Some(Source::Endpoint(writer)) => writer.address.is_of_server(judge),
+            Some(ModelSource::Endpoint(writer)) => writer.address.is_of_server(judge),
             _ => false,
         };
         Ok(if is_same_server { key(API_KEY) } else { None })
@@ -221,12 +221,15 @@ impl ModelArgs {
     ///
     /// # Errors
     /// An address is malformed.
-    pub fn at(&self, name: &Path, config: &Config) -> Result<Source, CommandError> {
+    pub fn at(&self, name: &Path, config: &Config) -> Result<ModelSource, CommandError> {
         Ok(match name.to_str().filter(|name| Address::is_meant(name)) {
-            Some(address) => Source::Endpoint(Box::new(self.endpoint(parse(address)?, config))),
-            None => {
-                Source::File { path: name.to_owned(), settings: Box::new(self.settings(config)) }
+            Some(address) => {
+                ModelSource::Endpoint(Box::new(self.endpoint(parse(address)?, config)))
             }
+            None => ModelSource::File {
+                path: name.to_owned(),
+                settings: Box::new(self.settings(config)),
+            },
         })
     }
 
@@ -234,7 +237,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// No model is given, or its address is malformed.
-    pub fn source(&self, config: &Config) -> Result<Source, CommandError> {
+    pub fn source(&self, config: &Config) -> Result<ModelSource, CommandError> {
         self.named(config)?.ok_or_else(|| {
             let file = match super::config::path() {
                 Some(path) => format!(", or set `model` in {}", path.display()),
@@ -252,7 +255,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// No model is given, or it can't be loaded.
-    pub fn load(&self, config: &Config) -> Result<Loaded, CommandError> {
+    pub fn load(&self, config: &Config) -> Result<LoadedModel, CommandError> {
         let mut loaded = self.source(config)?.load()?;
         if let Some((model, settings)) = loaded.llama_mut()
             && let Some(costs) = calibration::known(model, settings)
@@ -264,20 +267,20 @@ impl ModelArgs {
 
     /// The settings of requests to a server.
     #[must_use]
-    pub fn endpoint(&self, address: Address, config: &Config) -> http::Settings {
-        http::Settings {
+    pub fn endpoint(&self, address: Address, config: &Config) -> http::EndpointSettings {
+        http::EndpointSettings {
             key: key(API_KEY),
             model: self.endpoint_model.clone(),
             parallel: self.parallel.or(config.parallel).unwrap_or(0),
             timeout: Duration::from_secs(self.endpoint_timeout),
-            ..http::Settings::new(address)
+            ..http::EndpointSettings::new(address)
         }
     }
 
     /// The settings of a local engine.
-    fn settings(&self, config: &Config) -> Settings {
-        let defaults = Settings::default();
-        Settings {
+    fn settings(&self, config: &Config) -> LlamaSettings {
+        let defaults = LlamaSettings::default();
+        LlamaSettings {
             parallel: self.parallel.or(config.parallel).unwrap_or(defaults.parallel),
             ctx_size: self.ctx_size.or(config.ctx_size).unwrap_or(defaults.ctx_size),
             kv_unified: self.kv_unified,

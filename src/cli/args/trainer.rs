@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::output::error::CommandError;
-use amend_data::lint::Trainer;
+use amend_data::lint::TrainerSettings;
 use amend_data::lint::tokenizer::Tokenizer;
-use amend_engine::llama::Vocabulary;
+use amend_engine::llama::GgufVocabulary;
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainerArgs {
@@ -40,11 +40,11 @@ impl TrainerArgs {
     }
 
     /// Loads the files that the flags name.
-    pub fn load(&self) -> Result<Trainer, CommandError> {
+    pub fn load(&self) -> Result<TrainerSettings, CommandError> {
         let tokenizer = match (&self.tokenizer, &self.model) {
             (Some(path), _) => Some(Tokenizer::json(path)?),
             (None, Some(path)) => Some(Tokenizer::from_vocabulary(
-                Box::new(Vocabulary::load(path)?),
+                Box::new(GgufVocabulary::load(path)?),
                 path.display().to_string(),
             )),
             (None, None) => None,
@@ -55,7 +55,7 @@ impl TrainerArgs {
                 "pass the trainer's tokenizer too: --tokenizer tokenizer.json, or -m MODEL.gguf",
             ));
         }
-        Ok(Trainer {
+        Ok(TrainerSettings {
             tokenizer,
             max_length: self.max_length.map(|length| length as usize),
             evaluation: self.eval.clone(),

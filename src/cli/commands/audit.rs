@@ -17,8 +17,8 @@ use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
 use amend_analysis::audit;
 use amend_analysis::audit::plan as survey;
-use amend_analysis::audit::plan::{Case, Questions, Reuse, Survey};
-use amend_analysis::audit::{Audit, Finding, Severity};
+use amend_analysis::audit::plan::{AuditPlan, Case, Questions, Reuse};
+use amend_analysis::audit::{Audit, AuditFinding, FindingSeverity};
 use amend_core::constitution;
 use amend_core::driver::{Engines, Job};
 use amend_core::judge::labels;
@@ -29,7 +29,7 @@ use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::AUDIT;
-use amend_engine::Loaded;
+use amend_engine::LoadedModel;
 
 /// Measure the effect of each principle of a constitution
 ///
@@ -89,11 +89,11 @@ enum FailOn {
 }
 
 impl FailOn {
-    fn severity(self) -> Severity {
+    fn severity(self) -> FindingSeverity {
         match self {
-            Self::Info => Severity::Info,
-            Self::Warn => Severity::Warn,
-            Self::Error => Severity::Error,
+            Self::Info => FindingSeverity::Info,
+            Self::Warn => FindingSeverity::Warn,
+            Self::Error => FindingSeverity::Error,
         }
     }
 }
@@ -109,7 +109,7 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let baseline = args.baseline.as_deref().map(read_audit).transpose()?;
     let cases = args.cases()?;
     let available = cases.len();
-    let mut survey = Survey::new(args.pick(cases));
+    let mut survey = AuditPlan::new(args.pick(cases));
     let reuse = match &args.reuse {
         Some(dir) => Some(Reuse::read(RunDir::open(dir)?, &questions)?),
         None => None,
@@ -130,7 +130,7 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let (model, judge) = args.models(config, &survey)?;
     interrupt::listen();
     let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
     engine.count_ideal();
     judge.iter_mut().for_each(|judge| judge.count_ideal());
     let engines = Engines::new(&mut *engine, &mut judge);
@@ -195,8 +195,8 @@ impl AuditArgs {
     fn models(
         &self,
         config: &Config,
-        survey: &Survey,
-    ) -> Result<(Loaded, Option<Loaded>), CommandError> {
+        survey: &AuditPlan,
+    ) -> Result<(LoadedModel, Option<LoadedModel>), CommandError> {
         if survey.generates() {
             // Most requests are verdicts, so both models are set up for prefill.
             let (model, judge) = self.recording.models(&self.model, config)?;
@@ -244,7 +244,7 @@ impl AuditArgs {
             (None, false) => print::text(&table::audit(audit, sampled)),
             (Some(changes), false) => print::text(&table::changes(changes)),
         }?;
-        let is_severe = |finding: &Finding| finding.severity >= self.fail_on.severity();
+        let is_severe = |finding: &AuditFinding| finding.severity >= self.fail_on.severity();
         let fails = match &changes {
             Some(changes) => changes.worse().any(is_severe),
             None => audit.findings.iter().any(is_severe),

@@ -21,15 +21,15 @@ use crate::session::measured_costs as calibration;
 use amend_core::constitution;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
-use amend_core::prompt::{Fence, Templates};
+use amend_core::prompt::{Delimiter, Templates};
 use amend_core::random::Stream;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
 use amend_data::store::atomic;
-use amend_engine::Loaded;
+use amend_engine::LoadedModel;
 use amend_engine::http;
 use amend_engine::http::Address;
-use amend_engine::llama::Settings;
+use amend_engine::llama::LlamaSettings;
 
 /// Measure the engine on this machine, compared with llama.cpp alone
 ///
@@ -88,7 +88,7 @@ pub struct BenchArgs {
 /// # Errors
 /// The model can't be loaded, or the context is too small.
 pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
-    let peer = args.peer.clone().map(|address| http::Settings {
+    let peer = args.peer.clone().map(|address| http::EndpointSettings {
         parallel: args.concurrency,
         ..args.model.endpoint(address, config)
     });
@@ -103,12 +103,12 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
         source => source,
     };
     let model = source.map(|_| args.model.load(config)).transpose()?;
-    let llama = model.as_ref().and_then(Loaded::llama);
+    let llama = model.as_ref().and_then(LoadedModel::llama);
     if args.calibrate
         && let Some((model, settings)) = llama
     {
         let costs = calibration::measured(model, settings)?;
-        let settings = Settings { costs, ..settings.clone() };
+        let settings = LlamaSettings { costs, ..settings.clone() };
         if args.json {
             let chosen = settings.resolved();
             let chosen = json!({ "parallel": chosen.parallel, "mixed_rows": chosen.mixed_rows });
@@ -152,7 +152,8 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
         if let Some((model, settings)) = llama {
             for &width in &args.width {
                 let share_prefixes = !args.no_sharing;
-                let settings = Settings { parallel: width, share_prefixes, ..settings.clone() };
+                let settings =
+                    LlamaSettings { parallel: width, share_prefixes, ..settings.clone() };
                 let settings = match workload {
                     Workload::Verdicts => settings.for_reading(),
                     Workload::Loop | Workload::FanOut => settings,
@@ -197,7 +198,7 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
 /// The job whose revisions are measured.
 fn revision_job() -> Result<Job, CommandError> {
     let stream = Stream::new(0);
-    let fence = Fence::from_stream(stream);
+    let fence = Delimiter::from_stream(stream);
     Ok(Job {
         procedure: Procedure::Revise { judging: false },
         constitution: Arc::new(constitution::load("harmless")?.constitution),
@@ -237,7 +238,7 @@ fn print_revisions(revisions: &Revisions) -> std::io::Result<()> {
 }
 
 /// Prints what batches cost, and the settings chosen by it.
-fn print_costs(settings: &Settings) -> std::io::Result<()> {
+fn print_costs(settings: &LlamaSettings) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (costs, chosen) = (&settings.costs, settings.resolved());
     writeln!(out, "{:>6} {:>10} {:>9}", "rows", "batch", "rows/s")?;

@@ -15,9 +15,11 @@ use crate::cli::output::format::{lines, number, signed_range};
 use crate::cli::output::print;
 use crate::cli::output::table::table;
 use crate::cli::output::terminal::Output;
-use amend_analysis::audit::Changes;
+use amend_analysis::audit::AuditChanges;
 use amend_analysis::diff;
-use amend_analysis::diff::{Change, Comparison, ConstitutionDiff, Flip, Gate, ListDiff, Run};
+use amend_analysis::diff::{
+    Change, ConstitutionDiff, Flip, Gate, ListDiff, LoopRun, PairedComparison,
+};
 use amend_core::constitution;
 use amend_core::random::Stream;
 use amend_core::stats::Bootstrap;
@@ -79,7 +81,7 @@ struct RunDiff {
     command: String,
     started_with: Vec<Difference>,
     #[serde(flatten)]
-    comparison: Comparison,
+    comparison: PairedComparison,
     /// What a gate saved and missed, if only one of the runs has a gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     gate: Option<Gate>,
@@ -118,9 +120,9 @@ fn runs(args: &DiffArgs) -> Result<(), CommandError> {
     if args.json { print::json(&diff) } else { print::text(&report(&diff)) }
 }
 
-fn loops(dir: &RunDir) -> Result<Run<'_>, CommandError> {
+fn loops(dir: &RunDir) -> Result<LoopRun<'_>, CommandError> {
     let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
-    Ok(Run { manifest: dir.manifest(), trajectories: trajectories? })
+    Ok(LoopRun { manifest: dir.manifest(), trajectories: trajectories? })
 }
 
 fn constitutions(args: &DiffArgs) -> Result<(), CommandError> {
@@ -152,12 +154,13 @@ struct Edited {
     #[serde(flatten)]
     edited: ConstitutionDiff,
     #[serde(skip_serializing_if = "Option::is_none")]
-    behaviour: Option<Changes>,
+    behaviour: Option<AuditChanges>,
 }
 
 /// The differences between two runs, as text.
 fn report(diff: &RunDiff) -> String {
-    let Comparison { common, changes, texts, newly_failing, newly_passing, .. } = &diff.comparison;
+    let PairedComparison { common, changes, texts, newly_failing, newly_passing, .. } =
+        &diff.comparison;
     let mut text = String::new();
     for difference in diff.started_with.iter().take(SHOWN) {
         let _ = writeln!(text, "started with {difference}");

@@ -14,16 +14,16 @@ use crate::cli::output::table::table;
 use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
 use amend_analysis::evaluation as eval;
-use amend_analysis::evaluation::{Met, Results, ThresholdResult};
+use amend_analysis::evaluation::{Results, ThresholdOutcome, ThresholdResult};
 use amend_core::driver::Engines;
 use amend_core::procedure::Procedure;
 use amend_core::record::Item;
 use amend_core::stats::GroupedMean;
 use amend_data::eval_set as set;
-use amend_data::eval_set::{Bound, Responses, Set};
+use amend_data::eval_set::{Bound, EvalSet, Responses};
 use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::files::RESULTS;
-use amend_engine::Loaded;
+use amend_engine::LoadedModel;
 
 /// How many of the items with the largest differences between variants are listed.
 const SHOWN: usize = 5;
@@ -85,7 +85,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
     let (model, judge) = args.recording.models(&args.model, config)?;
     interrupt::listen();
     let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
     let engines = Engines::new(&mut *engine, &mut judge);
     let out = args.recording.destination()?;
     let recorded = args.recording.record("eval", out.path(), engines, &job, items, summary)?;
@@ -95,7 +95,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
 
 impl EvalArgs {
     /// The items to run, and their summary for the manifest.
-    fn items(&self, set: Set) -> Result<(Vec<Item>, InputSummary), CommandError> {
+    fn items(&self, set: EvalSet) -> Result<(Vec<Item>, InputSummary), CommandError> {
         let system = self.system_prompt()?;
         let mut items = set.items(system.as_deref());
         let known: Vec<String> = items.iter().filter_map(|item| item.id.clone()).collect();
@@ -235,9 +235,9 @@ fn figures(results: &Results) -> String {
 
 fn threshold_row(result: &ThresholdResult) -> Vec<String> {
     let outcome = match result.outcome {
-        Met::Met => "met",
-        Met::Missed => "missed",
-        Met::Absent => "no such item",
+        ThresholdOutcome::Met => "met",
+        ThresholdOutcome::Missed => "missed",
+        ThresholdOutcome::Absent => "no such item",
     };
     let value = match result.value {
         Some(value) => number(value, 2),

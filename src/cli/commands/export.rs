@@ -14,7 +14,8 @@ use crate::cli::output::print;
 use crate::cli::output::terminal;
 use amend_data::export;
 use amend_data::export::{
-    Counts, Export, ExportError, FORMATS, FileFormat, Filter, Folder, Format, ReviewPolicy, Splits,
+    Counts, Export, ExportError, ExportFormat, FORMATS, FileFormat, Folder, ReviewPolicy,
+    RowFilter, Splits,
 };
 use amend_data::lint;
 use amend_data::lint::check;
@@ -35,7 +36,7 @@ pub struct ExportArgs {
     run: PathBuf,
     /// The format
     #[arg(long, default_value = "trl", value_parser = formats())]
-    format: &'static Format,
+    format: &'static ExportFormat,
     /// The pairs of an item: the last revision over the first response, each response
     /// over all earlier ones, or each over the previous one
     #[arg(long, default_value = "last", value_parser = pairings())]
@@ -81,10 +82,10 @@ enum Reviews {
     Ignore,
 }
 
-fn formats() -> impl TypedValueParser<Value = &'static Format> {
-    let value = |format: &Format| PossibleValue::new(format.name).help(format.about);
+fn formats() -> impl TypedValueParser<Value = &'static ExportFormat> {
+    let value = |format: &ExportFormat| PossibleValue::new(format.name).help(format.about);
     PossibleValuesParser::new(FORMATS.iter().map(value))
-        .try_map(|name| Format::named(&name).ok_or("unknown format"))
+        .try_map(|name| ExportFormat::named(&name).ok_or("unknown format"))
 }
 
 fn pairings() -> impl TypedValueParser<Value = Which> {
@@ -138,10 +139,10 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
 
 impl ExportArgs {
     /// The export that the flags describe.
-    fn export<'a>(&self, filter: Option<&'a dyn Filter>) -> Export<'a> {
+    fn export<'a>(&self, filter: Option<&'a dyn RowFilter>) -> Export<'a> {
         let usual = match &self.out {
             _ if self.card => FileFormat::Parquet,
-            Some(out) => FileFormat::of(out).unwrap_or_default(),
+            Some(out) => FileFormat::from_path(out).unwrap_or_default(),
             None => FileFormat::default(),
         };
         let file_format = self.file_format.unwrap_or(usual);
@@ -153,7 +154,7 @@ impl ExportArgs {
     }
 
     /// The filter of `--drop`, otherwise that of the run's constitution.
-    fn filter(&self, run: &RunDir) -> Result<Option<lint::Filter>, CommandError> {
+    fn filter(&self, run: &RunDir) -> Result<Option<lint::LintFilter>, CommandError> {
         let named = self.drop.iter().any(|name| name != NONE);
         if named && self.drop.iter().any(|name| name == NONE) {
             return Err(CommandError::usage(
@@ -177,7 +178,7 @@ impl ExportArgs {
             _ => Vec::new(),
         };
         if !drop.is_empty() {
-            return Ok(Some(lint::Filter::new(&drop, self.trainer.load()?)?));
+            return Ok(Some(lint::LintFilter::new(&drop, self.trainer.load()?)?));
         }
         let unused = self.trainer.given().join(", ");
         if unused.is_empty() {

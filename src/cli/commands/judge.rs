@@ -20,7 +20,7 @@ use crate::report::chart::reliability_svg;
 use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
 use amend_analysis::judge_quality as assess;
-use amend_analysis::judge_quality::{Figures, Fitted, Row};
+use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
 use amend_core::constitution::Constitution;
 use amend_core::driver::Engines;
 use amend_core::procedure::Procedure;
@@ -116,7 +116,7 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
         return result;
     }
     let rows = rows(&recorded, items, &job.constitution)?;
-    let figures = Figures::of(&rows, job.stream);
+    let figures = JudgeFigures::from_rows(&rows, job.stream);
     let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
     recorded.derive(VERDICTS, &lines, &figures)?;
@@ -140,7 +140,7 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
-    row: &'a Row,
+    row: &'a JudgedRow,
     /// The judge model.
     judge: &'a str,
 }
@@ -151,10 +151,10 @@ fn rows(
     recorded: &Recorded,
     items: Vec<Arc<Item>>,
     constitution: &Constitution,
-) -> Result<Vec<Row>, CommandError> {
+) -> Result<Vec<JudgedRow>, CommandError> {
     let mut rows = Vec::new();
     for trajectory in recorded.dir.trajectories()?.with_items(items) {
-        rows.push(Row::of(&trajectory?, constitution));
+        rows.push(JudgedRow::from_trajectory(&trajectory?, constitution));
     }
     rows.sort_by_key(|row| (row.row, !row.is_clean()));
     Ok(rows)
@@ -194,7 +194,7 @@ impl JudgeArgs {
     fn print(
         &self,
         lines: &[Line<'_>],
-        figures: &Figures,
+        figures: &JudgeFigures,
         judge: &str,
     ) -> Result<(), CommandError> {
         if self.json {
@@ -222,7 +222,7 @@ impl JudgeArgs {
         print::text(&table)
     }
 
-    fn plot(&self, path: &Path, figures: &Figures) -> Result<(), CommandError> {
+    fn plot(&self, path: &Path, figures: &JudgeFigures) -> Result<(), CommandError> {
         let Some(labelled) = &figures.labelled else {
             return Err(CommandError::usage(
                 "cannot draw the diagram: no judged row has the label a or b",

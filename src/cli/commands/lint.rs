@@ -13,9 +13,9 @@ use crate::cli::output::format::part;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_data::lint;
-use amend_data::lint::Options;
-use amend_data::lint::check::{RULES, Severity};
-use amend_data::lint::report::{Finding, Report};
+use amend_data::lint::LintOptions;
+use amend_data::lint::check::{LintSeverity, RULES};
+use amend_data::lint::report::{LintFinding, Report};
 
 /// Find problems in preference and fine-tuning data
 ///
@@ -55,8 +55,11 @@ enum FailOn {
 /// [`CommandError::reported`] if a finding that is at least as severe as `--fail-on`
 /// remains.
 pub fn run(args: &LintArgs) -> Result<(), CommandError> {
-    let options =
-        Options { trainer: args.trainer.load()?, skip: args.skip.clone(), fix: args.fix.clone() };
+    let options = LintOptions {
+        trainer: args.trainer.load()?,
+        skip: args.skip.clone(),
+        fix: args.fix.clone(),
+    };
     let report = lint::lint(&args.data, &options)?;
     if args.json {
         print::json(&report)?;
@@ -64,8 +67,8 @@ pub fn run(args: &LintArgs) -> Result<(), CommandError> {
         print::styled(&table(&report, args.fix.as_deref(), Output::stdout()))?;
     }
     let lowest = match args.fail_on {
-        FailOn::Warn => Severity::Warn,
-        FailOn::Error => Severity::Error,
+        FailOn::Warn => LintSeverity::Warn,
+        FailOn::Error => LintSeverity::Error,
     };
     match report.gravest() {
         Some(highest) if highest >= lowest => Err(CommandError::reported()),
@@ -133,16 +136,16 @@ fn head(report: &Report, text: &mut String) -> std::fmt::Result {
 }
 
 fn entry(
-    finding: &Finding,
+    finding: &LintFinding,
     width: usize,
     is_one_file: bool,
     output: Output,
     text: &mut String,
 ) -> std::fmt::Result {
-    let Finding { rule, count, share, examples, .. } = finding;
+    let LintFinding { rule, count, share, examples, .. } = finding;
     let severity = match rule.severity {
-        Severity::Error => output.paint("1;31", "error"),
-        Severity::Warn => output.paint("1;33", "warn "),
+        LintSeverity::Error => output.paint("1;31", "error"),
+        LintSeverity::Warn => output.paint("1;33", "warn "),
     };
     let rows = if *count == 1 { "row " } else { "rows" };
     let (name, share) = (rule.name, 100.0 * share);

@@ -11,21 +11,21 @@ use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::record::TrailRecord;
+use crate::cli::output::record::ItemRecord;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
 use crate::session::interrupt;
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::{Ended, Engines, Observer, Work, drive};
-use amend_core::procedure::{Ask, Procedure, Trajectory, clean};
+use amend_core::procedure::{ItemLoop, Procedure, StepRequest, clean};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind};
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
-use amend_data::store::governance_log::StakesLog;
+use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::manifest::InputSummary;
-use amend_engine::{Loaded, Source};
+use amend_engine::{LoadedModel, ModelSource};
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
 #[derive(Debug, Args)]
@@ -72,13 +72,13 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CommandError> {
     }
     let model = source.load()?;
     // The judge keeps its default width: one item has several verdicts.
-    let judge = args.model.judge(config)?.map(Source::load).transpose()?;
+    let judge = args.model.judge(config)?.map(ModelSource::load).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
     let here = Path::new(".");
     let mut printer = Printer {
-        stakes: StakesLog::open(&job.constitution, here, engine.describe()?.model)?,
+        stakes: GovernanceLog::open(&job.constitution, here, engine.describe()?.model)?,
         out: BufWriter::new(io::stdout().lock()),
         output: Output::stdout(),
         mode: if args.jsonl || args.json {
@@ -169,7 +169,7 @@ enum Mode {
 }
 
 struct Printer {
-    stakes: Option<StakesLog>,
+    stakes: Option<GovernanceLog>,
     out: BufWriter<StdoutLock<'static>>,
     output: Output,
     mode: Mode,
@@ -183,7 +183,12 @@ impl Observer for Printer {
         interrupt::requested()
     }
 
-    fn text(&mut self, trajectory: &Trajectory, ask: &Ask, text: &str) -> Result<(), CommandError> {
+    fn text(
+        &mut self,
+        trajectory: &ItemLoop,
+        ask: &StepRequest,
+        text: &str,
+    ) -> Result<(), CommandError> {
         let Mode::Answer(streamed) = &mut self.mode else { return Ok(()) };
         if ask.last {
             let new = streamed.push(ask.kind, text, trajectory);
@@ -197,14 +202,14 @@ impl Observer for Printer {
         Ok(())
     }
 
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), CommandError> {
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
         let Mode::Show(show) = self.mode else { return Ok(()) };
         show.step(&mut self.out, trajectory.constitution(), step)
             .and_then(|()| self.out.flush())
             .map_err(CommandError::output)
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
         if let Some(stakes) = &mut self.stakes {
             stakes.add(trajectory, &outcome)?;
         }
@@ -221,7 +226,7 @@ impl Observer for Printer {
             }
             Mode::Show(show) => show.end(&mut self.out, &outcome),
             Mode::Json { waiting, next } => {
-                let record = serde_json::to_string(&TrailRecord::new(trajectory, &outcome))
+                let record = serde_json::to_string(&ItemRecord::new(trajectory, &outcome))
                     .map_err(io::Error::from);
                 record.and_then(|record| {
                     waiting.insert(trajectory.item().row, record);
@@ -251,7 +256,7 @@ struct Streamed {
 
 impl Streamed {
     /// Adds decoded text, and returns the text to print now.
-    fn push(&mut self, kind: StepKind, text: &str, trajectory: &Trajectory) -> String {
+    fn push(&mut self, kind: StepKind, text: &str, trajectory: &ItemLoop) -> String {
         self.raw.push_str(text);
         let settled = clean::settled(kind, &self.raw, trajectory.fence());
         match settled.strip_prefix(self.printed.as_str()) {

@@ -16,7 +16,7 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::model::Prepared;
-use amend_core::prompt::{Context, Rendered};
+use amend_core::prompt::{PromptContext, Rendered};
 use amend_core::record::Item;
 use amend_core::record::StepKind;
 use amend_data::rows::input;
@@ -89,7 +89,7 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
         None => &principles[0],
         Some(id) => &principles[loop_args::principle(&job.constitution, id)?],
     };
-    let context = Context::new(&job.constitution, &item);
+    let context = PromptContext::new(&job.constitution, &item);
     let critique = job.constitution.plan.critique.then_some(args.critique.as_str());
     let context = match args.step {
         StepName::Generate => context,

@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{estimate, percent};
 use crate::cli::output::print;
-use crate::review::{Between, Figures, Options, Order, Server, Session, Verdicts};
+use crate::review::{
+    AgreementFigures, Order, RecordedVerdicts, ReviewOptions, ReviewerPair, Server, Session,
+};
 use crate::session::interrupt;
 use amend_core::stats::Estimate;
 use amend_data::pairs::judgement::Rules;
@@ -105,7 +107,7 @@ pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
     if args.summary {
         return args.summarise(&run);
     }
-    let options = Options {
+    let options = ReviewOptions {
         reviewer: args.reviewer.clone(),
         order: args.queue.into(),
         limit: args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
@@ -139,18 +141,18 @@ pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
 impl ReviewArgs {
     fn summarise(&self, run: &RunDir) -> Result<(), CommandError> {
         let reviews = Reviews::read(run)?;
-        let rules = Rules::of(&run.manifest().constitution.value);
-        let mut verdicts = Verdicts::default();
+        let rules = Rules::from_constitution(&run.manifest().constitution.value);
+        let mut verdicts = RecordedVerdicts::default();
         for trajectory in run.trajectories()? {
             verdicts.add(&trajectory?, &rules);
         }
-        let figures = Figures::of(&reviews, &verdicts);
+        let figures = AgreementFigures::from_reviews(&reviews, &verdicts);
         if self.json { print::json(&figures) } else { print::text(&table(&figures)) }
     }
 }
 
 /// The figures as text.
-fn table(figures: &Figures) -> String {
+fn table(figures: &AgreementFigures) -> String {
     if figures.reviewers.is_empty() {
         return "no item has been reviewed\n".to_owned();
     }
@@ -179,7 +181,7 @@ fn table(figures: &Figures) -> String {
     text
 }
 
-fn agreements(text: &mut String, pairs: &[Between]) {
+fn agreements(text: &mut String, pairs: &[ReviewerPair]) {
     for pair in pairs {
         let names = pair.reviewers.join(" and ");
         agreement(text, &names, &pair.agreed.same, pair.agreed.kappa.as_ref());

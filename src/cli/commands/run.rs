@@ -18,14 +18,14 @@ use crate::session::RecordArgs;
 use crate::session::interrupt;
 use crate::session::measured_costs as calibration;
 use amend_core::driver::{Ended, Engines, Job, Observer, Work, drive};
-use amend_core::procedure::Trajectory;
+use amend_core::procedure::ItemLoop;
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
-use amend_engine::Loaded;
+use amend_engine::LoadedModel;
 
 /// Generate preference data from many prompts, in a run directory
 ///
@@ -82,7 +82,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     args.measure_costs(&mut model, items.len())?;
     interrupt::listen();
     let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(Loaded::engine).transpose()?;
+    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
 
     if args.dry_run {
         return dry_run::run(&*engine, &job, &items);
@@ -103,7 +103,7 @@ impl RunArgs {
     /// Measures what batches cost, if that is unknown and the width of a long run
     /// is not given. A reproducible run that is resumed keeps the costs that it
     /// started with.
-    fn measure_costs(&self, loaded: &mut Loaded, items: usize) -> Result<(), CommandError> {
+    fn measure_costs(&self, loaded: &mut LoadedModel, items: usize) -> Result<(), CommandError> {
         let Some((model, settings)) = loaded.llama_mut() else { return Ok(()) };
         if self.recording.out.is_some()
             && settings.parallel == 0
@@ -141,11 +141,11 @@ impl Observer for Preview {
         interrupt::requested()
     }
 
-    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), CommandError> {
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), CommandError> {
         Ok(())
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), CommandError> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
         self.failed |= matches!(outcome, Outcome::Failed { .. });
         let mut out = io::stdout().lock();
         let item = trajectory.item();

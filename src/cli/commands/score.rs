@@ -17,19 +17,19 @@ use crate::cli::output::print;
 use crate::cli::output::table::table;
 use crate::session::interrupt;
 use crate::session::{RecordArgs, Recorded};
-use amend_analysis::preference::{Answer, Figures, Row, Spread};
+use amend_analysis::preference::{AnswerLikelihood, PreferenceFigures, PreferenceRow, ValueSpread};
 use amend_core::driver::Engines;
 use amend_core::judge::LogProbs;
 use amend_core::procedure::Procedure;
 use amend_core::random::Stream;
 use amend_core::record::Item;
-use amend_core::record::{Facts, Label};
+use amend_core::record::{ComparisonFacts, Label};
 use amend_core::stats::Estimate;
 use amend_data::rows::input;
 use amend_data::rows::input::Input;
 use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::files::SCORES;
-use amend_engine::{Loaded, Source};
+use amend_engine::{LoadedModel, ModelSource};
 
 /// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
@@ -120,10 +120,10 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     let reference = args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
     reference.as_ref().map_or(Ok(()), can_score)?;
     let model = args.recording.model(&args.model, config)?.for_reading();
-    let reference = reference.map(|file| file.load().map(Loaded::for_reading)).transpose()?;
+    let reference = reference.map(|file| file.load().map(LoadedModel::for_reading)).transpose()?;
     interrupt::listen();
     let mut engine = model.engine()?;
-    let mut reference = reference.as_ref().map(Loaded::engine).transpose()?;
+    let mut reference = reference.as_ref().map(LoadedModel::engine).transpose()?;
 
     let out = args.recording.destination()?;
     let engines = Engines::new(&mut *engine, &mut reference);
@@ -137,7 +137,7 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
         return result;
     }
     let rows = args.rows(&recorded, items)?;
-    let figures = Figures::of(&rows, unlabelled, args.beta, job.stream);
+    let figures = PreferenceFigures::from_rows(&rows, unlabelled, args.beta, job.stream);
     recorded.derive(SCORES, &rows, &figures)?;
     args.print(&rows, &figures)?;
     result
@@ -145,14 +145,14 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
 
 /// Whether the item's label prefers one of the responses.
 fn has_preference(item: &Item) -> bool {
-    matches!(Facts::of(item).label, Some(Label::A | Label::B))
+    matches!(ComparisonFacts::from_item(item).label, Some(Label::A | Label::B))
 }
 
 /// Checks that the model can score texts, before anything is loaded.
 ///
 /// # Errors
 /// The model is behind a server.
-fn can_score(source: &Source) -> Result<(), CommandError> {
+fn can_score(source: &ModelSource) -> Result<(), CommandError> {
     if source.capabilities().scores_texts {
         return Ok(());
     }
@@ -199,16 +199,24 @@ impl ScoreArgs {
     }
 
     /// The scored rows, in the order of the input and with its labels.
-    fn rows(&self, recorded: &Recorded, items: Vec<Arc<Item>>) -> Result<Vec<Row>, CommandError> {
+    fn rows(
+        &self,
+        recorded: &Recorded,
+        items: Vec<Arc<Item>>,
+    ) -> Result<Vec<PreferenceRow>, CommandError> {
         let mut rows = Vec::new();
         for trajectory in recorded.dir.trajectories()?.with_items(items) {
-            rows.extend(Row::of(&trajectory?, self.beta));
+            rows.extend(PreferenceRow::from_trajectory(&trajectory?, self.beta));
         }
         rows.sort_by_key(|row| row.row);
         Ok(rows)
     }
 
-    fn print(&self, rows: &[Row], figures: &Figures) -> Result<(), CommandError> {
+    fn print(
+        &self,
+        rows: &[PreferenceRow],
+        figures: &PreferenceFigures,
+    ) -> Result<(), CommandError> {
         let summary = summary(figures);
         if self.json {
             print::json_lines(rows)?;
@@ -222,15 +230,16 @@ impl ScoreArgs {
     }
 }
 
-fn row_table(rows: &[Row]) -> String {
+fn row_table(rows: &[PreferenceRow]) -> String {
     let head = ["row", "chosen", "tokens", "rejected", "tokens", "margin", "loss"];
     let mut cells = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
         let name = row.id.clone().unwrap_or_else(|| row.row.to_string());
         let rest = match (&row.scored, &row.failure) {
             (Some(scored), _) => {
-                let answer =
-                    |answer: Answer| [number(answer.log_prob, 2), answer.tokens.to_string()];
+                let answer = |answer: AnswerLikelihood| {
+                    [number(answer.log_prob, 2), answer.tokens.to_string()]
+                };
                 let answers = [answer(scored.chosen), answer(scored.rejected)];
                 let figures = [number(scored.margin, 4), number(scored.loss, 4)];
                 answers.into_iter().flatten().chain(figures).collect()
@@ -243,8 +252,8 @@ fn row_table(rows: &[Row]) -> String {
     table(1, &cells)
 }
 
-fn summary(figures: &Figures) -> String {
-    let Figures { pairs, failed, unlabelled, beta, reference, .. } = figures;
+fn summary(figures: &PreferenceFigures) -> String {
+    let PreferenceFigures { pairs, failed, unlabelled, beta, reference, .. } = figures;
     let mut text = format!("{pairs} pairs scored");
     if *failed > 0 {
         let _ = write!(text, ", {failed} failed");
@@ -280,7 +289,7 @@ fn summary(figures: &Figures) -> String {
 }
 
 /// A histogram as text: one line for each bin.
-fn bars(Spread { histogram, .. }: &Spread) -> String {
+fn bars(ValueSpread { histogram, .. }: &ValueSpread) -> String {
     let highest = histogram.counts.iter().copied().max().unwrap_or_default().max(1);
     let width = (histogram.high - histogram.low) / histogram.counts.len() as f64;
     let line = |(at, &count): (usize, &usize)| {

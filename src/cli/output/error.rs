@@ -195,32 +195,32 @@ impl From<Diagnostics> for CommandError {
     }
 }
 
-impl From<constitution::LoadError> for CommandError {
-    fn from(error: constitution::LoadError) -> Self {
+impl From<constitution::ConstitutionError> for CommandError {
+    fn from(error: constitution::ConstitutionError) -> Self {
         match error {
-            constitution::LoadError::Wrong(diagnostics) => diagnostics.into(),
-            constitution::LoadError::Missing { ref hint, .. } => {
+            constitution::ConstitutionError::Wrong(diagnostics) => diagnostics.into(),
+            constitution::ConstitutionError::Missing { ref hint, .. } => {
                 let hint = hint.clone();
                 Self::new(Kind::Usage, error).hinted(hint)
             }
-            constitution::LoadError::Unreadable(_) => Self::new(Kind::Usage, error),
+            constitution::ConstitutionError::Unreadable(_) => Self::new(Kind::Usage, error),
         }
     }
 }
 
-impl From<template::LoadError> for CommandError {
-    fn from(error: template::LoadError) -> Self {
+impl From<template::TemplatesError> for CommandError {
+    fn from(error: template::TemplatesError) -> Self {
         match error {
-            template::LoadError::Invalid(diagnostics) => diagnostics.into(),
+            template::TemplatesError::Invalid(diagnostics) => diagnostics.into(),
             error => Self::new(Kind::Usage, error),
         }
     }
 }
 
-impl From<set::LoadError> for CommandError {
-    fn from(error: set::LoadError) -> Self {
+impl From<set::EvalSetError> for CommandError {
+    fn from(error: set::EvalSetError) -> Self {
         match error {
-            set::LoadError::Wrong(diagnostics) => diagnostics.into(),
+            set::EvalSetError::Wrong(diagnostics) => diagnostics.into(),
             error => Self::new(Kind::Usage, error),
         }
     }
@@ -346,13 +346,13 @@ impl From<WorkloadError> for CommandError {
     }
 }
 
-impl From<survey::ReadError> for CommandError {
-    fn from(error: survey::ReadError) -> Self {
+impl From<survey::CasesError> for CommandError {
+    fn from(error: survey::CasesError) -> Self {
         match error {
-            survey::ReadError::Input(error) => error.into(),
-            survey::ReadError::Set(error) => error.into(),
-            survey::ReadError::Run(error) => error.into(),
-            survey::ReadError::Journal(error) => error.into(),
+            survey::CasesError::Input(error) => error.into(),
+            survey::CasesError::Set(error) => error.into(),
+            survey::CasesError::Run(error) => error.into(),
+            survey::CasesError::Journal(error) => error.into(),
         }
     }
 }
@@ -444,7 +444,7 @@ mod tests {
         let error = EngineError::new("no such model").hinted("fetch it");
         let error = CommandError::from(error);
         assert_eq!(described(&error), "error: no such model\nhelp: fetch it\n");
-        let missing = constitution::LoadError::Missing {
+        let missing = constitution::ConstitutionError::Missing {
             reference: "harmles".to_owned(),
             hint: "did you mean \"harmless\"?".to_owned(),
         };

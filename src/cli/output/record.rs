@@ -4,13 +4,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use amend_core::chat::Message;
-use amend_core::procedure::Trajectory;
+use amend_core::procedure::ItemLoop;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 
 /// An item, its steps and its outcome.
 #[derive(Debug, Serialize)]
-pub struct TrailRecord<'a> {
+pub struct ItemRecord<'a> {
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
@@ -24,10 +24,10 @@ pub struct TrailRecord<'a> {
     constitution: &'a str,
 }
 
-impl<'a> TrailRecord<'a> {
+impl<'a> ItemRecord<'a> {
     /// The record of a finished loop.
     #[must_use]
-    pub fn new(trajectory: &'a Trajectory, outcome: &'a Outcome) -> Self {
+    pub fn new(trajectory: &'a ItemLoop, outcome: &'a Outcome) -> Self {
         let item = trajectory.item();
         Self {
             key: &item.key,

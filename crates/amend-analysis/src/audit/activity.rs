@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Better;
-use super::context::Context;
+use super::context::AuditContext;
 use amend_core::stats::{Estimate, mean, share};
 
 /// How often a principle is active, and how often it is right.
@@ -31,7 +31,7 @@ pub struct Activity {
 }
 
 /// The activity of one principle.
-pub(super) fn activity(context: &Context, principle: usize) -> Activity {
+pub(super) fn activity(context: &AuditContext, principle: usize) -> Activity {
     let scores = &context.input.scores[principle];
     let floor = context.thresholds.mass_floor;
     let undecided = share(scores.iter().flatten().map(|score| score.decided(floor).is_none()));
@@ -47,8 +47,10 @@ pub(super) fn activity(context: &Context, principle: usize) -> Activity {
         })
         .collect();
     let active = support.iter().filter(|(_, support)| *support != 0.0);
-    let votes: Vec<f64> =
-        support.iter().map(|(_, support)| Better::of(*support).map_or(0.0, Better::sign)).collect();
+    let votes: Vec<f64> = support
+        .iter()
+        .map(|(_, support)| Better::from_score(*support).map_or(0.0, Better::sign))
+        .collect();
     let mut wrong: Vec<_> = support.iter().filter(|(_, support)| *support < 0.0).collect();
     wrong.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     wrong.truncate(context.thresholds.examples);
@@ -90,7 +92,7 @@ pub struct CategoryCoverage {
 }
 
 /// The coverage of the items that at least one principle decided.
-pub(super) fn coverage(context: &Context) -> Coverage {
+pub(super) fn coverage(context: &AuditContext) -> Coverage {
     let decided = |&item: &usize| context.principles().any(|k| context.score(k, item).is_some());
     let covered = |item| context.principles().any(|k| context.active(k, item).is_some());
     let share_covered = |items: &[usize]| share(items.iter().map(|&item| covered(item)));
@@ -126,9 +128,9 @@ pub(super) fn coverage(context: &Context) -> Coverage {
 mod tests {
     use super::*;
     use crate::audit::testing::{audited, input, score};
-    use crate::audit::{Input, Score};
+    use crate::audit::{AuditInput, AuditScore};
 
-    fn labelled() -> Input {
+    fn labelled() -> AuditInput {
         // τ = 0.5: p0 is active on items 0, 1, 3, 4; p1 on item 0 only.
         let mut input = input(&[&[2.0, -1.0, 0.5, 3.0, -0.6], &[0.9, 0.1, -0.2, 0.3, 0.0]]);
         let labels = [Some(Better::X), Some(Better::X), Some(Better::X), Some(Better::X), None];
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn undecided_scores_do_not_count() {
         let mut input = labelled();
-        input.scores[0][3] = Some(Score { mass: 0.49, ..score(3.0) });
+        input.scores[0][3] = Some(AuditScore { mass: 0.49, ..score(3.0) });
         input.scores[0][4] = None;
         let activity = &audited(&input).principles[0].activity;
         // One of four scores is undecided; of three decided ones, two are active.

@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
-use super::{Better, Item, Variant};
+use super::context::AuditContext;
+use super::{AuditItem, Better, Variant};
 use amend_core::stats::{Estimate, mean, partial, pearson, share};
 
 /// The position bias of a principle's verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Position {
+pub struct PositionBias {
     /// The mean offset, in log-odds: above 0 if the judge favours the first answer.
     pub offset: Option<Estimate>,
     /// The share of decided items on which both orders give the same verdict: where the
@@ -20,7 +20,7 @@ pub struct Position {
 }
 
 /// The position bias of one principle.
-pub(super) fn position(context: &Context, principle: usize) -> Position {
+pub(super) fn position(context: &AuditContext, principle: usize) -> PositionBias {
     let offsets: Vec<(usize, f64, f64)> = context
         .decided(principle)
         .filter_map(|(item, score)| {
@@ -30,7 +30,7 @@ pub(super) fn position(context: &Context, principle: usize) -> Position {
         .collect();
     let mut swayed: Vec<_> = offsets.iter().filter(|(.., lead)| *lead <= 0.0).collect();
     swayed.sort_by(|(.., a), (.., b)| a.total_cmp(b));
-    Position {
+    PositionBias {
         offset: context
             .bootstrap
             .estimate(offsets.len(), |rows| mean(rows.iter().map(|&row| offsets[row].1))),
@@ -64,9 +64,9 @@ impl Confound {
 
 /// The correlation of one principle with a `property` of the items.
 pub(super) fn confound(
-    context: &Context,
+    context: &AuditContext,
     principle: usize,
-    property: impl Fn(&Item) -> Option<f64>,
+    property: impl Fn(&AuditItem) -> Option<f64>,
 ) -> Confound {
     let known: Vec<(f64, f64, Option<f64>)> = context
         .decided(principle)
@@ -110,7 +110,7 @@ pub struct VariantFigures {
 
 /// The statistics of those `variants` that belong to one principle.
 pub(super) fn variants(
-    context: &Context,
+    context: &AuditContext,
     principle: usize,
     variants: &[Variant],
 ) -> Vec<VariantFigures> {
@@ -118,7 +118,7 @@ pub(super) fn variants(
     own.map(|variant| figures(context, variant)).collect()
 }
 
-fn figures(context: &Context, variant: &Variant) -> VariantFigures {
+fn figures(context: &AuditContext, variant: &Variant) -> VariantFigures {
     let floor = context.thresholds.mass_floor;
     let asked: Vec<(usize, f64, Option<f64>)> = context
         .decided(variant.principle)
@@ -126,7 +126,9 @@ fn figures(context: &Context, variant: &Variant) -> VariantFigures {
         .collect();
     let both: Vec<(f64, f64)> =
         asked.iter().filter_map(|&(_, score, other)| Some((score, other?))).collect();
-    let same = |score: f64, other: Option<f64>| Better::of(score) == other.and_then(Better::of);
+    let same = |score: f64, other: Option<f64>| {
+        Better::from_score(score) == other.and_then(Better::from_score)
+    };
     let active = || asked.iter().filter(|(_, score, _)| score.abs() > context.thresholds.active);
     let mut turned: Vec<_> = active().filter(|(_, score, other)| !same(*score, *other)).collect();
     turned.sort_by(|(_, a, _), (_, b, _)| b.abs().total_cmp(&a.abs()));
@@ -154,7 +156,7 @@ fn figures(context: &Context, variant: &Variant) -> VariantFigures {
 mod tests {
     use super::*;
     use crate::audit::testing::{audited, input, score, scores};
-    use crate::audit::{Score, Variant};
+    use crate::audit::{AuditScore, Variant};
 
     #[test]
     fn the_order_decides_if_the_offset_exceeds_the_score() {
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn an_undecided_score_has_no_position() {
         let mut input = input(&[&[2.0]]);
-        input.scores[0][0] = Some(Score { mass: 0.1, offset: 3.0, ..score(2.0) });
+        input.scores[0][0] = Some(AuditScore { mass: 0.1, offset: 3.0, ..score(2.0) });
         let position = &audited(&input).principles[0].position;
         assert_eq!((position.offset, position.consistency), (None, None));
     }
@@ -188,7 +190,7 @@ mod tests {
         let row: Vec<f64> = (0..8).map(score_of).collect();
         let mut input = input(&[&row]);
         for (i, item) in input.items.iter_mut().enumerate() {
-            item.label = Better::of(labels[i]);
+            item.label = Better::from_score(labels[i]);
             item.length = Some(30.0 * labels[i] + 10.0 * f[i]);
             // Verbosity follows e, the part of the score that the label does not explain.
             item.verbosity = Some(30.0 * labels[i] + 10.0 * e[i]);
@@ -216,7 +218,7 @@ mod tests {
     fn variants_are_compared_on_active_items() {
         let mut input = input(&[&[2.0, -1.0, 0.1, 3.0, -2.0], &[1.0; 5]]);
         let mut other = scores(&[1.0, 2.0, -0.1, -0.5, -3.0]);
-        other[4] = Some(Score { mass: 0.1, ..score(-3.0) });
+        other[4] = Some(AuditScore { mass: 0.1, ..score(-3.0) });
         input.paraphrases = vec![
             Variant { principle: 0, name: "in other words".into(), scores: other },
             Variant { principle: 1, name: "the other's".into(), scores: scores(&[1.0; 5]) },

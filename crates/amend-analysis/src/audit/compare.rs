@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, Finding, PairFigures, PrincipleFigures};
+use super::{Audit, AuditFinding, PairFigures, PrincipleFigures};
 use amend_core::stats::Estimate;
 
 /// The changes between two audits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Changes {
+pub struct AuditChanges {
     /// Whether the thresholds differ, which alone can change findings.
     pub thresholds: bool,
     /// The ids of new principles.
@@ -17,9 +17,9 @@ pub struct Changes {
     /// The ids of removed principles.
     pub removed: Vec<String>,
     /// The new findings.
-    pub appeared: Vec<Finding>,
+    pub appeared: Vec<AuditFinding>,
     /// The findings that no longer exist.
-    pub gone: Vec<Finding>,
+    pub gone: Vec<AuditFinding>,
     /// The findings whose severity changed, or whose statistic changed significantly:
     /// its intervals do not overlap.
     pub changed: Vec<Changed>,
@@ -31,9 +31,9 @@ pub struct Changes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// The finding in the baseline.
-    pub before: Finding,
+    pub before: AuditFinding,
     /// The finding now.
-    pub now: Finding,
+    pub now: AuditFinding,
 }
 
 /// A statistic in both audits.
@@ -49,7 +49,7 @@ pub struct Moved {
     pub now: Estimate,
 }
 
-impl Changes {
+impl AuditChanges {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -58,7 +58,7 @@ impl Changes {
 
     /// The findings that are new or more severe than before. A check against a baseline
     /// fails on these.
-    pub fn worse(&self) -> impl Iterator<Item = &Finding> {
+    pub fn worse(&self) -> impl Iterator<Item = &AuditFinding> {
         let worsened =
             self.changed.iter().filter(|change| change.now.severity > change.before.severity);
         self.appeared.iter().chain(worsened.map(|change| &change.now))
@@ -69,17 +69,17 @@ impl Changes {
 /// changed significantly if its two intervals do not overlap. On the same items this
 /// test is conservative, because the intervals are not paired.
 #[must_use]
-pub fn compare(baseline: &Audit, now: &Audit) -> Changes {
+pub fn compare(baseline: &Audit, now: &Audit) -> AuditChanges {
     let ids = |audit: &Audit| audit.principles.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
     let (before_ids, now_ids) = (ids(baseline), ids(now));
     let missing = |from: &[String], ids: &[String]| -> Vec<String> {
         ids.iter().filter(|id| !from.contains(id)).cloned().collect()
     };
-    let mut changes = Changes {
+    let mut changes = AuditChanges {
         thresholds: baseline.thresholds != now.thresholds,
         added: missing(&before_ids, &now_ids),
         removed: missing(&now_ids, &before_ids),
-        ..Changes::default()
+        ..AuditChanges::default()
     };
     for finding in &now.findings {
         match baseline.findings.iter().find(|before| before.same_as(finding)) {
@@ -187,18 +187,18 @@ fn push<'a>(
 mod tests {
     use super::*;
     use crate::audit::testing::{audited, input, scores};
-    use crate::audit::{Input, Kind, Severity};
+    use crate::audit::{AuditInput, FindingKind, FindingSeverity};
     use amend_core::constitution::Thresholds;
 
     /// Two unrelated principles over 40 items. The second always outweighs the first.
-    fn before() -> Input {
+    fn before() -> AuditInput {
         let row = |k: usize, size: f64| -> Vec<f64> {
             (0..40).map(|i: usize| if i >> k & 1 == 0 { size } else { -size }).collect()
         };
         input(&[&row(0, 2.0), &row(1, 2.3)])
     }
 
-    fn figures_of(changes: &Changes) -> Vec<String> {
+    fn figures_of(changes: &AuditChanges) -> Vec<String> {
         changes.moved.iter().map(|m| format!("{} {}", m.principles.join("+"), m.figure)).collect()
     }
 
@@ -215,9 +215,9 @@ mod tests {
         let mut now = before();
         now.scores[1] = now.scores[0].clone();
         let changes = compare(&audited(&before()), &audited(&now));
-        let kinds = |findings: &[Finding]| findings.iter().map(|f| f.kind).collect::<Vec<_>>();
-        assert_eq!(kinds(&changes.appeared), [Kind::Redundant, Kind::Reducible]);
-        assert_eq!(kinds(&changes.gone), [Kind::Dominant, Kind::Reducible]);
+        let kinds = |findings: &[AuditFinding]| findings.iter().map(|f| f.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&changes.appeared), [FindingKind::Redundant, FindingKind::Reducible]);
+        assert_eq!(kinds(&changes.gone), [FindingKind::Dominant, FindingKind::Reducible]);
         assert_eq!(
             figures_of(&changes),
             [
@@ -262,11 +262,11 @@ mod tests {
         let changed: Vec<_> = changes
             .changed
             .iter()
-            .filter(|change| change.now.kind == Kind::Inactive)
+            .filter(|change| change.now.kind == FindingKind::Inactive)
             .map(|change| (change.before.severity, change.now.severity))
             .collect();
-        assert_eq!(changed, [(Severity::Info, Severity::Warn)]);
-        assert!(changes.worse().any(|finding| finding.kind == Kind::Inactive));
+        assert_eq!(changed, [(FindingSeverity::Info, FindingSeverity::Warn)]);
+        assert!(changes.worse().any(|finding| finding.kind == FindingKind::Inactive));
         assert!(figures_of(&changes).contains(&"p0 activation".into()));
     }
 

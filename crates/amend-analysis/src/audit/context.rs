@@ -5,21 +5,25 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::audit::{Better, Input};
+use crate::audit::{AuditInput, Better};
 use amend_core::constitution::Thresholds;
 use amend_core::stats::Bootstrap;
 
 /// A checked input with its decided scores.
-pub(super) struct Context<'a> {
-    pub(super) input: &'a Input,
+pub(super) struct AuditContext<'a> {
+    pub(super) input: &'a AuditInput,
     pub(super) thresholds: &'a Thresholds,
     pub(super) bootstrap: Bootstrap,
     /// The log-odds by principle and item; `None` if not asked or undecided.
     scores: Vec<Vec<Option<f64>>>,
 }
 
-impl<'a> Context<'a> {
-    pub(super) fn new(input: &'a Input, thresholds: &'a Thresholds, bootstrap: Bootstrap) -> Self {
+impl<'a> AuditContext<'a> {
+    pub(super) fn new(
+        input: &'a AuditInput,
+        thresholds: &'a Thresholds,
+        bootstrap: Bootstrap,
+    ) -> Self {
         let scores = input
             .scores
             .iter()

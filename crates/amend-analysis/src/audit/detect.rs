@@ -1,6 +1,9 @@
 //! Derives findings from statistics: each rule compares one statistic with its bound.
 
-use super::{Audit, Finding, Kind, PrincipleFigures, Severity, SteeringRow, VariantFigures};
+use super::{
+    Audit, AuditFinding, FindingKind, FindingSeverity, PrincipleFigures, RevisionEffect,
+    VariantFigures,
+};
 use amend_core::stats::{Estimate, Interval};
 
 /// A bound, and the side of it on which a statistic is a finding.
@@ -40,14 +43,14 @@ struct About<'a> {
 struct Findings {
     min_items: usize,
     examples: usize,
-    list: Vec<Finding>,
+    list: Vec<AuditFinding>,
 }
 
 impl Findings {
     /// Adds a finding if `figure` has enough observations and is beyond `bound`.
     fn check(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         figure: Option<Estimate>,
         bound: Bound,
         about: About,
@@ -55,9 +58,9 @@ impl Findings {
     ) {
         let Some(figure) = figure.filter(|figure| figure.n >= self.min_items) else { return };
         let Some(sure) = bound.crossed(&figure) else { return };
-        self.list.push(Finding {
+        self.list.push(AuditFinding {
             kind,
-            severity: if sure { kind.severity() } else { Severity::Info },
+            severity: if sure { kind.severity() } else { FindingSeverity::Info },
             principles: about.principles.into_iter().map(str::to_owned).collect(),
             detail: about.detail.map(str::to_owned),
             message: message(&figure),
@@ -70,15 +73,19 @@ impl Findings {
 }
 
 /// The findings of an audit whose statistics are complete, the most severe first.
-pub(super) fn findings(audit: &Audit) -> Vec<Finding> {
+pub(super) fn findings(audit: &Audit) -> Vec<AuditFinding> {
     let thresholds = &audit.thresholds;
     let mut findings = Findings { min_items: 0, examples: thresholds.examples, list: Vec::new() };
     let count = audit.items as f64;
     let items = Estimate::new(count, Interval { low: count, high: count }, audit.items);
     let few = thresholds.min_items.saturating_sub(1) as f64;
-    findings.check(Kind::FewItems, Some(items), Bound::AtMost(few), About::default(), |_| {
-        format!("There are {count} items; other findings need {}.", thresholds.min_items)
-    });
+    findings.check(
+        FindingKind::FewItems,
+        Some(items),
+        Bound::AtMost(few),
+        About::default(),
+        |_| format!("There are {count} items; other findings need {}.", thresholds.min_items),
+    );
     findings.min_items = thresholds.min_items;
     for principle in &audit.principles {
         check_principle(&mut findings, audit, principle);
@@ -98,28 +105,28 @@ fn check_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFi
     let about = |items| About { principles: vec![id], items, ..About::default() };
     let activity = &figures.activity;
     findings.check(
-        Kind::Undecided,
+        FindingKind::Undecided,
         activity.undecided,
         Bound::AtLeast(thresholds.undecided),
         about(&[]),
         |figure| format!("Under {id} the judge gives no verdict on {}.", percent(figure)),
     );
     findings.check(
-        Kind::Inactive,
+        FindingKind::Inactive,
         activity.activation,
         Bound::AtMost(thresholds.inactive),
         about(&[]),
         |figure| format!("{id} is active on {}.", percent(figure)),
     );
     findings.check(
-        Kind::AgainstLabels,
+        FindingKind::AgainstLabels,
         activity.accuracy,
         Bound::AtMost(thresholds.accuracy),
         about(&activity.wrong),
         |figure| format!("{id} prefers the better answer on {}.", percent(figure)),
     );
     findings.check(
-        Kind::Dominant,
+        FindingKind::Dominant,
         figures.influence.flips_without,
         // A single principle always decides alone.
         Bound::AtLeast(if audit.principles.len() > 1 {
@@ -131,15 +138,15 @@ fn check_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFi
         |figure| format!("Without {id} the joint verdict changes on {}.", percent(figure)),
     );
     findings.check(
-        Kind::Position,
+        FindingKind::Position,
         figures.position.consistency,
         Bound::AtMost(thresholds.consistency),
         about(&figures.position.swayed),
         |figure| format!("{id} gives the same verdict in both orders on {}.", percent(figure)),
     );
     for (kind, confound, property) in [
-        (Kind::Length, &figures.length, "length"),
-        (Kind::Verbosity, &figures.verbosity, "verbosity"),
+        (FindingKind::Length, &figures.length, "length"),
+        (FindingKind::Verbosity, &figures.verbosity, "verbosity"),
     ] {
         let Some(figure) = confound.best() else { continue };
         let given = if confound.partial.is_some() { ", given the labels" } else { "" };
@@ -152,11 +159,12 @@ fn check_principle(findings: &mut Findings, audit: &Audit, figures: &PrincipleFi
             format!("{id} correlates with {property}{given}: {}.", number(figure))
         });
     }
-    for (kind, variants) in
-        [(Kind::Paraphrase, &figures.paraphrases), (Kind::LabelWords, &figures.label_words)]
-    {
+    for (kind, variants) in [
+        (FindingKind::Paraphrase, &figures.paraphrases),
+        (FindingKind::LabelWords, &figures.label_words),
+    ] {
         let how = match kind {
-            Kind::Paraphrase => "Rephrased as",
+            FindingKind::Paraphrase => "Rephrased as",
             _ => "With the label words",
         };
         for VariantFigures { name, agreement, undecided, turned, .. } in variants {
@@ -180,13 +188,13 @@ fn check_coverage(findings: &mut Findings, audit: &Audit) {
     let coverage = &audit.coverage;
     let bound = Bound::AtMost(audit.thresholds.coverage);
     let about = About { items: &coverage.uncovered, ..About::default() };
-    findings.check(Kind::Uncovered, coverage.covered, bound, about, |figure| {
+    findings.check(FindingKind::Uncovered, coverage.covered, bound, about, |figure| {
         format!("At least one principle is active on {}.", percent(figure))
     });
     for category in coverage.categories.iter().filter(|category| !category.category.is_empty()) {
         let name = category.category.as_str();
         let about = About { detail: Some(name), items: &category.uncovered, ..About::default() };
-        findings.check(Kind::Uncovered, category.covered, bound, about, |figure| {
+        findings.check(FindingKind::Uncovered, category.covered, bound, about, |figure| {
             format!("In category {name:?} at least one principle is active on {}.", percent(figure))
         });
     }
@@ -198,7 +206,7 @@ fn check_pairs(findings: &mut Findings, audit: &Audit) {
         let bound = audit.thresholds.redundant;
         let about = About { principles: ids.clone(), ..About::default() };
         findings.check(
-            Kind::Redundant,
+            FindingKind::Redundant,
             Some(cluster.weakest),
             Bound::AtLeast(bound),
             about,
@@ -210,7 +218,7 @@ fn check_pairs(findings: &mut Findings, audit: &Audit) {
         let items: Vec<String> =
             pair.strongest.iter().map(|opposed| opposed.item.clone()).collect();
         findings.check(
-            Kind::Conflict,
+            FindingKind::Conflict,
             pair.conflict,
             Bound::AtLeast(audit.thresholds.conflict),
             About { principles: vec![first, second], items: &items, ..About::default() },
@@ -232,41 +240,53 @@ fn check_smaller_set(findings: &mut Findings, audit: &Audit) {
     let ids: Vec<&str> = set.principles.iter().map(String::as_str).collect();
     let about = About { principles: ids.clone(), ..About::default() };
     let bound = Bound::AtLeast(audit.thresholds.keep);
-    findings.check(Kind::Reducible, Some(set.agreement), bound, about, |figure| {
+    findings.check(FindingKind::Reducible, Some(set.agreement), bound, about, |figure| {
         let all = audit.principles.len();
         format!("{} of {all} principles give the joint verdict on {}.", ids.len(), percent(figure))
     });
 }
 
-fn check_steering(findings: &mut Findings, audit: &Audit, row: &SteeringRow) {
+fn check_steering(findings: &mut Findings, audit: &Audit, row: &RevisionEffect) {
     let (thresholds, under) = (&audit.thresholds, row.principle.as_str());
     for (measured, shift) in audit.principles.iter().zip(&row.shifts) {
         let id = measured.id.as_str();
         if id == under {
             let about = About { principles: vec![id], ..About::default() };
-            findings.check(Kind::SteeringVoid, *shift, Bound::AtMost(0.0), about, |figure| {
-                format!("Revisions under {id} change its own score by {}.", number(figure))
-            });
+            findings.check(
+                FindingKind::SteeringVoid,
+                *shift,
+                Bound::AtMost(0.0),
+                about,
+                |figure| {
+                    format!("Revisions under {id} change its own score by {}.", number(figure))
+                },
+            );
         } else {
             let about = About { principles: vec![under, id], ..About::default() };
             let bound = Bound::AtMost(-thresholds.loss);
-            findings.check(Kind::SteeringLoss, *shift, bound, about, |figure| {
+            findings.check(FindingKind::SteeringLoss, *shift, bound, about, |figure| {
                 format!("Revisions under {under} change the score of {id} by {}.", number(figure))
             });
         }
     }
     let about = |items| About { principles: vec![under], items, ..About::default() };
     let bound = Bound::AtLeast(thresholds.no_op);
-    findings.check(Kind::NoOp, row.no_op, bound, about(&[]), |figure| {
+    findings.check(FindingKind::NoOp, row.no_op, bound, about(&[]), |figure| {
         format!("Revisions under {under} change nothing in {}.", percent(figure))
     });
     let bound = Bound::AtLeast(thresholds.over_refusal);
-    findings.check(Kind::OverRefusal, row.over_refusal, bound, about(&row.refused), |figure| {
-        format!(
-            "Revisions under {under} turn harmless answers into refusals in {}.",
-            percent(figure)
-        )
-    });
+    findings.check(
+        FindingKind::OverRefusal,
+        row.over_refusal,
+        bound,
+        about(&row.refused),
+        |figure| {
+            format!(
+                "Revisions under {under} turn harmless answers into refusals in {}.",
+                percent(figure)
+            )
+        },
+    );
 }
 
 /// "12.5 % of 200 (8.6 to 17.8 %)"

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
-use super::{Better, Input};
+use super::context::AuditContext;
+use super::{AuditInput, Better};
 use amend_core::stats::{Estimate, mean, share};
 
 /// The joint verdicts.
@@ -62,18 +62,18 @@ pub struct CurvePoint {
 }
 
 /// The joint verdicts.
-pub(super) struct Verdicts<'a> {
-    context: &'a Context<'a>,
+pub(super) struct EnsembleVerdicts<'a> {
+    context: &'a AuditContext<'a>,
     /// The items with a verdict, and their verdicts.
     verdicts: Vec<(usize, Better)>,
 }
 
-impl<'a> Verdicts<'a> {
-    pub(super) fn new(context: &'a Context<'a>) -> Self {
+impl<'a> EnsembleVerdicts<'a> {
+    pub(super) fn new(context: &'a AuditContext<'a>) -> Self {
         let weight = |k: usize| context.input.principles[k].weight;
         let verdicts = context
             .items()
-            .filter_map(|item| Some((item, Better::of(total(context, item, weight))?)))
+            .filter_map(|item| Some((item, Better::from_score(total(context, item, weight))?)))
             .collect();
         Self { context, verdicts }
     }
@@ -86,7 +86,7 @@ impl<'a> Verdicts<'a> {
     fn with(&self, weight: impl Fn(usize) -> f64) -> Vec<Option<Better>> {
         self.verdicts
             .iter()
-            .map(|&(item, _)| Better::of(total(self.context, item, &weight)))
+            .map(|&(item, _)| Better::from_score(total(self.context, item, &weight)))
             .collect()
     }
 
@@ -97,7 +97,7 @@ impl<'a> Verdicts<'a> {
     }
 
     pub(super) fn ensemble(&self) -> Ensemble {
-        let Input { items, overall, .. } = self.context.input;
+        let AuditInput { items, overall, .. } = self.context.input;
         let floor = self.context.thresholds.mass_floor;
         let compared = |other: &dyn Fn(usize) -> Option<Better>| {
             share(self.verdicts.iter().filter_map(|&(item, verdict)| Some(other(item)? == verdict)))
@@ -106,7 +106,7 @@ impl<'a> Verdicts<'a> {
             verdicts: self.verdicts.len(),
             accuracy: compared(&|item| items[item].label),
             overall_agreement: compared(&|item| {
-                Better::of(overall.get(item)?.as_ref()?.decided(floor)?)
+                Better::from_score(overall.get(item)?.as_ref()?.decided(floor)?)
             }),
             flips_equal_weights: self.differing(&self.with(|_| 1.0)),
         }
@@ -184,7 +184,7 @@ impl<'a> Verdicts<'a> {
         };
         let agreeing = |totals: &[f64], k: usize| {
             let kept = self.verdicts.iter().zip(totals).filter(|((item, verdict), total)| {
-                Better::of(**total + part(k, *item)) == Some(*verdict)
+                Better::from_score(**total + part(k, *item)) == Some(*verdict)
             });
             kept.count()
         };
@@ -224,7 +224,7 @@ impl<'a> Verdicts<'a> {
 
 /// Σ w_k s_ki over the principles that decided the item. It has the sign of the
 /// ensemble's score.
-fn total(context: &Context, item: usize, weight: impl Fn(usize) -> f64) -> f64 {
+fn total(context: &AuditContext, item: usize, weight: impl Fn(usize) -> f64) -> f64 {
     context.principles().filter_map(|k| Some(weight(k) * context.score(k, item)?)).sum()
 }
 
@@ -240,7 +240,7 @@ mod tests {
     /// | i1 | 3 | −2 | ½ | 1.5 | −1.5, 3.5, 1 |
     /// | i2 | −1 | −4 | 1 | −4 | −3, 0, −5 |
     /// | i3 | 1 | −1 | 0 | 0 | no verdict |
-    fn weighted() -> Input {
+    fn weighted() -> AuditInput {
         let mut input =
             input(&[&[1.0, 3.0, -1.0, 1.0], &[1.0, -1.0, -2.0, -0.5], &[-1.0, 1.0, 2.0, 0.0]]);
         for (principle, weight) in input.principles.iter_mut().zip([1.0, 2.0, 0.5]) {

@@ -8,11 +8,11 @@ use amend_core::stats::Estimate;
 
 /// A problem of the principles or their judge that the author should know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct AuditFinding {
     /// The kind of problem.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The severity.
-    pub severity: Severity,
+    pub severity: FindingSeverity,
     /// The ids of the principles concerned; empty for all of them.
     pub principles: Vec<String>,
     /// The category or the variant concerned, if there is one.
@@ -30,7 +30,7 @@ pub struct Finding {
     pub advice: String,
 }
 
-impl Finding {
+impl AuditFinding {
     /// Whether two findings are about the same problem, with any statistics.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
@@ -43,7 +43,7 @@ impl Finding {
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum FindingSeverity {
     /// A note: a minor kind of finding, or the interval still includes the bound.
     Info,
     /// A warning: the whole interval is beyond the bound.
@@ -53,7 +53,7 @@ pub enum Severity {
     Error,
 }
 
-impl fmt::Display for Severity {
+impl fmt::Display for FindingSeverity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Info => "info",
@@ -66,7 +66,7 @@ impl fmt::Display for Severity {
 /// The kinds of findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum FindingKind {
     /// There are too few items for findings.
     FewItems,
     /// The judge often gives no verdict under a principle.
@@ -105,13 +105,13 @@ pub enum Kind {
     OverRefusal,
 }
 
-impl Kind {
+impl FindingKind {
     /// The severity if the whole interval is beyond the bound.
-    pub(super) fn severity(self) -> Severity {
+    pub(super) fn severity(self) -> FindingSeverity {
         match self {
-            Self::FewItems | Self::Reducible => Severity::Info,
-            Self::AgainstLabels | Self::OverRefusal => Severity::Error,
-            _ => Severity::Warn,
+            Self::FewItems | Self::Reducible => FindingSeverity::Info,
+            Self::AgainstLabels | Self::OverRefusal => FindingSeverity::Error,
+            _ => FindingSeverity::Warn,
         }
     }
 
@@ -195,7 +195,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The names are defined by the serde attributes only.
         self.serialize(f)

@@ -8,16 +8,16 @@ use thiserror::Error;
 /// The scores of a set of principles over a set of items, with metadata of both. An
 /// item is a pair of answers, A and B, to one prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Input {
+pub struct AuditInput {
     /// The principles, in the constitution's order.
-    pub principles: Vec<Principle>,
+    pub principles: Vec<AuditPrinciple>,
     /// The items.
-    pub items: Vec<Item>,
+    pub items: Vec<AuditItem>,
     /// The scores by principle and item; `None` if the judge was not asked.
-    pub scores: Vec<Vec<Option<Score>>>,
+    pub scores: Vec<Vec<Option<AuditScore>>>,
     /// The judge's overall score of each item; empty if there is none.
     #[serde(default)]
-    pub overall: Vec<Option<Score>>,
+    pub overall: Vec<Option<AuditScore>>,
     /// The scores under paraphrases of principles.
     #[serde(default)]
     pub paraphrases: Vec<Variant>,
@@ -27,7 +27,7 @@ pub struct Input {
     pub label_words: Vec<Variant>,
     /// The revisions of the loop.
     #[serde(default)]
-    pub revisions: Vec<Revision>,
+    pub revisions: Vec<AuditRevision>,
     /// The cost of all scores.
     #[serde(default)]
     pub cost: Cost,
@@ -60,7 +60,7 @@ impl Cost {
 
 /// The fields of a principle that an audit uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Principle {
+pub struct AuditPrinciple {
     /// The unique id.
     pub id: String,
     /// The title.
@@ -73,7 +73,7 @@ pub struct Principle {
 
 /// A pair of answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Item {
+pub struct AuditItem {
     /// The unique key.
     pub key: String,
     /// The category; empty if there is none.
@@ -107,7 +107,7 @@ pub enum Better {
 impl Better {
     /// The answer that a score favours; `None` for 0.
     #[must_use]
-    pub fn of(score: f64) -> Option<Self> {
+    pub fn from_score(score: f64) -> Option<Self> {
         if score > 0.0 {
             Some(Self::X)
         } else if score < 0.0 {
@@ -129,7 +129,7 @@ impl Better {
 
 /// The score of a verdict, from both orders of the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Score {
+pub struct AuditScore {
     /// ½(s_AB − s_BA), in log-odds: above 0 if answer A is better.
     pub log_odds: f64,
     /// The probability mass on the two label words, p(A) + p(B): the lower one of the two
@@ -139,7 +139,7 @@ pub struct Score {
     pub offset: f64,
 }
 
-impl Score {
+impl AuditScore {
     /// The log-odds; `None` if the mass is below `floor`.
     #[must_use]
     pub fn decided(&self, floor: f64) -> Option<f64> {
@@ -155,12 +155,12 @@ pub struct Variant {
     /// The variant's name: the paraphrase, or the label words.
     pub name: String,
     /// The score of each item.
-    pub scores: Vec<Option<Score>>,
+    pub scores: Vec<Option<AuditScore>>,
 }
 
 /// A revision of the loop under one principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Revision {
+pub struct AuditRevision {
     /// The index of the principle.
     pub principle: usize,
     /// The index of the item.
@@ -174,10 +174,10 @@ pub struct Revision {
     /// Under each principle, the score of the revision as A against the answer before it
     /// as B; empty if the judge was not asked.
     #[serde(default)]
-    pub shifts: Vec<Option<Score>>,
+    pub shifts: Vec<Option<AuditScore>>,
 }
 
-impl Revision {
+impl AuditRevision {
     /// Creates the revision of `before` to `after`, without scores. Texts that differ
     /// only in white space around them are the same.
     #[must_use]
@@ -201,7 +201,7 @@ impl Revision {
 
 /// The reason why an input is invalid.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum InputError {
+pub enum AuditInputError {
     /// A list has the wrong length.
     #[error("{what}: expected {expected} scores, found {found}")]
     Length {
@@ -248,15 +248,15 @@ pub enum InputError {
     },
 }
 
-impl Input {
+impl AuditInput {
     /// Checks that names are unique, weights are positive, numbers are finite, lists have
     /// the right length, and indices are in range.
-    pub(super) fn check(&self) -> Result<(), InputError> {
+    pub(super) fn check(&self) -> Result<(), AuditInputError> {
         unique("principle", self.principles.iter().map(|principle| &principle.id))?;
         unique("item", self.items.iter().map(|item| &item.key))?;
-        for Principle { id, weight, .. } in &self.principles {
+        for AuditPrinciple { id, weight, .. } in &self.principles {
             if !(weight.is_finite() && *weight > 0.0) {
-                return Err(InputError::Weight { id: id.clone(), weight: *weight });
+                return Err(AuditInputError::Weight { id: id.clone(), weight: *weight });
             }
         }
         for item in &self.items {
@@ -282,7 +282,11 @@ impl Input {
         Ok(())
     }
 
-    fn check_scores(&self, what: String, scores: &[Option<Score>]) -> Result<(), InputError> {
+    fn check_scores(
+        &self,
+        what: String,
+        scores: &[Option<AuditScore>],
+    ) -> Result<(), AuditInputError> {
         length(&what, self.items.len(), scores.len())?;
         match scores.iter().position(|score| score.as_ref().is_some_and(|score| !finite(score))) {
             Some(at) => Err(not_finite(what, &self.items[at])),
@@ -290,7 +294,11 @@ impl Input {
         }
     }
 
-    fn check_revision(&self, what: String, revision: &Revision) -> Result<(), InputError> {
+    fn check_revision(
+        &self,
+        what: String,
+        revision: &AuditRevision,
+    ) -> Result<(), AuditInputError> {
         in_range(&what, "principle", revision.principle, self.principles.len())?;
         in_range(&what, "item", revision.item, self.items.len())?;
         if !revision.shifts.is_empty() {
@@ -306,34 +314,38 @@ impl Input {
 fn unique<'a>(
     what: &'static str,
     names: impl Iterator<Item = &'a String>,
-) -> Result<(), InputError> {
+) -> Result<(), AuditInputError> {
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name) {
-            return Err(InputError::Twice { what, name: name.clone() });
+            return Err(AuditInputError::Twice { what, name: name.clone() });
         }
     }
     Ok(())
 }
 
-fn length(what: &str, expected: usize, found: usize) -> Result<(), InputError> {
+fn length(what: &str, expected: usize, found: usize) -> Result<(), AuditInputError> {
     if expected == found {
         Ok(())
     } else {
-        Err(InputError::Length { what: what.to_owned(), expected, found })
+        Err(AuditInputError::Length { what: what.to_owned(), expected, found })
     }
 }
 
-fn in_range(what: &str, of: &'static str, index: usize, len: usize) -> Result<(), InputError> {
-    if index < len { Ok(()) } else { Err(InputError::Index { what: what.to_owned(), of, index }) }
+fn in_range(what: &str, of: &'static str, index: usize, len: usize) -> Result<(), AuditInputError> {
+    if index < len {
+        Ok(())
+    } else {
+        Err(AuditInputError::Index { what: what.to_owned(), of, index })
+    }
 }
 
-fn finite(score: &Score) -> bool {
+fn finite(score: &AuditScore) -> bool {
     [score.log_odds, score.mass, score.offset].iter().all(|value| value.is_finite())
 }
 
-fn not_finite(what: String, item: &Item) -> InputError {
-    InputError::NotFinite { what, item: item.key.clone() }
+fn not_finite(what: String, item: &AuditItem) -> AuditInputError {
+    AuditInputError::NotFinite { what, item: item.key.clone() }
 }
 
 #[cfg(test)]
@@ -341,12 +353,12 @@ mod tests {
     use super::*;
     use crate::audit::testing::{input, score};
 
-    type Change = fn(&mut Input);
+    type Change = fn(&mut AuditInput);
 
     /// The error of a valid input after a change.
-    fn check(change: impl FnOnce(&mut Input)) -> String {
+    fn check(change: impl FnOnce(&mut AuditInput)) -> String {
         let mut input = input(&[&[1.0, 2.0], &[-1.0, 0.5]]);
-        input.revisions.push(Revision::observe(0, 1, "a", "b", |_| false));
+        input.revisions.push(AuditRevision::observe(0, 1, "a", "b", |_| false));
         assert_eq!(input.check(), Ok(()));
         change(&mut input);
         input.check().expect_err("an error").to_string()
@@ -391,8 +403,8 @@ mod tests {
     #[test]
     fn a_revision_is_classified_by_its_texts() {
         let refuses = |text: &str| text.starts_with("I can't");
-        let changed = Revision::observe(1, 0, "Take two.", "I can't say.", refuses);
+        let changed = AuditRevision::observe(1, 0, "Take two.", "I can't say.", refuses);
         assert!(!changed.unchanged && !changed.refused_before && changed.refused_after);
-        assert!(Revision::observe(1, 0, "Take two.", " Take two.\n", refuses).unchanged);
+        assert!(AuditRevision::observe(1, 0, "Take two.", " Take two.\n", refuses).unchanged);
     }
 }

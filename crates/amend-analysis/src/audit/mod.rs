@@ -27,7 +27,7 @@
 //!     }],
 //!     items: vec![item("a"), item("b"), item("c")],
 //!     scores: vec![vec![score(1.5), score(-0.1), None]],
-//!     ..Input::default()
+//!     ..AuditInput::default()
 //! };
 //! let audit = audit(&input, &Thresholds::default(), 7)?;
 //! assert_eq!(audit.principles[0].activity.activation.unwrap().value, 0.5);
@@ -53,20 +53,23 @@ mod planted;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::audit::revision_effects::{Steering, SteeringRow};
+pub use crate::audit::revision_effects::{RevisionEffect, RevisionEffects};
 pub use activity::{Activity, CategoryCoverage, Coverage};
-pub use bias::{Confound, Position, VariantFigures};
-pub use compare::{Changed, Changes, Moved, compare};
+pub use bias::{Confound, PositionBias, VariantFigures};
+pub use compare::{AuditChanges, Changed, Moved, compare};
 pub use ensemble::{CurvePoint, Ensemble, Influence, SmallerSet};
-pub use finding::{Finding, Kind, Severity};
-pub use input::{Better, Cost, Input, InputError, Item, Principle, Revision, Score, Variant};
+pub use finding::{AuditFinding, FindingKind, FindingSeverity};
+pub use input::{
+    AuditInput, AuditInputError, AuditItem, AuditPrinciple, AuditRevision, AuditScore, Better,
+    Cost, Variant,
+};
 pub use pairs::{Cluster, Opposed, PairFigures};
 
 use amend_core::constitution::Thresholds;
 use amend_core::random::Stream;
 use amend_core::stats::Bootstrap;
-use context::{Context, parallel};
-use ensemble::Verdicts;
+use context::{AuditContext, parallel};
+use ensemble::EnsembleVerdicts;
 
 /// The result of auditing a set of principles. Lists by principle are in the input's
 /// order.
@@ -79,7 +82,7 @@ pub struct Audit {
     /// The seed of the intervals.
     pub seed: u64,
     /// The findings, the most severe first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<AuditFinding>,
     /// The statistics of each principle.
     pub principles: Vec<PrincipleFigures>,
     /// The coverage of the items by active principles.
@@ -94,7 +97,7 @@ pub struct Audit {
     /// verdicts.
     pub smaller_set: Option<SmallerSet>,
     /// The effects of revisions.
-    pub steering: Steering,
+    pub steering: RevisionEffects,
     /// The cost of the verdicts.
     #[serde(default)]
     pub cost: Cost,
@@ -116,7 +119,7 @@ pub struct PrincipleFigures {
     /// The principle's influence on the joint verdicts.
     pub influence: Influence,
     /// The position bias of its verdicts.
-    pub position: Position,
+    pub position: PositionBias,
     /// The correlation of its score with length.
     pub length: Confound,
     /// The correlation of its score with verbosity.
@@ -134,11 +137,15 @@ pub struct PrincipleFigures {
 ///
 /// Fails if the lengths of lists do not match, a name occurs twice, a weight is not
 /// above 0, a number is not finite, or an index is out of range.
-pub fn audit(input: &Input, thresholds: &Thresholds, seed: u64) -> Result<Audit, InputError> {
+pub fn audit(
+    input: &AuditInput,
+    thresholds: &Thresholds,
+    seed: u64,
+) -> Result<Audit, AuditInputError> {
     input.check()?;
     let bootstrap = Bootstrap::new(Stream::new(seed).child("audit"), thresholds.resamples);
-    let context = Context::new(input, thresholds, bootstrap);
-    let verdicts = Verdicts::new(&context);
+    let context = AuditContext::new(input, thresholds, bootstrap);
+    let verdicts = EnsembleVerdicts::new(&context);
     let principles = parallel(input.principles.len(), |k| {
         let principle = &input.principles[k];
         PrincipleFigures {

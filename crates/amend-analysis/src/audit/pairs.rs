@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Better;
-use super::context::{Context, parallel};
+use super::context::{AuditContext, parallel};
 use amend_core::stats::{Estimate, pearson, share};
 
 /// The statistics of two principles.
@@ -46,7 +46,7 @@ pub struct Cluster {
 const PAIRS_PER_DRAW: usize = 32;
 
 /// The figures of all pairs, in the order of [`indices`].
-pub(super) fn pairs(context: &Context) -> Vec<PairFigures> {
+pub(super) fn pairs(context: &AuditContext) -> Vec<PairFigures> {
     let indices: Vec<(usize, usize)> = indices(context).collect();
     let correlations = correlations(context, &indices);
     let pair = |(&(k, l), correlation)| pair(context, k, l, correlation);
@@ -54,14 +54,14 @@ pub(super) fn pairs(context: &Context) -> Vec<PairFigures> {
 }
 
 /// All pairs of principles, each once.
-fn indices(context: &Context) -> impl Iterator<Item = (usize, usize)> {
+fn indices(context: &AuditContext) -> impl Iterator<Item = (usize, usize)> {
     let count = context.principles().end;
     (0..count).flat_map(move |k| (k + 1..count).map(move |l| (k, l)))
 }
 
 /// The correlation of each pair. Pairs that have equally many items in common
 /// share their resamples.
-fn correlations(context: &Context, indices: &[(usize, usize)]) -> Vec<Option<Estimate>> {
+fn correlations(context: &AuditContext, indices: &[(usize, usize)]) -> Vec<Option<Estimate>> {
     let mut by_size: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, &(k, l)) in indices.iter().enumerate() {
         by_size.entry(decided_by_both(context, k, l).count()).or_default().push(at);
@@ -92,16 +92,16 @@ fn correlations(context: &Context, indices: &[(usize, usize)]) -> Vec<Option<Est
 }
 
 /// The two scores of each item that both principles decided.
-fn decided_by_both(context: &Context, k: usize, l: usize) -> impl Iterator<Item = (f64, f64)> {
+fn decided_by_both(context: &AuditContext, k: usize, l: usize) -> impl Iterator<Item = (f64, f64)> {
     context.items().filter_map(move |item| Some((context.score(k, item)?, context.score(l, item)?)))
 }
 
-fn pair(context: &Context, k: usize, l: usize, correlation: Option<Estimate>) -> PairFigures {
+fn pair(context: &AuditContext, k: usize, l: usize, correlation: Option<Estimate>) -> PairFigures {
     let active: Vec<(usize, [f64; 2])> = context
         .items()
         .filter_map(|item| Some((item, [context.active(k, item)?, context.active(l, item)?])))
         .collect();
-    let differ = |[a, b]: [f64; 2]| Better::of(a) != Better::of(b);
+    let differ = |[a, b]: [f64; 2]| Better::from_score(a) != Better::from_score(b);
     let mut opposed: Vec<_> = active.iter().filter(|(_, scores)| differ(*scores)).collect();
     let size = |[a, b]: [f64; 2]| a.abs().min(b.abs());
     opposed.sort_by(|(_, a), (_, b)| size(*b).total_cmp(&size(*a)));
@@ -120,7 +120,7 @@ fn pair(context: &Context, k: usize, l: usize, correlation: Option<Estimate>) ->
 /// The clusters of redundant principles, in the order of their first members. Starting
 /// from the strongest pair, two groups are joined if every two of their members are
 /// redundant (complete linkage).
-pub(super) fn clusters(context: &Context, pairs: &[PairFigures]) -> Vec<Cluster> {
+pub(super) fn clusters(context: &AuditContext, pairs: &[PairFigures]) -> Vec<Cluster> {
     let thresholds = context.thresholds;
     let mut links = BTreeMap::new();
     for (pair, at) in pairs.iter().zip(indices(context)) {
@@ -208,7 +208,7 @@ mod tests {
         input.scores[9][4] = None;
         let thresholds = Thresholds { resamples: 200, ..Thresholds::default() };
         let bootstrap = Bootstrap::new(Stream::new(1).child("audit"), 200);
-        let context = Context::new(&input, &thresholds, bootstrap);
+        let context = AuditContext::new(&input, &thresholds, bootstrap);
         let audit = audited_with(&input, thresholds.clone());
         for (pair, (k, l)) in audit.pairs.iter().zip(indices(&context)) {
             let scores: Vec<(f64, f64)> = decided_by_both(&context, k, l).collect();

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::f64::consts::TAU;
 
 use super::testing::{input, scores};
-use crate::audit::{Audit, Input, Kind, Severity, audit};
+use crate::audit::{Audit, AuditInput, FindingKind, FindingSeverity, audit};
 use amend_core::constitution::Thresholds;
 use amend_core::random::Stream;
 
@@ -27,7 +27,7 @@ type Pair = (usize, usize);
 
 /// The input, and the pairs that were planted in it.
 struct Population {
-    input: Input,
+    input: AuditInput,
     duplicates: BTreeSet<Pair>,
     contradictions: BTreeSet<Pair>,
 }
@@ -99,7 +99,7 @@ fn unit(vector: Vec<f64>) -> Vec<f64> {
 }
 
 /// The pairs of principles in findings of a kind with at least a severity.
-fn found_pairs(audit: &Audit, kind: Kind, least: Severity) -> BTreeSet<Pair> {
+fn found_pairs(audit: &Audit, kind: FindingKind, least: FindingSeverity) -> BTreeSet<Pair> {
     let index = |id: &String| audit.principles.iter().position(|p| p.id == *id);
     let mut pairs = BTreeSet::new();
     for finding in &audit.findings {
@@ -139,21 +139,22 @@ impl Tally {
 }
 
 /// The tallies of redundancy and conflict findings over several populations.
-fn tallies(populations: u64, items: usize, noise: f64, least: Severity) -> [Tally; 2] {
+fn tallies(populations: u64, items: usize, noise: f64, least: FindingSeverity) -> [Tally; 2] {
     let mut tallies = [Tally::default(); 2];
     for seed in 0..populations {
         let population = population(seed, items, noise);
         let thresholds = Thresholds { resamples: 400, ..Thresholds::default() };
         let audit = audit(&population.input, &thresholds, seed).expect("a sound input");
-        tallies[0].add(&population.duplicates, &found_pairs(&audit, Kind::Redundant, least));
-        tallies[1].add(&population.contradictions, &found_pairs(&audit, Kind::Conflict, least));
+        tallies[0].add(&population.duplicates, &found_pairs(&audit, FindingKind::Redundant, least));
+        tallies[1]
+            .add(&population.contradictions, &found_pairs(&audit, FindingKind::Conflict, least));
     }
     tallies
 }
 
 /// Checks the precision and recall that `docs/audit.md` states for `items` items with a
 /// noise of ½.
-fn finds_planted_pairs(items: usize, least: Severity) {
+fn finds_planted_pairs(items: usize, least: FindingSeverity) {
     let tallies = tallies(10, items, 0.5, least);
     for (tally, what) in tallies.iter().zip(["redundant", "conflict"]) {
         let (precision, recall) = (tally.precision(), tally.recall());
@@ -163,12 +164,12 @@ fn finds_planted_pairs(items: usize, least: Severity) {
 
 #[test]
 fn warnings_have_high_precision_and_recall_from_100_items() {
-    finds_planted_pairs(100, Severity::Warn);
+    finds_planted_pairs(100, FindingSeverity::Warn);
 }
 
 #[test]
 fn notes_have_high_precision_and_recall_from_200_items() {
-    finds_planted_pairs(200, Severity::Info);
+    finds_planted_pairs(200, FindingSeverity::Info);
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn the_population_contains_the_planted_pairs() {
 #[test]
 #[ignore = "prints precision and recall by sample size; takes two minutes"]
 fn curve() {
-    for least in [Severity::Info, Severity::Warn] {
+    for least in [FindingSeverity::Info, FindingSeverity::Warn] {
         println!("findings of at least {least}: precision / recall");
         println!("| noise | items | redundant | conflict |");
         for noise in [0.3, 0.5, 0.7] {

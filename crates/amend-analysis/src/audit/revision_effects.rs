@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Revision;
-use super::context::{Context, parallel};
+use super::AuditRevision;
+use super::context::{AuditContext, parallel};
 use amend_core::stats::{Estimate, mean, share};
 
 /// The effects of the loop's revisions, in total and by principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Steering {
+pub struct RevisionEffects {
     /// The number of revisions.
     pub revisions: usize,
     /// The share of revisions that change nothing.
@@ -19,12 +19,12 @@ pub struct Steering {
     pub over_refusal: Option<Estimate>,
     /// The effects of the revisions under each principle: the rows of the matrix of
     /// effects.
-    pub rows: Vec<SteeringRow>,
+    pub rows: Vec<RevisionEffect>,
 }
 
 /// The effects of the revisions under one principle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SteeringRow {
+pub struct RevisionEffect {
     /// The id of the principle.
     pub principle: String,
     /// The number of revisions.
@@ -42,9 +42,9 @@ pub struct SteeringRow {
 }
 
 /// The effects of all revisions.
-pub(super) fn steering(context: &Context) -> Steering {
-    let revisions: Vec<&Revision> = context.input.revisions.iter().collect();
-    Steering {
+pub(super) fn steering(context: &AuditContext) -> RevisionEffects {
+    let revisions: Vec<&AuditRevision> = context.input.revisions.iter().collect();
+    RevisionEffects {
         revisions: revisions.len(),
         no_op: no_op(&revisions),
         over_refusal: over_refusal(context, &revisions),
@@ -52,10 +52,10 @@ pub(super) fn steering(context: &Context) -> Steering {
     }
 }
 
-fn row(context: &Context, principle: usize) -> SteeringRow {
-    let own = |revision: &&Revision| revision.principle == principle;
-    let revisions: Vec<&Revision> = context.input.revisions.iter().filter(own).collect();
-    SteeringRow {
+fn row(context: &AuditContext, principle: usize) -> RevisionEffect {
+    let own = |revision: &&AuditRevision| revision.principle == principle;
+    let revisions: Vec<&AuditRevision> = context.input.revisions.iter().filter(own).collect();
+    RevisionEffect {
         principle: context.id(principle),
         revisions: revisions.len(),
         no_op: no_op(&revisions),
@@ -69,32 +69,32 @@ fn row(context: &Context, principle: usize) -> SteeringRow {
     }
 }
 
-fn no_op(revisions: &[&Revision]) -> Option<Estimate> {
+fn no_op(revisions: &[&AuditRevision]) -> Option<Estimate> {
     share(revisions.iter().map(|revision| revision.unchanged))
 }
 
-fn over_refusal(context: &Context, revisions: &[&Revision]) -> Option<Estimate> {
+fn over_refusal(context: &AuditContext, revisions: &[&AuditRevision]) -> Option<Estimate> {
     share(at_risk(context, revisions).map(|revision| revision.refused_after))
 }
 
 /// The revisions that should not refuse: those of answers to harmless prompts that were
 /// not refusals before.
 fn at_risk<'a>(
-    context: &'a Context,
-    revisions: &'a [&Revision],
-) -> impl Iterator<Item = &'a Revision> {
-    let harmless = |revision: &&&Revision| context.input.items[revision.item].harmless;
+    context: &'a AuditContext,
+    revisions: &'a [&AuditRevision],
+) -> impl Iterator<Item = &'a AuditRevision> {
+    let harmless = |revision: &&&AuditRevision| context.input.items[revision.item].harmless;
     revisions.iter().filter(harmless).copied().filter(|revision| !revision.refused_before)
 }
 
-fn shift(context: &Context, revisions: &[&Revision], under: usize) -> Option<Estimate> {
-    let score = |revision: &&Revision| match revision.unchanged {
+fn shift(context: &AuditContext, revisions: &[&AuditRevision], under: usize) -> Option<Estimate> {
+    let score = |revision: &&AuditRevision| match revision.unchanged {
         // Both orders ask the same question, so the score is 0.
         true => Some(0.0),
         false => revision.shifts.get(under)?.as_ref()?.decided(context.thresholds.mass_floor),
     };
     // Without a verdict, the zeros of unchanged revisions would look like an effect.
-    let asked = |revision: &&Revision| revision.shifts.get(under).is_some_and(Option::is_some);
+    let asked = |revision: &&AuditRevision| revision.shifts.get(under).is_some_and(Option::is_some);
     if !revisions.iter().any(asked) {
         return None;
     }
@@ -105,16 +105,16 @@ fn shift(context: &Context, revisions: &[&Revision], under: usize) -> Option<Est
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Input;
+    use crate::audit::AuditInput;
     use crate::audit::testing::{audited, input, scores};
 
     /// Two principles, four items; three revisions under p0, one under p1.
-    fn revised() -> Input {
+    fn revised() -> AuditInput {
         let mut input = input(&[&[1.0; 4], &[1.0; 4]]);
         let refuses = |text: &str| text == "no";
-        let revise = |principle, item, before, after, shifts: &[f64]| Revision {
+        let revise = |principle, item, before, after, shifts: &[f64]| AuditRevision {
             shifts: scores(shifts),
-            ..Revision::observe(principle, item, before, after, refuses)
+            ..AuditRevision::observe(principle, item, before, after, refuses)
         };
         input.revisions = vec![
             revise(0, 0, "a", "b", &[2.0, -1.0]),

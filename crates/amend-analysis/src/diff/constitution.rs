@@ -27,7 +27,7 @@ pub struct ListDiff {
     /// The ids of entries in the first list only.
     pub removed: Vec<String>,
     /// The values that differ in entries of both lists.
-    pub changed: Vec<Edit>,
+    pub changed: Vec<PrincipleEdit>,
 }
 
 impl ListDiff {
@@ -40,7 +40,7 @@ impl ListDiff {
 
 /// A value that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Edit {
+pub struct PrincipleEdit {
     /// The id of the principle or the dimension.
     pub id: String,
     /// The key that differs.
@@ -86,9 +86,9 @@ fn list(before: &Value, after: &Value) -> ListDiff {
     }
 }
 
-fn edits(id: &str, before: &Value, after: &Value) -> Vec<Edit> {
+fn edits(id: &str, before: &Value, after: &Value) -> Vec<PrincipleEdit> {
     let keys = before.as_object().into_iter().flat_map(|object| object.keys());
-    let edit = |key: &String| Edit {
+    let edit = |key: &String| PrincipleEdit {
         id: id.to_owned(),
         key: key.clone(),
         parts: words::changes(&shown(&before[key]), &shown(&after[key])),

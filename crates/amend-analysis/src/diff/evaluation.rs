@@ -12,9 +12,9 @@ pub fn units(results: &Results) -> Vec<Unit> {
         results.answers.iter().flat_map(|answer| answer.scores.keys().cloned()).collect();
     let dimensions: Vec<String> = dimensions.into_iter().collect();
     let measures = measures(&dimensions);
-    let unit = |answer: &crate::evaluation::Answer| {
+    let unit = |answer: &crate::evaluation::EvaluatedItem| {
         let number = |name: &String| {
-            let values = Measure::named(name).of(answer, results.mass_floor);
+            let values = Measure::named(name).values(answer, results.mass_floor);
             Some((name.clone(), mean(values)?))
         };
         let rules =

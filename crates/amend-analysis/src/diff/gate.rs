@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::Run;
+use super::LoopRun;
 use amend_core::judge::Combined;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, answer};
@@ -86,7 +86,7 @@ pub struct Miss {
 impl Gate {
     /// Compares two runs. `None` unless exactly one of them has a gate.
     #[must_use]
-    pub fn between(before: &Run, after: &Run, bootstrap: &Bootstrap) -> Option<Self> {
+    pub fn between(before: &LoopRun, after: &LoopRun, bootstrap: &Bootstrap) -> Option<Self> {
         let (gate, is_second) = match (before.gate(), after.gate()) {
             (Some(gate), None) => (gate, false),
             (None, Some(gate)) => (gate, true),
@@ -117,14 +117,14 @@ impl Gate {
             ungated: Spent::on(steps(1)),
             saved: saved(&pairs, bootstrap),
             other_answers: other.len(),
-            by_item: Misses::of(&items, bootstrap),
-            by_principle: Misses::of(&principles, bootstrap),
+            by_item: Misses::from_cases(&items, bootstrap),
+            by_principle: Misses::from_cases(&principles, bootstrap),
             missed,
         })
     }
 }
 
-fn done<'a>(run: &'a Run) -> impl Iterator<Item = (&'a str, &'a Trajectory)> {
+fn done<'a>(run: &'a LoopRun) -> impl Iterator<Item = (&'a str, &'a Trajectory)> {
     let done = |trajectory: &&Trajectory| matches!(trajectory.outcome, Outcome::Done { .. });
     let trajectories = run.trajectories.iter().filter(done);
     trajectories.map(|trajectory| (trajectory.item.key.as_str(), trajectory))
@@ -160,7 +160,7 @@ fn saved(pairs: &[[&Trajectory; 2]], bootstrap: &Bootstrap) -> Option<GroupedMea
         .map(|pair| pair.map(|trajectory| Spent::on(trajectory.steps.iter()).decoded as f64))
         .collect();
     let items: Vec<Vec<usize>> = (0..pairs.len()).map(|item| vec![item]).collect();
-    GroupedMean::of(&items, bootstrap, |rows| {
+    GroupedMean::from_groups(&items, bootstrap, |rows| {
         let [gated, ungated] =
             [0, 1].map(|at| rows.iter().map(|&row| decoded[row][at]).sum::<f64>());
         (ungated > 0.0).then(|| 1.0 - gated / ungated)
@@ -238,7 +238,7 @@ fn revised(steps: &[Step]) -> impl Iterator<Item = &str> {
 }
 
 impl Misses {
-    fn of(cases: &[Case], bootstrap: &Bootstrap) -> Self {
+    fn from_cases(cases: &[Case], bootstrap: &Bootstrap) -> Self {
         let share = |passed: bool| {
             let own = cases.iter().filter(|case| case.passed.is_some() == passed);
             GroupedMean::share(own.map(|case| (case.key, case.preferred())), bootstrap)
@@ -253,7 +253,7 @@ impl Misses {
         Self {
             passed_by: share(true),
             revised: share(false),
-            lead: GroupedMean::of(&items, bootstrap, lead),
+            lead: GroupedMean::from_groups(&items, bootstrap, lead),
         }
     }
 }
@@ -262,7 +262,7 @@ impl Misses {
 mod tests {
     use super::*;
     use amend_core::constitution::Judge;
-    use amend_core::judge::Score;
+    use amend_core::judge::RubricScore;
     use amend_core::model::{Failure, Usage};
     use amend_core::random::Stream;
     use amend_core::record::Stop;
@@ -289,7 +289,7 @@ mod tests {
 
     fn gate(principle: &str, violation: f64) -> Step {
         Step {
-            score: Some(Score { value: violation, mass: 1.0 }),
+            score: Some(RubricScore { value: violation, mass: 1.0 }),
             usage: Usage { prompt: 3, cached: 1, decoded: 0, ideal: None },
             ..step(StepKind::Gate, Some(principle), "")
         }
@@ -320,8 +320,8 @@ mod tests {
 
     fn between(gated: Vec<Trajectory>, ungated: Vec<Trajectory>) -> Gate {
         let (with, without) = (manifest(Some(0.5)), manifest(None));
-        let gated = Run { manifest: &with, trajectories: gated };
-        let ungated = Run { manifest: &without, trajectories: ungated };
+        let gated = LoopRun { manifest: &with, trajectories: gated };
+        let ungated = LoopRun { manifest: &without, trajectories: ungated };
         let bootstrap = Bootstrap::new(Stream::new(1), 1000);
         let gate = Gate::between(&gated, &ungated, &bootstrap).unwrap();
         let swapped = Gate::between(&ungated, &gated, &bootstrap).unwrap();

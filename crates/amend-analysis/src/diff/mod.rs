@@ -7,8 +7,8 @@ mod gate;
 mod paired;
 mod run;
 
-pub use constitution::{ConstitutionDiff, Edit, ListDiff, constitutions};
+pub use constitution::{ConstitutionDiff, ListDiff, PrincipleEdit, constitutions};
 pub use evaluation::units as units_of_evaluation;
 pub use gate::{Gate, Miss, Misses, Spent};
-pub use paired::{Change, Comparison, Flip, Texts, Unit, compare};
-pub use run::Run;
+pub use paired::{Change, Flip, PairedComparison, Texts, Unit, compare};
+pub use run::LoopRun;

@@ -28,7 +28,7 @@ pub struct Unit {
 
 /// The differences between two measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct PairedComparison {
     /// The number of units in both measurements.
     pub common: usize,
     /// The change of every measure over all units and over each kind.
@@ -84,7 +84,7 @@ pub struct Flip {
 
 /// Compares two measurements.
 #[must_use]
-pub fn compare(before: &[Unit], after: &[Unit], bootstrap: &Bootstrap) -> Comparison {
+pub fn compare(before: &[Unit], after: &[Unit], bootstrap: &Bootstrap) -> PairedComparison {
     let keyed = |units: &[Unit]| -> BTreeMap<String, Unit> {
         units.iter().map(|unit| (unit.key.clone(), unit.clone())).collect()
     };
@@ -94,7 +94,7 @@ pub fn compare(before: &[Unit], after: &[Unit], bootstrap: &Bootstrap) -> Compar
     };
     let pairs: Vec<(&Unit, &Unit)> =
         before.iter().filter_map(|(key, unit)| Some((unit, after.get(key)?))).collect();
-    Comparison {
+    PairedComparison {
         common: pairs.len(),
         changes: changes(&pairs, bootstrap),
         texts: texts(&pairs, bootstrap),
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    fn compared() -> Comparison {
+    fn compared() -> PairedComparison {
         let before = [
             unit("a", "x", Some(1.0), true, "one two"),
             unit("b:1", "y", Some(2.0), false, "three"),

@@ -11,14 +11,14 @@ use amend_data::store::trajectories::Trajectory;
 
 /// A run of the loop, for a comparison.
 #[derive(Debug, Clone)]
-pub struct Run<'a> {
+pub struct LoopRun<'a> {
     /// The run's manifest.
     pub manifest: &'a Manifest,
     /// The run's ended items.
     pub trajectories: Vec<Trajectory>,
 }
 
-impl Run<'_> {
+impl LoopRun<'_> {
     /// The items as units, with their keys.
     ///
     /// The measures are:
@@ -37,7 +37,7 @@ impl Run<'_> {
 
     /// The rules by which the run's verdicts count.
     pub(super) fn rules(&self) -> Rules {
-        Rules::of(&self.manifest.constitution.value)
+        Rules::from_constitution(&self.manifest.constitution.value)
     }
 
     /// The gate: the least violation at which a principle is applied, if there is one.
@@ -97,7 +97,7 @@ mod tests {
         manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
         let item = amend_core::record::Item::of_prompt("why");
         let trajectories = vec![Trajectory { item, steps, outcome }];
-        Run { manifest: &manifest, trajectories }.units().remove(0)
+        LoopRun { manifest: &manifest, trajectories }.units().remove(0)
     }
 
     const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::{self, Finding};
-use amend_core::judge::Score;
+use super::checks::{self, CheckResult};
+use amend_core::judge::RubricScore;
 use amend_core::record::Outcome;
 use amend_core::record::{StepKind, answers};
-use amend_data::eval_set::{Kind, Set};
+use amend_data::eval_set::{EvalSet, ItemKind};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::trajectories::Trajectory;
 
 /// The evaluated answer to an item or one of its variants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct EvaluatedItem {
     /// The item's key in the run.
     pub key: String,
     /// The item's id in the set.
@@ -23,7 +23,7 @@ pub struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// The item's kind.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// The item's category.
     pub category: String,
     /// The answer's text; `None` if the item failed.
@@ -32,25 +32,25 @@ pub struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// The rubric scores by dimension.
-    pub scores: BTreeMap<String, Score>,
+    pub scores: BTreeMap<String, RubricScore>,
     /// The rubric scores of the same answer followed by a prompt injection; empty if
     /// the item has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub injected: BTreeMap<String, Score>,
+    pub injected: BTreeMap<String, RubricScore>,
     /// The results of the item's checks.
-    pub checks: Vec<Finding>,
+    pub checks: Vec<CheckResult>,
     /// Whether the answer follows a planted instruction; `None` if there is none.
     pub followed: Option<bool>,
     /// Whether the answer has the expected form; `None` if no form shows it.
     pub expected: Option<bool>,
 }
 
-impl Answer {
+impl EvaluatedItem {
     /// The results of a finished item of an evaluation of `set`; `None` if the set
     /// has no such item. `rules` decide which of several candidates is the answer
     /// if none was scored.
     #[must_use]
-    pub fn of(set: &Set, rules: &Rules, trajectory: &Trajectory) -> Option<Self> {
+    pub fn from_trajectory(set: &EvalSet, rules: &Rules, trajectory: &Trajectory) -> Option<Self> {
         let item = &trajectory.item;
         let text = |key: &str| item.metadata.get(key).and_then(|value| value.as_str());
         let probe = set.probe(text("item")?)?;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Answer;
+use super::EvaluatedItem;
 use amend_core::stats::{Bootstrap, GroupedMean};
-use amend_data::eval_set::{JUDGE_FLIP, JUDGE_SHIFT, Kind};
+use amend_data::eval_set::{ItemKind, JUDGE_FLIP, JUDGE_SHIFT};
 
 /// A measure of answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl Measure {
     /// each score. There are none if the measure does not apply. A score does not count
     /// if the scale's tokens have less probability than `mass_floor`.
     #[must_use]
-    pub fn of(&self, answer: &Answer, mass_floor: f64) -> Vec<f64> {
+    pub fn values(&self, answer: &EvaluatedItem, mass_floor: f64) -> Vec<f64> {
         let truth = |value: bool| f64::from(u8::from(value));
         let shifts = || {
             answer.injected.iter().filter_map(|(id, after)| {
@@ -93,7 +93,7 @@ impl Measure {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
     /// The kind of the answers; `None` for all kinds.
-    pub kind: Option<Kind>,
+    pub kind: Option<ItemKind>,
     /// The category of the answers; `None` for all categories.
     pub category: Option<String>,
 }
@@ -101,7 +101,7 @@ pub struct Slice {
 impl Slice {
     /// Whether an answer is in the slice.
     #[must_use]
-    pub fn has(&self, answer: &Answer) -> bool {
+    pub fn has(&self, answer: &EvaluatedItem) -> bool {
         self.kind.is_none_or(|kind| kind == answer.kind)
             && self.category.as_ref().is_none_or(|category| *category == answer.category)
     }
@@ -124,14 +124,14 @@ pub struct Figure {
 /// The mean of a measure over a slice; `None` if it has no values.
 #[must_use]
 pub fn figure(
-    answers: &[Answer],
+    answers: &[EvaluatedItem],
     slice: &Slice,
     measure: &Measure,
     mass_floor: f64,
     bootstrap: &Bootstrap,
 ) -> Option<Figure> {
     let values = answers.iter().filter(|answer| slice.has(answer)).flat_map(|answer| {
-        measure.of(answer, mass_floor).into_iter().map(|value| (answer.item.as_str(), value))
+        measure.values(answer, mass_floor).into_iter().map(|value| (answer.item.as_str(), value))
     });
     let mean = match measure {
         Measure::Dimension(_) | Measure::JudgeShift => GroupedMean::new(values, bootstrap)?,
@@ -143,12 +143,12 @@ pub fn figure(
 /// Every measure over all answers, over each kind and over each category.
 #[must_use]
 pub fn figures(
-    answers: &[Answer],
+    answers: &[EvaluatedItem],
     measures: &[Measure],
     mass_floor: f64,
     bootstrap: &Bootstrap,
 ) -> Vec<Figure> {
-    let mut kinds: Vec<Kind> = answers.iter().map(|answer| answer.kind).collect();
+    let mut kinds: Vec<ItemKind> = answers.iter().map(|answer| answer.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let mut categories: Vec<&str> = answers.iter().map(|answer| answer.category.as_str()).collect();

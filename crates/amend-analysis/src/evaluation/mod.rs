@@ -8,9 +8,9 @@ mod figures;
 mod results;
 mod variants;
 
-pub use answer::Answer;
+pub use answer::EvaluatedItem;
 pub use figures::{Figure, Measure, Slice};
-pub use results::{Met, Results, ResultsError, ThresholdResult, measures};
+pub use results::{Results, ResultsError, ThresholdOutcome, ThresholdResult, measures};
 pub use variants::{ItemSpread, Variants};
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::figures::{figure, figures};
 use super::variants::variants;
-use super::{Answer, Figure, Measure, Slice, Variants};
+use super::{EvaluatedItem, Figure, Measure, Slice, Variants};
 use amend_core::random::Stream;
 use amend_core::stats::Bootstrap;
-use amend_data::eval_set::{Kind, Set, Threshold};
+use amend_data::eval_set::{EvalSet, ItemKind, Threshold};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::trajectories::Trajectory;
@@ -48,7 +48,7 @@ pub struct Results {
     /// The results of the set's thresholds, in the set's order.
     pub thresholds: Vec<ThresholdResult>,
     /// The answers, sorted by item and variant.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<EvaluatedItem>,
 }
 
 /// The result of a threshold.
@@ -60,13 +60,13 @@ pub struct ThresholdResult {
     /// The measured value; `None` if there is nothing to measure.
     pub value: Option<f64>,
     /// Whether the threshold is met.
-    pub outcome: Met,
+    pub outcome: ThresholdOutcome,
 }
 
 /// Whether a threshold was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Met {
+pub enum ThresholdOutcome {
     /// The threshold is met.
     Met,
     /// The threshold is missed, or its answers have no values of the measure.
@@ -107,10 +107,10 @@ impl Results {
             return Err(ResultsError::NoEvaluation { command: manifest.command.clone() });
         };
         let constitution = &manifest.constitution.value;
-        let rules = Rules::of(constitution);
-        let mut answers: Vec<Answer> = trajectories
+        let rules = Rules::from_constitution(constitution);
+        let mut answers: Vec<EvaluatedItem> = trajectories
             .into_iter()
-            .filter_map(|trajectory| Answer::of(set, &rules, &trajectory))
+            .filter_map(|trajectory| EvaluatedItem::from_trajectory(set, &rules, &trajectory))
             .collect();
         answers.sort_by(|a, b| (&a.item, &a.variant).cmp(&(&b.item, &b.variant)));
         let scale = Scale {
@@ -121,7 +121,12 @@ impl Results {
         Ok(Self::measured(set, constitution["name"].as_str().unwrap_or_default(), &scale, answers))
     }
 
-    fn measured(set: &Set, constitution: &str, scale: &Scale, answers: Vec<Answer>) -> Self {
+    fn measured(
+        set: &EvalSet,
+        constitution: &str,
+        scale: &Scale,
+        answers: Vec<EvaluatedItem>,
+    ) -> Self {
         let Scale { dimensions, mass_floor, bootstrap } = scale;
         let measures: Vec<Measure> =
             self::measures(dimensions).iter().map(|name| Measure::named(name)).collect();
@@ -152,7 +157,7 @@ impl Results {
 
     /// The thresholds that were missed.
     pub fn missed(&self) -> impl Iterator<Item = &ThresholdResult> {
-        self.thresholds.iter().filter(|threshold| threshold.outcome == Met::Missed)
+        self.thresholds.iter().filter(|threshold| threshold.outcome == ThresholdOutcome::Missed)
     }
 
     /// A measure over all answers.
@@ -178,7 +183,7 @@ struct Scale {
 
 impl Scale {
     /// Checks a threshold against its answers.
-    fn check(&self, threshold: &Threshold, answers: &[Answer]) -> ThresholdResult {
+    fn check(&self, threshold: &Threshold, answers: &[EvaluatedItem]) -> ThresholdResult {
         let Self { dimensions, mass_floor, bootstrap } = self;
         let slice = Slice { kind: threshold.kind, category: threshold.category.clone() };
         let value = if is_spread(threshold) {
@@ -191,10 +196,10 @@ impl Scale {
                 .map(|figure| figure.mean.value)
         };
         let outcome = match value {
-            Some(value) if threshold.bound.admits(value) => Met::Met,
-            Some(_) => Met::Missed,
-            None if answers.iter().any(|answer| slice.has(answer)) => Met::Missed,
-            None => Met::Absent,
+            Some(value) if threshold.bound.admits(value) => ThresholdOutcome::Met,
+            Some(_) => ThresholdOutcome::Missed,
+            None if answers.iter().any(|answer| slice.has(answer)) => ThresholdOutcome::Missed,
+            None => ThresholdOutcome::Absent,
         };
         ThresholdResult { threshold: threshold.clone(), value, outcome }
     }
@@ -202,5 +207,5 @@ impl Scale {
 
 /// Whether a threshold is about the spread between variants.
 fn is_spread(threshold: &Threshold) -> bool {
-    threshold.measure == FAIRNESS && threshold.kind == Some(Kind::Bias)
+    threshold.measure == FAIRNESS && threshold.kind == Some(ItemKind::Bias)
 }

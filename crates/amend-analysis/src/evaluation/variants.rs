@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Measure, Slice};
+use super::{EvaluatedItem, Measure, Slice};
 use amend_core::stats::{Bootstrap, GroupedMean, mean};
 use amend_core::text::word_diff as words;
 
@@ -48,14 +48,14 @@ impl ItemSpread {
 /// item has two answered variants.
 #[must_use]
 pub fn variants(
-    answers: &[Answer],
+    answers: &[EvaluatedItem],
     slice: &Slice,
     dimensions: &[String],
     mass_floor: f64,
     bootstrap: &Bootstrap,
 ) -> Option<Variants> {
-    let mut groups: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
-    let varied = |answer: &&Answer| answer.variant.is_some() && answer.response.is_some();
+    let mut groups: BTreeMap<&str, Vec<&EvaluatedItem>> = BTreeMap::new();
+    let varied = |answer: &&EvaluatedItem| answer.variant.is_some() && answer.response.is_some();
     for answer in answers.iter().filter(|answer| slice.has(answer)).filter(varied) {
         groups.entry(&answer.item).or_default().push(answer);
     }
@@ -76,7 +76,7 @@ pub fn variants(
     let largest =
         |rows: &[usize]| dimensions.iter().filter_map(|id| in_dimension(rows, id)).reduce(f64::max);
     let groups: Vec<Vec<usize>> = all.iter().map(|&row| vec![row]).collect();
-    let spread = GroupedMean::of(&groups, bootstrap, largest);
+    let spread = GroupedMean::from_groups(&groups, bootstrap, largest);
     let distances = items.iter().map(|item| (item.item.as_str(), item.distance));
     let distance = GroupedMean::new(distances, bootstrap);
     items.sort_by(|a, b| b.most().total_cmp(&a.most()).then_with(|| a.item.cmp(&b.item)));
@@ -85,14 +85,14 @@ pub fn variants(
 
 fn item_spread(
     item: &str,
-    answers: &[&Answer],
+    answers: &[&EvaluatedItem],
     dimensions: &[String],
     mass_floor: f64,
 ) -> ItemSpread {
     let spread = |id: &String| {
         let measure = Measure::Dimension(id.clone());
         let scores: Vec<f64> =
-            answers.iter().flat_map(|answer| measure.of(answer, mass_floor)).collect();
+            answers.iter().flat_map(|answer| measure.values(answer, mass_floor)).collect();
         let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
         let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         (scores.len() > 1).then(|| (id.clone(), high - low))

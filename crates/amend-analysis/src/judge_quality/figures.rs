@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::injection::Injections;
 use super::row::favoured;
-use super::{Row, bootstrap};
+use super::{JudgedRow, bootstrap};
 use amend_core::random::Stream;
 use amend_core::record::Label;
 use amend_core::stats::{
@@ -16,9 +16,9 @@ use amend_core::stats::{
 const BINS: usize = 10;
 
 /// Figures of a judge's quality over the rows it judged. Rows with a prompt injection
-/// in an answer count only for [`Figures::injections`].
+/// in an answer count only for [`JudgeFigures::injections`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
+pub struct JudgeFigures {
     /// The number of rows with a judgement.
     pub rows: usize,
     /// The number of rows that failed.
@@ -26,7 +26,7 @@ pub struct Figures {
     /// The number of judged rows that are undecided: too little mass or margin.
     pub undecided: usize,
     /// The position bias.
-    pub position: Position,
+    pub position: PositionFigures,
     /// The agreement with the labels, if some mark one answer as better.
     pub labelled: Option<Labelled>,
     /// The effect of prompt injections, if rows have any.
@@ -35,7 +35,7 @@ pub struct Figures {
 
 /// The position bias: how a judge depends on the order in which it sees two answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Position {
+pub struct PositionFigures {
     /// The share of rows in which both orders favour the same answer (Zheng et
     /// al. 2023).
     pub consistency: Option<Estimate>,
@@ -99,26 +99,27 @@ pub struct Baseline {
     pub lead: Estimate,
 }
 
-impl Figures {
+impl JudgeFigures {
     /// Computes the figures of `rows`. The stream draws the bootstrap's resamples.
     #[must_use]
-    pub fn of(rows: &[Row], stream: Stream) -> Self {
-        let clean: Vec<&Row> = rows.iter().filter(|row| row.is_clean()).collect();
-        let judged: Vec<&Row> = clean.iter().copied().filter(|row| row.verdict.is_some()).collect();
+    pub fn from_rows(rows: &[JudgedRow], stream: Stream) -> Self {
+        let clean: Vec<&JudgedRow> = rows.iter().filter(|row| row.is_clean()).collect();
+        let judged: Vec<&JudgedRow> =
+            clean.iter().copied().filter(|row| row.verdict.is_some()).collect();
         let bootstrap = bootstrap(stream);
         Self {
             rows: judged.len(),
             failed: clean.len() - judged.len(),
             undecided: judged.iter().filter(|row| row.choice() == Some(Label::Tie)).count(),
-            position: Position::of(&judged, &bootstrap),
-            labelled: Labelled::of(&judged, &bootstrap),
-            injections: Injections::of(rows, &bootstrap),
+            position: PositionFigures::from_rows(&judged, &bootstrap),
+            labelled: Labelled::from_rows(&judged, &bootstrap),
+            injections: Injections::from_rows(rows, &bootstrap),
         }
     }
 }
 
-impl Position {
-    fn of(judged: &[&Row], bootstrap: &Bootstrap) -> Self {
+impl PositionFigures {
+    fn from_rows(judged: &[&JudgedRow], bootstrap: &Bootstrap) -> Self {
         let verdicts: Vec<_> = judged.iter().filter_map(|row| row.verdict).collect();
         // −1 if both orders favour the first position, 1 if both favour the second.
         let lean = |[first, second]: [f64; 2]| match (favoured(first), favoured(second)) {
@@ -149,7 +150,7 @@ struct Case {
 }
 
 impl Case {
-    fn of(row: &Row) -> Option<Self> {
+    fn from_row(row: &JudgedRow) -> Option<Self> {
         let choice = row.choice()?;
         let p = if choice == Label::Tie { 0.5 } else { row.verdict?.p };
         let longer = favoured(row.lengths[0] as f64 - row.lengths[1] as f64);
@@ -167,8 +168,8 @@ impl Case {
 }
 
 impl Labelled {
-    fn of(judged: &[&Row], bootstrap: &Bootstrap) -> Option<Self> {
-        let all: Vec<Case> = judged.iter().filter_map(|row| Case::of(row)).collect();
+    fn from_rows(judged: &[&JudgedRow], bootstrap: &Bootstrap) -> Option<Self> {
+        let all: Vec<Case> = judged.iter().filter_map(|row| Case::from_row(row)).collect();
         let labels = [Label::A, Label::B, Label::Tie]
             .map(|label| all.iter().filter(|case| case.label == label).count());
         let cases: Vec<&Case> = all.iter().filter(|case| case.label != Label::Tie).collect();

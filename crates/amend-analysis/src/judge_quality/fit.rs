@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::figures::{losses, scored};
-use super::{Row, bootstrap};
+use super::{JudgedRow, bootstrap};
 use amend_core::judge::Calibration;
 use amend_core::random::Stream;
 use amend_core::record::Label;
@@ -81,7 +81,7 @@ pub enum FitError {
 ///
 /// # Errors
 /// The rows do not determine a calibration.
-pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, FitError> {
+pub fn fit(rows: &[JudgedRow], now: Calibration, stream: Stream) -> Result<Fitted, FitError> {
     let draw = stream.child("fit");
     let mut cases: Vec<(u64, (f64, bool))> = rows
         .iter()
@@ -99,7 +99,7 @@ pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, Fit
     if !(has_both_labels(fitted) && has_both_labels(tried)) {
         return Err(too_few);
     }
-    let line = stats::Calibration::fit(fitted).ok_or(too_few)?;
+    let line = stats::CalibrationCurve::fit(fitted).ok_or(too_few)?;
     let Some(temperature) = line.temperature() else {
         return Err(FitError::Inverted { slope: line.slope });
     };
@@ -120,8 +120,8 @@ pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, Fit
         calibration,
         fitted: fitted.len(),
         tried: tried.len(),
-        before: Quality::of(&before, &bootstrap),
-        after: Quality::of(&after, &bootstrap),
+        before: Quality::from_forecasts(&before, &bootstrap),
+        after: Quality::from_forecasts(&after, &bootstrap),
         change: bootstrap.difference(
             tried.len(),
             |rows| log_loss(&after, rows),
@@ -131,7 +131,7 @@ pub fn fit(rows: &[Row], now: Calibration, stream: Stream) -> Result<Fitted, Fit
 }
 
 impl Quality {
-    fn of(forecasts: &[(f64, bool)], bootstrap: &Bootstrap) -> Self {
+    fn from_forecasts(forecasts: &[(f64, bool)], bootstrap: &Bootstrap) -> Self {
         let score = |loss| scored(bootstrap, forecasts, loss);
         Self {
             log_loss: score(losses::LOG),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Row;
+use super::JudgedRow;
 use super::row::favoured;
 use amend_core::record::Label;
 use amend_core::stats::{Bootstrap, Estimate, mean, share};
@@ -14,14 +14,14 @@ use amend_core::stats::{Bootstrap, Estimate, mean, share};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Injections {
     /// Over all rows with an injection.
-    pub all: Flips,
+    pub all: AttackSuccess,
     /// By kind of attack, in alphabetical order. Rows without a kind are left out.
-    pub attacks: BTreeMap<String, Flips>,
+    pub attacks: BTreeMap<String, AttackSuccess>,
 }
 
 /// The effect of injections on verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Flips {
+pub struct AttackSuccess {
     /// The number of rows with a decided verdict both clean and injected.
     pub pairs: usize,
     /// The number of other rows: one of the two judgements failed or is undecided.
@@ -49,7 +49,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(clean: &Row, injected: &Row) -> Option<Self> {
+    fn from_rows(clean: &JudgedRow, injected: &JudgedRow) -> Option<Self> {
         let injection = injected.injection.as_ref()?;
         let sign = if injection.into == Label::A { 1.0 } else { -1.0 };
         let (before, after) = (clean.verdict?, injected.verdict?);
@@ -66,17 +66,17 @@ impl Pair {
 
 impl Injections {
     /// The effect of the injections in `rows`; `None` if no row has one.
-    pub(super) fn of(rows: &[Row], bootstrap: &Bootstrap) -> Option<Self> {
-        let mut clean: BTreeMap<u64, &Row> = BTreeMap::new();
+    pub(super) fn from_rows(rows: &[JudgedRow], bootstrap: &Bootstrap) -> Option<Self> {
+        let mut clean: BTreeMap<u64, &JudgedRow> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.injection.is_some() && row.is_clean()) {
             clean.insert(row.row, row);
         }
-        let injected: Vec<&Row> = rows.iter().filter(|row| !row.is_clean()).collect();
+        let injected: Vec<&JudgedRow> = rows.iter().filter(|row| !row.is_clean()).collect();
         if injected.is_empty() {
             return None;
         }
         let pairs: Vec<Pair> =
-            injected.iter().filter_map(|row| Pair::of(clean.get(&row.row)?, row)).collect();
+            injected.iter().filter_map(|row| Pair::from_rows(clean.get(&row.row)?, row)).collect();
         let lost = injected.len() - pairs.len();
         let mut attacks: BTreeMap<String, Vec<&Pair>> = BTreeMap::new();
         for pair in &pairs {
@@ -87,14 +87,14 @@ impl Injections {
         let all: Vec<&Pair> = pairs.iter().collect();
         let attacks = attacks
             .into_iter()
-            .map(|(attack, pairs)| (attack, Flips::of(&pairs, 0, bootstrap)))
+            .map(|(attack, pairs)| (attack, AttackSuccess::from_pairs(&pairs, 0, bootstrap)))
             .collect();
-        Some(Self { all: Flips::of(&all, lost, bootstrap), attacks })
+        Some(Self { all: AttackSuccess::from_pairs(&all, lost, bootstrap), attacks })
     }
 }
 
-impl Flips {
-    fn of(all: &[&Pair], lost: usize, bootstrap: &Bootstrap) -> Self {
+impl AttackSuccess {
+    fn from_pairs(all: &[&Pair], lost: usize, bootstrap: &Bootstrap) -> Self {
         let pairs: Vec<&&Pair> = all.iter().filter(|pair| pair.decided).collect();
         // The attack success rate over pairs (clean, injected) of log-odds.
         let success = |odds: &mut dyn Iterator<Item = (f64, f64)>| {

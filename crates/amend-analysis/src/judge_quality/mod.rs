@@ -1,6 +1,6 @@
 //! Judge quality: figures over the comparisons that a judge has judged.
 //!
-//! A [`Row`] is one comparison with its verdict. [`Figures`] measure how consistent
+//! A [`JudgedRow`] is one comparison with its verdict. [`JudgeFigures`] measure how consistent
 //! the judge is and, for labelled rows, how often it is right, next to baselines that
 //! do not read the answers. [`Fitted`] is a calibration of its probabilities, and
 //! [`Injections`] measure the success of prompt injections. `docs/judging.md` has the
@@ -14,10 +14,10 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use figures::{Baseline, Baselines, Figures, Labelled, Position};
+pub use figures::{Baseline, Baselines, JudgeFigures, Labelled, PositionFigures};
 pub use fit::{FitError, Fitted, Quality, fit};
-pub use injection::{Flips, Injections};
-pub use row::{Row, Swayed, UnderPrinciple, combined};
+pub use injection::{AttackSuccess, Injections};
+pub use row::{InjectionFacts, JudgedRow, UnderPrinciple, combined};
 
 use amend_core::random::Stream;
 use amend_core::stats::{Bootstrap, RESAMPLES};

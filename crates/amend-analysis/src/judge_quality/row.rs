@@ -3,16 +3,16 @@
 use serde::Serialize;
 
 use amend_core::constitution::Constitution;
-use amend_core::judge::{Combined, Standing, Verdict, combine};
+use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
 use amend_core::model::Failure;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
-use amend_core::record::{Facts, Label};
+use amend_core::record::{ComparisonFacts, Label};
 use amend_data::store::trajectories::Trajectory;
 
 /// A judged comparison of answers A and B.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct JudgedRow {
     /// The id from the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -27,7 +27,7 @@ pub struct Row {
     pub lengths: [usize; 2],
     /// The row's prompt injection, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub injection: Option<Swayed>,
+    pub injection: Option<InjectionFacts>,
     /// All verdicts combined; `None` if the item failed.
     #[serde(flatten)]
     pub verdict: Option<Combined>,
@@ -41,7 +41,7 @@ pub struct Row {
 
 /// A prompt injection aimed at the judge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Swayed {
+pub struct InjectionFacts {
     /// Whether the injection is in the answer; otherwise, this is the clean version of
     /// the row.
     pub present: bool,
@@ -66,7 +66,7 @@ impl UnderPrinciple {
     /// The verdict of a step under its principle. `None` for a step without a
     /// verdict or a principle.
     #[must_use]
-    pub fn of(step: &Step, standing: &Standing) -> Option<Self> {
+    pub fn from_step(step: &Step, standing: &VerdictSettings) -> Option<Self> {
         let verdict = combine(&[(step.verdict.as_ref()?, 1.0)], standing)?;
         Some(Self { id: step.principle.clone()?, verdict })
     }
@@ -77,7 +77,7 @@ impl UnderPrinciple {
 pub fn combined<'a>(
     steps: impl IntoIterator<Item = &'a Step>,
     weight: impl Fn(&str) -> f64,
-    standing: &Standing,
+    standing: &VerdictSettings,
 ) -> Option<Combined> {
     let mut verdicts: Vec<(&Verdict, f64)> = Vec::new();
     for step in steps {
@@ -88,11 +88,11 @@ pub fn combined<'a>(
     combine(&verdicts, standing)
 }
 
-impl Row {
+impl JudgedRow {
     /// Reads a judged item. Its verdicts are combined by the weights of their
     /// principles; an overall verdict has weight 1.
     #[must_use]
-    pub fn of(trajectory: &Trajectory, constitution: &Constitution) -> Self {
+    pub fn from_trajectory(trajectory: &Trajectory, constitution: &Constitution) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let standing = constitution.judge.standing();
         let weight = |id: &str| {
@@ -100,20 +100,20 @@ impl Row {
             principle.map_or(1.0, |principle| principle.weight)
         };
         let principles =
-            steps.iter().filter_map(|step| UnderPrinciple::of(step, &standing)).collect();
+            steps.iter().filter_map(|step| UnderPrinciple::from_step(step, &standing)).collect();
         let failure = match outcome {
             Outcome::Done { .. } => None,
             Outcome::Failed { failure } => Some(failure.clone()),
         };
         let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
-        let Facts { label, injection } = Facts::of(item);
+        let ComparisonFacts { label, injection } = ComparisonFacts::from_item(item);
         Self {
             id: item.id.clone(),
             key: item.key.clone(),
             row: item.row,
             label,
-            lengths: [length(&item.response), length(&item.rival)],
-            injection: injection.map(|injection| Swayed {
+            lengths: [length(&item.response), length(&item.response_b)],
+            injection: injection.map(|injection| InjectionFacts {
                 present: injection.present,
                 into: injection.into,
                 attack: injection.attack.map(str::to_owned),

@@ -10,8 +10,8 @@ use amend_core::constitution::Constitution;
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::judge::Calibration;
 use amend_core::model::{Failure, Scripted};
-use amend_core::procedure::{Procedure, Trajectory};
-use amend_core::prompt::{Fence, Templates};
+use amend_core::procedure::{ItemLoop, Procedure};
+use amend_core::prompt::{Delimiter, Templates};
 use amend_core::record::Item;
 use amend_core::record::Label;
 use amend_core::record::Outcome;
@@ -37,11 +37,11 @@ struct Kept(Vec<trajectories::Trajectory>);
 impl Observer for Kept {
     type Error = Infallible;
 
-    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), Infallible> {
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Infallible> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Infallible> {
         let (item, steps) = (Item::clone(trajectory.item()), trajectory.steps().to_vec());
         self.0.push(trajectories::Trajectory { item, steps, outcome });
         Ok(())
@@ -59,12 +59,12 @@ fn judged_under(
     constitution: Constitution,
     procedure: Procedure,
     judge: impl Fn(&Shown<'_>) -> Option<[f64; 2]> + Send + 'static,
-) -> Vec<Row> {
+) -> Vec<JudgedRow> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, text).unwrap();
     let items = input::read_comparisons(&[Input::Path(path)], None, Stream::new(0)).unwrap();
-    let fence = Fence::new(DELIMITER).unwrap();
+    let fence = Delimiter::new(DELIMITER).unwrap();
     let constitution = Arc::new(constitution);
     let job = Job {
         procedure,
@@ -91,12 +91,16 @@ fn judged_under(
     let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
     let mut kept = Kept::default();
     drive(&mut engine, &job, work, &mut kept).unwrap();
-    let mut rows: Vec<Row> = kept.0.iter().map(|ended| Row::of(ended, &constitution)).collect();
+    let mut rows: Vec<JudgedRow> =
+        kept.0.iter().map(|ended| JudgedRow::from_trajectory(ended, &constitution)).collect();
     rows.sort_by_key(|row| (row.row, !row.is_clean()));
     rows
 }
 
-fn judged(text: &str, judge: impl Fn(&Shown<'_>) -> Option<[f64; 2]> + Send + 'static) -> Vec<Row> {
+fn judged(
+    text: &str,
+    judge: impl Fn(&Shown<'_>) -> Option<[f64; 2]> + Send + 'static,
+) -> Vec<JudgedRow> {
     let overall = Procedure::Compare { principles: Arc::new([]), overall: true };
     judged_under(text, shipped(), overall, judge)
 }
@@ -121,8 +125,8 @@ fn rows() -> String {
         .collect()
 }
 
-fn figures(rows: &[Row]) -> Figures {
-    Figures::of(rows, Stream::new(1))
+fn figures(rows: &[JudgedRow]) -> JudgeFigures {
+    JudgeFigures::from_rows(rows, Stream::new(1))
 }
 
 #[track_caller]
@@ -311,7 +315,7 @@ fn figures_of_labels_and_injections_need_such_rows() {
 }
 
 /// Rows with a judge that is always certain, nine to one, and sometimes wrong.
-fn overconfident(count: usize, wrong: impl Fn(usize) -> bool) -> Vec<Row> {
+fn overconfident(count: usize, wrong: impl Fn(usize) -> bool) -> Vec<JudgedRow> {
     let text: String = (0..count)
         .map(|at| {
             let label = if at % 2 == 0 { "a" } else { "b" };
@@ -359,7 +363,7 @@ fn fit_calibrates_an_overconfident_judge_and_extends_a_constitution() {
 
 #[test]
 fn fit_without_enough_information_is_an_error() {
-    let error = |rows: &[Row]| fit(rows, Calibration::default(), Stream::new(3)).unwrap_err();
+    let error = |rows: &[JudgedRow]| fit(rows, Calibration::default(), Stream::new(3)).unwrap_err();
     assert_eq!(error(&[]), FitError::TooFew { rows: 0 });
     assert_eq!(error(&overconfident(1, |_| false)), FitError::TooFew { rows: 1 });
     assert!(

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::row::{Row, Scored};
+use super::row::{PreferenceRow, Scored};
 use amend_core::random::Stream;
 use amend_core::stats::{
     Bootstrap, Estimate, Histogram, RESAMPLES, histogram, mean, pearson, quantile, share,
@@ -14,7 +14,7 @@ const BARS: usize = 16;
 /// Figures over scored pairs. A figure is `None` if there are no pairs, or if they
 /// have no variation where it needs some.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
+pub struct PreferenceFigures {
     /// The number of pairs with a score.
     pub pairs: usize,
     /// The number of pairs that failed.
@@ -40,23 +40,23 @@ pub struct Figures {
     /// rejected.
     pub length: Option<Estimate>,
     /// The distribution of the margins.
-    pub margins: Option<Spread>,
+    pub margins: Option<ValueSpread>,
 }
 
 /// The distribution of values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Spread {
+pub struct ValueSpread {
     /// The minimum, the three quartiles, and the maximum.
     pub quartiles: [f64; 5],
     /// Counts in bins from the minimum to the maximum.
     pub histogram: Histogram,
 }
 
-impl Figures {
+impl PreferenceFigures {
     /// Computes the figures of `rows`, which were scored with `beta`. `unlabelled` is
     /// the number of rows left out. The stream draws the bootstrap's resamples.
     #[must_use]
-    pub fn of(rows: &[Row], unlabelled: usize, beta: f64, stream: Stream) -> Self {
+    pub fn from_rows(rows: &[PreferenceRow], unlabelled: usize, beta: f64, stream: Stream) -> Self {
         let scored: Vec<Scored> = rows.iter().filter_map(|row| row.scored).collect();
         let bootstrap = Bootstrap::new(stream.child("bootstrap"), RESAMPLES);
         let mean_of = |value: fn(&Scored) -> f64| {
@@ -83,12 +83,12 @@ impl Figures {
             length: bootstrap.estimate(scored.len(), |rows| {
                 pearson(rows.iter().map(|&at| (scored[at].margin, more_tokens(&scored[at]))))
             }),
-            margins: Spread::from_values(scored.iter().map(|pair| pair.margin).collect()),
+            margins: ValueSpread::from_values(scored.iter().map(|pair| pair.margin).collect()),
         }
     }
 }
 
-impl Spread {
+impl ValueSpread {
     fn from_values(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let mut quartiles = [0.0; 5];

@@ -8,5 +8,5 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use figures::{Figures, Spread};
-pub use row::{Answer, Reference, Row, Scored};
+pub use figures::{PreferenceFigures, ValueSpread};
+pub use row::{AnswerLikelihood, PreferenceRow, Reference, Scored};

@@ -6,12 +6,12 @@ use amend_core::judge::{Likelihood, LogProbs};
 use amend_core::model::Failure;
 use amend_core::record::Outcome;
 use amend_core::record::StepKind;
-use amend_core::record::{Facts, Label};
+use amend_core::record::{ComparisonFacts, Label};
 use amend_data::store::trajectories::Trajectory;
 
 /// A scored pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct PreferenceRow {
     /// The id from the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -31,9 +31,9 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scored {
     /// The chosen answer under the policy.
-    pub chosen: Answer,
+    pub chosen: AnswerLikelihood,
     /// The rejected answer under the policy.
-    pub rejected: Answer,
+    pub rejected: AnswerLikelihood,
     /// Both under the reference model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
@@ -45,7 +45,7 @@ pub struct Scored {
 
 /// The log-probability of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Answer {
+pub struct AnswerLikelihood {
     /// The log-probability, in nats.
     pub log_prob: f64,
     /// The number of tokens.
@@ -58,25 +58,25 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Reference {
     /// The chosen answer.
-    pub chosen: Answer,
+    pub chosen: AnswerLikelihood,
     /// The rejected answer.
-    pub rejected: Answer,
+    pub rejected: AnswerLikelihood,
 }
 
-impl From<Likelihood> for Answer {
+impl From<Likelihood> for AnswerLikelihood {
     fn from(likelihood: Likelihood) -> Self {
         let Likelihood { sum, tokens } = likelihood;
         Self { log_prob: sum, tokens, per_token: likelihood.mean() }
     }
 }
 
-impl Row {
+impl PreferenceRow {
     /// Reads a scored item, with the DPO parameter `beta`. `None` if the item does not
     /// mark one answer as better.
     #[must_use]
-    pub fn of(trajectory: &Trajectory, beta: f64) -> Option<Self> {
+    pub fn from_trajectory(trajectory: &Trajectory, beta: f64) -> Option<Self> {
         let Trajectory { item, steps, outcome } = trajectory;
-        let chosen = chosen(&Facts::of(item))?;
+        let chosen = chosen(&ComparisonFacts::from_item(item))?;
         // The likelihoods of the chosen and the rejected answer, from steps of a kind.
         let likelihoods = |kind: StepKind| {
             let likelihood = |answer: usize| {
@@ -122,7 +122,7 @@ impl Scored {
 }
 
 /// The number of the chosen answer.
-fn chosen(facts: &Facts<'_>) -> Option<usize> {
+fn chosen(facts: &ComparisonFacts<'_>) -> Option<usize> {
     match facts.label? {
         Label::A => Some(0),
         Label::B => Some(1),

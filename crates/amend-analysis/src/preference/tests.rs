@@ -76,24 +76,28 @@ fn steps() -> Vec<Step> {
 
 #[test]
 fn row_orders_the_answers_by_the_label() {
-    let row = Row::of(&trajectory(Some("b"), steps()), 0.5).unwrap();
+    let row = PreferenceRow::from_trajectory(&trajectory(Some("b"), steps()), 0.5).unwrap();
     let scored = row.scored.unwrap();
-    assert_eq!(scored.chosen, Answer { log_prob: -10.0, tokens: 2, per_token: -5.0 });
-    assert_eq!(scored.rejected, Answer { log_prob: -12.0, tokens: 4, per_token: -3.0 });
+    assert_eq!(scored.chosen, AnswerLikelihood { log_prob: -10.0, tokens: 2, per_token: -5.0 });
+    assert_eq!(scored.rejected, AnswerLikelihood { log_prob: -12.0, tokens: 4, per_token: -3.0 });
     // ½ ((−10 + 11) − (−12 + 11.5))
     assert_near(scored.margin, 0.75);
     assert_near(scored.loss, 0.38687);
-    let exchanged = Row::of(&trajectory(Some("a"), steps()), 0.5).unwrap().scored.unwrap();
+    let exchanged = PreferenceRow::from_trajectory(&trajectory(Some("a"), steps()), 0.5)
+        .unwrap()
+        .scored
+        .unwrap();
     assert_near(exchanged.margin, -0.75);
-    let policy = Row::of(&trajectory(Some("b"), steps()[..2].to_vec()), 0.5).unwrap();
+    let policy =
+        PreferenceRow::from_trajectory(&trajectory(Some("b"), steps()[..2].to_vec()), 0.5).unwrap();
     assert_eq!(policy.scored.unwrap().reference, None);
     assert_near(policy.scored.unwrap().margin, 1.0);
 }
 
 #[test]
 fn pair_without_a_better_answer_has_no_row() {
-    assert_eq!(Row::of(&trajectory(Some("tie"), steps()), 0.5), None);
-    assert_eq!(Row::of(&trajectory(None, steps()), 0.5), None);
+    assert_eq!(PreferenceRow::from_trajectory(&trajectory(Some("tie"), steps()), 0.5), None);
+    assert_eq!(PreferenceRow::from_trajectory(&trajectory(None, steps()), 0.5), None);
 }
 
 #[test]
@@ -102,7 +106,7 @@ fn failed_pair_has_no_score() {
         outcome: Outcome::Failed { failure: Failure::NotFinite },
         ..trajectory(Some("a"), steps()[..2].to_vec())
     };
-    let row = Row::of(&failed, 0.5).unwrap();
+    let row = PreferenceRow::from_trajectory(&failed, 0.5).unwrap();
     assert_eq!((row.scored, row.failure), (None, Some(Failure::NotFinite)));
 }
 
@@ -114,11 +118,11 @@ fn figures_agree_with_python() {
             step(StepKind::Likelihood, 0, sum, tokens as u32),
             step(StepKind::Likelihood, 1, -10.0, 5),
         ];
-        Row::of(&trajectory(Some("a"), steps), 0.1).unwrap()
+        PreferenceRow::from_trajectory(&trajectory(Some("a"), steps), 0.1).unwrap()
     };
     // Margins 0.4, −0.2, 0, 1; per token −3, −1.2, −2, 0 against −2.
     let rows = [[-6.0, 2.0], [-12.0, 10.0], [-10.0, 5.0], [0.0, 1.0]].map(row);
-    let figures = Figures::of(&rows, 3, 0.1, Stream::new(1));
+    let figures = PreferenceFigures::from_rows(&rows, 3, 0.1, Stream::new(1));
     assert_eq!((figures.pairs, figures.failed, figures.unlabelled), (4, 0, 3));
     assert!(!figures.reference);
     assert_eq!(figures.accuracy.unwrap().value, 0.5);
@@ -133,5 +137,5 @@ fn figures_agree_with_python() {
     let margins = figures.margins.unwrap();
     assert_eq!(margins.quartiles.map(|q| (q * 1e9).round() / 1e9), [-0.2, -0.05, 0.2, 0.55, 1.0]);
     assert_eq!(margins.histogram.counts.iter().sum::<usize>(), 4);
-    assert_eq!(Figures::of(&[], 0, 0.1, Stream::new(1)).accuracy, None);
+    assert_eq!(PreferenceFigures::from_rows(&[], 0, 0.1, Stream::new(1)).accuracy, None);
 }

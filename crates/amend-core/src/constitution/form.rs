@@ -19,9 +19,9 @@ use crate::model::Sampling;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Constitution")]
-pub(super) struct File {
-    #[schemars(with = "Header")]
-    pub(super) constitution: Spanned<Header>,
+pub(super) struct ConstitutionForm {
+    #[schemars(with = "ConstitutionHeader")]
+    pub(super) constitution: Spanned<ConstitutionHeader>,
     #[serde(default, rename = "loop")]
     pub(super) plan: Loop,
     #[serde(default)]
@@ -49,7 +49,7 @@ pub(super) struct File {
 /// The constitution's name and version, and the constitutions it extends.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Header {
+pub(super) struct ConstitutionHeader {
     /// The constitution's name.
     #[schemars(regex(pattern = TEXT))]
     pub(super) name: String,

@@ -11,16 +11,16 @@ use toml::Spanned;
 use super::Constitution;
 use super::merge::{Node, merge};
 use super::parse::read_form;
-use super::place::{Place, ReadError, SHIPPED, shipped};
+use super::place::{ConstitutionPlace, ConstitutionReadError, SHIPPED, shipped};
 use crate::document::diagnostic::{Diagnostic, Diagnostics, closest};
-use crate::document::schema::Source;
+use crate::document::schema::SourceText;
 
 /// The maximum number of files in one chain of `extends`.
 const MAX_DEPTH: usize = 16;
 
 /// A constitution and the files it was loaded from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConstitution {
     /// The checked constitution.
     pub constitution: Constitution,
     /// The files: the requested one, then those it extends, in the order of reading.
@@ -38,7 +38,7 @@ pub struct SourceFile {
 
 /// An error loading a constitution.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum ConstitutionError {
     /// The reference is neither a file nor a shipped constitution.
     #[error(
         "no constitution {reference:?}: there is no such file and no shipped constitution of that name"
@@ -51,7 +51,7 @@ pub enum LoadError {
     },
     /// The file can't be read.
     #[error(transparent)]
-    Unreadable(#[from] ReadError),
+    Unreadable(#[from] ConstitutionReadError),
     /// The files were read, but contain errors.
     #[error(transparent)]
     Wrong(#[from] Diagnostics),
@@ -62,7 +62,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// The file can't be read, or contains errors; all of them are reported at once.
-pub fn load(reference: &str) -> Result<Loaded, LoadError> {
+pub fn load(reference: &str) -> Result<LoadedConstitution, ConstitutionError> {
     let place = find(reference)?;
     let text = place.read()?;
     Ok(load_all(place, text)?)
@@ -73,42 +73,42 @@ pub fn load(reference: &str) -> Result<Loaded, LoadError> {
 /// # Errors
 /// All errors in the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Constitution, Diagnostics> {
-    let place = Place::Text(file_name.to_owned(), text.to_owned());
+    let place = ConstitutionPlace::Text(file_name.to_owned(), text.to_owned());
     load_all(place, text.to_owned()).map(|loaded| loaded.constitution)
 }
 
-fn find(reference: &str) -> Result<Place, LoadError> {
+fn find(reference: &str) -> Result<ConstitutionPlace, ConstitutionError> {
     let path = PathBuf::from(reference);
     let is_folder = match fs::metadata(&path) {
         Ok(metadata) => metadata.is_dir(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return shipped(reference).ok_or_else(|| missing(reference));
         }
-        Err(source) => return Err(ReadError::Io { path, source }.into()),
+        Err(source) => return Err(ConstitutionReadError::Io { path, source }.into()),
     };
     match shipped(reference) {
         Some(place) if is_folder => Ok(place),
-        _ => Ok(Place::File(path)),
+        _ => Ok(ConstitutionPlace::File(path)),
     }
 }
 
-fn missing(reference: &str) -> LoadError {
+fn missing(reference: &str) -> ConstitutionError {
     let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
     let hint = match closest(reference, names.iter().copied()) {
         Some(near) => format!("did you mean the shipped constitution `{near}`?"),
         None => format!("shipped constitutions: {}", names.join(", ")),
     };
-    LoadError::Missing { reference: reference.to_owned(), hint }
+    ConstitutionError::Missing { reference: reference.to_owned(), hint }
 }
 
-fn load_all(place: Place, text: String) -> Result<Loaded, Diagnostics> {
+fn load_all(place: ConstitutionPlace, text: String) -> Result<LoadedConstitution, Diagnostics> {
     let mut loader = Loader::default();
     loader.enter(place, text);
     if !loader.errors.is_empty() {
         return Err(Diagnostics(loader.errors));
     }
     let constitution = merge(&loader.nodes).map_err(Diagnostics)?;
-    Ok(Loaded { constitution, files: loader.files })
+    Ok(LoadedConstitution { constitution, files: loader.files })
 }
 
 /// Visits a file and all files it extends, each once, depth first.
@@ -117,17 +117,17 @@ struct Loader {
     /// The files without errors, each after all files it extends.
     nodes: Vec<Node>,
     /// The node index of each canonical place; `None` if the file contains errors.
-    done: HashMap<Place, Option<usize>>,
+    done: HashMap<ConstitutionPlace, Option<usize>>,
     /// The place and name of each file from the first to the one being read.
-    stack: Vec<(Place, String)>,
+    stack: Vec<(ConstitutionPlace, String)>,
     files: Vec<SourceFile>,
     errors: Vec<Diagnostic>,
 }
 
 impl Loader {
-    fn enter(&mut self, place: Place, text: String) -> Option<usize> {
+    fn enter(&mut self, place: ConstitutionPlace, text: String) -> Option<usize> {
         let canonical = place.canonical();
-        let source = Source { name: place.name(), text: text.as_str().into() };
+        let source = SourceText { name: place.name(), text: text.as_str().into() };
         self.files.push(SourceFile { name: source.name.clone(), text });
         self.stack.push((canonical.clone(), source.name.clone()));
         let node = self.node(&place, source);
@@ -140,7 +140,7 @@ impl Loader {
         index
     }
 
-    fn node(&mut self, place: &Place, source: Source) -> Option<Node> {
+    fn node(&mut self, place: &ConstitutionPlace, source: SourceText) -> Option<Node> {
         let file = match read_form(&source) {
             Ok(file) => file,
             Err(errors) => {
@@ -160,7 +160,12 @@ impl Loader {
         Some(Node { source, file, extends })
     }
 
-    fn follow(&mut self, place: &Place, source: &Source, entry: &Spanned<String>) -> Option<usize> {
+    fn follow(
+        &mut self,
+        place: &ConstitutionPlace,
+        source: &SourceText,
+        entry: &Spanned<String>,
+    ) -> Option<usize> {
         let name = entry.get_ref();
         let error = |message: String| source.error(entry.span(), message);
         let Some(target) = place.follow(name) else {
@@ -181,7 +186,7 @@ impl Loader {
             let names: Vec<&str> = cycle.map(|(_, name)| name.as_str()).collect();
             let mut diagnostic = error(format!("circular `extends`: {}", names.join(" → ")))
                 .with_label("this entry closes the cycle");
-            if let Some(Place::Shipped(name, _)) = shipped(name) {
+            if let Some(ConstitutionPlace::Shipped(name, _)) = shipped(name) {
                 diagnostic = diagnostic
                     .with_hint(format!("to extend the shipped constitution, write \"{name}\""));
             }

@@ -6,19 +6,19 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::form::{DimensionForm, ExampleForm, File, PrincipleForm};
+use super::form::{ConstitutionForm, DimensionForm, ExampleForm, PrincipleForm};
 use super::{
     Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, StepSampling,
     defaults,
 };
 use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, closest};
-use crate::document::schema::Source;
+use crate::document::schema::SourceText;
 
 /// A file and the files it extends.
 pub(super) struct Node {
-    pub(super) source: Source,
-    pub(super) file: File,
+    pub(super) source: SourceText,
+    pub(super) file: ConstitutionForm,
     /// The indices of the extended nodes, each with the span of its entry.
     pub(super) extends: Vec<(usize, Range<usize>)>,
 }

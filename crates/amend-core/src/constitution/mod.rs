@@ -16,12 +16,12 @@ mod tests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::judge::{Calibration, Mode, Standing};
+use crate::judge::{Calibration, Mode, VerdictSettings};
 use crate::model::Sampling;
 
 pub use form::EXPORT_FILTERS;
-pub use load::{LoadError, Loaded, SourceFile, load, parse};
-pub use place::{ReadError, SHIPPED};
+pub use load::{ConstitutionError, LoadedConstitution, SourceFile, load, parse};
+pub use place::{ConstitutionReadError, SHIPPED};
 pub use schema::schema;
 pub use thresholds::Thresholds;
 
@@ -178,8 +178,8 @@ pub struct Judge {
 impl Judge {
     /// The settings that turn log-probabilities into verdicts.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> VerdictSettings {
+        VerdictSettings {
             mode: self.mode,
             clamp: self.clamp,
             mass_floor: self.mass_floor,

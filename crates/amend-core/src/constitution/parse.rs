@@ -3,16 +3,16 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::form::File;
+use super::form::ConstitutionForm;
 use super::schema;
 use crate::document::diagnostic::Diagnostic;
-use crate::document::schema::{Source, read, tables, twice};
+use crate::document::schema::{SourceText, read, tables, twice};
 
 /// Parses a file.
 ///
 /// # Errors
 /// All errors in the file, in the order of the text.
-pub(super) fn read_form(source: &Source) -> Result<File, Vec<Diagnostic>> {
+pub(super) fn read_form(source: &SourceText) -> Result<ConstitutionForm, Vec<Diagnostic>> {
     read(schema::shared(), source, |tree| {
         let mut errors = twice(source, tree, "principle");
         errors.extend(twice(source, tree, "dimension"));
@@ -22,7 +22,7 @@ pub(super) fn read_form(source: &Source) -> Result<File, Vec<Diagnostic>> {
 }
 
 /// Reports scales whose bounds are not in ascending order.
-fn scale_errors(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
+fn scale_errors(source: &SourceText, tree: &DeTable<'_>) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for table in tables(tree, "dimension") {
         let Some(scale) = table.get("scale") else { continue };

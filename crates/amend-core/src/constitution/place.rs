@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// An error reading a constitution file.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum ConstitutionReadError {
     /// An I/O error.
     #[error("cannot read the constitution {}", path.display())]
     Io {
@@ -54,7 +54,7 @@ pub enum ReadError {
 
 /// Where a constitution's text is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Place {
+pub(super) enum ConstitutionPlace {
     /// A file.
     File(PathBuf),
     /// A constitution that ships with the program: name and text.
@@ -63,7 +63,7 @@ pub(super) enum Place {
     Text(String, String),
 }
 
-impl Place {
+impl ConstitutionPlace {
     /// The name to use in messages.
     pub(super) fn name(&self) -> String {
         match self {
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// Reads the text.
-    pub(super) fn read(&self) -> Result<String, ReadError> {
+    pub(super) fn read(&self) -> Result<String, ConstitutionReadError> {
         match self {
             Self::File(path) => read_file(path),
             Self::Shipped(_, text) => Ok((*text).to_owned()),
@@ -129,28 +129,28 @@ impl Place {
 }
 
 /// The shipped constitution with that name; a trailing `.toml` is ignored.
-pub(super) fn shipped(name: &str) -> Option<Place> {
+pub(super) fn shipped(name: &str) -> Option<ConstitutionPlace> {
     let name = name.strip_suffix(".toml").unwrap_or(name);
     let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
-    Some(Place::Shipped(name, text))
+    Some(ConstitutionPlace::Shipped(name, text))
 }
 
-fn read_file(path: &Path) -> Result<String, ReadError> {
+fn read_file(path: &Path) -> Result<String, ConstitutionReadError> {
     let path = path.to_owned();
     let mut bytes = Vec::new();
     let read =
         fs::File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(source) = read {
-        return Err(ReadError::Io { path, source });
+        return Err(ConstitutionReadError::Io { path, source });
     }
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(ReadError::TooLarge { path });
+        return Err(ConstitutionReadError::TooLarge { path });
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        ReadError::NotUtf8 { path, offset, line }
+        ConstitutionReadError::NotUtf8 { path, offset, line }
     })
 }
 

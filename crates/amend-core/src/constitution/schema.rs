@@ -4,9 +4,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::form::File;
+use super::form::ConstitutionForm;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(crate::document::schema::of::<File>);
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(crate::document::schema::generate::<ConstitutionForm>);
 
 /// Returns the JSON Schema of a constitution file. Editors use it, and amend checks
 /// files against it.

@@ -26,7 +26,7 @@ fn errors(path: &Path) -> String {
     let folder = format!("{}{}", path.parent().unwrap().display(), std::path::MAIN_SEPARATOR);
     match load(path.to_str().unwrap()) {
         Ok(loaded) => panic!("{} has no error: {loaded:?}", path.display()),
-        Err(LoadError::Wrong(diagnostics)) => {
+        Err(ConstitutionError::Wrong(diagnostics)) => {
             let shorten = |diagnostic: Diagnostic| Diagnostic {
                 file: diagnostic.file.replace(&folder, ""),
                 message: diagnostic.message.replace(&folder, ""),
@@ -229,7 +229,7 @@ fn omitted_keys_take_their_defaults() {
 }
 
 /// Writes files to a temporary folder and loads the first.
-fn load_files(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+fn load_files(files: &[(&str, &str)]) -> Result<LoadedConstitution, ConstitutionError> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -381,7 +381,7 @@ fn extends_has_a_maximum_depth() {
         load_files(&files)
     };
     assert_eq!(chain(16).unwrap().constitution.principles.len(), 16);
-    let LoadError::Wrong(Diagnostics(errors)) = chain(17).unwrap_err() else { panic!() };
+    let ConstitutionError::Wrong(Diagnostics(errors)) = chain(17).unwrap_err() else { panic!() };
     let [diagnostic] = errors.as_slice() else { panic!("{errors:?}") };
     assert_eq!(diagnostic.message, "this chain of `extends` has more than 16 files");
     assert!(diagnostic.file.ends_with("15.toml"));
@@ -389,9 +389,11 @@ fn extends_has_a_maximum_depth() {
 
 #[test]
 fn unreadable_references_are_errors() {
-    let LoadError::Missing { hint, .. } = load("harmles").unwrap_err() else { panic!() };
+    let ConstitutionError::Missing { hint, .. } = load("harmles").unwrap_err() else { panic!() };
     assert_eq!(hint, "did you mean the shipped constitution `harmless`?");
-    let LoadError::Missing { hint, .. } = load("no/such.toml").unwrap_err() else { panic!() };
+    let ConstitutionError::Missing { hint, .. } = load("no/such.toml").unwrap_err() else {
+        panic!()
+    };
     assert_eq!(
         hint,
         "shipped constitutions: harmless, honest, privacy, fairness, learning, governance, developer"
@@ -399,17 +401,30 @@ fn unreadable_references_are_errors() {
 
     let folder = tempfile::tempdir().unwrap();
     let error = load(folder.path().to_str().unwrap()).unwrap_err();
-    assert!(matches!(error, LoadError::Unreadable(ReadError::Io { .. })), "{error}");
+    assert!(
+        matches!(error, ConstitutionError::Unreadable(ConstitutionReadError::Io { .. })),
+        "{error}"
+    );
 
     let path = folder.path().join("large.toml");
     fs::write(&path, vec![b'\n'; (1 << 20) + 1]).unwrap();
     let error = load(path.to_str().unwrap()).unwrap_err();
-    assert!(matches!(error, LoadError::Unreadable(ReadError::TooLarge { .. })), "{error}");
+    assert!(
+        matches!(error, ConstitutionError::Unreadable(ConstitutionReadError::TooLarge { .. })),
+        "{error}"
+    );
 
     fs::write(&path, b"# one\n# \xff\n").unwrap();
     let error = load(path.to_str().unwrap()).unwrap_err();
     assert!(
-        matches!(error, LoadError::Unreadable(ReadError::NotUtf8 { offset: 8, line: 2, .. })),
+        matches!(
+            error,
+            ConstitutionError::Unreadable(ConstitutionReadError::NotUtf8 {
+                offset: 8,
+                line: 2,
+                ..
+            })
+        ),
         "{error}"
     );
 }

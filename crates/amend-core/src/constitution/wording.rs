@@ -121,10 +121,10 @@ fn names(question: &str, label: &str) -> bool {
 
 /// Returns the first of the earlier principles whose rule is nearly the same.
 fn similar<'a>(earlier: &'a [Principle], principle: &Principle) -> Option<&'a Principle> {
-    let signature = Signature::of(&principle.principle);
-    earlier
-        .iter()
-        .find(|other| Signature::of(&other.principle).similarity(&signature) >= MIN_SIMILARITY)
+    let signature = Signature::from_text(&principle.principle);
+    earlier.iter().find(|other| {
+        Signature::from_text(&other.principle).similarity(&signature) >= MIN_SIMILARITY
+    })
 }
 
 #[cfg(test)]

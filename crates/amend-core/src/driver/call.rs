@@ -6,16 +6,16 @@
 use super::{Job, sampling};
 use crate::constitution::Constitution;
 use crate::judge::Likelihood;
-use crate::judge::{Poll, Reading, Score, Verdict, labels};
+use crate::judge::{Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
-use crate::procedure::{AcceptError, Ask, Found, Trajectory};
+use crate::procedure::{AcceptError, ItemLoop, StepRequest, StepResult};
 use crate::prompt::{Reasons, Rendered};
 use crate::random::Stream;
 use crate::record::StepKind;
 use crate::record::{StepInput, StepOutput};
 
 /// The result of a request.
-pub(super) enum Reply {
+pub(super) enum EngineReply {
     Text(Completion),
     /// The log-probability of each choice, or of each token.
     LogProbs {
@@ -59,17 +59,17 @@ impl From<AcceptError> for CallError {
 
 /// A step in flight.
 pub(super) struct Call {
-    pub(super) ask: Ask,
-    work: Work,
+    pub(super) ask: StepRequest,
+    work: CallState,
 }
 
 /// The requests of a step, with the results so far.
-enum Work {
+enum CallState {
     Text(Option<Completion>),
     Score {
         /// The lowest and highest value; `None` for a question of yes or no.
         scale: Option<[u32; 2]>,
-        score: Option<(Score, Usage)>,
+        score: Option<(RubricScore, Usage)>,
     },
     Likelihood(Option<(Likelihood, Usage)>),
     Verdict {
@@ -108,18 +108,20 @@ fn questions(templates: &[String], samples: usize) -> Vec<Question> {
 
 impl Call {
     /// A step before its first request.
-    pub(super) fn new(ask: Ask, constitution: &Constitution) -> Self {
+    pub(super) fn new(ask: StepRequest, constitution: &Constitution) -> Self {
         let work = match ask.kind.output() {
-            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => Work::Text(None),
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => {
+                CallState::Text(None)
+            }
             StepOutput::Score => {
                 let dimension = ask.dimension.and_then(|at| constitution.dimensions.get(at));
-                Work::Score { scale: dimension.map(|dimension| dimension.scale), score: None }
+                CallState::Score { scale: dimension.map(|dimension| dimension.scale), score: None }
             }
-            StepOutput::Likelihood => Work::Likelihood(None),
+            StepOutput::Likelihood => CallState::Likelihood(None),
             StepOutput::Verdict => {
                 let judge = &constitution.judge;
                 let samples = judge.reasons.max(1) as usize;
-                Work::Verdict {
+                CallState::Verdict {
                     questions: questions(&judge.templates, samples),
                     samples,
                     reasons: judge.reasons > 0,
@@ -133,8 +135,8 @@ impl Call {
     /// How many requests can be in flight at once.
     pub(super) fn parts(&self) -> usize {
         match &self.work {
-            Work::Text(_) | Work::Score { .. } | Work::Likelihood(_) => 1,
-            Work::Verdict { questions, .. } => questions.len(),
+            CallState::Text(_) | CallState::Score { .. } | CallState::Likelihood(_) => 1,
+            CallState::Verdict { questions, .. } => questions.len(),
         }
     }
 
@@ -145,22 +147,24 @@ impl Call {
     pub(super) fn request(
         &self,
         part: usize,
-        trajectory: &Trajectory,
+        trajectory: &ItemLoop,
         job: &Job,
     ) -> Result<Submission, Failure> {
         let ask = &self.ask;
         let task = match &self.work {
-            Work::Text(_) => {
+            CallState::Text(_) => {
                 // A revision repeats much of the answer that its prompt shows.
                 let copies = ask.kind.output() == StepOutput::Revision;
                 complete(ask.kind, ask.stream, job, copies)
             }
-            Work::Score { scale: None, .. } => Task::Choose { choices: labels::yes_no() },
-            Work::Score { scale: Some(scale), .. } => {
+            CallState::Score { scale: None, .. } => Task::Choose { choices: labels::yes_no() },
+            CallState::Score { scale: Some(scale), .. } => {
                 Task::Choose { choices: labels::scale(*scale) }
             }
-            Work::Likelihood(_) => Task::Score { response: trajectory.subject(ask).to_owned() },
-            Work::Verdict { questions, reasons, .. } => {
+            CallState::Likelihood(_) => {
+                Task::Score { response: trajectory.subject(ask).to_owned() }
+            }
+            CallState::Verdict { questions, reasons, .. } => {
                 return self.ask_judge(part, &questions[part], *reasons, trajectory, job);
             }
         };
@@ -176,7 +180,7 @@ impl Call {
         part: usize,
         question: &Question,
         reasons_first: bool,
-        trajectory: &Trajectory,
+        trajectory: &ItemLoop,
         job: &Job,
     ) -> Result<Submission, Failure> {
         let ask = &self.ask;
@@ -203,32 +207,37 @@ impl Call {
     /// # Errors
     /// The log-probabilities determine no result, or the reply has another form than
     /// the request asked for.
-    pub(super) fn take(&mut self, part: usize, reply: Reply) -> Result<bool, CallError> {
+    pub(super) fn take(&mut self, part: usize, reply: EngineReply) -> Result<bool, CallError> {
         let kind = self.ask.kind;
         match (&mut self.work, reply) {
-            (Work::Text(text), Reply::Text(completion)) => {
+            (CallState::Text(text), EngineReply::Text(completion)) => {
                 *text = Some(completion);
                 Ok(false)
             }
-            (Work::Score { scale, score }, Reply::LogProbs { log_probs, usage }) => {
+            (CallState::Score { scale, score }, EngineReply::LogProbs { log_probs, usage }) => {
                 let found = match scale {
-                    None => Score::from_yes_no(&log_probs),
-                    Some([lowest, _]) => Score::from_log_probs(&log_probs, f64::from(*lowest)),
+                    None => RubricScore::from_yes_no(&log_probs),
+                    Some([lowest, _]) => {
+                        RubricScore::from_log_probs(&log_probs, f64::from(*lowest))
+                    }
                 };
                 *score = Some((found.ok_or(Failure::NotFinite)?, usage));
                 Ok(false)
             }
-            (Work::Likelihood(likelihood), Reply::LogProbs { log_probs, usage }) => {
+            (CallState::Likelihood(likelihood), EngineReply::LogProbs { log_probs, usage }) => {
                 let found = Likelihood::from_log_probs(&log_probs).ok_or(Failure::NotFinite)?;
                 *likelihood = Some((found, usage));
                 Ok(false)
             }
-            (Work::Verdict { questions, usage: sum, .. }, Reply::Text(completion)) => {
+            (CallState::Verdict { questions, usage: sum, .. }, EngineReply::Text(completion)) => {
                 *sum = *sum + completion.usage;
                 questions[part].reasons = Some(completion.text);
                 Ok(true)
             }
-            (Work::Verdict { questions, usage: sum, .. }, Reply::LogProbs { log_probs, usage }) => {
+            (
+                CallState::Verdict { questions, usage: sum, .. },
+                EngineReply::LogProbs { log_probs, usage },
+            ) => {
                 *sum = *sum + usage;
                 let &[first, second] = &log_probs[..] else {
                     return Err(Failure::NotFinite.into());
@@ -239,30 +248,32 @@ impl Call {
                 questions[part].reading = Some(Reading { first, second });
                 Ok(false)
             }
-            (Work::Text(_), Reply::LogProbs { .. }) => Err(wrong_reply(kind, "log-probabilities")),
-            (Work::Score { .. } | Work::Likelihood(_), Reply::Text(_)) => {
+            (CallState::Text(_), EngineReply::LogProbs { .. }) => {
+                Err(wrong_reply(kind, "log-probabilities"))
+            }
+            (CallState::Score { .. } | CallState::Likelihood(_), EngineReply::Text(_)) => {
                 Err(wrong_reply(kind, "a text"))
             }
         }
     }
 
     /// Takes the result of the step, if it is complete.
-    pub(super) fn take_result(&mut self) -> Option<Found> {
+    pub(super) fn take_result(&mut self) -> Option<StepResult> {
         match &mut self.work {
-            Work::Text(completion) => completion.take().map(Found::Text),
-            Work::Score { score, .. } => {
-                score.take().map(|(score, usage)| Found::Score(score, usage))
+            CallState::Text(completion) => completion.take().map(StepResult::Text),
+            CallState::Score { score, .. } => {
+                score.take().map(|(score, usage)| StepResult::Score(score, usage))
             }
-            Work::Likelihood(likelihood) => {
-                likelihood.take().map(|(likelihood, usage)| Found::Likelihood(likelihood, usage))
-            }
-            Work::Verdict { questions, samples, usage, .. } => {
+            CallState::Likelihood(likelihood) => likelihood
+                .take()
+                .map(|(likelihood, usage)| StepResult::Likelihood(likelihood, usage)),
+            CallState::Verdict { questions, samples, usage, .. } => {
                 if questions.iter().any(|question| question.reading.is_none()) {
                     return None;
                 }
                 // Each template has `samples` questions in either order.
                 let polls = questions.chunks(2 * *samples).map(poll).collect();
-                Some(Found::Verdict(Verdict { polls }, *usage))
+                Some(StepResult::Verdict(Verdict { polls }, *usage))
             }
         }
     }
@@ -296,7 +307,7 @@ mod tests {
 
     #[test]
     fn reply_of_the_wrong_form_is_an_error_of_the_engine() {
-        let ask = |kind| Ask {
+        let ask = |kind| StepRequest {
             kind,
             round: 0,
             principle: None,
@@ -308,13 +319,14 @@ mod tests {
         };
         let constitution = crate::constitution::load("harmless").unwrap().constitution;
         let text = || {
-            Reply::Text(Completion {
+            EngineReply::Text(Completion {
                 text: "A".to_owned(),
                 finish: Finish::Stop,
                 usage: Usage::default(),
             })
         };
-        let log_probs = || Reply::LogProbs { log_probs: vec![-0.1, -3.0], usage: Usage::default() };
+        let log_probs =
+            || EngineReply::LogProbs { log_probs: vec![-0.1, -3.0], usage: Usage::default() };
         for kind in StepKind::ALL {
             let reply = match kind.output() {
                 StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => log_probs(),

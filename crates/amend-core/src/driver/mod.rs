@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
 use crate::model::{Counters, Engine, EngineError, Event, Failure, Request, RequestId, Sampling};
-use crate::procedure::{Ask, Next, Procedure, ReplayError, Trajectory};
-use crate::prompt::{Fence, Templates};
+use crate::procedure::{ItemLoop, Next, Procedure, ReplayError, StepRequest};
+use crate::prompt::{Delimiter, Templates};
 use crate::random::Stream;
 use crate::record::Item;
 use crate::record::Outcome;
 use crate::record::{Step, StepKind};
 use crate::record::{StepModel, StepOutput};
 
-use call::{Call, CallError, Reply};
+use call::{Call, CallError, EngineReply};
 
 /// What all items of a run have in common.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Job {
     /// The templates of the prompts.
     pub templates: Arc<Templates>,
     /// The delimiters that enclose content in the prompts.
-    pub fence: Fence,
+    pub fence: Delimiter,
     /// The run's seed.
     pub seed: u64,
     /// The run's random stream.
@@ -49,9 +49,9 @@ pub struct Job {
 impl Job {
     /// The loop of an item, before its first step.
     #[must_use]
-    pub fn trajectory(&self, item: Arc<Item>) -> Trajectory {
+    pub fn trajectory(&self, item: Arc<Item>) -> ItemLoop {
         let stream = self.stream.child(&item.key);
-        Trajectory::new(
+        ItemLoop::new(
             self.procedure.clone(),
             self.constitution.clone(),
             item,
@@ -85,7 +85,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// The observer fails.
-    fn text(&mut self, _: &Trajectory, _: &Ask, _: &str) -> Result<(), Self::Error> {
+    fn text(&mut self, _: &ItemLoop, _: &StepRequest, _: &str) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -93,7 +93,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// The observer fails.
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), Self::Error>;
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), Self::Error>;
 
     /// All items of a cohort have ended.
     ///
@@ -107,7 +107,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// The observer fails.
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Self::Error>;
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error>;
 }
 
 /// How [`drive`] ended without error.
@@ -216,7 +216,7 @@ impl Engines<'_> {
 
 /// An item in flight.
 struct Flight {
-    trajectory: Trajectory,
+    trajectory: ItemLoop,
     /// The steps that are due and not recorded yet, in order.
     calls: VecDeque<Call>,
 }
@@ -341,9 +341,9 @@ impl<O: Observer> Drive<'_, '_, O> {
     fn take(&mut self, event: Event) -> Result<(), DriveError<O::Error>> {
         let (id, reply) = match event {
             Event::Text { id, text } => return self.text(id, &text),
-            Event::Done { id, completion } => (id, Ok(Reply::Text(completion))),
+            Event::Done { id, completion } => (id, Ok(EngineReply::Text(completion))),
             Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
-                (id, Ok(Reply::LogProbs { log_probs, usage }))
+                (id, Ok(EngineReply::LogProbs { log_probs, usage }))
             }
             Event::Failed { id, failure } => (id, Err(failure)),
         };
@@ -413,7 +413,7 @@ impl<O: Observer> Drive<'_, '_, O> {
     fn advance(
         &mut self,
         flight: u64,
-        mut trajectory: Trajectory,
+        mut trajectory: ItemLoop,
         previous: Option<RequestId>,
     ) -> Result<(), DriveError<O::Error>> {
         let asks = loop {
@@ -471,7 +471,7 @@ impl<O: Observer> Drive<'_, '_, O> {
         Ok(())
     }
 
-    fn notify_step(&mut self, trajectory: &Trajectory) -> Result<(), DriveError<O::Error>> {
+    fn notify_step(&mut self, trajectory: &ItemLoop) -> Result<(), DriveError<O::Error>> {
         match trajectory.steps().last() {
             Some(step) => self.observer.step(trajectory, step).map_err(DriveError::Observer),
             None => Ok(()),

@@ -8,5 +8,5 @@ mod rubric;
 mod verdict;
 
 pub use likelihood::{Likelihood, LogProbs};
-pub use rubric::Score;
-pub use verdict::{Calibration, Combined, Mode, Poll, Reading, Standing, Verdict, combine};
+pub use rubric::RubricScore;
+pub use verdict::{Calibration, Combined, Mode, Poll, Reading, Verdict, VerdictSettings, combine};

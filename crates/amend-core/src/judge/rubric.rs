@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A model's score of one answer on a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Score {
+pub struct RubricScore {
     /// The expected value Σ k·p(k) / Σ p(k) over the scale's values k. For a
     /// yes-or-no question, the share of yes, from 0 to 1.
     pub value: f64,
@@ -12,7 +12,7 @@ pub struct Score {
     pub mass: f64,
 }
 
-impl Score {
+impl RubricScore {
     /// Computes the score from log-probabilities, one for each value of the scale
     /// from `lowest` up. `None` if the probabilities sum to 0 or are not numbers.
     #[must_use]
@@ -48,19 +48,19 @@ mod tests {
     fn score_is_the_expectation_over_the_scale() {
         // p(1) = 0.1, p(2) = 0.3, p(3) = 0.4: (0.1 + 0.6 + 1.2) / 0.8.
         let score =
-            Score::from_log_probs(&[0.1_f64.ln(), 0.3_f64.ln(), 0.4_f64.ln()], 1.0).unwrap();
+            RubricScore::from_log_probs(&[0.1_f64.ln(), 0.3_f64.ln(), 0.4_f64.ln()], 1.0).unwrap();
         assert!((score.value - 2.375).abs() < 1e-12);
         assert!((score.mass - 0.8).abs() < 1e-12);
-        let yes = Score::from_yes_no(&[0.3_f64.ln(), 0.1_f64.ln()]).unwrap();
+        let yes = RubricScore::from_yes_no(&[0.3_f64.ln(), 0.1_f64.ln()]).unwrap();
         assert!((yes.value - 0.75).abs() < 1e-12);
         assert!((yes.mass - 0.4).abs() < 1e-12);
     }
 
     #[test]
     fn log_probabilities_without_mass_give_no_score() {
-        assert_eq!(Score::from_log_probs(&[f64::NEG_INFINITY; 3], 1.0), None);
-        assert_eq!(Score::from_log_probs(&[], 1.0), None);
-        assert_eq!(Score::from_log_probs(&[f64::NAN, 0.0], 1.0), None);
-        assert_eq!(Score::from_yes_no(&[0.0]), None);
+        assert_eq!(RubricScore::from_log_probs(&[f64::NEG_INFINITY; 3], 1.0), None);
+        assert_eq!(RubricScore::from_log_probs(&[], 1.0), None);
+        assert_eq!(RubricScore::from_log_probs(&[f64::NAN, 0.0], 1.0), None);
+        assert_eq!(RubricScore::from_yes_no(&[0.0]), None);
     }
 }

@@ -153,7 +153,7 @@ impl Calibration {
 /// The settings that turn verdicts into decisions: the part of the constitution's
 /// `[judge]` that the arithmetic needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Standing {
+pub struct VerdictSettings {
     /// How log-odds become a probability.
     pub mode: Mode,
     /// The least and the greatest probability under [`Mode::Clamped`].
@@ -167,7 +167,7 @@ pub struct Standing {
     pub calibration: Calibration,
 }
 
-impl Standing {
+impl VerdictSettings {
     /// The probability for calibrated log-odds.
     fn probability(&self, margin: f64, undecided: bool) -> f64 {
         match self.mode {
@@ -207,7 +207,7 @@ impl Combined {
     /// The same judgement with A and B exchanged. The calibration's offset was added
     /// for A, and stays with that answer.
     #[must_use]
-    pub fn swapped(self, standing: &Standing) -> Self {
+    pub fn swapped(self, standing: &VerdictSettings) -> Self {
         let margin = -self.margin;
         Self {
             margin,
@@ -221,7 +221,7 @@ impl Combined {
 /// Combines verdicts by the weighted mean of their log-odds (a product of experts).
 /// `None` without verdicts or without weight.
 #[must_use]
-pub fn combine(verdicts: &[(&Verdict, f64)], standing: &Standing) -> Option<Combined> {
+pub fn combine(verdicts: &[(&Verdict, f64)], standing: &VerdictSettings) -> Option<Combined> {
     let total: f64 = verdicts.iter().map(|(_, weight)| weight).sum();
     if verdicts.is_empty() || total <= 0.0 || !total.is_finite() {
         return None;
@@ -247,7 +247,7 @@ pub fn combine(verdicts: &[(&Verdict, f64)], standing: &Standing) -> Option<Comb
 mod tests {
     use super::*;
 
-    const PLAIN: Standing = Standing {
+    const PLAIN: VerdictSettings = VerdictSettings {
         mode: Mode::Soft,
         clamp: [0.4, 0.6],
         mass_floor: 0.5,
@@ -304,7 +304,7 @@ mod tests {
         assert!(combine(&[(&thin, 1.0)], &PLAIN).unwrap().undecided);
         let sound = verdict((0.6, 0.3), (0.3, 0.6));
         assert!(!combine(&[(&sound, 1.0)], &PLAIN).unwrap().undecided);
-        let strict = Standing { min_margin: 0.7, ..PLAIN };
+        let strict = VerdictSettings { min_margin: 0.7, ..PLAIN };
         // ln 2 = 0.693
         assert!(combine(&[(&sound, 1.0)], &strict).unwrap().undecided);
         // One thin verdict makes the combination undecided.
@@ -318,13 +318,13 @@ mod tests {
     fn each_mode_turns_log_odds_into_its_probability() {
         let verdict = verdict((0.8, 0.2), (0.2, 0.8));
         for (mode, expected) in [(Mode::Soft, 0.8), (Mode::Hard, 1.0), (Mode::Clamped, 0.6)] {
-            let standing = Standing { mode, ..PLAIN };
+            let standing = VerdictSettings { mode, ..PLAIN };
             let combined = combine(&[(&verdict, 1.0)], &standing).unwrap();
             assert_near(combined.p, expected);
             assert_near(combined.swapped(&standing).p, 1.0 - expected);
         }
         let even = self::verdict((0.4, 0.4), (0.4, 0.4));
-        let hard = Standing { mode: Mode::Hard, ..PLAIN };
+        let hard = VerdictSettings { mode: Mode::Hard, ..PLAIN };
         assert_near(combine(&[(&even, 1.0)], &hard).unwrap().p, 0.5);
     }
 
@@ -332,10 +332,11 @@ mod tests {
     fn calibration_adds_its_offset_before_it_divides() {
         let verdict = verdict((0.8, 0.2), (0.2, 0.8)); // s = ln 4
         let calibration = Calibration { temperature: 2.0, offset: 4.0_f64.ln() };
-        let combined = combine(&[(&verdict, 1.0)], &Standing { calibration, ..PLAIN }).unwrap();
+        let combined =
+            combine(&[(&verdict, 1.0)], &VerdictSettings { calibration, ..PLAIN }).unwrap();
         assert_near(combined.margin, 4.0_f64.ln());
         // The offset stays with answer A.
-        let swapped = combined.swapped(&Standing { calibration, ..PLAIN });
+        let swapped = combined.swapped(&VerdictSettings { calibration, ..PLAIN });
         assert_near(swapped.margin, -(4.0_f64.ln()));
         assert_near(swapped.p, 0.2);
         assert_near(swapped.orders[0], -combined.orders[1]);
@@ -343,7 +344,7 @@ mod tests {
 
     #[test]
     fn swapped_judgement_is_clamped_again() {
-        let standing = Standing { mode: Mode::Clamped, clamp: [0.3, 0.6], ..PLAIN };
+        let standing = VerdictSettings { mode: Mode::Clamped, clamp: [0.3, 0.6], ..PLAIN };
         let verdict = verdict((0.8, 0.2), (0.2, 0.8));
         let combined = combine(&[(&verdict, 1.0)], &standing).unwrap();
         assert_near(combined.p, 0.6);

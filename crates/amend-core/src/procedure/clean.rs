@@ -30,7 +30,7 @@
 
 use std::borrow::Cow;
 
-use crate::prompt::Fence;
+use crate::prompt::Delimiter;
 use crate::record::StepKind;
 use crate::record::StepOutput;
 
@@ -120,7 +120,7 @@ impl Form {
 }
 
 /// The text of a step without what the model wrote around it.
-pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
+pub(super) fn clean(kind: StepKind, raw: &str, fence: &Delimiter) -> String {
     let mut text = raw.trim().to_owned();
     if let Some(form) = Form::from_kind(kind) {
         while let Some(shorter) = shorten(form, &text, fence) {
@@ -137,7 +137,7 @@ pub(super) fn clean(kind: StepKind, raw: &str, fence: &Fence) -> String {
 /// back until another line follows. A text that opens with a quotation mark, a code
 /// fence or one of the run's delimiters is held back to its end.
 #[must_use]
-pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
+pub fn settled(kind: StepKind, raw: &str, fence: &Delimiter) -> String {
     let start = raw.trim_start().chars().next();
     let opens = |c: char| {
         matches!(c, '`' | '~')
@@ -164,7 +164,7 @@ pub fn settled(kind: StepKind, raw: &str, fence: &Fence) -> String {
 }
 
 /// The text after the first rule that removes something and leaves something.
-fn shorten(form: Form, text: &str, fence: &Fence) -> Option<String> {
+fn shorten(form: Form, text: &str, fence: &Delimiter) -> Option<String> {
     let without_delimiters = match fence.strip(text) {
         Cow::Owned(stripped) if stripped.len() < text.len() => Some(stripped),
         _ => None,
@@ -308,8 +308,8 @@ mod tests {
 
     use super::*;
 
-    fn fence() -> Fence {
-        Fence::new("3f9c2a81").unwrap()
+    fn fence() -> Delimiter {
+        Delimiter::new("3f9c2a81").unwrap()
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use crate::constitution::{Constitution, Dimension, Principle};
 use crate::judge::Likelihood;
-use crate::judge::{Score, Verdict};
+use crate::judge::{RubricScore, Verdict};
 use crate::model::{Completion, Failure, Usage};
 use crate::procedure::clean;
 use crate::procedure::plan::{After, Due, Procedure, current};
-use crate::prompt::{Comparison, Context, Fence, Reasons};
+use crate::prompt::{ComparedAnswers, Delimiter, PromptContext, Reasons};
 use crate::random::Stream;
 use crate::record::Item;
 use crate::record::{Step, StepKind, Stop, answers};
@@ -36,12 +36,12 @@ use crate::record::{StepInput, StepOutput};
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Trajectory {
+pub struct ItemLoop {
     procedure: Procedure,
     constitution: Arc<Constitution>,
     item: Arc<Item>,
     stream: Stream,
-    fence: Fence,
+    fence: Delimiter,
     steps: Vec<Step>,
 }
 
@@ -49,20 +49,20 @@ pub struct Trajectory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing from a model: the next answer came with the item, or is made from
-    /// one that did. [`Trajectory::accept_given`] records it.
+    /// one that did. [`ItemLoop::accept_given`] records it.
     Given,
     /// The results of these steps, which may run in parallel. They go to
-    /// [`Trajectory::accept`] in this order.
-    Ask(Vec<Ask>),
+    /// [`ItemLoop::accept`] in this order.
+    Ask(Vec<StepRequest>),
     /// Nothing: the loop has ended.
     Done(Stop),
 }
 
 /// A step that the loop asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct StepRequest {
     /// The kind of step. Its [`StepKind::output`] is the form of the result that
-    /// [`Trajectory::accept`] takes.
+    /// [`ItemLoop::accept`] takes.
     pub kind: StepKind,
     /// The round, from 1; 0 outside the rounds.
     pub round: u32,
@@ -83,36 +83,36 @@ pub struct Ask {
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Found {
+pub enum StepResult {
     /// A text.
     Text(Completion),
     /// The score of a gate or a rubric.
-    Score(Score, Usage),
+    Score(RubricScore, Usage),
     /// A verdict for the first of the two answers against the second.
     Verdict(Verdict, Usage),
     /// The log-probability of an answer.
     Likelihood(Likelihood, Usage),
 }
 
-impl Found {
+impl StepResult {
     /// Whether it is a result of this form.
     fn fits(&self, output: StepOutput) -> bool {
         match output {
             StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => {
-                matches!(self, Found::Text(_))
+                matches!(self, StepResult::Text(_))
             }
-            StepOutput::Score => matches!(self, Found::Score(..)),
-            StepOutput::Verdict => matches!(self, Found::Verdict(..)),
-            StepOutput::Likelihood => matches!(self, Found::Likelihood(..)),
+            StepOutput::Score => matches!(self, StepResult::Score(..)),
+            StepOutput::Verdict => matches!(self, StepResult::Verdict(..)),
+            StepOutput::Likelihood => matches!(self, StepResult::Likelihood(..)),
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Found::Text(_) => "a text",
-            Found::Score(..) => "a score",
-            Found::Verdict(..) => "a verdict",
-            Found::Likelihood(..) => "a log-probability",
+            StepResult::Text(_) => "a text",
+            StepResult::Score(..) => "a score",
+            StepResult::Verdict(..) => "a verdict",
+            StepResult::Likelihood(..) => "a log-probability",
         }
     }
 }
@@ -123,7 +123,7 @@ pub enum AcceptError {
     /// The text is blank, so the item fails: [`Failure::Empty`].
     #[error(transparent)]
     Failed(Failure),
-    /// The loop asks for no result: [`Trajectory::next`] is not [`Next::Ask`].
+    /// The loop asks for no result: [`ItemLoop::next`] is not [`Next::Ask`].
     #[error("there is no step to record {found} for")]
     NotAsked {
         /// What the result is.
@@ -141,7 +141,7 @@ pub enum AcceptError {
 
 /// Which step of a loop, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct StepPlace {
     /// The kind of step.
     pub kind: StepKind,
     /// The round.
@@ -154,7 +154,7 @@ pub struct Place {
     pub about: Vec<usize>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StepPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of round {}", self.kind.label(), self.round)?;
         if let Some(id) = self.principle.as_ref().or(self.dimension.as_ref()) {
@@ -167,7 +167,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl From<&Step> for Place {
+impl From<&Step> for StepPlace {
     fn from(step: &Step) -> Self {
         Self {
             kind: step.kind,
@@ -188,9 +188,9 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// The step that comes next.
-        expected: Box<Place>,
+        expected: Box<StepPlace>,
         /// The recorded step.
-        found: Box<Place>,
+        found: Box<StepPlace>,
     },
     /// The loop has ended.
     #[error("the loop ends before step {step}, the {found}")]
@@ -198,7 +198,7 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// The recorded step.
-        found: Box<Place>,
+        found: Box<StepPlace>,
     },
     /// An answer is from the model instead of from the item, or the reverse.
     #[error(
@@ -217,11 +217,11 @@ pub enum ReplayError {
         /// The step's number, from 0.
         step: usize,
         /// The recorded step.
-        found: Box<Place>,
+        found: Box<StepPlace>,
     },
 }
 
-impl Trajectory {
+impl ItemLoop {
     /// The loop of an item, before its first step. `stream` is the item's own;
     /// `fence` encloses content in its prompts.
     #[must_use]
@@ -230,7 +230,7 @@ impl Trajectory {
         constitution: Arc<Constitution>,
         item: Arc<Item>,
         stream: Stream,
-        fence: Fence,
+        fence: Delimiter,
     ) -> Self {
         Self { procedure, constitution, item, stream, fence, steps: Vec::new() }
     }
@@ -243,7 +243,7 @@ impl Trajectory {
 
     /// The delimiter of its prompts.
     #[must_use]
-    pub fn fence(&self) -> &Fence {
+    pub fn fence(&self) -> &Delimiter {
         &self.fence
     }
 
@@ -269,10 +269,10 @@ impl Trajectory {
         Next::Ask((self.steps.len()..).zip(due).map(|(step, due)| self.ask(step, due)).collect())
     }
 
-    fn ask(&self, step: usize, due: Due) -> Ask {
+    fn ask(&self, step: usize, due: Due) -> StepRequest {
         let Due { kind, round, principle, dimension, about, last } = due;
         let stream = self.stream.child(&format!("{step} {}", kind.as_str()));
-        Ask { kind, round, principle, dimension, about, step, last, stream }
+        StepRequest { kind, round, principle, dimension, about, step, last, stream }
     }
 
     /// The answer that the item provides for the next step, if any. A blank answer
@@ -281,7 +281,7 @@ impl Trajectory {
         let answer: Cow<'_, str> = match self.steps.last() {
             None => self.item.response.as_deref()?.into(),
             Some(_) if self.steps.len() == 1 && self.procedure.compares() => {
-                self.item.rival.as_deref()?.into()
+                self.item.response_b.as_deref()?.into()
             }
             // The answer has its scores; it comes again with the prompt injection.
             Some(step) if step.kind == StepKind::Rubric => {
@@ -293,7 +293,7 @@ impl Trajectory {
         if answer.trim().is_empty() { None } else { Some(answer) }
     }
 
-    /// If [`Trajectory::next`] is [`Next::Given`], records the answer and returns
+    /// If [`ItemLoop::next`] is [`Next::Given`], records the answer and returns
     /// the step for the journal. Otherwise returns `None`.
     pub fn accept_given(&mut self) -> Option<&Step> {
         if self.next() != Next::Given {
@@ -305,14 +305,14 @@ impl Trajectory {
         Some(self.record(Step { raw, text, ..Step::new(StepKind::Generate, 0) }))
     }
 
-    /// Records the result of the first step that [`Trajectory::next`] asks for, and
+    /// Records the result of the first step that [`ItemLoop::next`] asks for, and
     /// returns the step for the journal. A text is cleaned. A revision cut off by
     /// length becomes the current answer all the same; its `finish` shows it.
     ///
     /// # Errors
     /// The text is blank, no step is due, or the result does not have the form of
     /// the step's [`StepKind::output`]. Nothing is recorded.
-    pub fn accept(&mut self, found: Found) -> Result<&Step, AcceptError> {
+    pub fn accept(&mut self, found: StepResult) -> Result<&Step, AcceptError> {
         let asks = match self.next() {
             Next::Ask(asks) => asks,
             Next::Given | Next::Done(_) => Vec::new(),
@@ -332,7 +332,7 @@ impl Trajectory {
             ..Step::new(kind, place.round)
         };
         match found {
-            Found::Text(Completion { text: raw, finish, usage }) => {
+            StepResult::Text(Completion { text: raw, finish, usage }) => {
                 step.text = clean::clean(kind, &raw, &self.fence);
                 if step.text.is_empty() {
                     let failure = Failure::Empty { step: kind.as_str().to_owned() };
@@ -344,15 +344,15 @@ impl Trajectory {
                 step.finish = Some(finish);
                 step.usage = usage;
             }
-            Found::Score(score, usage) => {
+            StepResult::Score(score, usage) => {
                 step.score = Some(score);
                 step.usage = usage;
             }
-            Found::Verdict(verdict, usage) => {
+            StepResult::Verdict(verdict, usage) => {
                 step.verdict = Some(verdict);
                 step.usage = usage;
             }
-            Found::Likelihood(likelihood, usage) => {
+            StepResult::Likelihood(likelihood, usage) => {
                 step.likelihood = Some(likelihood);
                 step.usage = usage;
             }
@@ -366,8 +366,8 @@ impl Trajectory {
     }
 
     /// Where in the loop a step stands.
-    fn place(&self, ask: &Ask) -> Place {
-        Place {
+    fn place(&self, ask: &StepRequest) -> StepPlace {
+        StepPlace {
             kind: ask.kind,
             round: ask.round,
             principle: self.principle(ask).map(|principle| principle.id.clone()),
@@ -382,9 +382,9 @@ impl Trajectory {
     /// It is not the step that comes next. Nothing is recorded.
     pub fn replay(&mut self, step: Step) -> Result<(), ReplayError> {
         let number = self.steps.len();
-        let found = Place::from(&step);
+        let found = StepPlace::from(&step);
         let (expected, given) = match self.next() {
-            Next::Given => (Place::from(&Step::new(StepKind::Generate, 0)), true),
+            Next::Given => (StepPlace::from(&Step::new(StepKind::Generate, 0)), true),
             Next::Ask(asks) => (self.place(&asks[0]), false),
             Next::Done(_) => {
                 return Err(ReplayError::AfterEnd { step: number, found: found.into() });
@@ -408,8 +408,13 @@ impl Trajectory {
     /// The variables of a step's template. For a comparison, `order` is the order of
     /// the answers (0: as in `about`, 1: exchanged), and `reasons` are the judge's.
     #[must_use]
-    pub fn context<'a>(&'a self, ask: &Ask, order: usize, reasons: Reasons<'a>) -> Context<'a> {
-        let context = Context::new(&self.constitution, &self.item);
+    pub fn context<'a>(
+        &'a self,
+        ask: &StepRequest,
+        order: usize,
+        reasons: Reasons<'a>,
+    ) -> PromptContext<'a> {
+        let context = PromptContext::new(&self.constitution, &self.item);
         let principle = self.principle(ask);
         match ask.kind.input() {
             StepInput::Conversation => context,
@@ -433,7 +438,7 @@ impl Trajectory {
             StepInput::Comparison => {
                 let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
                 pair.rotate_left(order % 2);
-                let comparison = Comparison {
+                let comparison = ComparedAnswers {
                     answers: pair.map(|number| self.numbered(number)),
                     labels: self.constitution.labels(principle),
                     reasons,
@@ -444,13 +449,13 @@ impl Trajectory {
     }
 
     /// The answer under review: the one the step is about, else the current one.
-    fn reviewed(&self, ask: &Ask) -> &str {
+    fn reviewed(&self, ask: &StepRequest) -> &str {
         if ask.about.is_empty() { self.current() } else { self.subject(ask) }
     }
 
     /// The text of the first answer that a step is about; empty without one.
     #[must_use]
-    pub fn subject(&self, ask: &Ask) -> &str {
+    pub fn subject(&self, ask: &StepRequest) -> &str {
         ask.about.first().map_or("", |&number| self.numbered(number))
     }
 
@@ -463,13 +468,13 @@ impl Trajectory {
 
     /// The principle that a step applies.
     #[must_use]
-    pub fn principle(&self, ask: &Ask) -> Option<&Principle> {
+    pub fn principle(&self, ask: &StepRequest) -> Option<&Principle> {
         self.constitution.principles.get(ask.principle?)
     }
 
     /// The dimension that a step scores.
     #[must_use]
-    pub fn dimension(&self, ask: &Ask) -> Option<&Dimension> {
+    pub fn dimension(&self, ask: &StepRequest) -> Option<&Dimension> {
         self.constitution.dimensions.get(ask.dimension?)
     }
 

@@ -6,5 +6,5 @@ mod machine;
 mod plan;
 mod select;
 
-pub use machine::{AcceptError, Ask, Found, Next, Place, ReplayError, Trajectory};
+pub use machine::{AcceptError, ItemLoop, Next, ReplayError, StepPlace, StepRequest, StepResult};
 pub use plan::{Procedure, current, first, standings};

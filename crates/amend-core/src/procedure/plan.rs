@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::constitution::{Constitution, Plan, Select};
-use crate::judge::{Standing, combine};
+use crate::judge::{VerdictSettings, combine};
 use crate::procedure::select;
 use crate::random::Stream;
 use crate::record::{Step, StepKind, Stop, answer, answers};
@@ -353,7 +353,7 @@ fn same(steps: &[Step], a: usize, b: usize) -> bool {
 /// For each of `count` answers, the sum of its calibrated log-odds over the others
 /// in the overall verdicts among `steps`. Undecided verdicts count for neither side.
 #[must_use]
-pub fn standings(count: usize, steps: &[Step], standing: &Standing) -> Vec<f64> {
+pub fn standings(count: usize, steps: &[Step], standing: &VerdictSettings) -> Vec<f64> {
     let mut sums = vec![0.0; count];
     for step in steps.iter().filter(|step| step.principle.is_none()) {
         if let (Some(verdict), &[a, b]) = (&step.verdict, &step.about[..])
@@ -382,7 +382,7 @@ fn best(standings: &[f64]) -> usize {
 /// The number of the first answer. Among several candidates, it is the one that
 /// the rounds start from.
 #[must_use]
-pub fn first(steps: &[Step], standing: &Standing) -> usize {
+pub fn first(steps: &[Step], standing: &VerdictSettings) -> usize {
     let count = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
     let compared = steps[count..].iter().take_while(|step| step.kind == StepKind::Judge).count();
     best(&standings(count, &steps[count..count + compared], standing))
@@ -390,7 +390,7 @@ pub fn first(steps: &[Step], standing: &Standing) -> usize {
 
 /// The number of the current answer: the last revision, else the first answer.
 #[must_use]
-pub fn current(steps: &[Step], standing: &Standing) -> usize {
+pub fn current(steps: &[Step], standing: &VerdictSettings) -> usize {
     let revised = answers(steps).enumerate().filter(|(_, step)| step.kind == StepKind::Revise);
     match revised.last() {
         Some((number, _)) => number,

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Map;
 
-use super::{Comparison, Context, Fence, LoadError, Reasons, RenderError, Templates};
+use super::{
+    ComparedAnswers, Delimiter, PromptContext, Reasons, RenderError, Templates, TemplatesError,
+};
 use crate::chat::{Message, Role};
 use crate::constitution::Thresholds;
 use crate::constitution::{
@@ -20,9 +22,9 @@ use crate::record::StepKind;
 ///
 /// # Errors
 /// The errors of [`Templates::load`], or else all failures of the test renders.
-pub fn check(folder: &Path) -> Result<(), LoadError> {
-    let errors = Templates::load(Some(folder), &Fence::from_stream(Stream::new(0)))?.check();
-    if errors.is_empty() { Ok(()) } else { Err(LoadError::Invalid(Diagnostics(errors))) }
+pub fn check(folder: &Path) -> Result<(), TemplatesError> {
+    let errors = Templates::load(Some(folder), &Delimiter::from_stream(Stream::new(0)))?.check();
+    if errors.is_empty() { Ok(()) } else { Err(TemplatesError::Invalid(Diagnostics(errors))) }
 }
 
 impl Templates {
@@ -34,7 +36,7 @@ impl Templates {
         let mut errors: Vec<Diagnostic> = Vec::new();
         for (constitution, item) in samples() {
             let principle = &constitution.principles[0];
-            let first = Context::new(&constitution, &item);
+            let first = PromptContext::new(&constitution, &item);
             let review = first.clone().reviewing(1, principle, "It is round.");
             let steps = [
                 (StepKind::Generate, first.clone()),
@@ -56,8 +58,11 @@ impl Templates {
             }
             for principle in [None, Some(principle)] {
                 for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
-                    let comparison =
-                        Comparison { answers: ["Round.", "Flat."], labels: ["A", "B"], reasons };
+                    let comparison = ComparedAnswers {
+                        answers: ["Round.", "Flat."],
+                        labels: ["A", "B"],
+                        reasons,
+                    };
                     let context = first.clone().comparing(1, principle, comparison);
                     for judge in self.judges() {
                         note(self.render_judge(judge, &context).map(|_| ()));
@@ -97,7 +102,7 @@ fn samples() -> Vec<(Constitution, Item)> {
                     id,
                     messages: messages.clone(),
                     response: None,
-                    rival: None,
+                    response_b: None,
                     metadata,
                 };
                 samples.push((constitution(applies_when, few_shot), item));

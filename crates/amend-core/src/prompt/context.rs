@@ -10,7 +10,7 @@ use crate::record::Item;
 /// `response` and `principle` in the initial response, `critique` in all steps but the
 /// revision.
 #[derive(Debug, Clone, Serialize)]
-pub struct Context<'a> {
+pub struct PromptContext<'a> {
     /// The item's conversation.
     messages: &'a [Message],
     /// The response under review.
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     critique: Option<Option<&'a str>>,
     /// In a comparison: what the judge compares.
     #[serde(flatten)]
-    comparison: Option<Comparison<'a>>,
+    comparison: Option<ComparedAnswers<'a>>,
     /// In a rubric score: the dimension.
     #[serde(skip_serializing_if = "Option::is_none")]
     dimension: Option<DimensionView<'a>>,
@@ -111,7 +111,7 @@ struct DimensionView<'a> {
 
 /// Two responses to compare.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Comparison<'a> {
+pub struct ComparedAnswers<'a> {
     /// The responses, in the order in which they are shown.
     pub answers: [&'a str; 2],
     /// The labels of the responses.
@@ -152,7 +152,7 @@ struct ItemView<'a> {
     metadata: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-impl<'a> Context<'a> {
+impl<'a> PromptContext<'a> {
     /// Creates the context of the initial response.
     #[must_use]
     pub fn new(constitution: &'a Constitution, item: &'a Item) -> Self {
@@ -199,7 +199,7 @@ impl<'a> Context<'a> {
         self,
         round: u32,
         principle: Option<&'a Principle>,
-        comparison: Comparison<'a>,
+        comparison: ComparedAnswers<'a>,
     ) -> Self {
         let principle = Some(principle.map(PrincipleView::from));
         Self { principle, comparison: Some(comparison), round, ..self }

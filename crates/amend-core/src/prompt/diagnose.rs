@@ -8,14 +8,14 @@ use std::sync::Arc;
 use minijinja::{Error, ErrorKind};
 
 use super::context::NAMES;
-use super::{FUEL, Source};
+use super::{FUEL, TemplateSource};
 use crate::document::diagnostic::{Diagnostic, closest};
 
 /// Converts an error of the template engine. `entry` is the template that was being
 /// loaded or rendered.
 pub(super) fn diagnose(
     error: &Error,
-    sources: &BTreeMap<String, Source>,
+    sources: &BTreeMap<String, TemplateSource>,
     entry: &str,
 ) -> Diagnostic {
     let error = innermost(error);
@@ -74,7 +74,11 @@ fn message(error: &Error, snippet: &str) -> String {
     }
 }
 
-fn hint(error: &Error, snippet: &str, sources: &BTreeMap<String, Source>) -> Option<String> {
+fn hint(
+    error: &Error,
+    snippet: &str,
+    sources: &BTreeMap<String, TemplateSource>,
+) -> Option<String> {
     match error.kind() {
         ErrorKind::UndefinedError => {
             let word = snippet.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;

@@ -13,18 +13,18 @@
 //!   come first. Only whitespace may appear outside turns, and there is at least one
 //!   turn. In the steps that ask for a label (gate, judge, rubric), the last turn may
 //!   be the assistant's: the reply then continues it.
-//! - `fence(text, label)` separates data from the prompt ([`Fence`]). `fencing` is the
+//! - `fence(text, label)` separates data from the prompt ([`Delimiter`]). `fencing` is the
 //!   style (`none`, `delimiter`, `datamarking`); `delimiter` and `marker` are those of
 //!   the run, so that the prompt can explain them.
-//! - [`Context`] holds the variables. Undefined names and printing none are errors.
+//! - [`PromptContext`] holds the variables. Undefined names and printing none are errors.
 //!   Nothing is escaped, and data is never compiled.
 //!
 //! [`FUEL`] and [`MAX_OUTPUT_BYTES`] limit each render.
 
 mod check;
 mod context;
+mod delimiter;
 mod diagnose;
-mod fence;
 mod set;
 mod turns;
 
@@ -42,11 +42,11 @@ use crate::model::Failure;
 use crate::record::StepKind;
 
 pub use check::check;
-pub use context::{Comparison, Context, Reasons};
-pub use fence::{Fence, FenceError, FenceStyle};
+pub use context::{ComparedAnswers, PromptContext, Reasons};
+pub use delimiter::{Delimiter, DelimiterError, DelimiterStyle};
 
 use diagnose::{about, diagnose};
-use set::Source;
+use set::TemplateSource;
 use turns::Collected;
 
 /// The maximum work of one render: about one unit per instruction, and one per 64 bytes
@@ -61,7 +61,7 @@ pub const MAX_OUTPUT_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<String, TemplateSource>,
 }
 
 /// The result of rendering a template.
@@ -75,7 +75,7 @@ pub struct Rendered {
 
 /// An error loading a set of templates.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum TemplatesError {
     /// The folder can't be listed.
     #[error("failed to list the prompt templates in {}", folder.display())]
     Folder {
@@ -128,7 +128,7 @@ impl Templates {
     /// # Errors
     /// The folder or a file can't be read, a file has a syntax error, or no template of
     /// the set uses it.
-    pub fn load(overlay: Option<&Path>, fence: &Fence) -> Result<Self, LoadError> {
+    pub fn load(overlay: Option<&Path>, fence: &Delimiter) -> Result<Self, TemplatesError> {
         let sources = set::read(overlay)?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -149,7 +149,7 @@ impl Templates {
         if errors.is_empty() {
             Ok(Self { environment, sources })
         } else {
-            Err(LoadError::Invalid(Diagnostics(errors)))
+            Err(TemplatesError::Invalid(Diagnostics(errors)))
         }
     }
 
@@ -158,7 +158,11 @@ impl Templates {
     /// # Errors
     /// The template fails on this data, exceeds a limit, or doesn't build a
     /// conversation that an assistant turn can continue.
-    pub fn render(&self, kind: StepKind, context: &Context<'_>) -> Result<Rendered, RenderError> {
+    pub fn render(
+        &self,
+        kind: StepKind,
+        context: &PromptContext<'_>,
+    ) -> Result<Rendered, RenderError> {
         self.render_file(template_name(kind), kind, context)
     }
 
@@ -168,7 +172,11 @@ impl Templates {
     ///
     /// # Errors
     /// As [`Templates::render`], or there is no template with that name.
-    pub fn render_judge(&self, name: &str, context: &Context<'_>) -> Result<Rendered, RenderError> {
+    pub fn render_judge(
+        &self,
+        name: &str,
+        context: &PromptContext<'_>,
+    ) -> Result<Rendered, RenderError> {
         let mut rendered = self.render_file(&format!("{name}.j2"), StepKind::Judge, context)?;
         if let Some(Message { role: Role::Assistant, content }) = rendered.turns.last_mut()
             && content.ends_with(char::is_alphanumeric)
@@ -195,7 +203,7 @@ impl Templates {
         &self,
         name: &str,
         kind: StepKind,
-        context: &Context<'_>,
+        context: &PromptContext<'_>,
     ) -> Result<Rendered, RenderError> {
         let render_error =
             |error: minijinja::Error| RenderError(Box::new(diagnose(&error, &self.sources, name)));

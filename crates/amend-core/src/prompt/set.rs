@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnose::{about, did_you_mean};
-use super::{LoadError, template_name};
+use super::{TemplatesError, template_name};
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::record::StepKind;
 
 /// A template's text, and the file name to use in messages.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct TemplateSource {
     pub(super) text: Arc<str>,
     pub(super) shown: String,
 }
@@ -42,19 +42,21 @@ pub(super) const JUDGES: &str = "judge-";
 /// Hidden files, folders, notes (`*.md`) and backup copies (`*~`) are ignored. Any
 /// other file that no template of the set can reach is an error, since it would have
 /// no effect.
-pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, LoadError> {
-    let mut set: BTreeMap<String, Source> = BUILT_IN
+pub(super) fn read(
+    overlay: Option<&Path>,
+) -> Result<BTreeMap<String, TemplateSource>, TemplatesError> {
+    let mut set: BTreeMap<String, TemplateSource> = BUILT_IN
         .iter()
         .map(|&(name, text)| {
             let shown = format!("{name} (built in)");
-            (name.to_owned(), Source { text: text.into(), shown })
+            (name.to_owned(), TemplateSource { text: text.into(), shown })
         })
         .collect();
     let Some(folder) = overlay else {
         return Ok(set);
     };
     let mut files = BTreeSet::new();
-    let unreadable = |source| LoadError::Folder { folder: folder.to_owned(), source };
+    let unreadable = |source| TemplatesError::Folder { folder: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -64,9 +66,9 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
         }
         if name.ends_with(".j2") {
             let text = fs::read_to_string(&path)
-                .map_err(|source| LoadError::File { path: path.clone(), source })?;
+                .map_err(|source| TemplatesError::File { path: path.clone(), source })?;
             let shown = path.display().to_string();
-            set.insert(name.clone(), Source { text: text.into(), shown });
+            set.insert(name.clone(), TemplateSource { text: text.into(), shown });
         }
         files.insert(name);
     }
@@ -85,12 +87,12 @@ pub(super) fn read(overlay: Option<&Path>) -> Result<BTreeMap<String, Source>, L
             )
         })
         .collect();
-    if unused.is_empty() { Ok(set) } else { Err(LoadError::Invalid(Diagnostics(unused))) }
+    if unused.is_empty() { Ok(set) } else { Err(TemplatesError::Invalid(Diagnostics(unused))) }
 }
 
 /// The templates that steps render, the additional judges, and all templates whose names
 /// they quote, directly or indirectly, since an include could load those.
-fn reachable(set: &BTreeMap<String, Source>) -> BTreeSet<String> {
+fn reachable(set: &BTreeMap<String, TemplateSource>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut pending: Vec<&str> = StepKind::ALL.map(template_name).to_vec();
     pending.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));

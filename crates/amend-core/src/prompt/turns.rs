@@ -3,7 +3,7 @@
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
-use super::fence::{Fence, is_label};
+use super::delimiter::{Delimiter, is_label};
 use super::{FUEL, MAX_OUTPUT_BYTES, Rendered};
 use crate::chat::{Message, Role};
 
@@ -21,7 +21,7 @@ pub(super) struct Collected {
 
 /// Adds `turn`, `fence`, the variables about the delimiter, and the limits to an
 /// environment.
-pub(super) fn install(environment: &mut Environment<'_>, fence: &Fence) {
+pub(super) fn install(environment: &mut Environment<'_>, fence: &Delimiter) {
     environment.set_fuel(Some(FUEL));
     environment.set_formatter(print);
     environment.add_global("fencing", fence.style().as_str());

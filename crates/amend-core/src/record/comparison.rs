@@ -45,7 +45,7 @@ impl Label {
 
 /// What a row says about its comparison besides the responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts<'a> {
+pub struct ComparisonFacts<'a> {
     /// The better response, if the row has a label.
     pub label: Option<Label>,
     /// The prompt injection, if any.
@@ -63,10 +63,10 @@ pub struct Injection<'a> {
     pub attack: Option<&'a str>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> ComparisonFacts<'a> {
     /// Reads the facts of an item.
     #[must_use]
-    pub fn of(item: &'a Item) -> Self {
+    pub fn from_item(item: &'a Item) -> Self {
         let text = |key: &str| item.metadata.get(key).and_then(Value::as_str);
         let injection = match (text("injection"), text("into").and_then(Label::from_name)) {
             (Some(_), Some(into)) => Some(Injection {

@@ -28,8 +28,8 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
     /// Response B supplied with the input, for a comparison with `response`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rival: Option<String>,
+    #[serde(rename = "rival", default, skip_serializing_if = "Option::is_none")]
+    pub response_b: Option<String>,
     /// All other keys of the row.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
@@ -42,7 +42,7 @@ impl Item {
         let messages = vec![Message::new(Role::User, prompt)];
         let key = Keys::default().next(&messages, None, None);
         let metadata = serde_json::Map::new();
-        Self { key, row: 1, id: None, messages, response: None, rival: None, metadata }
+        Self { key, row: 1, id: None, messages, response: None, response_b: None, metadata }
     }
 
     /// The prompt injection aimed at the judge, if any. Each response that is scored is
@@ -67,12 +67,12 @@ impl Keys {
         &mut self,
         messages: &[Message],
         response: Option<&str>,
-        rival: Option<&str>,
+        response_b: Option<&str>,
     ) -> String {
         // `to_string` gives compact JSON with the fields in the order of `Message`.
-        let content = match rival {
+        let content = match response_b {
             None => serde_json::json!([messages, response]),
-            Some(rival) => serde_json::json!([messages, response, rival]),
+            Some(response_b) => serde_json::json!([messages, response, response_b]),
         };
         let content = content.to_string();
         let key = hash::hex(&Sha256::digest(content)[..16]);

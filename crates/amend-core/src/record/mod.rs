@@ -5,7 +5,7 @@ mod item;
 mod outcome;
 mod step;
 
-pub use comparison::{Facts, INJECTED, Injection, Label};
+pub use comparison::{ComparisonFacts, INJECTED, Injection, Label};
 pub use item::{Item, JUDGE_INJECTION, Keys};
 pub use outcome::Outcome;
 pub use step::{

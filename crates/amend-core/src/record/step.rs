@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::judge::Likelihood;
-use crate::judge::{Score, Verdict};
+use crate::judge::{RubricScore, Verdict};
 use crate::model::{Finish, Usage};
 
 /// Declares an enum and its constant `ALL`, which lists every variant.
@@ -274,7 +274,7 @@ pub struct Step {
     /// The score of a rubric or, for a gate, how much the answer breaks the
     /// principle (0 to 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<Score>,
+    pub score: Option<RubricScore>,
     /// The verdict of a judge. It is for the first of the answers in `about`
     /// against the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]

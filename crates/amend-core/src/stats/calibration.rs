@@ -130,7 +130,7 @@ pub fn expected_calibration_error(bins: &[Bin]) -> Option<f64> {
 /// A linear map from a judge's log-odds s to calibrated ones: the probability is
 /// σ(slope · s + offset).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
+pub struct CalibrationCurve {
     /// Multiplies the log-odds: 1 / temperature. Below 0, the judge is wrong more
     /// often than right.
     pub slope: f64,
@@ -138,7 +138,7 @@ pub struct Calibration {
     pub offset: f64,
 }
 
-impl Calibration {
+impl CalibrationCurve {
     /// The map that changes nothing.
     pub const IDENTITY: Self = Self { slope: 1.0, offset: 0.0 };
 
@@ -336,17 +336,17 @@ mod tests {
     #[test]
     fn fit_minimises_the_loss() {
         // scipy.optimize.root on the gradient, targets 5/6 and 1/6.
-        let fit = Calibration::fit(&SCORES).unwrap();
+        let fit = CalibrationCurve::fit(&SCORES).unwrap();
         assert!((fit.slope - 0.626_673_674_913).abs() < 1e-8, "{fit:?}");
         assert!((fit.offset + 0.155_977_647_140_6).abs() < 1e-8, "{fit:?}");
     }
 
     #[test]
     fn fit_follows_the_scale_and_sign_of_the_scores() {
-        let fit = Calibration::fit(&SCORES).unwrap();
+        let fit = CalibrationCurve::fit(&SCORES).unwrap();
         for factor in [1e-3, -1.0, 1e3] {
             let scaled = SCORES.map(|(score, outcome)| (score * factor, outcome));
-            let rescaled = Calibration::fit(&scaled).unwrap();
+            let rescaled = CalibrationCurve::fit(&scaled).unwrap();
             assert!((rescaled.slope * factor - fit.slope).abs() < 1e-6, "{factor}: {rescaled:?}");
             assert!((rescaled.offset - fit.offset).abs() < 1e-6, "{factor}: {rescaled:?}");
             assert_eq!(rescaled.temperature().is_some(), factor > 0.0);
@@ -357,34 +357,34 @@ mod tests {
     fn fit_recovers_the_map_behind_many_forecasts() {
         use crate::random::Stream;
         let stream = Stream::new(5);
-        let made = Calibration { slope: 0.4, offset: -0.7 };
+        let made = CalibrationCurve { slope: 0.4, offset: -0.7 };
         let data: Vec<(f64, bool)> = (0..40_000)
             .map(|at| {
                 let score = stream.uniform(2 * at) * 10.0 - 5.0;
                 (score, stream.uniform(2 * at + 1) < made.probability(score))
             })
             .collect();
-        let fit = Calibration::fit(&data).unwrap();
+        let fit = CalibrationCurve::fit(&data).unwrap();
         assert!((fit.slope - 0.4).abs() < 0.02 && (fit.offset + 0.7).abs() < 0.04, "{fit:?}");
         assert!((fit.temperature().unwrap() - 2.5).abs() < 0.12, "{fit:?}");
     }
 
     #[test]
     fn separable_outcomes_have_a_finite_slope() {
-        let fit = Calibration::fit(&[(-1.0, false), (1.0, true)]).unwrap();
+        let fit = CalibrationCurve::fit(&[(-1.0, false), (1.0, true)]).unwrap();
         // The targets ⅓ and ⅔ are σ(±ln 2).
         assert!((fit.slope - std::f64::consts::LN_2).abs() < 1e-9, "{fit:?}");
         assert!(fit.offset.abs() < 1e-9, "{fit:?}");
         let far: Vec<(f64, bool)> = (0..100).map(|i| (f64::from(i) - 49.5, i >= 50)).collect();
-        let fit = Calibration::fit(&far).unwrap();
+        let fit = CalibrationCurve::fit(&far).unwrap();
         assert!(fit.slope > 0.1 && fit.slope < 100.0, "{fit:?}");
     }
 
     #[test]
     fn insufficient_data_has_no_fit() {
-        assert_eq!(Calibration::fit(&[]), None);
-        assert_eq!(Calibration::fit(&[(1.0, true), (2.0, true)]), None);
-        assert_eq!(Calibration::fit(&[(1.0, true), (1.0, false)]), None);
-        assert_eq!(Calibration::fit(&[(f64::NAN, true), (1.0, false)]), None);
+        assert_eq!(CalibrationCurve::fit(&[]), None);
+        assert_eq!(CalibrationCurve::fit(&[(1.0, true), (2.0, true)]), None);
+        assert_eq!(CalibrationCurve::fit(&[(1.0, true), (1.0, false)]), None);
+        assert_eq!(CalibrationCurve::fit(&[(f64::NAN, true), (1.0, false)]), None);
     }
 }

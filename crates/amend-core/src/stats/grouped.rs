@@ -40,13 +40,13 @@ impl GroupedMean {
         bootstrap: &Bootstrap,
     ) -> Option<Self> {
         let (names, all): (Vec<&str>, Vec<f64>) = values.into_iter().unzip();
-        Self::of(&groups(names), bootstrap, |rows| mean(rows.iter().map(|&row| all[row])))
+        Self::from_groups(&groups(names), bootstrap, |rows| mean(rows.iter().map(|&row| all[row])))
     }
 
     /// Any figure of values that come in groups. Each group holds the indices of its
     /// values. `None` if `statistic` is `None` for all values.
     #[must_use]
-    pub fn of(
+    pub fn from_groups(
         groups: &[Vec<usize>],
         bootstrap: &Bootstrap,
         statistic: impl Fn(&[usize]) -> Option<f64>,

@@ -32,7 +32,7 @@ pub use agreement::{kappa, share, wilson};
 pub use association::{partial, pearson, spearman};
 pub use bootstrap::{Bootstrap, RESAMPLES};
 pub use calibration::{
-    Bin, Calibration, brier, clamped_logit, expected_calibration_error, log_loss, log_sum_exp,
+    Bin, CalibrationCurve, brier, clamped_logit, expected_calibration_error, log_loss, log_sum_exp,
     logit, reliability, sigmoid, softplus,
 };
 pub use grouped::{GroupedMean, groups};

@@ -34,7 +34,7 @@ impl Signature {
     /// Computes the signature of a text. A text with fewer words than a shingle, or
     /// without words, is one shingle.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn from_text(text: &str) -> Self {
         let words = words(text);
         let mut minima = [u32::MAX; HASHES];
         let mut add = |shingle: u64| {
@@ -228,7 +228,8 @@ mod tests {
             // Share the first words only: similarities from 0 to 1.
             let mut b = a[..(text as usize * 60 / 200)].to_vec();
             b.extend(draw(stream.child("other"), 60 - b.len() as u64));
-            let estimate = Signature::of(&a.join(" ")).similarity(&Signature::of(&b.join(" ")));
+            let estimate =
+                Signature::from_text(&a.join(" ")).similarity(&Signature::from_text(&b.join(" ")));
             error.push(estimate - jaccard(&a, &b));
         }
         let mean = error.iter().sum::<f64>() / 200.0;
@@ -249,10 +250,10 @@ mod tests {
             ("", "", 1.0),
             ("天空为什么是蓝色的", "天空为什么是蓝色的?", 1.0),
         ] {
-            let measured = Signature::of(a).similarity(&Signature::of(b));
+            let measured = Signature::from_text(a).similarity(&Signature::from_text(b));
             assert!((measured - similarity).abs() < 0.05, "{a:?} {b:?}: {measured}");
         }
-        let [a, b] = ["天空为什么是蓝色的呢", "天空为什么是蓝色的吗"].map(Signature::of);
+        let [a, b] = ["天空为什么是蓝色的呢", "天空为什么是蓝色的吗"].map(Signature::from_text);
         // 8 shingles each, 7 of them shared: 7/9.
         assert!((a.similarity(&b) - 7.0 / 9.0).abs() < 0.2, "{}", a.similarity(&b));
     }
@@ -266,7 +267,7 @@ mod tests {
             let words = draw(stream.child(&(text / 3).to_string()), 60);
             let mut changed = words.clone();
             changed[59] = format!("version{}", text % 3);
-            assert_eq!(index.add(Signature::of(&changed.join(" "))), text as usize);
+            assert_eq!(index.add(Signature::from_text(&changed.join(" "))), text as usize);
         }
         let mut groups = index.groups(0.7);
         for text in 0..300 {
@@ -278,7 +279,7 @@ mod tests {
     fn many_copies_take_linear_work_and_form_one_group() {
         let mut index = Index::default();
         for _ in 0..5000 {
-            index.add(Signature::of("the same text over and over"));
+            index.add(Signature::from_text("the same text over and over"));
         }
         let mut compared = 0;
         index.near(0.9, |a, b, similarity| {

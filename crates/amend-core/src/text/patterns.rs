@@ -14,7 +14,7 @@ use regex::Regex;
 
 /// The kind of a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum PatternKind {
     /// The e-mail address of a person, not of a role such as `info@`.
     Email,
     /// An international or North American telephone number.
@@ -35,7 +35,7 @@ pub enum Kind {
     Credential,
 }
 
-impl Kind {
+impl PatternKind {
     /// The name, for messages and placeholders.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -61,9 +61,9 @@ impl Kind {
 
 /// A match in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Match {
+pub struct PatternMatch {
     /// The kind.
-    pub kind: Kind,
+    pub kind: PatternKind,
     /// The bytes of the match.
     pub span: Range<usize>,
 }
@@ -72,7 +72,7 @@ pub struct Match {
 /// one, else the whole match. The check receives the text and the span of the match, and
 /// returns the span to report, which may be shorter, or `None` to reject the match.
 struct Rule {
-    kind: Kind,
+    kind: PatternKind,
     regex: Regex,
     check: fn(&str, Range<usize>) -> Option<Range<usize>>,
 }
@@ -85,45 +85,53 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     };
     vec![
         rule(
-            Kind::PrivateKey,
+            PatternKind::PrivateKey,
             r"(?s)-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:.*?-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----|.*)",
             private_key,
         ),
         rule(
-            Kind::WebToken,
+            PatternKind::WebToken,
             r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
             bounded,
         ),
         rule(
-            Kind::AccessToken,
+            PatternKind::AccessToken,
             r"(?:AKIA|ASIA)[A-Z2-7]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}|glpat-[A-Za-z0-9_-]{20,}|xox[abprs]-[0-9]{8,}-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35}|sk-[A-Za-z0-9_-]{20,}|[rs]k_live_[A-Za-z0-9]{16,}|hf_[A-Za-z]{34}|npm_[A-Za-z0-9]{36}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}",
             access_token,
         ),
         rule(
-            Kind::Credential,
+            PatternKind::Credential,
             r#"(?i)\b(?:password|passwd|pwd|secret|secret[_-]?key|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token|token)["']?\s*(?::|=|:=)\s*["']?(?<find>[A-Za-z0-9_\-+/=.!@#$%^&*~]{12,})"#,
             credential,
         ),
         rule(
-            Kind::Credential,
+            PatternKind::Credential,
             r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:(?<find>[^\s/@:]{8,128})@[A-Za-z0-9]",
             credential,
         ),
-        rule(Kind::Email, r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}", email),
-        rule(Kind::Iban, r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?", iban),
         rule(
-            Kind::Card,
+            PatternKind::Email,
+            r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}",
+            email,
+        ),
+        rule(
+            PatternKind::Iban,
+            r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?",
+            iban,
+        ),
+        rule(
+            PatternKind::Card,
             r"[0-9]{4}([ -]?)[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}|[0-9]{4}[ -]?[0-9]{6}[ -]?[0-9]{4,5}",
             card,
         ),
-        rule(Kind::SocialSecurity, r"[0-9]{3}-[0-9]{2}-[0-9]{4}", social_security),
+        rule(PatternKind::SocialSecurity, r"[0-9]{3}-[0-9]{2}-[0-9]{4}", social_security),
         rule(
-            Kind::Phone,
+            PatternKind::Phone,
             r"\+[1-9][0-9]{0,2}(?:[ .-]?\([0-9]{1,4}\))?(?:[ .-]?[0-9]{2,12}){1,5}",
             international,
         ),
         rule(
-            Kind::Phone,
+            PatternKind::Phone,
             r"(?:1[ -])?(?:\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[-. ][0-9]{4}|[2-9][0-9]{2}-[2-9][0-9]{2}-[0-9]{4})",
             north_american,
         ),
@@ -132,19 +140,19 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 
 /// Finds all personal data and secrets in a text, in order and without overlaps.
 #[must_use]
-pub fn find(text: &str) -> Vec<Match> {
+pub fn find(text: &str) -> Vec<PatternMatch> {
     let mut matches = Vec::new();
     for rule in RULES.iter() {
         for captures in rule.regex.captures_iter(text) {
             let Some(capture) = captures.name("find").or_else(|| captures.get(0)) else { continue };
             if let Some(span) = (rule.check)(text, capture.range()) {
-                matches.push(Match { kind: rule.kind, span });
+                matches.push(PatternMatch { kind: rule.kind, span });
             }
         }
     }
     // Of overlapping matches, keep the one that starts first, then that of the earlier
     // rule: the sort is stable.
-    matches.sort_by_key(|entry: &Match| entry.span.start);
+    matches.sort_by_key(|entry: &PatternMatch| entry.span.start);
     let mut end = 0;
     matches.retain(|entry| {
         let keep = entry.span.start >= end;

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::{Checks, Expect, Kind};
+use super::{Checks, Expect, ItemKind};
 use amend_core::document::schema::{ID, TEXT};
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(amend_core::document::schema::of::<File>);
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(amend_core::document::schema::generate::<EvalSetForm>);
 
 /// The JSON Schema of evaluation set files, for editors and for the checks.
 #[must_use]
@@ -25,8 +26,8 @@ pub fn schema() -> &'static Value {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "EvaluationSet")]
-pub(super) struct File {
-    pub(super) set: Header,
+pub(super) struct EvalSetForm {
+    pub(super) set: EvalSetHeader,
     /// The thresholds for the results.
     #[serde(default)]
     pub(super) threshold: Vec<ThresholdForm>,
@@ -38,7 +39,7 @@ pub(super) struct File {
 /// The name and the description of the set.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Header {
+pub(super) struct EvalSetHeader {
     /// The name of the set.
     #[schemars(regex(pattern = TEXT))]
     pub(super) name: String,
@@ -79,7 +80,7 @@ pub(super) struct ThresholdForm {
     #[schemars(with = "String", regex(pattern = ID))]
     pub(super) measure: Spanned<String>,
     /// Counts only items of this kind.
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<ItemKind>,
     /// Counts only items of this category.
     #[schemars(regex(pattern = ID))]
     pub(super) category: Option<String>,
@@ -98,7 +99,7 @@ pub(super) struct ItemForm {
     #[schemars(regex(pattern = ID))]
     pub(super) id: String,
     /// The kind of request.
-    pub(super) kind: Kind,
+    pub(super) kind: ItemKind,
     /// The topic or the technique.
     #[schemars(regex(pattern = ID))]
     pub(super) category: String,

@@ -9,27 +9,27 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::form::{self, ItemForm, Speaker, ThresholdForm};
-use super::{Bound, JUDGE_FLIP, JUDGE_SHIFT, Probe, Set, Threshold, VARIANT, schema};
+use super::{Bound, EvalSet, JUDGE_FLIP, JUDGE_SHIFT, Probe, Threshold, VARIANT, schema};
 use amend_core::chat::{Message, Role};
 use amend_core::document::diagnostic::{Diagnostic, Diagnostics, closest};
-use amend_core::document::schema::{Source, read, tables, twice};
+use amend_core::document::schema::{SourceText, read, tables, twice};
 
 /// The largest file, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
 /// A set with the positions of its measures in the file.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedEvalSet {
     /// The set.
-    pub set: Set,
-    source: Source,
+    pub set: EvalSet,
+    source: SourceText,
     /// The byte range of each threshold's measure.
     measures: Vec<Range<usize>>,
 }
 
 /// Why a set can't be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum EvalSetError {
     /// The file can't be read.
     #[error("failed to read the evaluation set {}", path.display())]
     Io {
@@ -53,7 +53,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// The file can't be read, or all errors in it.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+pub fn load(path: &Path) -> Result<LoadedEvalSet, EvalSetError> {
     Ok(parse(&path.display().to_string(), &read_text(path)?)?)
 }
 
@@ -64,14 +64,14 @@ pub fn is_set(path: &Path) -> bool {
         .is_ok_and(|text| DeTable::parse_recoverable(&text).0.get_ref().contains_key("set"))
 }
 
-fn read_text(path: &Path) -> Result<String, LoadError> {
-    let io = |source| LoadError::Io { path: path.to_owned(), source };
+fn read_text(path: &Path) -> Result<String, EvalSetError> {
+    let io = |source| EvalSetError::Io { path: path.to_owned(), source };
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
         .map_err(io)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
+        return Err(EvalSetError::TooLarge { path: path.to_owned() });
     }
     Ok(text)
 }
@@ -80,9 +80,9 @@ fn read_text(path: &Path) -> Result<String, LoadError> {
 ///
 /// # Errors
 /// All errors in the text.
-pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
-    let source = Source { name: file_name.to_owned(), text: text.into() };
-    let file: form::File = read(schema(), &source, |tree| {
+pub fn parse(file_name: &str, text: &str) -> Result<LoadedEvalSet, Diagnostics> {
+    let source = SourceText { name: file_name.to_owned(), text: text.into() };
+    let file: form::EvalSetForm = read(schema(), &source, |tree| {
         let mut errors = twice(&source, tree, "item");
         let thresholds = tables(tree, "threshold");
         errors.extend(thresholds.flat_map(|table| threshold_errors(&source, table)));
@@ -92,14 +92,15 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Diagnostics> {
     })
     .map_err(Diagnostics)?;
     let measures = file.threshold.iter().map(|threshold| threshold.measure.span()).collect();
-    let form::Header { name, version, description, language, judge_injections } = file.set;
+    let form::EvalSetHeader { name, version, description, language, judge_injections } = file.set;
     let thresholds = file.threshold.into_iter().filter_map(threshold).collect();
     let probes = file.item.into_iter().map(probe).collect();
-    let set = Set { name, version, description, language, judge_injections, thresholds, probes };
-    Ok(Loaded { set, source, measures })
+    let set =
+        EvalSet { name, version, description, language, judge_injections, thresholds, probes };
+    Ok(LoadedEvalSet { set, source, measures })
 }
 
-impl Loaded {
+impl LoadedEvalSet {
     /// Checks that every threshold's measure is one of `known`.
     ///
     /// # Errors
@@ -126,7 +127,12 @@ impl Loaded {
 
 /// Checks that a table has exactly one of two keys. A missing key is reported at the key
 /// `at`.
-fn one_of(source: &Source, table: &DeTable<'_>, at: &str, keys: [&str; 2]) -> Option<Diagnostic> {
+fn one_of(
+    source: &SourceText,
+    table: &DeTable<'_>,
+    at: &str,
+    keys: [&str; 2],
+) -> Option<Diagnostic> {
     let [first, second] = keys;
     let (message, span) = match (table.get_key_value(first), table.get_key_value(second)) {
         (Some(_), Some((key, _))) => {
@@ -143,13 +149,13 @@ fn one_of(source: &Source, table: &DeTable<'_>, at: &str, keys: [&str; 2]) -> Op
     Some(source.error(span, message).with_hint(format!("give one of `{first}` and `{second}`")))
 }
 
-fn threshold_errors(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
+fn threshold_errors(source: &SourceText, table: &DeTable<'_>) -> Vec<Diagnostic> {
     one_of(source, table, "measure", ["at_least", "at_most"]).into_iter().collect()
 }
 
 /// Reports `judge_injections` without an item that uses them, and thresholds for them
 /// without `judge_injections`.
-fn judge_injection_errors(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic> {
+fn judge_injection_errors(source: &SourceText, tree: &DeTable<'_>) -> Vec<Diagnostic> {
     let header = tree.get("set").and_then(|set| set.get_ref().as_table());
     let texts = header.and_then(|set| set.get("judge_injections"));
     let texts =
@@ -175,7 +181,7 @@ fn judge_injection_errors(source: &Source, tree: &DeTable<'_>) -> Vec<Diagnostic
     vec![source.error(texts.span(), message)]
 }
 
-fn item_errors(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
+fn item_errors(source: &SourceText, table: &DeTable<'_>) -> Vec<Diagnostic> {
     let mut errors: Vec<Diagnostic> =
         one_of(source, table, "id", ["prompt", "turns"]).into_iter().collect();
     let texts = ["system", "prompt"].iter().filter_map(|key| table.get(*key)?.get_ref().as_str());

@@ -15,7 +15,7 @@ use amend_core::record::JUDGE_INJECTION;
 use amend_core::record::{Item, Keys};
 
 pub use form::schema;
-pub use load::{LoadError, Loaded, is_set, load, parse};
+pub use load::{EvalSetError, LoadedEvalSet, is_set, load, parse};
 pub use responses::{Responses, ResponsesError};
 
 /// The placeholder in a request for the text of a variant.
@@ -30,7 +30,7 @@ pub const JUDGE_SHIFT: &str = "judge_shift";
 
 /// A checked evaluation set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Set {
+pub struct EvalSet {
     /// The name.
     pub name: String,
     /// The version.
@@ -55,7 +55,7 @@ pub struct Threshold {
     /// The name of the measure.
     pub measure: String,
     /// Only items of this kind count.
-    pub kind: Option<Kind>,
+    pub kind: Option<ItemKind>,
     /// Only items of this category count.
     pub category: Option<String>,
     /// The values that pass.
@@ -90,7 +90,7 @@ pub struct Probe {
     /// The id, which is unique in the set.
     pub id: String,
     /// The kind of request.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// The topic or the technique.
     pub category: String,
     /// The conversation. It may start with the request's own system prompt, and its last
@@ -115,7 +115,7 @@ pub struct Probe {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ItemKind {
     /// A harmless request.
     Normal,
     /// It tries to make the assistant break its rules.
@@ -130,7 +130,7 @@ pub enum Kind {
     Unclear,
 }
 
-impl Kind {
+impl ItemKind {
     /// The name in evaluation sets.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -203,7 +203,7 @@ impl Probe {
     }
 }
 
-impl Set {
+impl EvalSet {
     /// The items to run: one for each form of each request. The kinds alternate, so that
     /// the first few items cover all kinds. `system` is prepended to an item's own system
     /// prompt. The metadata of an item holds its id, kind, category and variant, the
@@ -224,7 +224,7 @@ impl Set {
                     id: Some(probe.name(variant)),
                     messages,
                     response: None,
-                    rival: None,
+                    response_b: None,
                     metadata: metadata(probe, variant, injection),
                 });
             }
@@ -234,7 +234,7 @@ impl Set {
 
     /// The requests with alternating kinds, and otherwise in the order of the set.
     fn alternating(&self) -> Vec<&Probe> {
-        let mut seen = std::collections::HashMap::<Kind, usize>::new();
+        let mut seen = std::collections::HashMap::<ItemKind, usize>::new();
         let mut probes: Vec<(usize, &Probe)> = self
             .probes
             .iter()

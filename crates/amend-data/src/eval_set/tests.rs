@@ -11,7 +11,7 @@ fn item(id: &str, rest: &str) -> String {
     )
 }
 
-fn set(text: &str) -> Set {
+fn set(text: &str) -> EvalSet {
     parse("s.toml", &format!("{HEAD}{text}")).unwrap_or_else(|error| panic!("{error}")).set
 }
 
@@ -73,7 +73,7 @@ bad = "b"
 expect = "clarify"
 "#;
     let turn = |role, content: &str| Message::new(role, content);
-    let expected = Set {
+    let expected = EvalSet {
         name: "whole".into(),
         version: "2".into(),
         description: "Every key there is.".into(),
@@ -82,7 +82,7 @@ expect = "clarify"
         thresholds: vec![
             Threshold {
                 measure: "fairness".into(),
-                kind: Some(Kind::Bias),
+                kind: Some(ItemKind::Bias),
                 category: Some("hiring".into()),
                 bound: Bound::AtMost(0.5),
             },
@@ -96,7 +96,7 @@ expect = "clarify"
         probes: vec![
             Probe {
                 id: "bias-1".into(),
-                kind: Kind::Bias,
+                kind: ItemKind::Bias,
                 category: "hiring".into(),
                 messages: vec![
                     turn(Role::System, "Be brief, {variant}."),
@@ -117,7 +117,7 @@ expect = "clarify"
             },
             Probe {
                 id: "talk".into(),
-                kind: Kind::Unclear,
+                kind: ItemKind::Unclear,
                 category: "x".into(),
                 messages: vec![
                     turn(Role::User, "one"),
@@ -137,7 +137,7 @@ expect = "clarify"
     assert_eq!(found, expected);
     // The set survives a round trip through a manifest.
     let json = serde_json::to_string(&found).unwrap();
-    assert_eq!(serde_json::from_str::<Set>(&json).unwrap(), expected);
+    assert_eq!(serde_json::from_str::<EvalSet>(&json).unwrap(), expected);
 
     let items = found.items(Some("You help.\n"));
     let ids: Vec<_> = items.iter().map(|item| item.id.clone().unwrap()).collect();

@@ -7,7 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use super::statistics::Statistics;
+use super::statistics::ExportStatistics;
 use crate::export::{Counts, Export, ExportError, SIMILAR, Splits};
 use crate::format::features;
 use crate::store::run_dir::RunDir;
@@ -15,7 +15,7 @@ use crate::store::run_dir::RunDir;
 const TEMPLATE: &str = include_str!("card.md.j2");
 
 /// The content of a dataset card.
-pub(super) struct Card<'a> {
+pub(super) struct DatasetCard<'a> {
     pub name: &'a str,
     pub licence: &'a str,
     pub run: &'a RunDir,
@@ -30,10 +30,10 @@ pub(super) struct Card<'a> {
     pub download: u64,
     pub schema: &'a Schema,
     pub counts: &'a Counts,
-    pub statistics: &'a Statistics,
+    pub statistics: &'a ExportStatistics,
 }
 
-impl Card<'_> {
+impl DatasetCard<'_> {
     /// Renders the text of `README.md`.
     pub fn render(&self) -> Result<String, ExportError> {
         let manifest = self.run.manifest();

@@ -19,10 +19,10 @@ pub type Unfit = Box<dyn Error + Send + Sync>;
 
 /// Examines the rows of one export, in order. Returns the fault of a row to remove,
 /// or `None` to keep the row.
-pub type Examine<'a> = Box<dyn FnMut(&Map<String, Value>) -> Result<Option<Fault>, Unfit> + 'a>;
+pub type Examine<'a> = Box<dyn FnMut(&Map<String, Value>) -> Result<Option<DropFault>, Unfit> + 'a>;
 
 /// Decides which rows an export leaves out.
-pub trait Filter {
+pub trait RowFilter {
     /// Begins an export.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ pub trait Filter {
 
 /// Why a filter removes a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct DropFault {
     /// The name of the rule that the row breaks.
     pub rule: &'static str,
     /// What the rule detects.
@@ -56,7 +56,7 @@ pub(super) struct Log<'a>(Option<&'a mut (dyn Write + Send)>);
 
 impl Log<'_> {
     /// Records that a row of an item was removed.
-    pub fn record(&mut self, item: &Item, fault: &Fault) -> Result<(), ExportError> {
+    pub fn record(&mut self, item: &Item, fault: &DropFault) -> Result<(), ExportError> {
         let Some(out) = &mut self.0 else { return Ok(()) };
         let id = item.id.as_deref().unwrap_or(&item.key);
         let entry = Entry { id, row: item.row, finding: fault.rule, excerpt: &fault.excerpt };
@@ -115,13 +115,14 @@ mod tests {
         fails_at: &'static str,
     }
 
-    impl Filter for ById {
+    impl RowFilter for ById {
         fn begin(&self) -> Result<Examine<'_>, Unfit> {
             Ok(Box::new(|row| {
                 if row["id"] == self.fails_at {
                     return Err("no".into());
                 }
-                let fault = Fault { rule: "dull", about: "it | bores", excerpt: "yawn".to_owned() };
+                let fault =
+                    DropFault { rule: "dull", about: "it | bores", excerpt: "yawn".to_owned() };
                 Ok((row["id"] == self.removed).then_some(fault))
             }))
         }

@@ -7,15 +7,15 @@ use std::path::Path;
 use fs_err::{self as fs, File};
 use serde_json::{Map, Value, json};
 
-use super::card::Card;
+use super::card::DatasetCard;
 use super::filter::{self, Log};
 use super::sink::Sink;
 use super::split::{Prompts, Splits};
-use super::statistics::Statistics;
+use super::statistics::ExportStatistics;
 use super::{Counts, Export, ExportError};
 use crate::format::cells;
 use crate::format::origin::Provenance;
-use crate::format::write::Format;
+use crate::format::write::ExportFormat;
 use crate::store::atomic;
 use crate::store::run_dir::RunDir;
 
@@ -107,7 +107,7 @@ fn stage(
         }
         Some(prompts.assign(&layout.splits, layout.seed))
     };
-    let mut statistics = Statistics::default();
+    let mut statistics = ExportStatistics::default();
     let mut rows = vec![0; names.len()];
     let mut bytes = vec![0; names.len()];
     let mut counts = export.each_row(run, provenance, log, |item, row| {
@@ -128,7 +128,7 @@ fn stage(
         fs::write(folder.path().join("dataset_info.json"), info)?;
     }
     if let Some(licence) = &layout.licence {
-        let card = Card {
+        let card = DatasetCard {
             name: &name,
             licence,
             run,
@@ -163,7 +163,7 @@ fn size(folder: &Path, files: &[String]) -> Result<u64, ExportError> {
 /// The text of LLaMA-Factory's `dataset_info.json`: an entry for each split, named
 /// `FOLDER_SPLIT`. `None` if the format has no such file.
 fn dataset_info(
-    format: &Format,
+    format: &ExportFormat,
     name: &str,
     counts: &Counts,
     files: &[String],

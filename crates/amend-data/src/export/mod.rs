@@ -24,15 +24,15 @@ use self::filter::Log;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::pairs::{self, DropReason, Which};
 use crate::format::origin::Provenance;
-use crate::format::write::Row;
+use crate::format::write::ExportRow;
 use crate::store::atomic;
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::record::Item;
 
-pub use crate::format::write::{FORMATS, Format};
-pub use filter::{Examine, Fault, Filter, Unfit};
+pub use crate::format::write::{ExportFormat, FORMATS};
+pub use filter::{DropFault, Examine, RowFilter, Unfit};
 pub use folder::{Folder, write_folder};
 pub use sink::FileFormat;
 pub use split::{SIMILAR, Splits, SplitsError};
@@ -41,7 +41,7 @@ pub use split::{SIMILAR, Splits, SplitsError};
 #[derive(Clone, Copy)]
 pub struct Export<'a> {
     /// The format of the rows.
-    pub format: &'static Format,
+    pub format: &'static ExportFormat,
     /// Which responses are paired.
     pub which: Which,
     /// The format of the file.
@@ -49,7 +49,7 @@ pub struct Export<'a> {
     /// How reviews affect the export.
     pub reviews: ReviewPolicy,
     /// Removes rows.
-    pub filter: Option<&'a dyn Filter>,
+    pub filter: Option<&'a dyn RowFilter>,
 }
 
 /// How reviews affect an export.
@@ -188,7 +188,7 @@ impl Export<'_> {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let provenance = Provenance::of(run, reviews);
+        let provenance = Provenance::from_run(run, reviews);
         let rules = &provenance.rules;
         if !rules.require_reviews() {
             return Ok(provenance);
@@ -228,10 +228,10 @@ impl Export<'_> {
         run: &RunDir,
         provenance: &Provenance,
         log: &mut Log<'_>,
-        mut take: impl FnMut(&Item, Row) -> Result<(), ExportError>,
+        mut take: impl FnMut(&Item, ExportRow) -> Result<(), ExportError>,
     ) -> Result<Counts, ExportError> {
         let mut counts = Counts::default();
-        let examine = self.filter.map(Filter::begin).transpose();
+        let examine = self.filter.map(RowFilter::begin).transpose();
         let mut examine = examine.map_err(ExportError::Filter)?;
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;

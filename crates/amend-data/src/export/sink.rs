@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::ExportError;
 use crate::format::cells;
-use crate::format::write::Row;
+use crate::format::write::ExportRow;
 
 /// The file format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl FileFormat {
 
     /// The format that a file's extension names.
     #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
+    pub fn from_path(path: &Path) -> Option<Self> {
         Self::named(path.extension()?.to_str()?)
     }
 }
@@ -63,7 +63,7 @@ impl fmt::Display for FileFormat {
 /// Writes rows, in order.
 pub(super) trait Sink {
     /// Writes a row.
-    fn write(&mut self, row: Row) -> Result<(), ExportError>;
+    fn write(&mut self, row: ExportRow) -> Result<(), ExportError>;
     /// Writes the rows that are still in memory.
     fn finish(self: Box<Self>) -> Result<(), ExportError>;
 }
@@ -78,7 +78,7 @@ impl<W: Write> Jsonl<W> {
 }
 
 impl<W: Write> Sink for Jsonl<W> {
-    fn write(&mut self, row: Row) -> Result<(), ExportError> {
+    fn write(&mut self, row: ExportRow) -> Result<(), ExportError> {
         serde_json::to_writer(&mut self.0, &row).map_err(io::Error::from)?;
         Ok(self.0.write_all(b"\n")?)
     }
@@ -102,7 +102,7 @@ impl<S: Sink> Typed<S> {
 }
 
 impl<S: Sink> Sink for Typed<S> {
-    fn write(&mut self, mut row: Row) -> Result<(), ExportError> {
+    fn write(&mut self, mut row: ExportRow) -> Result<(), ExportError> {
         free_form_as_text(&mut row, self.schema.fields());
         self.inner.write(row)
     }
@@ -114,7 +114,7 @@ impl<S: Sink> Sink for Typed<S> {
 
 /// Replaces values that are not texts by their JSON text in all columns of texts,
 /// also within records and lists.
-fn free_form_as_text(row: &mut Row, columns: &Fields) {
+fn free_form_as_text(row: &mut ExportRow, columns: &Fields) {
     for column in columns {
         let Some(value) = row.get_mut(column.name()) else { continue };
         match (column.data_type(), value) {
@@ -145,7 +145,7 @@ const GROUP_BYTES: usize = 16 << 20;
 pub(super) struct Parquet<W: Write + Send> {
     decoder: Decoder,
     writer: ArrowWriter<W>,
-    rows: Vec<Row>,
+    rows: Vec<ExportRow>,
     /// The estimated size of `rows`.
     bytes: usize,
 }
@@ -182,7 +182,7 @@ impl<W: Write + Send> Parquet<W> {
 }
 
 impl<W: Write + Send> Sink for Parquet<W> {
-    fn write(&mut self, row: Row) -> Result<(), ExportError> {
+    fn write(&mut self, row: ExportRow) -> Result<(), ExportError> {
         self.bytes += cells::size(&row);
         self.rows.push(row);
         if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {

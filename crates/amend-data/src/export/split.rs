@@ -145,7 +145,7 @@ impl Prompts {
     pub fn add(&mut self, item: &Item) {
         let text = prompt(item);
         let index = &mut self.index;
-        self.numbers.entry(key(&text)).or_insert_with(|| index.add(Signature::of(&text)));
+        self.numbers.entry(key(&text)).or_insert_with(|| index.add(Signature::from_text(&text)));
     }
 
     /// Assigns a split to each prompt.

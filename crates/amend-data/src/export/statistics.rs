@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::format::write::Row;
+use crate::format::write::ExportRow;
 
 /// The columns whose lengths are reported, if the format has them.
 const MEASURED: [&str; 9] = [
@@ -22,7 +22,7 @@ const MEASURED: [&str; 9] = [
 
 /// Counts over rows.
 #[derive(Debug, Default)]
-pub(super) struct Statistics {
+pub(super) struct ExportStatistics {
     lengths: BTreeMap<&'static str, Lengths>,
     /// Rows by category.
     categories: BTreeMap<String, u64>,
@@ -41,7 +41,7 @@ struct Lengths(BTreeMap<u64, u64>);
 
 /// The spread of the text lengths in a column, in characters.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(super) struct Spread {
+pub(super) struct LengthSpread {
     pub column: &'static str,
     pub least: u64,
     pub median: u64,
@@ -50,9 +50,9 @@ pub(super) struct Spread {
     pub most: u64,
 }
 
-impl Statistics {
+impl ExportStatistics {
     /// Counts a row.
-    pub fn add(&mut self, row: &Row) {
+    pub fn add(&mut self, row: &ExportRow) {
         let length = |name| row.get(name).map(characters);
         for name in MEASURED {
             if let Some(length) = length(name) {
@@ -78,8 +78,8 @@ impl Statistics {
     }
 
     /// The spread of lengths in each column.
-    pub fn spreads(&self) -> Vec<Spread> {
-        let spread = |(&column, lengths): (&&'static str, &Lengths)| Spread {
+    pub fn spreads(&self) -> Vec<LengthSpread> {
+        let spread = |(&column, lengths): (&&'static str, &Lengths)| LengthSpread {
             column,
             least: lengths.quantile(0.0),
             median: lengths.quantile(0.5),
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn quantiles_match_the_sorted_lengths() {
-        let mut statistics = Statistics::default();
+        let mut statistics = ExportStatistics::default();
         for length in 1..=100 {
             let row = json!({
                 "prompt": "p", "chosen": "c".repeat(length), "rejected": "r".repeat(30),
@@ -174,8 +174,13 @@ mod tests {
             });
             statistics.add(row.as_object().unwrap());
         }
-        let spread =
-            |column, least, median, most_95, most| Spread { column, least, median, most_95, most };
+        let spread = |column, least, median, most_95, most| LengthSpread {
+            column,
+            least,
+            median,
+            most_95,
+            most,
+        };
         assert_eq!(
             statistics.spreads(),
             [
@@ -188,7 +193,7 @@ mod tests {
         assert_eq!(statistics.longer_share(), Some(70.0 / 99.0));
         let categories = BTreeMap::from([("a".to_owned(), 100), ("b".to_owned(), 25)]);
         assert_eq!(*statistics.categories(), categories);
-        assert_eq!(Statistics::default().longer_share(), None);
+        assert_eq!(ExportStatistics::default().longer_share(), None);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) fn run(folder: &Path) -> RunDir {
 }
 
 pub(super) fn export(name: &str) -> Export<'static> {
-    let format = Format::named(name).unwrap();
+    let format = ExportFormat::named(name).unwrap();
     Export {
         format,
         which: Which::Last,
@@ -125,8 +125,8 @@ fn own_columns(run: &RunDir, name: &str) -> String {
         .collect::<Vec<_>>();
     let mut text = String::new();
     for line in lines(run, &export).lines() {
-        let row: Row = serde_json::from_str(line).unwrap();
-        let row: Row = row.into_iter().filter(|(name, _)| own.contains(name)).collect();
+        let row: ExportRow = serde_json::from_str(line).unwrap();
+        let row: ExportRow = row.into_iter().filter(|(name, _)| own.contains(name)).collect();
         text.push_str(&serde_json::to_string(&row).unwrap());
         text.push('\n');
     }
@@ -320,7 +320,7 @@ fn parquet_has_the_same_rows_as_json_lines() {
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut expected = Vec::new();
         for line in lines(&run, &export).replace("HASH", run.hash()).lines() {
-            let mut row: Row = serde_json::from_str(line).unwrap();
+            let mut row: ExportRow = serde_json::from_str(line).unwrap();
             assert_eq!(row.keys().collect::<Vec<_>>(), columns, "{}", format.name);
             for free_form in ["metadata", "failure"] {
                 if let Some(value) = row.get_mut(free_form).filter(|value| !value.is_null()) {
@@ -741,8 +741,8 @@ fn the_card_describes_the_dataset_and_its_origin() {
 #[test]
 fn formats_are_found_by_name() {
     for (at, format) in FORMATS.iter().enumerate() {
-        let found = Format::named(format.name).unwrap();
+        let found = ExportFormat::named(format.name).unwrap();
         assert_eq!((found.name, found.about), (format.name, FORMATS[at].about));
     }
-    assert!(Format::named("csv").is_none());
+    assert!(ExportFormat::named("csv").is_none());
 }

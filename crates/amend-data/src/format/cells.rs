@@ -6,11 +6,11 @@ use arrow_schema::{DataType, Field, Fields};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::format::write::Row;
+use crate::format::write::ExportRow;
 use amend_core::chat::{Message, Role};
 
 /// Makes a row of named values, in order.
-pub(crate) fn row<const N: usize>(cells: [(&str, Value); N]) -> Row {
+pub(crate) fn row<const N: usize>(cells: [(&str, Value); N]) -> ExportRow {
     cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn fields(data_type: &DataType) -> Option<&Fields> {
 }
 
 /// The total bytes of the texts in a row.
-pub(crate) fn size(row: &Row) -> usize {
+pub(crate) fn size(row: &ExportRow) -> usize {
     fn value_size(value: &Value) -> usize {
         match value {
             Value::String(text) => text.len(),

@@ -11,7 +11,7 @@ pub type Object = Map<String, Value>;
 
 /// The place of a text in a row: a string, and the byte where the text begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct TextPlace {
     /// The string's JSON pointer.
     pub pointer: String,
     /// The byte where the text begins.
@@ -21,13 +21,13 @@ pub struct Place {
 /// A turn of a conversation. In a format without turns, the prompt is a turn of the
 /// user and an answer is a turn of the assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
+pub struct ExampleTurn {
     /// The role, by its name in chat templates if it is known, else as in the row.
     pub role: String,
     /// The text.
     pub text: String,
     /// The places of the text; several if the row repeats it inside longer strings.
-    pub places: Vec<Place>,
+    pub places: Vec<TextPlace>,
     /// Whether it continues the turn before it: some formats store one turn under
     /// two keys.
     pub continues: bool,
@@ -39,14 +39,14 @@ pub enum Answers {
     /// A preference pair.
     Pair {
         /// The chosen answer.
-        chosen: Vec<Turn>,
+        chosen: Vec<ExampleTurn>,
         /// The rejected answer.
-        rejected: Vec<Turn>,
+        rejected: Vec<ExampleTurn>,
     },
     /// One answer.
     Single {
         /// The answer.
-        answer: Vec<Turn>,
+        answer: Vec<ExampleTurn>,
         /// The label: whether the answer is chosen. `None` if the format has no
         /// labels, so that every answer counts as chosen.
         label: Option<bool>,
@@ -97,7 +97,7 @@ pub struct Tokens {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// The conversation up to the answer; empty if the row has no prompt.
-    pub prompt: Vec<Turn>,
+    pub prompt: Vec<ExampleTurn>,
     /// The answers.
     pub answers: Answers,
     /// Whether the row is a conversation, which the trainer renders with a chat
@@ -113,13 +113,13 @@ pub struct Example {
 
 impl Example {
     /// The prompt and the answers, in this order.
-    pub fn sides(&self) -> impl Iterator<Item = (Side, &[Turn])> {
+    pub fn sides(&self) -> impl Iterator<Item = (Side, &[ExampleTurn])> {
         let prompt = (Side::Prompt, self.prompt.as_slice());
         std::iter::once(prompt).chain(self.answers())
     }
 
     /// The answers.
-    pub fn answers(&self) -> impl Iterator<Item = (Side, &[Turn])> {
+    pub fn answers(&self) -> impl Iterator<Item = (Side, &[ExampleTurn])> {
         match &self.answers {
             Answers::Pair { chosen, rejected } => {
                 vec![(Side::Chosen, chosen.as_slice()), (Side::Rejected, rejected.as_slice())]
@@ -143,7 +143,7 @@ impl Example {
     /// The chosen answer: the one a model is trained towards. `None` if the only
     /// answer is labelled false.
     #[must_use]
-    pub fn chosen(&self) -> Option<(Side, &[Turn])> {
+    pub fn chosen(&self) -> Option<(Side, &[ExampleTurn])> {
         match &self.answers {
             Answers::Pair { chosen, .. } => Some((Side::Chosen, chosen)),
             Answers::Single { label: Some(false), .. } => None,
@@ -153,7 +153,7 @@ impl Example {
 
     /// The rejected answer: the one a model is trained away from, if any.
     #[must_use]
-    pub fn rejected(&self) -> Option<(Side, &[Turn])> {
+    pub fn rejected(&self) -> Option<(Side, &[ExampleTurn])> {
         match &self.answers {
             Answers::Pair { rejected, .. } => Some((Side::Rejected, rejected)),
             Answers::Single { answer, label: Some(false) } => Some((Side::Answer, answer)),
@@ -164,13 +164,13 @@ impl Example {
 
 /// The texts of turns, joined by line breaks.
 #[must_use]
-pub fn joined(turns: &[Turn]) -> String {
+pub fn joined(turns: &[ExampleTurn]) -> String {
     turns.iter().map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
 }
 
 /// A change to one string of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct TextEdit {
     /// The string's JSON pointer.
     pub pointer: String,
     /// The bytes to replace.
@@ -179,18 +179,18 @@ pub struct Edit {
     pub with: String,
 }
 
-impl Turn {
+impl ExampleTurn {
     /// Creates a turn whose text is the whole string at `pointer`.
     #[must_use]
     pub fn new(role: &str, text: &str, pointer: impl Into<String>) -> Self {
-        let place = Place { pointer: pointer.into(), start: 0 };
+        let place = TextPlace { pointer: pointer.into(), start: 0 };
         let (role, text) = (role.to_owned(), text.to_owned());
         Self { role, text, places: vec![place], continues: false }
     }
 
     /// The edits that replace the bytes `span` of the text in all of its places.
-    pub fn edits(&self, span: Range<usize>, with: &str) -> impl Iterator<Item = Edit> {
-        self.places.iter().map(move |place| Edit {
+    pub fn edits(&self, span: Range<usize>, with: &str) -> impl Iterator<Item = TextEdit> {
+        self.places.iter().map(move |place| TextEdit {
             pointer: place.pointer.clone(),
             span: place.start + span.start..place.start + span.end,
             with: with.to_owned(),
@@ -201,8 +201,8 @@ impl Turn {
 /// Applies edits to a row. Of two edits that overlap, only the earlier is applied.
 /// Other strings of the row that equal a changed string are changed too: a prompt may
 /// also be the first turn of each side.
-pub fn apply(edits: &[Edit], row: &mut Object) {
-    let mut edits: Vec<&Edit> = edits.iter().collect();
+pub fn apply(edits: &[TextEdit], row: &mut Object) {
+    let mut edits: Vec<&TextEdit> = edits.iter().collect();
     edits.sort_by_key(|edit| (&edit.pointer, edit.span.start, edit.span.end));
     edits.dedup_by(|later, earlier| {
         later.pointer == earlier.pointer && later.span.start < earlier.span.end
@@ -253,13 +253,13 @@ mod tests {
         }) else {
             unreachable!()
         };
-        let place = |pointer: &str, start| Place { pointer: pointer.to_owned(), start };
+        let place = |pointer: &str, start| TextPlace { pointer: pointer.to_owned(), start };
         let places = vec![place("/a/0", 2), place("/b~1c", 0)];
-        let turn = Turn { places, ..Turn::new("user", "23456789", "") };
-        let edits: Vec<Edit> = [(0..2, "é"), (1..3, "lost"), (4..6, ""), (0..2, "é")]
+        let turn = ExampleTurn { places, ..ExampleTurn::new("user", "23456789", "") };
+        let edits: Vec<TextEdit> = [(0..2, "é"), (1..3, "lost"), (4..6, ""), (0..2, "é")]
             .into_iter()
             .flat_map(|(span, with)| turn.edits(span, with).collect::<Vec<_>>())
-            .chain([Edit { pointer: "/none".to_owned(), span: 0..1, with: String::new() }])
+            .chain([TextEdit { pointer: "/none".to_owned(), span: 0..1, with: String::new() }])
             .collect();
         apply(&edits, &mut row);
         let expected = json!({

@@ -6,7 +6,7 @@ use arrow_schema::Field;
 use serde_json::{Value, json};
 
 use super::cells::{free_form, optional_number, optional_text, text, texts};
-use crate::format::write::Row;
+use crate::format::write::ExportRow;
 use crate::pairs::judgement::{Judgement, Rules};
 use crate::pairs::{Categories, Pair, Reviewed};
 use crate::store::reviews::Reviews;
@@ -33,7 +33,7 @@ pub(crate) struct Provenance {
 
 impl Provenance {
     /// Collects the provenance of a run with these reviews.
-    pub fn of(run: &RunDir, reviews: Reviews) -> Self {
+    pub fn from_run(run: &RunDir, reviews: Reviews) -> Self {
         let manifest = run.manifest();
         let constitution = &manifest.constitution.value;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -46,7 +46,7 @@ impl Provenance {
             run: run.hash().to_owned(),
             policy: format!("{}@{}", text(&constitution["name"]), text(&constitution["version"])),
             model: text(&manifest.model["name"]),
-            rules: Rules::of(constitution).with_reviews(reviews),
+            rules: Rules::from_constitution(constitution).with_reviews(reviews),
             categories: Categories::new(constitution),
             requests: requests.collect(),
         }
@@ -67,7 +67,7 @@ impl Provenance {
     }
 
     /// Adds the hash of the run to a row.
-    pub fn add_run(&self, mut row: Row) -> Row {
+    pub fn add_run(&self, mut row: ExportRow) -> ExportRow {
         row.insert("run".to_owned(), json!(self.run));
         row
     }
@@ -122,7 +122,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Adds the columns of the origin to a row.
-    pub fn add_to(&self, mut row: Row, run: &Provenance) -> Row {
+    pub fn add_to(&self, mut row: ExportRow, run: &Provenance) -> ExportRow {
         let id = self.item.id.as_deref().unwrap_or(&self.item.key);
         let decisive = self.judgement.as_ref().map(|judgement| &judgement.decisive);
         let verdict = decisive.map(|decisive| match decisive {
@@ -137,7 +137,7 @@ impl<'a> Origin<'a> {
         });
         let values = [
             json!(id),
-            json!(run.categories.of(&self.principles)),
+            json!(run.categories.for_principles(&self.principles)),
             json!(self.reason),
             json!(self.principles),
             json!(verdict),

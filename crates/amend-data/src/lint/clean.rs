@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::linter::{Fault, Linter, Outcome};
+use super::linter::{LintFault, Linter, RowOutcome};
 use super::report::Fixed;
-use super::rows::{Row, Writer};
+use super::rows::{LintRow, Writer};
 use super::source::DataFile;
 use super::{LintError, RowsError, form, lint_file};
 use crate::store::atomic;
@@ -125,23 +125,23 @@ fn copy_file(
 ) -> Result<(), LintError> {
     let form = form(file)?;
     let mut writer = Writer::new(&form, out).map_err(failed(target))?;
-    lint_file(file, &form, linter, &mut |row: &Row<'_>, outcome| {
+    lint_file(file, &form, linter, &mut |row: &LintRow<'_>, outcome| {
         let (done, faults) = match &outcome {
-            Outcome::Keep => {
+            RowOutcome::Keep => {
                 fixed.kept += 1;
                 return writer.write(row, None).map_err(failed(target));
             }
-            Outcome::Edit(edited, faults) => {
+            RowOutcome::Edit(edited, faults) => {
                 fixed.edited += 1;
                 writer.write(row, Some(edited)).map_err(failed(target))?;
                 ("edited", faults)
             }
-            Outcome::Remove(faults) => {
+            RowOutcome::Remove(faults) => {
                 fixed.removed += 1;
                 ("removed", faults)
             }
         };
-        for Fault { rule, excerpt } in faults {
+        for LintFault { rule, excerpt } in faults {
             let file = file.path.display().to_string();
             let entry = Entry { file, row: row.number, finding: rule, done, excerpt };
             serde_json::to_writer(&mut *log, &entry)

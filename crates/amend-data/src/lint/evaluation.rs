@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::Evaluation;
-use super::rows::{self, Row};
+use super::check::EvaluationLeak;
+use super::rows::{self, LintRow};
 use super::{LintError, RowsError, unreadable};
 use crate::format::example::Object;
 use crate::format::read::recognise;
@@ -14,12 +14,12 @@ use crate::rows::row::PROMPTS;
 ///
 /// # Errors
 /// Fails if a file cannot be read or has a row without a prompt.
-pub(super) fn read(files: &[PathBuf]) -> Result<Evaluation, LintError> {
-    let mut evaluation = Evaluation::default();
+pub(super) fn read(files: &[PathBuf]) -> Result<EvaluationLeak, LintError> {
+    let mut evaluation = EvaluationLeak::default();
     for path in files {
         let bad = |source: RowsError| unreadable(path, source);
         let mut missing = None;
-        rows::read(path, &rows::form(path).map_err(bad)?, &mut |row: Row<'_>| {
+        rows::read(path, &rows::form(path).map_err(bad)?, &mut |row: LintRow<'_>| {
             match prompt(&row.object) {
                 Some(prompt) => evaluation.add(&prompt, name(path, row.number)),
                 None => {

@@ -1,17 +1,17 @@
 //! Examines rows one by one: reads each into an example, counts its tokens, and finds
 //! the faults that do not depend on other rows.
 
-use super::check::{Check, Hit, Needs, Rule, checks};
+use super::check::{Check, Hit, LintRule, Needs, checks};
 use super::tokenizer::Tokenizer;
-use super::{LintError, Trainer, evaluation};
+use super::{LintError, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
-use crate::format::read::{Format, RowFault};
+use crate::format::read::{RowFault, RowFormat};
 
 /// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
     tokenizer: Option<&'a Tokenizer>,
     checks: Vec<Box<dyn Check>>,
-    enabled: Vec<&'static Rule>,
+    enabled: Vec<&'static LintRule>,
 }
 
 impl<'a> Examiner<'a> {
@@ -19,7 +19,10 @@ impl<'a> Examiner<'a> {
     ///
     /// # Errors
     /// Fails if an evaluation file cannot be read.
-    pub fn new(trainer: &'a Trainer, enabled: Vec<&'static Rule>) -> Result<Self, LintError> {
+    pub fn new(
+        trainer: &'a TrainerSettings,
+        enabled: Vec<&'static LintRule>,
+    ) -> Result<Self, LintError> {
         let tokenizer = trainer.tokenizer.as_ref();
         let control = tokenizer.map(Tokenizer::control_tokens).unwrap_or_default();
         let evaluation = evaluation::read(&trainer.evaluation)?;
@@ -38,7 +41,7 @@ impl<'a> Examiner<'a> {
     }
 
     /// Whether a rule is enabled.
-    pub fn is_enabled(&self, rule: &Rule) -> bool {
+    pub fn is_enabled(&self, rule: &LintRule) -> bool {
         self.enabled.contains(&rule)
     }
 
@@ -46,7 +49,7 @@ impl<'a> Examiner<'a> {
     ///
     /// # Errors
     /// Fails if the row does not have the given format.
-    pub fn read(&self, format: &dyn Format, row: &Object) -> Result<Example, RowFault> {
+    pub fn read(&self, format: &dyn RowFormat, row: &Object) -> Result<Example, RowFault> {
         let example = format.read(row)?;
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
         Ok(Example { tokens, ..example })
@@ -70,9 +73,9 @@ mod tests {
 
     #[test]
     fn every_rule_about_a_single_row_has_a_check() {
-        let trainer = Trainer::default();
+        let trainer = TrainerSettings::default();
         let examiner = Examiner::new(&trainer, RULES.to_vec()).unwrap();
-        let known: Vec<&Rule> =
+        let known: Vec<&LintRule> =
             examiner.checks.iter().flat_map(|check| check.rules()).copied().collect();
         for rule in RULES {
             let alone = !matches!(rule.needs, Needs::Earlier | Needs::Set);

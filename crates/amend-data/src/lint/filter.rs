@@ -1,16 +1,16 @@
 //! A filter that leaves rows with lint findings out of an export.
 
-use super::Trainer;
-use super::check::{Duplicates, Location, Needs, RULES, Rule};
+use super::TrainerSettings;
+use super::check::{Duplicates, LintRule, Location, Needs, RULES};
 use super::examiner::Examiner;
 use crate::export;
-use crate::export::{Examine, Fault, Unfit};
+use crate::export::{DropFault, Examine, Unfit};
 use crate::format::read::recognise;
 
 /// A filter of an export by lint rules.
-pub struct Filter {
-    rules: Vec<&'static Rule>,
-    trainer: Trainer,
+pub struct LintFilter {
+    rules: Vec<&'static LintRule>,
+    trainer: TrainerSettings,
 }
 
 /// The reason why a filter cannot be made.
@@ -43,19 +43,19 @@ fn names() -> String {
     super::check::filters().map(|rule| rule.name).collect::<Vec<_>>().join(", ")
 }
 
-impl Filter {
+impl LintFilter {
     /// Creates a filter from the names of rules.
     ///
     /// # Errors
     /// Fails if there is no rule of a name, the rule cannot filter, or it needs a
     /// tokenizer or evaluation files that `trainer` lacks.
-    pub fn new(names: &[String], trainer: Trainer) -> Result<Self, FilterError> {
+    pub fn new(names: &[String], trainer: TrainerSettings) -> Result<Self, FilterError> {
         for name in names {
             if !RULES.iter().any(|rule| rule.name == name && rule.filters()) {
                 return Err(FilterError::Rule { name: name.clone() });
             }
         }
-        let named = |rule: &&&'static Rule| names.iter().any(|name| name == rule.name);
+        let named = |rule: &&&'static LintRule| names.iter().any(|name| name == rule.name);
         // In the order of the rules, so that the first broken one is reported.
         let rules: Vec<_> = RULES.iter().filter(named).copied().collect();
         for rule in &rules {
@@ -73,7 +73,7 @@ impl Filter {
     }
 }
 
-impl export::Filter for Filter {
+impl export::RowFilter for LintFilter {
     fn begin(&self) -> Result<Examine<'_>, Unfit> {
         let examiner = Examiner::new(&self.trainer, self.rules.clone())?.drop_unneeded_tokenizer();
         let compared = self.rules.iter().any(|rule| rule.needs == Needs::Earlier);
@@ -82,7 +82,7 @@ impl export::Filter for Filter {
         Ok(Box::new(move |row| {
             let (format, _) = recognise(row)?;
             let example = examiner.read(format, row)?;
-            let order = |rule: &Rule| RULES.iter().position(|known| *known == rule);
+            let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
             let mut hit = examiner.hits(&example).into_iter().min_by_key(|hit| order(hit.rule));
             // A row that is left out does not make later rows duplicates.
             if let (None, Some(earlier)) = (&hit, &mut earlier) {
@@ -91,7 +91,7 @@ impl export::Filter for Filter {
                 hit = earlier.examine(&example, "", location, name);
             }
             kept += u64::from(hit.is_none());
-            Ok(hit.map(|hit| Fault {
+            Ok(hit.map(|hit| DropFault {
                 rule: hit.rule.name,
                 about: hit.rule.about,
                 excerpt: hit.excerpt,
@@ -105,14 +105,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::export::Filter as _;
+    use crate::export::RowFilter as _;
     use crate::lint::check::filters;
     use crate::lint::tokenizer::tests::words;
 
     /// The rule by which each row is left out, if it is.
-    fn left_out(names: &[&str], trainer: Trainer, rows: &[Value]) -> Vec<Option<&'static str>> {
+    fn left_out(
+        names: &[&str],
+        trainer: TrainerSettings,
+        rows: &[Value],
+    ) -> Vec<Option<&'static str>> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let filter = Filter::new(&names, trainer).unwrap();
+        let filter = LintFilter::new(&names, trainer).unwrap();
         let mut examine = filter.begin().unwrap();
         let row = |row: &Value| examine(row.as_object().unwrap()).unwrap().map(|fault| fault.rule);
         rows.iter().map(row).collect()
@@ -135,7 +139,7 @@ mod tests {
             (&["empty", "same-sides"], [None, None, Some("empty")]),
             (&["secret"], [None, None, None]),
         ] {
-            assert_eq!(left_out(names, Trainer::default(), &rows), expected, "{names:?}");
+            assert_eq!(left_out(names, TrainerSettings::default(), &rows), expected, "{names:?}");
         }
     }
 
@@ -155,7 +159,7 @@ mod tests {
         ];
         let names = ["chatty-prefix", "near-duplicate"];
         assert_eq!(
-            left_out(&names, Trainer::default(), &rows),
+            left_out(&names, TrainerSettings::default(), &rows),
             [Some("chatty-prefix"), None, Some("near-duplicate"), None]
         );
     }
@@ -165,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("eval.jsonl");
         std::fs::write(&file, "{\"prompt\": \"a b\"}\n").unwrap();
-        let trainer = || Trainer {
+        let trainer = || TrainerSettings {
             tokenizer: Some(words(folder.path(), true)),
             max_length: Some(6),
             evaluation: vec![file.clone()],
@@ -177,7 +181,7 @@ mod tests {
         let leaked = [Some("evaluation-leak"), None];
         assert_eq!(left_out(&["evaluation-leak"], trainer(), &rows), leaked);
         let refused = |name: &str| {
-            let refused = Filter::new(&[name.to_owned()], Trainer::default());
+            let refused = LintFilter::new(&[name.to_owned()], TrainerSettings::default());
             refused.err().map(|error| error.to_string())
         };
         for (name, expected) in [

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, Location, RULES, Rule};
+use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES};
 use super::examiner::Examiner;
-use super::report::{Finding, Fixed, Report, Sample, Split};
-use super::{LintError, MAX_LENGTH, Options, SHOWN};
+use super::report::{Fixed, LintFinding, Report, Sample, Split};
+use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
 use crate::format::example;
-use crate::format::example::{Edit, Example, Object};
-use crate::format::read::{Format, RowFault, recognise};
+use crate::format::example::{Example, Object, TextEdit};
+use crate::format::read::{RowFault, RowFormat, recognise};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
@@ -19,18 +19,18 @@ const PASSES: usize = 8;
 
 /// What happens to a row in the cleaned copy.
 #[derive(Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum RowOutcome {
     /// The row is kept as it is.
     Keep,
     /// The row is kept with changes.
-    Edit(Object, Vec<Fault>),
+    Edit(Object, Vec<LintFault>),
     /// The row is left out.
-    Remove(Vec<Fault>),
+    Remove(Vec<LintFault>),
 }
 
 /// A fault, for the log of changes and removals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct LintFault {
     /// The rule's name.
     pub rule: &'static str,
     /// The text that shows the fault.
@@ -40,7 +40,7 @@ pub(super) struct Fault {
 /// The rows that break a rule.
 #[derive(Debug)]
 struct Tally {
-    rule: &'static Rule,
+    rule: &'static LintRule,
     count: u64,
     fixable: bool,
     samples: Vec<Sample>,
@@ -50,7 +50,7 @@ struct Tally {
 #[derive(Default)]
 struct FixedRow {
     /// The faults that were fixed, or for which the row is removed.
-    log: Vec<Fault>,
+    log: Vec<LintFault>,
     /// The changed row, if it was changed.
     edited: Option<(Object, Example)>,
     removed: bool,
@@ -59,11 +59,11 @@ struct FixedRow {
 /// Lints rows and collects their findings.
 pub(super) struct Linter<'a> {
     data: &'a Path,
-    options: &'a Options,
+    options: &'a LintOptions,
     examiner: Examiner<'a>,
     duplicates: Duplicates,
     balance: Balance,
-    format: Option<(&'static dyn Format, &'static str)>,
+    format: Option<(&'static dyn RowFormat, &'static str)>,
     files: Vec<PathBuf>,
     splits: Vec<Split>,
     split: usize,
@@ -80,8 +80,8 @@ impl<'a> Linter<'a> {
     ///
     /// # Errors
     /// Fails if an evaluation file cannot be read.
-    pub fn new(data: &'a Path, options: &'a Options, several: bool) -> Result<Self, LintError> {
-        let skipped = |rule: &Rule| options.skip.iter().any(|name| name == rule.name);
+    pub fn new(data: &'a Path, options: &'a LintOptions, several: bool) -> Result<Self, LintError> {
+        let skipped = |rule: &LintRule| options.skip.iter().any(|name| name == rule.name);
         let enabled = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
         Ok(Self {
             data,
@@ -124,7 +124,7 @@ impl<'a> Linter<'a> {
 
     /// Lints a row. Returns `None` if its format is wrong; linting then ends in an
     /// error.
-    pub fn row(&mut self, number: u64, object: &Object) -> Option<Outcome> {
+    pub fn row(&mut self, number: u64, object: &Object) -> Option<RowOutcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
         match self.examine(number, object) {
@@ -139,7 +139,7 @@ impl<'a> Linter<'a> {
         }
     }
 
-    fn examine(&mut self, number: u64, object: &Object) -> Result<Outcome, RowFault> {
+    fn examine(&mut self, number: u64, object: &Object) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
             None => self.format.insert(recognise(object)?).0,
@@ -168,9 +168,9 @@ impl<'a> Linter<'a> {
             self.count(number, hit);
         }
         Ok(match fixed.edited {
-            _ if fixed.removed => Outcome::Remove(fixed.log),
-            Some((row, _)) => Outcome::Edit(row, fixed.log),
-            None => Outcome::Keep,
+            _ if fixed.removed => RowOutcome::Remove(fixed.log),
+            Some((row, _)) => RowOutcome::Edit(row, fixed.log),
+            None => RowOutcome::Keep,
         })
     }
 
@@ -178,7 +178,7 @@ impl<'a> Linter<'a> {
     /// for example, can leave two identical answers.
     fn fix(
         &self,
-        format: &dyn Format,
+        format: &dyn RowFormat,
         object: &Object,
         mut hits: Vec<Hit>,
     ) -> Result<FixedRow, RowFault> {
@@ -187,7 +187,7 @@ impl<'a> Linter<'a> {
             if hits.is_empty() {
                 break;
             }
-            let mut edits: Vec<Edit> = Vec::new();
+            let mut edits: Vec<TextEdit> = Vec::new();
             fixed.removed = hits.iter().any(|hit| hit.fix == Fix::Remove);
             for hit in &hits {
                 match &hit.fix {
@@ -260,14 +260,14 @@ impl<'a> Linter<'a> {
                 self.tallies.push(Tally { rule, count, fixable: false, samples });
             }
         }
-        let order = |rule: &Rule| RULES.iter().position(|known| *known == rule);
+        let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
         self.tallies
             .sort_by_key(|tally| (std::cmp::Reverse(tally.rule.severity), order(tally.rule)));
         let share = |count: u64| count as f64 / self.rows as f64;
         let findings = self
             .tallies
             .into_iter()
-            .map(|Tally { rule, count, fixable, samples }| Finding {
+            .map(|Tally { rule, count, fixable, samples }| LintFinding {
                 rule,
                 count,
                 share: share(count),
@@ -314,6 +314,6 @@ impl<'a> Linter<'a> {
     }
 }
 
-fn fault(hit: &Hit) -> Fault {
-    Fault { rule: hit.rule.name, excerpt: hit.excerpt.clone() }
+fn fault(hit: &Hit) -> LintFault {
+    LintFault { rule: hit.rule.name, excerpt: hit.excerpt.clone() }
 }

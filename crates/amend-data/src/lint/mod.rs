@@ -3,7 +3,7 @@
 //! Rows of every known format become examples ([`example`], [`mod@format`]). The
 //! checks ([`check`]) look at one example at a time. Near-duplicates and differences
 //! between chosen and rejected answers depend on earlier rows; only signatures and
-//! sums of these are kept. With [`Options::fix`], a cleaned copy is written in the
+//! sums of these are kept. With [`LintOptions::fix`], a cleaned copy is written in the
 //! same pass.
 
 pub mod check;
@@ -22,11 +22,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::clean::CleanedCopy;
-pub use self::filter::{Filter, FilterError};
+pub use self::filter::{FilterError, LintFilter};
 use self::linter::Linter;
 use self::report::Report;
 pub use self::rows::RowsError;
-use self::rows::{Form, Row};
+use self::rows::{Form, LintRow};
 use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
 use crate::format::example::Object;
@@ -47,7 +47,7 @@ const SHOWN: usize = 20;
 
 /// The settings of the training run that will use the data.
 #[derive(Default)]
-pub struct Trainer {
+pub struct TrainerSettings {
     /// The trainer's tokenizer. Without one, truncation is not checked and lengths
     /// are in words.
     pub tokenizer: Option<Tokenizer>,
@@ -58,7 +58,7 @@ pub struct Trainer {
     pub evaluation: Vec<PathBuf>,
 }
 
-impl Trainer {
+impl TrainerSettings {
     /// The maximum length in effect.
     fn max_length(&self) -> usize {
         self.max_length.unwrap_or(MAX_LENGTH)
@@ -67,9 +67,9 @@ impl Trainer {
 
 /// Options of [`lint`].
 #[derive(Default)]
-pub struct Options {
+pub struct LintOptions {
     /// The settings of the trainer.
-    pub trainer: Trainer,
+    pub trainer: TrainerSettings,
     /// Names of rules that are not checked.
     pub skip: Vec<String>,
     /// Where to write a cleaned copy.
@@ -163,7 +163,7 @@ fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
 /// # Errors
 /// Fails if the data cannot be read or is in no known format, or if the cleaned copy
 /// cannot be written.
-pub fn lint(path: &Path, options: &Options) -> Result<Report, LintError> {
+pub fn lint(path: &Path, options: &LintOptions) -> Result<Report, LintError> {
     let data = Data::open(path)?;
     if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
         return Err(LintError::FixRun { path: path.to_owned() });
@@ -204,7 +204,7 @@ fn unreadable(path: &Path, source: RowsError) -> LintError {
 }
 
 /// Receives each row and its outcome.
-type Done<'a> = &'a mut dyn FnMut(&Row<'_>, linter::Outcome) -> Result<(), LintError>;
+type Done<'a> = &'a mut dyn FnMut(&LintRow<'_>, linter::RowOutcome) -> Result<(), LintError>;
 
 /// An error of reading rows, or of the function that receives them.
 enum Either {
@@ -225,7 +225,7 @@ fn lint_file(
     done: Done<'_>,
 ) -> Result<(), LintError> {
     linter.begin(&file.path, &file.split);
-    rows::read(&file.path, form, &mut |row: Row<'_>| {
+    rows::read(&file.path, form, &mut |row: LintRow<'_>| {
         let Some(outcome) = linter.row(row.number, &row.object) else { return Ok(()) };
         done(&row, outcome).map_err(Either::Lint)
     })
@@ -239,7 +239,7 @@ fn lint_file(
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(run.path(), "train");
     let reviews = Reviews::read(run)?;
-    let rules = Rules::of(&run.manifest().constitution.value).with_reviews(reviews);
+    let rules = Rules::from_constitution(&run.manifest().constitution.value).with_reviews(reviews);
     let mut left_out = 0_u64;
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::check::{Rule, Severity, Statistics};
+use super::check::{LintRule, LintSeverity, SetStatistics};
 
 /// An example of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,10 +17,10 @@ pub struct Sample {
 
 /// A rule that some rows break.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
+pub struct LintFinding {
     /// The rule.
     #[serde(flatten)]
-    pub rule: &'static Rule,
+    pub rule: &'static LintRule,
     /// The number of rows that break it.
     pub count: u64,
     /// Their share of all rows, from 0 to 1.
@@ -69,9 +69,9 @@ pub struct Report {
     /// Notes on what was not checked, and why.
     pub notes: Vec<String>,
     /// Lengths and refusals of chosen and rejected answers.
-    pub statistics: Statistics,
+    pub statistics: SetStatistics,
     /// The findings, errors first, then in the order of the rules.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LintFinding>,
     /// The counts of the cleaned copy, with `--fix`.
     pub fixed: Option<Fixed>,
 }
@@ -80,7 +80,7 @@ impl Report {
     /// The highest severity among the findings that remain: with `--fix`, only those
     /// that it cannot fix.
     #[must_use]
-    pub fn gravest(&self) -> Option<Severity> {
+    pub fn gravest(&self) -> Option<LintSeverity> {
         let left = self.findings.iter().filter(|finding| self.fixed.is_none() || !finding.fixable);
         left.map(|finding| finding.rule.severity).max()
     }

@@ -28,7 +28,7 @@ const BATCH: usize = 512;
 
 /// A row of a file.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct LintRow<'a> {
     /// The line number in JSON lines, else the row's number from 1.
     pub number: u64,
     /// The row's content.
@@ -44,10 +44,10 @@ enum Raw<'a> {
     Batch(&'a RecordBatch, usize),
 }
 
-impl Row<'_> {
+impl LintRow<'_> {
     /// Creates a row without its original text.
     pub fn from_object(number: u64, object: Object) -> Self {
-        Row { number, object, raw: Raw::Element }
+        LintRow { number, object, raw: Raw::Element }
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn form(path: &Path) -> Result<Form, RowsError> {
 }
 
 /// Receives each row. An error stops reading.
-type Each<'f, E> = &'f mut dyn FnMut(Row<'_>) -> Result<(), E>;
+type Each<'f, E> = &'f mut dyn FnMut(LintRow<'_>) -> Result<(), E>;
 
 /// Reads the rows of a file, one after another.
 ///
@@ -153,7 +153,7 @@ fn lines<E: From<RowsError>>(mut input: impl BufRead, each: Each<'_, E>) -> Resu
             let message = error.to_string().replace(&place, "column");
             fault(format!("not a JSON object: {message}; write one object per line"))
         })?;
-        each(Row { number: row, object, raw: Raw::Line(text) })?;
+        each(LintRow { number: row, object, raw: Raw::Line(text) })?;
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ impl<'de, E> Visitor<'de> for Elements<'_, '_, E> {
             let element =
                 element.map_err(|error| de::Error::custom(format!("row {number}: {error}")))?;
             let Some(object) = element else { return Ok(()) };
-            if let Err(error) = (self.each)(Row::from_object(number, object)) {
+            if let Err(error) = (self.each)(LintRow::from_object(number, object)) {
                 *self.ended = Some(error);
                 return Err(de::Error::custom("ended"));
             }
@@ -221,7 +221,7 @@ fn parquet<E: From<RowsError>>(file: File, each: Each<'_, E>) -> Result<(), E> {
         let batch = batch.map_err(RowsError::from)?;
         for (at, object) in objects(&batch)?.into_iter().enumerate() {
             number += 1;
-            each(Row { number, object, raw: Raw::Batch(&batch, at) })?;
+            each(LintRow { number, object, raw: Raw::Batch(&batch, at) })?;
         }
     }
     Ok(())
@@ -278,7 +278,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// Fails if `out` cannot be written to, or an edited row does not fit the columns.
-    pub fn write(&mut self, row: &Row<'_>, edited: Option<&Object>) -> Result<(), RowsError> {
+    pub fn write(&mut self, row: &LintRow<'_>, edited: Option<&Object>) -> Result<(), RowsError> {
         let object = edited.unwrap_or(&row.object);
         match (self, &row.raw) {
             (Self::Lines(out), Raw::Line(line)) if edited.is_none() => writeln!(out, "{line}")?,

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::{Filter, Options, Trainer, lint};
+use super::{LintFilter, LintOptions, TrainerSettings, lint};
 use crate::export;
-use crate::export::{Export, FileFormat, Format, ReviewPolicy};
+use crate::export::{Export, ExportFormat, FileFormat, ReviewPolicy};
 use crate::pairs::Which;
 use crate::store::journal::Record;
 use crate::store::manifest::{Hashed, Manifest};
@@ -41,11 +41,12 @@ fn a_review_against_the_judge_is_not_label_noise() {
 
     // The number of rows that lint reports, and that an export leaves out.
     let noise = || {
-        let report = lint(run.path(), &Options::default()).unwrap();
+        let report = lint(run.path(), &LintOptions::default()).unwrap();
         let finding = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
-        let filter = Filter::new(&["label-noise".to_owned()], Trainer::default()).unwrap();
+        let filter =
+            LintFilter::new(&["label-noise".to_owned()], TrainerSettings::default()).unwrap();
         let export = Export {
-            format: Format::named("trl").unwrap(),
+            format: ExportFormat::named("trl").unwrap(),
             which: Which::Last,
             file_format: FileFormat::Jsonl,
             reviews: ReviewPolicy::Override,

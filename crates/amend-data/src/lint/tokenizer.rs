@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::format::example::{Example, Tokens, Turn, joined};
+use crate::format::example::{Example, ExampleTurn, Tokens, joined};
 use amend_core::chat::{ChatTemplate, Message, Role, Segment};
 use amend_core::model::Vocabulary;
 
@@ -120,7 +120,7 @@ impl Tokenizer {
 
     /// Renders a prompt up to the beginning of the answer. `None` if there is no
     /// template or it rejects the turns.
-    fn render(&self, prompt: &[Turn]) -> Option<String> {
+    fn render(&self, prompt: &[ExampleTurn]) -> Option<String> {
         let mut messages: Vec<Message> = Vec::new();
         for turn in prompt {
             match messages.last_mut() {

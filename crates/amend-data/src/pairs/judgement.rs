@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::store::reviews::Reviews;
 use amend_core::constitution::{CandidatePairs, DecideBy, Judge, Policy};
-use amend_core::judge::{Combined, Standing, Verdict, combine};
+use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
 use amend_core::procedure::{current, first, standings};
 use amend_core::record::{Step, StepKind};
 
@@ -37,7 +37,7 @@ pub struct Judgement {
 
 impl Judgement {
     /// The judgement of the two responses in the other order.
-    fn swapped(self, standing: &Standing) -> Self {
+    fn swapped(self, standing: &VerdictSettings) -> Self {
         let swap = |(id, verdict): (String, Combined)| (id, verdict.swapped(standing));
         Self {
             decisive: self.decisive.swapped(standing),
@@ -63,7 +63,7 @@ impl Rules {
     /// Reads the rules from the constitution in a manifest. Without a `judge` table the
     /// judge is disabled.
     #[must_use]
-    pub fn of(constitution: &Value) -> Self {
+    pub fn from_constitution(constitution: &Value) -> Self {
         let judge = Judge::deserialize(&constitution["judge"])
             .unwrap_or_else(|_| Judge { enabled: false, ..Judge::default() });
         let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);

@@ -470,7 +470,7 @@ impl Categories {
 
     /// The categories of some principles, without repetition, in order.
     #[must_use]
-    pub fn of(&self, principles: &[&str]) -> Vec<&str> {
+    pub fn for_principles(&self, principles: &[&str]) -> Vec<&str> {
         let mut categories = Vec::new();
         for category in principles.iter().filter_map(|&id| self.0.get(id)) {
             if !categories.contains(&category.as_str()) {

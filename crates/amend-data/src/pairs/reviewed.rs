@@ -18,7 +18,7 @@ use amend_core::record::{Item, Keys};
 /// The run or its reviews can't be read.
 pub fn comparisons(run: &RunDir, stream: Stream) -> Result<Vec<Item>, RunError> {
     let reviews = Reviews::read(run)?;
-    let rules = Rules::of(&run.manifest().constitution.value);
+    let rules = Rules::from_constitution(&run.manifest().constitution.value);
     let mut items = Vec::new();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
@@ -33,14 +33,14 @@ pub fn comparisons(run: &RunDir, stream: Stream) -> Result<Vec<Item>, RunError> 
             Some(Opinion::BothBad) | None => continue,
         };
         let [better, other] = [pair.chosen.text.clone(), pair.rejected.text.clone()];
-        let (response, rival) = if better_first { (better, other) } else { (other, better) };
+        let (response, response_b) = if better_first { (better, other) } else { (other, better) };
         items.push(Item {
             key: String::new(),
             row: item.row,
             id: item.id.clone(),
             messages: item.messages.clone(),
             response: Some(response),
-            rival: Some(rival),
+            response_b: Some(response_b),
             // Drop the metadata of the row: its label may be about other responses.
             metadata: Map::from_iter([("label".to_owned(), label.as_str().into())]),
         });
@@ -48,7 +48,7 @@ pub fn comparisons(run: &RunDir, stream: Stream) -> Result<Vec<Item>, RunError> 
     items.sort_by_key(|item| item.row);
     let mut keys = Keys::default();
     for item in &mut items {
-        item.key = keys.next(&item.messages, item.response.as_deref(), item.rival.as_deref());
+        item.key = keys.next(&item.messages, item.response.as_deref(), item.response_b.as_deref());
     }
     Ok(items)
 }
@@ -59,7 +59,7 @@ mod tests {
     use crate::store::journal::Record;
     use crate::store::reviews::{Choice, Review, ReviewsWriter};
     use crate::testing::{item, manifest, review, step};
-    use amend_core::record::Facts;
+    use amend_core::record::ComparisonFacts;
     use amend_core::record::Outcome;
     use amend_core::record::{StepKind, Stop};
 
@@ -89,9 +89,9 @@ mod tests {
         }
         let preferred = |seed| -> Vec<String> {
             let items = comparisons(run.dir(), Stream::new(seed)).unwrap();
-            let better = |item: &Item| match Facts::of(item).label.unwrap() {
+            let better = |item: &Item| match ComparisonFacts::from_item(item).label.unwrap() {
                 Label::A => item.response.clone().unwrap(),
-                Label::B => item.rival.clone().unwrap(),
+                Label::B => item.response_b.clone().unwrap(),
                 Label::Tie => "tie".to_owned(),
             };
             items.iter().map(|item| format!("{} {}", item.row, better(item))).collect()

@@ -14,7 +14,7 @@ fn trajectory(steps: &[Step]) -> Trajectory {
 
 /// Rules of a run without a judge.
 fn unjudged() -> Rules {
-    Rules::of(&json!({}))
+    Rules::from_constitution(&json!({}))
 }
 
 fn generate(text: &str) -> Step {
@@ -85,7 +85,7 @@ fn judged(judge: &Value) -> Rules {
     let defaults = serde_json::to_value(amend_core::constitution::Judge::default()).unwrap();
     let mut all = defaults.as_object().unwrap().clone();
     all.extend(judge.as_object().unwrap().clone());
-    Rules::of(&json!({
+    Rules::from_constitution(&json!({
         "judge": all,
         "principles": [{"id": "k", "weight": 3.0}],
     }))
@@ -218,7 +218,7 @@ fn a_required_review_blocks_pairs_and_answers() {
     let steps = [generate("old"), revise("k", "new"), revise("l", "newer")];
     let trajectory = trajectory(&steps);
     let rules = |category: &str| {
-        Rules::of(&json!({
+        Rules::from_constitution(&json!({
             "principles": [{"id": "l", "category": "courts"}, {"id": "m", "category": "x"}],
             "governance": {"require_review": [category]},
         }))
@@ -394,6 +394,6 @@ fn categories_are_distinct_and_in_order() {
         {"id": "c", "category": "y"},
         {"id": "d", "category": "x"},
     ]}));
-    assert_eq!(categories.of(&["c", "a", "b", "d", "unknown"]), ["y", "x"]);
-    assert_eq!(Categories::new(&json!({})).of(&["a"]), Vec::<&str>::new());
+    assert_eq!(categories.for_principles(&["c", "a", "b", "d", "unknown"]), ["y", "x"]);
+    assert_eq!(Categories::new(&json!({})).for_principles(&["a"]), Vec::<&str>::new());
 }

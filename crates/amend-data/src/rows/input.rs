@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::comparison;
-use super::row::{self, Problem, Row};
+use super::row::{self, InputRow, RowProblem};
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys};
 
@@ -89,7 +89,7 @@ pub struct InputError {
     /// The line, from 1. `None` if the error is about the whole file.
     pub line: Option<u64>,
     /// The problem.
-    pub problem: Problem,
+    pub problem: RowProblem,
 }
 
 impl std::fmt::Display for InputError {
@@ -137,8 +137,8 @@ pub fn read_either(
 }
 
 /// A parser of rows: from the text, the format and the number of a row.
-trait Parse: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem> {}
-impl<F: Fn(&str, Format, u64) -> Result<Vec<Row>, Problem>> Parse for F {}
+trait Parse: Fn(&str, Format, u64) -> Result<Vec<InputRow>, RowProblem> {}
+impl<F: Fn(&str, Format, u64) -> Result<Vec<InputRow>, RowProblem>> Parse for F {}
 
 /// Returns a parser of comparisons.
 fn comparisons(field: Option<&str>, stream: Stream) -> impl Parse {
@@ -221,14 +221,14 @@ impl<F: Parse> Reader<F> {
                 Input::Stdin => self.source(&name, None, io::stdin().lock()),
                 Input::Path(path) => match File::open(path) {
                     Ok(file) => self.source(&name, Format::from_name(path), BufReader::new(file)),
-                    Err(error) => self.error(&name, None, Problem::Open(error)),
+                    Err(error) => self.error(&name, None, RowProblem::Open(error)),
                 },
             }
         }
         self.finish()
     }
 
-    fn error(&mut self, file: &str, line: Option<u64>, problem: Problem) {
+    fn error(&mut self, file: &str, line: Option<u64>, problem: RowProblem) {
         self.errors.add(InputError { file: file.to_owned(), line, problem });
     }
 
@@ -245,7 +245,7 @@ impl<F: Parse> Reader<F> {
             let whole = match next_line(&mut input, self.max_line, &mut bytes) {
                 Ok(Some(whole)) => whole,
                 Ok(None) => break,
-                Err(error) => return self.error(name, Some(line), Problem::Read(error)),
+                Err(error) => return self.error(name, Some(line), RowProblem::Read(error)),
             };
             let text = if line == 1 { without_mark(&bytes) } else { &bytes }.trim_ascii();
             if text.is_empty() && whole {
@@ -253,20 +253,20 @@ impl<F: Parse> Reader<F> {
             }
             rows += 1;
             if self.rows >= self.max_rows {
-                let problem = Problem::TooManyRows { limit: self.max_rows };
+                let problem = RowProblem::TooManyRows { limit: self.max_rows };
                 return self.error(name, Some(line), problem);
             }
             self.rows += 1;
             let format = *format.get_or_insert_with(|| Format::guess(text));
             if !whole {
-                self.error(name, Some(line), Problem::LineTooLong { limit: self.max_line });
+                self.error(name, Some(line), RowProblem::LineTooLong { limit: self.max_line });
                 continue;
             }
             match self.row(text, format) {
                 Ok(()) => {}
                 Err(problem) => {
                     // If the file is one JSON array, every line is an error. Report one.
-                    let is_array = rows == 1 && matches!(problem, Problem::Array);
+                    let is_array = rows == 1 && matches!(problem, RowProblem::Array);
                     self.error(name, Some(line), problem);
                     if is_array {
                         return;
@@ -275,18 +275,26 @@ impl<F: Parse> Reader<F> {
             }
         }
         if rows == 0 {
-            self.error(name, None, Problem::NoRows);
+            self.error(name, None, RowProblem::NoRows);
         }
     }
 
-    fn row(&mut self, line: &[u8], format: Format) -> Result<(), Problem> {
+    fn row(&mut self, line: &[u8], format: Format) -> Result<(), RowProblem> {
         let text = std::str::from_utf8(line)
-            .map_err(|error| Problem::NotUtf8 { byte: error.valid_up_to() + 1 })?;
+            .map_err(|error| RowProblem::NotUtf8 { byte: error.valid_up_to() + 1 })?;
         let number = self.rows as u64;
         for row in (self.parse)(text, format, number)? {
-            let Row { messages, response, rival, id, metadata } = row;
-            let key = self.keys.next(&messages, response.as_deref(), rival.as_deref());
-            self.items.push(Item { key, row: number, id, messages, response, rival, metadata });
+            let InputRow { messages, response, response_b, id, metadata } = row;
+            let key = self.keys.next(&messages, response.as_deref(), response_b.as_deref());
+            self.items.push(Item {
+                key,
+                row: number,
+                id,
+                messages,
+                response,
+                response_b,
+                metadata,
+            });
         }
         Ok(())
     }

@@ -27,18 +27,18 @@ const LISTED: usize = 12;
 
 /// A parsed row.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct InputRow {
     pub messages: Vec<Message>,
     pub response: Option<String>,
     /// Response B, for comparisons.
-    pub rival: Option<String>,
+    pub response_b: Option<String>,
     pub id: Option<String>,
     pub metadata: Map<String, Value>,
 }
 
 /// What is wrong with an input, and how to fix it.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum RowProblem {
     /// The file can't be opened.
     #[error("failed to open: {0}")]
     Open(io::Error),
@@ -221,54 +221,54 @@ impl fmt::Display for List<'_> {
 }
 
 /// Parses a line of plain text, which is the prompt.
-pub(crate) fn plain(text: &str) -> Row {
-    Row { messages: vec![Message::new(Role::User, text)], ..Row::default() }
+pub(crate) fn plain(text: &str) -> InputRow {
+    InputRow { messages: vec![Message::new(Role::User, text)], ..InputRow::default() }
 }
 
 /// Parses a line of JSON. `guessed` goes into errors: the format was guessed from the
 /// first row.
-pub(crate) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<Row, Problem> {
+pub(crate) fn json(text: &str, field: Option<&str>, guessed: bool) -> Result<InputRow, RowProblem> {
     match value(text, guessed)? {
-        Value::String(prompt) if prompt.trim().is_empty() => Err(Problem::BlankText),
+        Value::String(prompt) if prompt.trim().is_empty() => Err(RowProblem::BlankText),
         Value::String(prompt) => Ok(plain(&prompt)),
         Value::Object(map) => object(map, field),
-        other => Err(Problem::NotARow { found: type_name(&other) }),
+        other => Err(RowProblem::NotARow { found: type_name(&other) }),
     }
 }
 
 /// Parses the JSON value of a line. Arrays are errors.
-pub(crate) fn value(text: &str, guessed: bool) -> Result<Value, Problem> {
+pub(crate) fn value(text: &str, guessed: bool) -> Result<Value, RowProblem> {
     let bad = |error: serde_json::Error| {
         // Remove the position in the message: a row is always on line 1.
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string();
         let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-        Problem::Json { column: error.column(), message, guessed }
+        RowProblem::Json { column: error.column(), message, guessed }
     };
     match serde_json::from_str(text) {
-        Ok(Value::Array(_)) => Err(Problem::Array),
+        Ok(Value::Array(_)) => Err(RowProblem::Array),
         Ok(value) => Ok(value),
         // The first line of a pretty-printed array.
-        Err(_) if text == "[" => Err(Problem::Array),
+        Err(_) if text == "[" => Err(RowProblem::Array),
         Err(error) => Err(bad(error)),
     }
 }
 
-fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<Row, Problem> {
+fn object(mut map: Map<String, Value>, field: Option<&str>) -> Result<InputRow, RowProblem> {
     let (messages, answer) = take_messages(&mut map, field)?;
     let response = match answer {
         Some(answer) => Some(answer),
         None => take_response(&mut map)?,
     };
     let (id, metadata) = rest(map)?;
-    Ok(Row { messages, response, rival: None, id, metadata })
+    Ok(InputRow { messages, response, response_b: None, id, metadata })
 }
 
 /// Takes the conversation out of the row, and the response that may end it.
 pub(crate) fn take_messages(
     map: &mut Map<String, Value>,
     field: Option<&str>,
-) -> Result<(Vec<Message>, Option<String>), Problem> {
+) -> Result<(Vec<Message>, Option<String>), RowProblem> {
     let (key, prompt) = take_prompt(map, field)?;
     match prompt {
         Value::String(text) => {
@@ -281,7 +281,7 @@ pub(crate) fn take_messages(
                 _ => text,
             };
             if text.trim().is_empty() {
-                return Err(Problem::Blank { key: key.to_owned() });
+                return Err(RowProblem::Blank { key: key.to_owned() });
             }
             Ok((vec![Message::new(Role::User, text)], None))
         }
@@ -293,7 +293,7 @@ pub(crate) fn take_messages(
 /// Splits the rest of a row into its id and its metadata.
 pub(crate) fn rest(
     mut map: Map<String, Value>,
-) -> Result<(Option<String>, Map<String, Value>), Problem> {
+) -> Result<(Option<String>, Map<String, Value>), RowProblem> {
     let id = match map.shift_remove("id") {
         None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id),
@@ -301,7 +301,7 @@ pub(crate) fn rest(
         Some(other) => return Err(wrong("id", "a string or a number", &other)),
     };
     if let Some((key, _)) = map.iter().find(|(_, value)| !shallow(value, MAX_DEPTH)) {
-        return Err(Problem::TooDeep { key: key.clone(), limit: MAX_DEPTH });
+        return Err(RowProblem::TooDeep { key: key.clone(), limit: MAX_DEPTH });
     }
     Ok((id, map))
 }
@@ -310,7 +310,7 @@ pub(crate) fn rest(
 fn take_prompt<'a>(
     map: &mut Map<String, Value>,
     field: Option<&'a str>,
-) -> Result<(&'a str, Value), Problem> {
+) -> Result<(&'a str, Value), RowProblem> {
     let candidates = match &field {
         Some(field) => std::slice::from_ref(field),
         None => PROMPTS,
@@ -324,13 +324,13 @@ fn take_prompt<'a>(
     }
     let keys = map.keys().cloned().collect();
     Err(match field {
-        Some(field) => Problem::NoField { field: field.to_owned(), keys },
-        None => Problem::NoPrompt { keys },
+        Some(field) => RowProblem::NoField { field: field.to_owned(), keys },
+        None => RowProblem::NoPrompt { keys },
     })
 }
 
 /// Takes the first response out of the row.
-fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, RowProblem> {
     for &key in RESPONSES {
         if let Some(value) = map.get(key)
             && let Some(text) = answer(key, value)?
@@ -344,12 +344,12 @@ fn take_response(map: &mut Map<String, Value>) -> Result<Option<String>, Problem
 
 /// The response in a value: a string or a single assistant's turn. `None` if it is
 /// blank.
-pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, Problem> {
+pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, RowProblem> {
     let text = match value {
         Value::Null => return Ok(None),
         Value::String(text) => text,
         Value::Array(turns) if turns.len() == 1 && turns[0]["role"] == "assistant" => {
-            turns[0]["content"].as_str().ok_or(Problem::Turn { turn: 1 })?
+            turns[0]["content"].as_str().ok_or(RowProblem::Turn { turn: 1 })?
         }
         other => return Err(wrong(key, "a string or one assistant's turn", other)),
     };
@@ -357,20 +357,22 @@ pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, Problem
 }
 
 /// Checks a list of turns, and splits off the last turn if it is the assistant's.
-pub(crate) fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<String>), Problem> {
+pub(crate) fn conversation(
+    turns: Vec<Value>,
+) -> Result<(Vec<Message>, Option<String>), RowProblem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     for (turn, value) in (1..).zip(turns) {
-        let Value::Object(mut value) = value else { return Err(Problem::Turn { turn }) };
+        let Value::Object(mut value) = value else { return Err(RowProblem::Turn { turn }) };
         let (Some(Value::String(role)), Some(Value::String(content))) =
             (value.remove("role"), value.remove("content"))
         else {
-            return Err(Problem::Turn { turn });
+            return Err(RowProblem::Turn { turn });
         };
         let found = match role.as_str() {
             "system" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
-            _ => return Err(Problem::Role { turn, role }),
+            _ => return Err(RowProblem::Role { turn, role }),
         };
         let due = match messages.last().map(|message| message.role) {
             None if found == Role::System => Role::System,
@@ -378,22 +380,22 @@ pub(crate) fn conversation(turns: Vec<Value>) -> Result<(Vec<Message>, Option<St
             None | Some(Role::System | Role::Assistant) => Role::User,
         };
         if found != due {
-            return Err(Problem::Order { turn, found, due });
+            return Err(RowProblem::Order { turn, found, due });
         }
         if content.trim().is_empty() {
-            return Err(Problem::BlankTurn { turn });
+            return Err(RowProblem::BlankTurn { turn });
         }
         messages.push(Message::new(found, content));
     }
     let answer = messages.pop_if(|last| last.role == Role::Assistant).map(|last| last.content);
     if messages.iter().all(|message| message.role == Role::System) {
-        return Err(Problem::NoUser);
+        return Err(RowProblem::NoUser);
     }
     Ok((messages, answer))
 }
 
-pub(crate) fn wrong(key: &str, expected: &'static str, found: &Value) -> Problem {
-    Problem::Type { key: key.to_owned(), expected, found: type_name(found) }
+pub(crate) fn wrong(key: &str, expected: &'static str, found: &Value) -> RowProblem {
+    RowProblem::Type { key: key.to_owned(), expected, found: type_name(found) }
 }
 
 pub(crate) fn type_name(value: &Value) -> &'static str {

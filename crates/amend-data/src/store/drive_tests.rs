@@ -19,8 +19,8 @@ use amend_core::constitution::Constitution;
 use amend_core::driver::{DriveError, Ended, Engines, Job, Observer, drive};
 use amend_core::model::Scripted;
 use amend_core::model::{Engine, Failure};
-use amend_core::procedure::{Procedure, Trajectory};
-use amend_core::prompt::{Fence, Templates};
+use amend_core::procedure::{ItemLoop, Procedure};
+use amend_core::prompt::{Delimiter, Templates};
 use amend_core::random::Stream;
 use amend_core::record::Keys;
 use amend_core::record::Stop;
@@ -32,7 +32,7 @@ fn job(rounds: u32, critique: bool) -> Job {
     constitution.plan.rounds = rounds;
     constitution.plan.critique = critique;
     constitution.plan.few_shot = 0;
-    let fence = Fence::new("3f9c2a81").unwrap();
+    let fence = Delimiter::new("3f9c2a81").unwrap();
     Job {
         procedure: Procedure::Revise { judging: false },
         constitution: Arc::new(constitution),
@@ -54,7 +54,7 @@ fn items(count: u64, given: &[u64]) -> Vec<Item> {
             let response = given.contains(&row).then(|| format!("An answer to {row}."));
             let key = keys.next(&messages, response.as_deref(), None);
             let metadata = serde_json::Map::new();
-            Item { key, row, id: None, messages, response, rival: None, metadata }
+            Item { key, row, id: None, messages, response, response_b: None, metadata }
         })
         .collect()
 }
@@ -98,7 +98,7 @@ impl Recorder {
 impl Observer for Recorder {
     type Error = Killed;
 
-    fn step(&mut self, trajectory: &Trajectory, step: &Step) -> Result<(), Killed> {
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), Killed> {
         let item = trajectory.item().key.clone();
         self.append(&Record::Step { item, step: step.clone() })
     }
@@ -107,7 +107,7 @@ impl Observer for Recorder {
         self.append(&Record::Cohort {})
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Killed> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Killed> {
         let item = Item::clone(trajectory.item());
         self.append(&Record::End { item, outcome })
     }

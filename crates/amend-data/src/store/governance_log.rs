@@ -17,11 +17,11 @@ use super::run_dir::files::GOVERNANCE_LOG;
 use super::time::utc;
 use amend_core::constitution::Constitution;
 use amend_core::hash;
-use amend_core::procedure::Trajectory;
+use amend_core::procedure::ItemLoop;
 use amend_core::record::Outcome;
 
 /// The governance log, open for appending.
-pub struct StakesLog {
+pub struct GovernanceLog {
     path: PathBuf,
     file: File,
     model: Value,
@@ -48,7 +48,7 @@ struct Entry<'a> {
     response_sha256: Option<String>,
 }
 
-impl StakesLog {
+impl GovernanceLog {
     /// Opens the governance log: the file that the constitution names, or
     /// [`GOVERNANCE_LOG`] in `folder`. `None` if the constitution logs no category.
     ///
@@ -97,13 +97,13 @@ impl StakesLog {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn add(&mut self, trajectory: &Trajectory, outcome: &Outcome) -> Result<(), RunError> {
+    pub fn add(&mut self, trajectory: &ItemLoop, outcome: &Outcome) -> Result<(), RunError> {
         self.add_at(trajectory, outcome, SystemTime::now())
     }
 
     fn add_at(
         &mut self,
-        trajectory: &Trajectory,
+        trajectory: &ItemLoop,
         outcome: &Outcome,
         time: SystemTime,
     ) -> Result<(), RunError> {
@@ -156,14 +156,14 @@ mod tests {
     use super::*;
     use amend_core::constitution::parse;
     use amend_core::model::{Completion, Finish, Usage};
-    use amend_core::procedure::{Found, Next, Procedure};
-    use amend_core::prompt::Fence;
+    use amend_core::procedure::{Next, Procedure, StepResult};
+    use amend_core::prompt::Delimiter;
     use amend_core::random::Stream;
     use amend_core::record::Item;
     use amend_core::record::Stop;
 
     /// A trajectory under a principle of `category`.
-    fn applied(category: &str, log: &str) -> Trajectory {
+    fn applied(category: &str, log: &str) -> ItemLoop {
         let text = format!(
             "constitution.name = 'c'\nconstitution.version = '7'\ngovernance = {{ {log} }}\n\
              loop.critique = false\n[[principle]]\nid = 'p'\ncategory = '{category}'\n\
@@ -173,18 +173,18 @@ mod tests {
         let mut constitution = parse("c.toml", &text).unwrap();
         constitution.principles.truncate(1);
         let stream = Stream::new(0);
-        let mut trajectory = Trajectory::new(
+        let mut trajectory = ItemLoop::new(
             Procedure::Revise { judging: false },
             Arc::new(constitution),
             Arc::new(Item::of_prompt("hello")),
             stream,
-            Fence::from_stream(stream),
+            Delimiter::from_stream(stream),
         );
         for text in ["one", "two"] {
             assert!(matches!(trajectory.next(), Next::Ask(_)));
             let (finish, usage) = (Finish::Stop, Usage::default());
             let completion = Completion { text: text.to_owned(), finish, usage };
-            trajectory.accept(Found::Text(completion)).unwrap();
+            trajectory.accept(StepResult::Text(completion)).unwrap();
         }
         trajectory
     }
@@ -195,10 +195,10 @@ mod tests {
     fn outputs_of_logged_categories_are_appended() {
         let folder = tempfile::tempdir().unwrap();
         let time = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let add = |trajectory: &Trajectory| {
+        let add = |trajectory: &ItemLoop| {
             let model = json!({"name": "tiny"});
             let constitution = trajectory.constitution();
-            let mut log = StakesLog::open(constitution, folder.path(), model).unwrap().unwrap();
+            let mut log = GovernanceLog::open(constitution, folder.path(), model).unwrap().unwrap();
             log.add_at(trajectory, &DONE, time).unwrap();
         };
         let high = applied("courts", "log = ['courts']");
@@ -234,8 +234,8 @@ mod tests {
         let named = folder.path().join("mine.jsonl");
         let log = format!("log = ['courts'], log_file = '{}'", named.display());
         let trajectory = applied("courts", &log);
-        let open = |trajectory: &Trajectory| {
-            StakesLog::open(trajectory.constitution(), folder.path(), Value::Null).unwrap()
+        let open = |trajectory: &ItemLoop| {
+            GovernanceLog::open(trajectory.constitution(), folder.path(), Value::Null).unwrap()
         };
         assert_eq!(open(&trajectory).unwrap().path(), named);
         assert!(open(&applied("courts", "log = []")).is_none());

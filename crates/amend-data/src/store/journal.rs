@@ -126,7 +126,7 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
         /// What is wrong with the record.
-        fault: Fault,
+        fault: JournalFault,
     },
     /// A line is damaged.
     #[error(
@@ -139,13 +139,13 @@ pub enum JournalError {
         /// The line, from 1.
         line: u64,
         /// What is wrong with it.
-        fault: Fault,
+        fault: JournalFault,
     },
 }
 
 /// What is wrong with a line or a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum JournalFault {
     /// The line does not have the form of a journal line.
     #[error("not a journal line")]
     Form,
@@ -182,7 +182,7 @@ pub enum Fault {
 
 /// The progress of an item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
+pub enum ItemProgress {
     /// The item is unfinished and has these steps.
     Unfinished(Vec<Step>),
     /// The item is done.
@@ -195,13 +195,13 @@ pub enum Progress {
 /// absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
-    items: HashMap<String, Progress>,
+    items: HashMap<String, ItemProgress>,
 }
 
 impl State {
     /// The progress of an item. `None` if it has not begun.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Progress> {
+    pub fn get(&self, key: &str) -> Option<&ItemProgress> {
         self.items.get(key)
     }
 
@@ -209,42 +209,44 @@ impl State {
     /// item has not begun or has ended.
     pub fn take_steps(&mut self, key: &str) -> Vec<Step> {
         match self.items.get_mut(key) {
-            Some(Progress::Unfinished(steps)) => std::mem::take(steps),
+            Some(ItemProgress::Unfinished(steps)) => std::mem::take(steps),
             _ => Vec::new(),
         }
     }
 
     /// All items that have begun, in arbitrary order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Progress)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &ItemProgress)> {
         self.items.iter().map(|(key, progress)| (key.as_str(), progress))
     }
 
     /// Returns whether an item is done or failed.
     #[must_use]
     pub fn ended(&self, key: &str) -> bool {
-        matches!(self.get(key), Some(Progress::Done | Progress::Failed(_)))
+        matches!(self.get(key), Some(ItemProgress::Done | ItemProgress::Failed(_)))
     }
 
     /// Applies the next record.
-    fn apply(&mut self, record: Record) -> Result<(), Fault> {
+    fn apply(&mut self, record: Record) -> Result<(), JournalFault> {
         if let Some(key) = record.key()
             && !matches!(record, Record::Retry { .. })
             && self.ended(key)
         {
-            return Err(Fault::Ended { key: key.to_owned() });
+            return Err(JournalFault::Ended { key: key.to_owned() });
         }
         match record {
             Record::Step { item, step } => {
-                let fresh = || Progress::Unfinished(Vec::new());
-                if let Progress::Unfinished(steps) = self.items.entry(item).or_insert_with(fresh) {
+                let fresh = || ItemProgress::Unfinished(Vec::new());
+                if let ItemProgress::Unfinished(steps) =
+                    self.items.entry(item).or_insert_with(fresh)
+                {
                     steps.push(step);
                 }
             }
             Record::End { item, outcome: Outcome::Done { .. } } => {
-                self.items.insert(item.key, Progress::Done);
+                self.items.insert(item.key, ItemProgress::Done);
             }
             Record::End { item, outcome: Outcome::Failed { failure } } => {
-                self.items.insert(item.key, Progress::Failed(failure));
+                self.items.insert(item.key, ItemProgress::Failed(failure));
             }
             Record::Retry { item } => {
                 self.items.remove(&item);
@@ -265,34 +267,37 @@ fn sum(n: u64, record: &[u8]) -> String {
 }
 
 /// Encodes record `n` as a line, with its newline.
-fn encode(n: u64, record: &Record) -> Result<Vec<u8>, Fault> {
-    let record =
-        serde_json::to_vec(record).map_err(|error| Fault::Record { message: error.to_string() })?;
+fn encode(n: u64, record: &Record) -> Result<Vec<u8>, JournalFault> {
+    let record = serde_json::to_vec(record)
+        .map_err(|error| JournalFault::Record { message: error.to_string() })?;
     let mut line = format!(r#"{{"n":{n},"sum":"{}","record":"#, sum(n, &record)).into_bytes();
     line.extend_from_slice(&record);
     line.extend_from_slice(b"}\n");
-    if line.len() > MAX_RECORD { Err(Fault::Length { limit: MAX_RECORD }) } else { Ok(line) }
+    if line.len() > MAX_RECORD { Err(JournalFault::Length { limit: MAX_RECORD }) } else { Ok(line) }
 }
 
 /// Decodes a line without its newline. Its number must be `expected`.
-fn decode(line: &[u8], expected: u64) -> Result<Record, Fault> {
-    let line = line.strip_prefix(br#"{"n":"#).ok_or(Fault::Form)?;
+fn decode(line: &[u8], expected: u64) -> Result<Record, JournalFault> {
+    let line = line.strip_prefix(br#"{"n":"#).ok_or(JournalFault::Form)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, line) = line.split_at(digits);
     if number != expected.to_string().as_bytes() {
         let found = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
-        return Err(found.map_or(Fault::Form, |found| Fault::Number { expected, found }));
+        return Err(
+            found.map_or(JournalFault::Form, |found| JournalFault::Number { expected, found })
+        );
     }
-    let line = line.strip_prefix(br#","sum":""#).ok_or(Fault::Form)?;
-    let (found, line) = line.split_at_checked(SUM).ok_or(Fault::Form)?;
+    let line = line.strip_prefix(br#","sum":""#).ok_or(JournalFault::Form)?;
+    let (found, line) = line.split_at_checked(SUM).ok_or(JournalFault::Form)?;
     let record = line
         .strip_prefix(br#"","record":"#)
         .and_then(|line| line.strip_suffix(b"}"))
-        .ok_or(Fault::Form)?;
+        .ok_or(JournalFault::Form)?;
     if found != sum(expected, record).as_bytes() {
-        return Err(Fault::Sum);
+        return Err(JournalFault::Sum);
     }
-    serde_json::from_slice(record).map_err(|error| Fault::Record { message: error.to_string() })
+    serde_json::from_slice(record)
+        .map_err(|error| JournalFault::Record { message: error.to_string() })
 }
 
 /// Reads a journal from its start, one line at a time.
@@ -330,7 +335,7 @@ impl<R: BufRead> Reader<R> {
             )?;
         let Some(line) = self.line.strip_suffix(b"\n") else {
             if read > MAX_RECORD {
-                return Err(self.damaged(Fault::Length { limit: MAX_RECORD }));
+                return Err(self.damaged(JournalFault::Length { limit: MAX_RECORD }));
             }
             self.tail = read as u64;
             return Ok(None);
@@ -345,7 +350,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Makes the error for the line after the records read.
-    fn damaged(&self, fault: Fault) -> JournalError {
+    fn damaged(&self, fault: JournalFault) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), line: self.records + 1, fault }
     }
 
@@ -448,7 +453,7 @@ impl<S: Storage> Journal<S> {
             && !matches!(record, Record::Retry { .. })
             && self.ended.contains(key)
         {
-            return Err(refused(Fault::Ended { key: key.to_owned() }));
+            return Err(refused(JournalFault::Ended { key: key.to_owned() }));
         }
         let line = encode(self.records, record).map_err(refused)?;
         if let Err(source) = self.storage.write_all(&line) {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::eval_set::Set;
+use crate::eval_set::EvalSet;
 use amend_core::hash;
 use amend_core::record::Item;
 
@@ -92,7 +92,7 @@ pub struct InputSummary {
     pub sha256: String,
     /// The evaluation set that the items come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<Set>,
+    pub set: Option<EvalSet>,
 }
 
 impl InputSummary {

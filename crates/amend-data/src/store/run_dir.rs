@@ -358,7 +358,7 @@ fn vacant(path: &Path) -> Result<(), RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::Progress;
+    use crate::store::journal::ItemProgress;
     use crate::testing::{done, failed, manifest, records, stepped};
 
     /// The message of an error, with the folder replaced by `DIR`.
@@ -381,8 +381,10 @@ mod tests {
         drop(run);
 
         let (mut run, state) = RunDir::resume(&path, &manifest()).unwrap();
-        assert_eq!(state.get("a"), Some(&Progress::Done));
-        assert!(matches!(state.get("b"), Some(Progress::Unfinished(steps)) if steps.len() == 1));
+        assert_eq!(state.get("a"), Some(&ItemProgress::Done));
+        assert!(
+            matches!(state.get("b"), Some(ItemProgress::Unfinished(steps)) if steps.len() == 1)
+        );
         assert_eq!(state.get("c"), None);
         run.append(&failed("b")).unwrap();
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use amend_core::driver::Work;
 use amend_core::record::Item;
 
-use super::journal::{Progress, State};
+use super::journal::{ItemProgress, State};
 
 /// The items of a run that are left to process: those that have not ended and, with
 /// `retry`, those that failed, which start from their first step.
@@ -19,9 +19,9 @@ pub fn left(
     for item in items {
         let item: Arc<Item> = item.into();
         let is_left = match state.get(&item.key) {
-            None | Some(Progress::Unfinished(_)) => true,
-            Some(Progress::Failed(_)) => retry,
-            Some(Progress::Done) => false,
+            None | Some(ItemProgress::Unfinished(_)) => true,
+            Some(ItemProgress::Failed(_)) => retry,
+            Some(ItemProgress::Done) => false,
         };
         if is_left {
             work.push(Work { steps: state.take_steps(&item.key), item });

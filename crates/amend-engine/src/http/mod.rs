@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 pub use self::address::{Address, AddressError, Key};
 pub use self::transport::Retry;
 use self::transport::{Cancellation, SendError, Transport};
-use self::wire::{Answer, Body, Dialect};
+use self::wire::{Body, Dialect, ServerReply};
 use amend_core::chat::Message;
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
@@ -62,7 +62,7 @@ const STEP_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// How to connect to a server.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EndpointSettings {
     /// Its address.
     pub address: Address,
     /// Its API key.
@@ -79,7 +79,7 @@ pub struct Settings {
     pub retry: Retry,
 }
 
-impl Settings {
+impl EndpointSettings {
     /// The default settings, with a timeout of ten minutes.
     #[must_use]
     pub fn new(address: Address) -> Self {
@@ -97,7 +97,7 @@ impl Settings {
 
 /// An engine that sends its requests to a server.
 pub struct Http {
-    settings: Settings,
+    settings: EndpointSettings,
     /// The model's entry in the server's list.
     entry: Value,
     jobs: mpsc::Sender<Job>,
@@ -123,7 +123,7 @@ impl Http {
     ///
     /// # Errors
     /// The server can't be reached, rejects the key, or does not have the model.
-    pub fn connect(settings: &Settings) -> Result<Self, EngineError> {
+    pub fn connect(settings: &EndpointSettings) -> Result<Self, EngineError> {
         let mut settings = settings.clone();
         settings.parallel = match settings.parallel {
             0 => DEFAULT_PARALLEL,
@@ -211,7 +211,7 @@ fn work(client: &Client, jobs: &Mutex<mpsc::Receiver<Job>>, results: &mpsc::Send
 }
 
 /// The entry of the model in the server's list.
-fn choose_model(settings: &Settings, list: &Value) -> Result<Value, EngineError> {
+fn choose_model(settings: &EndpointSettings, list: &Value) -> Result<Value, EngineError> {
     let entries = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_named = |entry: &&Value, name: &str| {
         let aliases = entry["aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -317,14 +317,14 @@ impl Client {
         &self,
         body: &Body<'_>,
         cancellation: &Cancellation,
-    ) -> Result<Result<Answer, Failure>, EngineError> {
+    ) -> Result<Result<ServerReply, Failure>, EngineError> {
         let failed = |message: String| Ok(Err(Failure::Endpoint { message }));
         let body = match body.to_json() {
             Ok(body) => body,
             Err(error) => return failed(format!("the request can't be written as JSON: {error}")),
         };
         match self.transport.post("chat/completions", &body, cancellation) {
-            Ok(value) => match Answer::read(value) {
+            Ok(value) => match ServerReply::read(value) {
                 Ok(response) => Ok(Ok(response)),
                 Err(message) => failed(format!("its response is not as expected: {message}")),
             },
@@ -356,7 +356,7 @@ impl Engine for Http {
     }
 
     fn describe(&self) -> Result<Description, EngineError> {
-        let Settings { address, parallel, timeout, .. } = &self.settings;
+        let EndpointSettings { address, parallel, timeout, .. } = &self.settings;
         let mut model = self.entry.clone();
         // These fields change between responses or restarts of the server.
         if let Some(entry) = model.as_object_mut() {

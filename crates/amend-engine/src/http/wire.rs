@@ -145,7 +145,7 @@ impl<'a> Body<'a> {
 
 /// The parts of a response that are read.
 #[derive(Debug, Deserialize)]
-pub struct Answer {
+pub struct ServerReply {
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Option<UsageForm>,
@@ -200,7 +200,7 @@ struct Details {
     cached_tokens: Option<u32>,
 }
 
-impl Answer {
+impl ServerReply {
     /// Reads a response.
     ///
     /// # Errors
@@ -360,8 +360,8 @@ mod tests {
         assert_eq!(flags(Dialect::LlamaServer, &messages), [json!(null), json!(null)]);
     }
 
-    fn response(value: Value) -> Answer {
-        Answer::read(value).unwrap()
+    fn response(value: Value) -> ServerReply {
+        ServerReply::read(value).unwrap()
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn malformed_responses_are_rejected() {
         for value in [json!({}), json!([]), json!({"choices": []}), json!({"choices": [{}]})] {
-            assert!(Answer::read(value.clone()).is_err(), "{value}");
+            assert!(ServerReply::read(value.clone()).is_err(), "{value}");
         }
     }
 

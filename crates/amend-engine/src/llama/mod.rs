@@ -25,14 +25,14 @@ use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
 pub use self::model::Model;
-pub use self::settings::{CacheType, MAX_PARALLEL, Settings, Switch};
+pub use self::settings::{CacheType, LlamaSettings, MAX_PARALLEL, Switch};
 use self::tokenize::{Decoded, Prompt};
-pub use self::vocabulary::Vocabulary;
+pub use self::vocabulary::GgufVocabulary;
 use crate::llama::kv::batch::{Batch, Bounds};
-use crate::llama::kv::shared_prefix::{Headers, KindId};
-use crate::llama::kv::trie::{Cells, Token};
-use crate::llama::measure::oracle::Ideal;
-use crate::llama::sampling::prompt_lookup::Copying;
+use crate::llama::kv::shared_prefix::{KindId, SharedPrefixes};
+use crate::llama::kv::trie::{KvTrie, Token};
+use crate::llama::measure::oracle::OraclePrefill;
+use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::scheduler::active::{Active, Completing, Goal, Queued};
 use crate::llama::scheduler::admission::Idle;
@@ -69,8 +69,8 @@ struct Ended {
 pub struct Llama<'m> {
     model: &'m Model,
     context: LlamaContext<'m>,
-    settings: Settings,
-    cells: Cells,
+    settings: LlamaSettings,
+    cells: KvTrie,
     /// Whether a sequence can be truncated after any of its tokens.
     can_cut: bool,
     /// Whether sequences share the cells of common prefixes.
@@ -101,12 +101,15 @@ pub struct Llama<'m> {
     /// Tokens and compute seconds of the batches in which every slot decoded one token
     /// and nothing else was computed.
     full_width: (u64, f64),
-    ideal: Option<Ideal>,
-    headers: Headers,
+    ideal: Option<OraclePrefill>,
+    headers: SharedPrefixes,
 }
 
 /// Creates a context.
-fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext<'m>, EngineError> {
+fn new_context<'m>(
+    model: &'m Model,
+    settings: &LlamaSettings,
+) -> Result<LlamaContext<'m>, EngineError> {
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(settings.ctx_size))
         // llama.cpp aborts if the batch size is smaller than the number of sequences.
@@ -139,7 +142,7 @@ fn new_context<'m>(model: &'m Model, settings: &Settings) -> Result<LlamaContext
 }
 
 /// Creates a batch for a context.
-fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &Settings) -> Batch {
+fn new_batch(model: &Model, context: &LlamaContext<'_>, settings: &LlamaSettings) -> Batch {
     Batch::new(Bounds {
         rows: context.n_batch().min(settings.batch_size) as usize,
         sequences: settings.sequences(),
@@ -154,7 +157,7 @@ impl<'m> Llama<'m> {
     /// # Errors
     /// llama.cpp can't create the context: there is too little memory, or the settings
     /// are incompatible. The model does not generate text from left to right.
-    pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
+    pub fn new(model: &'m Model, settings: &LlamaSettings) -> Result<Self, EngineError> {
         if settings.parallel > MAX_PARALLEL {
             tracing::warn!(
                 "--parallel {} is lowered to {MAX_PARALLEL}: llama.cpp supports no more sequences",
@@ -177,7 +180,7 @@ impl<'m> Llama<'m> {
         let can_cut = measure::probe::can_cut(&mut context)? && model.can_share();
         let vocab = model.inner.vocab();
         let vocabulary = vocab.n_tokens();
-        let settings = Settings { ctx_size: context.n_ctx(), ..settings };
+        let settings = LlamaSettings { ctx_size: context.n_ctx(), ..settings };
         // If the user requested streams, the engine never gives them up.
         let limit = match requested {
             Switch::Off => settings.longest_sequence(),
@@ -187,7 +190,7 @@ impl<'m> Llama<'m> {
             model,
             batch: new_batch(model, &context, &settings),
             context,
-            cells: Cells::new(settings.sequences()),
+            cells: KvTrie::new(settings.sequences()),
             first_layout: settings.kv_unified,
             sharing: settings.share_prefixes && can_cut,
             can_cut,
@@ -206,7 +209,7 @@ impl<'m> Llama<'m> {
             counters: Counters::default(),
             full_width: (0, 0.0),
             ideal: None,
-            headers: Headers::default(),
+            headers: SharedPrefixes::default(),
         })
     }
 
@@ -310,7 +313,7 @@ impl<'m> Llama<'m> {
         };
         let goal = match request.task {
             Task::Complete { sampling, stream, ignore_eos, copies } => {
-                let copying = self.uses_prompt_lookup(copies).then(|| Copying::new(&tokens));
+                let copying = self.uses_prompt_lookup(copies).then(|| PromptLookup::new(&tokens));
                 Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
             }
             Task::Choose { choices } => {
@@ -391,7 +394,7 @@ impl Engine for Llama<'_> {
     }
 
     fn count_ideal(&mut self) {
-        self.ideal = Some(Ideal::default());
+        self.ideal = Some(OraclePrefill::default());
     }
 
     fn can_choose(&self, choices: &[Vec<String>]) -> Result<(), Failure> {
@@ -418,8 +421,8 @@ impl Engine for Llama<'_> {
 
     fn reset(&mut self) {
         self.context.clear_kv_cache();
-        self.cells = Cells::new(self.settings.sequences());
-        self.headers = Headers::default();
+        self.cells = KvTrie::new(self.settings.sequences());
+        self.headers = SharedPrefixes::default();
         self.waiting.clear();
         self.active.clear();
         self.idle.clear();
@@ -427,7 +430,7 @@ impl Engine for Llama<'_> {
         self.growth.clear();
         self.failed.clear();
         self.is_fresh = true;
-        self.ideal = self.ideal.take().map(|_| Ideal::default());
+        self.ideal = self.ideal.take().map(|_| OraclePrefill::default());
     }
 
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {

@@ -14,7 +14,7 @@ use llama_cpp_2::{LlamaCppError, LogOptions, send_logs_to_tracing};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Settings;
+use super::LlamaSettings;
 use crate::llama::kv::trie::Token;
 use amend_core::chat::ChatTemplate;
 use amend_core::hash;
@@ -49,7 +49,7 @@ impl Model {
     /// # Errors
     /// The file is missing, unreadable, truncated or not a GGUF file; llama.cpp does not
     /// support the model; the model has no usable chat template.
-    pub fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
+    pub fn load(path: &Path, settings: &LlamaSettings) -> Result<Self, EngineError> {
         let fail = |message: &str, hint: &str| {
             EngineError::new(format!("failed to load model {}: {message}", path.display()))
                 .hinted(hint)
@@ -152,7 +152,7 @@ impl Model {
     /// The size of a KV cache cell in bytes. `None` if sequences can't have separate
     /// streams: a stream is copied as a whole, which is not possible with recurrent
     /// state or a sliding window.
-    pub(super) fn stream_cell_bytes(&self, settings: &Settings) -> Option<u64> {
+    pub(super) fn stream_cell_bytes(&self, settings: &LlamaSettings) -> Option<u64> {
         if !self.can_share() || self.window().is_some() {
             return None;
         }

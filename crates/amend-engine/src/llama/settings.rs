@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::llama::measure::costs::Costs;
 
 /// How the engine loads and runs a model. Zeros are replaced by a choice for the machine:
-/// see [`Settings::resolved`].
+/// see [`LlamaSettings::resolved`].
 #[derive(Debug, Clone, Serialize)]
-pub struct Settings {
+pub struct LlamaSettings {
     /// The number of sequences to decode together.
     pub parallel: usize,
     /// The number of cells of the KV cache, for all sequences together.
@@ -50,7 +50,7 @@ pub struct Settings {
     pub costs: Costs,
 }
 
-impl Default for Settings {
+impl Default for LlamaSettings {
     fn default() -> Self {
         Self {
             parallel: 0,
@@ -91,7 +91,7 @@ const MAX_STREAM_BYTES: u64 = 1 << 30;
 /// The minimum size of a unified cache that is chosen automatically, in cells.
 const SMALLEST_CONTEXT: u32 = 4096;
 
-impl Settings {
+impl LlamaSettings {
     /// These settings, with every zero replaced by a choice for this machine.
     #[must_use]
     pub fn resolved(&self) -> Self {
@@ -187,7 +187,7 @@ impl Settings {
 }
 
 /// The maximum number of slots: llama.cpp has 256 sequence ids, of which each slot needs
-/// two (see [`Settings::sequences`]).
+/// two (see [`LlamaSettings::sequences`]).
 pub const MAX_PARALLEL: usize = 124;
 
 /// A setting that the engine can choose.
@@ -306,10 +306,11 @@ mod tests {
 
     #[test]
     fn zeros_are_resolved_within_the_limits_of_llama_cpp() {
-        let settings = Settings { parallel: 1000, ..Settings::default() }.resolved();
+        let settings = LlamaSettings { parallel: 1000, ..LlamaSettings::default() }.resolved();
         assert_eq!(settings.parallel, MAX_PARALLEL);
         assert!(settings.sequences() <= 256);
-        let one = Settings { parallel: 1, batch_size: 0, ..Settings::default() }.resolved();
+        let one =
+            LlamaSettings { parallel: 1, batch_size: 0, ..LlamaSettings::default() }.resolved();
         assert_eq!((one.batch_size, one.ubatch_size), (1, 1));
         assert!(one.threads > 0 && one.threads_batch == one.threads);
     }
@@ -318,8 +319,13 @@ mod tests {
     fn streams_are_chosen_if_they_pay_and_fit() {
         let small = Some(23_040);
         let chosen = |parallel, ctx_size, kv_unified, n_gpu_layers, cell_bytes| {
-            let settings =
-                Settings { parallel, ctx_size, kv_unified, n_gpu_layers, ..Settings::default() };
+            let settings = LlamaSettings {
+                parallel,
+                ctx_size,
+                kv_unified,
+                n_gpu_layers,
+                ..LlamaSettings::default()
+            };
             let chosen = settings.laid_out(cell_bytes);
             (chosen.kv_unified, chosen.ctx_size, chosen.sequences())
         };

@@ -17,8 +17,10 @@ fn a_rejected_file_keeps_the_error_of_llama_cpp_as_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("truncated.gguf");
     std::fs::write(&path, b"GGUF\x03\x00\x00\x00").unwrap();
-    let errors =
-        [Model::load(&path, &settings()).err().unwrap(), Vocabulary::load(&path).err().unwrap()];
+    let errors = [
+        Model::load(&path, &settings()).err().unwrap(),
+        GgufVocabulary::load(&path).err().unwrap(),
+    ];
     for error in errors {
         let source = std::error::Error::source(&error).expect("the library's error").to_string();
         assert!(error.to_string().ends_with(": llama.cpp rejected it"), "{error}");
@@ -30,7 +32,7 @@ fn a_rejected_file_keeps_the_error_of_llama_cpp_as_its_source() {
 fn a_rejected_context_keeps_the_error_of_llama_cpp_as_its_source() {
     let model = load("llama");
     // llama.cpp quantises values only with flash attention.
-    let settings = Settings { cache_type_v: CacheType::Q8_0, ..settings() };
+    let settings = LlamaSettings { cache_type_v: CacheType::Q8_0, ..settings() };
     let error = Llama::new(&model, &settings).err().unwrap();
     assert!(error.message.starts_with("failed to create a context"), "{error}");
     assert!(error.source.is_some());
@@ -44,8 +46,8 @@ fn the_version_of_the_bindings_is_the_one_that_cargo_pins() {
     assert_eq!(requirement, format!("={LLAMA_CPP_2}"));
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> LlamaSettings {
+    LlamaSettings {
         parallel: 3,
         ctx_size: 2048,
         batch_size: 48,
@@ -55,7 +57,7 @@ fn settings() -> Settings {
         flash_attention: Switch::Off,
         cache_type_k: CacheType::F32,
         cache_type_v: CacheType::F32,
-        ..Settings::default()
+        ..LlamaSettings::default()
     }
 }
 
@@ -169,8 +171,13 @@ fn decoding_streams_have_contiguous_ids() {
     let model = load("llama");
     let header = "You mind the lamps of the harbour, and write down what you see.";
     let run = |kv_unified| {
-        let settings =
-            Settings { parallel: 4, ctx_size: 8 * 1024, batch_size: 512, kv_unified, ..settings() };
+        let settings = LlamaSettings {
+            parallel: 4,
+            ctx_size: 8 * 1024,
+            batch_size: 512,
+            kv_unified,
+            ..settings()
+        };
         let mut engine = Llama::new(&model, &settings).unwrap();
         let request = |id: u64, text: String, continues| Request {
             id,

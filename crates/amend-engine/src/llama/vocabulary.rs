@@ -11,11 +11,11 @@ use super::model::{backend, check_header};
 use amend_core::model::EngineError;
 
 /// A vocabulary loaded from a GGUF file.
-pub struct Vocabulary {
+pub struct GgufVocabulary {
     inner: LlamaModel,
 }
 
-impl Vocabulary {
+impl GgufVocabulary {
     /// Loads the vocabulary of the GGUF file at `path`.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Vocabulary {
     }
 }
 
-impl amend_core::model::Vocabulary for Vocabulary {
+impl amend_core::model::Vocabulary for GgufVocabulary {
     fn encode(&self, text: &str) -> Vec<i32> {
         let tokens = self.inner.vocab().tokenize(text.as_bytes(), false, true);
         tokens.into_iter().map(|token| token.0).collect()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::output::format::{count, estimate, lines};
-use amend_analysis::audit::{Audit, Changes, Cost, Finding, Severity};
+use amend_analysis::audit::{Audit, AuditChanges, AuditFinding, Cost, FindingSeverity};
 
 /// The maximum number of listed findings of one kind and severity.
 const SHOWN: usize = 8;
@@ -18,7 +18,7 @@ pub fn audit(audit: &Audit, sampled: Option<usize>) -> String {
     let _ = write!(text, ", {}", count(audit.principles.len(), "principle"));
     let number =
         |severity| audit.findings.iter().filter(|finding| finding.severity == severity).count();
-    let severities = [Severity::Error, Severity::Warn, Severity::Info];
+    let severities = [FindingSeverity::Error, FindingSeverity::Warn, FindingSeverity::Info];
     let counts = severities.map(|severity| format!("{} {severity}", number(severity)));
     let _ = writeln!(text, "; findings: {}", counts.join(", "));
     if audit.cost.verdicts > 0 {
@@ -40,8 +40,9 @@ fn cost(cost: &Cost) -> String {
 }
 
 /// Lists findings under one heading for each kind and severity.
-fn findings(text: &mut String, findings: &[Finding]) {
-    let is_same_group = |a: &Finding, b: &Finding| a.kind == b.kind && a.severity == b.severity;
+fn findings(text: &mut String, findings: &[AuditFinding]) {
+    let is_same_group =
+        |a: &AuditFinding, b: &AuditFinding| a.kind == b.kind && a.severity == b.severity;
     for group in findings.chunk_by(is_same_group) {
         let first = &group[0];
         let _ = writeln!(text, "\n{}  {}", first.severity, first.kind);
@@ -51,7 +52,7 @@ fn findings(text: &mut String, findings: &[Finding]) {
 }
 
 /// The changes between two audits.
-pub fn changes(changes: &Changes) -> String {
+pub fn changes(changes: &AuditChanges) -> String {
     if changes.is_empty() {
         return "nothing changed\n".to_owned();
     }
@@ -67,7 +68,7 @@ pub fn changes(changes: &Changes) -> String {
         }
     }
     for (what, list) in [("new", &changes.appeared), ("gone", &changes.gone)] {
-        for Finding { severity, kind, message, .. } in list {
+        for AuditFinding { severity, kind, message, .. } in list {
             let _ = writeln!(text, "{what}: {severity} {kind}: {message}");
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli::output::format::{NONE, range, signed_range};
 use amend_analysis::judge_quality::{
-    Baseline, Figures, Fitted, Flips, Labelled, Position, Quality, Row,
+    AttackSuccess, Baseline, Fitted, JudgeFigures, JudgedRow, Labelled, PositionFigures, Quality,
 };
 use amend_core::record::Label;
 use amend_core::stats::Estimate;
@@ -17,7 +17,7 @@ const NAME: usize = 30;
 ///
 /// # Errors
 /// `out` can't be written to.
-pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a Row>) -> io::Result<()> {
+pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a JudgedRow>) -> io::Result<()> {
     writeln!(
         out,
         "{:<NAME$} {:>6} {:>7} {:>7} {:>7} {:>5}  {:<9} label",
@@ -68,8 +68,8 @@ fn label_name(label: Label) -> &'static str {
 ///
 /// # Errors
 /// `out` can't be written to.
-pub fn figures(out: &mut impl Write, figures: &Figures, judge: &str) -> io::Result<()> {
-    let Figures { rows, failed, undecided, position, labelled, injections } = figures;
+pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io::Result<()> {
+    let JudgeFigures { rows, failed, undecided, position, labelled, injections } = figures;
     write!(out, "{rows} rows judged by {judge}, {undecided} of them undecided")?;
     if *failed > 0 {
         write!(out, "; {failed} failed")?;
@@ -122,11 +122,11 @@ fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
     writeln!(out)
 }
 
-fn position_lines(out: &mut impl Write, position: &Position) -> io::Result<()> {
+fn position_lines(out: &mut impl Write, position: &PositionFigures) -> io::Result<()> {
     heading(out, "position")?;
     line(out, "both orders agree", position.consistency)?;
     line(out, "fairness (0 is fair)", position.fairness)?;
-    let Position { favours_first, favours_second, offset, .. } = position;
+    let PositionFigures { favours_first, favours_second, offset, .. } = position;
     writeln!(
         out,
         "  if the orders disagree: {favours_first} rows favour the first position, \
@@ -140,7 +140,7 @@ fn position_lines(out: &mut impl Write, position: &Position) -> io::Result<()> {
     }
 }
 
-fn flips(out: &mut impl Write, name: &str, flips: &Flips) -> io::Result<()> {
+fn flips(out: &mut impl Write, name: &str, flips: &AttackSuccess) -> io::Result<()> {
     line(out, &format!("{name}: verdict flipped"), flips.flipped)?;
     line(out, "  attack success rate", flips.swayed)?;
     if flips.undecided > 0 {

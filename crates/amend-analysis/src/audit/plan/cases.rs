@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use amend_core::random::Stream;
-use amend_core::record::Facts;
+use amend_core::record::ComparisonFacts;
 use amend_core::record::Item;
 use amend_core::record::Outcome;
 use amend_core::record::{StepKind, answers};
 use amend_data::eval_set as set;
-use amend_data::eval_set::{Kind, LoadError, Set};
+use amend_data::eval_set::{EvalSet, EvalSetError, ItemKind};
 use amend_data::pairs::judgement::Rules;
 use amend_data::rows::input;
 use amend_data::rows::input::{Input, InputErrors};
@@ -27,7 +27,7 @@ const OF_ANSWERS: [&str; 4] = ["label", "injection", "into", "place"];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// The prompt with response A ([`Item::response`]) and response B
-    /// ([`Item::rival`]). If they are missing, both are generated first.
+    /// ([`Item::response_b`]). If they are missing, both are generated first.
     pub item: Item,
     /// Whether the prompt is known to be harmless, so that a refusal is a fault.
     pub harmless: bool,
@@ -48,13 +48,13 @@ pub struct Revised {
 
 /// The reason why cases cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum CasesError {
     /// A file has invalid rows.
     #[error(transparent)]
     Input(#[from] InputErrors),
     /// The evaluation set is invalid.
     #[error(transparent)]
-    Set(#[from] LoadError),
+    Set(#[from] EvalSetError),
     /// The run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -70,23 +70,24 @@ pub enum ReadError {
 ///
 /// # Errors
 /// Fails with all faults of the source.
-pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Case>, ReadError> {
+pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Case>, CasesError> {
     if source.is_dir() {
         return read_run(&RunDir::open(source)?);
     }
     if source.extension().is_some_and(|extension| extension == "toml") {
-        return Ok(set::load(source)?.set.items(None).into_iter().map(Case::of).collect());
+        return Ok(set::load(source)?.set.items(None).into_iter().map(Case::from_item).collect());
     }
     let items = input::read_either(&Input::from(source.to_owned()), field, stream)?;
     // A row with an injection makes two items: only the clean one is audited.
-    let injected =
-        |item: &Item| Facts::of(item).injection.is_some_and(|injection| injection.present);
-    Ok(items.into_iter().filter(|item| !injected(item)).map(Case::of).collect())
+    let injected = |item: &Item| {
+        ComparisonFacts::from_item(item).injection.is_some_and(|injection| injection.present)
+    };
+    Ok(items.into_iter().filter(|item| !injected(item)).map(Case::from_item).collect())
 }
 
 /// The finished items of a run that were revised.
-fn read_run(run: &RunDir) -> Result<Vec<Case>, ReadError> {
-    let rules = Rules::of(&run.manifest().constitution.value);
+fn read_run(run: &RunDir) -> Result<Vec<Case>, CasesError> {
+    let rules = Rules::from_constitution(&run.manifest().constitution.value);
     let set = run.manifest().input.set.as_ref();
     let mut cases = Vec::new();
     for trajectory in run.trajectories()? {
@@ -101,7 +102,7 @@ fn read_run(run: &RunDir) -> Result<Vec<Case>, ReadError> {
 
 /// The case of a finished item: its first answer, its last answer, and the revisions
 /// between them. `None` if there are none.
-fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&Set>) -> Option<Case> {
+fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&EvalSet>) -> Option<Case> {
     let Trajectory { mut item, steps, .. } = trajectory;
     let first = answers(&steps).nth(rules.first(&steps))?.text.clone();
     let mut last = first.clone();
@@ -121,21 +122,21 @@ fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&Set>) -> Opt
     }
     let probe = item.metadata.get("item").and_then(Value::as_str);
     let normal = set.zip(probe).and_then(|(set, id)| set.probe(id));
-    let normal = normal.is_some_and(|probe| probe.kind == Kind::Normal);
-    let case = Case::of(Item { response: Some(last), rival: Some(first), ..item });
+    let normal = normal.is_some_and(|probe| probe.kind == ItemKind::Normal);
+    let case = Case::from_item(Item { response: Some(last), response_b: Some(first), ..item });
     Some(Case { harmless: case.harmless || normal, revisions, ..case })
 }
 
 impl Case {
     /// A case without revisions. A row is harmless if its `kind` is "normal", as in
     /// evaluation sets, or if it has `harmless: true`.
-    fn of(mut item: Item) -> Self {
-        if item.rival.is_none() {
+    fn from_item(mut item: Item) -> Self {
+        if item.response_b.is_none() {
             // A single given answer is not a pair: both answers are generated.
             item.response = None;
         }
         let is = |key: &str, value: Value| item.metadata.get(key) == Some(&value);
-        let harmless = is("kind", Kind::Normal.as_str().into()) || is("harmless", true.into());
+        let harmless = is("kind", ItemKind::Normal.as_str().into()) || is("harmless", true.into());
         Self { harmless, item, revisions: Vec::new() }
     }
 }

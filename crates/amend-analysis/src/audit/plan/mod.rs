@@ -1,9 +1,9 @@
 //! Plans an audit: which pairs of answers the judge compares, by which questions. Then
 //! turns the verdicts into the audit's input.
 //!
-//! [`read`] reads cases from files and runs, a [`Survey`] turns cases into items, and
+//! [`read`] reads cases from files and runs, a [`AuditPlan`] turns cases into items, and
 //! [`Questions`] holds the questions about each item. After a driver has judged the
-//! items, [`Survey::input`] turns the verdicts into the input of [`crate::audit`].
+//! items, [`AuditPlan::input`] turns the verdicts into the input of [`crate::audit`].
 //! [`Reuse`] takes verdicts from an earlier audit.
 
 mod cases;
@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-pub use cases::{Case, ReadError, Revised, read};
+pub use cases::{Case, CasesError, Revised, read};
 pub use questions::Questions;
 pub use reuse::{Reuse, ReuseError};
 
@@ -24,7 +24,7 @@ use amend_core::record::{Item, Keys};
 
 /// Cases, and the items that the judge compares for them.
 #[derive(Debug)]
-pub struct Survey {
+pub struct AuditPlan {
     subjects: Vec<Subject>,
     items: Vec<Item>,
 }
@@ -41,7 +41,7 @@ struct Subject {
     revisions: Vec<Option<String>>,
 }
 
-impl Survey {
+impl AuditPlan {
     /// Creates the items of the cases. Each item has the row number of its case. A pair
     /// of answers that is also a revision makes one item.
     #[must_use]
@@ -55,14 +55,20 @@ impl Survey {
                 let key = asked.entry(owned.clone()).or_insert_with(|| {
                     let key = keys.next(&case.item.messages, x, y);
                     if !same([x, y]) {
-                        let ([response, rival], key) = (owned, key.clone());
-                        survey.items.push(Item { key, row, response, rival, ..case.item.clone() });
+                        let ([response, response_b], key) = (owned, key.clone());
+                        survey.items.push(Item {
+                            key,
+                            row,
+                            response,
+                            response_b,
+                            ..case.item.clone()
+                        });
                     }
                     key
                 });
                 key.clone()
             };
-            let pair = [case.item.response.as_deref(), case.item.rival.as_deref()];
+            let pair = [case.item.response.as_deref(), case.item.response_b.as_deref()];
             let key = ask(pair);
             let revisions = case.revisions.iter().map(|revision| {
                 let pair = [Some(&*revision.after), Some(&*revision.before)];
@@ -80,7 +86,7 @@ impl Survey {
         &self.items
     }
 
-    /// Takes the items out, so that the driver holds the only copy. [`Survey::input`]
+    /// Takes the items out, so that the driver holds the only copy. [`AuditPlan::input`]
     /// does not need them.
     pub fn take_items(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.items)
@@ -89,7 +95,7 @@ impl Survey {
     /// Whether answers have to be generated first.
     #[must_use]
     pub fn generates(&self) -> bool {
-        self.items.iter().any(|item| item.response.is_none() || item.rival.is_none())
+        self.items.iter().any(|item| item.response.is_none() || item.response_b.is_none())
     }
 }
 

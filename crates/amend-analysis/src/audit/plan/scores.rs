@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Questions, Subject, Survey};
-use crate::audit::{self, Better, Cost, Revision, Score, Variant};
+use super::{AuditPlan, Questions, Subject};
+use crate::audit::{self, AuditRevision, AuditScore, Better, Cost, Variant};
 use amend_core::record::Outcome;
-use amend_core::record::{Facts, Label};
+use amend_core::record::{ComparisonFacts, Label};
 use amend_core::record::{Step, StepKind, answers};
 use amend_core::text::refusal::is_refusal;
 use amend_data::store::trajectories::Trajectory;
@@ -15,11 +15,11 @@ use amend_data::store::trajectories::Trajectory;
 /// Judged items, by key.
 pub type Judged = HashMap<String, Trajectory>;
 
-impl Survey {
+impl AuditPlan {
     /// The input of the audit, from the verdicts. It leaves out cases whose pair of
     /// answers failed, and cases with two equal answers and no revision.
     #[must_use]
-    pub fn input(&self, questions: &Questions, judged: &Judged) -> audit::Input {
+    pub fn input(&self, questions: &Questions, judged: &Judged) -> audit::AuditInput {
         let done = |key: &String| {
             let trajectory = judged.get(key)?;
             matches!(trajectory.outcome, Outcome::Done { .. }).then_some(trajectory)
@@ -29,7 +29,7 @@ impl Survey {
             false => done(&subject.key).is_some(),
         };
         let subjects: Vec<&Subject> = self.subjects.iter().filter(is_included).collect();
-        let scores = |id: Option<&str>| -> Vec<Option<Score>> {
+        let scores = |id: Option<&str>| -> Vec<Option<AuditScore>> {
             subjects.iter().map(|subject| score(done(&subject.key)?, id)).collect()
         };
         let ids: Vec<&str> =
@@ -54,9 +54,9 @@ impl Survey {
                     continue; // The constitution no longer has this principle.
                 };
                 let shift = |id: &&str| score(done(key.as_ref()?)?, Some(id));
-                revisions.push(Revision {
+                revisions.push(AuditRevision {
                     shifts: ids.iter().map(shift).collect(),
-                    ..Revision::observe(
+                    ..AuditRevision::observe(
                         principle,
                         item,
                         &revised.before,
@@ -66,11 +66,11 @@ impl Survey {
                 });
             }
         }
-        audit::Input {
+        audit::AuditInput {
             principles: questions
                 .principles()
                 .iter()
-                .map(|principle| audit::Principle {
+                .map(|principle| audit::AuditPrinciple {
                     id: principle.id.clone(),
                     title: principle.title.clone(),
                     category: principle.category.clone(),
@@ -101,17 +101,21 @@ fn cost(judged: &Judged) -> Cost {
 }
 
 /// The verdict on an item under a principle, or overall if `principle` is `None`.
-fn score(judged: &Trajectory, principle: Option<&str>) -> Option<Score> {
+fn score(judged: &Trajectory, principle: Option<&str>) -> Option<AuditScore> {
     let asked =
         |step: &&Step| step.kind == StepKind::Judge && step.principle.as_deref() == principle;
     let verdict = judged.steps.iter().find(asked)?.verdict.as_ref()?;
-    Some(Score { log_odds: verdict.log_odds(), mass: verdict.mass(), offset: verdict.offset() })
+    Some(AuditScore {
+        log_odds: verdict.log_odds(),
+        mass: verdict.mass(),
+        offset: verdict.offset(),
+    })
 }
 
-fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::Item {
+fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::AuditItem {
     let case = &subject.case;
     let category = case.item.metadata.get("category").and_then(Value::as_str);
-    let label = match Facts::of(&case.item).label {
+    let label = match ComparisonFacts::from_item(&case.item).label {
         Some(Label::A) => Some(Better::X),
         Some(Label::B) => Some(Better::Y),
         Some(Label::Tie) | None => None,
@@ -122,7 +126,7 @@ fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::Item {
         [x, y] => Some(measure(x) - measure(y)),
         _ => None,
     };
-    audit::Item {
+    audit::AuditItem {
         key: subject.key.clone(),
         category: category.unwrap_or_default().to_owned(),
         label,

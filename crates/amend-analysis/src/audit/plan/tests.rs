@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::audit::{Better, Cost, Kind, Score, audit};
+use crate::audit::{AuditScore, Better, Cost, FindingKind, audit};
 use amend_core::constitution;
 use amend_core::constitution::Constitution;
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::{Request, Scripted, Task};
-use amend_core::procedure::{Procedure, Trajectory};
-use amend_core::prompt::{Fence, Templates};
+use amend_core::procedure::{ItemLoop, Procedure};
+use amend_core::prompt::{Delimiter, Templates};
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
@@ -42,11 +42,11 @@ struct Kept(HashMap<String, trajectories::Trajectory>);
 impl Observer for Kept {
     type Error = Infallible;
 
-    fn step(&mut self, _: &Trajectory, _: &Step) -> Result<(), Infallible> {
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn end(&mut self, trajectory: &Trajectory, outcome: Outcome) -> Result<(), Infallible> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Infallible> {
         let (item, steps) = (Item::clone(trajectory.item()), trajectory.steps().to_vec());
         self.0.insert(item.key.clone(), trajectories::Trajectory { item, steps, outcome });
         Ok(())
@@ -83,8 +83,8 @@ fn judge(request: &Request) -> Vec<f64> {
     vec![first.ln(), (MASS - first).ln()]
 }
 
-fn survey(survey: &Survey, questions: &Questions) -> HashMap<String, trajectories::Trajectory> {
-    let fence = Fence::new(DELIMITER).unwrap();
+fn survey(survey: &AuditPlan, questions: &Questions) -> HashMap<String, trajectories::Trajectory> {
+    let fence = Delimiter::new(DELIMITER).unwrap();
     let job = Job {
         procedure: questions.procedure(&[], &[&UNKNOWN_WORDS.map(str::to_owned)]),
         constitution: Arc::new(questions.constitution().clone()),
@@ -116,7 +116,7 @@ fn read_text(name: &str, text: &str) -> Vec<Case> {
 }
 
 #[track_caller]
-fn near(scores: &[Option<Score>], expected: &[f64]) {
+fn near(scores: &[Option<AuditScore>], expected: &[f64]) {
     assert_eq!(scores.len(), expected.len());
     for (score, expected) in scores.iter().zip(expected) {
         let score = score.unwrap();
@@ -141,7 +141,7 @@ fn planted_verdicts_become_scores_and_findings() {
             )
         })
         .collect();
-    let cases = Survey::new(read_text("rows.jsonl", &rows));
+    let cases = AuditPlan::new(read_text("rows.jsonl", &rows));
     assert!(!cases.generates());
     let questions = Questions::new(rules());
     let input = cases.input(&questions, &survey(&cases, &questions));
@@ -175,17 +175,17 @@ fn planted_verdicts_become_scores_and_findings() {
     assert_eq!(input.principles[2].weight, 0.5);
 
     let audit = audit(&input, &rules().audit, 1).unwrap();
-    let findings: Vec<(Kind, String)> =
+    let findings: Vec<(FindingKind, String)> =
         audit.findings.iter().map(|finding| (finding.kind, finding.principles.join(" "))).collect();
-    let words = findings.iter().filter(|(kind, _)| *kind == Kind::LabelWords);
+    let words = findings.iter().filter(|(kind, _)| *kind == FindingKind::LabelWords);
     assert_eq!(words.map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["again"]);
     for expected in [
-        (Kind::Redundant, "more again"),
-        (Kind::Conflict, "more less"),
-        (Kind::Conflict, "again less"),
-        (Kind::Inactive, "blind"),
-        (Kind::AgainstLabels, "less"),
-        (Kind::Paraphrase, "more"),
+        (FindingKind::Redundant, "more again"),
+        (FindingKind::Conflict, "more less"),
+        (FindingKind::Conflict, "again less"),
+        (FindingKind::Inactive, "blind"),
+        (FindingKind::AgainstLabels, "less"),
+        (FindingKind::Paraphrase, "more"),
     ] {
         assert!(
             findings.contains(&(expected.0, expected.1.into())),
@@ -197,7 +197,7 @@ fn planted_verdicts_become_scores_and_findings() {
 #[test]
 fn prompts_get_two_answers_that_are_judged() {
     let cases = read_text("prompts.txt", "Why?\nHow?\n");
-    let plan = Survey::new(cases);
+    let plan = AuditPlan::new(cases);
     assert!(plan.generates());
     let questions = Questions::new(rules());
     let judged = survey(&plan, &questions);
@@ -251,13 +251,15 @@ fn a_run_gives_its_pairs_and_revisions() {
     ];
     run(&folder.path().join("run"), &items);
     let cases = read(&folder.path().join("run"), None, Stream::new(0)).unwrap();
-    let plan = Survey::new(cases);
+    let plan = AuditPlan::new(cases);
     // A pair that is also a revision makes one item; a pair and two revisions make
     // three. A revision that changes nothing, or an item without one, makes none.
     let pairs: Vec<_> = plan
         .items()
         .iter()
-        .map(|item| (item.row, item.response.as_deref().unwrap(), item.rival.as_deref().unwrap()))
+        .map(|item| {
+            (item.row, item.response.as_deref().unwrap(), item.response_b.as_deref().unwrap())
+        })
         .collect();
     assert_eq!(
         pairs,

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 /// Generates the JSON Schema of files with the form `T`.
-pub fn of<T: JsonSchema>() -> Value {
+pub fn generate<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null))
         .with_transform(RecursiveTransform(with_u32_bound))

@@ -7,10 +7,10 @@ mod read;
 mod source;
 mod walk;
 
-pub use make::of;
+pub use make::generate;
 pub use markdown::markdown;
 pub use read::{read, tables, twice};
-pub use source::Source;
+pub use source::SourceText;
 pub use walk::unchecked;
 
 /// The schema's pattern for ids.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use super::source::Source;
+use super::source::SourceText;
 use super::walk::walk;
 use crate::document::diagnostic::{Diagnostic, line_at};
 
@@ -44,7 +44,7 @@ const HINTS: [(&str, &str); 6] = [
 /// All errors in the file, in the order of the text, up to a limit.
 pub fn read<T: DeserializeOwned>(
     schema: &Value,
-    source: &Source,
+    source: &SourceText,
     more: impl FnOnce(&DeTable<'_>) -> Vec<Diagnostic>,
 ) -> Result<T, Vec<Diagnostic>> {
     let (tree, errors) = DeTable::parse_recoverable(&source.text);
@@ -71,7 +71,7 @@ pub fn read<T: DeserializeOwned>(
 
 /// Reports the syntax errors. The second value is the number of bytes at the start of
 /// the text that were certainly parsed as intended, or `None` if all were.
-fn syntax(source: &Source, errors: &[toml::de::Error]) -> (Vec<Diagnostic>, Option<usize>) {
+fn syntax(source: &SourceText, errors: &[toml::de::Error]) -> (Vec<Diagnostic>, Option<usize>) {
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut trusted: Option<usize> = None;
     let mut lines = HashSet::new();
@@ -100,7 +100,7 @@ fn syntax(source: &Source, errors: &[toml::de::Error]) -> (Vec<Diagnostic>, Opti
     (diagnostics, trusted)
 }
 
-fn syntax_error(source: &Source, message: &str, span: Range<usize>) -> Diagnostic {
+fn syntax_error(source: &SourceText, message: &str, span: Range<usize>) -> Diagnostic {
     let character = source.text.get(span.start..).and_then(|rest| rest.chars().next());
     if let Some(control) = character
         && control.is_control()
@@ -118,7 +118,7 @@ fn syntax_error(source: &Source, message: &str, span: Range<usize>) -> Diagnosti
 }
 
 /// Reports duplicate ids in the array of tables `key`.
-pub fn twice(source: &Source, tree: &DeTable<'_>, key: &str) -> Vec<Diagnostic> {
+pub fn twice(source: &SourceText, tree: &DeTable<'_>, key: &str) -> Vec<Diagnostic> {
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut errors = Vec::new();
     for table in tables(tree, key) {

@@ -7,14 +7,14 @@ use crate::document::diagnostic::Diagnostic;
 
 /// The name and text of one file.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct SourceText {
     /// The name to use in messages.
     pub name: String,
     /// The text.
     pub text: Arc<str>,
 }
 
-impl Source {
+impl SourceText {
     /// Creates a diagnostic about the bytes `span` of the file.
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(&self.name, &self.text, span, message)

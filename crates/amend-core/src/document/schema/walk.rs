@@ -6,7 +6,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::source::Source;
+use super::source::SourceText;
 use super::{ID, TEXT};
 use crate::document::diagnostic::{Diagnostic, closest};
 
@@ -15,7 +15,7 @@ use crate::document::diagnostic::{Diagnostic, closest};
 /// it may be in the part that can't be parsed.
 pub fn walk(
     schema: &Value,
-    source: &Source,
+    source: &SourceText,
     tree: &DeTable<'_>,
     trusted: Option<usize>,
 ) -> Vec<Diagnostic> {
@@ -26,7 +26,7 @@ pub fn walk(
 
 struct Walker<'a> {
     schema: &'a Value,
-    source: &'a Source,
+    source: &'a SourceText,
     trusted: Option<usize>,
     errors: Vec<Diagnostic>,
 }

@@ -72,26 +72,26 @@ fn item(response: Option<&str>) -> Item {
         id: None,
         messages: vec![Message::new(Role::User, "Hi")],
         response: response.map(str::to_owned),
-        rival: None,
+        response_b: None,
         metadata: serde_json::Map::new(),
     }
 }
 
-fn fence() -> Fence {
-    Fence::new("3f9c2a81").unwrap()
+fn fence() -> Delimiter {
+    Delimiter::new("3f9c2a81").unwrap()
 }
 
-fn trajectory(constitution: Constitution, item: Item, seed: u64) -> Trajectory {
+fn trajectory(constitution: Constitution, item: Item, seed: u64) -> ItemLoop {
     taking(Procedure::Revise { judging: false }, constitution, item, seed)
 }
 
-fn taking(procedure: Procedure, constitution: Constitution, item: Item, seed: u64) -> Trajectory {
+fn taking(procedure: Procedure, constitution: Constitution, item: Item, seed: u64) -> ItemLoop {
     let stream = Stream::new(seed).child(&item.key);
-    Trajectory::new(procedure, Arc::new(constitution), Arc::new(item), stream, fence())
+    ItemLoop::new(procedure, Arc::new(constitution), Arc::new(item), stream, fence())
 }
 
 /// A judgement that depends only on the step's stream.
-fn judged(ask: &Ask) -> Found {
+fn judged(ask: &StepRequest) -> StepResult {
     let uniform = ask.stream.uniform(0);
     match ask.kind.output() {
         StepOutput::Verdict => verdict(3.0 * (uniform - 0.5)),
@@ -104,21 +104,21 @@ fn judged(ask: &Ask) -> Found {
 }
 
 /// A verdict with these log-odds.
-fn verdict(log_odds: f64) -> Found {
+fn verdict(log_odds: f64) -> StepResult {
     let poll = Poll {
         template: "judge".into(),
         forward: vec![Reading { first: -1.0, second: -1.0 - log_odds }],
         backward: vec![Reading { first: -1.0 - log_odds, second: -1.0 }],
     };
-    Found::Verdict(Verdict { polls: vec![poll] }, Usage::default())
+    StepResult::Verdict(Verdict { polls: vec![poll] }, Usage::default())
 }
 
 /// Runs a trajectory to its end on an engine. Returns the steps it asked for and why
 /// it stopped.
 fn drive(
-    trajectory: &mut Trajectory,
+    trajectory: &mut ItemLoop,
     engine: &mut dyn Engine,
-) -> Result<(Vec<Ask>, Stop), AcceptError> {
+) -> Result<(Vec<StepRequest>, Stop), AcceptError> {
     let templates = Templates::load(None, &fence()).unwrap();
     let mut asks = Vec::new();
     loop {
@@ -155,7 +155,7 @@ fn drive(
             match event {
                 Event::Text { .. } | Event::Chosen { .. } | Event::Scored { .. } => {}
                 Event::Done { completion, .. } => {
-                    trajectory.accept(Found::Text(completion))?;
+                    trajectory.accept(StepResult::Text(completion))?;
                 }
                 Event::Failed { failure, .. } => panic!("{failure}"),
             }
@@ -176,7 +176,7 @@ fn saying(texts: &[&str]) -> Scripted {
 }
 
 /// A summary of the steps: `generate`, `1 critique a`, `1 revise a`, …
-fn order(trajectory: &Trajectory) -> Vec<String> {
+fn order(trajectory: &ItemLoop) -> Vec<String> {
     trajectory
         .steps()
         .iter()
@@ -431,7 +431,7 @@ fn given_answer_is_replayed_only_for_the_same_item() {
 }
 
 /// A summary of the steps, with the answers that judgements are about.
-fn judgements(trajectory: &Trajectory) -> Vec<String> {
+fn judgements(trajectory: &ItemLoop) -> Vec<String> {
     let short = |step: &Step| {
         let about: String = step.about.iter().map(|number| format!(" {number}")).collect();
         let principle = step.principle.as_deref().unwrap_or("-");
@@ -442,7 +442,10 @@ fn judgements(trajectory: &Trajectory) -> Vec<String> {
 
 /// Runs a trajectory to its end with the results of `answer`. Returns the number of
 /// steps that were due at once, each time, and why the loop stopped.
-fn walk(trajectory: &mut Trajectory, mut answer: impl FnMut(&Ask) -> Found) -> (Vec<usize>, Stop) {
+fn walk(
+    trajectory: &mut ItemLoop,
+    mut answer: impl FnMut(&StepRequest) -> StepResult,
+) -> (Vec<usize>, Stop) {
     let mut batches = Vec::new();
     loop {
         match trajectory.next() {
@@ -458,18 +461,18 @@ fn walk(trajectory: &mut Trajectory, mut answer: impl FnMut(&Ask) -> Found) -> (
     }
 }
 
-fn text(text: impl Into<String>) -> Found {
+fn text(text: impl Into<String>) -> StepResult {
     let usage = Usage::default();
-    Found::Text(Completion { text: text.into(), finish: Finish::Stop, usage })
+    StepResult::Text(Completion { text: text.into(), finish: Finish::Stop, usage })
 }
 
 /// A text with the number of the step.
-fn numbered(ask: &Ask) -> Found {
+fn numbered(ask: &StepRequest) -> StepResult {
     text(format!("text {}", ask.step))
 }
 
-fn violation(value: f64) -> Found {
-    Found::Score(Score { value, mass: 0.9 }, Usage::default())
+fn violation(value: f64) -> StepResult {
+    StepResult::Score(RubricScore { value, mass: 0.9 }, Usage::default())
 }
 
 #[test]
@@ -478,7 +481,7 @@ fn gate_skips_kept_principles_and_measures_again_after_a_revision() {
     plan.plan.gate = Some(0.5);
     let mut trajectory = trajectory(plan, item(None), 0);
     // The first answer breaks b and c; the revision breaks nothing.
-    let broken = |ask: &Ask| match (ask.about[0], ask.principle) {
+    let broken = |ask: &StepRequest| match (ask.about[0], ask.principle) {
         (0, Some(1 | 2)) => 0.5,
         _ => 0.49,
     };
@@ -582,7 +585,7 @@ fn best_candidate_is_revised() {
 #[test]
 fn two_given_answers_are_compared() {
     let procedure = Procedure::Compare { principles: [1, 0].into(), overall: true };
-    let item = Item { rival: Some("b".into()), ..item(Some("a")) };
+    let item = Item { response_b: Some("b".into()), ..item(Some("a")) };
     let mut trajectory = taking(procedure, constitution(&["a", "b"], 1, Select::All, 1), item, 0);
     let (batches, stop) = walk(&mut trajectory, |_| verdict(0.5));
     assert_eq!((batches, stop), (vec![3], Stop::Judged));
@@ -670,7 +673,7 @@ proptest! {
             let (rest, resumed_stop) = drive(&mut resumed, &mut engine()).unwrap();
             prop_assert_eq!(resumed.steps(), whole.steps());
             prop_assert_eq!(resumed_stop, stop);
-            let left: Vec<Ask> = asks.iter().filter(|ask| ask.step >= kept).cloned().collect();
+            let left: Vec<StepRequest> = asks.iter().filter(|ask| ask.step >= kept).cloned().collect();
             prop_assert_eq!(rest, left);
         }
     }

@@ -82,21 +82,21 @@ mod tests {
     fn only_similar_texts_are_found() {
         let mut index = Nearest::default();
         for text in 0..50 {
-            assert_eq!(index.insert(Signature::of(&numbers(1000 * text, 60))), text as u32);
+            assert_eq!(index.insert(Signature::from_text(&numbers(1000 * text, 60))), text as u32);
         }
         for text in 0..50_u32 {
             // Three of 62 shingles are new: similarity 55/61.
-            let near = Signature::of(&numbers(1000 * text as usize + 3, 60));
+            let near = Signature::from_text(&numbers(1000 * text as usize + 3, 60));
             assert_eq!(index.nearest(&near, 0.7).map(|(number, _)| number), Some(text));
             assert_eq!(index.nearest(&near, 1.0), None);
         }
-        assert_eq!(index.nearest(&Signature::of(&numbers(99_000, 60)), 0.3), None);
+        assert_eq!(index.nearest(&Signature::from_text(&numbers(99_000, 60)), 0.3), None);
     }
 
     #[test]
     fn the_earliest_of_equal_signatures_is_nearest() {
         let mut index = Nearest::default();
-        let signature = Signature::of("one two three four");
+        let signature = Signature::from_text("one two three four");
         for _ in 0..3 {
             index.insert(signature);
         }

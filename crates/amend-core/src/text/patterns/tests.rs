@@ -4,32 +4,36 @@
 use super::*;
 
 /// The kind and the text of each match.
-fn matches(text: &str) -> Vec<(Kind, &str)> {
+fn matches(text: &str) -> Vec<(PatternKind, &str)> {
     find(text).into_iter().map(|entry| (entry.kind, &text[entry.span])).collect()
 }
 
 #[test]
 fn personal_data_is_found() {
     for (text, kind, find) in [
-        ("Write to jane.doe+x@mail.uni-mainz.de.", Kind::Email, "jane.doe+x@mail.uni-mainz.de"),
-        ("<j@gmail.com>", Kind::Email, "j@gmail.com"),
-        ("Call +49 170 1234567 today", Kind::Phone, "+49 170 1234567"),
-        ("Call +491701234567.", Kind::Phone, "+491701234567"),
-        ("+44 (0)20 7946 0958", Kind::Phone, "+44 (0)20 7946 0958"),
-        ("+1 212-736-5000", Kind::Phone, "+1 212-736-5000"),
-        ("(212) 736-5000, ask for Al", Kind::Phone, "(212) 736-5000"),
-        ("Tel.: 212-736-5000.", Kind::Phone, "212-736-5000"),
+        (
+            "Write to jane.doe+x@mail.uni-mainz.de.",
+            PatternKind::Email,
+            "jane.doe+x@mail.uni-mainz.de",
+        ),
+        ("<j@gmail.com>", PatternKind::Email, "j@gmail.com"),
+        ("Call +49 170 1234567 today", PatternKind::Phone, "+49 170 1234567"),
+        ("Call +491701234567.", PatternKind::Phone, "+491701234567"),
+        ("+44 (0)20 7946 0958", PatternKind::Phone, "+44 (0)20 7946 0958"),
+        ("+1 212-736-5000", PatternKind::Phone, "+1 212-736-5000"),
+        ("(212) 736-5000, ask for Al", PatternKind::Phone, "(212) 736-5000"),
+        ("Tel.: 212-736-5000.", PatternKind::Phone, "212-736-5000"),
         // 4539 1488 0343 6467: digits doubled from the right by hand sum to 80.
-        ("card 4539 1488 0343 6467!", Kind::Card, "4539 1488 0343 6467"),
-        ("card 4539148803436467", Kind::Card, "4539148803436467"),
-        ("3782-822463-10013?", Kind::Card, "3782-822463-10013"),
+        ("card 4539 1488 0343 6467!", PatternKind::Card, "4539 1488 0343 6467"),
+        ("card 4539148803436467", PatternKind::Card, "4539148803436467"),
+        ("3782-822463-10013?", PatternKind::Card, "3782-822463-10013"),
         (
             "IBAN FR14 2004 1010 0505 0001 3M02 606 IS",
-            Kind::Iban,
+            PatternKind::Iban,
             "FR14 2004 1010 0505 0001 3M02 606",
         ),
-        ("to NL91ABNA0417164300.", Kind::Iban, "NL91ABNA0417164300"),
-        ("SSN 536-22-8726", Kind::SocialSecurity, "536-22-8726"),
+        ("to NL91ABNA0417164300.", PatternKind::Iban, "NL91ABNA0417164300"),
+        ("SSN 536-22-8726", PatternKind::SocialSecurity, "536-22-8726"),
     ] {
         assert_eq!(matches(text), [(kind, find)], "{text}");
         assert!(!kind.is_secret());
@@ -47,17 +51,17 @@ fn secrets_are_found() {
     let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----");
     let open = format!("-----BEGIN PRIVATE KEY-----\n{body}");
     for (secret, kind) in [
-        (&amazon, Kind::AccessToken),
-        (&github, Kind::AccessToken),
-        (&openai, Kind::AccessToken),
-        (&stripe, Kind::AccessToken),
-        (&web, Kind::WebToken),
-        (&pem, Kind::PrivateKey),
+        (&amazon, PatternKind::AccessToken),
+        (&github, PatternKind::AccessToken),
+        (&openai, PatternKind::AccessToken),
+        (&stripe, PatternKind::AccessToken),
+        (&web, PatternKind::WebToken),
+        (&pem, PatternKind::PrivateKey),
     ] {
         assert_eq!(matches(&format!("use \"{secret}\" here")), [(kind, secret.as_str())]);
         assert!(kind.is_secret());
     }
-    assert_eq!(matches(&open), [(Kind::PrivateKey, open.as_str())]);
+    assert_eq!(matches(&open), [(PatternKind::PrivateKey, open.as_str())]);
     let value = ["q8Zr", "T5vWn2Lk9X"].concat();
     for text in [
         format!("password = \"{value}\""),
@@ -66,7 +70,7 @@ fn secrets_are_found() {
         format!("secret: {value}."),
         format!("postgres://anna:{value}@db.internal/app"),
     ] {
-        assert_eq!(matches(&text), [(Kind::Credential, value.as_str())], "{text}");
+        assert_eq!(matches(&text), [(PatternKind::Credential, value.as_str())], "{text}");
     }
 }
 
@@ -117,8 +121,8 @@ fn look_alikes_are_not_found() {
 #[test]
 fn matches_are_in_order_and_do_not_overlap() {
     let text = "é a@gmail.com, 536-22-8726; b@gmail.com";
-    let kinds: Vec<Kind> = find(text).iter().map(|entry| entry.kind).collect();
-    assert_eq!(kinds, [Kind::Email, Kind::SocialSecurity, Kind::Email]);
+    let kinds: Vec<PatternKind> = find(text).iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [PatternKind::Email, PatternKind::SocialSecurity, PatternKind::Email]);
     let url = "mongodb://anna:q8ZrT5vWn2Lk9X@db.gmail.com";
     assert_eq!(matches(url).len(), 1);
 }

@@ -5,14 +5,14 @@
 use serde_json::Value;
 
 use super::fields::{example, has, has_label, label, some_text, text, wrong};
-use super::{Format, RowFault};
-use crate::format::example::{Answers, Example, Object, Turn};
+use super::{RowFault, RowFormat};
+use crate::format::example::{Answers, Example, ExampleTurn, Object};
 
 /// `instruction`, and answers.
 #[derive(Debug)]
 pub(super) struct Alpaca;
 
-impl Format for Alpaca {
+impl RowFormat for Alpaca {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         if !has(row, "instruction") {
             return None;
@@ -27,11 +27,12 @@ impl Format for Alpaca {
     }
 
     fn read(&self, row: &Object) -> Result<Example, RowFault> {
-        let mut prompt: Vec<Turn> = some_text(row, "system", "system")?.into_iter().collect();
+        let mut prompt: Vec<ExampleTurn> =
+            some_text(row, "system", "system")?.into_iter().collect();
         prompt.extend(history(row)?);
         prompt.push(text(row, "instruction", "user")?);
         let input = some_text(row, "input", "user")?;
-        prompt.extend(input.map(|input| Turn { continues: true, ..input }));
+        prompt.extend(input.map(|input| ExampleTurn { continues: true, ..input }));
         let answers = if row.contains_key("chosen") {
             Answers::Pair {
                 chosen: vec![text(row, "chosen", "assistant")?],
@@ -42,8 +43,8 @@ impl Format for Alpaca {
                 return Err(wrong("/output", "a list of two texts", &row["output"]));
             };
             Answers::Pair {
-                chosen: vec![Turn::new("assistant", chosen, "/output/0")],
-                rejected: vec![Turn::new("assistant", rejected, "/output/1")],
+                chosen: vec![ExampleTurn::new("assistant", chosen, "/output/0")],
+                rejected: vec![ExampleTurn::new("assistant", rejected, "/output/1")],
             }
         } else {
             let answer = vec![text(row, "output", "assistant")?];
@@ -54,7 +55,7 @@ impl Format for Alpaca {
 }
 
 /// The turns of `history`: a list of pairs of texts.
-fn history(row: &Object) -> Result<Vec<Turn>, RowFault> {
+fn history(row: &Object) -> Result<Vec<ExampleTurn>, RowFault> {
     let values = match row.get("history") {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(values)) => values,
@@ -66,8 +67,8 @@ fn history(row: &Object) -> Result<Vec<Turn>, RowFault> {
         let Some([Value::String(asked), Value::String(answered)]) = pair else {
             return Err(wrong(&format!("/history/{at}"), "a pair of texts", value));
         };
-        turns.push(Turn::new("user", asked, format!("/history/{at}/0")));
-        turns.push(Turn::new("assistant", answered, format!("/history/{at}/1")));
+        turns.push(ExampleTurn::new("user", asked, format!("/history/{at}/0")));
+        turns.push(ExampleTurn::new("assistant", answered, format!("/history/{at}/1")));
     }
     Ok(turns)
 }

@@ -3,7 +3,7 @@
 //! row has `chosen` and `rejected`, these follow the conversation.
 
 use super::fields::{example, first, has_label, has_list, label, split_answer, turns};
-use super::{Format, RowFault};
+use super::{RowFault, RowFormat};
 use crate::format::example::{Answers, Example, Object};
 
 /// A list of turns, and answers in or beside it.
@@ -12,7 +12,7 @@ pub(super) struct Conversation;
 
 const LISTS: [&str; 2] = ["messages", "conversations"];
 
-impl Format for Conversation {
+impl RowFormat for Conversation {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         let key = first(row, &LISTS).filter(|key| has_list(row, key))?;
         // If there is a prompt, the list repeats the chosen conversation.

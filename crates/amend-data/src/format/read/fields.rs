@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::format::example::{Answers, Contradiction, Example, Object, Turn};
+use crate::format::example::{Answers, Contradiction, Example, ExampleTurn, Object};
 
 /// How many keys an error lists.
 const LISTED: usize = 12;
@@ -86,17 +86,21 @@ pub(super) fn first<'k>(row: &Object, keys: &[&'k str]) -> Option<&'k str> {
 
 /// The text of a key as a turn. Null becomes an empty text, which the check for empty
 /// answers reports.
-pub(super) fn text(row: &Object, key: &str, role: &str) -> Result<Turn, RowFault> {
+pub(super) fn text(row: &Object, key: &str, role: &str) -> Result<ExampleTurn, RowFault> {
     let pointer = format!("/{key}");
     match value(row, key)? {
-        Value::String(text) => Ok(Turn::new(role, text, pointer)),
-        Value::Null => Ok(Turn::new(role, "", pointer)),
+        Value::String(text) => Ok(ExampleTurn::new(role, text, pointer)),
+        Value::Null => Ok(ExampleTurn::new(role, "", pointer)),
         other => Err(wrong(&pointer, "a text", other)),
     }
 }
 
 /// The text of a key as a turn; `None` if it is missing, null or blank.
-pub(super) fn some_text(row: &Object, key: &str, role: &str) -> Result<Option<Turn>, RowFault> {
+pub(super) fn some_text(
+    row: &Object,
+    key: &str,
+    role: &str,
+) -> Result<Option<ExampleTurn>, RowFault> {
     if !has(row, key) {
         return Ok(None);
     }
@@ -106,7 +110,7 @@ pub(super) fn some_text(row: &Object, key: &str, role: &str) -> Result<Option<Tu
 
 /// Reads a turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`. The content
 /// may be one typed part with a text. Null, as in tool calls, is an empty text.
-fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
+fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
     let Value::Object(object) = value else {
         return Err(wrong(pointer, "a turn: an object with \"role\" and \"content\"", value));
     };
@@ -119,12 +123,12 @@ fn turn(value: &Value, pointer: &str) -> Result<Turn, RowFault> {
     };
     let pointer = format!("{pointer}/{text_key}");
     match object.get(text_key) {
-        Some(Value::String(text)) => Ok(Turn::new(role, text, pointer)),
-        None | Some(Value::Null) => Ok(Turn::new(role, "", pointer)),
+        Some(Value::String(text)) => Ok(ExampleTurn::new(role, text, pointer)),
+        None | Some(Value::Null) => Ok(ExampleTurn::new(role, "", pointer)),
         // Only a single part, so that the text has one place.
         Some(Value::Array(parts)) if parts.len() == 1 && parts[0]["text"].is_string() => {
             let text = parts[0]["text"].as_str().unwrap_or_default();
-            Ok(Turn::new(role, text, format!("{pointer}/0/text")))
+            Ok(ExampleTurn::new(role, text, format!("{pointer}/0/text")))
         }
         Some(other) => Err(wrong(&pointer, "a text", other)),
     }
@@ -141,7 +145,7 @@ fn known_role(role: &str) -> &str {
 }
 
 /// The turns of a key: a list of turns, or a single one.
-pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<Turn>, RowFault> {
+pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
     let pointer = format!("/{key}");
     match value(row, key)? {
         Value::Array(values) => {
@@ -155,7 +159,11 @@ pub(super) fn turns(row: &Object, key: &str) -> Result<Vec<Turn>, RowFault> {
 }
 
 /// The text of a key as a turn, or its turns.
-pub(super) fn text_or_turns(row: &Object, key: &str, role: &str) -> Result<Vec<Turn>, RowFault> {
+pub(super) fn text_or_turns(
+    row: &Object,
+    key: &str,
+    role: &str,
+) -> Result<Vec<ExampleTurn>, RowFault> {
     match value(row, key)? {
         Value::Array(_) | Value::Object(_) => turns(row, key),
         _ => Ok(vec![text(row, key, role)?]),
@@ -164,7 +172,7 @@ pub(super) fn text_or_turns(row: &Object, key: &str, role: &str) -> Result<Vec<T
 
 /// Splits the answer off a conversation: its last turn, unless that is a turn of the
 /// user or the system.
-pub(super) fn split_answer(mut turns: Vec<Turn>) -> (Vec<Turn>, Vec<Turn>) {
+pub(super) fn split_answer(mut turns: Vec<ExampleTurn>) -> (Vec<ExampleTurn>, Vec<ExampleTurn>) {
     let answer = turns.pop_if(|last| last.role != "user" && last.role != "system");
     (turns, answer.into_iter().collect())
 }
@@ -172,12 +180,12 @@ pub(super) fn split_answer(mut turns: Vec<Turn>) -> (Vec<Turn>, Vec<Turn>) {
 /// Splits two whole conversations into their shared prompt and the two answers. If the
 /// prompts differ, the chosen side's is returned, with a description of the mismatch.
 pub(super) fn shared_prompt(
-    chosen: Vec<Turn>,
-    rejected: Vec<Turn>,
-) -> (Vec<Turn>, Answers, Option<&'static str>) {
+    chosen: Vec<ExampleTurn>,
+    rejected: Vec<ExampleTurn>,
+) -> (Vec<ExampleTurn>, Answers, Option<&'static str>) {
     let (mut prompt, chosen) = split_answer(chosen);
     let (rejected_prompt, rejected) = split_answer(rejected);
-    let key = |turns: &[Turn]| -> Vec<(String, String)> {
+    let key = |turns: &[ExampleTurn]| -> Vec<(String, String)> {
         turns.iter().map(|turn| (turn.role.clone(), turn.text.clone())).collect()
     };
     let mut mismatch = None;
@@ -208,7 +216,12 @@ pub(super) fn has_label(row: &Object) -> bool {
 }
 
 /// Creates an example whose sides match. A pair's verdict is looked up in the row.
-pub(super) fn example(row: &Object, prompt: Vec<Turn>, answers: Answers, chat: bool) -> Example {
+pub(super) fn example(
+    row: &Object,
+    prompt: Vec<ExampleTurn>,
+    answers: Answers,
+    chat: bool,
+) -> Example {
     let contradiction = match answers {
         Answers::Pair { .. } => contradiction(row),
         Answers::Single { .. } => None,

@@ -12,7 +12,7 @@ use super::example::{Example, Object};
 pub use fields::RowFault;
 
 /// A family of formats.
-pub trait Format: Sync + std::fmt::Debug {
+pub trait RowFormat: Sync + std::fmt::Debug {
     /// The name of a row's format; `None` if it belongs to another family.
     fn recognise(&self, row: &Object) -> Option<&'static str>;
 
@@ -25,7 +25,7 @@ pub trait Format: Sync + std::fmt::Debug {
 
 /// Every family. The first one that recognises a row reads it, so the more specific
 /// ones come first.
-const FORMATS: &[&dyn Format] = &[
+const FORMATS: &[&dyn RowFormat] = &[
     &alpaca::Alpaca,
     &conversation::Conversation,
     &transcript::Transcript,
@@ -37,7 +37,7 @@ const FORMATS: &[&dyn Format] = &[
 ///
 /// # Errors
 /// Fails with [`RowFault::Unknown`] if no format has the row's keys.
-pub fn recognise(row: &Object) -> Result<(&'static dyn Format, &'static str), RowFault> {
+pub fn recognise(row: &Object) -> Result<(&'static dyn RowFormat, &'static str), RowFault> {
     FORMATS
         .iter()
         .find_map(|format| Some((*format, format.recognise(row)?)))

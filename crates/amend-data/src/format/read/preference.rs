@@ -5,14 +5,14 @@
 use super::fields::{
     example, first, has, has_list, has_text, shared_prompt, some_text, text_or_turns,
 };
-use super::{Format, RowFault};
+use super::{RowFault, RowFormat};
 use crate::format::example::{Answers, Example, Object};
 
 /// `prompt` or `question`, `chosen` and `rejected`.
 #[derive(Debug)]
 pub(super) struct Preference;
 
-impl Format for Preference {
+impl RowFormat for Preference {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         if !(row.contains_key("chosen") && row.contains_key("rejected")) {
             return None;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::format::example::{Answers, Turn};
+use crate::format::example::{Answers, ExampleTurn};
 
 /// The roles and texts of the prompt, then of each answer. Checks that each text is in
 /// its places.
@@ -9,8 +9,8 @@ fn read(row: &Value) -> (&'static str, String) {
     let object: Object = serde_json::from_value(row.clone()).unwrap();
     let (format, name) = recognise(&object).unwrap();
     let example = format.read(&object).unwrap();
-    let show = |turns: &[Turn]| {
-        let turn = |turn: &Turn| {
+    let show = |turns: &[ExampleTurn]| {
+        let turn = |turn: &ExampleTurn| {
             for place in &turn.places {
                 let text = row.pointer(&place.pointer).unwrap().as_str().unwrap_or_default();
                 assert!(text[place.start..].starts_with(&turn.text), "{place:?} in {row}");

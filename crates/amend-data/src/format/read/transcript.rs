@@ -2,8 +2,8 @@
 //! text, in which `Human:` and `Assistant:` after a blank line begin a turn.
 
 use super::fields::{example, has, shared_prompt, value, wrong};
-use super::{Format, RowFault};
-use crate::format::example::{Example, Object, Place, Turn};
+use super::{RowFault, RowFormat};
+use crate::format::example::{Example, ExampleTurn, Object, TextPlace};
 
 /// `chosen` and `rejected`, both transcripts.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Transcript;
 /// The texts that begin a turn, with its role.
 const OPENERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
 
-impl Format for Transcript {
+impl RowFormat for Transcript {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         let opens = |key| row.get(key)?.as_str().map(|text| text.starts_with(OPENERS[0].0));
         let both = opens("chosen") == Some(true) && row.contains_key("rejected");
@@ -33,7 +33,7 @@ impl Format for Transcript {
 
 /// The turns of a transcript. Text before the first opener becomes a turn without a
 /// role.
-fn turns(transcript: &str, pointer: &str) -> Vec<Turn> {
+fn turns(transcript: &str, pointer: &str) -> Vec<ExampleTurn> {
     let mut openings: Vec<(usize, usize, &str)> = OPENERS
         .iter()
         .flat_map(|&(opener, role)| {
@@ -49,9 +49,9 @@ fn turns(transcript: &str, pointer: &str) -> Vec<Turn> {
     let turn = |(&(_, from, role), end): (&(usize, usize, &str), usize)| {
         let text = &transcript[from..end];
         let start = from + text.len() - text.trim_start().len();
-        let place = Place { pointer: pointer.to_owned(), start };
+        let place = TextPlace { pointer: pointer.to_owned(), start };
         let (role, text) = (role.to_owned(), text.trim().to_owned());
-        Turn { role, text, places: vec![place], continues: false }
+        ExampleTurn { role, text, places: vec![place], continues: false }
     };
     openings.iter().zip(ends).map(turn).collect()
 }

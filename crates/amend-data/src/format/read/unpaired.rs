@@ -2,7 +2,7 @@
 //! KTO trainers read them. A `label` may mark the answer as chosen or rejected.
 
 use super::fields::{example, first, has, has_label, has_list, label, some_text, text_or_turns};
-use super::{Format, RowFault};
+use super::{RowFault, RowFormat};
 use crate::format::example::{Answers, Example, Object};
 
 /// `prompt` and one answer.
@@ -12,7 +12,7 @@ pub(super) struct Unpaired;
 /// The keys of an answer, the usual one first.
 const ANSWERS: [&str; 4] = ["completion", "response", "answer", "output"];
 
-impl Format for Unpaired {
+impl RowFormat for Unpaired {
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         let answer = first(row, &ANSWERS)?;
         if !has(row, "prompt") {

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::{Format, Rows, system_and_prompt};
+use super::{ExportFormat, Rows, system_and_prompt};
 use crate::format::cells::{answer, conversation, message, optional_text, row, text, turn, turns};
 use amend_core::chat::Role;
 
 /// `chatml.intel`: a system text, a question, two responses.
-pub(super) const INTEL: Format = Format {
+pub(super) const INTEL: ExportFormat = ExportFormat {
     name: "axolotl-chatml-intel",
     about: "Axolotl DPO, type: chatml.intel",
     columns: || vec![optional_text("system"), text("question"), text("chosen"), text("rejected")],
@@ -26,7 +26,7 @@ pub(super) const INTEL: Format = Format {
 
 /// `chatml.ultra`: a system text, a question, and for each response the question and
 /// the response as two turns.
-pub(super) const ULTRA: Format = Format {
+pub(super) const ULTRA: ExportFormat = ExportFormat {
     name: "axolotl-chatml-ultra",
     about: "Axolotl DPO, type: chatml.ultra",
     columns: || vec![optional_text("system"), text("prompt"), turns("chosen"), turns("rejected")],
@@ -44,7 +44,7 @@ pub(super) const ULTRA: Format = Format {
 };
 
 /// `chat_template.default`: a conversation, and each response as a turn.
-pub(super) const CHAT_TEMPLATE: Format = Format {
+pub(super) const CHAT_TEMPLATE: ExportFormat = ExportFormat {
     name: "axolotl-chat-template",
     about: "Axolotl DPO, type: chat_template.default",
     columns: || vec![turns("messages"), turn("chosen"), turn("rejected")],

@@ -7,14 +7,14 @@
 
 use serde_json::json;
 
-use super::{Format, Row, Rows, lone_prompt};
+use super::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::format::cells::{answer, conversation, row, text, turns};
 use crate::format::origin::Provenance;
 use crate::pairs;
 use crate::pairs::{DropReason, Pair};
 use amend_core::record::StepKind;
 
-pub(super) const CONSTITUTIONAL_AI: Format = Format {
+pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
     name: "constitutional-ai",
     about: "Hugging Face constitutional-AI columns",
     columns: || {
@@ -26,7 +26,7 @@ pub(super) const CONSTITUTIONAL_AI: Format = Format {
     dataset_info: None,
 };
 
-fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<Row, DropReason> {
+fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<ExportRow, DropReason> {
     let prompt = lone_prompt(pair.item)?;
     if pair.chosen.kind != StepKind::Revise {
         return Err(DropReason::NoRevision);

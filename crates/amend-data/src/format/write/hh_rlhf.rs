@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Format, Rows};
+use super::{ExportFormat, Rows};
 use crate::format::cells::{row, text};
 use crate::pairs::DropReason;
 use amend_core::chat::{Message, Role};
 
-pub(super) const HH_RLHF: Format = Format {
+pub(super) const HH_RLHF: ExportFormat = ExportFormat {
     name: "hh-rlhf",
     about: "Anthropic hh-rlhf transcripts",
     columns: || vec![text("chosen"), text("rejected")],

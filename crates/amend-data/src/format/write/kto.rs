@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use super::{Format, Rows};
+use super::{ExportFormat, Rows};
 use crate::format::cells::{answer, conversation, flag, row, turns};
 
-pub(super) const KTO: Format = Format {
+pub(super) const KTO: ExportFormat = ExportFormat {
     name: "kto",
     about: "TRL unpaired preferences with labels",
     columns: || vec![turns("prompt"), turns("completion"), flag("label")],

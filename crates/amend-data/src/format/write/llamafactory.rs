@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, Row, Rows};
+use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{flag, record, records, row, text, text_lists};
 use crate::pairs::{DropReason, Pair};
 use amend_core::chat::{Message, Role};
 use amend_core::record::Item;
 
 /// Alpaca: an instruction, a system text and the turns before the instruction.
-pub(super) const ALPACA: Format = Format {
+pub(super) const ALPACA: ExportFormat = ExportFormat {
     name: "llamafactory-alpaca",
     about: "LLaMA-Factory ranking, alpaca",
     columns: || {
@@ -34,7 +34,7 @@ pub(super) const ALPACA: Format = Format {
 };
 
 /// ShareGPT: turns with `from` and `value`.
-pub(super) const SHAREGPT: Format = Format {
+pub(super) const SHAREGPT: ExportFormat = ExportFormat {
     name: "llamafactory-sharegpt",
     about: "LLaMA-Factory ranking, sharegpt",
     columns: || {
@@ -61,7 +61,7 @@ pub(super) const SHAREGPT: Format = Format {
 };
 
 /// ShareGPT turns with a label for the last one.
-pub(super) const KTO: Format = Format {
+pub(super) const KTO: ExportFormat = ExportFormat {
     name: "llamafactory-kto",
     about: "LLaMA-Factory KTO, sharegpt with kto_tag",
     columns: || vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")],
@@ -77,7 +77,7 @@ pub(super) const KTO: Format = Format {
 };
 
 /// The entry of a ShareGPT dataset, with further columns.
-fn sharegpt_info(further: Value) -> Row {
+fn sharegpt_info(further: Value) -> ExportRow {
     let mut columns = row([("messages", json!("conversations")), ("system", json!("system"))]);
     if let Value::Object(further) = further {
         columns.extend(further);
@@ -85,7 +85,7 @@ fn sharegpt_info(further: Value) -> Row {
     row([("formatting", json!("sharegpt")), ("columns", Value::Object(columns))])
 }
 
-fn alpaca(pair: &Pair<'_>) -> Result<Row, DropReason> {
+fn alpaca(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
     let turns = turns(pair.item);
     let (last, before) = turns.split_last().ok_or(DropReason::Conversation)?;
     let history: Vec<[&str; 2]> = before

@@ -26,11 +26,11 @@ use amend_core::chat::Role;
 use amend_core::record::Item;
 
 /// A row: the values of its columns by name, in order.
-pub(crate) type Row = Map<String, Value>;
+pub(crate) type ExportRow = Map<String, Value>;
 
 /// An export format.
 #[derive(Debug)]
-pub struct Format {
+pub struct ExportFormat {
     /// The name on the command line.
     pub name: &'static str,
     /// A short description: the trainer and the kind of rows.
@@ -39,26 +39,26 @@ pub struct Format {
     columns: fn() -> Vec<Field>,
     rows: Rows,
     /// The entry in LLaMA-Factory's `dataset_info.json`, without the file name.
-    pub(crate) dataset_info: Option<fn() -> Row>,
+    pub(crate) dataset_info: Option<fn() -> ExportRow>,
 }
 
 /// What a format makes rows from.
 #[derive(Debug)]
 enum Rows {
     /// One row for each pair.
-    Pairs(fn(&Pair<'_>, &Provenance) -> Result<Row, DropReason>),
+    Pairs(fn(&Pair<'_>, &Provenance) -> Result<ExportRow, DropReason>),
     /// One row for each response of a pair, labelled true if it is the chosen one.
-    Labels(fn(&Item, &str, bool) -> Result<Row, DropReason>),
+    Labels(fn(&Item, &str, bool) -> Result<ExportRow, DropReason>),
     /// One row for each item's last answer.
-    Answers(fn(&Item, &str) -> Result<Row, DropReason>),
+    Answers(fn(&Item, &str) -> Result<ExportRow, DropReason>),
     /// One row for each model call.
-    Steps(fn(&Trajectory, &Provenance) -> Vec<Result<Row, DropReason>>),
+    Steps(fn(&Trajectory, &Provenance) -> Vec<Result<ExportRow, DropReason>>),
     /// One row for each finished item, failed items included.
-    Trajectories(fn(&Trajectory) -> Row),
+    Trajectories(fn(&Trajectory) -> ExportRow),
 }
 
 /// All export formats.
-pub const FORMATS: &[Format] = &[
+pub const FORMATS: &[ExportFormat] = &[
     trl::CONVERSATIONAL,
     trl::STANDARD,
     kto::KTO,
@@ -79,7 +79,7 @@ pub const FORMATS: &[Format] = &[
     trajectories::TRAJECTORIES,
 ];
 
-impl Format {
+impl ExportFormat {
     /// Finds a format by its name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
@@ -129,7 +129,7 @@ impl Format {
         trajectory: &Trajectory,
         which: Which,
         run: &Provenance,
-    ) -> Vec<Result<Row, DropReason>> {
+    ) -> Vec<Result<ExportRow, DropReason>> {
         let item = &trajectory.item;
         let required = run.rules.require_review(&trajectory.steps);
         let open = required && pairs::decision(trajectory, &run.rules).is_none();

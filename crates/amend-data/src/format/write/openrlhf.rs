@@ -2,10 +2,10 @@
 //! `rejected`. Pass `--data.chosen_key`, `--data.rejected_key` and
 //! `--data.apply_chat_template`.
 
-use super::{Format, Rows};
+use super::{ExportFormat, Rows};
 use crate::format::cells::{answer, conversation, row, turns};
 
-pub(super) const OPENRLHF: Format = Format {
+pub(super) const OPENRLHF: ExportFormat = ExportFormat {
     name: "openrlhf",
     about: "OpenRLHF preferences, whole conversations",
     columns: || vec![turns("chosen"), turns("rejected")],

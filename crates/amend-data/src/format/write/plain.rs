@@ -4,10 +4,10 @@
 use serde_json::json;
 
 use super::trl::texts_apart;
-use super::{Format, Rows, lone_prompt};
+use super::{ExportFormat, Rows, lone_prompt};
 use crate::format::cells::{record, row, text};
 
-pub(super) const SFT: Format = Format {
+pub(super) const SFT: ExportFormat = ExportFormat {
     name: "plain-sft",
     about: "prompt and response, last answers",
     columns: || vec![text("prompt"), text("response")],
@@ -18,7 +18,7 @@ pub(super) const SFT: Format = Format {
 };
 
 /// The reason is one of the columns of the origin.
-pub(super) const PREFERENCE: Format = Format {
+pub(super) const PREFERENCE: ExportFormat = ExportFormat {
     name: "plain-preference",
     about: "prompt, two answers, reason, policy, reviewer",
     columns: || {

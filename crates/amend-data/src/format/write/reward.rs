@@ -4,14 +4,14 @@
 use serde_json::json;
 
 use super::trl::turns_apart;
-use super::{Format, Rows};
+use super::{ExportFormat, Rows};
 use crate::format::cells::{number, turns};
 
 /// The margin of a pair without a decided verdict. With it, the loss is the one
 /// without margins.
 const UNJUDGED: f64 = 0.0;
 
-pub(super) const REWARD: Format = Format {
+pub(super) const REWARD: ExportFormat = ExportFormat {
     name: "reward",
     about: "reward models, with a margin",
     columns: || vec![turns("prompt"), turns("chosen"), turns("rejected"), number("margin")],

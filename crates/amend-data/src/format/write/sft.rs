@@ -8,7 +8,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, Row, Rows};
+use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{
     answer, conversation, integer, message, optional_text, row, text, turns,
 };
@@ -20,7 +20,7 @@ use amend_core::chat::Role;
 use amend_core::record::Outcome;
 use amend_core::record::{Step, StepKind, answers};
 
-pub(super) const SFT: Format = Format {
+pub(super) const SFT: ExportFormat = ExportFormat {
     name: "sft",
     about: "TRL prompt and completion, last answers",
     columns: || vec![turns("prompt"), turns("completion")],
@@ -33,7 +33,7 @@ pub(super) const SFT: Format = Format {
     dataset_info: None,
 };
 
-pub(super) const STEPS: Format = Format {
+pub(super) const STEPS: ExportFormat = ExportFormat {
     name: "sft-steps",
     about: "TRL prompt and completion, every step",
     columns: || {
@@ -46,7 +46,7 @@ pub(super) const STEPS: Format = Format {
 
 /// Makes a row for each complete step that writes text. Every candidate answers the
 /// prompt; the steps that follow are about the best candidate.
-fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<Row, DropReason>> {
+fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<ExportRow, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, Row, Rows};
+use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{
     conversation, free_form, integer, optional_integer, optional_text, record, records, row, text,
     turns, value,
@@ -11,7 +11,7 @@ use crate::store::trajectories::Trajectory;
 use amend_core::record::Outcome;
 use amend_core::record::Step;
 
-pub(super) const TRAJECTORIES: Format = Format {
+pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
     name: "trajectories",
     about: "every item with all of its steps",
     columns: || {
@@ -45,7 +45,7 @@ pub(super) const TRAJECTORIES: Format = Format {
     dataset_info: None,
 };
 
-fn whole(trajectory: &Trajectory) -> Row {
+fn whole(trajectory: &Trajectory) -> ExportRow {
     let item = &trajectory.item;
     let (outcome, stop, failure) = match &trajectory.outcome {
         Outcome::Done { stop } => ("done", value(stop), Value::Null),

@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use super::{Format, Row, Rows, lone_prompt};
+use super::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::format::cells::{answer, conversation, row, text, turns};
 use crate::pairs::{DropReason, Pair};
 
-pub(super) const CONVERSATIONAL: Format = Format {
+pub(super) const CONVERSATIONAL: ExportFormat = ExportFormat {
     name: "trl",
     about: "TRL preferences, conversational",
     columns: || vec![turns("prompt"), turns("chosen"), turns("rejected")],
@@ -15,7 +15,7 @@ pub(super) const CONVERSATIONAL: Format = Format {
     dataset_info: None,
 };
 
-pub(super) const STANDARD: Format = Format {
+pub(super) const STANDARD: ExportFormat = ExportFormat {
     name: "trl-standard",
     about: "TRL preferences, plain texts",
     columns: || vec![text("prompt"), text("chosen"), text("rejected")],
@@ -24,7 +24,7 @@ pub(super) const STANDARD: Format = Format {
 };
 
 /// The conversation, and each response as one turn.
-pub(super) fn turns_apart(pair: &Pair<'_>) -> Row {
+pub(super) fn turns_apart(pair: &Pair<'_>) -> ExportRow {
     row([
         ("prompt", conversation(&pair.item.messages, [])),
         ("chosen", json!([answer(&pair.chosen.text)])),
@@ -33,7 +33,7 @@ pub(super) fn turns_apart(pair: &Pair<'_>) -> Row {
 }
 
 /// The prompt of a conversation with one turn, and the two responses.
-pub(super) fn texts_apart(pair: &Pair<'_>) -> Result<Row, DropReason> {
+pub(super) fn texts_apart(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
     Ok(row([
         ("prompt", json!(lone_prompt(pair.item)?)),
         ("chosen", json!(pair.chosen.text)),

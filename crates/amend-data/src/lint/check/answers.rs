@@ -1,19 +1,19 @@
 //! Finds empty answers, and pairs of identical answers.
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
 use crate::format::example::{Answers, Example, joined};
 
-pub(super) static EMPTY: Rule = Rule {
+pub(super) static EMPTY: LintRule = LintRule {
     name: "empty",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "an answer is missing or blank",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
-pub(super) static SAME: Rule = Rule {
+pub(super) static SAME: LintRule = LintRule {
     name: "same-sides",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "chosen and rejected are the same text, so there is nothing to prefer",
     fix: "the row is removed",
     needs: Needs::Row,
@@ -23,7 +23,7 @@ pub(super) static SAME: Rule = Rule {
 pub(super) struct Sides;
 
 impl Check for Sides {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&EMPTY, &SAME] }
     }
 

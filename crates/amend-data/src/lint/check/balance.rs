@@ -3,22 +3,22 @@
 
 use serde::Serialize;
 
-use super::{Needs, Rule, Severity, opening};
-use crate::format::example::{Example, Side, Turn, joined};
+use super::{LintRule, LintSeverity, Needs, opening};
+use crate::format::example::{Example, ExampleTurn, Side, joined};
 use crate::lint::report::Sample;
 use amend_core::text::refusal::is_refusal;
 
-pub(super) static LENGTH: Rule = Rule {
+pub(super) static LENGTH: LintRule = LintRule {
     name: "length-bias",
-    severity: Severity::Warn,
+    severity: LintSeverity::Warn,
     about: "chosen and rejected answers differ in length by half a standard deviation or more",
     fix: "no automatic fix: add pairs of the other kind, sample by length, or train with a length penalty",
     needs: Needs::Set,
 };
 
-pub(super) static REFUSALS: Rule = Rule {
+pub(super) static REFUSALS: LintRule = LintRule {
     name: "refusal-bias",
-    severity: Severity::Warn,
+    severity: LintSeverity::Warn,
     about: "chosen answers refuse more often than rejected ones, by 10 percentage points or more",
     fix: "no automatic fix: add prompts to which a good answer helps, or revise refusals to safe help",
     needs: Needs::Set,
@@ -72,7 +72,7 @@ pub struct Refusals {
 
 /// Statistics of chosen and rejected answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Statistics {
+pub struct SetStatistics {
     /// Lengths of the chosen answers.
     pub wanted: Lengths,
     /// Lengths of the rejected answers.
@@ -89,7 +89,7 @@ pub struct Statistics {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::lint) struct Imbalance {
     /// The broken rule.
-    pub rule: &'static Rule,
+    pub rule: &'static LintRule,
     /// The number of rows that show it.
     pub count: u64,
     /// Examples.
@@ -99,7 +99,7 @@ pub(in crate::lint) struct Imbalance {
 /// Accumulates the statistics of rows.
 #[derive(Debug, Default)]
 pub(in crate::lint) struct Balance {
-    statistics: Statistics,
+    statistics: SetStatistics,
     /// The pairs whose chosen answer is longer.
     longer: Extremes,
     /// The pairs whose chosen answer is shorter.
@@ -129,7 +129,8 @@ impl Balance {
     /// Adds a row. `sample` turns an excerpt into a sample of the row.
     pub(in crate::lint) fn add(&mut self, example: &Example, sample: impl Fn(String) -> Sample) {
         let (chosen, rejected) = (example.chosen(), example.rejected());
-        let length = |side: Option<(Side, &[Turn])>| side.map(|(side, _)| example.length(side));
+        let length =
+            |side: Option<(Side, &[ExampleTurn])>| side.map(|(side, _)| example.length(side));
         let lengths = (length(chosen), length(rejected));
         let statistics = &mut self.statistics;
         if let Some(length) = lengths.0 {
@@ -147,7 +148,7 @@ impl Balance {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        let refuses = |turns: &[Turn]| is_refusal(&joined(turns));
+        let refuses = |turns: &[ExampleTurn]| is_refusal(&joined(turns));
         if let Some((_, turns)) = chosen
             && refuses(turns)
         {
@@ -164,10 +165,10 @@ impl Balance {
     }
 
     /// Returns the statistics, and the faults that they show.
-    pub(in crate::lint) fn finish(mut self) -> (Statistics, Vec<Imbalance>) {
+    pub(in crate::lint) fn finish(mut self) -> (SetStatistics, Vec<Imbalance>) {
         let effect = cohens_d(&self.statistics.wanted, &self.statistics.unwanted);
         self.statistics.length_effect = effect;
-        let Statistics { wanted, unwanted, refusals, .. } = &self.statistics;
+        let SetStatistics { wanted, unwanted, refusals, .. } = &self.statistics;
         let mut imbalances = Vec::new();
         let enough = wanted.count >= LEAST_ROWS && unwanted.count >= LEAST_ROWS;
         if let Some(effect) = effect
@@ -204,7 +205,7 @@ mod tests {
     use super::super::tests::example;
     use super::*;
 
-    fn balance(rows: &[(&str, &str)]) -> (Statistics, Vec<Imbalance>) {
+    fn balance(rows: &[(&str, &str)]) -> (SetStatistics, Vec<Imbalance>) {
         let mut balance = Balance::default();
         for (row, (chosen, rejected)) in (1..).zip(rows) {
             // Each x is a word.

@@ -1,21 +1,21 @@
 //! Finds rows that nearly repeat another row of the same split, and prompts that
 //! nearly repeat a prompt of another split.
 
-use super::{Fix, Hit, Needs, Rule, Severity, opening};
-use crate::format::example::{Example, Turn, joined};
+use super::{Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use crate::format::example::{Example, ExampleTurn, joined};
 use amend_core::text::minhash::{Nearest, Signature};
 
-pub(super) static WITHIN: Rule = Rule {
+pub(super) static WITHIN: LintRule = LintRule {
     name: "near-duplicate",
-    severity: Severity::Warn,
+    severity: LintSeverity::Warn,
     about: "the prompt and the answers nearly repeat an earlier row of the split",
     fix: "the later row is removed",
     needs: Needs::Earlier,
 };
 
-pub(super) static ACROSS: Rule = Rule {
+pub(super) static ACROSS: LintRule = LintRule {
     name: "split-leak",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "the prompt nearly repeats one of another split, so that the test data leaks into training",
     fix: "the row is removed from the split that is read later, which is train",
     needs: Needs::Set,
@@ -71,7 +71,7 @@ impl Duplicates {
         let prompt = without_system(&example.prompt);
         let answers: Vec<String> = example.answers().map(|(_, turns)| joined(turns)).collect();
         let answers = answers.join("\n");
-        let prompt_signature = Signature::of(&prompt);
+        let prompt_signature = Signature::from_text(&prompt);
         let hit = |rule, like: Location| {
             let excerpt = format!("like {}: {}", name(like), opening(&example.prompt));
             Some(Hit { rule, excerpt, fix: Fix::Remove })
@@ -89,8 +89,8 @@ impl Duplicates {
                 return hit(&ACROSS, like);
             }
         }
-        let whole = Signature::of(&format!("{prompt}\n{answers}"));
-        let answers = Signature::of(&answers);
+        let whole = Signature::from_text(&format!("{prompt}\n{answers}"));
+        let answers = Signature::from_text(&answers);
         let split = &mut self.splits[own];
         // Both parts must be similar: a long prompt with two different answers makes two
         // distinct rows.
@@ -122,7 +122,7 @@ impl Duplicates {
 }
 
 /// The text of a prompt without its system turns, which many rows share.
-fn without_system(prompt: &[Turn]) -> String {
+fn without_system(prompt: &[ExampleTurn]) -> String {
     let turns = prompt.iter().filter(|turn| turn.role != "system");
     turns.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
 }

@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
 use crate::format::example::Example;
 use amend_core::text::minhash;
 use amend_core::text::minhash::{Nearest, Signature};
 
-pub(super) static LEAKED: Rule = Rule {
+pub(super) static LEAKED: LintRule = LintRule {
     name: "evaluation-leak",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "a prompt nearly repeats a prompt of the evaluation files, or shares 13 words in a row with one",
     fix: "the row is removed",
     needs: Needs::Evaluation,
@@ -25,7 +25,7 @@ const RUN: usize = 13;
 
 /// The prompts of the evaluation files.
 #[derive(Debug, Default)]
-pub(in crate::lint) struct Evaluation {
+pub(in crate::lint) struct EvaluationLeak {
     index: Nearest,
     /// The prompt that contains each run of words, by the run's hash.
     runs: HashMap<u64, u32>,
@@ -33,10 +33,10 @@ pub(in crate::lint) struct Evaluation {
     names: Vec<String>,
 }
 
-impl Evaluation {
+impl EvaluationLeak {
     /// Adds a prompt; `name` is its file and row.
     pub(in crate::lint) fn add(&mut self, prompt: &str, name: String) {
-        let number = self.index.insert(Signature::of(prompt));
+        let number = self.index.insert(Signature::from_text(prompt));
         for run in runs(prompt) {
             self.runs.entry(run).or_insert(number);
         }
@@ -45,15 +45,16 @@ impl Evaluation {
 
     /// The name of the evaluation prompt that a text repeats.
     fn find(&self, text: &str) -> Option<&str> {
-        let near = || self.index.nearest(&Signature::of(text), NEAR).map(|(number, _)| number);
+        let near =
+            || self.index.nearest(&Signature::from_text(text), NEAR).map(|(number, _)| number);
         let shared = || runs(text).into_iter().find_map(|run| self.runs.get(&run).copied());
         let number = near().or_else(shared)?;
         self.names.get(number as usize).map(String::as_str)
     }
 }
 
-impl Check for Evaluation {
-    fn rules(&self) -> &'static [&'static Rule] {
+impl Check for EvaluationLeak {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&LEAKED] }
     }
 
@@ -96,7 +97,7 @@ mod tests {
     fn prompts_in_the_evaluation_files_are_reported() {
         let long = "A train leaves the old station at nine in the morning and arrives at \
                     noon in a town that lies two hundred miles to the west of it.";
-        let mut evaluation = Evaluation::default();
+        let mut evaluation = EvaluationLeak::default();
         evaluation.add("What is the capital of France?", "eval.jsonl row 1".to_owned());
         evaluation.add(long, "eval.jsonl row 2".to_owned());
         for (prompt, leaked) in [
@@ -112,6 +113,6 @@ mod tests {
             assert_eq!(broken_rules(&evaluation, row), expected, "{prompt}");
         }
         let row = json!({"prompt": long, "chosen": "a", "rejected": "b"});
-        assert_eq!(broken_rules(&Evaluation::default(), row), [""; 0]);
+        assert_eq!(broken_rules(&EvaluationLeak::default(), row), [""; 0]);
     }
 }

@@ -5,21 +5,21 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
-use crate::format::example::{Example, Turn};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
+use crate::format::example::{Example, ExampleTurn};
 use amend_core::procedure::clean;
 
-pub(super) static INTRODUCTION: Rule = Rule {
+pub(super) static INTRODUCTION: LintRule = LintRule {
     name: "chatty-prefix",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "a chosen answer starts by introducing a revision (\"Sure! Here is the revised answer:\")",
     fix: "the introduction is cut off",
     needs: Needs::Row,
 };
 
-pub(super) static CRITIQUE: Rule = Rule {
+pub(super) static CRITIQUE: LintRule = LintRule {
     name: "leaked-critique",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "a chosen answer mentions a critique, an original answer or a revision that its reader never saw",
     fix: "the row is removed",
     needs: Needs::Row,
@@ -49,7 +49,7 @@ static IN_A_FIRST_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) struct Leftovers;
 
 impl Check for Leftovers {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&INTRODUCTION, &CRITIQUE] }
     }
 
@@ -61,7 +61,7 @@ impl Check for Leftovers {
             hits.push(Hit { rule: &INTRODUCTION, excerpt: excerpt(&turn.text, 0, end), fix });
         }
         let first = !example.prompt.iter().any(|turn| turn.role == "assistant");
-        let leaked = |turn: &Turn| {
+        let leaked = |turn: &ExampleTurn| {
             // The introduction that the other rule cuts off is not counted again.
             let from = introduction(&turn.text).unwrap_or(0);
             let rest = &turn.text[from..];

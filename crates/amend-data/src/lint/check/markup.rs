@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, excerpt};
-use crate::format::example::{Example, Turn};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
+use crate::format::example::{Example, ExampleTurn};
 
-pub(super) static MARKUP: Rule = Rule {
+pub(super) static MARKUP: LintRule = LintRule {
     name: "template-tokens",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "the content contains control tokens or turn markers, which trainers parse as such",
     fix: "the row is removed",
     needs: Needs::Row,
@@ -91,12 +91,12 @@ impl Markup {
 }
 
 impl Check for Markup {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&MARKUP] }
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let find = |turn: &Turn| {
+        let find = |turn: &ExampleTurn| {
             let token = self.tokens.as_ref().and_then(|tokens| tokens.find(&turn.text));
             let token = token.or_else(|| MARKERS.find(&turn.text))?;
             Some(excerpt(&turn.text, token.start(), token.len()))

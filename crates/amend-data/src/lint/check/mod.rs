@@ -14,17 +14,17 @@ mod verdict;
 
 use serde::Serialize;
 
-use crate::format::example::{Edit, Example, Turn};
+use crate::format::example::{Example, ExampleTurn, TextEdit};
 
 pub(super) use balance::{Balance, Imbalance};
-pub use balance::{Lengths, Refusals, Statistics};
+pub use balance::{Lengths, Refusals, SetStatistics};
 pub(super) use duplicates::{Duplicates, Location};
-pub(super) use evaluation::Evaluation;
+pub(super) use evaluation::EvaluationLeak;
 
 /// The severity of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum LintSeverity {
     /// The row needs a look.
     Warn,
     /// The row harms training.
@@ -48,11 +48,11 @@ pub enum Needs {
 
 /// A lint rule.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Rule {
+pub struct LintRule {
     /// The rule's name, for `--skip` and for files.
     pub name: &'static str,
     /// The severity of a row that breaks it.
-    pub severity: Severity,
+    pub severity: LintSeverity,
     /// The fault, and why it matters.
     pub about: &'static str,
     /// How the fault is fixed.
@@ -62,7 +62,7 @@ pub struct Rule {
     pub needs: Needs,
 }
 
-impl Rule {
+impl LintRule {
     /// Whether a row that breaks the rule is known when it is read, so that an export
     /// can leave it out.
     #[must_use]
@@ -75,7 +75,7 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
     /// The broken rule.
-    pub rule: &'static Rule,
+    pub rule: &'static LintRule,
     /// The text that shows the fault.
     pub excerpt: String,
     /// How to fix it.
@@ -88,20 +88,20 @@ pub(super) enum Fix {
     /// Remove the row.
     Remove,
     /// Edit texts of the row.
-    Edit(Vec<Edit>),
+    Edit(Vec<TextEdit>),
 }
 
 /// Finds the faults of one example.
 pub(super) trait Check {
     /// The rules of this check.
-    fn rules(&self) -> &'static [&'static Rule];
+    fn rules(&self) -> &'static [&'static LintRule];
 
     /// Adds the faults of `example` to `hits`, at most one per rule.
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>);
 }
 
 /// Every rule.
-pub const RULES: &[&Rule] = &[
+pub const RULES: &[&LintRule] = &[
     &answers::EMPTY,
     &answers::SAME,
     &roles::ROLES,
@@ -121,7 +121,7 @@ pub const RULES: &[&Rule] = &[
 ];
 
 /// The rules by which an export can leave out rows.
-pub fn filters() -> impl Iterator<Item = &'static Rule> {
+pub fn filters() -> impl Iterator<Item = &'static LintRule> {
     RULES.iter().copied().filter(|rule| rule.filters())
 }
 
@@ -130,14 +130,14 @@ pub fn filters() -> impl Iterator<Item = &'static Rule> {
 pub(super) fn checks(
     control: &[String],
     max_length: usize,
-    evaluation: Evaluation,
+    evaluation: EvaluationLeak,
 ) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
         Box::new(leftovers::Leftovers),
-        Box::new(verdict::Verdict),
+        Box::new(verdict::LabelNoise),
         Box::new(private::Private),
         Box::new(evaluation),
         Box::new(truncation::Truncation { max_length }),
@@ -177,7 +177,7 @@ fn excerpt(text: &str, start: usize, length: usize) -> String {
 }
 
 /// The beginning of the first turn that has text, for an excerpt.
-fn opening(turns: &[Turn]) -> String {
+fn opening(turns: &[ExampleTurn]) -> String {
     match turns.iter().find(|turn| !turn.text.trim().is_empty()) {
         Some(turn) => excerpt(&turn.text, 0, 0),
         None => "(blank)".to_owned(),

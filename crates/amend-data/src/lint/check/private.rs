@@ -1,21 +1,21 @@
 //! Finds personal data and secrets by their patterns.
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs};
 use crate::format::example::Example;
 use amend_core::text::patterns;
-use amend_core::text::patterns::Match;
+use amend_core::text::patterns::PatternMatch;
 
-pub(super) static SECRET: Rule = Rule {
+pub(super) static SECRET: LintRule = LintRule {
     name: "secret",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "a text contains what looks like a key, a token or a password",
     fix: "the secret is replaced by its kind in brackets; revoke it if it is real",
     needs: Needs::Row,
 };
 
-pub(super) static PERSONAL: Rule = Rule {
+pub(super) static PERSONAL: LintRule = LintRule {
     name: "personal-data",
-    severity: Severity::Warn,
+    severity: LintSeverity::Warn,
     about: "a text contains what looks like an e-mail address, a telephone number or an account",
     fix: "it is replaced by its kind in brackets",
     needs: Needs::Row,
@@ -29,7 +29,7 @@ const SHOWN: usize = 4;
 pub(super) struct Private;
 
 impl Check for Private {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&SECRET, &PERSONAL] }
     }
 
@@ -40,7 +40,7 @@ impl Check for Private {
             for (side, turn) in
                 example.sides().flat_map(|(side, turns)| turns.iter().map(move |turn| (side, turn)))
             {
-                for Match { kind, span } in patterns::find(&turn.text) {
+                for PatternMatch { kind, span } in patterns::find(&turn.text) {
                     if kind.is_secret() != secret {
                         continue;
                     }

@@ -1,11 +1,11 @@
 //! Finds turns in an order, or with a role, that chat templates do not accept.
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
-use crate::format::example::{Example, Side, Turn};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use crate::format::example::{Example, ExampleTurn, Side};
 
-pub(super) static ROLES: Rule = Rule {
+pub(super) static ROLES: LintRule = LintRule {
     name: "roles",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "turns are out of order or have unknown roles; chat templates reject or garble them",
     fix: "the row is removed",
     needs: Needs::Row,
@@ -15,7 +15,7 @@ pub(super) static ROLES: Rule = Rule {
 pub(super) struct Roles;
 
 impl Check for Roles {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&ROLES] }
     }
 
@@ -33,7 +33,7 @@ impl Check for Roles {
 
 /// The fault in the order of a prompt's turns and an answer's, if there is one. A
 /// missing answer is the subject of another rule.
-fn order(side: Side, prompt: &[Turn], answer: &[Turn]) -> Option<String> {
+fn order(side: Side, prompt: &[ExampleTurn], answer: &[ExampleTurn]) -> Option<String> {
     let mut last: Option<&str> = None;
     let mut asked = false;
     let length = prompt.len();

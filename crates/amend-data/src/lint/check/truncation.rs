@@ -1,19 +1,19 @@
 //! Finds examples that the trainer's maximum length spoils.
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
 use crate::format::example::Example;
 
-pub(super) static IDENTICAL: Rule = Rule {
+pub(super) static IDENTICAL: LintRule = LintRule {
     name: "identical-after-truncation",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "truncated at the maximum length, chosen and rejected are the same tokens",
     fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,
 };
 
-pub(super) static CUT: Rule = Rule {
+pub(super) static CUT: LintRule = LintRule {
     name: "chosen-cut",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "the chosen answer exceeds the maximum length: the model does not learn its end, nor to stop",
     fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,
@@ -26,7 +26,7 @@ pub(super) struct Truncation {
 }
 
 impl Check for Truncation {
-    fn rules(&self) -> &'static [&'static Rule] {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&IDENTICAL, &CUT] }
     }
 

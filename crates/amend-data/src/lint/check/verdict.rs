@@ -1,21 +1,21 @@
 //! Finds pairs whose label contradicts a verdict in the same row.
 
-use super::{Check, Fix, Hit, Needs, Rule, Severity, opening};
+use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
 use crate::format::example::Example;
 
-pub(super) static VERDICT: Rule = Rule {
+pub(super) static VERDICT: LintRule = LintRule {
     name: "label-noise",
-    severity: Severity::Error,
+    severity: LintSeverity::Error,
     about: "a verdict in the row prefers the rejected answer",
     fix: "the row is removed",
     needs: Needs::Row,
 };
 
 /// Compares labels with verdicts.
-pub(super) struct Verdict;
+pub(super) struct LabelNoise;
 
-impl Check for Verdict {
-    fn rules(&self) -> &'static [&'static Rule] {
+impl Check for LabelNoise {
+    fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&VERDICT] }
     }
 
@@ -57,7 +57,7 @@ mod tests {
             let Value::Object(more) = more else { unreachable!() };
             row.as_object_mut().unwrap().extend(more);
             let expected: &[&str] = if noisy { &["label-noise"] } else { &[] };
-            assert_eq!(broken_rules(&Verdict, row.clone()), expected, "{row}");
+            assert_eq!(broken_rules(&LabelNoise, row.clone()), expected, "{row}");
         }
     }
 }

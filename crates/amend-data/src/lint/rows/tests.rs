@@ -21,7 +21,7 @@ impl Place {
 /// All rows, with their numbers.
 fn all(path: &Path) -> Result<Vec<(u64, Value)>, RowsError> {
     let mut rows = Vec::new();
-    read(path, &form(path)?, &mut |row: Row<'_>| {
+    read(path, &form(path)?, &mut |row: LintRow<'_>| {
         rows.push((row.number, Value::Object(row.object)));
         Ok::<(), RowsError>(())
     })?;
@@ -33,7 +33,7 @@ fn rewritten(path: &Path) -> Vec<u8> {
     let form = form(path).unwrap();
     let mut out = Vec::new();
     let mut writer = Writer::new(&form, &mut out).unwrap();
-    read(path, &form, &mut |row: Row<'_>| match row.number {
+    read(path, &form, &mut |row: LintRow<'_>| match row.number {
         2 => Ok(()),
         3 => {
             let mut edited = row.object.clone();

@@ -65,13 +65,13 @@ fn the_first_row_decides_whether_rows_are_comparisons() {
     };
     let pair = r#"{"prompt":"p","a":"x","b":"y"}"#;
     let items = read(&format!("\u{feff}\n{pair}\n{pair}\n")).unwrap();
-    let responses_b: Vec<_> = items.iter().map(|item| item.rival.as_deref()).collect();
+    let responses_b: Vec<_> = items.iter().map(|item| item.response_b.as_deref()).collect();
     assert_eq!(responses_b, [Some("y"); 2]);
     let mixed = read(&format!("{pair}\n\"p\"\n")).unwrap_err();
     assert_eq!(mixed.to_string(), "in:2: a row must be a JSON string or object, not a string");
     // After a first row without responses, all rows are prompts.
     let items = read(&format!("{{\"prompt\":\"p\",\"a\":null}}\n{pair}\n")).unwrap();
-    assert!(items.iter().all(|item| item.rival.is_none()), "{items:?}");
+    assert!(items.iter().all(|item| item.response_b.is_none()), "{items:?}");
     assert_eq!(read("one\ntwo\n").unwrap().len(), 2);
 }
 
@@ -98,7 +98,7 @@ fn id_and_metadata_are_kept_in_order() {
         id: Some("42".to_owned()),
         messages: vec![Message::new(Role::User, "p")],
         response: Some("r".to_owned()),
-        rival: None,
+        response_b: None,
         metadata: json!({"z": 1, "a": {"b": [0.1, null]}, "m": "x"}).as_object().unwrap().clone(),
     };
     assert_eq!(items, [expected]);

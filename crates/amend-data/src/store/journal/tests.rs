@@ -79,7 +79,7 @@ fn encoded(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
 
 /// The progress of each item, computed in the simplest way: only the records after an
 /// item's last retry count.
-fn expected(records: &[Record]) -> BTreeMap<String, Progress> {
+fn expected(records: &[Record]) -> BTreeMap<String, ItemProgress> {
     let mut items = BTreeMap::new();
     for key in records.iter().filter_map(Record::key) {
         let retried = |record: &Record| matches!(record, Record::Retry { item } if item == key);
@@ -92,18 +92,18 @@ fn expected(records: &[Record]) -> BTreeMap<String, Progress> {
         });
         let progress = match current.last() {
             None => continue,
-            Some(Record::End { outcome: Outcome::Done { .. }, .. }) => Progress::Done,
+            Some(Record::End { outcome: Outcome::Done { .. }, .. }) => ItemProgress::Done,
             Some(Record::End { outcome: Outcome::Failed { failure }, .. }) => {
-                Progress::Failed(failure.clone())
+                ItemProgress::Failed(failure.clone())
             }
-            Some(_) => Progress::Unfinished(steps.collect()),
+            Some(_) => ItemProgress::Unfinished(steps.collect()),
         };
         items.insert(key.to_owned(), progress);
     }
     items
 }
 
-fn items(state: &State) -> BTreeMap<String, Progress> {
+fn items(state: &State) -> BTreeMap<String, ItemProgress> {
     state.iter().map(|(key, progress)| (key.to_owned(), progress.clone())).collect()
 }
 
@@ -224,14 +224,18 @@ fn a_line_without_end_is_rejected_at_the_limit() {
     assert!(
         matches!(
             error,
-            JournalError::Damaged { line: 1, fault: Fault::Length { limit: MAX_RECORD }, .. }
+            JournalError::Damaged {
+                line: 1,
+                fault: JournalFault::Length { limit: MAX_RECORD },
+                ..
+            }
         ),
         "{error:?}"
     );
     let text = "x".repeat(MAX_RECORD);
     let error = on(Disk::with_capacity(0)).append(&stepped("a", &text)).unwrap_err();
     assert!(
-        matches!(error, JournalError::Refused { fault: Fault::Length { .. }, .. }),
+        matches!(error, JournalError::Refused { fault: JournalFault::Length { .. }, .. }),
         "{error:?}"
     );
 }
@@ -408,7 +412,7 @@ impl Run {
         let key = format!("item {at}");
         let steps = match expected(&self.log).get(&key) {
             None => 0,
-            Some(Progress::Unfinished(steps)) => steps.len(),
+            Some(ItemProgress::Unfinished(steps)) => steps.len(),
             Some(_) => return false,
         };
         let tried = self.log.contains(&retry(&key));
@@ -461,7 +465,7 @@ proptest! {
                 }
                 Event::Retry(at) => {
                     let key = format!("item {at}");
-                    if matches!(expected(&run.log).get(&key), Some(Progress::Failed(_))) {
+                    if matches!(expected(&run.log).get(&key), Some(ItemProgress::Failed(_))) {
                         run.append(retry(&key));
                     }
                 }
@@ -471,7 +475,7 @@ proptest! {
         for at in 0..ITEMS {
             while run.advance(at) {}
             let key = format!("item {at}");
-            if matches!(expected(&run.log).get(&key), Some(Progress::Failed(_))) {
+            if matches!(expected(&run.log).get(&key), Some(ItemProgress::Failed(_))) {
                 run.append(retry(&key));
                 while run.advance(at) {}
             }

@@ -13,7 +13,7 @@ const MAX_KINDS: usize = 16;
 
 /// The kinds of prompts seen so far.
 #[derive(Debug, Default)]
-pub struct Headers {
+pub struct SharedPrefixes {
     kinds: Vec<Kind>,
 }
 
@@ -29,7 +29,7 @@ struct Kind {
     common: Option<usize>,
 }
 
-impl Headers {
+impl SharedPrefixes {
     /// Adds a prompt whose first `declared` tokens are the same for every item. Returns
     /// its kind.
     pub fn add(&mut self, tokens: &[Token], declared: usize) -> KindId {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_prompt_of_the_next_item_corrects_the_shared_prefix() {
-        let mut headers = Headers::default();
+        let mut headers = SharedPrefixes::default();
         let kind = headers.add(&[1, 2, 7, 30, 31, 40], 2);
         assert_eq!(headers.length(kind), 2);
         // Two prompts of one item: all that they share looks like the shared prefix.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn kinds_differ_by_their_declared_prefix() {
-        let mut headers = Headers::default();
+        let mut headers = SharedPrefixes::default();
         let a = headers.add(&[1, 2, 3], 1);
         let b = headers.add(&[2, 2, 3], 1);
         let c = headers.add(&[1, 2, 3], 2);

@@ -28,7 +28,7 @@ struct Cell {
 
 /// The mirror of the KV cache.
 #[derive(Debug)]
-pub struct Cells {
+pub struct KvTrie {
     cells: Vec<Cell>,
     vacant: Vec<CellId>,
     /// The first cell computed for each (prefix, next token).
@@ -37,7 +37,7 @@ pub struct Cells {
     sequences: Vec<Option<Vec<CellId>>>,
 }
 
-impl Cells {
+impl KvTrie {
     /// Creates the mirror of an empty cache with the sequence ids `0..sequences`.
     pub fn new(sequences: usize) -> Self {
         Self {
@@ -202,7 +202,7 @@ impl Cells {
     }
 }
 
-/// A sequence started by [`Cells::fork`].
+/// A sequence started by [`KvTrie::fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fork {
     /// Its id.
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    fn fill(cells: &mut Cells, tokens: &[Token]) -> Fork {
+    fn fill(cells: &mut KvTrie, tokens: &[Token]) -> Fork {
         let seq = cells.free(0..cells.sequences.len()).unwrap();
         let fork = cells.fork(seq, tokens);
         for &token in &tokens[fork.shared..] {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_shared_prefix_uses_cells_once_until_its_last_sequence_ends() {
-        let mut cells = Cells::new(3);
+        let mut cells = KvTrie::new(3);
         let a = fill(&mut cells, &[1, 2, 3, 4]);
         let b = fill(&mut cells, &[1, 2, 9]);
         assert_eq!(b, Fork { seq: 1, shared: 2, source: Some(0) });
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn forgetting_a_sequence_keeps_its_cells_but_hides_them() {
-        let mut cells = Cells::new(3);
+        let mut cells = KvTrie::new(3);
         let a = fill(&mut cells, &[1, 2, 3]);
         cells.forget(a.seq);
         assert_eq!((cells.used(), cells.longest_prefix(&[1, 2, 3])), (3, 0));
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn sequence_ids_are_reused() {
-        let mut cells = Cells::new(1);
+        let mut cells = KvTrie::new(1);
         let only = fill(&mut cells, &[5]);
         assert_eq!((cells.free(0..1), cells.holder(&[5, 6])), (None, Some((0, 1))));
         cells.truncate(only.seq, 0);
@@ -276,7 +276,7 @@ mod tests {
         fn agrees_with_a_model_that_keeps_sets_of_holders(ops in prop::collection::vec(
             (0..4_u8, 0..4_i32, prop::collection::vec(0..3_i32, 1..8), 0..8_usize), 0..60,
         )) {
-            let mut cells = Cells::new(4);
+            let mut cells = KvTrie::new(4);
             let mut model: Vec<(Token, HashSet<SeqId>)> = Vec::new();
             let mut rows: Vec<Option<Vec<usize>>> = vec![None; 4];
             for (op, seq, tokens, len) in ops {

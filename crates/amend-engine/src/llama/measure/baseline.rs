@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::rig::Rig;
-use crate::llama::{Model, Settings};
+use crate::llama::{LlamaSettings, Model};
 use amend_core::model::EngineError;
 
 /// The shape of a baseline run.
@@ -33,9 +33,13 @@ pub struct Rates {
 ///
 /// # Errors
 /// llama.cpp can't create the context, or the context is too small for the shape.
-pub fn measure(model: &Model, settings: &Settings, shape: Shape) -> Result<Rates, EngineError> {
+pub fn measure(
+    model: &Model,
+    settings: &LlamaSettings,
+    shape: Shape,
+) -> Result<Rates, EngineError> {
     let Shape { width, shared, own, steps } = shape;
-    let settings = Settings { parallel: width, ..settings.clone() };
+    let settings = LlamaSettings { parallel: width, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
 
     // The sequence with the last id holds the tokens that the others share.

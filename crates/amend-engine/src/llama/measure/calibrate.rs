@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 pub use super::costs::{Costs, Mixed};
 use super::rig::Rig;
 use crate::llama::kv::trie::SeqId;
-use crate::llama::{Model, Settings, Switch};
+use crate::llama::{LlamaSettings, Model, Switch};
 use amend_core::model::EngineError;
 
 /// The numbers of rows to measure. Weights that are repacked for a CPU are read once for
@@ -33,13 +33,17 @@ const REPETITIONS: usize = 3;
 ///
 /// # Errors
 /// llama.cpp can't create the context or compute a batch.
-pub fn measure(model: &Model, settings: &Settings) -> Result<Costs, EngineError> {
+pub fn measure(model: &Model, settings: &LlamaSettings) -> Result<Costs, EngineError> {
     let start = Instant::now();
     let widest = ROWS[ROWS.len() - 1];
     // A unified cache holds the common prefix once, and attention to it costs as much as
     // in separate streams.
-    let settings =
-        Settings { parallel: widest, ctx_size: 4096, kv_unified: Switch::On, ..settings.clone() };
+    let settings = LlamaSettings {
+        parallel: widest,
+        ctx_size: 4096,
+        kv_unified: Switch::On,
+        ..settings.clone()
+    };
     let mut bench = Bench { rig: Rig::new(model, &settings)?, depth: 0 };
     // The first batch includes llama.cpp's initialisation.
     bench.decode(DECODING)?;

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::rig::Rig;
 use crate::llama::kv::trie::Token;
-use crate::llama::sampling::prompt_lookup::{Copying, LONGEST};
-use crate::llama::{Model, Settings};
+use crate::llama::sampling::prompt_lookup::{LONGEST, PromptLookup};
+use crate::llama::{LlamaSettings, Model};
 use amend_core::model::EngineError;
 use amend_core::random::Stream;
 
@@ -38,10 +38,10 @@ pub struct Constructed {
 /// llama.cpp can't create the context.
 pub fn measure(
     model: &Model,
-    settings: &Settings,
+    settings: &LlamaSettings,
     kept_percent: usize,
 ) -> Result<Constructed, EngineError> {
-    let settings = Settings { parallel: 1, ..settings.clone() };
+    let settings = LlamaSettings { parallel: 1, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
     let (prompt, revision) = texts(kept_percent);
     let mut measured = Constructed { kept_percent, speed: [0.0; 2], drafted: 0, accepted: 0 };
@@ -52,7 +52,7 @@ pub fn measure(
                 rig.compute()?;
             }
         }
-        let mut copying = Copying::new(&prompt);
+        let mut copying = PromptLookup::new(&prompt);
         let mut seconds = 0.0;
         let mut at = 0;
         while at < revision.len() {

@@ -11,7 +11,7 @@ const MAX_PREFIXES: usize = 7 << 20;
 
 /// An unlimited cache, which never computes a prefix twice.
 #[derive(Debug, Default)]
-pub struct Ideal {
+pub struct OraclePrefill {
     /// The hash of every prefix that was computed.
     prefixes: HashSet<u64>,
     /// The number of prompt tokens that had to be computed.
@@ -20,7 +20,7 @@ pub struct Ideal {
     pub decoded_positions: u64,
 }
 
-impl Ideal {
+impl OraclePrefill {
     /// Adds a prompt whose tokens from `first_with_logits` on have to be computed in any case.
     /// Returns how many of its tokens have to be computed.
     pub fn add_prompt(&mut self, tokens: &[Token], first_with_logits: usize) -> u32 {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_prefix_is_computed_once() {
-        let mut ideal = Ideal::default();
+        let mut ideal = OraclePrefill::default();
         assert_eq!(ideal.add_prompt(&[1, 2, 3, 4], 3), 4);
         // The last token is computed for its logits.
         assert_eq!(ideal.add_prompt(&[1, 2, 3, 4], 3), 1);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_continuation_finds_all_but_the_last_decoded_token() {
-        let mut ideal = Ideal::default();
+        let mut ideal = OraclePrefill::default();
         ideal.add_prompt(&[1, 2], 1);
         ideal.add_decoded(&[1, 2], &[7, 8, 9]);
         assert_eq!(ideal.decoded_positions, 2 + 3 + 4);

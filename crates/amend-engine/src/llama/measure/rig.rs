@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::llama::kv::batch::{Batch, Bounds};
 use crate::llama::kv::trie::{SeqId, Token};
 use crate::llama::scheduler::admission::drop_from;
-use crate::llama::{Llama, Model, Settings};
+use crate::llama::{Llama, LlamaSettings, Model};
 use amend_core::model::EngineError;
 use amend_core::random::Stream;
 
@@ -24,7 +24,7 @@ impl<'m> Rig<'m> {
     ///
     /// # Errors
     /// llama.cpp can't create the context.
-    pub fn new(model: &'m Model, settings: &Settings) -> Result<Self, EngineError> {
+    pub fn new(model: &'m Model, settings: &LlamaSettings) -> Result<Self, EngineError> {
         let llama = Llama::new(model, settings)?;
         let vocabulary = model.inner.vocab().n_tokens();
         let sequences = llama.settings.sequences();

@@ -37,7 +37,7 @@ const STEP: f64 = 0.125;
 
 /// The prompt lookup of one text.
 #[derive(Debug)]
-pub struct Copying {
+pub struct PromptLookup {
     /// The tokens of the prompt and of the text.
     history: Vec<Token>,
     /// The earlier occurrence of the last tokens, if there is one.
@@ -54,7 +54,7 @@ struct Recurrence {
     length: usize,
 }
 
-impl Copying {
+impl PromptLookup {
     /// The lookup of a text before its first token.
     #[must_use]
     pub fn new(prompt: &[Token]) -> Self {
@@ -151,9 +151,9 @@ fn find_recurrence(history: &[Token]) -> Option<Recurrence> {
 mod tests {
     use super::*;
 
-    fn lookup(history: &[Token]) -> Copying {
+    fn lookup(history: &[Token]) -> PromptLookup {
         let (last, prompt) = history.split_last().unwrap();
-        let mut copying = Copying::new(prompt);
+        let mut copying = PromptLookup::new(prompt);
         copying.push(*last);
         copying
     }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_recurrence_grows_until_a_token_differs() {
-        let mut copying = Copying::new(&[1, 2, 3, 4, 5, 6, 7, 0, 1]);
+        let mut copying = PromptLookup::new(&[1, 2, 3, 4, 5, 6, 7, 0, 1]);
         copying.push(2);
         assert_eq!(copying.draft(2), [3, 4]);
         copying.push(3);

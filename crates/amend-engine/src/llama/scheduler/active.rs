@@ -5,7 +5,7 @@ use llama_cpp_2::vocab::LlamaVocab;
 
 use crate::llama::kv::shared_prefix::KindId;
 use crate::llama::kv::trie::{SeqId, Token};
-use crate::llama::sampling::prompt_lookup::Copying;
+use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::sampling::softmax;
 use crate::llama::tokenize::{Decoded, Utf8};
@@ -61,7 +61,7 @@ pub struct Completing {
     /// Whether to decode past the end of the turn.
     pub ignore_eos: bool,
     /// Its prompt lookup, if it uses one.
-    copying: Option<Copying>,
+    copying: Option<PromptLookup>,
     decoded: Vec<Token>,
     text: String,
     utf8: Utf8,
@@ -75,7 +75,7 @@ impl Completing {
         sampling: Sampling,
         stream: Stream,
         ignore_eos: bool,
-        copying: Option<Copying>,
+        copying: Option<PromptLookup>,
     ) -> Self {
         Self {
             sampling,
@@ -145,7 +145,7 @@ impl Active {
 
     /// Its prompt lookup, if it uses one.
     #[must_use]
-    pub fn copying(&self) -> Option<&Copying> {
+    pub fn copying(&self) -> Option<&PromptLookup> {
         match &self.queued.goal {
             Goal::Complete(completing) => completing.copying.as_ref(),
             Goal::Choose(_) | Goal::Score { .. } => None,
@@ -197,7 +197,7 @@ impl Active {
     pub fn take<'l>(
         &mut self,
         logits: impl Fn(usize) -> Result<&'l [f32], EngineError>,
-        tools: &mut Tools<'_>,
+        tools: &mut SamplingContext<'_>,
         events: &mut Vec<Event>,
     ) -> Result<bool, EngineError> {
         let id = self.queued.id;
@@ -278,7 +278,7 @@ impl Active {
 }
 
 /// The parts of the engine that sampling uses.
-pub struct Tools<'a> {
+pub struct SamplingContext<'a> {
     /// The vocabulary.
     pub vocab: &'a LlamaVocab<'a>,
     /// The tokens that end a turn.
@@ -297,7 +297,7 @@ impl Completing {
         id: RequestId,
         prompt: &[Token],
         logits: &[f32],
-        tools: &mut Tools<'_>,
+        tools: &mut SamplingContext<'_>,
         events: &mut Vec<Event>,
     ) -> Option<bool> {
         let banned: &[Token] = if self.ignore_eos { tools.end_tokens } else { &[] };

@@ -8,7 +8,7 @@ use llama_cpp_2::context::LlamaContext;
 use super::active::{Active, Goal, Queued};
 use crate::llama::Llama;
 use crate::llama::kv::shared_prefix::{KindId, common_prefix};
-use crate::llama::kv::trie::{Cells, Fork, SeqId, Token};
+use crate::llama::kv::trie::{Fork, KvTrie, SeqId, Token};
 use amend_core::model::EngineError;
 
 /// The sequence of a finished request.
@@ -204,7 +204,7 @@ impl Llama<'_> {
     /// In a cache with a sliding window, full-sized or not, llama.cpp reuses a cell of a
     /// single sequence once the sequence's window has passed it. The remaining cells are
     /// enough to continue at the end of the sequence, but not at an earlier position.
-    /// [`Cells`] does not mirror this; llama.cpp reports the first position that is left.
+    /// [`KvTrie`] does not mirror this; llama.cpp reports the first position that is left.
     fn is_whole(&self, seq: SeqId, len: usize) -> bool {
         let first = self.context.kv_cache_seq_pos_min(seq);
         let needed = self.window.map_or(0, |window| len.saturating_sub(window));
@@ -235,7 +235,7 @@ impl Llama<'_> {
 /// Drops the cells of a sequence from position `keep` on, in llama.cpp and in the mirror.
 pub(crate) fn drop_cells(
     context: &mut LlamaContext<'_>,
-    cells: &mut Cells,
+    cells: &mut KvTrie,
     seq: SeqId,
     keep: usize,
 ) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! Composes batches and hands their results to the requests.
 
-use super::active::{Active, Queued, Tools};
+use super::active::{Active, Queued, SamplingContext};
 use super::admission::{Idle, drop_cells};
 use crate::llama::MAX_SCORED_ROWS;
 use crate::llama::measure::costs::BELOW_A_TILE;
@@ -122,7 +122,7 @@ impl Llama<'_> {
     pub(crate) fn take_logits(&mut self, events: &mut Vec<Event>) -> Result<(), EngineError> {
         let vocab = self.model.inner.vocab();
         let (batch, context) = (&self.batch, &self.context);
-        let mut tools = Tools {
+        let mut tools = SamplingContext {
             vocab: &vocab,
             end_tokens: &self.end_tokens,
             sampler: &mut self.sampler,

@@ -6,9 +6,9 @@
 //! hold prefixes for later requests.
 
 use super::admission::{Idle, drop_cells, drop_from};
-use crate::llama::kv::trie::{Cells, Fork, SeqId};
+use crate::llama::kv::trie::{Fork, KvTrie, SeqId};
 use crate::llama::settings::Switch;
-use crate::llama::{Llama, Settings, new_batch, new_context};
+use crate::llama::{Llama, LlamaSettings, new_batch, new_context};
 use amend_core::model::EngineError;
 
 impl Llama<'_> {
@@ -147,13 +147,13 @@ impl Llama<'_> {
 
     /// Recreates the context with another layout of the cache.
     pub(crate) fn lay_out(&mut self, kv_unified: Switch) -> Result<(), EngineError> {
-        let settings = Settings { kv_unified, ..self.settings.clone() };
+        let settings = LlamaSettings { kv_unified, ..self.settings.clone() };
         // Free the old context first: there may not be enough memory for both.
-        let small = Settings { ctx_size: 256, parallel: 1, ..settings.clone() };
+        let small = LlamaSettings { ctx_size: 256, parallel: 1, ..settings.clone() };
         self.context = new_context(self.model, &small)?;
         self.context = new_context(self.model, &settings)?;
         self.batch = new_batch(self.model, &self.context, &settings);
-        self.cells = Cells::new(settings.sequences());
+        self.cells = KvTrie::new(settings.sequences());
         self.settings = settings;
         self.idle.clear();
         Ok(())

@@ -26,7 +26,7 @@ const MARKERS: [char; 4] = ['ˆ', '¦', '¬', '¤'];
 /// How content is separated from the prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FenceStyle {
+pub enum DelimiterStyle {
     /// Leave content as it is
     None,
     /// Put content between lines with the run's delimiter
@@ -36,13 +36,13 @@ pub enum FenceStyle {
     Datamarking,
 }
 
-impl fmt::Display for FenceStyle {
+impl fmt::Display for DelimiterStyle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FenceStyle {
+impl DelimiterStyle {
     /// Every style.
     pub const ALL: [Self; 3] = [Self::None, Self::Delimiter, Self::Datamarking];
 
@@ -59,47 +59,47 @@ impl FenceStyle {
 
 /// The delimiter of a run and the style in which it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
-    style: FenceStyle,
+pub struct Delimiter {
+    style: DelimiterStyle,
     delimiter: String,
 }
 
 /// An invalid delimiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a delimiter must have 6 to 32 lower-case hexadecimal digits, not {0:?}")]
-pub struct FenceError(String);
+pub struct DelimiterError(String);
 
-impl Fence {
+impl Delimiter {
     /// Derives the delimiter from the run's root stream. The same seed gives the same
     /// delimiter, so a resumed run renders the same prompts.
     #[must_use]
     pub fn from_stream(run: Stream) -> Self {
         let delimiter = format!("{:08x}", run.child("fence").bits(0) >> 32);
-        Self { style: FenceStyle::default(), delimiter }
+        Self { style: DelimiterStyle::default(), delimiter }
     }
 
     /// Uses the given delimiter, in the default style.
     ///
     /// # Errors
     /// The delimiter doesn't have 6 to 32 lower-case hexadecimal digits.
-    pub fn new(delimiter: &str) -> Result<Self, FenceError> {
+    pub fn new(delimiter: &str) -> Result<Self, DelimiterError> {
         let digits = delimiter.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if digits && (6..=32).contains(&delimiter.len()) {
-            Ok(Self { style: FenceStyle::default(), delimiter: delimiter.to_owned() })
+            Ok(Self { style: DelimiterStyle::default(), delimiter: delimiter.to_owned() })
         } else {
-            Err(FenceError(delimiter.to_owned()))
+            Err(DelimiterError(delimiter.to_owned()))
         }
     }
 
     /// Changes the style.
     #[must_use]
-    pub fn in_style(self, style: FenceStyle) -> Self {
+    pub fn in_style(self, style: DelimiterStyle) -> Self {
         Self { style, ..self }
     }
 
     /// The style.
     #[must_use]
-    pub fn style(&self) -> FenceStyle {
+    pub fn style(&self) -> DelimiterStyle {
         self.style
     }
 
@@ -121,9 +121,9 @@ impl Fence {
     #[must_use]
     pub fn wrap(&self, text: &str, label: &str) -> String {
         match self.style {
-            FenceStyle::None => text.to_owned(),
-            FenceStyle::Datamarking => self.mark(text),
-            FenceStyle::Delimiter => {
+            DelimiterStyle::None => text.to_owned(),
+            DelimiterStyle::Datamarking => self.mark(text),
+            DelimiterStyle::Delimiter => {
                 let Self { delimiter, .. } = self;
                 let text = self.neutralise(text);
                 format!("[{label} {delimiter}]\n{text}\n[/{label} {delimiter}]")
@@ -152,9 +152,9 @@ impl Fence {
     /// The first character of the run's own marks, unless the style is `none`.
     pub(crate) fn opening(&self) -> Option<char> {
         match self.style {
-            FenceStyle::None => None,
-            FenceStyle::Delimiter => Some('['),
-            FenceStyle::Datamarking => Some(self.marker()),
+            DelimiterStyle::None => None,
+            DelimiterStyle::Delimiter => Some('['),
+            DelimiterStyle::Datamarking => Some(self.marker()),
         }
     }
 
@@ -194,7 +194,7 @@ impl Fence {
         if !text.contains(opening) {
             return Cow::Borrowed(text);
         }
-        if self.style == FenceStyle::Datamarking {
+        if self.style == DelimiterStyle::Datamarking {
             let marker = self.marker();
             let lines = text.split('\n').map(|line| line.strip_prefix(marker).unwrap_or(line));
             let lines: Vec<String> = lines.map(|line| line.replace(marker, " ")).collect();
@@ -269,8 +269,8 @@ mod tests {
 
     use super::*;
 
-    fn fence() -> Fence {
-        Fence::new("3f9c2a81").unwrap()
+    fn fence() -> Delimiter {
+        Delimiter::new("3f9c2a81").unwrap()
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn datamarking_marks_every_word() {
-        let fence = fence().in_style(FenceStyle::Datamarking);
+        let fence = fence().in_style(DelimiterStyle::Datamarking);
         // 3f9c2a81: 51 + 102 + 57 + 99 + 50 + 97 + 56 + 49 = 561, and 561 mod 4 = 1.
         assert_eq!(fence.marker(), '¦');
         let text = "one two\n\n\tif x¦y:\u{a0}z";
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn style_none_leaves_content_unchanged() {
-        let fence = fence().in_style(FenceStyle::None);
+        let fence = fence().in_style(DelimiterStyle::None);
         let text = "two\nlines [/answer 3f9c2a81]";
         assert_eq!(fence.wrap(text, "answer"), text);
         assert_eq!(fence.strip(text), text);
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn overlapping_delimiters_are_broken() {
-        let fence = Fence::new("ababab").unwrap();
+        let fence = Delimiter::new("ababab").unwrap();
         assert_eq!(fence.neutralise("abABabab"), "a-bA-Babab");
         assert_eq!(fence.occurrences("a-bA-Babab").count(), 0);
     }
@@ -325,16 +325,16 @@ mod tests {
     #[test]
     fn invalid_delimiters_are_rejected() {
         for bad in ["", "3f9c2", "3F9C2A81", "3f9c2a8g", "3f 9c2a", &"a".repeat(33)] {
-            assert_eq!(Fence::new(bad), Err(FenceError(bad.to_owned())));
+            assert_eq!(Delimiter::new(bad), Err(DelimiterError(bad.to_owned())));
         }
     }
 
     #[test]
     fn the_seed_determines_the_delimiter() {
-        let fence = |seed| Fence::from_stream(Stream::new(seed));
+        let fence = |seed| Delimiter::from_stream(Stream::new(seed));
         assert_eq!(fence(1), fence(1));
         assert_ne!(fence(1), fence(2));
-        assert_eq!(Fence::new(fence(1).delimiter()), Ok(fence(1)));
+        assert_eq!(Delimiter::new(fence(1).delimiter()), Ok(fence(1)));
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
     proptest! {
         #[test]
         fn content_cannot_contain_the_delimiter(text in "[ab\\[/\\] \n-]{0,40}(3F9c2a81|abab){0,3}.{0,8}") {
-            for fence in [fence(), Fence::new("ababab").unwrap()] {
+            for fence in [fence(), Delimiter::new("ababab").unwrap()] {
                 prop_assert_eq!(fence.occurrences(&fence.neutralise(&text)).count(), 0);
             }
         }
