@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod cli;
+mod measured_costs;
 pub mod report;
 pub mod review;
 mod session;

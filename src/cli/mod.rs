@@ -85,7 +85,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(&self) -> Result<(), CommandError> {
         match &self.command {
-            None => pipe::run(&self.pipe, &Config::load()?),
+            None => pipe::run(&self.pipe, &Config::load()?, &command_names()),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),

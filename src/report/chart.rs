@@ -1,8 +1,8 @@
 //! Every SVG drawing of the program: the charts of a report, and the files that
 //! `--plot` writes.
 //!
-//! A [`Drawing`] names classes and no colours. In a report, page.css colours it;
-//! as a file, it carries [`FILE_STYLE`]. All text in a drawing is numbers and fixed
+//! A `Drawing` names classes and no colours. In a report, page.css colours it;
+//! as a file, it carries `FILE_STYLE`. All text in a drawing is numbers and fixed
 //! words, so nothing is escaped.
 
 mod histogram;

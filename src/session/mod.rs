@@ -2,7 +2,6 @@
 //! create or to resume, progress, and a summary at the end.
 
 pub mod interrupt;
-pub mod measured_costs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

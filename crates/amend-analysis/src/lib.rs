@@ -1,6 +1,7 @@
 //! Figures over stored runs: pure functions, one module for each command that measures.
 //!
-//! The modules stand in the order of their dependencies: each uses only those above it.
+//! `crates/amend-core/tests/layout` lists the modules from the lowest floor to the highest,
+//! and checks that each uses only lower ones.
 
 pub mod agreement;
 pub mod audit;

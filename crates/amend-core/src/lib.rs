@@ -1,7 +1,8 @@
 //! The logic of amend and the types that its crates share. Nothing here reads a run
 //! directory, opens a connection or links llama.cpp.
 //!
-//! The modules stand in the order of their dependencies: each uses only those above it.
+//! `crates/amend-core/tests/layout` lists the modules from the lowest floor to the highest,
+//! and checks that each uses only lower ones.
 
 pub mod chat;
 pub mod constitution;

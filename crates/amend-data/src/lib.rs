@@ -1,7 +1,8 @@
 //! Files in and out: input rows, the run directory and its journal, preference pairs,
 //! exports, and lint. Nothing outside this crate writes to a run directory.
 //!
-//! The modules stand in the order of their dependencies: each uses only those above it.
+//! `crates/amend-core/tests/layout` lists the modules from the lowest floor to the highest,
+//! and checks that each uses only lower ones.
 
 pub mod eval_set;
 pub mod export;

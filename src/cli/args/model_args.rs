@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::config::Config;
 use super::one_of;
 use crate::cli::output::error::CommandError;
-use crate::session::measured_costs as calibration;
+use crate::measured_costs as calibration;
 use amend_engine::http;
 use amend_engine::http::{API_KEY, Address, Key};
 use amend_engine::llama::{CacheType, LlamaSettings, Switch};

@@ -52,13 +52,14 @@ pub struct PipeArgs {
 /// The maximum length of a prompt, in bytes.
 const MAX_PROMPT: u64 = 8 << 20;
 
-/// Runs the loop over the prompt or prompts.
+/// Runs the loop over the prompt or prompts. A prompt that resembles one of the
+/// `command_names` is refused as a mistyped command.
 ///
 /// # Errors
 /// The input is invalid, or the engine fails; [`CommandError::reported`] if an item
 /// failed.
-pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CommandError> {
-    let items = args.items()?;
+pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result<(), CommandError> {
+    let items = args.items(command_names)?;
     let input = InputSummary::new(Vec::new(), &items);
     let mut job = args.job.job(config, &input.sha256)?;
     if !(args.json || args.jsonl || args.show) {
@@ -99,13 +100,12 @@ pub fn run(args: &PipeArgs, config: &Config) -> Result<(), CommandError> {
 }
 
 impl PipeArgs {
-    fn items(&self) -> Result<Vec<Item>, CommandError> {
+    fn items(&self, command_names: &[String]) -> Result<Vec<Item>, CommandError> {
         if self.jsonl {
             return Ok(input::read(&[Input::Stdin], None)?);
         }
         if let Some(word) = &self.prompt
-            && let Some(command) =
-                closest(word, crate::cli::command_names().iter().map(String::as_str))
+            && let Some(command) = closest(word, command_names.iter().map(String::as_str))
         {
             return Err(CommandError::usage(
                 format!("unknown command `{word}`"),

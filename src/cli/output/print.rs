@@ -1,7 +1,7 @@
 //! Printing: text and JSON documents to standard output, messages to standard error.
 //!
 //! Control characters are escaped where the stream is a terminal: see
-//! [`terminal`](super::terminal).
+//! [`super::terminal`].
 
 use std::io::{self, Write};
 

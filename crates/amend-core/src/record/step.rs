@@ -1,9 +1,8 @@
-//! The loop of one item as a state machine over steps. It does no input or output:
-//! it returns which model calls are due and records their results.
+//! Steps: the finished model calls of an item's loop.
 //!
 //! [`StepKind`] and its table of properties describe every kind of step. To add a
 //! kind, add a variant and a row of the table here, and plan its steps in
-//! `procedure.rs`.
+//! `procedure/plan.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -98,9 +97,9 @@ pub enum StepInput {
 pub enum StepOutput {
     /// A first answer: a decoded text, trimmed.
     Answer,
-    /// A critique: a decoded text, cleaned by [`clean`].
+    /// A critique: a decoded text, cleaned by `procedure::clean`.
     Critique,
-    /// A revised answer: a decoded text, cleaned by [`clean`]. It repeats much of
+    /// A revised answer: a decoded text, cleaned by `procedure::clean`. It repeats much of
     /// its prompt.
     Revision,
     /// A score: on the scale of the step's dimension or, without a dimension, the

@@ -1,6 +1,6 @@
 //! Reports problems in training data, in the formats that trainers read.
 //!
-//! Rows of every known format become examples ([`example`], [`mod@format`]). The
+//! Rows of every known format become examples ([`crate::format`]). The
 //! checks ([`check`]) look at one example at a time. Near-duplicates and differences
 //! between chosen and rejected answers depend on earlier rows; only signatures and
 //! sums of these are kept. With [`LintOptions::fix`], a cleaned copy is written in the

@@ -1,7 +1,7 @@
 //! Rows with two responses to compare: `{prompt, a, b, label?}`, or TRL preferences,
 //! `{prompt, chosen, rejected}`, with texts or with turns.
 //!
-//! `a` is response A ([`Item::response`]) and `b` is response B ([`Item::response_b`]). For
+//! `a` is response A (`Item::response`) and `b` is response B (`Item::response_b`). For
 //! chosen and rejected responses, a seeded draw decides which becomes response A, so that
 //! the position says nothing about the label.
 //!

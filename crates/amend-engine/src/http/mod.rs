@@ -398,7 +398,7 @@ impl Engine for Http {
 
     fn reset(&mut self) {}
 
-    /// Waits for a result, but not longer than [`STEP_TIMEOUT`].
+    /// Waits for a result, but not longer than `STEP_TIMEOUT`.
     fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
         if self.pending.is_empty() {
             return Ok(false);
