@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use amend_core::chat::{Message, Role};
+use amend_core::constitution::{self, Constitution};
 use amend_core::model::{Failure, Finish, Usage};
 use amend_core::random::Stream;
 use amend_core::record::Outcome;
@@ -174,32 +175,29 @@ fn sentence(random: Stream, words: u64) -> String {
     text
 }
 
+/// The constitution: three principles, and no judge.
+fn constitution() -> Constitution {
+    let mut text = "constitution = { name = 'made-up', version = '1.0.0' }\nloop.rounds = 2\n\
+                    judge.enabled = false\n"
+        .to_owned();
+    for (id, category) in [("kind", "manners"), ("true", "honesty"), ("brief", "style")] {
+        text.push_str(&format!(
+            "[[principle]]\nid = '{id}'\ncategory = '{category}'\n\
+             principle = 'The answer is {id}.'\ncritique = 'Is the answer {id}?'\n\
+             revise = 'Make the answer {id}.'\n"
+        ));
+    }
+    constitution::parse("made-up.toml", &text).expect("the text is fixed")
+}
+
 fn manifest(items: u64) -> Manifest {
-    let principle = |id: &str, category: &str| {
-        json!({
-            "id": id, "title": id, "category": category, "weight": 1.0,
-            "principle": format!("The answer is {id}."),
-            "critique": format!("Is the answer {id}?"),
-            "revise": format!("Make the answer {id}."),
-        })
-    };
-    let sampling = json!({
-        "temperature": 0.7, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "max_tokens": 256,
-    });
     Manifest {
         format: FORMAT,
         command: "run".to_owned(),
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": "no model", "sha256": "00"}),
         judge_model: None,
-        constitution: Hashed::json(json!({
-            "name": "made-up", "version": "1.0.0", "language": "en",
-            "loop": {"rounds": 2, "select": "random", "principles_per_round": 1, "critique": true},
-            "principles": [
-                principle("kind", "manners"), principle("true", "honesty"), principle("brief", "style"),
-            ],
-            "sampling": {"generate": sampling, "critique": sampling, "revise": sampling},
-        })),
+        constitution: Hashed::constitution(constitution()),
         templates: Default::default(),
         input: InputSummary { rows: items, ..InputSummary::new(Vec::new(), &[]) },
         limit: None,

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::output::error::CommandError;
 use amend_core::hash;
 use amend_data::store::atomic;
-use amend_engine::llama::measure::calibrate;
-use amend_engine::llama::measure::calibrate::Costs;
+use amend_engine::llama::measure::calibrate::{self, Costs};
 use amend_engine::llama::{LLAMA_CPP_2, LlamaSettings, Model};
 
 /// The content of a file in the cache.

@@ -156,7 +156,7 @@ fn probabilities_are_read_from_the_most_likely_tokens() {
 fn unsupported_tasks_fail_with_a_specific_failure() {
     let server = Server::start(|_| says("A"));
     assert_eq!(failure(&server.url, choose(1)), Failure::NoLogProbs);
-    let score = request(1, "Why?", Task::Score { response: "Because.".to_owned() });
+    let score = request(1, "Why?", Task::Likelihood { response: "Because.".to_owned() });
     assert_eq!(failure(&server.url, score), Failure::CannotScore);
     let engine = engine(&server.url);
     assert_eq!(engine.prepare(&[], 0), Err(Failure::TokensUnknown));

@@ -55,7 +55,7 @@ fn drain(engine: &mut Llama<'_>) -> Outcomes {
                     assert_eq!(streamed.remove(&id).unwrap_or_default(), completion.text);
                     assert!(outcomes.insert(id, Ok(completion)).is_none());
                 }
-                Event::Chosen { .. } | Event::Scored { .. } => panic!("{event:?}"),
+                Event::Chosen { .. } | Event::Likelihood { .. } => panic!("{event:?}"),
                 Event::Failed { id, failure } => {
                     assert!(outcomes.insert(id, Err(failure)).is_none());
                 }
@@ -294,7 +294,7 @@ fn drain_log_probs(engine: &mut Llama<'_>) -> BTreeMap<RequestId, (Vec<f64>, u32
     while engine.step(&mut events).unwrap() {}
     for event in events {
         match event {
-            Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
+            Event::Chosen { id, log_probs, usage } | Event::Likelihood { id, log_probs, usage } => {
                 assert_eq!(usage.decoded, 0);
                 assert!(results.insert(id, (log_probs, usage.prompt, usage.cached)).is_none());
             }
@@ -345,7 +345,7 @@ fn scores_agree_with_choices_token_by_token() {
     let response = words.concat();
     let question = "What colour is the sky?";
     let score = |id| Request {
-        task: Task::Score { response: response.clone() },
+        task: Task::Likelihood { response: response.clone() },
         ..ask(id, question, greedy(1))
     };
     engine.submit(score(1));
@@ -373,7 +373,7 @@ fn a_long_text_is_scored_in_chunks() {
     let mut engine = Llama::new(&model, &settings()).unwrap();
     let response = "one two three four five six seven eight nine ten ".repeat(40);
     engine.submit(Request {
-        task: Task::Score { response: response.clone() },
+        task: Task::Likelihood { response: response.clone() },
         ..ask(1, "Count, please.", greedy(1))
     });
     let results = drain_log_probs(&mut engine);

@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use amend_core::chat::{Message, Role};
+use amend_core::constitution;
 use amend_core::model::{Finish, Usage};
 use amend_core::record::Item;
 use amend_core::record::Outcome;
@@ -19,24 +20,26 @@ use serde_json::{Value, json};
 
 /// A place with a run `r` of thirty items. Each has a first answer and two revisions.
 fn place() -> Place {
-    place_with(json!({}), |row, round| format!("answer {round} to {row}"))
+    place_with(&[], |row, round| format!("answer {round} to {row}"))
 }
 
-/// A place with a run `r` of thirty items with the answers `text`, and `export` as the
-/// constitution's `[export]`.
-fn place_with(export: Value, text: impl Fn(u64, usize) -> String) -> Place {
+/// A place with a run `r` of thirty items with the answers `text`. Exports drop the rows
+/// with findings of the lint rules in `drop`.
+fn place_with(drop: &[&str], text: impl Fn(u64, usize) -> String) -> Place {
     let place = Place::new();
+    let constitution = format!(
+        "constitution = {{ name = 'small', version = '1.0.0' }}\nloop.rounds = 2\n\
+         judge.enabled = false\nexport.drop = {drop:?}\n[[principle]]\nid = 'kind'\n\
+         category = 'manners'\nprinciple = 'Be kind.'\n"
+    );
+    let constitution = constitution::parse("small.toml", &constitution).unwrap();
     let manifest = Manifest {
         command: "run".to_owned(),
         judge_model: None,
         format: FORMAT,
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),
-        constitution: Hashed::json(json!({
-            "name": "small", "version": "1.0.0", "loop": {"rounds": 2},
-            "principles": [{"id": "kind", "category": "manners", "principle": "Be kind."}],
-            "export": export,
-        })),
+        constitution: Hashed::constitution(constitution),
         templates: BTreeMap::new(),
         input: InputSummary::new(Vec::new(), &[]),
         limit: None,
@@ -122,7 +125,7 @@ fn the_flags_decide_which_rows_are_written() {
 /// A place with a run in which the third item announces its revision, and whose
 /// constitution drops such rows.
 fn announcing() -> Place {
-    place_with(json!({"drop": ["chatty-prefix"]}), |row, round| match (row, round) {
+    place_with(&["chatty-prefix"], |row, round| match (row, round) {
         (3, 2) => "Sure! Here is the revised answer:\n\nanswer 2 to 3".to_owned(),
         _ => format!("answer {round} to {row}"),
     })

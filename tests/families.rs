@@ -130,7 +130,7 @@ fn run_at(model: &Model, settings: &LlamaSettings, temperature: f32) -> Run {
         for event in events.drain(..) {
             match event {
                 Event::Text { .. } => {}
-                Event::Chosen { .. } | Event::Scored { .. } => panic!("{event:?}"),
+                Event::Chosen { .. } | Event::Likelihood { .. } => panic!("{event:?}"),
                 Event::Done { id, completion } => {
                     if let Some(root) = roots.get(&id) {
                         engine.submit(continuation(root, &completion.text));

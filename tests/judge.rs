@@ -4,6 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use amend_core::stats::sigmoid;
 use common::Place;
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ fn rows_are_judged_told_and_written() {
         let [first, second] = [0, 1].map(|at| row["orders"][at].as_f64().unwrap());
         // Both orders, averaged; uncalibrated, the margin is their mean.
         assert!((number("margin") - (first + second) / 2.0).abs() < 1e-9, "{row}");
-        assert!((number("p") - 1.0 / (1.0 + (-number("margin")).exp())).abs() < 1e-9, "{row}");
+        assert!((number("p") - sigmoid(number("margin"))).abs() < 1e-9, "{row}");
         assert!((0.0..=1.0).contains(&number("mass")), "{row}");
     }
     assert_eq!(rows[0]["id"], "bees");

@@ -10,11 +10,8 @@ use super::workload::WorkloadError;
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::Engine;
 use amend_core::procedure::{ItemLoop, StepRequest};
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind};
-use amend_engine::llama::measure::constructed;
-use amend_engine::llama::measure::constructed::Constructed;
+use amend_core::record::{Item, Outcome, Step, StepOutput};
+use amend_engine::llama::measure::constructed::{self, Constructed};
 use amend_engine::llama::{Llama, LlamaSettings, Model, Switch};
 
 /// The shares of the answer that constructed revisions keep, in percent.
@@ -89,10 +86,18 @@ impl Observer for Stopwatch {
 
     fn step(&mut self, _: &ItemLoop, step: &Step) -> Result<(), WorkloadError> {
         let since = self.since.take();
-        if let (StepKind::Revise, Some(since)) = (step.kind, since) {
-            self.speed.tokens += u64::from(step.usage.decoded.saturating_sub(1));
-            self.speed.seconds += since.elapsed().as_secs_f64();
+        match step.kind.output() {
+            StepOutput::Revision => {}
+            StepOutput::Answer
+            | StepOutput::Critique
+            | StepOutput::Score
+            | StepOutput::Verdict
+            | StepOutput::Likelihood => return Ok(()),
         }
+        // Without decoded text there is no time to measure.
+        let Some(since) = since else { return Ok(()) };
+        self.speed.tokens += u64::from(step.usage.decoded.saturating_sub(1));
+        self.speed.seconds += since.elapsed().as_secs_f64();
         Ok(())
     }
 

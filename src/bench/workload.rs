@@ -4,18 +4,15 @@
 use std::sync::Arc;
 
 use amend_core::chat::{Message, Role};
-use amend_core::constitution::Thresholds;
 use amend_core::constitution::{
-    Constitution, Export, Governance, Judge, Plan, Principle, Select, StepSampling,
+    Constitution, Export, Governance, Judge, Plan, Principle, Select, StepSampling, Thresholds,
 };
 use amend_core::driver::{DriveError, Job, Observer, Work, drive};
 use amend_core::model::{Engine, EngineError, Event, Request, Sampling, Task};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::{Delimiter, Templates, TemplatesError};
 use amend_core::random::Stream;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
-use amend_core::record::{Item, Keys};
+use amend_core::record::{Item, Keys, Outcome, Step};
 
 /// The kind of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]

@@ -12,8 +12,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::args::model_args;
 use self::commands::*;
-use self::output::error::CommandError;
-use self::output::{error, logging};
+use self::output::error::{self, CommandError};
+use self::output::logging;
 use crate::cli::args::config::Config;
 
 /// A constitutional critique-and-revise engine for local GGUF models.

@@ -3,7 +3,10 @@
 
 use super::view::{Cell, Section, Table};
 use super::words::{count, interval, percent, percent_interval, signed};
-use amend_analysis::audit::{Audit, AuditFinding, FindingSeverity, PairFigures, PrincipleFigures};
+use amend_analysis::audit::{
+    Audit, AuditFinding, PairFigures, PrincipleFigures, Statistic, StatisticForm, VariantFigures,
+};
+use amend_core::document::Severity;
 use amend_core::stats::Estimate;
 
 /// The shift in log-odds at which a cell's colour is deepest.
@@ -23,7 +26,7 @@ pub fn sections(audit: &Audit) -> Vec<Section> {
 
 fn findings(audit: &Audit) -> Section {
     let mut section = Section::new("findings", "Findings");
-    for severity in [FindingSeverity::Error, FindingSeverity::Warn, FindingSeverity::Info] {
+    for severity in [Severity::Error, Severity::Warn, Severity::Info] {
         let number = audit.findings.iter().filter(|finding| finding.severity == severity).count();
         section.card(severity.to_string(), count(number as u64), "");
     }
@@ -58,35 +61,13 @@ fn findings(audit: &Audit) -> Section {
 
 fn figures(audit: &Audit) -> Section {
     let mut section = Section::new("audited", "Figures by principle");
-    let columns = [
-        "principle",
-        "category",
-        "active",
-        "undecided",
-        "accuracy",
-        "decisive",
-        "position offset",
-        "consistency",
-        "length",
-    ];
-    let mut table = Table::new("Principles", &columns).note(
-        "Active: share of items on which the principle prefers an answer. Accuracy: agreement \
-         with the label where it is active. Decisive: share of the combined verdicts that change \
-         without it. Position offset: log-odds for the answer shown first. Consistency: share of \
-         items with the same verdict in both orders. Length: correlation of its score with length.",
-    );
+    let statistics = audit.principles.first().map(PrincipleFigures::statistics).unwrap_or_default();
+    let mut table = columns("Principles", &["principle", "category"], &statistics);
     for principle in &audit.principles {
-        table.rows.push(vec![
-            Cell::text(name(principle)).hint(&principle.id),
-            Cell::text(&principle.category),
-            share(principle.activity.activation),
-            share(principle.activity.undecided),
-            share(principle.activity.accuracy),
-            share(principle.influence.flips_without),
-            mean(principle.position.offset),
-            share(principle.position.consistency),
-            mean(principle.length.best()),
-        ]);
+        let heading = Cell::text(name(principle)).hint(&principle.id);
+        let mut row = vec![heading, Cell::text(&principle.category)];
+        row.extend(principle.statistics().iter().filter_map(cell));
+        table.rows.push(row);
     }
     section.table(table);
     section.table(variants(audit));
@@ -95,23 +76,23 @@ fn figures(audit: &Audit) -> Section {
 
 /// How each principle's verdicts change when the question is rephrased.
 fn variants(audit: &Audit) -> Table {
-    let columns = ["principle", "variant", "same verdict", "correlation", "shift", "undecided"];
-    let mut table = Table::new("Paraphrases and label words", &columns).note(
-        "Paraphrases of the principle, and other words for the two answers. Same verdict: share \
-         of the items on which the original wording is active. Shift: change of the score, in \
-         log-odds. A row of – means that the judge has no single token for one of the words and \
-         was not asked.",
+    let variants = |principle: &'_ PrincipleFigures| -> Vec<VariantFigures> {
+        [&principle.paraphrases[..], &principle.label_words].concat()
+    };
+    let first = audit.principles.iter().flat_map(variants).next();
+    let statistics = first.as_ref().map(VariantFigures::statistics).unwrap_or_default();
+    let mut table = columns("Paraphrases and label words", &["principle", "variant"], &statistics);
+    table.note = format!(
+        "Paraphrases of the principle, and other words for the two answers. {} A row of – means \
+         that the judge has no single token for one of the words and was not asked.",
+        table.note
     );
     for principle in &audit.principles {
-        for variant in principle.paraphrases.iter().chain(&principle.label_words) {
-            table.rows.push(vec![
-                Cell::text(name(principle)).hint(&principle.id),
-                Cell::text(&variant.name),
-                share(variant.agreement),
-                mean(variant.correlation),
-                mean(variant.shift),
-                share(variant.undecided),
-            ]);
+        for variant in variants(principle) {
+            let heading = Cell::text(name(principle)).hint(&principle.id);
+            let mut row = vec![heading, Cell::text(&variant.name)];
+            row.extend(variant.statistics().iter().filter_map(cell));
+            table.rows.push(row);
         }
     }
     table
@@ -222,18 +203,35 @@ fn name(principle: &PrincipleFigures) -> &str {
     if principle.title.is_empty() { &principle.id } else { &principle.title }
 }
 
-fn share(estimate: Option<Estimate>) -> Cell {
-    match estimate {
-        Some(share) => Cell::text(percent(share.value)).hint(percent_interval(&share)),
-        None => Cell::none(),
+/// A table with the `leading` columns and those of the statistics, which its note explains.
+fn columns(title: &str, leading: &[&str], statistics: &[Statistic]) -> Table {
+    let shown = statistics.iter().filter_map(|statistic| statistic.column.as_ref());
+    let mut headings = leading.to_vec();
+    let mut notes = Vec::new();
+    for column in shown {
+        headings.push(column.heading);
+        if !column.about.is_empty() {
+            notes.push(format!("{}: {}.", capitalised(column.heading), column.about));
+        }
     }
+    Table::new(title, &headings).note(notes.join(" "))
 }
 
-fn mean(estimate: Option<Estimate>) -> Cell {
-    match estimate {
-        Some(mean) => Cell::text(signed(mean.value)).hint(interval(&mean)),
-        None => Cell::none(),
-    }
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// The cell of a statistic; `None` if it has no column.
+fn cell(statistic: &Statistic) -> Option<Cell> {
+    let form = statistic.column.as_ref()?.form;
+    Some(match (statistic.estimate, form) {
+        (None, _) => Cell::none(),
+        (Some(share), StatisticForm::Share) => {
+            Cell::text(percent(share.value)).hint(percent_interval(&share))
+        }
+        (Some(mean), StatisticForm::Signed) => Cell::text(signed(mean.value)).hint(interval(&mean)),
+    })
 }
 
 fn shaded(

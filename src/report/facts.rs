@@ -6,11 +6,7 @@ use super::subject::Subject;
 use amend_analysis::judge_quality::{UnderPrinciple, combined};
 use amend_core::judge::Combined;
 use amend_core::model::{Failure, Finish};
-use amend_core::record;
-use amend_core::record::Item;
-use amend_core::record::Label;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, answers};
+use amend_core::record::{self, Item, Label, Outcome, Step, StepKind, answers};
 use amend_data::pairs::{DropReason, Which, pairs};
 use amend_data::store::trajectories::Trajectory;
 
@@ -79,7 +75,7 @@ impl StepWork {
 
 impl ItemFacts {
     /// Collects the facts about a finished item.
-    pub fn new(subject: &Subject, trajectory: &Trajectory) -> Self {
+    pub fn new(subject: &Subject<'_>, trajectory: &Trajectory) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let failure = match outcome {
             Outcome::Failed { failure } => Some(failure.clone()),
@@ -103,7 +99,7 @@ impl ItemFacts {
             verdicts: compared
                 .into_iter()
                 .flat_map(|pair| about(steps, pair))
-                .filter_map(|step| UnderPrinciple::from_step(step, &subject.judge.standing()))
+                .filter_map(|step| UnderPrinciple::from_step(step, &subject.standing()))
                 .collect(),
             gates: steps
                 .iter()
@@ -145,7 +141,7 @@ fn label(item: &Item) -> Option<bool> {
 /// The numbers of the two answers that the item's verdict is about: the two that
 /// were given, or the last revision and the first answer. `None` if nothing was
 /// revised, since verdicts among candidates say nothing about a revision.
-fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
+fn compared(subject: &Subject<'_>, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
     if item.response_b.is_some() {
         return Some([0, 1]);
     }
@@ -158,11 +154,16 @@ fn compared(subject: &Subject, item: &Item, steps: &[Step]) -> Option<[usize; 2]
 
 /// Combines the verdicts on two answers. For answers of the loop, the constitution
 /// says which verdicts decide; for given answers, all count by weight.
-fn decide(subject: &Subject, item: &Item, steps: &[Step], pair: [usize; 2]) -> Option<Combined> {
+fn decide(
+    subject: &Subject<'_>,
+    item: &Item,
+    steps: &[Step],
+    pair: [usize; 2],
+) -> Option<Combined> {
     if item.response_b.is_none() {
         return Some(subject.rules.on(steps, pair)?.decisive);
     }
-    combined(about(steps, pair), |id| subject.weight(id), &subject.judge.standing())
+    combined(about(steps, pair), |id| subject.weight(id), &subject.standing())
 }
 
 /// The steps about two answers.

@@ -10,12 +10,8 @@ use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
 use amend_core::judge::Combined;
 use amend_core::random::Stream;
-use amend_core::record::StepKind;
-use amend_core::stats;
-use amend_core::stats::{Bootstrap, Estimate};
-
-/// The number of resamples for the interval of a mean.
-const RESAMPLES: u32 = 1000;
+use amend_core::record::{StepKind, StepOutput};
+use amend_core::stats::{self, Bootstrap, Estimate, RESAMPLES};
 
 /// The log-odds at which a heat map's colour is deepest.
 const DEEP: f64 = 2.0;
@@ -25,13 +21,13 @@ const MOST_CATEGORIES: usize = 12;
 
 /// The figures of a run.
 pub struct RunFigures<'a> {
-    subject: &'a Subject,
+    subject: &'a Subject<'a>,
     facts: &'a [ItemFacts],
 }
 
 impl<'a> RunFigures<'a> {
     /// The figures of the finished items of a run.
-    pub fn new(subject: &'a Subject, facts: &'a [ItemFacts]) -> Self {
+    pub fn new(subject: &'a Subject<'a>, facts: &'a [ItemFacts]) -> Self {
         Self { subject, facts }
     }
 
@@ -56,7 +52,7 @@ impl<'a> RunFigures<'a> {
     }
 
     fn mean(&self, values: &[f64]) -> Option<Estimate> {
-        let stream = Stream::new(self.subject.seed).child("report");
+        let stream = Stream::new(self.subject.seed()).child("report");
         Bootstrap::new(stream, RESAMPLES)
             .estimate(values.len(), |rows| stats::mean(rows.iter().map(|&row| values[row])))
     }
@@ -222,7 +218,7 @@ impl<'a> RunFigures<'a> {
             let (better, _) = self.sides();
             table.note = format!("Better: share of the decided verdicts that favour {better}.");
         }
-        for principle in &self.subject.principles {
+        for principle in self.subject.principles() {
             let id = principle.id.as_str();
             let title = Cell::text(self.subject.title(id)).hint(&principle.principle);
             let mut row = vec![title, Cell::text(&principle.category)];
@@ -318,7 +314,7 @@ impl<'a> RunFigures<'a> {
             let categories = if more == 1 { "category" } else { "categories" };
             table.note.push_str(&format!(" {more} smaller {categories} left out."));
         }
-        for principle in &self.subject.principles {
+        for principle in self.subject.principles() {
             let id = principle.id.as_str();
             let mut cells: Vec<Cell> = Vec::new();
             for name in &names {
@@ -413,10 +409,13 @@ impl<'a> RunFigures<'a> {
         section.table(table);
         let mut revised = StepWork::default();
         for (kind, sum) in StepKind::ALL.into_iter().zip(sums) {
-            match kind {
-                StepKind::Critique => revised.decoded += sum.decoded,
-                StepKind::Revise => revised.add(sum),
-                _ => {}
+            match kind.output() {
+                StepOutput::Critique => revised.decoded += sum.decoded,
+                StepOutput::Revision => revised.add(sum),
+                StepOutput::Answer
+                | StepOutput::Score
+                | StepOutput::Verdict
+                | StepOutput::Likelihood => {}
             }
         }
         self.gates(&mut section, revised.steps, revised.decoded);
@@ -427,7 +426,7 @@ impl<'a> RunFigures<'a> {
     /// and they and their critiques decoded `decoded` tokens.
     fn gates(&self, section: &mut Section, revisions: usize, decoded: u64) {
         let gates: Vec<_> = self.facts.iter().flat_map(|facts| &facts.gates).collect();
-        let Some(threshold) = self.subject.gate else { return };
+        let Some(threshold) = self.subject.gate() else { return };
         if gates.is_empty() {
             return;
         }
@@ -440,7 +439,7 @@ impl<'a> RunFigures<'a> {
         section.card("Passed the gate", count(passed as u64), share);
         // Where gates only rank the principles, most of the passed ones would not have
         // been applied anyway.
-        if !self.subject.worst && revisions > 0 {
+        if !self.subject.applies_worst() && revisions > 0 {
             let each = decoded as f64 / revisions as f64;
             section.card(
                 "Tokens saved by gates",

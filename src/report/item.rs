@@ -12,7 +12,7 @@ use super::view::{Cell, Table};
 use super::words::{count, decimal, percent, preview, signed};
 use amend_core::judge::{Combined, combine};
 use amend_core::model::Finish;
-use amend_core::record::{Step, StepKind, answers};
+use amend_core::record::{Step, StepInput, StepModel, StepOutput, answers};
 use amend_data::store::trajectories::Trajectory;
 
 /// The longest headline of an item, in characters.
@@ -117,7 +117,7 @@ impl Catalogue {
 impl ItemView {
     /// Makes the view of a finished item.
     pub fn new(
-        subject: &Subject,
+        subject: &Subject<'_>,
         trajectory: &Trajectory,
         facts: &ItemFacts,
         catalogue: &mut Catalogue,
@@ -126,12 +126,10 @@ impl ItemView {
         let view = View { subject, steps, is_comparison: item.response_b.is_some() };
         let mut category_names: Vec<String> = facts.category.iter().cloned().collect();
         for revision in &facts.revisions {
-            let category =
-                subject.principle(&revision.principle).map(|found| found.category.clone());
-            if let Some(name) = category.filter(|name| !name.is_empty())
-                && !category_names.contains(&name)
+            if let Some(principle) = subject.principle(&revision.principle)
+                && !category_names.contains(&principle.category)
             {
-                category_names.push(name);
+                category_names.push(principle.category.clone());
             }
         }
         let (outcome, became) = match (&facts.failure, facts.dropped) {
@@ -204,7 +202,7 @@ fn plain(text: &str) -> String {
 
 /// An item's steps, with what is needed to name principles and answers.
 struct View<'a> {
-    subject: &'a Subject,
+    subject: &'a Subject<'a>,
     steps: &'a [Step],
     is_comparison: bool,
 }
@@ -238,12 +236,18 @@ impl View<'_> {
         let principle = step.principle.as_deref();
         // An answer after the scores is a scored answer with an injection added.
         let injected = step.kind.is_answer() && number >= answers(self.steps).count();
-        let title = match step.kind {
-            _ if injected => format!("With a prompt injection {}", self.answer(number)),
-            StepKind::Critique => "Critique".to_owned(),
-            StepKind::Revise => format!("Revision {}", self.answer(number)),
-            _ if self.is_comparison => format!("Answer {}", self.answer(number)),
-            _ => format!("First answer {}", self.answer(number)),
+        let name = self.answer(number);
+        let title = match step.kind.output() {
+            StepOutput::Critique => "Critique".to_owned(),
+            StepOutput::Answer | StepOutput::Revision if injected => {
+                format!("With a prompt injection {name}")
+            }
+            StepOutput::Revision => format!("Revision {name}"),
+            StepOutput::Answer if self.is_comparison => format!("Answer {name}"),
+            StepOutput::Answer => format!("First answer {name}"),
+            StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => {
+                step.kind.label().to_owned()
+            }
         };
         let mut notes = Vec::new();
         match step.finish {
@@ -257,7 +261,7 @@ impl View<'_> {
         }
         let mut from = None;
         let mut marks = None;
-        if step.kind == StepKind::Revise
+        if step.kind.output() == StepOutput::Revision
             && let Some(before) = self.revised(number)
             && let Some(answer) = answers(self.steps).nth(before)
         {
@@ -276,7 +280,7 @@ impl View<'_> {
         }
         Text {
             title,
-            principle: principle.map_or_else(String::new, |id| self.subject.title(id).to_owned()),
+            principle: principle.map_or_else(String::new, |id| self.subject.title(id)),
             rule: principle
                 .and_then(|id| self.subject.principle(id))
                 .map_or_else(String::new, |found| found.principle.clone()),
@@ -292,10 +296,10 @@ impl View<'_> {
     /// it, or the chosen first answer.
     fn revised(&self, number: usize) -> Option<usize> {
         let before = answers(self.steps).nth(number.checked_sub(1)?)?;
-        match before.kind {
-            StepKind::Revise => Some(number - 1),
-            _ => Some(self.subject.rules.first(self.steps)),
+        if before.kind.output() == StepOutput::Revision {
+            return Some(number - 1);
         }
+        Some(self.subject.rules.first(self.steps))
     }
 
     /// The name of the answer of this number.
@@ -310,25 +314,41 @@ impl View<'_> {
     /// The table of consecutive judging steps of one kind, a row per step.
     fn judgements(&self, steps: &[Step]) -> Table {
         let Some(first) = steps.first() else { return Table::default() };
-        let mut table = match first.kind {
-            StepKind::Gate => Table::new("Gate", &["principle", "violation", "mass", ""]),
-            StepKind::Rubric => Table::new("Rubric", &["dimension", "answer", "score", "mass"]),
-            StepKind::Likelihood => likelihoods("Log-probability"),
-            StepKind::Reference => likelihoods("Log-probability under the reference model"),
-            _ => Table::new(
-                "Verdicts",
-                &["principle", "result", "margin", "shown first", "shown second", "offset", "mass"],
+        let (mut table, cells): (Table, fn(&Self, &Step) -> Vec<Cell>) = match first.kind.output() {
+            StepOutput::Score if first.kind.input() == StepInput::Dimension => {
+                (Table::new("Rubric", &["dimension", "answer", "score", "mass"]), Self::rubric)
+            }
+            StepOutput::Score => {
+                (Table::new("Gate", &["principle", "violation", "mass", ""]), Self::gate)
+            }
+            StepOutput::Verdict => (
+                Table::new(
+                    "Verdicts",
+                    &[
+                        "principle",
+                        "result",
+                        "margin",
+                        "shown first",
+                        "shown second",
+                        "offset",
+                        "mass",
+                    ],
+                ),
+                Self::verdict,
             ),
+            StepOutput::Likelihood => {
+                let title = match first.kind.model() {
+                    StepModel::Writer => "Log-probability",
+                    StepModel::Judge => "Log-probability under the reference model",
+                };
+                (Table::new(title, &["answer", "sum", "tokens", "mean"]), Self::likelihood)
+            }
+            // Texts are no judgements.
+            StepOutput::Answer | StepOutput::Critique | StepOutput::Revision => {
+                return Table::default();
+            }
         };
-        for step in steps {
-            let cells = match step.kind {
-                StepKind::Gate => self.gate(step),
-                StepKind::Rubric => self.rubric(step),
-                StepKind::Likelihood | StepKind::Reference => self.likelihood(step),
-                _ => self.verdict(step),
-            };
-            table.rows.push(cells);
-        }
+        table.rows = steps.iter().map(|step| cells(self, step)).collect();
         table
     }
 
@@ -343,7 +363,7 @@ impl View<'_> {
         let Some(score) = step.score else {
             return vec![self.principle(step), Cell::none(), Cell::none(), Cell::text("applied")];
         };
-        let passed = self.subject.gate.is_some_and(|gate| score.value < gate);
+        let passed = self.subject.gate().is_some_and(|gate| score.value < gate);
         let result = if passed { "passed, critique skipped" } else { "" };
         vec![
             self.principle(step),
@@ -382,7 +402,7 @@ impl View<'_> {
         let verdict = step
             .verdict
             .as_ref()
-            .and_then(|verdict| combine(&[(verdict, 1.0)], &self.subject.judge.standing()));
+            .and_then(|verdict| combine(&[(verdict, 1.0)], &self.subject.standing()));
         let (Some(verdict), &[first, second]) = (verdict, &step.about[..]) else {
             cells.resize(7, Cell::none());
             return cells;
@@ -396,8 +416,4 @@ impl View<'_> {
         cells.push(Cell::text(decimal(verdict.mass)));
         cells
     }
-}
-
-fn likelihoods(title: &str) -> Table {
-    Table::new(title, &["answer", "sum", "tokens", "mean"])
 }

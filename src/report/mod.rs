@@ -21,9 +21,8 @@ mod tests;
 mod view;
 mod words;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -37,6 +36,7 @@ use self::view::Section;
 use crate::review;
 use amend_analysis::audit::Audit;
 use amend_analysis::evaluation::Results;
+use amend_core::constitution::Constitution;
 use amend_data::pairs::DropReason;
 use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::Manifest;
@@ -162,19 +162,16 @@ fn derived<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
 }
 
 fn title(manifest: &Manifest) -> String {
-    let name = manifest.constitution.value["name"].as_str().unwrap_or("constitution");
-    format!("amend {}: {name}", manifest.command)
+    format!("amend {}: {}", manifest.command, manifest.constitution.value.name)
 }
 
 /// The facts in the header of the page: the model, the constitution, the input.
 fn about(run: &RunDir) -> Vec<(&'static str, String)> {
     let manifest = run.manifest();
-    let constitution = &manifest.constitution.value;
-    let name = constitution["name"].as_str().unwrap_or_default();
-    let version = constitution["version"].as_str().unwrap_or_default();
+    let Constitution { name, version, .. } = &manifest.constitution.value;
     let mut facts = vec![
         ("Model", model(&manifest.model)),
-        ("Constitution", format!("{name} {version}").trim().to_owned()),
+        ("Constitution", format!("{name} {version}")),
         ("Input", manifest.input.files.join(", ")),
         ("Seed", manifest.seed.to_string()),
         ("Run", words::preview(run.hash(), 16)),

@@ -3,11 +3,11 @@ use serde_json::json;
 use super::item::{Block, Catalogue, ItemView};
 use super::view::{Cell, Section, Table};
 use super::*;
+use amend_core::constitution::{DecideBy, Select};
 use amend_core::judge::{Poll, Reading, RubricScore, Verdict};
 use amend_core::model::{Failure, Finish};
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
+use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
 use amend_data::store::trajectories::Trajectory;
 use amend_data::testing::{item, manifest, step, swayed};
@@ -16,8 +16,8 @@ use amend_data::testing::{item, manifest, step, swayed};
 /// p(A) + p(B).
 fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     let reading = |odds: f64| Reading {
-        first: (mass / (1.0 + (-odds).exp())).ln(),
-        second: (mass / (1.0 + odds.exp())).ln(),
+        first: (mass * sigmoid(odds)).ln(),
+        second: (mass * sigmoid(-odds)).ln(),
     };
     let poll = Poll {
         template: "judge".to_owned(),
@@ -167,12 +167,7 @@ fn verdict_figures_match_values_computed_by_hand() {
 #[test]
 fn constitution_says_which_verdicts_decide() {
     let mut principles = manifest();
-    principles.constitution.value["judge"]["decide_by"] = json!("principles");
-    let judge = amend_core::constitution::Judge {
-        decide_by: amend_core::constitution::DecideBy::Principles,
-        ..Default::default()
-    };
-    principles.constitution.value["judge"] = json!(judge);
+    principles.constitution.value.judge.decide_by = DecideBy::Principles;
     let steps = [
         step(StepKind::Generate, None, "x"),
         step(StepKind::Revise, Some("kind"), "y"),
@@ -196,7 +191,7 @@ fn constitution_says_which_verdicts_decide() {
 #[test]
 fn passed_gate_saves_the_tokens_of_a_critique_and_a_revision() {
     let mut gated = manifest();
-    gated.constitution.value["loop"]["gate"] = json!(0.5);
+    gated.constitution.value.plan.gate = Some(0.5);
     let steps = [
         step(StepKind::Generate, None, "x"),
         gate("kind", 0.25),
@@ -220,7 +215,7 @@ fn passed_gate_saves_the_tokens_of_a_critique_and_a_revision() {
         ["kind | manners | 1 | 0.25 | 0 | – | –", "true | honesty | 1 | 0.75 | 1 | 0 % | 0 %"]
     );
     // If gates only rank the principles, they save no critique.
-    gated.constitution.value["loop"]["select"] = json!("worst");
+    gated.constitution.value.plan.select = Select::Worst;
     assert_eq!(cards(section(&sections(&gated, &trajectories), "work")).len(), 2);
 }
 
@@ -369,12 +364,12 @@ fn content_is_escaped_everywhere() {
     let all = HOSTILE.join("\n");
     let mut manifest = manifest();
     manifest.input.files = vec![all.clone()];
-    manifest.constitution.value["name"] = json!(all);
+    manifest.constitution.value.name = all.clone();
     manifest.model["name"] = json!(HOSTILE[0]);
-    for principle in manifest.constitution.value["principles"].as_array_mut().unwrap() {
-        principle["title"] = json!(all);
-        principle["category"] = json!(all);
-        principle["principle"] = json!(all);
+    for principle in &mut manifest.constitution.value.principles {
+        principle.title = all.clone();
+        principle.category = all.clone();
+        principle.principle = all.clone();
     }
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
     let mut trajectory = revised(&all, "kind", verdict(1.0, 0.0, 1.0));

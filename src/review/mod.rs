@@ -14,4 +14,4 @@ pub use amend_analysis::agreement::{
 };
 pub use queue::Order;
 pub use server::{ServeError, Server};
-pub use session::{ReviewOptions, Session};
+pub use session::{ReviewOptions, ReviewSession};

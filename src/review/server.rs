@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response};
 
-use super::session::{Refusal, ReviewSubmission, Session};
+use super::session::{Refusal, ReviewSession, ReviewSubmission};
 
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 1 << 20;
@@ -89,7 +89,7 @@ pub struct Server {
 struct Handler {
     port: u16,
     token: String,
-    session: Mutex<Session>,
+    session: Mutex<ReviewSession>,
 }
 
 impl Server {
@@ -97,7 +97,7 @@ impl Server {
     ///
     /// # Errors
     /// The port is in use or not permitted, or no random token can be drawn.
-    pub fn bind(session: Session, port: u16) -> Result<Self, ServeError> {
+    pub fn bind(session: ReviewSession, port: u16) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Bind { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// The session that the server shows.
-    pub fn session(&self) -> MutexGuard<'_, Session> {
+    pub fn session(&self) -> MutexGuard<'_, ReviewSession> {
         self.handler.session()
     }
 }
@@ -190,7 +190,7 @@ struct Undo {
 }
 
 impl Handler {
-    fn session(&self) -> MutexGuard<'_, Session> {
+    fn session(&self) -> MutexGuard<'_, ReviewSession> {
         // After a panic the session is usable: the writer removes a partial line.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -283,7 +283,7 @@ impl Handler {
 
 /// The answer to a request that changed nothing, with the current state of the
 /// session if the page may be out of date.
-fn refused(refusal: &Refusal, session: &Session) -> Answer {
+fn refused(refusal: &Refusal, session: &ReviewSession) -> Answer {
     let (status, error) = match refusal {
         Refusal::Invalid(message) => return Answer::refusal(400, message),
         Refusal::Stale => (409, refusal.to_string()),

@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::queue::{Candidate, Order, better_left, order, overlaps};
 use amend_analysis::agreement::{AgreementFigures, RecordedVerdicts, ReviewerPair};
 use amend_core::chat::Message;
+use amend_core::constitution::Constitution;
 use amend_core::random::Stream;
 use amend_core::text::word_diff::{Part, changes};
 use amend_data::pairs::judgement::{Judgement, Rules};
-use amend_data::pairs::{Categories, reviewable};
+use amend_data::pairs::reviewable;
 use amend_data::store::reviews::{Choice, Review, Reviews, ReviewsWriter};
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;
@@ -42,7 +42,7 @@ pub struct ReviewOptions {
 }
 
 /// A running review session.
-pub struct Session {
+pub struct ReviewSession {
     writer: ReviewsWriter,
     reviewer: String,
     /// The items, those that were decided before first.
@@ -72,7 +72,7 @@ struct Task {
 pub struct ModelsOpinion {
     /// The number of the answer that the loop prefers.
     better: usize,
-    principles: Vec<Principle>,
+    principles: Vec<PrincipleOpinion>,
     critique: Option<String>,
     /// The judge's log-odds for that answer. `None` if it was not asked.
     margin: Option<f64>,
@@ -80,9 +80,9 @@ pub struct ModelsOpinion {
     undecided: bool,
 }
 
-/// A principle under which an answer was revised.
+/// A principle under which an answer was revised, and the judge's opinion by it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Principle {
+struct PrincipleOpinion {
     title: String,
     category: String,
     principle: String,
@@ -145,7 +145,7 @@ pub enum Refusal {
     Failed(#[from] RunError),
 }
 
-impl Session {
+impl ReviewSession {
     /// Opens a run's reviews and builds the reviewer's queue.
     ///
     /// # Errors
@@ -156,7 +156,6 @@ impl Session {
         let rules = Rules::from_constitution(constitution);
         let stream = Stream::new(options.seed).child("review");
         let me = options.reviewer.as_str();
-        let categories = Categories::new(constitution);
         let mut candidates = Vec::new();
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
@@ -174,11 +173,11 @@ impl Session {
             candidates.push(Candidate {
                 key: key.clone(),
                 answers,
-                category: categories
-                    .for_principles(&pair.principles)
+                category: constitution
+                    .categories(&pair.principles)
                     .first()
                     .copied()
-                    .unwrap_or("")
+                    .unwrap_or_default()
                     .to_owned(),
                 margin: judgement.as_ref().map(|judgement| judgement.decisive.margin),
                 principles: judgement
@@ -377,7 +376,7 @@ impl Task {
     fn from_trajectory(
         trajectory: &Trajectory,
         rules: &Rules,
-        constitution: &Value,
+        constitution: &Constitution,
     ) -> Option<Self> {
         let (answers, pair) = reviewable(trajectory, rules).ok()?;
         let judgement = rules.on(&trajectory.steps, answers);
@@ -385,7 +384,7 @@ impl Task {
         let opinion = ModelsOpinion {
             better: answers[0],
             principles: principles
-                .map(|id| Principle::from_id(id, constitution, judgement.as_ref()))
+                .map(|id| PrincipleOpinion::new(id, constitution, judgement.as_ref()))
                 .collect(),
             critique: pair.reason().map(str::to_owned),
             margin: judgement.as_ref().map(|judgement| judgement.decisive.margin),
@@ -404,30 +403,22 @@ impl Task {
     }
 }
 
-impl Principle {
-    fn from_id(id: &str, constitution: &Value, judgement: Option<&Judgement>) -> Self {
-        let all = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
-        let found = all.iter().find(|principle| principle["id"] == id);
-        let text = |key: &str| {
-            let value = found.and_then(|principle| principle[key].as_str());
-            value.unwrap_or_default().to_owned()
-        };
-        let title = text("title");
+impl PrincipleOpinion {
+    fn new(id: &str, constitution: &Constitution, judgement: Option<&Judgement>) -> Self {
         let mut verdicts = judgement.into_iter().flat_map(|judgement| &judgement.principles);
-        Self {
-            title: if title.is_empty() { id.to_owned() } else { title },
-            category: text("category"),
-            principle: text("principle"),
-            margin: verdicts.find(|(other, _)| other == id).map(|(_, under)| under.margin),
-        }
+        let margin = verdicts.find(|(other, _)| other == id).map(|(_, verdict)| verdict.margin);
+        let (title, category, principle) = match constitution.principle(id) {
+            Some(found) => (found.title.clone(), found.category.clone(), found.principle.clone()),
+            None => (id.to_owned(), String::new(), String::new()),
+        };
+        Self { title, category, principle, margin }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use amend_core::record::Outcome;
-    use amend_core::record::{StepKind, Stop};
+    use amend_core::record::{Outcome, StepKind, Stop};
     use amend_data::store::journal::Record;
     use amend_data::testing::{item, manifest, review, step};
 
@@ -445,7 +436,7 @@ mod tests {
         run.dir().clone()
     }
 
-    fn open(run: &RunDir) -> Session {
+    fn open(run: &RunDir) -> ReviewSession {
         let options = ReviewOptions {
             reviewer: "ada".to_owned(),
             order: Order::Random,
@@ -453,11 +444,11 @@ mod tests {
             overlap: 1.0,
             seed: 1,
         };
-        Session::open(run, &options).unwrap()
+        ReviewSession::open(run, &options).unwrap()
     }
 
     /// Decides the current item and returns its key.
-    fn decide(session: &mut Session) -> String {
+    fn decide(session: &mut ReviewSession) -> String {
         let view = session.view();
         let shown = view.item.expect("an undecided item");
         let key = shown.key.to_owned();
@@ -476,7 +467,7 @@ mod tests {
         key
     }
 
-    fn undo(session: &mut Session) -> Option<String> {
+    fn undo(session: &mut ReviewSession) -> Option<String> {
         let counter = session.view().counter;
         session.undo(counter).unwrap().map(|review| review.key)
     }

@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use amend_core::chat::{Message, Role};
-use amend_core::constitution::Judge;
+use amend_core::constitution;
 use amend_core::judge::{Poll, Reading, Verdict};
 use amend_core::model::{Failure, Finish, Usage};
 use amend_core::random::Stream;
 use amend_core::record::Outcome;
 use amend_core::record::{Item, Keys};
 use amend_core::record::{Step, StepKind, Stop};
+use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
 use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use amend_data::store::run_dir::RunDir;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The id, the title and the category of each principle.
 const PRINCIPLES: [(&str, &str, &str); 3] = [
@@ -37,12 +38,16 @@ pub struct Words {
 /// Writes a run of items with these texts. Every seventh item has an undecided verdict,
 /// and every fiftieth failed.
 pub fn write(folder: &Path, title: &str, all: &[Words]) {
-    write_governed(folder, title, all, &json!({}));
+    write_governed(folder, title, all, &[]);
 }
 
-/// Like [`write`], with this `[governance]` in the constitution.
-pub fn write_governed(folder: &Path, title: &str, all: &[Words], governance: &Value) {
-    let mut run = RunDir::create(folder, &manifest(title, all.len(), governance)).unwrap();
+/// Like [`write`], but items to which a principle of one of these categories was applied
+/// require a review.
+pub fn write_governed(folder: &Path, title: &str, all: &[Words], require_review: &[&str]) {
+    let mut manifest = manifest(title, all.len());
+    let governance = &mut manifest.constitution.value.governance;
+    governance.require_review = require_review.iter().map(ToString::to_string).collect();
+    let mut run = RunDir::create(folder, &manifest).unwrap();
     let mut keys = Keys::default();
     for (row, words) in (1..).zip(all) {
         let messages = vec![Message::new(Role::User, &words.prompt)];
@@ -100,8 +105,8 @@ fn steps(row: u64, words: &Words) -> Vec<Step> {
 
 fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     let reading = |odds: f64| Reading {
-        first: (mass / (1.0 + (-odds).exp())).ln(),
-        second: (mass / (1.0 + odds.exp())).ln(),
+        first: (mass * sigmoid(odds)).ln(),
+        second: (mass * sigmoid(-odds)).ln(),
     };
     Verdict {
         polls: vec![Poll {
@@ -140,30 +145,25 @@ fn sentence(stream: Stream, words: u64) -> String {
     (0..words).map(word).collect::<Vec<_>>().join(" ")
 }
 
-fn manifest(title: &str, rows: usize, governance: &Value) -> Manifest {
-    let principles: Vec<_> = PRINCIPLES
-        .iter()
-        .map(|(id, name, category)| {
-            json!({
-                "id": id, "title": format!("{name} {title}"), "weight": 1.0,
-                "category": format!("{category} {title}"),
-                "principle": format!("The answer is {id}. {title}"),
-            })
-        })
-        .collect();
+fn manifest(title: &str, rows: usize) -> Manifest {
+    let mut text = "constitution = { name = 'made-up', version = '1.0.0' }\n".to_owned();
+    for (id, ..) in PRINCIPLES {
+        text.push_str(&format!("[[principle]]\nid = '{id}'\nprinciple = 'The answer is {id}.'\n"));
+    }
+    let mut constitution = constitution::parse("made-up.toml", &text).unwrap();
+    constitution.name.push_str(&format!(" {title}"));
+    for (principle, (_, name, category)) in constitution.principles.iter_mut().zip(PRINCIPLES) {
+        principle.title = format!("{name} {title}");
+        principle.category = format!("{category} {title}");
+        principle.principle.push_str(&format!(" {title}"));
+    }
     Manifest {
         format: FORMAT,
         command: "run".to_owned(),
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": format!("no model {title}")}),
         judge_model: None,
-        constitution: Hashed::json(json!({
-            "name": format!("made-up {title}"), "version": "1.0.0",
-            "loop": {"rounds": 1, "select": "random"},
-            "principles": principles,
-            "judge": Judge::default(),
-            "governance": governance,
-        })),
+        constitution: Hashed::constitution(constitution),
         templates: BTreeMap::new(),
         input: InputSummary {
             rows: rows as u64,

@@ -62,7 +62,7 @@ fn export_fails_until_required_reviews_exist() {
     let place = Place::new();
     let items: Vec<Words> = (1..=6).map(ordinary).collect();
     // Rows 1 and 4 are revised under the second principle, which requires a review.
-    made::write_governed(&place.path("run"), "", &items, &json!({"require_review": ["honesty "]}));
+    made::write_governed(&place.path("run"), "", &items, &["honesty "]);
     for format in ["trl", "kto", "sft", "sft-steps", "trajectories"] {
         let ran = place.run(&mut place.amend(&format!("export run --format {format} -o out")));
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{format}");

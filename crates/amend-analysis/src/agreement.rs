@@ -5,15 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use amend_core::random::Stream;
-use amend_core::stats;
-use amend_core::stats::{Bootstrap, Estimate, kappa};
+use amend_core::stats::{self, Bootstrap, Estimate, RESAMPLES, kappa};
 use amend_data::pairs::judgement::Rules;
 use amend_data::pairs::reviewable;
 use amend_data::store::reviews::{Choice, Opinion, Review, Reviews};
 use amend_data::store::trajectories::Trajectory;
-
-/// The number of resamples for an interval.
-const RESAMPLES: u32 = 1000;
 
 /// The results of a run's reviews.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -8,11 +8,11 @@ use crate::store::journal::Record;
 use crate::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
 use crate::store::reviews::{Choice, Review};
 use amend_core::chat::{Message, Role};
+use amend_core::constitution::parse;
 use amend_core::judge::{Poll, Reading, RubricScore, Verdict};
 use amend_core::model::{Failure, Finish, Usage};
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
+use amend_core::stats::sigmoid;
 
 pub fn item(key: &str) -> Item {
     Item {
@@ -46,7 +46,7 @@ pub fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step
 
 /// A judging step with these log-odds and this probability mass.
 pub fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: f64) -> Step {
-    let label = |odds: f64| (mass / (1.0 + (-odds).exp())).ln();
+    let label = |odds: f64| (mass * sigmoid(odds)).ln();
     let reading = |odds: f64| Reading { first: label(odds), second: label(-odds) };
     let poll = Poll {
         template: "judge".to_owned(),
@@ -134,6 +134,32 @@ pub fn review(key: &str, reviewer: &str, choice: Choice) -> Review {
     }
 }
 
+/// A constitution without a judge.
+const CONSTITUTION: &str = "
+[constitution]
+name = 'small'
+version = '1.2.0'
+[judge]
+enabled = false
+[[principle]]
+id = 'kind'
+title = 'kind'
+category = 'manners'
+weight = 0.1
+principle = 'Be kind.'
+[[principle]]
+id = 'true'
+title = 'true'
+category = 'honesty'
+principle = 'Be true.'
+[[principle]]
+id = 'polite'
+title = 'polite'
+category = 'manners'
+principle = 'Be polite.'
+";
+
+/// The manifest of a run under a constitution with three principles and no judge.
 pub fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,
@@ -141,14 +167,7 @@ pub fn manifest() -> Manifest {
         amend: "0.1.0".to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),
         judge_model: None,
-        constitution: Hashed::json(json!({
-            "loop": {"rounds": 1},
-            "principles": [
-                {"id": "kind", "category": "manners", "weight": 0.1_f32},
-                {"id": "true", "category": "honesty"},
-                {"id": "polite", "category": "manners"},
-            ],
-        })),
+        constitution: Hashed::constitution(parse("small.toml", CONSTITUTION).unwrap()),
         templates: BTreeMap::from([
             ("critique.j2".to_owned(), Hashed::text("Find fault with {{ answer }}.".to_owned())),
             ("revise.j2".to_owned(), Hashed::text("Mend it.".to_owned())),

@@ -88,12 +88,12 @@ impl LoadedModel {
     }
 
     /// Adapts the settings of a model file for a judge: see
-    /// [`llama::LlamaSettings::for_reading`].
+    /// [`llama::LlamaSettings::for_judging`].
     #[must_use]
-    pub fn for_reading(self) -> Self {
+    pub fn for_judging(self) -> Self {
         match self {
             Self::File { model, settings } => {
-                Self::File { model, settings: Box::new(settings.for_reading()) }
+                Self::File { model, settings: Box::new(settings.for_judging()) }
             }
             Self::Endpoint(_) => self,
         }

@@ -10,8 +10,7 @@ use super::config::Config;
 use super::one_of;
 use crate::cli::output::error::CommandError;
 use crate::measured_costs as calibration;
-use amend_engine::http;
-use amend_engine::http::{API_KEY, Address, Key};
+use amend_engine::http::{self, API_KEY, Address, Key};
 use amend_engine::llama::{CacheType, LlamaSettings, Switch};
 use amend_engine::{LoadedModel, ModelSource};
 

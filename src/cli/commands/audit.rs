@@ -5,31 +5,28 @@ mod table;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 pub use table::changes;
 
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::PromptArgs;
 use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::one_of;
+use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded};
-use amend_analysis::audit;
-use amend_analysis::audit::plan as survey;
+use crate::session::{Models, Session};
 use amend_analysis::audit::plan::{AuditPlan, Case, Questions, Reuse};
-use amend_analysis::audit::{Audit, AuditFinding, FindingSeverity};
+use amend_analysis::audit::{self, Audit, AuditFinding, plan as survey};
 use amend_core::constitution;
-use amend_core::driver::{Engines, Job};
+use amend_core::document::Severity;
+use amend_core::driver::Engines;
 use amend_core::judge::labels;
 use amend_core::model::Engine;
 use amend_core::random::Stream;
-use amend_core::record::Item;
 use amend_data::rows::input::Input;
-use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::AUDIT;
-use amend_engine::LoadedModel;
 
 /// Measure the effect of each principle of a constitution
 ///
@@ -64,12 +61,12 @@ pub struct AuditArgs {
     /// more severe findings count
     #[arg(
         long,
-        value_enum,
-        default_value_t = FailOn::Error,
+        value_parser = one_of(&Severity::ALL, Severity::as_str, &[]),
+        default_value_t = Severity::Error,
         value_name = "SEVERITY",
         help_heading = "Output"
     )]
-    fail_on: FailOn,
+    fail_on: Severity,
     /// Print the whole audit as JSON; with --baseline, the changes
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -79,23 +76,6 @@ pub struct AuditArgs {
     prompting: PromptArgs,
     #[command(flatten)]
     model: ModelArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FailOn {
-    Info,
-    Warn,
-    Error,
-}
-
-impl FailOn {
-    fn severity(self) -> FindingSeverity {
-        match self {
-            Self::Info => FindingSeverity::Info,
-            Self::Warn => FindingSeverity::Warn,
-            Self::Error => FindingSeverity::Error,
-        }
-    }
 }
 
 /// Audits a constitution and prints the findings.
@@ -115,49 +95,44 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
         None => None,
     };
     let files = args.on.iter().cloned().map(|source| Input::from(source).name()).collect();
-    let summary = InputSummary::new(files, survey.items());
     let constitution = questions.constitution().clone();
-    if survey.generates() && constitution.sampling.generate.temperature == 0.0 {
+    let generates = survey.generates();
+    if generates && constitution.sampling.generate.temperature == 0.0 {
         return Err(CommandError::usage(
             "two responses generated at temperature 0 are identical",
             "set `temperature` in `[sampling.generate]` above 0, or give two responses per prompt",
         ));
     }
-    let mut job = args.prompting.job(config, constitution, &summary.sha256)?;
-    job.cohorts = args.recording.reproducible;
-    let out = args.recording.destination()?;
-    args.recording.check_out()?;
-    let (model, judge) = args.models(config, &survey)?;
-    interrupt::listen();
-    let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
-    engine.count_ideal();
-    judge.iter_mut().for_each(|judge| judge.count_ideal());
-    let engines = Engines::new(&mut *engine, &mut judge);
-    let unsupported = unsupported_labels(&job.constitution.audit.label_words, engines.judging());
+    let prepared = Session::prepare(&args.recording, "audit", files, survey.take_items());
+    let job = args.prompting.job(config, constitution, &prepared.input.sha256)?;
+    let mut session = prepared.with_job(job)?;
+    let models = args.models(config, generates)?;
+    let mut model_engines = models.engines()?;
+    model_engines.count_ideal();
+    let engines = Engines::from(&mut model_engines);
+    let label_words = &session.job.constitution.audit.label_words;
+    let unsupported = unsupported_labels(label_words, engines.judging());
     let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
-    job.procedure = questions.procedure(first, &unsupported);
-    let items = survey.take_items();
-    let recorded = args.record(out.path(), engines, &job, items, summary, reuse)?;
-    recorded.print_summary(Some("report"));
-    let result = recorded.result();
-    if matches!(&result, Err(error) if error.is_interrupted()) {
-        return result;
+    session.job.procedure = questions.procedure(first, &unsupported);
+    if let Some(reuse) = reuse {
+        session.start_with(&engines, |manifest| Ok(reuse.steps(manifest)?))?;
     }
+    let finished = session.run(engines, Some("report"))?;
     let mut judged = HashMap::new();
-    for trajectory in recorded.dir.trajectories()? {
+    for trajectory in finished.dir().trajectories()? {
         let trajectory = trajectory?;
         judged.insert(trajectory.item.key.clone(), trajectory);
     }
     let input = survey.input(&questions, &judged);
+    let job = finished.job();
     let audit = audit::audit(&input, &job.constitution.audit, job.seed).map_err(|error| {
         CommandError::usage(error.to_string(), "give each pair of responses once")
     })?;
-    recorded.dir.derive(AUDIT, |file| file.write_all(print::json_text(&audit)?.as_bytes()))?;
+    finished.derive_document(AUDIT, &audit)?;
     let is_sample = args.sample.is_some() && audit.items < available;
     let sampled = if is_sample { Some(available) } else { None };
     args.conclude(&audit, baseline.as_ref(), sampled)?;
-    result
+    finished.finish()
 }
 
 impl AuditArgs {
@@ -192,39 +167,13 @@ impl AuditArgs {
     /// Loads the model that generates the responses, if any are generated, and the
     /// judge model if it is a separate one. If nothing is generated, only the model
     /// that judges is loaded.
-    fn models(
-        &self,
-        config: &Config,
-        survey: &AuditPlan,
-    ) -> Result<(LoadedModel, Option<LoadedModel>), CommandError> {
-        if survey.generates() {
+    fn models(&self, config: &Config, generates: bool) -> Result<Models, CommandError> {
+        if generates {
             // Most requests are verdicts, so both models are set up for prefill.
-            let (model, judge) = self.recording.models(&self.model, config)?;
-            Ok((model.for_reading(), judge))
+            Ok(Models::writing(&self.recording, &self.model, config)?.for_judging())
         } else {
-            Ok((self.recording.judge_model(&self.model, config)?, None))
+            Models::judging(&self.recording, &self.model, config)
         }
-    }
-
-    /// Sends the items to the judge, except those whose verdicts are reused.
-    fn record(
-        &self,
-        out: &Path,
-        engines: Engines<'_>,
-        job: &Job,
-        items: Vec<Item>,
-        summary: InputSummary,
-        reuse: Option<Reuse>,
-    ) -> Result<Recorded, CommandError> {
-        // A resumed run has the reused verdicts already.
-        let Some(reuse) = reuse.filter(|_| !self.recording.resume) else {
-            return self.recording.record("audit", out, engines, job, items, summary);
-        };
-        let manifest = self.recording.manifest("audit", &engines, job, summary.clone())?;
-        let steps = reuse.steps(&manifest)?;
-        RunDir::create(out, &manifest)?.begin(steps)?;
-        let recording = RecordArgs { resume: true, ..self.recording.clone() };
-        recording.record("audit", out, engines, job, items, summary)
     }
 
     /// Prints the audit, or what changed since the baseline.
@@ -244,7 +193,7 @@ impl AuditArgs {
             (None, false) => print::text(&table::audit(audit, sampled)),
             (Some(changes), false) => print::text(&table::changes(changes)),
         }?;
-        let is_severe = |finding: &AuditFinding| finding.severity >= self.fail_on.severity();
+        let is_severe = |finding: &AuditFinding| finding.severity >= self.fail_on;
         let fails = match &changes {
             Some(changes) => changes.worse().any(is_severe),
             None => audit.findings.iter().any(is_severe),

@@ -9,9 +9,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::bench::peer::{self, PeerMeasured};
-use crate::bench::revisions::Revisions;
+use crate::bench::revisions::{self, Revisions};
 use crate::bench::workload::{Size, Workload};
-use crate::bench::{Measured, measure, revisions};
+use crate::bench::{Measured, measure};
 use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
@@ -23,12 +23,10 @@ use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
 use amend_core::prompt::{Delimiter, Templates};
 use amend_core::random::Stream;
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_data::rows::input::{self, Input};
 use amend_data::store::atomic;
 use amend_engine::LoadedModel;
-use amend_engine::http;
-use amend_engine::http::Address;
+use amend_engine::http::{self, Address};
 use amend_engine::llama::LlamaSettings;
 
 /// Measure the engine on this machine, compared with llama.cpp alone
@@ -155,7 +153,7 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
                 let settings =
                     LlamaSettings { parallel: width, share_prefixes, ..settings.clone() };
                 let settings = match workload {
-                    Workload::Verdicts => settings.for_reading(),
+                    Workload::Verdicts => settings.for_judging(),
                     Workload::Loop | Workload::FanOut => settings,
                 };
                 let figures = measure(model, &settings, workload, size)?;

@@ -10,12 +10,10 @@ use crate::cli::output::format::count;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::constitution;
-use amend_core::constitution::wording;
-use amend_core::constitution::wording::Remark;
+use amend_core::constitution::wording::{self, Remark};
 use amend_core::prompt as template;
 use amend_data::eval_set as set;
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_data::rows::input::{self, Input};
 
 /// Validate constitutions, evaluation sets, prompt sets and input files
 ///

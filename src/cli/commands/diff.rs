@@ -8,27 +8,22 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::audit;
-use super::eval;
+use super::{audit, eval};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{lines, number, signed_range};
 use crate::cli::output::print;
 use crate::cli::output::table::table;
 use crate::cli::output::terminal::Output;
 use amend_analysis::audit::AuditChanges;
-use amend_analysis::diff;
 use amend_analysis::diff::{
-    Change, ConstitutionDiff, Flip, Gate, ListDiff, LoopRun, PairedComparison,
+    self, Change, ConstitutionDiff, Flip, Gate, ListDiff, LoopRun, PairedComparison,
 };
 use amend_core::constitution;
 use amend_core::random::Stream;
-use amend_core::stats::Bootstrap;
+use amend_core::stats::{Bootstrap, RESAMPLES};
 use amend_core::text::word_diff::Part;
 use amend_data::store::manifest::Difference;
 use amend_data::store::run_dir::RunDir;
-
-/// The number of bootstrap resamples of an interval.
-const RESAMPLES: u32 = 1000;
 
 /// The maximum number of entries that a list shows.
 const SHOWN: usize = 20;
@@ -127,8 +122,7 @@ fn loops(dir: &RunDir) -> Result<LoopRun<'_>, CommandError> {
 
 fn constitutions(args: &DiffArgs) -> Result<(), CommandError> {
     let load = |reference: &str| constitution::load(reference).map(|loaded| loaded.constitution);
-    let edited = diff::constitutions(&load(&args.before)?, &load(&args.after)?)
-        .map_err(|error| CommandError::failed("compare the constitutions", error))?;
+    let edited = diff::constitutions(&load(&args.before)?, &load(&args.after)?);
     let behaviour = match &args.audits[..] {
         [before, after] => Some(amend_analysis::audit::compare(
             &audit::read_audit(before)?,

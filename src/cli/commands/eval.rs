@@ -7,23 +7,19 @@ use clap::Args;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::{CommandError, Kind};
 use crate::cli::output::format::{interval, number};
 use crate::cli::output::print;
 use crate::cli::output::table::table;
-use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded};
+use crate::session::{Finished, Models, PreparedSession, Session};
 use amend_analysis::evaluation as eval;
 use amend_analysis::evaluation::{Results, ThresholdOutcome, ThresholdResult};
-use amend_core::driver::Engines;
 use amend_core::procedure::Procedure;
-use amend_core::record::Item;
 use amend_core::stats::GroupedMean;
 use amend_data::eval_set as set;
 use amend_data::eval_set::{Bound, EvalSet, Responses};
-use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::files::RESULTS;
-use amend_engine::LoadedModel;
 
 /// How many of the items with the largest differences between variants are listed.
 const SHOWN: usize = 5;
@@ -71,43 +67,35 @@ pub struct EvalArgs {
 /// thresholds were missed.
 pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
     let loaded = set::load(&args.set)?;
-    let (items, summary) = args.items(loaded.set.clone())?;
-    let mut job = args.job.job(config, &summary.sha256)?;
+    let prepared = args.prepare(loaded.set.clone())?;
+    let mut job = args.job.job(config, &prepared.input.sha256)?;
     let dimensions: Vec<String> =
         job.constitution.dimensions.iter().map(|dimension| dimension.id.clone()).collect();
     let measures = eval::measures(&dimensions);
     let known: Vec<&str> = measures.iter().map(String::as_str).collect();
     loaded.check_measures(&known)?;
     job.procedure =
-        Procedure::Score { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
-    job.cohorts = args.recording.reproducible;
-    args.recording.check_out()?;
-    let (model, judge) = args.recording.models(&args.model, config)?;
-    interrupt::listen();
-    let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
-    let engines = Engines::new(&mut *engine, &mut judge);
-    let out = args.recording.destination()?;
-    let recorded = args.recording.record("eval", out.path(), engines, &job, items, summary)?;
-    recorded.print_summary(None);
-    args.conclude(&recorded)
+        Procedure::Rubric { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
+    let session = prepared.with_job(job)?;
+    let models = Models::writing(&args.recording, &args.model, config)?;
+    args.conclude(session.run(&mut models.engines()?, None)?)
 }
 
 impl EvalArgs {
-    /// The items to run, and their summary for the manifest.
-    fn items(&self, set: EvalSet) -> Result<(Vec<Item>, InputSummary), CommandError> {
+    /// Prepares the items of the set, with the answers that are given.
+    fn prepare(&self, set: EvalSet) -> Result<PreparedSession<'_>, CommandError> {
         let system = self.system_prompt()?;
-        let mut items = set.items(system.as_deref());
+        let items = set.items(system.as_deref());
         let known: Vec<String> = items.iter().filter_map(|item| item.id.clone()).collect();
-        self.recording.truncate(&mut items);
+        let mut items = self.recording.limited(items);
         let mut files = vec![self.set.display().to_string()];
         if let Some(path) = &self.responses {
             Responses::read(path)?.give(&mut items, &known)?;
             files.push(path.display().to_string());
         }
-        let mut summary = InputSummary::new(files, &items);
-        summary.set = Some(set);
-        Ok((items, summary))
+        let mut prepared = Session::prepare(&self.recording, "eval", files, items);
+        prepared.input.set = Some(set);
+        Ok(prepared)
     }
 
     /// The assistant's system prompt, if one is given.
@@ -132,15 +120,9 @@ impl EvalArgs {
     }
 
     /// Writes the results and prints them.
-    fn conclude(&self, recorded: &Recorded) -> Result<(), CommandError> {
-        let result = recorded.result();
-        if matches!(&result, Err(error) if error.is_interrupted()) {
-            return result;
-        }
-        let results = read(&recorded.dir)?;
-        recorded
-            .dir
-            .derive(RESULTS, |out| out.write_all(print::json_text(&results)?.as_bytes()))?;
+    fn conclude(&self, finished: Finished) -> Result<(), CommandError> {
+        let results = read(finished.dir())?;
+        finished.derive_document(RESULTS, &results)?;
         if self.json {
             print::json(&results)?;
         } else {
@@ -151,7 +133,7 @@ impl EvalArgs {
             .map(|threshold| format!("missed: {}\n", describe_missed(threshold)))
             .collect();
         print::message(&missed);
-        result?;
+        finished.finish()?;
         if missed.is_empty() { Ok(()) } else { Err(CommandError::reported()) }
     }
 }

@@ -10,15 +10,12 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
-use crate::cli::output::terminal;
-use amend_data::export;
+use crate::cli::output::{print, terminal};
 use amend_data::export::{
-    Counts, Export, ExportError, ExportFormat, FORMATS, FileFormat, Folder, ReviewPolicy,
-    RowFilter, Splits,
+    self, Counts, ExportError, ExportFormat, ExportOptions, FORMATS, FileFormat, Folder,
+    ReviewPolicy, RowFilter, Splits,
 };
-use amend_data::lint;
-use amend_data::lint::check;
+use amend_data::lint::{self, check};
 use amend_data::pairs::Which;
 use amend_data::store::run_dir::RunDir;
 
@@ -139,7 +136,7 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
 
 impl ExportArgs {
     /// The export that the flags describe.
-    fn export<'a>(&self, filter: Option<&'a dyn RowFilter>) -> Export<'a> {
+    fn export<'a>(&self, filter: Option<&'a dyn RowFilter>) -> ExportOptions<'a> {
         let usual = match &self.out {
             _ if self.card => FileFormat::Parquet,
             Some(out) => FileFormat::from_path(out).unwrap_or_default(),
@@ -150,7 +147,7 @@ impl ExportArgs {
             Reviews::Override => ReviewPolicy::Override,
             Reviews::Ignore => ReviewPolicy::Ignore,
         };
-        Export { format: self.format, which: self.which, file_format, reviews, filter }
+        ExportOptions { format: self.format, which: self.which, file_format, reviews, filter }
     }
 
     /// The filter of `--drop`, otherwise that of the run's constitution.
@@ -204,7 +201,7 @@ impl ExportArgs {
     }
 }
 
-fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CommandError> {
+fn to_stdout(run: &RunDir, export: &ExportOptions) -> Result<Counts, CommandError> {
     if export.file_format == FileFormat::Parquet && io::stdout().is_terminal() {
         return Err(CommandError::usage(
             "Parquet can't be shown on a terminal",
@@ -219,12 +216,11 @@ fn to_stdout(run: &RunDir, export: &Export) -> Result<Counts, CommandError> {
 
 /// The findings whose rows the run's constitution leaves out.
 fn constitution_filters(run: &RunDir) -> Vec<String> {
-    let drop = run.manifest().constitution.value["export"]["drop"].as_array();
-    drop.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    run.manifest().constitution.value.export.drop.clone()
 }
 
 /// What was written and what was left out, in a line.
-fn summary(export: &Export<'_>, counts: &Counts) -> String {
+fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
     let mut text = format!("{} {} written", counts.written, export.format.noun());
     if counts.splits.len() > 1 {
         let splits: Vec<String> =
@@ -242,7 +238,7 @@ fn summary(export: &Export<'_>, counts: &Counts) -> String {
 }
 
 /// The counts as JSON.
-fn record(export: &Export<'_>, counts: &Counts, out: &Path) -> Value {
+fn record(export: &ExportOptions<'_>, counts: &Counts, out: &Path) -> Value {
     let splits: Map<String, Value> =
         counts.splits.iter().map(|(name, rows)| (name.clone(), json!(rows))).collect();
     let filtered: Map<String, Value> =

@@ -13,24 +13,20 @@ use serde::Serialize;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
-use crate::cli::output::terminal;
+use crate::cli::output::{print, terminal};
 use crate::report::chart::reliability_svg;
-use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded};
+use crate::session::{Finished, Models, Session};
 use amend_analysis::judge_quality as assess;
 use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
 use amend_core::constitution::Constitution;
-use amend_core::driver::Engines;
 use amend_core::procedure::Procedure;
 use amend_core::random::Stream;
 use amend_core::record::Item;
 use amend_data::pairs::reviewed;
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_data::rows::input::{self, Input};
 use amend_data::store::atomic;
-use amend_data::store::manifest::InputSummary;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::VERDICTS;
 
@@ -91,41 +87,28 @@ pub struct JudgeArgs {
 /// The input is invalid, the run directory can't be written or resumed, or the
 /// engine fails; [`CommandError::reported`] if items failed or the fit failed.
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
-    let (names, mut items) = args.items()?;
-    args.recording.truncate(&mut items);
-    let summary = InputSummary::new(names, &items);
+    let (files, items) = args.items()?;
+    let items = args.recording.limited(items);
+    let prepared = Session::prepare(&args.recording, "judge", files, items);
     let constitution = args.task.constitution(config)?;
     let procedure = args.procedure(&constitution)?;
-    let mut job = args.task.prompting.job(config, constitution, &summary.sha256)?;
+    let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
     job.procedure = procedure;
-    job.cohorts = args.recording.reproducible;
-    args.recording.check_out()?;
-    let model = args.recording.judge_model(&args.model, config)?;
-    interrupt::listen();
-    let mut engine = model.engine()?;
-
-    let out = args.recording.destination()?;
-    let engines = Engines::from(&mut *engine);
-    // The items are shared: they are needed again for their labels.
-    let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
-    let work = items.iter().cloned();
-    let recorded = args.recording.record("judge", out.path(), engines, &job, work, summary)?;
-    recorded.print_summary(None);
-    let result = recorded.result();
-    if matches!(&result, Err(error) if error.is_interrupted()) {
-        return result;
-    }
-    let rows = rows(&recorded, items, &job.constitution)?;
-    let figures = JudgeFigures::from_rows(&rows, job.stream);
-    let judge = recorded.dir.manifest().model["name"].as_str().unwrap_or("unnamed");
+    let session = prepared.with_job(job)?;
+    let models = Models::judging(&args.recording, &args.model, config)?;
+    let finished = session.run(&mut models.engines()?, None)?;
+    let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
+    let rows = rows(&finished, constitution)?;
+    let figures = JudgeFigures::from_rows(&rows, stream);
+    let judge = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
-    recorded.derive(VERDICTS, &lines, &figures)?;
+    finished.derive(VERDICTS, &lines, &figures)?;
     args.print(&lines, &figures, judge)?;
     if let Some(path) = &args.plot {
         args.plot(path, &figures)?;
     }
     if let Some(path) = &args.fit {
-        match assess::fit(&rows, job.constitution.judge.calibration, job.stream) {
+        match assess::fit(&rows, constitution.judge.calibration, stream) {
             Ok(fitted) => args.write_fit(path, &fitted, judge)?,
             Err(error) => {
                 print::message(&format!("failed to fit a calibration: {error}\n"));
@@ -133,7 +116,7 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
             }
         }
     }
-    result
+    finished.finish()
 }
 
 /// A row of verdicts.jsonl and of `--json`.
@@ -147,15 +130,9 @@ struct Line<'a> {
 
 /// The judged rows, in the order of the input and with its labels. A row without an
 /// injection comes before its copy with one.
-fn rows(
-    recorded: &Recorded,
-    items: Vec<Arc<Item>>,
-    constitution: &Constitution,
-) -> Result<Vec<JudgedRow>, CommandError> {
-    let mut rows = Vec::new();
-    for trajectory in recorded.dir.trajectories()?.with_items(items) {
-        rows.push(JudgedRow::from_trajectory(&trajectory?, constitution));
-    }
+fn rows(finished: &Finished, constitution: &Constitution) -> Result<Vec<JudgedRow>, CommandError> {
+    let mut rows =
+        finished.rows(|trajectory| [JudgedRow::from_trajectory(trajectory, constitution)])?;
     rows.sort_by_key(|row| (row.row, !row.is_clean()));
     Ok(rows)
 }

@@ -4,18 +4,19 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 
+use crate::cli::args::one_of;
 use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::part;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
-use amend_data::lint;
-use amend_data::lint::LintOptions;
-use amend_data::lint::check::{LintSeverity, RULES};
-use amend_data::lint::report::{LintFinding, Report};
+use amend_core::document::Severity;
+use amend_data::lint::check::RULES;
+use amend_data::lint::report::{LintFinding, LintReport};
+use amend_data::lint::{self, LintOptions};
 
 /// Find problems in preference and fine-tuning data
 ///
@@ -32,20 +33,19 @@ pub struct LintArgs {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RULES.iter().map(|rule| rule.name)))]
     skip: Vec<String>,
     /// The lowest severity that makes the exit code 1
-    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
-    fail_on: FailOn,
+    #[arg(
+        long,
+        value_parser = one_of(&[Severity::Warn, Severity::Error], Severity::as_str, &[]),
+        default_value_t = Severity::Error,
+        value_name = "SEVERITY",
+    )]
+    fail_on: Severity,
     /// Write a cleaned copy to OUT, and a log of the changes to OUT.removed.jsonl
     #[arg(long, value_name = "OUT")]
     fix: Option<PathBuf>,
     /// Print a JSON record
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FailOn {
-    Warn,
-    Error,
 }
 
 /// Checks the data and prints the report.
@@ -66,18 +66,14 @@ pub fn run(args: &LintArgs) -> Result<(), CommandError> {
     } else {
         print::styled(&table(&report, args.fix.as_deref(), Output::stdout()))?;
     }
-    let lowest = match args.fail_on {
-        FailOn::Warn => LintSeverity::Warn,
-        FailOn::Error => LintSeverity::Error,
-    };
     match report.gravest() {
-        Some(highest) if highest >= lowest => Err(CommandError::reported()),
+        Some(highest) if highest >= args.fail_on => Err(CommandError::reported()),
         _ => Ok(()),
     }
 }
 
 /// The report as text.
-fn table(report: &Report, fix: Option<&std::path::Path>, output: Output) -> String {
+fn table(report: &LintReport, fix: Option<&std::path::Path>, output: Output) -> String {
     let mut heading = String::new();
     // Writing to a String can't fail.
     let _ = head(report, &mut heading);
@@ -105,7 +101,7 @@ fn table(report: &Report, fix: Option<&std::path::Path>, output: Output) -> Stri
     text
 }
 
-fn head(report: &Report, text: &mut String) -> std::fmt::Result {
+fn head(report: &LintReport, text: &mut String) -> std::fmt::Result {
     writeln!(text, "{}: {}", report.data, report.format)?;
     let splits: Vec<String> =
         report.splits.iter().map(|split| format!("{} {}", split.name, split.rows)).collect();
@@ -144,8 +140,9 @@ fn entry(
 ) -> std::fmt::Result {
     let LintFinding { rule, count, share, examples, .. } = finding;
     let severity = match rule.severity {
-        LintSeverity::Error => output.paint("1;31", "error"),
-        LintSeverity::Warn => output.paint("1;33", "warn "),
+        Severity::Error => output.paint("1;31", "error"),
+        Severity::Warn => output.paint("1;33", "warn "),
+        Severity::Info => output.paint("2", "info "),
     };
     let rows = if *count == 1 { "row " } else { "rows" };
     let (name, share) = (rule.name, 100.0 * share);

@@ -14,18 +14,15 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::record::ItemRecord;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
-use crate::session::interrupt;
+use crate::session::{Models, run_unrecorded};
 use amend_core::document::diagnostic::closest;
-use amend_core::driver::{Ended, Engines, Observer, Work, drive};
+use amend_core::driver::Observer;
 use amend_core::procedure::{ItemLoop, Procedure, StepRequest, clean};
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind};
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_core::record::{Item, Outcome, Step, StepKind};
+use amend_data::rows::input::{self, Input};
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::manifest::InputSummary;
-use amend_engine::{LoadedModel, ModelSource};
+use amend_engine::ModelSource;
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
 #[derive(Debug, Args)]
@@ -74,12 +71,12 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
     let model = source.load()?;
     // The judge keeps its default width: one item has several verdicts.
     let judge = args.model.judge(config)?.map(ModelSource::load).transpose()?;
-    interrupt::listen();
-    let mut engine = model.engine()?;
-    let mut judge = judge.as_ref().map(LoadedModel::engine).transpose()?;
+    let models = Models::new(model, judge);
+    let mut engines = models.engines()?;
     let here = Path::new(".");
+    let model = engines.main().describe()?.model;
     let mut printer = Printer {
-        stakes: GovernanceLog::open(&job.constitution, here, engine.describe()?.model)?,
+        governance_log: GovernanceLog::open(&job.constitution, here, model)?,
         out: BufWriter::new(io::stdout().lock()),
         output: Output::stdout(),
         mode: if args.jsonl || args.json {
@@ -89,14 +86,8 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
         } else {
             Mode::Answer(Streamed::default())
         },
-        failed: false,
     };
-    let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
-    match drive(Engines::new(&mut *engine, &mut judge), &job, work, &mut printer)? {
-        Ended::Stopped => Err(CommandError::interrupted()),
-        Ended::Done if printer.failed => Err(CommandError::reported()),
-        Ended::Done => Ok(()),
-    }
+    run_unrecorded(&mut engines, &job, items.into_iter().map(Arc::new), &mut printer)
 }
 
 impl PipeArgs {
@@ -169,19 +160,14 @@ enum Mode {
 }
 
 struct Printer {
-    stakes: Option<GovernanceLog>,
+    governance_log: Option<GovernanceLog>,
     out: BufWriter<StdoutLock<'static>>,
     output: Output,
     mode: Mode,
-    failed: bool,
 }
 
 impl Observer for Printer {
     type Error = CommandError;
-
-    fn stops(&mut self) -> bool {
-        interrupt::requested()
-    }
 
     fn text(
         &mut self,
@@ -210,14 +196,13 @@ impl Observer for Printer {
     }
 
     fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
-        if let Some(stakes) = &mut self.stakes {
-            stakes.add(trajectory, &outcome)?;
+        if let Some(log) = &mut self.governance_log {
+            log.add(trajectory, &outcome)?;
         }
         let failure = match &outcome {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,
         };
-        self.failed |= failure.is_some();
         let written = match &mut self.mode {
             Mode::Answer(_) if failure.is_some() => Ok(()),
             Mode::Answer(streamed) => {

@@ -9,18 +9,15 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::args::config::Config;
-use crate::cli::args::loop_args;
-use crate::cli::args::loop_args::LoopArgs;
+use crate::cli::args::loop_args::{self, LoopArgs};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::model::Prepared;
 use amend_core::prompt::{PromptContext, Rendered};
-use amend_core::record::Item;
-use amend_core::record::StepKind;
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_core::record::{Item, StepKind};
+use amend_data::rows::input::{self, Input};
 
 /// Show what a step would send to the model: turns, tokens, counts
 ///

@@ -10,10 +10,11 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{estimate, percent};
 use crate::cli::output::print;
 use crate::review::{
-    AgreementFigures, Order, RecordedVerdicts, ReviewOptions, ReviewerPair, Server, Session,
+    AgreementFigures, Order, RecordedVerdicts, ReviewOptions, ReviewSession, ReviewerPair, Server,
 };
 use crate::session::interrupt;
 use amend_core::stats::Estimate;
+use amend_core::text::format::list;
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::reviews::Reviews;
 use amend_data::store::run_dir::RunDir;
@@ -114,7 +115,7 @@ pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
         overlap: args.overlap,
         seed: args.seed,
     };
-    let session = Session::open(&run, &options)?;
+    let session = ReviewSession::open(&run, &options)?;
     let (done, total) = session.progress();
     if total == 0 {
         print::message(
@@ -183,7 +184,7 @@ fn table(figures: &AgreementFigures) -> String {
 
 fn agreements(text: &mut String, pairs: &[ReviewerPair]) {
     for pair in pairs {
-        let names = pair.reviewers.join(" and ");
+        let names = list(&pair.reviewers);
         agreement(text, &names, &pair.agreed.same, pair.agreed.kappa.as_ref());
     }
 }

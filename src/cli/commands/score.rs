@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,25 +10,20 @@ use serde::Serialize;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::TaskArgs;
 use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{NONE, number, range};
 use crate::cli::output::print;
 use crate::cli::output::table::table;
-use crate::session::interrupt;
-use crate::session::{RecordArgs, Recorded};
+use crate::session::{Finished, Models, Session};
 use amend_analysis::preference::{AnswerLikelihood, PreferenceFigures, PreferenceRow, ValueSpread};
-use amend_core::driver::Engines;
 use amend_core::judge::LogProbs;
 use amend_core::procedure::Procedure;
 use amend_core::random::Stream;
-use amend_core::record::Item;
-use amend_core::record::{ComparisonFacts, Label};
+use amend_core::record::{ComparisonFacts, Item, Label};
 use amend_core::stats::Estimate;
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
-use amend_data::store::manifest::InputSummary;
+use amend_data::rows::input::{self, Input};
 use amend_data::store::run_dir::files::SCORES;
-use amend_engine::{LoadedModel, ModelSource};
 
 /// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
@@ -99,8 +93,8 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     }
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
     let order = Stream::new(args.task.prompting.seed).child("order");
-    let mut items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
-    args.recording.truncate(&mut items);
+    let items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
+    let mut items = args.recording.limited(items);
     let rows = items.len();
     items.retain(has_preference);
     let unlabelled = rows - items.len();
@@ -110,56 +104,25 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
             "give {prompt, chosen, rejected}, or add a label \"a\" or \"b\" to a and b",
         ));
     }
-    let summary = InputSummary::new(inputs.iter().map(Input::name).collect(), &items);
-    let mut job =
-        args.task.prompting.job(config, args.task.constitution(config)?, &summary.sha256)?;
+    let files = inputs.iter().map(Input::name).collect();
+    let prepared = Session::prepare(&args.recording, "score", files, items);
+    let constitution = args.task.constitution(config)?;
+    let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
     job.procedure = Procedure::Likelihood { reference: args.reference.is_some() };
-    job.cohorts = args.recording.reproducible;
-    args.recording.check_out()?;
-    can_score(&args.model.source(config)?)?;
-    let reference = args.reference.as_ref().map(|file| args.model.at(file, config)).transpose()?;
-    reference.as_ref().map_or(Ok(()), can_score)?;
-    let model = args.recording.model(&args.model, config)?.for_reading();
-    let reference = reference.map(|file| file.load().map(LoadedModel::for_reading)).transpose()?;
-    interrupt::listen();
-    let mut engine = model.engine()?;
-    let mut reference = reference.as_ref().map(LoadedModel::engine).transpose()?;
-
-    let out = args.recording.destination()?;
-    let engines = Engines::new(&mut *engine, &mut reference);
-    // The items are shared: they are needed again for their labels.
-    let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
-    let work = items.iter().cloned();
-    let recorded = args.recording.record("score", out.path(), engines, &job, work, summary)?;
-    recorded.print_summary(None);
-    let result = recorded.result();
-    if matches!(&result, Err(error) if error.is_interrupted()) {
-        return result;
-    }
-    let rows = args.rows(&recorded, items)?;
-    let figures = PreferenceFigures::from_rows(&rows, unlabelled, args.beta, job.stream);
-    recorded.derive(SCORES, &rows, &figures)?;
+    let session = prepared.with_job(job)?;
+    let models = Models::scoring(&args.recording, &args.model, args.reference.as_deref(), config)?;
+    let finished = session.run(&mut models.engines()?, None)?;
+    let rows = args.rows(&finished)?;
+    let stream = finished.job().stream;
+    let figures = PreferenceFigures::from_rows(&rows, unlabelled, args.beta, stream);
+    finished.derive(SCORES, &rows, &figures)?;
     args.print(&rows, &figures)?;
-    result
+    finished.finish()
 }
 
 /// Whether the item's label prefers one of the responses.
 fn has_preference(item: &Item) -> bool {
     matches!(ComparisonFacts::from_item(item).label, Some(Label::A | Label::B))
-}
-
-/// Checks that the model can score texts, before anything is loaded.
-///
-/// # Errors
-/// The model is behind a server.
-fn can_score(source: &ModelSource) -> Result<(), CommandError> {
-    if source.capabilities().scores_texts {
-        return Ok(());
-    }
-    Err(CommandError::usage(
-        "a server does not report the log-probability of a given text",
-        "use a model file: -m MODEL.gguf",
-    ))
 }
 
 impl ScoreArgs {
@@ -199,15 +162,9 @@ impl ScoreArgs {
     }
 
     /// The scored rows, in the order of the input and with its labels.
-    fn rows(
-        &self,
-        recorded: &Recorded,
-        items: Vec<Arc<Item>>,
-    ) -> Result<Vec<PreferenceRow>, CommandError> {
-        let mut rows = Vec::new();
-        for trajectory in recorded.dir.trajectories()?.with_items(items) {
-            rows.extend(PreferenceRow::from_trajectory(&trajectory?, self.beta));
-        }
+    fn rows(&self, finished: &Finished) -> Result<Vec<PreferenceRow>, CommandError> {
+        let mut rows =
+            finished.rows(|trajectory| PreferenceRow::from_trajectory(trajectory, self.beta))?;
         rows.sort_by_key(|row| row.row);
         Ok(rows)
     }

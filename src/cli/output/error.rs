@@ -5,9 +5,8 @@
 //! needs nothing else.
 
 use std::error::Error;
-use std::fmt;
-use std::io;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 use super::print;
 use super::terminal::Output;
@@ -15,11 +14,10 @@ use crate::bench::workload::WorkloadError;
 use crate::report::ReportError;
 use crate::review::ServeError;
 use amend_analysis::audit::plan as survey;
-use amend_core::constitution;
 use amend_core::document::diagnostic::Diagnostics;
 use amend_core::driver::DriveError;
 use amend_core::model::{EngineError, Failure};
-use amend_core::prompt as template;
+use amend_core::{constitution, prompt as template};
 use amend_data::eval_set as set;
 use amend_data::export::ExportError;
 use amend_data::lint::tokenizer::TokenizerError;
@@ -142,12 +140,6 @@ impl CommandError {
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
-    }
-
-    /// Whether the user interrupted the command.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        self.kind == Kind::Interrupted
     }
 
     /// The error as it is printed: what failed, why, and how to fix it.

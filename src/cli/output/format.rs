@@ -3,21 +3,12 @@
 use std::fmt::Write as _;
 
 use amend_core::stats::{Estimate, GroupedMean};
+use amend_core::text::format::{percent_range, plural};
+
+pub use amend_core::text::format::{number, range};
 
 /// The cell of a figure that does not exist.
 pub const NONE: &str = "–";
-
-/// A number with so many digits after the point.
-#[must_use]
-pub fn number(value: f64, digits: usize) -> String {
-    format!("{value:.digits$}")
-}
-
-/// `0.25 to 0.75`
-#[must_use]
-pub fn range(low: f64, high: f64, digits: usize) -> String {
-    format!("{low:.digits$} to {high:.digits$}")
-}
 
 /// `-0.25 to +0.75`
 #[must_use]
@@ -43,8 +34,8 @@ pub fn estimate(figure: &Estimate) -> String {
 /// An estimated share in percent: `50 % (25 to 75 %)`
 #[must_use]
 pub fn percent(share: &Estimate) -> String {
-    let [value, low, high] = [share.value, share.low, share.high].map(|share| 100.0 * share);
-    format!("{value:.0} % ({} %)", range(low, high, 0))
+    let value = amend_core::text::format::percent(share.value, 0);
+    format!("{value} ({})", percent_range(share.low, share.high, 0))
 }
 
 /// `3 of 4 (75 %)`, or `none` of none.
@@ -59,7 +50,7 @@ pub fn part(count: u64, all: u64) -> String {
 /// `1 item`, `2 items`
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    format!("{number} {}", plural(number, noun))
 }
 
 /// At most `most` names, one a line and indented, then how many more there are.
@@ -86,8 +77,6 @@ mod tests {
 
     #[test]
     fn figures_are_written_in_one_form() {
-        assert_eq!(number(0.125, 1), "0.1");
-        assert_eq!(range(0.25, 0.75, 2), "0.25 to 0.75");
         assert_eq!(signed_range(-0.25, 0.75, 2), "-0.25 to +0.75");
         assert_eq!(estimate(&HALF), "0.50 (0.25 to 0.75)");
         assert_eq!(percent(&HALF), "50 % (25 to 75 %)");

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use amend_core::text::format::json_document;
 use serde::Serialize;
 
 use super::error::CommandError;
@@ -32,7 +33,7 @@ pub fn styled(text: &str) -> Result<(), CommandError> {
 /// # Errors
 /// The value can't be serialised.
 pub fn json_text(value: &impl Serialize) -> io::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(json_document(value)?)
 }
 
 /// Prints a value as a JSON document.
@@ -80,12 +81,6 @@ pub fn styled_error(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_documents_are_indented_and_end_with_a_newline() {
-        let value = serde_json::json!({"a": 1});
-        assert_eq!(json_text(&value).unwrap(), "{\n  \"a\": 1\n}\n");
-    }
 
     #[test]
     fn json_lines_have_one_value_each() {

@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 
 use amend_core::chat::Message;
 use amend_core::procedure::ItemLoop;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
+use amend_core::record::{Outcome, Step};
 
 /// An item, its steps and its outcome.
 #[derive(Debug, Serialize)]

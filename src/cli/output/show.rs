@@ -6,8 +6,7 @@ use super::terminal::Output;
 use amend_core::constitution::Constitution;
 use amend_core::judge::combine;
 use amend_core::model::Finish;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Outcome, Step, StepInput, StepOutput, Stop};
 
 /// Writes steps as they are done.
 #[derive(Debug, Clone, Copy)]
@@ -40,20 +39,25 @@ impl Show {
         constitution: &Constitution,
         step: &Step,
     ) -> io::Result<()> {
-        let title = step.principle.as_deref().map(|id| {
-            let principle = constitution.principles.iter().find(|principle| principle.id == id);
-            principle.map_or(id, |principle| principle.title.as_str())
-        });
-        let (code, what) = match step.kind {
-            StepKind::Generate => ("1;34", "answer".to_owned()),
-            StepKind::Critique => ("1;33", format!("critique {}", step.round)),
-            StepKind::Revise => ("1;32", format!("revision {}", step.round)),
-            StepKind::Gate => ("2", format!("gate {}", step.round)),
-            StepKind::Judge => ("1;35", "verdict".to_owned()),
-            StepKind::Rubric => ("1;35", "score".to_owned()),
-            StepKind::Likelihood | StepKind::Reference => ("2", step.kind.as_str().to_owned()),
+        let title = step
+            .principle
+            .as_deref()
+            .map(|id| constitution.principle(id).map_or(id, |principle| principle.title.as_str()));
+        let is_rubric = step.kind.input() == StepInput::Dimension;
+        let (code, has_round) = match step.kind.output() {
+            StepOutput::Answer => ("1;34", false),
+            StepOutput::Critique => ("1;33", true),
+            StepOutput::Revision => ("1;32", true),
+            StepOutput::Score if is_rubric => ("1;35", false),
+            // A gate.
+            StepOutput::Score => ("2", true),
+            StepOutput::Verdict => ("1;35", false),
+            StepOutput::Likelihood => ("2", false),
         };
-        let mut heading = format!("── {what}");
+        let mut heading = format!("── {}", step.kind.label());
+        if has_round {
+            heading.push_str(&format!(" {}", step.round));
+        }
         if let Some(title) = title.or(step.dimension.as_deref()) {
             heading.push_str(&format!(": {title}"));
         }
@@ -62,7 +66,7 @@ impl Show {
         }
         self.line(out, code, &heading)?;
         if let Some(score) = step.score {
-            let what = if step.kind == StepKind::Gate { "violation" } else { "score" };
+            let what = if is_rubric { "score" } else { "violation" };
             return writeln!(out, "{what} {:.2}, mass {:.2}\n", score.value, score.mass);
         }
         if let Some(likelihood) = step.likelihood {

@@ -54,14 +54,6 @@ pub struct Confound {
     pub partial: Option<Estimate>,
 }
 
-impl Confound {
-    /// The partial correlation, or the plain one if there is none.
-    #[must_use]
-    pub fn best(&self) -> Option<Estimate> {
-        self.partial.or(self.correlation)
-    }
-}
-
 /// The correlation of one principle with a `property` of the items.
 pub(super) fn confound(
     context: &AuditContext,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, AuditFinding, PairFigures, PrincipleFigures};
+use super::{Audit, AuditFinding, Statistic};
 use amend_core::stats::Estimate;
 
 /// The changes between two audits.
@@ -125,61 +125,28 @@ type Figure<'a> = (Vec<&'a str>, &'static str, Estimate);
 /// The statistics by which two audits are compared.
 fn figures(audit: &Audit) -> Vec<Figure<'_>> {
     let mut figures = Vec::new();
-    push(
-        &mut figures,
-        &[],
-        &[
-            ("covered", audit.coverage.covered),
-            ("ensemble accuracy", audit.ensemble.accuracy),
-            ("overall_agreement", audit.ensemble.overall_agreement),
-            ("no_op", audit.steering.no_op),
-            ("over_refusal", audit.steering.over_refusal),
-        ],
-    );
-    for PrincipleFigures { id, activity, influence, position, length, verbosity, .. } in
-        &audit.principles
-    {
-        push(
-            &mut figures,
-            &[id],
-            &[
-                ("undecided", activity.undecided),
-                ("activation", activity.activation),
-                ("relevance", activity.relevance),
-                ("accuracy", activity.accuracy),
-                ("performance", activity.performance),
-                ("flips_without", influence.flips_without),
-                ("contribution", influence.contribution),
-                ("offset", position.offset),
-                ("consistency", position.consistency),
-                ("length", length.best()),
-                ("verbosity", verbosity.best()),
-            ],
-        );
+    push(&mut figures, &[], audit.statistics());
+    for principle in &audit.principles {
+        push(&mut figures, &[&principle.id], principle.statistics());
     }
-    for PairFigures { principles: [first, second], correlation, conflict, .. } in &audit.pairs {
-        push(
-            &mut figures,
-            &[first, second],
-            &[("correlation", *correlation), ("conflict", *conflict)],
-        );
+    for pair in &audit.pairs {
+        let [first, second] = &pair.principles;
+        push(&mut figures, &[first, second], pair.statistics());
     }
     for row in &audit.steering.rows {
-        for (measured, shift) in audit.principles.iter().zip(&row.shifts) {
-            push(&mut figures, &[&row.principle, &measured.id], &[("shift", *shift)]);
+        for (at, measured) in audit.principles.iter().enumerate() {
+            push(&mut figures, &[&row.principle, &measured.id], row.statistics(at));
         }
     }
     figures
 }
 
-/// Adds the named statistics that have an estimate.
-fn push<'a>(
-    figures: &mut Vec<Figure<'a>>,
-    principles: &[&'a str],
-    named: &[(&'static str, Option<Estimate>)],
-) {
-    for (name, figure) in named {
-        figures.extend(figure.map(|figure| (principles.to_vec(), *name, figure)));
+/// Adds the statistics that have an estimate.
+fn push<'a>(figures: &mut Vec<Figure<'a>>, principles: &[&'a str], statistics: Vec<Statistic>) {
+    for Statistic { name, estimate, .. } in statistics {
+        if let Some(estimate) = estimate {
+            figures.push((principles.to_vec(), name, estimate));
+        }
     }
 }
 
@@ -187,8 +154,9 @@ fn push<'a>(
 mod tests {
     use super::*;
     use crate::audit::testing::{audited, input, scores};
-    use crate::audit::{AuditInput, FindingKind, FindingSeverity};
+    use crate::audit::{AuditInput, FindingKind};
     use amend_core::constitution::Thresholds;
+    use amend_core::document::Severity;
 
     /// Two unrelated principles over 40 items. The second always outweighs the first.
     fn before() -> AuditInput {
@@ -265,7 +233,7 @@ mod tests {
             .filter(|change| change.now.kind == FindingKind::Inactive)
             .map(|change| (change.before.severity, change.now.severity))
             .collect();
-        assert_eq!(changed, [(FindingSeverity::Info, FindingSeverity::Warn)]);
+        assert_eq!(changed, [(Severity::Info, Severity::Warn)]);
         assert!(changes.worse().any(|finding| finding.kind == FindingKind::Inactive));
         assert!(figures_of(&changes).contains(&"p0 activation".into()));
     }

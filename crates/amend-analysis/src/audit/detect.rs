@@ -1,10 +1,9 @@
 //! Derives findings from statistics: each rule compares one statistic with its bound.
 
-use super::{
-    Audit, AuditFinding, FindingKind, FindingSeverity, PrincipleFigures, RevisionEffect,
-    VariantFigures,
-};
+use super::{Audit, AuditFinding, FindingKind, PrincipleFigures, RevisionEffect, VariantFigures};
+use amend_core::document::Severity;
 use amend_core::stats::{Estimate, Interval};
+use amend_core::text::format;
 
 /// A bound, and the side of it on which a statistic is a finding.
 #[derive(Clone, Copy)]
@@ -60,7 +59,7 @@ impl Findings {
         let Some(sure) = bound.crossed(&figure) else { return };
         self.list.push(AuditFinding {
             kind,
-            severity: if sure { kind.severity() } else { FindingSeverity::Info },
+            severity: if sure { kind.severity() } else { Severity::Info },
             principles: about.principles.into_iter().map(str::to_owned).collect(),
             detail: about.detail.map(str::to_owned),
             message: message(&figure),
@@ -210,7 +209,9 @@ fn check_pairs(findings: &mut Findings, audit: &Audit) {
             Some(cluster.weakest),
             Bound::AtLeast(bound),
             about,
-            |figure| format!("{} are redundant: correlation {}.", list(&ids), number(figure)),
+            |figure| {
+                format!("{} are redundant: correlation {}.", format::list(&ids), number(figure))
+            },
         );
     }
     for pair in &audit.pairs {
@@ -291,22 +292,14 @@ fn check_steering(findings: &mut Findings, audit: &Audit, row: &RevisionEffect) 
 
 /// "12.5 % of 200 (8.6 to 17.8 %)"
 fn percent(figure: &Estimate) -> String {
-    let [value, low, high] = [figure.value, figure.low, figure.high].map(|share| 100.0 * share);
-    format!("{value:.1} % of {} ({low:.1} to {high:.1} %)", figure.n)
+    let Estimate { value, low, high, n } = *figure;
+    format!("{} of {n} ({})", format::percent(value, 1), format::percent_range(low, high, 1))
 }
 
 /// "0.91 (0.88 to 0.94, n = 200)"
 fn number(figure: &Estimate) -> String {
-    let Estimate { value, low, high, n } = figure;
-    format!("{value:.2} ({low:.2} to {high:.2}, n = {n})")
-}
-
-/// "a, b and c"
-fn list(names: &[&str]) -> String {
-    match names {
-        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => names.concat(),
-    }
+    let Estimate { value, low, high, n } = *figure;
+    format!("{} ({}, n = {n})", format::number(value, 2), format::range(low, high, 2))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use amend_core::document::Severity;
 use amend_core::stats::Estimate;
 
 /// A problem of the principles or their judge that the author should know.
@@ -11,8 +12,9 @@ use amend_core::stats::Estimate;
 pub struct AuditFinding {
     /// The kind of problem.
     pub kind: FindingKind,
-    /// The severity.
-    pub severity: FindingSeverity,
+    /// The severity: that of its kind if the whole interval is beyond the bound, otherwise
+    /// a note. An error makes the data wrong rather than wasteful.
+    pub severity: Severity,
     /// The ids of the principles concerned; empty for all of them.
     pub principles: Vec<String>,
     /// The category or the variant concerned, if there is one.
@@ -37,29 +39,6 @@ impl AuditFinding {
         self.kind == other.kind
             && self.principles == other.principles
             && self.detail == other.detail
-    }
-}
-
-/// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FindingSeverity {
-    /// A note: a minor kind of finding, or the interval still includes the bound.
-    Info,
-    /// A warning: the whole interval is beyond the bound.
-    Warn,
-    /// An error: the whole interval is beyond the bound, and the data become wrong rather
-    /// than wasteful.
-    Error,
-}
-
-impl fmt::Display for FindingSeverity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        })
     }
 }
 
@@ -107,11 +86,11 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// The severity if the whole interval is beyond the bound.
-    pub(super) fn severity(self) -> FindingSeverity {
+    pub(super) fn severity(self) -> Severity {
         match self {
-            Self::FewItems | Self::Reducible => FindingSeverity::Info,
-            Self::AgainstLabels | Self::OverRefusal => FindingSeverity::Error,
-            _ => FindingSeverity::Warn,
+            Self::FewItems | Self::Reducible => Severity::Info,
+            Self::AgainstLabels | Self::OverRefusal => Severity::Error,
+            _ => Severity::Warn,
         }
     }
 

@@ -45,6 +45,7 @@ mod input;
 mod pairs;
 pub mod plan;
 mod revision_effects;
+mod statistics;
 #[cfg(test)]
 mod testing;
 
@@ -58,12 +59,13 @@ pub use activity::{Activity, CategoryCoverage, Coverage};
 pub use bias::{Confound, PositionBias, VariantFigures};
 pub use compare::{AuditChanges, Changed, Moved, compare};
 pub use ensemble::{CurvePoint, Ensemble, Influence, SmallerSet};
-pub use finding::{AuditFinding, FindingKind, FindingSeverity};
+pub use finding::{AuditFinding, FindingKind};
 pub use input::{
     AuditInput, AuditInputError, AuditItem, AuditPrinciple, AuditRevision, AuditScore, Better,
     Cost, Variant,
 };
 pub use pairs::{Cluster, Opposed, PairFigures};
+pub use statistics::{Statistic, StatisticColumn, StatisticForm};
 
 use amend_core::constitution::Thresholds;
 use amend_core::random::Stream;

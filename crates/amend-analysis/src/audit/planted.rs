@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::f64::consts::TAU;
 
 use super::testing::{input, scores};
-use crate::audit::{Audit, AuditInput, FindingKind, FindingSeverity, audit};
+use crate::audit::{Audit, AuditInput, FindingKind, audit};
 use amend_core::constitution::Thresholds;
+use amend_core::document::Severity;
 use amend_core::random::Stream;
 
 const DIMENSIONS: usize = 24;
@@ -99,7 +100,7 @@ fn unit(vector: Vec<f64>) -> Vec<f64> {
 }
 
 /// The pairs of principles in findings of a kind with at least a severity.
-fn found_pairs(audit: &Audit, kind: FindingKind, least: FindingSeverity) -> BTreeSet<Pair> {
+fn found_pairs(audit: &Audit, kind: FindingKind, least: Severity) -> BTreeSet<Pair> {
     let index = |id: &String| audit.principles.iter().position(|p| p.id == *id);
     let mut pairs = BTreeSet::new();
     for finding in &audit.findings {
@@ -139,7 +140,7 @@ impl Tally {
 }
 
 /// The tallies of redundancy and conflict findings over several populations.
-fn tallies(populations: u64, items: usize, noise: f64, least: FindingSeverity) -> [Tally; 2] {
+fn tallies(populations: u64, items: usize, noise: f64, least: Severity) -> [Tally; 2] {
     let mut tallies = [Tally::default(); 2];
     for seed in 0..populations {
         let population = population(seed, items, noise);
@@ -154,7 +155,7 @@ fn tallies(populations: u64, items: usize, noise: f64, least: FindingSeverity) -
 
 /// Checks the precision and recall that `docs/audit.md` states for `items` items with a
 /// noise of ½.
-fn finds_planted_pairs(items: usize, least: FindingSeverity) {
+fn finds_planted_pairs(items: usize, least: Severity) {
     let tallies = tallies(10, items, 0.5, least);
     for (tally, what) in tallies.iter().zip(["redundant", "conflict"]) {
         let (precision, recall) = (tally.precision(), tally.recall());
@@ -164,12 +165,12 @@ fn finds_planted_pairs(items: usize, least: FindingSeverity) {
 
 #[test]
 fn warnings_have_high_precision_and_recall_from_100_items() {
-    finds_planted_pairs(100, FindingSeverity::Warn);
+    finds_planted_pairs(100, Severity::Warn);
 }
 
 #[test]
 fn notes_have_high_precision_and_recall_from_200_items() {
-    finds_planted_pairs(200, FindingSeverity::Info);
+    finds_planted_pairs(200, Severity::Info);
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn the_population_contains_the_planted_pairs() {
 #[test]
 #[ignore = "prints precision and recall by sample size; takes two minutes"]
 fn curve() {
-    for least in [FindingSeverity::Info, FindingSeverity::Warn] {
+    for least in [Severity::Info, Severity::Warn] {
         println!("findings of at least {least}: precision / recall");
         println!("| noise | items | redundant | conflict |");
         for noise in [0.3, 0.5, 0.7] {

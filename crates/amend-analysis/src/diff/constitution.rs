@@ -1,7 +1,7 @@
 //! Differences between two constitutions.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use amend_core::constitution::Constitution;
 use amend_core::text::word_diff as words;
@@ -50,55 +50,60 @@ pub struct PrincipleEdit {
 }
 
 /// Compares two constitutions, including everything that they extend.
-///
-/// # Errors
-/// Fails if a constitution cannot be serialized, which its types rule out.
-pub fn constitutions(
-    before: &Constitution,
-    after: &Constitution,
-) -> Result<ConstitutionDiff, serde_json::Error> {
-    // Serialized to text first, which has the shortest form of each number.
-    let value =
-        |constitution: &Constitution| serde_json::from_str(&serde_json::to_string(constitution)?);
-    let (mut before, mut after): (Value, Value) = (value(before)?, value(after)?);
-    let mut list = |key: &str| list(&before[key].take(), &after[key].take());
-    Ok(ConstitutionDiff {
-        principles: list("principles"),
-        dimensions: list("dimensions"),
-        settings: differences(&before, &after),
-    })
-}
-
-fn list(before: &Value, after: &Value) -> ListDiff {
-    let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    let (before, after) = (items(before), items(after));
-    let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
-    let same_id =
-        |list: &[Value], item: &Value| list.iter().find(|entry| entry["id"] == item["id"]).cloned();
-    let missing = |from: &[Value], list: &[Value]| -> Vec<String> {
-        list.iter().filter(|item| same_id(from, item).is_none()).map(id).collect()
-    };
-    let common = before.iter().filter_map(|item| Some((item, same_id(&after, item)?)));
-    ListDiff {
-        added: missing(&before, &after),
-        removed: missing(&after, &before),
-        changed: common.flat_map(|(before, after)| edits(&id(before), before, &after)).collect(),
+#[must_use]
+pub fn constitutions(before: &Constitution, after: &Constitution) -> ConstitutionDiff {
+    ConstitutionDiff {
+        principles: ListDiff::new(&before.principles, &after.principles, |entry| &entry.id),
+        dimensions: ListDiff::new(&before.dimensions, &after.dimensions, |entry| &entry.id),
+        settings: differences(&settings(before), &settings(after)),
     }
 }
 
-fn edits(id: &str, before: &Value, after: &Value) -> Vec<PrincipleEdit> {
-    let keys = before.as_object().into_iter().flat_map(|object| object.keys());
-    let edit = |key: &String| PrincipleEdit {
-        id: id.to_owned(),
-        key: key.clone(),
-        parts: words::changes(&shown(&before[key]), &shown(&after[key])),
+/// The constitution without its lists.
+fn settings(constitution: &Constitution) -> Value {
+    Constitution { principles: Vec::new(), dimensions: Vec::new(), ..constitution.clone() }
+        .to_json()
+}
+
+impl ListDiff {
+    fn new<T: Serialize>(before: &[T], after: &[T], id: fn(&T) -> &String) -> Self {
+        let mut diff = Self::default();
+        let find = |list: &[T], entry: &T| list.iter().position(|old| id(old) == id(entry));
+        for entry in before {
+            match find(after, entry) {
+                Some(index) => diff.changed.extend(edits(id(entry), entry, &after[index])),
+                None => diff.removed.push(id(entry).clone()),
+            }
+        }
+        let added = after.iter().filter(|entry| find(before, entry).is_none());
+        diff.added = added.map(id).cloned().collect();
+        diff
+    }
+}
+
+/// The keys of an entry whose values differ.
+fn edits<T: Serialize>(id: &str, before: &T, after: &T) -> Vec<PrincipleEdit> {
+    let (Value::Object(before), Value::Object(after)) = (json!(before), json!(after)) else {
+        return Vec::new();
     };
-    keys.filter(|key| before[key.as_str()] != after[key.as_str()]).map(edit).collect()
+    let mut edits = Vec::new();
+    for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
+        let (old, new) = (before.get(key), after.get(key));
+        if old != new {
+            let parts = words::changes(&shown(old), &shown(new));
+            edits.push(PrincipleEdit { id: id.to_owned(), key: key.clone(), parts });
+        }
+    }
+    edits
 }
 
 /// The text form of a value: a string as it is, any other value as JSON.
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned)
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => format!("{value:#}"),
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +129,7 @@ mod tests {
              [[principle]]\nid = 'kind'\nprinciple = 'Be very kind.'\ncritique = 'c'\n\
              revise = 'r'\njudge = 'j'\n[[dimension]]\nid = 'd'\nquestion = 'q'\nscale = [1, 3]\n",
         );
-        let differences = constitutions(&before, &after).unwrap();
+        let differences = constitutions(&before, &after);
         assert_eq!(differences.principles.added, ["new"]);
         assert_eq!(differences.principles.removed, ["old"]);
         let [edit] = &differences.principles.changed[..] else { panic!("{differences:?}") };
@@ -141,10 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_one_constitution_omits_is_listed() {
+        let text = "[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\n";
+        let before = constitution("one", text);
+        let after = constitution("one", &format!("{text}paraphrases = ['Kindly.']\n"));
+        for (before, after) in [(&before, &after), (&after, &before)] {
+            let changed = constitutions(before, after).principles.changed;
+            let keys: Vec<&str> = changed.iter().map(|edit| edit.key.as_str()).collect();
+            assert_eq!(keys, ["paraphrases"]);
+        }
+    }
+
+    #[test]
     fn equal_constitutions_have_no_differences() {
         let text = "[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\n";
         let constitution = constitution("one", text);
-        let differences = constitutions(&constitution, &constitution).unwrap();
+        let differences = constitutions(&constitution, &constitution);
         assert!(differences.principles.is_empty() && differences.dimensions.is_empty());
         assert_eq!(differences.settings, []);
     }

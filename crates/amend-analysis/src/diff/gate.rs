@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use super::LoopRun;
 use amend_core::judge::Combined;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, answer};
+use amend_core::record::{Outcome, Step, StepKind, answer};
 use amend_core::stats::{Bootstrap, GroupedMean, groups, mean};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::trajectories::Trajectory;
@@ -266,16 +265,15 @@ mod tests {
     use amend_core::model::{Failure, Usage};
     use amend_core::random::Stream;
     use amend_core::record::Stop;
-    use amend_core::stats::Interval;
+    use amend_core::stats::{Interval, sigmoid};
     use amend_data::store::manifest::Manifest;
-    use amend_data::testing;
-    use amend_data::testing::{item, judged, step};
+    use amend_data::testing::{self, item, judged, step};
 
     fn manifest(gate: Option<f64>) -> Manifest {
         let mut manifest = testing::manifest();
-        let judge = Judge { mass_floor: 0.0, min_margin: 0.5, ..Judge::default() };
-        manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
-        manifest.constitution.value["loop"] = serde_json::json!({ "gate": gate });
+        let constitution = &mut manifest.constitution.value;
+        constitution.judge = Judge { mass_floor: 0.0, min_margin: 0.5, ..Judge::default() };
+        constitution.plan.gate = gate;
         manifest
     }
 
@@ -402,7 +400,6 @@ mod tests {
         // Skipped: both of a, kind of b, true of c. Of these, kind of a is preferred.
         // Revised: true of b, which is preferred, and kind of c.
         assert_eq!(values(gate.by_principle), (Some((0.25, 4, 3)), Some((0.5, 2, 2)), Some(0.25)));
-        let sigmoid = |odds: f64| 1.0 / (1.0 + (-odds).exp());
         let missed: Vec<_> = gate
             .missed
             .iter()

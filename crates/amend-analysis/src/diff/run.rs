@@ -2,8 +2,7 @@
 
 use crate::diff::Unit;
 use amend_core::model::Usage;
-use amend_core::record::Outcome;
-use amend_core::record::answer;
+use amend_core::record::{Outcome, answer};
 use amend_core::text::word_diff as words;
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
@@ -42,7 +41,7 @@ impl LoopRun<'_> {
 
     /// The gate: the least violation at which a principle is applied, if there is one.
     pub(super) fn gate(&self) -> Option<f64> {
-        self.manifest.constitution.value["loop"]["gate"].as_f64()
+        self.manifest.constitution.value.plan.gate
     }
 }
 
@@ -83,8 +82,8 @@ mod tests {
     use amend_core::constitution::Judge;
     use amend_core::model::Failure;
     use amend_core::record::{Step, StepKind, Stop};
-    use amend_data::testing;
-    use amend_data::testing::judged;
+    use amend_core::stats::sigmoid;
+    use amend_data::testing::{self, judged};
 
     fn answer(kind: StepKind, text: &str) -> Step {
         let usage = Usage { prompt: 9, cached: 4, decoded: 3, ideal: None };
@@ -93,8 +92,7 @@ mod tests {
 
     fn units_of(steps: Vec<Step>, outcome: Outcome) -> Unit {
         let mut manifest = testing::manifest();
-        let judge = Judge { mass_floor: 0.0, ..Judge::default() };
-        manifest.constitution.value["judge"] = serde_json::to_value(judge).unwrap();
+        manifest.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
         let item = amend_core::record::Item::of_prompt("why");
         let trajectories = vec![Trajectory { item, steps, outcome }];
         LoopRun { manifest: &manifest, trajectories }.units().remove(0)
@@ -117,7 +115,7 @@ mod tests {
         assert_eq!((unit.numbers["decoded"], unit.numbers["prefilled"]), (9.0, 15.0));
         // The distance from the second candidate, with two words in common.
         assert!((unit.numbers["change"] - (1.0 - 4.0 / 5.0)).abs() < 1e-12);
-        assert!((unit.numbers["p_chosen"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
+        assert!((unit.numbers["p_chosen"] - sigmoid(2.0)).abs() < 1e-12);
         let checks: Vec<(&str, bool)> =
             unit.checks.iter().map(|(check, &passed)| (check.as_str(), passed)).collect();
         assert_eq!(checks, [("done", true), ("preferred", true), ("revised", true)]);

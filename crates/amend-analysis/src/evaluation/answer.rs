@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{self, CheckResult};
 use amend_core::judge::RubricScore;
-use amend_core::record::Outcome;
-use amend_core::record::{StepKind, answers};
+use amend_core::record::{Outcome, StepKind, answers};
 use amend_data::eval_set::{EvalSet, ItemKind};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::trajectories::Trajectory;

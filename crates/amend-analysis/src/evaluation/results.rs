@@ -1,13 +1,12 @@
 //! The results of an evaluation, and its thresholds.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::figures::{figure, figures};
 use super::variants::variants;
 use super::{EvaluatedItem, Figure, Measure, Slice, Variants};
 use amend_core::random::Stream;
-use amend_core::stats::Bootstrap;
+use amend_core::stats::{Bootstrap, RESAMPLES};
 use amend_data::eval_set::{EvalSet, ItemKind, Threshold};
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
@@ -15,9 +14,6 @@ use amend_data::store::trajectories::Trajectory;
 
 /// The version of the results' format.
 const FORMAT: u32 = 1;
-
-/// The number of resamples of an interval.
-const RESAMPLES: u32 = 1000;
 
 /// The dimension that is measured by the spread between variants over bias probes.
 const FAIRNESS: &str = "fairness";
@@ -113,12 +109,13 @@ impl Results {
             .filter_map(|trajectory| EvaluatedItem::from_trajectory(set, &rules, &trajectory))
             .collect();
         answers.sort_by(|a, b| (&a.item, &a.variant).cmp(&(&b.item, &b.variant)));
+        let dimensions = constitution.dimensions.iter();
         let scale = Scale {
-            dimensions: dimensions(constitution),
-            mass_floor: constitution["judge"]["mass_floor"].as_f64().unwrap_or_default(),
+            dimensions: dimensions.map(|dimension| dimension.id.clone()).collect(),
+            mass_floor: constitution.judge.mass_floor,
             bootstrap: Bootstrap::new(Stream::new(manifest.seed).child("evaluation"), RESAMPLES),
         };
-        Ok(Self::measured(set, constitution["name"].as_str().unwrap_or_default(), &scale, answers))
+        Ok(Self::measured(set, &constitution.name, &scale, answers))
     }
 
     fn measured(
@@ -166,12 +163,6 @@ impl Results {
         let all = Slice::default();
         self.figures.iter().find(|figure| figure.measure == measure && figure.slice == all)
     }
-}
-
-/// The ids of the dimensions of a constitution as a manifest keeps it.
-fn dimensions(constitution: &Value) -> Vec<String> {
-    let dimensions = constitution["dimensions"].as_array().map_or(&[][..], Vec::as_slice);
-    dimensions.iter().filter_map(|entry| entry["id"].as_str().map(str::to_owned)).collect()
 }
 
 /// The parameters of the measures.

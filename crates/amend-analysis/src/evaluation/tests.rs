@@ -2,28 +2,21 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::*;
-use amend_core::constitution;
-use amend_core::constitution::Judge;
+use amend_core::constitution::{self, Dimension, Judge};
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::judge::RubricScore;
-use amend_core::model::Failure;
-use amend_core::model::Scripted;
+use amend_core::model::{Failure, Scripted};
 use amend_core::procedure::Procedure;
 use amend_core::prompt::{Delimiter, Templates};
 use amend_core::random::Stream;
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
 use amend_core::stats::Interval;
-use amend_data::eval_set as set;
 use amend_data::eval_set::EvalSet;
 use amend_data::pairs::judgement::Rules;
-use amend_data::store::manifest::{Hashed, InputSummary, Manifest};
+use amend_data::store::manifest::{InputSummary, Manifest};
 use amend_data::store::trajectories::Trajectory;
-use amend_data::testing;
+use amend_data::{eval_set as set, testing};
 
 const SET: &str = r#"
 [set]
@@ -107,13 +100,13 @@ fn manifest() -> Manifest {
     let set = planted();
     let mut input = InputSummary::new(Vec::new(), &set.items(None));
     input.set = Some(set);
-    let constitution = json!({
-        "name": "c",
-        "judge": {"mass_floor": 0.5},
-        "dimensions": [{"id": "warmth"}, {"id": "depth"}],
-    });
-    let constitution = Hashed::json(constitution);
-    Manifest { command: "eval".to_owned(), constitution, input, ..testing::manifest() }
+    let mut manifest = Manifest { command: "eval".to_owned(), input, ..testing::manifest() };
+    let constitution = &mut manifest.constitution.value;
+    constitution.name = "c".to_owned();
+    constitution.dimensions = ["warmth", "depth"]
+        .map(|id| Dimension { id: id.to_owned(), question: String::new(), scale: [1, 5] })
+        .into();
+    manifest
 }
 
 fn rules() -> Rules {
@@ -363,7 +356,7 @@ fn evaluated(id: &str, revise: bool) -> (Trajectory, amend_core::procedure::Item
     let stream = Stream::new(0);
     let fence = Delimiter::from_stream(stream);
     let job = Job {
-        procedure: Procedure::Score { dimensions: [0].into(), revise },
+        procedure: Procedure::Rubric { dimensions: [0].into(), revise },
         constitution,
         templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
@@ -395,8 +388,9 @@ fn the_last_revision_or_else_the_first_answer_is_scored() {
 
 #[test]
 fn without_dimensions_the_best_candidate_is_checked() {
-    let judge = Judge { mass_floor: 0.0, ..Judge::default() };
-    let rules = Rules::from_constitution(&json!({ "judge": judge }));
+    let mut constitution = manifest().constitution.value;
+    constitution.judge = Judge { mass_floor: 0.0, ..Judge::default() };
+    let rules = Rules::from_constitution(&constitution);
     let mut ended = ended("greet", "Hello there", 0.0, 0.9);
     ended.steps.truncate(1);
     let candidate = Step { text: "Bye.".to_owned(), ..ended.steps[0].clone() };

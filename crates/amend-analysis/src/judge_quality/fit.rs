@@ -8,8 +8,7 @@ use super::{JudgedRow, bootstrap};
 use amend_core::judge::Calibration;
 use amend_core::random::Stream;
 use amend_core::record::Label;
-use amend_core::stats;
-use amend_core::stats::{Bootstrap, Estimate, sigmoid};
+use amend_core::stats::{self, Bootstrap, Estimate, sigmoid};
 
 /// The greatest temperature that a constitution allows: see its schema.
 const MOST_TEMPERATURE: f64 = 1000.0;

@@ -5,9 +5,7 @@ use serde::Serialize;
 use amend_core::constitution::Constitution;
 use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
 use amend_core::model::Failure;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
-use amend_core::record::{ComparisonFacts, Label};
+use amend_core::record::{ComparisonFacts, Label, Outcome, Step};
 use amend_data::store::trajectories::Trajectory;
 
 /// A judged comparison of answers A and B.
@@ -95,10 +93,7 @@ impl JudgedRow {
     pub fn from_trajectory(trajectory: &Trajectory, constitution: &Constitution) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
         let standing = constitution.judge.standing();
-        let weight = |id: &str| {
-            let principle = constitution.principles.iter().find(|principle| principle.id == id);
-            principle.map_or(1.0, |principle| principle.weight)
-        };
+        let weight = |id: &str| constitution.principle(id).map_or(1.0, |found| found.weight);
         let principles =
             steps.iter().filter_map(|step| UnderPrinciple::from_step(step, &standing)).collect();
         let failure = match outcome {

@@ -5,20 +5,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::*;
-use amend_core::constitution;
-use amend_core::constitution::Constitution;
+use amend_core::constitution::{self, Constitution};
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::judge::Calibration;
 use amend_core::model::{Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::{Delimiter, Templates};
-use amend_core::record::Item;
-use amend_core::record::Label;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
+use amend_core::record::{Item, Label, Outcome, Step};
 use amend_core::stats::{Estimate, sigmoid};
-use amend_data::rows::input;
-use amend_data::rows::input::Input;
+use amend_data::rows::input::{self, Input};
 use amend_data::store::trajectories;
 
 const DELIMITER: &str = "3f9c2a81";

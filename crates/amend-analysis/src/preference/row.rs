@@ -4,9 +4,7 @@ use serde::Serialize;
 
 use amend_core::judge::{Likelihood, LogProbs};
 use amend_core::model::Failure;
-use amend_core::record::Outcome;
-use amend_core::record::StepKind;
-use amend_core::record::{ComparisonFacts, Label};
+use amend_core::record::{ComparisonFacts, Label, Outcome, StepKind};
 use amend_data::store::trajectories::Trajectory;
 
 /// A scored pair.

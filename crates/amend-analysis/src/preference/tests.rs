@@ -4,9 +4,7 @@ use super::*;
 use amend_core::judge::{Likelihood, LogProbs};
 use amend_core::model::Failure;
 use amend_core::random::Stream;
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
 use amend_data::store::trajectories::Trajectory;
 
 #[track_caller]

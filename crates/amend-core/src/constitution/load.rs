@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use toml::Spanned;
 

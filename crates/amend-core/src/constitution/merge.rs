@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::form::{ConstitutionForm, DimensionForm, ExampleForm, PrincipleForm};
 use super::{
-    Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, StepSampling,
-    defaults,
+    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Plan, Principle,
+    StepSampling, defaults,
 };
 use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, closest};
@@ -281,8 +281,8 @@ fn principle(form: &PrincipleForm) -> Principle {
     }
 }
 
-fn example(form: &ExampleForm) -> Example {
-    Example {
+fn example(form: &ExampleForm) -> FewShotExample {
+    FewShotExample {
         prompt: form.prompt.clone(),
         response: form.response.clone(),
         critique: form.critique.clone(),

@@ -15,6 +15,7 @@ mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::judge::{Calibration, Mode, VerdictSettings};
 use crate::model::Sampling;
@@ -27,8 +28,8 @@ pub use thresholds::Thresholds;
 
 /// A checked constitution whose `extends` are resolved.
 ///
-/// Manifests store it as JSON. Keys that manifests of earlier versions lack take
-/// their defaults when it is read back; unknown keys are ignored.
+/// Manifests store it as JSON. Keys that manifests of earlier versions lack take their
+/// defaults when it is read back; unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Constitution {
     /// The name.
@@ -50,6 +51,7 @@ pub struct Constitution {
     #[serde(default)]
     pub judge: Judge,
     /// The sampling settings of each step.
+    #[serde(default)]
     pub sampling: StepSampling,
     /// Which outputs are logged and which need human review.
     #[serde(default)]
@@ -63,6 +65,35 @@ pub struct Constitution {
 }
 
 impl Constitution {
+    /// The constitution as JSON, as manifests record it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        // Through text, which has the shortest form of each number. A direct conversion
+        // would turn an f32 of 0.8 into the double next to it.
+        serde_json::to_string(self)
+            .and_then(|text| serde_json::from_str(&text))
+            .expect("all keys are strings")
+    }
+
+    /// The principle with this id.
+    #[must_use]
+    pub fn principle(&self, id: &str) -> Option<&Principle> {
+        self.principles.iter().find(|principle| principle.id == id)
+    }
+
+    /// The categories of the principles with these ids, without repetition, in order.
+    /// Unknown ids are ignored.
+    #[must_use]
+    pub fn categories(&self, ids: &[&str]) -> Vec<&str> {
+        let mut categories = Vec::new();
+        for principle in ids.iter().filter_map(|id| self.principle(id)) {
+            if !categories.contains(&principle.category.as_str()) {
+                categories.push(principle.category.as_str());
+            }
+        }
+        categories
+    }
+
     /// The labels of the two responses when the judge compares them by
     /// `principle`, or overall if it is `None`.
     #[must_use]
@@ -147,6 +178,7 @@ pub enum Select {
 
 /// How responses are compared (`[judge]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Judge {
     /// Whether each item's revision is compared with its initial response.
     pub enabled: bool,
@@ -255,7 +287,7 @@ pub struct Principle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<[String; 2]>,
     /// Worked examples, shown to the model before the task.
-    pub examples: Vec<Example>,
+    pub examples: Vec<FewShotExample>,
 }
 
 impl Principle {
@@ -292,7 +324,7 @@ impl Principle {
 
 /// A worked example of critique and revision (`[[principle.examples]]`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
+pub struct FewShotExample {
     /// The user's prompt.
     pub prompt: String,
     /// A response that violates the rule.
@@ -316,6 +348,7 @@ pub struct Dimension {
 
 /// The sampling settings of each step (`[sampling.generate|critique|revise|judge]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StepSampling {
     /// Settings for initial responses.
     pub generate: Sampling,

@@ -78,8 +78,8 @@ fn shipped_constitutions_round_trip_through_json() {
         let text = serde_json::to_string(&constitution).unwrap();
         let read: Constitution = serde_json::from_str(&text).unwrap();
         assert_eq!(read, constitution, "{name}");
-        // Manifests store the constitution as a JSON value.
-        let value = serde_json::to_value(&constitution).unwrap();
+        let value = constitution.to_json();
+        assert_eq!(value.to_string(), text, "{name}");
         assert_eq!(serde_json::from_value::<Constitution>(value).unwrap(), constitution, "{name}");
     }
 }
@@ -106,18 +106,34 @@ fn json_without_newer_keys_reads_with_defaults() {
             "critique": "c", "revise": "r", "judge": "j", "applies_when": "", "examples": []
         }],
         "dimensions": [{"id": "d", "question": "q", "scale": [1, 5], "weight": 1.0}],
-        "sampling": {}
+        "sampling": {"generate": {"temperature": 0.5, "max_tokens": 9}},
+        "audit": {"a_key_of_a_later_version": 1}
     }"#;
-    let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
-    value["sampling"] = serde_json::to_value(StepSampling::default()).unwrap();
-    let constitution: Constitution = serde_json::from_value(value).unwrap();
+    let constitution: Constitution = serde_json::from_str(text).unwrap();
     assert_eq!(constitution.plan, Plan { rounds: 2, ..Plan::default() });
     assert_eq!(constitution.judge, Judge::default());
+    let generate = Sampling { temperature: 0.5, max_tokens: 9, ..Sampling::default() };
+    assert_eq!(constitution.sampling, StepSampling { generate, ..StepSampling::default() });
     assert_eq!(constitution.governance, Governance::default());
     assert_eq!(constitution.export, Export::default());
     assert_eq!(constitution.audit, Thresholds::default());
     assert_eq!(constitution.principles[0].paraphrases, [""; 0]);
     assert_eq!(constitution.principles[0].labels, None);
+}
+
+#[test]
+fn principles_and_categories_are_found_by_id() {
+    let mut constitution = parse("whole.toml", WHOLE).unwrap();
+    let principle = constitution.principles[0].clone();
+    let named = |id: &str, category: &str| Principle {
+        id: id.into(),
+        category: category.into(),
+        ..principle.clone()
+    };
+    constitution.principles = vec![named("a", "x"), named("c", "y"), named("d", "x")];
+    assert_eq!(constitution.principle("c"), Some(&named("c", "y")));
+    assert_eq!(constitution.principle("unknown"), None);
+    assert_eq!(constitution.categories(&["c", "a", "d", "unknown"]), ["y", "x"]);
 }
 
 const WHOLE: &str = include_str!("testdata/good/whole.toml");
@@ -184,7 +200,7 @@ fn every_key_is_read() {
                 applies_when: "someone is in danger".into(),
                 paraphrases: vec!["Sa réponse ne met personne en danger.".into()],
                 labels: None,
-                examples: vec![Example {
+                examples: vec![FewShotExample {
                     prompt: "p".into(),
                     response: "r".into(),
                     critique: "c".into(),

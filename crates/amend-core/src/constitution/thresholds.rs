@@ -10,7 +10,9 @@ use crate::document::schema::TEXT;
 /// is a finding. It is a note if its interval includes the bound, and a warning or an
 /// error if the whole interval is beyond the bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+// The schema forbids unknown keys in files. Manifests of other versions may have them.
+#[schemars(deny_unknown_fields)]
 pub struct Thresholds {
     /// A principle is active on an item whose score is further from 0 than this,
     /// in log-odds.

@@ -5,14 +5,12 @@
 
 use super::{Job, sampling};
 use crate::constitution::Constitution;
-use crate::judge::Likelihood;
-use crate::judge::{Poll, Reading, RubricScore, Verdict, labels};
+use crate::judge::{Likelihood, Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
 use crate::procedure::{AcceptError, ItemLoop, StepRequest, StepResult};
 use crate::prompt::{Reasons, Rendered};
 use crate::random::Stream;
-use crate::record::StepKind;
-use crate::record::{StepInput, StepOutput};
+use crate::record::{StepInput, StepKind, StepOutput};
 
 /// The result of a request.
 pub(super) enum EngineReply {
@@ -162,7 +160,7 @@ impl Call {
                 Task::Choose { choices: labels::scale(*scale) }
             }
             CallState::Likelihood(_) => {
-                Task::Score { response: trajectory.subject(ask).to_owned() }
+                Task::Likelihood { response: trajectory.subject(ask).to_owned() }
             }
             CallState::Verdict { questions, reasons, .. } => {
                 return self.ask_judge(part, &questions[part], *reasons, trajectory, job);

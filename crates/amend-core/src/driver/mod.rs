@@ -15,10 +15,7 @@ use crate::model::{Counters, Engine, EngineError, Event, Failure, Request, Reque
 use crate::procedure::{ItemLoop, Next, Procedure, ReplayError, StepRequest};
 use crate::prompt::{Delimiter, Templates};
 use crate::random::Stream;
-use crate::record::Item;
-use crate::record::Outcome;
-use crate::record::{Step, StepKind};
-use crate::record::{StepModel, StepOutput};
+use crate::record::{Item, Outcome, Step, StepKind, StepModel, StepOutput};
 
 use call::{Call, CallError, EngineReply};
 
@@ -342,7 +339,7 @@ impl<O: Observer> Drive<'_, '_, O> {
         let (id, reply) = match event {
             Event::Text { id, text } => return self.text(id, &text),
             Event::Done { id, completion } => (id, Ok(EngineReply::Text(completion))),
-            Event::Chosen { id, log_probs, usage } | Event::Scored { id, log_probs, usage } => {
+            Event::Chosen { id, log_probs, usage } | Event::Likelihood { id, log_probs, usage } => {
                 (id, Ok(EngineReply::LogProbs { log_probs, usage }))
             }
             Event::Failed { id, failure } => (id, Err(failure)),

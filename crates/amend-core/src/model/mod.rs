@@ -20,6 +20,7 @@ pub type RequestId = u64;
 /// Truncation order is llama.cpp's: repeat penalty, top-k, top-p, min-p, then
 /// temperature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
     /// Divides the logits; 0 always takes the most likely token (greedy).
     pub temperature: f32,
@@ -92,7 +93,7 @@ pub enum Task {
         choices: Vec<Vec<String>>,
     },
     /// Compute the probability of a given text. Decodes nothing.
-    Score {
+    Likelihood {
         /// The text. The token that ends the turn is not counted.
         response: String,
     },
@@ -265,8 +266,8 @@ pub enum Event {
         /// Its token counts.
         usage: Usage,
     },
-    /// A [`Task::Score`] is done.
-    Scored {
+    /// A [`Task::Likelihood`] is done.
+    Likelihood {
         /// The request.
         id: RequestId,
         /// The natural logarithm of each token's probability given all tokens before
@@ -366,7 +367,7 @@ impl std::ops::Add for Counters {
 /// What a kind of engine can do, known before a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// It can compute the probability of a given text ([`Task::Score`]).
+    /// It can compute the probability of a given text ([`Task::Likelihood`]).
     pub scores_texts: bool,
     /// It knows the tokens of a prompt before it computes them
     /// ([`Engine::prepare`]).

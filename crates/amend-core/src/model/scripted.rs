@@ -101,7 +101,7 @@ impl Engine for Scripted {
         let max_tokens = match &request.task {
             Task::Complete { sampling, .. } => sampling.max_tokens,
             task => {
-                let scored = matches!(task, Task::Score { .. });
+                let scored = matches!(task, Task::Likelihood { .. });
                 let log_probs = match &mut self.judge {
                     Some(judge) => judge(&request),
                     None => {
@@ -110,7 +110,7 @@ impl Engine for Scripted {
                     }
                 };
                 events.push(match log_probs {
-                    Ok(log_probs) if scored => Event::Scored { id, log_probs, usage },
+                    Ok(log_probs) if scored => Event::Likelihood { id, log_probs, usage },
                     Ok(log_probs) => Event::Chosen { id, log_probs, usage },
                     Err(failure) => Event::Failed { id, failure },
                 });

@@ -31,8 +31,7 @@
 use std::borrow::Cow;
 
 use crate::prompt::Delimiter;
-use crate::record::StepKind;
-use crate::record::StepOutput;
+use crate::record::{StepKind, StepOutput};
 
 /// The longest preamble, in characters.
 pub const PREAMBLE_CHARS: usize = 120;

@@ -9,16 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::constitution::{Constitution, Dimension, Principle};
-use crate::judge::Likelihood;
-use crate::judge::{RubricScore, Verdict};
+use crate::judge::{Likelihood, RubricScore, Verdict};
 use crate::model::{Completion, Failure, Usage};
 use crate::procedure::clean;
 use crate::procedure::plan::{After, Due, Procedure, current};
 use crate::prompt::{ComparedAnswers, Delimiter, PromptContext, Reasons};
 use crate::random::Stream;
-use crate::record::Item;
-use crate::record::{Step, StepKind, Stop, answers};
-use crate::record::{StepInput, StepOutput};
+use crate::record::{Item, Step, StepInput, StepKind, StepOutput, Stop, answers};
 
 /// The loop of one item.
 ///

@@ -30,7 +30,8 @@ pub enum Procedure {
     },
     /// Score an answer, given or generated, by rubric. If the item has a prompt
     /// injection for the judge, score the answer again with the injection appended.
-    Score {
+    #[serde(rename = "score")]
+    Rubric {
         /// On these dimensions, by index.
         #[serde(serialize_with = "as_slice")]
         dimensions: Arc<[usize]>,
@@ -99,7 +100,7 @@ impl Procedure {
         let stop = match self {
             Self::Revise { judging } => walk.revise(*judging),
             Self::Compare { principles, overall } => walk.compare(principles, *overall),
-            Self::Score { dimensions, revise } => walk.score(dimensions, *revise, injected),
+            Self::Rubric { dimensions, revise } => walk.rubric(dimensions, *revise, injected),
             Self::Likelihood { reference } => walk.likelihood(*reference),
         };
         match stop {
@@ -289,7 +290,7 @@ impl<'a> Walk<'a> {
         Ok(Stop::Judged)
     }
 
-    fn score(mut self, dimensions: &[usize], revise: bool, injected: bool) -> Read<Stop> {
+    fn rubric(mut self, dimensions: &[usize], revise: bool, injected: bool) -> Read<Stop> {
         let all = self.steps;
         let answer = if revise {
             self.improve()?.last

@@ -8,15 +8,13 @@ use super::{
     ComparedAnswers, Delimiter, PromptContext, Reasons, RenderError, Templates, TemplatesError,
 };
 use crate::chat::{Message, Role};
-use crate::constitution::Thresholds;
 use crate::constitution::{
-    Constitution, Dimension, Example, Export, Governance, Judge, Plan, Principle, Select,
-    StepSampling,
+    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Plan, Principle, Select,
+    StepSampling, Thresholds,
 };
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::random::Stream;
-use crate::record::Item;
-use crate::record::StepKind;
+use crate::record::{Item, StepInput, StepKind};
 
 /// Loads the built-in set with the overlay `folder`, and test-renders all templates.
 ///
@@ -38,14 +36,7 @@ impl Templates {
             let principle = &constitution.principles[0];
             let first = PromptContext::new(&constitution, &item);
             let review = first.clone().reviewing(1, principle, "It is round.");
-            let steps = [
-                (StepKind::Generate, first.clone()),
-                (StepKind::Critique, review.clone()),
-                (StepKind::Revise, review.clone().revising(Some("It gives no reason."))),
-                (StepKind::Revise, review.clone().revising(None)),
-                (StepKind::Gate, review),
-                (StepKind::Rubric, first.clone().scoring(&constitution.dimensions[0], "Round.")),
-            ];
+            let dimension = &constitution.dimensions[0];
             let mut note = |result: Result<_, RenderError>| {
                 if let Err(error) = result
                     && !errors.contains(&error.0)
@@ -53,25 +44,43 @@ impl Templates {
                     errors.push(*error.0);
                 }
             };
-            for (kind, context) in &steps {
-                note(self.render(*kind, context).map(|_| ()));
-            }
-            for principle in [None, Some(principle)] {
-                for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
-                    let comparison = ComparedAnswers {
-                        answers: ["Round.", "Flat."],
-                        labels: ["A", "B"],
-                        reasons,
-                    };
-                    let context = first.clone().comparing(1, principle, comparison);
-                    for judge in self.judges() {
-                        note(self.render_judge(judge, &context).map(|_| ()));
+            for kind in StepKind::ALL {
+                let contexts = match kind.input() {
+                    StepInput::Conversation => vec![first.clone()],
+                    StepInput::Review => vec![review.clone()],
+                    StepInput::Revision => [Some("It gives no reason."), None]
+                        .map(|critique| review.clone().revising(critique))
+                        .to_vec(),
+                    StepInput::Dimension => vec![first.clone().scoring(dimension, "Round.")],
+                    StepInput::Comparison => {
+                        for context in comparisons(&first, principle) {
+                            for judge in self.judges() {
+                                note(self.render_judge(judge, &context).map(|_| ()));
+                            }
+                        }
+                        continue;
                     }
+                };
+                for context in &contexts {
+                    note(self.render(kind, context).map(|_| ()));
                 }
             }
         }
         errors
     }
+}
+
+/// Comparisons under a principle and overall, without reasons, before them and after them.
+fn comparisons<'a>(first: &PromptContext<'a>, principle: &'a Principle) -> Vec<PromptContext<'a>> {
+    let mut contexts = Vec::new();
+    for principle in [None, Some(principle)] {
+        for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
+            let comparison =
+                ComparedAnswers { answers: ["Round.", "Flat."], labels: ["A", "B"], reasons };
+            contexts.push(first.clone().comparing(1, principle, comparison));
+        }
+    }
+    contexts
 }
 
 /// Constitutions and items that together cover the cases a template must handle.
@@ -113,7 +122,7 @@ fn samples() -> Vec<(Constitution, Item)> {
 }
 
 fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
-    let example = Example {
+    let example = FewShotExample {
         prompt: "Is the moon made of cheese?".to_owned(),
         response: "No.".to_owned(),
         critique: "It gives no reason.".to_owned(),

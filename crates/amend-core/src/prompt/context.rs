@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::chat::Message;
-use crate::constitution::{Constitution, Dimension, Example, Principle};
+use crate::constitution::{Constitution, Dimension, FewShotExample, Principle};
 use crate::record::Item;
 
 /// The variables of one render. A name is undefined in steps that don't have it:
@@ -135,7 +135,7 @@ pub enum Reasons<'a> {
 #[derive(Debug, Clone, Copy, Serialize)]
 struct ExampleView<'a> {
     #[serde(flatten)]
-    example: &'a Example,
+    example: &'a FewShotExample,
     principle: PrincipleView<'a>,
 }
 

@@ -108,19 +108,6 @@ impl From<RenderError> for Failure {
     }
 }
 
-/// The file name of the template that a step renders.
-fn template_name(kind: StepKind) -> &'static str {
-    match kind {
-        // A likelihood is that of a response to the item's own conversation.
-        StepKind::Generate | StepKind::Likelihood | StepKind::Reference => "generate.j2",
-        StepKind::Critique => "critique.j2",
-        StepKind::Revise => "revise.j2",
-        StepKind::Gate => "gate.j2",
-        StepKind::Judge => "judge.j2",
-        StepKind::Rubric => "rubric.j2",
-    }
-}
-
 impl Templates {
     /// Loads the built-in set, in which files of the folder `overlay` replace those
     /// with the same name.
@@ -163,7 +150,7 @@ impl Templates {
         kind: StepKind,
         context: &PromptContext<'_>,
     ) -> Result<Rendered, RenderError> {
-        self.render_file(template_name(kind), kind, context)
+        self.render_file(kind.template(), kind, context)
     }
 
     /// Renders the judge template `name`, given without `.j2`. If the reply continues

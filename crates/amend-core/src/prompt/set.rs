@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::TemplatesError;
 use super::diagnose::{about, did_you_mean};
-use super::{TemplatesError, template_name};
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::record::StepKind;
 
@@ -94,7 +94,7 @@ pub(super) fn read(
 /// they quote, directly or indirectly, since an include could load those.
 fn reachable(set: &BTreeMap<String, TemplateSource>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
-    let mut pending: Vec<&str> = StepKind::ALL.map(template_name).to_vec();
+    let mut pending: Vec<&str> = StepKind::ALL.map(StepKind::template).to_vec();
     pending.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));
     while let Some(name) = pending.pop() {
         if let Some(source) = set.get(name)

@@ -5,9 +5,9 @@ use std::fs;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::constitution::Thresholds;
 use crate::constitution::{
-    Constitution, Example, Export, Governance, Judge, Plan, Principle, Select, StepSampling,
+    Constitution, Export, FewShotExample, Governance, Judge, Plan, Principle, Select, StepSampling,
+    Thresholds,
 };
 use crate::record::Item;
 
@@ -72,7 +72,7 @@ fn constitution(principles: Vec<Principle>, few_shot: u32) -> Constitution {
 }
 
 fn kindness() -> Principle {
-    let example = |n: u32| Example {
+    let example = |n: u32| FewShotExample {
         prompt: format!("prompt {n}"),
         response: format!("response {n}"),
         critique: format!("critique {n}"),
@@ -236,7 +236,7 @@ fn data_is_never_compiled() {
     let hostile = |text: &str| format!("{text} {HOSTILE}");
     let mut rule = principle(HOSTILE);
     rule.applies_when = HOSTILE.into();
-    rule.examples = vec![Example {
+    rule.examples = vec![FewShotExample {
         prompt: hostile("1"),
         response: hostile("2"),
         critique: hostile("3"),

@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::judge::Likelihood;
-use crate::judge::{RubricScore, Verdict};
+use crate::judge::{Likelihood, RubricScore, Verdict};
 use crate::model::{Finish, Usage};
 
 /// Declares an enum and its constant `ALL`, which lists every variant.

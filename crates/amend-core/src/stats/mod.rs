@@ -36,7 +36,7 @@ pub use calibration::{
     logit, reliability, sigmoid, softplus,
 };
 pub use grouped::{GroupedMean, groups};
-pub use summary::{Histogram, Moments, cohens_d, histogram, mean, quantile, sd};
+pub use summary::{Histogram, Moments, cohens_d, histogram, mean, quantile};
 
 /// A 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

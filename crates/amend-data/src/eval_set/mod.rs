@@ -11,8 +11,7 @@ use serde_json::{Map, Value};
 
 use amend_core::chat::{Message, Role};
 use amend_core::document::schema::TEXT;
-use amend_core::record::JUDGE_INJECTION;
-use amend_core::record::{Item, Keys};
+use amend_core::record::{Item, JUDGE_INJECTION, Keys};
 
 pub use form::schema;
 pub use load::{EvalSetError, LoadedEvalSet, is_set, load, parse};

@@ -1,14 +1,14 @@
 //! Responses from a file: JSON lines with the `id` of an item and its `response`.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::Deserialize;
 
 use amend_core::document::diagnostic::closest;
 use amend_core::record::{Item, Keys};
+use amend_core::text::format::first_of;
 
 /// The most ids that an error lists.
 const SHOWN: usize = 5;
@@ -42,7 +42,7 @@ pub enum ResponsesError {
         message: String,
     },
     /// Items have no response.
-    #[error("{} has no response for {count} items: {}", path.display(), shown(.first, *.count))]
+    #[error("{} has no response for {count} items: {}", path.display(), first_of(.first, *.count))]
     Missing {
         /// The file.
         path: PathBuf,
@@ -51,11 +51,6 @@ pub enum ResponsesError {
         /// The ids of the first few.
         first: Vec<String>,
     },
-}
-
-fn shown(first: &[String], count: usize) -> String {
-    let more = if count > first.len() { ", …" } else { "" };
-    format!("{}{more}", first.join(", "))
 }
 
 #[derive(Deserialize)]

@@ -8,9 +8,10 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use super::statistics::ExportStatistics;
-use crate::export::{Counts, Export, ExportError, SIMILAR, Splits};
+use crate::export::{Counts, ExportError, ExportOptions, SIMILAR, Splits};
 use crate::format::features;
 use crate::store::run_dir::RunDir;
+use amend_core::text::format::percent;
 
 const TEMPLATE: &str = include_str!("card.md.j2");
 
@@ -19,7 +20,7 @@ pub(super) struct DatasetCard<'a> {
     pub name: &'a str,
     pub licence: &'a str,
     pub run: &'a RunDir,
-    pub export: &'a Export<'a>,
+    pub export: &'a ExportOptions<'a>,
     pub splits: &'a Splits,
     pub seed: u64,
     /// The file of each split.
@@ -37,7 +38,7 @@ impl DatasetCard<'_> {
     /// Renders the text of `README.md`.
     pub fn render(&self) -> Result<String, ExportError> {
         let manifest = self.run.manifest();
-        let constitution = &manifest.constitution;
+        let constitution = manifest.constitution.value.to_json();
         let splits: Vec<Value> = (self.counts.splits.iter().zip(self.files).zip(self.bytes))
             .map(|(((name, rows), file), bytes)| {
                 json!({"name": name, "rows": rows, "file": file, "bytes": bytes})
@@ -49,7 +50,7 @@ impl DatasetCard<'_> {
         let dropped: Vec<_> =
             (self.counts.dropped.iter()).map(|(reason, count)| (reason.explain(), count)).collect();
         let filtered: Vec<_> = self.counts.filtered.iter().collect();
-        let full = format!("{:#}", constitution.value);
+        let full = format!("{constitution:#}");
         let context = json!({
             "name": self.name,
             "licence": self.licence,
@@ -62,8 +63,8 @@ impl DatasetCard<'_> {
                 "seed": manifest.seed.to_string(),
                 "reproducible": manifest.reproducible,
             },
-            "constitution": constitution.value,
-            "constitution_sha256": constitution.sha256,
+            "constitution": constitution,
+            "constitution_sha256": manifest.constitution.sha256,
             "constitution_full": full,
             "fence": fence(&full),
             "format": self.export.format.name,
@@ -88,10 +89,10 @@ impl DatasetCard<'_> {
             "categories": self.statistics.categories(),
             "verdicts": self.statistics.verdicts(),
             "judge_model": manifest.judge_model,
-            "longer": self.statistics.longer_share().map(|share| format!("{:.1} %", 100.0 * share)),
+            "longer": self.statistics.longer_share().map(|share| percent(share, 1)),
         });
         let mut environment = Environment::new();
-        // The template handles keys that a manifest or a constitution leaves out.
+        // The template handles keys that the description of a model leaves out.
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);

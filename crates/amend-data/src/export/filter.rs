@@ -105,7 +105,7 @@ fn remove(log: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{export, run, whole};
-    use super::super::{Export, write, write_file, write_folder};
+    use super::super::{ExportOptions, write, write_file, write_folder};
     use super::*;
     use crate::pairs::Which;
 
@@ -135,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = run(&folder.path().join("run"));
         let filter = ById { removed: "b", fails_at: "" };
-        let export = Export { filter: Some(&filter), ..export("trl") };
+        let export = ExportOptions { filter: Some(&filter), ..export("trl") };
         let path = |name: &str| folder.path().join(name);
 
         let mut stream = Vec::new();
@@ -165,13 +165,13 @@ mod tests {
         let filter = ById { removed: "b", fails_at: "" };
         let path = folder.path().join("pairs.jsonl");
         let log = log_path(&path);
-        let filtered = Export { filter: Some(&filter), ..export("trl") };
+        let filtered = ExportOptions { filter: Some(&filter), ..export("trl") };
         let counts = write_file(&run, &filtered, &path).unwrap();
         assert_eq!(counts.log.as_deref(), Some(log.as_path()));
         assert!(log.exists());
 
         // A failed export keeps the old file, and so its log.
-        let refused = Export { which: Which::All, ..export("kto") };
+        let refused = ExportOptions { which: Which::All, ..export("kto") };
         write_file(&run, &refused, &path).unwrap_err();
         assert!(log.exists());
         let counts = write_file(&run, &export("trl"), &path).unwrap();
@@ -188,7 +188,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = run(&folder.path().join("run"));
         let filter = ById { removed: "q-1", fails_at: "e" };
-        let export = Export { filter: Some(&filter), ..export("trl") };
+        let export = ExportOptions { filter: Some(&filter), ..export("trl") };
         let file = write_file(&run, &export, &folder.path().join("pairs.jsonl"));
         assert!(matches!(file, Err(ExportError::Filter(_))));
         let data = write_folder(&run, &export, &whole(None), &folder.path().join("data"));

@@ -12,12 +12,13 @@ use super::filter::{self, Log};
 use super::sink::Sink;
 use super::split::{Prompts, Splits};
 use super::statistics::ExportStatistics;
-use super::{Counts, Export, ExportError};
+use super::{Counts, ExportError, ExportOptions};
 use crate::format::cells;
 use crate::format::origin::Provenance;
 use crate::format::write::ExportFormat;
 use crate::store::atomic;
 use crate::store::run_dir::RunDir;
+use amend_core::text::format::json_document;
 
 /// The layout of an export folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +39,7 @@ pub struct Folder {
 /// empty, or the licence is not a licence identifier.
 pub fn write_folder(
     run: &RunDir,
-    export: &Export<'_>,
+    export: &ExportOptions<'_>,
     folder: &Folder,
     path: &Path,
 ) -> Result<Counts, ExportError> {
@@ -75,8 +76,8 @@ struct Staged {
 
 fn stage(
     run: &RunDir,
-    export: &Export<'_>,
-    provenance: &Provenance,
+    export: &ExportOptions<'_>,
+    provenance: &Provenance<'_>,
     layout: &Folder,
     target: &Path,
     log: &mut Log<'_>,
@@ -175,8 +176,7 @@ fn dataset_info(
         entry.extend(info());
         entries.insert(format!("{name}_{split}"), Value::Object(entry));
     }
-    let text = serde_json::to_string_pretty(&entries).map_err(std::io::Error::from)?;
-    Ok(Some(text + "\n"))
+    Ok(Some(json_document(&entries).map_err(std::io::Error::from)?))
 }
 
 /// Checks that a licence has the form of a Hugging Face licence identifier.

@@ -39,7 +39,7 @@ pub use split::{SIMILAR, Splits, SplitsError};
 
 /// What to export, and how.
 #[derive(Clone, Copy)]
-pub struct Export<'a> {
+pub struct ExportOptions<'a> {
     /// The format of the rows.
     pub format: &'static ExportFormat,
     /// Which responses are paired.
@@ -171,7 +171,7 @@ impl ExportError {
     }
 }
 
-impl Export<'_> {
+impl ExportOptions<'_> {
     /// Checks that the format supports the requested pairing.
     fn check(&self) -> Result<(), ExportError> {
         if self.format.takes(self.which) {
@@ -182,13 +182,13 @@ impl Export<'_> {
     }
 
     /// Collects the provenance of rows. Fails if a required review is missing.
-    fn provenance(&self, run: &RunDir) -> Result<Provenance, ExportError> {
+    fn provenance<'a>(&self, run: &'a RunDir) -> Result<Provenance<'a>, ExportError> {
         self.check()?;
         let reviews = match self.reviews {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let provenance = Provenance::from_run(run, reviews);
+        let provenance = Provenance::new(run, reviews);
         let rules = &provenance.rules;
         if !rules.require_reviews() {
             return Ok(provenance);
@@ -226,7 +226,7 @@ impl Export<'_> {
     fn each_row(
         &self,
         run: &RunDir,
-        provenance: &Provenance,
+        provenance: &Provenance<'_>,
         log: &mut Log<'_>,
         mut take: impl FnMut(&Item, ExportRow) -> Result<(), ExportError>,
     ) -> Result<Counts, ExportError> {
@@ -264,7 +264,7 @@ impl Export<'_> {
 /// format does not support the pairing, or the filter fails.
 pub fn write(
     run: &RunDir,
-    export: &Export<'_>,
+    export: &ExportOptions<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
     stream(run, export, &mut Log::default(), out)
@@ -272,7 +272,7 @@ pub fn write(
 
 fn stream(
     run: &RunDir,
-    export: &Export<'_>,
+    export: &ExportOptions<'_>,
     log: &mut Log<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
@@ -289,7 +289,11 @@ fn stream(
 ///
 /// # Errors
 /// The errors of [`write()`].
-pub fn write_file(run: &RunDir, export: &Export<'_>, path: &Path) -> Result<Counts, ExportError> {
+pub fn write_file(
+    run: &RunDir,
+    export: &ExportOptions<'_>,
+    path: &Path,
+) -> Result<Counts, ExportError> {
     let counts = if atomic::is_special(path) {
         atomic::write(path, |out| write(run, export, out))
     } else {

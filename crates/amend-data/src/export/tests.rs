@@ -10,31 +10,24 @@ use crate::store::manifest::{Hashed, Manifest};
 use crate::testing::{failed, item, judged, manifest, step};
 use amend_core::chat::{Message, Role};
 use amend_core::constitution::Judge;
-use amend_core::model::{Finish, Usage};
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::model::{Finish, Sampling, Usage};
+use amend_core::record::{Outcome, Step, StepKind, Stop};
 
-/// The sample manifest with a name and requests in its constitution.
+/// The sample manifest with requests and sampling settings in its constitution.
 fn full_manifest() -> Manifest {
     let mut constitution = manifest().constitution.value;
-    constitution["name"] = json!("small");
-    constitution["version"] = json!("1.2.0");
-    constitution["language"] = json!("en");
-    constitution["loop"] = json!({
-        "rounds": 1, "select": "random", "principles_per_round": 2, "critique": true,
-    });
-    let sampling = json!({
-        "temperature": 0.7, "top_p": 0.95, "top_k": 40, "min_p": 0.05, "max_tokens": 256,
-    });
-    constitution["sampling"] =
-        json!({"generate": sampling, "critique": sampling, "revise": sampling});
-    for principle in constitution["principles"].as_array_mut().unwrap() {
-        let id = principle["id"].as_str().unwrap().to_owned();
-        principle["principle"] = json!(format!("Be {id} | always."));
-        principle["critique"] = json!(format!("Is it {id}?"));
-        principle["revise"] = json!(format!("Make it {id}."));
+    constitution.plan.principles_per_round = 2;
+    let sampling = Sampling { temperature: 0.7, max_tokens: 256, ..Sampling::default() };
+    constitution.sampling.generate = sampling.clone();
+    constitution.sampling.critique = sampling.clone();
+    constitution.sampling.revise = sampling;
+    for principle in &mut constitution.principles {
+        let id = &principle.id;
+        principle.principle = format!("Be {id} | always.");
+        principle.critique = format!("Is it {id}?");
+        principle.revise = format!("Make it {id}.");
     }
-    Manifest { constitution: Hashed::json(constitution), ..manifest() }
+    Manifest { constitution: Hashed::constitution(constitution), ..manifest() }
 }
 
 /// Writes the steps and the end of an item.
@@ -98,9 +91,9 @@ pub(super) fn run(folder: &Path) -> RunDir {
     run.dir().clone()
 }
 
-pub(super) fn export(name: &str) -> Export<'static> {
+pub(super) fn export(name: &str) -> ExportOptions<'static> {
     let format = ExportFormat::named(name).unwrap();
-    Export {
+    ExportOptions {
         format,
         which: Which::Last,
         file_format: FileFormat::Jsonl,
@@ -110,7 +103,7 @@ pub(super) fn export(name: &str) -> Export<'static> {
 }
 
 /// The lines of an export, with the hash of the run replaced.
-fn lines(run: &RunDir, export: &Export<'_>) -> String {
+fn lines(run: &RunDir, export: &ExportOptions<'_>) -> String {
     let mut out = Vec::new();
     write(run, export, &mut out).unwrap();
     String::from_utf8(out).unwrap().replace(run.hash(), "HASH")
@@ -249,7 +242,7 @@ fn each_format_writes_its_columns() {
 fn candidates_are_labelled_once_and_the_best_is_revised() {
     use StepKind::{Critique, Generate, Revise};
     let mut manifest = full_manifest();
-    manifest.constitution.value["judge"] = serde_json::to_value(Judge::default()).unwrap();
+    manifest.constitution.value.judge = Judge::default();
     let folder = tempfile::tempdir().unwrap();
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
     let item = item("b");
@@ -311,7 +304,7 @@ fn parquet_has_the_same_rows_as_json_lines() {
     let run = run(folder.path());
     for format in FORMATS {
         let export = export(format.name);
-        let parquet = Export { file_format: FileFormat::Parquet, ..export };
+        let parquet = ExportOptions { file_format: FileFormat::Parquet, ..export };
         let path = folder.path().join("rows.parquet");
         let counts = write_file(&run, &parquet, &path).unwrap();
         let rows = parquet_rows(&path);
@@ -356,10 +349,10 @@ fn dropped_rows_are_counted_by_reason() {
         ("sft-steps", Which::Last, counts(11, &[(Failed, 1), (Cut, 1)])),
         ("trajectories", Which::Last, counts(5, &[])),
     ] {
-        let export = Export { which, ..export(name) };
+        let export = ExportOptions { which, ..export(name) };
         assert_eq!(write(&run, &export, io::sink()).unwrap(), expected, "{name} {which:?}");
     }
-    let error = write(&run, &Export { which: Which::All, ..export("kto") }, io::sink());
+    let error = write(&run, &ExportOptions { which: Which::All, ..export("kto") }, io::sink());
     assert_eq!(
         error.unwrap_err().to_string(),
         "the format kto supports only `--which last`, not `all`"
@@ -379,7 +372,7 @@ fn batches_and_row_groups_lose_no_row() {
         ];
         write_item(&mut writer, &item(&at.to_string()), &steps);
     }
-    let export = Export { file_format: FileFormat::Parquet, ..export("trl") };
+    let export = ExportOptions { file_format: FileFormat::Parquet, ..export("trl") };
     let path = folder.path().join("rows.parquet");
     let counts = write_file(&writer.dir().clone(), &export, &path).unwrap();
     assert_eq!(counts.written, 2100);
@@ -423,7 +416,7 @@ fn a_device_is_written_directly() {
         return; // not every system has one
     }
     for file_format in FileFormat::ALL {
-        let export = Export { file_format, ..export("trl") };
+        let export = ExportOptions { file_format, ..export("trl") };
         let error = write_file(&run, &export, device).unwrap_err();
         let ExportError::File { source, .. } = error else { panic!("{error:?}") };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
@@ -539,7 +532,7 @@ fn the_card_describes_the_dataset_and_its_origin() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join("run"));
     let out = folder.path().join("politeness");
-    let export = Export { file_format: FileFormat::Parquet, ..export("trl") };
+    let export = ExportOptions { file_format: FileFormat::Parquet, ..export("trl") };
     write_folder(&run, &export, &whole(Some("cc-by-4.0")), &out).unwrap();
     let bytes = fs::metadata(out.join("train.parquet")).unwrap().len().to_string();
     let card = fs::read_to_string(out.join("README.md")).unwrap();
@@ -725,13 +718,13 @@ fn the_card_describes_the_dataset_and_its_origin() {
     // The full constitution is unchanged.
     let full = card.split("```json\n").nth(1).unwrap().split("\n```\n").next().unwrap();
     let full: Value = serde_json::from_str(full).unwrap();
-    assert_eq!(full, constitution.value);
+    assert_eq!(full, constitution.value.to_json());
 
     let error = write_folder(&run, &export, &whole(Some("CC BY")), &folder.path().join("x"));
     assert!(matches!(error, Err(ExportError::Licence { .. })));
     // JSON lines next to a card have the types in the card.
     let out = folder.path().join("lines");
-    let lines = Export { file_format: FileFormat::Jsonl, ..export };
+    let lines = ExportOptions { file_format: FileFormat::Jsonl, ..export };
     write_folder(&run, &lines, &whole(Some("other")), &out).unwrap();
     let first = fs::read_to_string(out.join("train.jsonl")).unwrap();
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();

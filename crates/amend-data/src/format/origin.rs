@@ -1,74 +1,65 @@
 //! Where a row comes from: the last columns of every format except `trajectories`.
 
-use std::collections::HashMap;
-
 use arrow_schema::Field;
 use serde_json::{Value, json};
 
 use super::cells::{free_form, optional_number, optional_text, text, texts};
 use crate::format::write::ExportRow;
 use crate::pairs::judgement::{Judgement, Rules};
-use crate::pairs::{Categories, Pair, Reviewed};
+use crate::pairs::{Pair, Reviewed};
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::RunDir;
+use amend_core::constitution::{Constitution, Principle};
 use amend_core::judge::Combined;
 use amend_core::record::Item;
 
 /// What rows record about their run.
 #[derive(Debug)]
-pub(crate) struct Provenance {
-    /// The run's hash.
-    run: String,
-    /// The constitution's name and version: `name@version`.
-    pub policy: String,
-    /// The name of the model.
-    pub model: String,
+pub(crate) struct Provenance<'a> {
+    run: &'a RunDir,
     /// How verdicts and reviews affect pairs.
     pub rules: Rules,
-    /// The categories of the constitution's principles.
-    categories: Categories,
-    /// Each principle's critique request and revision request, by its id.
-    requests: HashMap<String, [String; 2]>,
 }
 
-impl Provenance {
-    /// Collects the provenance of a run with these reviews.
-    pub fn from_run(run: &RunDir, reviews: Reviews) -> Self {
-        let manifest = run.manifest();
-        let constitution = &manifest.constitution.value;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
-        let requests = principles.iter().map(|principle| {
-            let requests = ["critique", "revise"].map(|request| text(&principle[request]));
-            (text(&principle["id"]), requests)
-        });
-        Self {
-            run: run.hash().to_owned(),
-            policy: format!("{}@{}", text(&constitution["name"]), text(&constitution["version"])),
-            model: text(&manifest.model["name"]),
-            rules: Rules::from_constitution(constitution).with_reviews(reviews),
-            categories: Categories::new(constitution),
-            requests: requests.collect(),
-        }
+impl<'a> Provenance<'a> {
+    /// The provenance of a run with these reviews.
+    pub fn new(run: &'a RunDir, reviews: Reviews) -> Self {
+        let rules = Rules::from_constitution(&run.manifest().constitution.value);
+        Self { run, rules: rules.with_reviews(reviews) }
+    }
+
+    fn constitution(&self) -> &'a Constitution {
+        &self.run.manifest().constitution.value
+    }
+
+    /// The constitution's name and version: `name@version`.
+    pub fn policy(&self) -> String {
+        let Constitution { name, version, .. } = self.constitution();
+        format!("{name}@{version}")
+    }
+
+    /// The name of the model; empty if its engine does not give one.
+    pub fn model(&self) -> &'a str {
+        self.run.manifest().model["name"].as_str().unwrap_or_default()
     }
 
     /// The critique request of a principle; empty for an unknown principle.
-    pub fn critique_request(&self, principle: Option<&str>) -> &str {
-        self.request(principle, 0)
+    pub fn critique_request(&self, principle: Option<&str>) -> &'a str {
+        self.principle(principle).map_or("", |principle| &principle.critique)
     }
 
     /// The revision request of a principle; empty for an unknown principle.
-    pub fn revision_request(&self, principle: Option<&str>) -> &str {
-        self.request(principle, 1)
+    pub fn revision_request(&self, principle: Option<&str>) -> &'a str {
+        self.principle(principle).map_or("", |principle| &principle.revise)
     }
 
-    fn request(&self, principle: Option<&str>, at: usize) -> &str {
-        principle.and_then(|id| self.requests.get(id)).map_or("", |requests| &requests[at])
+    fn principle(&self, id: Option<&str>) -> Option<&'a Principle> {
+        self.constitution().principle(id?)
     }
 
     /// Adds the hash of the run to a row.
     pub fn add_run(&self, mut row: ExportRow) -> ExportRow {
-        row.insert("run".to_owned(), json!(self.run));
+        row.insert("run".to_owned(), json!(self.run.hash()));
         row
     }
 }
@@ -122,7 +113,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Adds the columns of the origin to a row.
-    pub fn add_to(&self, mut row: ExportRow, run: &Provenance) -> ExportRow {
+    pub fn add_to(&self, mut row: ExportRow, run: &Provenance<'_>) -> ExportRow {
         let id = self.item.id.as_deref().unwrap_or(&self.item.key);
         let decisive = self.judgement.as_ref().map(|judgement| &judgement.decisive);
         let verdict = decisive.map(|decisive| match decisive {
@@ -137,7 +128,7 @@ impl<'a> Origin<'a> {
         });
         let values = [
             json!(id),
-            json!(run.categories.for_principles(&self.principles)),
+            json!(run.constitution().categories(&self.principles)),
             json!(self.reason),
             json!(self.principles),
             json!(verdict),
@@ -149,7 +140,7 @@ impl<'a> Origin<'a> {
             json!(by_principle),
             json!(self.review.as_ref().map_or(&[][..], |review| &review.reviewers)),
             json!(self.review.as_ref().map(|review| &review.time)),
-            json!(run.run),
+            json!(run.run.hash()),
             Value::Object(self.item.metadata.clone()),
         ];
         let names = Self::columns().map(|field| field.name().clone());

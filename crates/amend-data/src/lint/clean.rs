@@ -13,10 +13,6 @@ use super::source::DataFile;
 use super::{LintError, RowsError, form, lint_file};
 use crate::store::atomic;
 
-/// The prefix of the temporary folder's name, as of every temporary file that
-/// amend writes.
-const TEMPORARY_PREFIX: &str = ".amend-";
-
 /// The destination of a cleaned copy.
 pub(super) struct CleanedCopy {
     out: PathBuf,
@@ -105,7 +101,7 @@ impl CleanedCopy {
 /// Creates an empty folder beside `out`, which is deleted on drop.
 fn temporary_folder(out: &Path) -> io::Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY_PREFIX);
+    builder.prefix(atomic::TEMPORARY_PREFIX);
     // A temporary folder is private by default; this one becomes an ordinary folder.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));

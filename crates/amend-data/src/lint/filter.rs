@@ -3,8 +3,7 @@
 use super::TrainerSettings;
 use super::check::{Duplicates, LintRule, Location, Needs, RULES};
 use super::examiner::Examiner;
-use crate::export;
-use crate::export::{DropFault, Examine, Unfit};
+use crate::export::{self, DropFault, Examine, Unfit};
 use crate::format::read::recognise;
 
 /// A filter of an export by lint rules.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES};
 use super::examiner::Examiner;
-use super::report::{Fixed, LintFinding, Report, Sample, Split};
+use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
-use crate::format::example;
-use crate::format::example::{Example, Object, TextEdit};
+use crate::format::example::{self, Example, Object, TextEdit};
 use crate::format::read::{RowFault, RowFormat, recognise};
 
 /// How many examples a finding shows.
@@ -252,7 +251,7 @@ impl<'a> Linter<'a> {
     ///
     /// # Errors
     /// Fails as [`Linter::check_rows`] does.
-    pub fn finish(mut self) -> Result<Report, LintError> {
+    pub fn finish(mut self) -> Result<LintReport, LintError> {
         self.check_rows()?;
         let (statistics, imbalances) = std::mem::take(&mut self.balance).finish();
         for Imbalance { rule, count, samples } in imbalances {
@@ -299,7 +298,7 @@ impl<'a> Linter<'a> {
                 }
             }
         }
-        Ok(Report {
+        Ok(LintReport {
             data: self.data.display().to_string(),
             format: self.format.map(|(_, name)| name.to_owned()).unwrap_or_default(),
             splits: self.splits,

@@ -24,16 +24,15 @@ use std::path::{Path, PathBuf};
 use self::clean::CleanedCopy;
 pub use self::filter::{FilterError, LintFilter};
 use self::linter::Linter;
-use self::report::Report;
+use self::report::LintReport;
 pub use self::rows::RowsError;
 use self::rows::{Form, LintRow};
 use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
 use crate::format::example::Object;
 use crate::format::read::RowFault;
-use crate::pairs;
-use crate::pairs::Which;
 use crate::pairs::judgement::Rules;
+use crate::pairs::{self, Which};
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
@@ -163,7 +162,7 @@ fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
 /// # Errors
 /// Fails if the data cannot be read or is in no known format, or if the cleaned copy
 /// cannot be written.
-pub fn lint(path: &Path, options: &LintOptions) -> Result<Report, LintError> {
+pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError> {
     let data = Data::open(path)?;
     if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
         return Err(LintError::FixRun { path: path.to_owned() });

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::check::{LintRule, LintSeverity, SetStatistics};
+use super::check::{LintRule, SetStatistics};
+use amend_core::document::Severity;
 
 /// An example of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,7 +54,7 @@ pub struct Fixed {
 
 /// The result of linting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct LintReport {
     /// The data, as given.
     pub data: String,
     /// The name of the format.
@@ -76,11 +77,11 @@ pub struct Report {
     pub fixed: Option<Fixed>,
 }
 
-impl Report {
+impl LintReport {
     /// The highest severity among the findings that remain: with `--fix`, only those
     /// that it cannot fix.
     #[must_use]
-    pub fn gravest(&self) -> Option<LintSeverity> {
+    pub fn gravest(&self) -> Option<Severity> {
         let left = self.findings.iter().filter(|finding| self.fixed.is_none() || !finding.fixable);
         left.map(|finding| finding.rule.severity).max()
     }

@@ -3,26 +3,21 @@
 use std::io;
 
 use super::{LintFilter, LintOptions, TrainerSettings, lint};
-use crate::export;
-use crate::export::{Export, ExportFormat, FileFormat, ReviewPolicy};
+use crate::export::{self, ExportFormat, ExportOptions, FileFormat, ReviewPolicy};
 use crate::pairs::Which;
 use crate::store::journal::Record;
-use crate::store::manifest::{Hashed, Manifest};
 use crate::store::reviews::{Choice, ReviewsWriter};
 use crate::store::run_dir::RunDir;
 use crate::testing::{item, judged, manifest, review, step};
 use amend_core::constitution::Judge;
-use amend_core::record::Outcome;
-use amend_core::record::{StepKind, Stop};
+use amend_core::record::{Outcome, StepKind, Stop};
 
 #[test]
 fn a_review_against_the_judge_is_not_label_noise() {
     let folder = tempfile::tempdir().unwrap();
-    let mut constitution = manifest().constitution.value;
+    let mut described = manifest();
     // The verdicts of tests have little mass.
-    constitution["judge"] =
-        serde_json::to_value(Judge { mass_floor: 0.0, ..Judge::default() }).unwrap();
-    let described = Manifest { constitution: Hashed::json(constitution), ..manifest() };
+    described.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
     let mut writer = RunDir::create(&folder.path().join("run"), &described).unwrap();
     for key in ["a", "b"] {
         let steps = [
@@ -45,7 +40,7 @@ fn a_review_against_the_judge_is_not_label_noise() {
         let finding = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
         let filter =
             LintFilter::new(&["label-noise".to_owned()], TrainerSettings::default()).unwrap();
-        let export = Export {
+        let export = ExportOptions {
             format: ExportFormat::named("trl").unwrap(),
             which: Which::Last,
             file_format: FileFormat::Jsonl,

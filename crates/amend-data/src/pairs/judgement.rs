@@ -3,11 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use crate::store::reviews::Reviews;
-use amend_core::constitution::{CandidatePairs, DecideBy, Judge, Policy};
+use amend_core::constitution::{CandidatePairs, Constitution, DecideBy, Judge, Policy};
 use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
 use amend_core::procedure::{current, first, standings};
 use amend_core::record::{Step, StepKind};
@@ -60,26 +57,18 @@ pub enum Ruling {
 }
 
 impl Rules {
-    /// Reads the rules from the constitution in a manifest. Without a `judge` table the
-    /// judge is disabled.
+    /// The rules of a constitution, without reviews.
     #[must_use]
-    pub fn from_constitution(constitution: &Value) -> Self {
-        let judge = Judge::deserialize(&constitution["judge"])
-            .unwrap_or_else(|_| Judge { enabled: false, ..Judge::default() });
-        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
-        let weight = |principle: &Value| {
-            Some((principle["id"].as_str()?.to_owned(), principle["weight"].as_f64()?))
-        };
-        let categories = constitution["governance"]["require_review"].as_array();
-        let categories = categories.map_or(&[][..], Vec::as_slice);
-        let required =
-            principles.iter().filter(|principle| categories.contains(&principle["category"]));
-        Self {
-            judge,
-            weights: principles.iter().filter_map(weight).collect(),
-            required: required.filter_map(|it| it["id"].as_str().map(str::to_owned)).collect(),
-            reviews: Reviews::default(),
+    pub fn from_constitution(constitution: &Constitution) -> Self {
+        let mut weights = HashMap::new();
+        let mut required = HashSet::new();
+        for principle in &constitution.principles {
+            weights.insert(principle.id.clone(), principle.weight);
+            if constitution.governance.require_review.contains(&principle.category) {
+                required.insert(principle.id.clone());
+            }
         }
+        Self { judge: constitution.judge.clone(), weights, required, reviews: Reviews::default() }
     }
 
     /// Adds the reviews.

@@ -5,18 +5,14 @@ pub mod judgement;
 pub mod reviewed;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::pairs::judgement::{Judgement, Rules, Ruling};
 use crate::store::reviews::{Decision, Opinion};
 use crate::store::trajectories::Trajectory;
 use amend_core::model::Finish;
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, answer_steps};
+use amend_core::record::{Item, Outcome, Step, StepKind, answer_steps};
 
 /// Which responses of a trajectory are paired. Here r₀ is the first response (the best
 /// of several candidates) and r₁ … r_n are the revisions.
@@ -449,36 +445,6 @@ pub fn principles(steps: &[Step]) -> Vec<&str> {
         }
     }
     ids
-}
-
-/// The category of each principle of a constitution.
-#[derive(Debug, Clone, Default)]
-pub struct Categories(HashMap<String, String>);
-
-impl Categories {
-    /// Reads the categories from the constitution in a manifest. Principles without a
-    /// category are left out.
-    #[must_use]
-    pub fn new(constitution: &Value) -> Self {
-        let principles = constitution["principles"].as_array().map_or(&[][..], Vec::as_slice);
-        let entry = |principle: &Value| {
-            let (id, category) = (principle["id"].as_str()?, principle["category"].as_str()?);
-            if category.is_empty() { None } else { Some((id.to_owned(), category.to_owned())) }
-        };
-        Self(principles.iter().filter_map(entry).collect())
-    }
-
-    /// The categories of some principles, without repetition, in order.
-    #[must_use]
-    pub fn for_principles(&self, principles: &[&str]) -> Vec<&str> {
-        let mut categories = Vec::new();
-        for category in principles.iter().filter_map(|&id| self.0.get(id)) {
-            if !categories.contains(&category.as_str()) {
-                categories.push(category.as_str());
-            }
-        }
-        categories
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use crate::pairs::reviewable;
 use crate::store::reviews::{Opinion, Reviews};
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::random::Stream;
-use amend_core::record::Label;
-use amend_core::record::{Item, Keys};
+use amend_core::record::{Item, Keys, Label};
 
 /// Makes a labelled comparison of each reviewed item, in the order of the input. `stream`
 /// draws which response becomes response A. Items that reviewers judge both bad, or
@@ -59,9 +58,7 @@ mod tests {
     use crate::store::journal::Record;
     use crate::store::reviews::{Choice, Review, ReviewsWriter};
     use crate::testing::{item, manifest, review, step};
-    use amend_core::record::ComparisonFacts;
-    use amend_core::record::Outcome;
-    use amend_core::record::{StepKind, Stop};
+    use amend_core::record::{ComparisonFacts, Outcome, StepKind, Stop};
 
     #[test]
     fn reviews_become_labels_of_the_compared_responses() {

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::store::reviews::{Choice, Review, ReviewsWriter};
@@ -14,7 +14,7 @@ fn trajectory(steps: &[Step]) -> Trajectory {
 
 /// Rules of a run without a judge.
 fn unjudged() -> Rules {
-    Rules::from_constitution(&json!({}))
+    Rules::from_constitution(&manifest().constitution.value)
 }
 
 fn generate(text: &str) -> Step {
@@ -82,13 +82,11 @@ fn a_pair_has_the_critique_and_principles_between_its_responses() {
 
 /// Rules of a run with a judge.
 fn judged(judge: &Value) -> Rules {
-    let defaults = serde_json::to_value(amend_core::constitution::Judge::default()).unwrap();
-    let mut all = defaults.as_object().unwrap().clone();
-    all.extend(judge.as_object().unwrap().clone());
-    Rules::from_constitution(&json!({
-        "judge": all,
-        "principles": [{"id": "k", "weight": 3.0}],
-    }))
+    let mut constitution = manifest().constitution.value;
+    constitution.judge = serde_json::from_value(judge.clone()).unwrap();
+    constitution.principles[0].id = "k".to_owned();
+    constitution.principles[0].weight = 3.0;
+    Rules::from_constitution(&constitution)
 }
 
 #[test]
@@ -218,10 +216,15 @@ fn a_required_review_blocks_pairs_and_answers() {
     let steps = [generate("old"), revise("k", "new"), revise("l", "newer")];
     let trajectory = trajectory(&steps);
     let rules = |category: &str| {
-        Rules::from_constitution(&json!({
-            "principles": [{"id": "l", "category": "courts"}, {"id": "m", "category": "x"}],
-            "governance": {"require_review": [category]},
-        }))
+        let mut constitution = manifest().constitution.value;
+        for (principle, (id, category)) in
+            constitution.principles.iter_mut().zip([("l", "courts"), ("m", "x")])
+        {
+            principle.id = id.to_owned();
+            principle.category = category.to_owned();
+        }
+        constitution.governance.require_review = vec![category.to_owned()];
+        Rules::from_constitution(&constitution)
     };
     assert!(rules("courts").require_reviews() && !rules("y").require_reviews());
     let pairs_without = pairs(&trajectory, Which::Last, &rules("x"));
@@ -384,16 +387,4 @@ fn reasons_serialize_to_their_names() {
     for reason in DropReason::ALL {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }
-}
-
-#[test]
-fn categories_are_distinct_and_in_order() {
-    let categories = Categories::new(&json!({"principles": [
-        {"id": "a", "category": "x"},
-        {"id": "b", "category": ""},
-        {"id": "c", "category": "y"},
-        {"id": "d", "category": "x"},
-    ]}));
-    assert_eq!(categories.for_principles(&["c", "a", "b", "d", "unknown"]), ["y", "x"]);
-    assert_eq!(Categories::new(&json!({})).for_principles(&["a"]), Vec::<&str>::new());
 }

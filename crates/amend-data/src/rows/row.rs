@@ -1,7 +1,6 @@
 //! Parses one input row, a JSON value or a line of text.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use serde_json::{Map, Value};
 

@@ -8,8 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::left;
-use crate::store::journal::Record;
-use crate::store::journal::State;
+use crate::store::journal::{Record, State};
 use crate::store::manifest::Manifest;
 use crate::store::run_dir::{RunDir, RunWriter};
 use crate::store::trajectories::Trajectory as Recorded;
@@ -17,14 +16,11 @@ use crate::testing::manifest;
 use amend_core::chat::{Message, Role};
 use amend_core::constitution::Constitution;
 use amend_core::driver::{DriveError, Ended, Engines, Job, Observer, drive};
-use amend_core::model::Scripted;
-use amend_core::model::{Engine, Failure};
+use amend_core::model::{Engine, Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::{Delimiter, Templates};
 use amend_core::random::Stream;
-use amend_core::record::Keys;
-use amend_core::record::Stop;
-use amend_core::record::{Item, Outcome, Step, StepKind};
+use amend_core::record::{Item, Keys, Outcome, Step, StepKind, Stop};
 use std::sync::Arc;
 
 fn job(rounds: u32, critique: bool) -> Job {

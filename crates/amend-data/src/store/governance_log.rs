@@ -159,8 +159,7 @@ mod tests {
     use amend_core::procedure::{Next, Procedure, StepResult};
     use amend_core::prompt::Delimiter;
     use amend_core::random::Stream;
-    use amend_core::record::Item;
-    use amend_core::record::Stop;
+    use amend_core::record::{Item, Stop};
 
     /// A trajectory under a principle of `category`.
     fn applied(category: &str, log: &str) -> ItemLoop {

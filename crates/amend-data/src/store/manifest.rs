@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::eval_set::EvalSet;
+use amend_core::constitution::Constitution;
 use amend_core::hash;
 use amend_core::record::Item;
+use amend_core::text::format::json_document;
 
 /// The version of the run directory format.
 pub const FORMAT: u32 = 1;
@@ -32,7 +34,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_model: Option<Value>,
     /// The constitution, including everything that it extends.
-    pub constitution: Hashed<Value>,
+    pub constitution: Hashed<Constitution>,
     /// The text of each template, by name.
     pub templates: BTreeMap<String, Hashed<String>>,
     /// The input rows.
@@ -56,7 +58,7 @@ pub struct Manifest {
     pub settings: Value,
 }
 
-/// A value and the SHA-256 of its text (for a JSON value, of its compact form).
+/// A value and the SHA-256 of its text (of a constitution, of its compact JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashed<T> {
     /// The SHA-256 in hexadecimal.
@@ -73,11 +75,11 @@ impl Hashed<String> {
     }
 }
 
-impl Hashed<Value> {
-    /// Hashes a JSON value.
+impl Hashed<Constitution> {
+    /// Hashes a constitution.
     #[must_use]
-    pub fn json(value: Value) -> Self {
-        Self { sha256: hash::sha256(value.to_string().as_bytes()), value }
+    pub fn constitution(value: Constitution) -> Self {
+        Self { sha256: hash::sha256(value.to_json().to_string().as_bytes()), value }
     }
 }
 
@@ -129,7 +131,7 @@ impl Manifest {
     /// # Errors
     /// Serialisation fails. It does not fail for the types of a manifest.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
+        json_document(self)
     }
 
     /// The differences that prevent resuming a run of this manifest with another one. Empty
@@ -159,7 +161,7 @@ impl Manifest {
             "command": self.command,
             "model": self.model,
             "judge_model": self.judge_model,
-            "constitution": self.constitution.value,
+            "constitution": self.constitution.value.to_json(),
             "templates": templates,
             "input": {
                 "rows": self.input.rows,
@@ -291,10 +293,11 @@ mod tests {
         let differences = differences(|other| {
             other.amend = "0.2.0".to_owned();
             other.model = json!({"name": "tiny"});
-            other.constitution.value["loop"]["rounds"] = json!(2);
-            other.constitution.value["principles"][1]["id"] = json!("honest");
-            let principles = other.constitution.value["principles"].as_array_mut().unwrap();
-            principles.push(json!({"id": "new"}));
+            let constitution = &mut other.constitution.value;
+            constitution.plan.rounds = 2;
+            constitution.sampling.revise.temperature = 0.8;
+            constitution.principles[1].id = "honest".to_owned();
+            constitution.principles.push(constitution.principles[0].clone());
             let template = other.templates.get_mut("critique.j2").unwrap();
             *template = Hashed::text(format!("{} {}", template.value, "Be thorough. ".repeat(9)));
             other.templates.insert("gate.j2".to_owned(), Hashed::text(String::new()));
@@ -324,6 +327,32 @@ mod tests {
         procedure.compare: was absent, is {"principles":[1],"overall":false}
         reproducible: was false, is true
         "#);
+    }
+
+    #[test]
+    fn the_constitution_is_recorded_with_the_shortest_numbers() {
+        let constitution = amend_core::constitution::load("harmless").unwrap().constitution;
+        let text = serde_json::to_string(&constitution).unwrap();
+        assert!(text.contains("\"temperature\":0.8,"), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let recorded = Hashed::constitution(constitution);
+        assert_eq!(recorded.sha256, hash::sha256(text.as_bytes()));
+        let manifest = Manifest { constitution: recorded, ..manifest() };
+        let recorded: Value = serde_json::from_str(&manifest.to_json().unwrap()).unwrap();
+        assert_eq!(recorded["constitution"]["value"], value);
+    }
+
+    #[test]
+    fn a_manifest_of_another_version_is_read() {
+        let mut value: Value = serde_json::from_str(&manifest().to_json().unwrap()).unwrap();
+        let constitution = value["constitution"]["value"].as_object_mut().unwrap();
+        for key in ["judge", "governance", "audit", "sampling"] {
+            constitution.remove(key);
+        }
+        constitution.insert("later".to_owned(), json!({"key": 1}));
+        let read: Manifest = serde_json::from_str(&value.to_string()).unwrap();
+        assert_eq!(read.constitution.value.judge, Default::default());
+        assert_eq!(read.constitution.value.principles, manifest().constitution.value.principles);
     }
 
     #[test]

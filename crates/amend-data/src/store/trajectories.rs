@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::store::journal::{JournalError, Reader, Record};
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
+use amend_core::record::{Item, Outcome, Step};
 
 /// A finished item with its steps and its outcome.
 #[derive(Debug, Clone, PartialEq)]

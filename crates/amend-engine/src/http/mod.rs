@@ -183,7 +183,7 @@ impl Http {
                 Event::Text { .. } => {}
                 Event::Done { id, .. }
                 | Event::Chosen { id, .. }
-                | Event::Scored { id, .. }
+                | Event::Likelihood { id, .. }
                 | Event::Failed { id, .. } => {
                     self.pending.remove(id);
                 }
@@ -306,7 +306,7 @@ impl Client {
                     Ok(vec![Event::Chosen { id, log_probs, usage: *usage }])
                 })
             }
-            Task::Score { .. } => Err(Failure::CannotScore),
+            Task::Likelihood { .. } => Err(Failure::CannotScore),
         };
         Ok(outcome.unwrap_or_else(|failure| vec![Event::Failed { id, failure }]))
     }

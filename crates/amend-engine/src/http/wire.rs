@@ -7,6 +7,7 @@ use serde_json::Value;
 use amend_core::chat::{Message, Role};
 use amend_core::model::{Completion, Finish, Sampling, Usage};
 use amend_core::random::Stream;
+use amend_core::stats::log_sum_exp;
 
 /// How many of the most likely tokens to request: the maximum that the API allows.
 const TOP_LOGPROBS: u32 = 20;
@@ -250,12 +251,6 @@ impl ServerReply {
         };
         Some(choices.iter().map(log_prob).collect())
     }
-}
-
-/// ln Σ exp(x); `None` for no terms.
-fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> Option<f64> {
-    let max = terms.clone().reduce(f64::max)?;
-    Some(max + terms.map(|term| (term - max).exp()).sum::<f64>().ln())
 }
 
 #[cfg(test)]

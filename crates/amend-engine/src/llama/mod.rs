@@ -6,6 +6,7 @@
 //! settings, never on a clock.
 
 mod kv;
+mod log;
 pub mod measure;
 mod model;
 mod sampling;
@@ -53,7 +54,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     measures_batches: true,
 };
 
-/// The maximum number of rows of a batch that return logits for a [`Task::Score`]. The
+/// The maximum number of rows of a batch that return logits for a [`Task::Likelihood`]. The
 /// logits of each row take memory for the whole vocabulary.
 const MAX_SCORED_ROWS: usize = 128;
 
@@ -128,14 +129,15 @@ fn new_context<'m>(
         .with_kv_unified(!settings.has_streams())
         .with_swa_full(true)
         .with_no_perf(true);
-    model.inner.new_context(model::backend()?, params).map_err(|error| {
+    let backend = model::backend()?;
+    log::with_cause(|| model.inner.new_context(backend, params)).map_err(|error| {
         EngineError::new(format!(
             "failed to create a context of {} tokens for {} sequences",
             settings.ctx_size, settings.parallel
         ))
         .hinted(
             "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
-             flash attention; the log of llama.cpp above gives details",
+             flash attention; to see the log of llama.cpp, run with -vv",
         )
         .caused_by(error)
     })
@@ -320,7 +322,7 @@ impl<'m> Llama<'m> {
                 let tokens = choices.iter().map(|spellings| self.model.tokens_of(spellings));
                 Goal::Choose(tokens.collect::<Result<_, _>>()?)
             }
-            Task::Score { response } => {
+            Task::Likelihood { response } => {
                 let targets = tokenize::content(&vocab, &response)?;
                 let Some((_, given)) = targets.split_last() else {
                     return Err(Failure::Empty { step: "response".to_owned() });

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::LlamaSettings;
+use super::log::{self, Cause};
 use crate::llama::kv::trie::Token;
 use amend_core::chat::ChatTemplate;
 use amend_core::hash;
@@ -43,6 +44,17 @@ pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
         .map_err(|error| EngineError::new("failed to start llama.cpp").caused_by(error))
 }
 
+/// Loads the GGUF file at `path` with llama.cpp. `fail` receives the cause of a failure:
+/// the first error that llama.cpp logged.
+pub(super) fn load_file(
+    path: &Path,
+    params: &LlamaModelParams,
+    fail: impl FnOnce(Cause) -> EngineError,
+) -> Result<LlamaModel, EngineError> {
+    let backend = backend()?;
+    log::with_cause(|| LlamaModel::load_from_file(backend, path, params)).map_err(fail)
+}
+
 impl Model {
     /// Loads the GGUF file at `path`.
     ///
@@ -69,12 +81,10 @@ impl Model {
         let params = LlamaModelParams::default()
             .with_n_gpu_layers(settings.n_gpu_layers)
             .with_use_mmap(settings.mmap);
-        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|error| {
-            fail(
-                "llama.cpp rejected it",
-                "the log of llama.cpp above says why; the usual cause is an incomplete download",
-            )
-            .caused_by(error)
+        let inner = load_file(path, &params, |error| {
+            let hint = "the usual cause is an incomplete download; \
+                        to see the log of llama.cpp, run with -vv";
+            fail("llama.cpp rejected it", hint).caused_by(error)
         })?;
 
         // llama.cpp aborts the process when these decode without having encoded.

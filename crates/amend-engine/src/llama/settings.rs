@@ -170,7 +170,7 @@ impl LlamaSettings {
     /// if the layout of the KV cache is open, a unified one, which prefills prompts of
     /// different lengths in one pass.
     #[must_use]
-    pub fn for_reading(self) -> Self {
+    pub fn for_judging(self) -> Self {
         match self.kv_unified {
             Switch::Auto => Self { kv_unified: Switch::On, ..self },
             Switch::On | Switch::Off => self,

@@ -7,7 +7,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::model::{backend, check_header};
+use super::model::{check_header, load_file};
 use amend_core::model::EngineError;
 
 /// A vocabulary loaded from a GGUF file.
@@ -29,8 +29,9 @@ impl GgufVocabulary {
         };
         check_header(path).map_err(|(message, hint)| fail(&message, hint))?;
         let params = LlamaModelParams::default().with_vocab_only(true);
-        let inner = LlamaModel::load_from_file(backend()?, path, &params).map_err(|error| {
-            fail("llama.cpp rejected it", "the log of llama.cpp above says why").caused_by(error)
+        let inner = load_file(path, &params, |error| {
+            let hint = "to see the log of llama.cpp, run with -vv";
+            fail("llama.cpp rejected it", hint).caused_by(error)
         })?;
         Ok(Self { inner })
     }

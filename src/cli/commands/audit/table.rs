@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::cli::output::format::{count, estimate, lines};
-use amend_analysis::audit::{Audit, AuditChanges, AuditFinding, Cost, FindingSeverity};
+use amend_analysis::audit::{Audit, AuditChanges, AuditFinding, Cost};
+use amend_core::document::Severity;
+use amend_core::text::format::list;
 
 /// The maximum number of listed findings of one kind and severity.
 const SHOWN: usize = 8;
@@ -18,7 +20,7 @@ pub fn audit(audit: &Audit, sampled: Option<usize>) -> String {
     let _ = write!(text, ", {}", count(audit.principles.len(), "principle"));
     let number =
         |severity| audit.findings.iter().filter(|finding| finding.severity == severity).count();
-    let severities = [FindingSeverity::Error, FindingSeverity::Warn, FindingSeverity::Info];
+    let severities = [Severity::Error, Severity::Warn, Severity::Info];
     let counts = severities.map(|severity| format!("{} {severity}", number(severity)));
     let _ = writeln!(text, "; findings: {}", counts.join(", "));
     if audit.cost.verdicts > 0 {
@@ -88,7 +90,7 @@ pub fn changes(changes: &AuditChanges) -> String {
         let principles = if moved.principles.is_empty() {
             String::new()
         } else {
-            format!(" of {}", moved.principles.join(" and "))
+            format!(" of {}", list(&moved.principles))
         };
         let (before, now) = (estimate(&moved.before), estimate(&moved.now));
         let _ = writeln!(text, "moved: {}{principles}: was {before}, is {now}", moved.figure);

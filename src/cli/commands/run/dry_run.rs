@@ -10,20 +10,19 @@ use amend_core::driver::{Job, sampling};
 use amend_core::model::{Engine, Failure};
 use amend_core::procedure::Next;
 use amend_core::prompt::Reasons;
-use amend_core::record::Item;
-use amend_core::record::StepKind;
+use amend_core::record::{Item, StepKind};
 
 /// Prints the exact token counts of the items' first prompts, if the engine can
 /// count tokens, and an upper bound of the tokens that are decoded.
 ///
 /// # Errors
 /// [`CommandError::reported`] if an item would fail at its first step.
-pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), CommandError> {
+pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), CommandError> {
     let mut counts = Vec::with_capacity(items.len());
     let mut unknown = 0;
     let mut failed = 0;
     for item in items {
-        let trajectory = job.trajectory(Arc::new(item.clone()));
+        let trajectory = job.trajectory(item.clone());
         let Next::Ask(asks) = trajectory.next() else { continue };
         let prepared = job
             .templates
@@ -43,7 +42,9 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Item]) -> Result<(), Command
     let plan = &job.constitution.plan;
     let steps_per_round = match plan.select {
         Select::All => job.constitution.principles.len() as u64,
-        _ => u64::from(plan.principles_per_round),
+        Select::Random | Select::RoundRobin | Select::Weighted | Select::Worst => {
+            u64::from(plan.principles_per_round)
+        }
     };
     let revisions = u64::from(plan.rounds) * steps_per_round;
     let critiques = if plan.critique { revisions } else { 0 };

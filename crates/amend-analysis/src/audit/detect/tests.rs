@@ -201,7 +201,7 @@ fn variant(name: &str, turned: usize) -> Variant {
 fn few_items_are_the_only_finding() {
     let audit = audited(&input(&[&[1.0, -1.0], &[-1.0, 1.0]]));
     let [finding] = &audit.findings[..] else { panic!("{:?}", audit.findings) };
-    assert_eq!((finding.kind, finding.severity), (FindingKind::FewItems, FindingSeverity::Info));
+    assert_eq!((finding.kind, finding.severity), (FindingKind::FewItems, Severity::Info));
     assert_eq!(finding.message, "There are 2 items; other findings need 20.");
 }
 
@@ -221,13 +221,6 @@ fn messages_state_the_estimate_and_its_interval() {
         "p0 and p1 are redundant: correlation 1.00 (1.00 to 1.00, n = 40)."
     );
     assert!(redundant.findings.is_sorted_by(|a, b| a.severity >= b.severity));
-}
-
-#[test]
-fn lists_end_with_and() {
-    assert_eq!(list(&["a"]), "a");
-    assert_eq!(list(&["a", "b"]), "a and b");
-    assert_eq!(list(&["a", "b", "c"]), "a, b and c");
 }
 
 #[test]

@@ -6,15 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use amend_core::random::Stream;
-use amend_core::record::ComparisonFacts;
-use amend_core::record::Item;
-use amend_core::record::Outcome;
-use amend_core::record::{StepKind, answers};
+use amend_core::record::{ComparisonFacts, Item, Outcome, StepKind, answers};
 use amend_data::eval_set as set;
 use amend_data::eval_set::{EvalSet, EvalSetError, ItemKind};
 use amend_data::pairs::judgement::Rules;
-use amend_data::rows::input;
-use amend_data::rows::input::{Input, InputErrors};
+use amend_data::rows::input::{self, Input, InputErrors};
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;

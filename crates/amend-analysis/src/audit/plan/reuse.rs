@@ -2,31 +2,12 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
-
 use super::Questions;
-use amend_core::constitution::Principle;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind};
+use amend_core::constitution::{Constitution, Principle};
+use amend_core::record::{Outcome, Step, StepOutput};
 use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::{Difference, Manifest};
 use amend_data::store::run_dir::{RunDir, RunError};
-
-/// Settings in which two audits may differ and still share verdicts.
-const MAY_DIFFER: [&str; 9] = [
-    "constitution.principles",
-    "constitution.name",
-    "constitution.version",
-    "constitution.description",
-    "constitution.dimensions",
-    "constitution.governance",
-    "constitution.audit",
-    "procedure",
-    "limit",
-];
-
-/// The fields of a principle that no template can read.
-const UNREAD: [&str; 2] = ["weight", "paraphrases"];
 
 /// The steps of an earlier audit that are valid in another.
 #[derive(Debug)]
@@ -67,23 +48,18 @@ impl Reuse {
     /// # Errors
     /// Fails if the run's journal cannot be read.
     pub fn read(run: RunDir, questions: &Questions) -> Result<Self, ReuseError> {
-        let before = run.manifest().constitution.value["principles"].clone();
-        let before = before.as_array().cloned().unwrap_or_default();
-        let is_same = |principle: &Principle| {
-            let Some(old) = before.iter().find(|old| old["id"] == *principle.id) else {
-                return false;
-            };
-            serde_json::to_value(principle)
-                .is_ok_and(|now| judged_fields(now) == judged_fields(old.clone()))
-        };
-        let principles = questions.constitution().principles.iter();
-        let kept: HashSet<String> = principles
-            .filter(|principle| is_same(principle))
-            .map(|principle| principle.id.clone())
-            .collect();
-        let is_valid = |step: &Step| match (step.kind, &step.principle) {
-            (StepKind::Judge, Some(id)) => kept.contains(id),
-            _ => true,
+        let before = &run.manifest().constitution.value;
+        let mut kept = HashSet::new();
+        for principle in &questions.constitution().principles {
+            if let Some(before) = before.principle(&principle.id)
+                && is_judged_alike(before, principle)
+            {
+                kept.insert(principle.id.clone());
+            }
+        }
+        let is_valid = |step: &Step| match &step.principle {
+            Some(id) if step.kind.output() == StepOutput::Verdict => kept.contains(id),
+            Some(_) | None => true,
         };
         let mut steps = Vec::new();
         for trajectory in run.trajectories()? {
@@ -110,10 +86,7 @@ impl Reuse {
     /// # Errors
     /// Fails if that run has other settings or other items.
     pub fn steps(self, manifest: &Manifest) -> Result<Vec<(String, Vec<Step>)>, ReuseError> {
-        let mut differences = self.run.manifest().difference(manifest);
-        differences.retain(|difference| {
-            !MAY_DIFFER.iter().any(|prefix| difference.path.starts_with(prefix))
-        });
+        let differences = comparable(self.run.manifest(), manifest).difference(manifest);
         if differences.is_empty() {
             return Ok(self.steps);
         }
@@ -121,10 +94,29 @@ impl Reuse {
     }
 }
 
-/// The fields of a principle that a judge may read.
-fn judged_fields(mut principle: Value) -> Value {
-    if let Some(fields) = principle.as_object_mut() {
-        fields.retain(|key, _| !UNREAD.contains(&key.as_str()));
-    }
-    principle
+/// The manifest `before` with the values of `now` for the settings in which two audits
+/// may differ and still share verdicts.
+fn comparable(before: &Manifest, now: &Manifest) -> Manifest {
+    let mut manifest = before.clone();
+    let now_constitution = now.constitution.value.clone();
+    manifest.constitution.value = Constitution {
+        name: now_constitution.name,
+        version: now_constitution.version,
+        description: now_constitution.description,
+        principles: now_constitution.principles,
+        dimensions: now_constitution.dimensions,
+        governance: now_constitution.governance,
+        audit: now_constitution.audit,
+        ..manifest.constitution.value
+    };
+    manifest.procedure = now.procedure.clone();
+    manifest.limit = now.limit;
+    manifest
+}
+
+/// Whether the judge reads the same text for two principles. No template can read the
+/// weight or the paraphrases.
+fn is_judged_alike(before: &Principle, now: &Principle) -> bool {
+    let Principle { weight, paraphrases, .. } = now.clone();
+    Principle { weight, paraphrases, ..before.clone() } == *now
 }

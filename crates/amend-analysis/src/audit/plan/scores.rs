@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::{AuditPlan, Questions, Subject};
 use crate::audit::{self, AuditRevision, AuditScore, Better, Cost, Variant};
-use amend_core::record::Outcome;
-use amend_core::record::{ComparisonFacts, Label};
-use amend_core::record::{Step, StepKind, answers};
+use amend_core::record::{ComparisonFacts, Label, Outcome, Step, StepKind, answers};
 use amend_core::text::refusal::is_refusal;
 use amend_data::store::trajectories::Trajectory;
 

@@ -7,14 +7,12 @@ use std::sync::Arc;
 
 use super::*;
 use crate::audit::{AuditScore, Better, Cost, FindingKind, audit};
-use amend_core::constitution;
-use amend_core::constitution::Constitution;
+use amend_core::constitution::{self, Constitution};
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::{Request, Scripted, Task};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::{Delimiter, Templates};
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, Stop};
+use amend_core::record::{Outcome, Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
 use amend_data::store::run_dir::RunDir;

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chat::{Message, Role};
-use crate::constitution::Thresholds;
-use crate::constitution::{Example, Export, Governance, Judge, Plan, Select, StepSampling};
+use crate::constitution::{
+    Export, FewShotExample, Governance, Judge, Plan, Select, StepSampling, Thresholds,
+};
 use crate::judge::{Poll, Reading};
 use crate::model::{Engine, Event, Finish, Request, Scripted, Task};
 use crate::procedure::standings;
@@ -26,7 +27,7 @@ fn principle(id: &str, weight: f64) -> Principle {
         applies_when: String::new(),
         paraphrases: Vec::new(),
         labels: None,
-        examples: vec![Example {
+        examples: vec![FewShotExample {
             prompt: "p".into(),
             response: "r".into(),
             critique: "c".into(),
@@ -153,7 +154,7 @@ fn drive(
         while engine.step(&mut events).unwrap() {}
         for event in events {
             match event {
-                Event::Text { .. } | Event::Chosen { .. } | Event::Scored { .. } => {}
+                Event::Text { .. } | Event::Chosen { .. } | Event::Likelihood { .. } => {}
                 Event::Done { completion, .. } => {
                     trajectory.accept(StepResult::Text(completion))?;
                 }

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::format::example::{Answers, Contradiction, Example, ExampleTurn, Object};
+use amend_core::text::format::first_of;
 
 /// How many keys an error lists.
 const LISTED: usize = 12;
@@ -39,11 +40,8 @@ pub enum RowFault {
 }
 
 fn listed(keys: &[String]) -> String {
-    let mut names: Vec<String> = keys.iter().take(LISTED).map(|key| format!("{key:?}")).collect();
-    if keys.len() > LISTED {
-        names.push("…".to_owned());
-    }
-    if names.is_empty() { "(none)".to_owned() } else { names.join(", ") }
+    let names: Vec<String> = keys.iter().take(LISTED).map(|key| format!("{key:?}")).collect();
+    if names.is_empty() { "(none)".to_owned() } else { first_of(&names, keys.len()) }
 }
 
 /// The error of a value with the wrong type.

@@ -10,8 +10,7 @@ use serde_json::json;
 use super::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::format::cells::{answer, conversation, row, text, turns};
 use crate::format::origin::Provenance;
-use crate::pairs;
-use crate::pairs::{DropReason, Pair};
+use crate::pairs::{self, DropReason, Pair};
 use amend_core::record::StepKind;
 
 pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
@@ -26,7 +25,7 @@ pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
     dataset_info: None,
 };
 
-fn columns(pair: &Pair<'_>, run: &Provenance) -> Result<ExportRow, DropReason> {
+fn columns(pair: &Pair<'_>, run: &Provenance<'_>) -> Result<ExportRow, DropReason> {
     let prompt = lone_prompt(pair.item)?;
     if pair.chosen.kind != StepKind::Revise {
         return Err(DropReason::NoRevision);

@@ -19,8 +19,7 @@ use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
-use crate::pairs;
-use crate::pairs::{DropReason, Pair, Which};
+use crate::pairs::{self, DropReason, Pair, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
@@ -46,13 +45,13 @@ pub struct ExportFormat {
 #[derive(Debug)]
 enum Rows {
     /// One row for each pair.
-    Pairs(fn(&Pair<'_>, &Provenance) -> Result<ExportRow, DropReason>),
+    Pairs(fn(&Pair<'_>, &Provenance<'_>) -> Result<ExportRow, DropReason>),
     /// One row for each response of a pair, labelled true if it is the chosen one.
     Labels(fn(&Item, &str, bool) -> Result<ExportRow, DropReason>),
     /// One row for each item's last answer.
     Answers(fn(&Item, &str) -> Result<ExportRow, DropReason>),
     /// One row for each model call.
-    Steps(fn(&Trajectory, &Provenance) -> Vec<Result<ExportRow, DropReason>>),
+    Steps(fn(&Trajectory, &Provenance<'_>) -> Vec<Result<ExportRow, DropReason>>),
     /// One row for each finished item, failed items included.
     Trajectories(fn(&Trajectory) -> ExportRow),
 }
@@ -128,7 +127,7 @@ impl ExportFormat {
         &self,
         trajectory: &Trajectory,
         which: Which,
-        run: &Provenance,
+        run: &Provenance<'_>,
     ) -> Vec<Result<ExportRow, DropReason>> {
         let item = &trajectory.item;
         let required = run.rules.require_review(&trajectory.steps);

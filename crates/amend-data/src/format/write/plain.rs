@@ -27,9 +27,9 @@ pub(super) const PREFERENCE: ExportFormat = ExportFormat {
     },
     rows: Rows::Pairs(|pair, run| {
         let mut row = texts_apart(pair)?;
-        row.insert("policy".to_owned(), json!(run.policy));
+        row.insert("policy".to_owned(), json!(run.policy()));
         // The model is its own reviewer: its critique is the reason.
-        row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.model}));
+        row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.model()}));
         Ok(row)
     }),
     dataset_info: None,

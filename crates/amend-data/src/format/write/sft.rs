@@ -13,12 +13,10 @@ use crate::format::cells::{
     answer, conversation, integer, message, optional_text, row, text, turns,
 };
 use crate::format::origin::Provenance;
-use crate::pairs;
-use crate::pairs::DropReason;
+use crate::pairs::{self, DropReason};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
-use amend_core::record::Outcome;
-use amend_core::record::{Step, StepKind, answers};
+use amend_core::record::{Outcome, Step, StepOutput, answers};
 
 pub(super) const SFT: ExportFormat = ExportFormat {
     name: "sft",
@@ -46,7 +44,7 @@ pub(super) const STEPS: ExportFormat = ExportFormat {
 
 /// Makes a row for each complete step that writes text. Every candidate answers the
 /// prompt; the steps that follow are about the best candidate.
-fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<ExportRow, DropReason>> {
+fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<ExportRow, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
@@ -55,24 +53,27 @@ fn steps(trajectory: &Trajectory, run: &Provenance) -> Vec<Result<ExportRow, Dro
     let first = answers(steps).nth(run.rules.first(steps));
     let mut last: Option<&Step> = None;
     let mut critique: Option<&Step> = None;
-    let written = [StepKind::Generate, StepKind::Critique, StepKind::Revise];
-    for step in steps.iter().filter(|step| written.contains(&step.kind)) {
+    for step in steps.iter().filter(|step| step.kind.is_text()) {
         let principle = step.principle.as_deref();
         let request = |request| message(Role::User, request);
-        let about = last.or(first.filter(|_| step.kind != StepKind::Generate));
+        let about = last.or(first.filter(|_| step.kind.output() != StepOutput::Answer));
         let mut so_far: Vec<Value> = about.iter().map(|about| answer(&about.text)).collect();
-        if step.kind == StepKind::Critique {
-            so_far.push(request(run.critique_request(principle)));
-            critique = Some(step);
-        } else {
-            if let Some(critique) = critique.take() {
+        match step.kind.output() {
+            StepOutput::Answer => {}
+            StepOutput::Critique => {
                 so_far.push(request(run.critique_request(principle)));
-                so_far.push(answer(&critique.text));
+                critique = Some(step);
             }
-            if step.kind == StepKind::Revise {
+            StepOutput::Revision => {
+                if let Some(critique) = critique.take() {
+                    so_far.push(request(run.critique_request(principle)));
+                    so_far.push(answer(&critique.text));
+                }
                 so_far.push(request(run.revision_request(principle)));
                 last = Some(step);
             }
+            // These are no text.
+            StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => continue,
         }
         // The model did not write an answer that came with the input.
         if step.finish.is_some() {

@@ -8,8 +8,7 @@ use crate::format::cells::{
     turns, value,
 };
 use crate::store::trajectories::Trajectory;
-use amend_core::record::Outcome;
-use amend_core::record::Step;
+use amend_core::record::{Outcome, Step};
 
 pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
     name: "trajectories",

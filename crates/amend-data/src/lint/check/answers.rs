@@ -1,11 +1,12 @@
 //! Finds empty answers, and pairs of identical answers.
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use super::{Check, Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::{Answers, Example, joined};
+use amend_core::document::Severity;
 
 pub(super) static EMPTY: LintRule = LintRule {
     name: "empty",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "an answer is missing or blank",
     fix: "the row is removed",
     needs: Needs::Row,
@@ -13,7 +14,7 @@ pub(super) static EMPTY: LintRule = LintRule {
 
 pub(super) static SAME: LintRule = LintRule {
     name: "same-sides",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "chosen and rejected are the same text, so there is nothing to prefer",
     fix: "the row is removed",
     needs: Needs::Row,

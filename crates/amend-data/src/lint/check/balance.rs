@@ -3,14 +3,16 @@
 
 use serde::Serialize;
 
-use super::{LintRule, LintSeverity, Needs, opening};
+use super::{LintRule, Needs, opening};
 use crate::format::example::{Example, ExampleTurn, Side, joined};
 use crate::lint::report::Sample;
+use amend_core::document::Severity;
+use amend_core::stats::{Moments, cohens_d};
 use amend_core::text::refusal::is_refusal;
 
 pub(super) static LENGTH: LintRule = LintRule {
     name: "length-bias",
-    severity: LintSeverity::Warn,
+    severity: Severity::Warn,
     about: "chosen and rejected answers differ in length by half a standard deviation or more",
     fix: "no automatic fix: add pairs of the other kind, sample by length, or train with a length penalty",
     needs: Needs::Set,
@@ -18,7 +20,7 @@ pub(super) static LENGTH: LintRule = LintRule {
 
 pub(super) static REFUSALS: LintRule = LintRule {
     name: "refusal-bias",
-    severity: LintSeverity::Warn,
+    severity: Severity::Warn,
     about: "chosen answers refuse more often than rejected ones, by 10 percentage points or more",
     fix: "no automatic fix: add prompts to which a good answer helps, or revise refusals to safe help",
     needs: Needs::Set,
@@ -36,7 +38,7 @@ const SHARE: f64 = 0.1;
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
 
-/// Count, mean and standard deviation of lengths (Welford's updates).
+/// Count, mean and standard deviation of lengths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Lengths {
     /// The number of answers.
@@ -45,18 +47,14 @@ pub struct Lengths {
     pub mean: f64,
     /// The sample standard deviation; 0 for fewer than two answers.
     pub sd: f64,
-    #[serde(skip)]
-    squares: f64,
 }
 
-impl Lengths {
-    fn add(&mut self, length: f64) {
-        self.count += 1;
-        let delta = length - self.mean;
-        self.mean += delta / self.count as f64;
-        self.squares += delta * (length - self.mean);
-        if self.count > 1 {
-            self.sd = (self.squares / (self.count - 1) as f64).sqrt();
+impl From<Moments> for Lengths {
+    fn from(moments: Moments) -> Self {
+        Self {
+            count: moments.count(),
+            mean: moments.mean().unwrap_or(0.0),
+            sd: moments.sd().unwrap_or(0.0),
         }
     }
 }
@@ -99,7 +97,9 @@ pub(in crate::lint) struct Imbalance {
 /// Accumulates the statistics of rows.
 #[derive(Debug, Default)]
 pub(in crate::lint) struct Balance {
-    statistics: SetStatistics,
+    chosen: Moments,
+    rejected: Moments,
+    refusals: Refusals,
     /// The pairs whose chosen answer is longer.
     longer: Extremes,
     /// The pairs whose chosen answer is shorter.
@@ -132,12 +132,11 @@ impl Balance {
         let length =
             |side: Option<(Side, &[ExampleTurn])>| side.map(|(side, _)| example.length(side));
         let lengths = (length(chosen), length(rejected));
-        let statistics = &mut self.statistics;
         if let Some(length) = lengths.0 {
-            statistics.wanted.add(length as f64);
+            self.chosen.add(length as f64);
         }
         if let Some(length) = lengths.1 {
-            statistics.unwanted.add(length as f64);
+            self.rejected.add(length as f64);
         }
         if let (Some(chosen), Some(rejected)) = lengths {
             let sample =
@@ -152,7 +151,7 @@ impl Balance {
         if let Some((_, turns)) = chosen
             && refuses(turns)
         {
-            statistics.refusals.wanted += 1;
+            self.refusals.wanted += 1;
             if self.refusing.len() < SAMPLES {
                 self.refusing.push(sample(opening(turns)));
             }
@@ -160,18 +159,21 @@ impl Balance {
         if let Some((_, turns)) = rejected
             && refuses(turns)
         {
-            statistics.refusals.unwanted += 1;
+            self.refusals.unwanted += 1;
         }
     }
 
     /// Returns the statistics, and the faults that they show.
-    pub(in crate::lint) fn finish(mut self) -> (SetStatistics, Vec<Imbalance>) {
-        let effect = cohens_d(&self.statistics.wanted, &self.statistics.unwanted);
-        self.statistics.length_effect = effect;
-        let SetStatistics { wanted, unwanted, refusals, .. } = &self.statistics;
+    pub(in crate::lint) fn finish(self) -> (SetStatistics, Vec<Imbalance>) {
+        let (wanted, unwanted) = (Lengths::from(self.chosen), Lengths::from(self.rejected));
+        let refusals = self.refusals;
+        let mut length_effect = None;
+        if wanted.count >= 2 && unwanted.count >= 2 {
+            length_effect = cohens_d(&self.chosen, &self.rejected);
+        }
         let mut imbalances = Vec::new();
         let enough = wanted.count >= LEAST_ROWS && unwanted.count >= LEAST_ROWS;
-        if let Some(effect) = effect
+        if let Some(effect) = length_effect
             && enough
             && effect.abs() >= EFFECT
         {
@@ -185,17 +187,8 @@ impl Balance {
             let (count, samples) = (refusals.wanted, self.refusing);
             imbalances.push(Imbalance { rule: &REFUSALS, count, samples });
         }
-        (self.statistics, imbalances)
+        (SetStatistics { wanted, unwanted, length_effect, refusals }, imbalances)
     }
-}
-
-/// Cohen's d, by the pooled standard deviation of both samples.
-fn cohens_d(a: &Lengths, b: &Lengths) -> Option<f64> {
-    if a.count < 2 || b.count < 2 {
-        return None;
-    }
-    let pooled = ((a.squares + b.squares) / (a.count + b.count - 2) as f64).sqrt();
-    (pooled > 0.0).then(|| (a.mean - b.mean) / pooled)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Finds rows that nearly repeat another row of the same split, and prompts that
 //! nearly repeat a prompt of another split.
 
-use super::{Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use super::{Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::{Example, ExampleTurn, joined};
+use amend_core::document::Severity;
 use amend_core::text::minhash::{Nearest, Signature};
 
 pub(super) static WITHIN: LintRule = LintRule {
     name: "near-duplicate",
-    severity: LintSeverity::Warn,
+    severity: Severity::Warn,
     about: "the prompt and the answers nearly repeat an earlier row of the split",
     fix: "the later row is removed",
     needs: Needs::Earlier,
@@ -15,7 +16,7 @@ pub(super) static WITHIN: LintRule = LintRule {
 
 pub(super) static ACROSS: LintRule = LintRule {
     name: "split-leak",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "the prompt nearly repeats one of another split, so that the test data leaks into training",
     fix: "the row is removed from the split that is read later, which is train",
     needs: Needs::Set,

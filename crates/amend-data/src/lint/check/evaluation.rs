@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
+use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
 use crate::format::example::Example;
-use amend_core::text::minhash;
-use amend_core::text::minhash::{Nearest, Signature};
+use amend_core::document::Severity;
+use amend_core::text::minhash::{self, Nearest, Signature};
 
 pub(super) static LEAKED: LintRule = LintRule {
     name: "evaluation-leak",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "a prompt nearly repeats a prompt of the evaluation files, or shares 13 words in a row with one",
     fix: "the row is removed",
     needs: Needs::Evaluation,

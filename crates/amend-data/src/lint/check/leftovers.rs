@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
+use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
 use crate::format::example::{Example, ExampleTurn};
+use amend_core::document::Severity;
 use amend_core::procedure::clean;
 
 pub(super) static INTRODUCTION: LintRule = LintRule {
     name: "chatty-prefix",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "a chosen answer starts by introducing a revision (\"Sure! Here is the revised answer:\")",
     fix: "the introduction is cut off",
     needs: Needs::Row,
@@ -19,7 +20,7 @@ pub(super) static INTRODUCTION: LintRule = LintRule {
 
 pub(super) static CRITIQUE: LintRule = LintRule {
     name: "leaked-critique",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "a chosen answer mentions a critique, an original answer or a revision that its reader never saw",
     fix: "the row is removed",
     needs: Needs::Row,

@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, excerpt};
+use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
 use crate::format::example::{Example, ExampleTurn};
+use amend_core::document::Severity;
 
 pub(super) static MARKUP: LintRule = LintRule {
     name: "template-tokens",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "the content contains control tokens or turn markers, which trainers parse as such",
     fix: "the row is removed",
     needs: Needs::Row,

@@ -15,21 +15,12 @@ mod verdict;
 use serde::Serialize;
 
 use crate::format::example::{Example, ExampleTurn, TextEdit};
+use amend_core::document::Severity;
 
 pub(super) use balance::{Balance, Imbalance};
 pub use balance::{Lengths, Refusals, SetStatistics};
 pub(super) use duplicates::{Duplicates, Location};
 pub(super) use evaluation::EvaluationLeak;
-
-/// The severity of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LintSeverity {
-    /// The row needs a look.
-    Warn,
-    /// The row harms training.
-    Error,
-}
 
 /// The data that a check needs to decide whether a row breaks a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +43,7 @@ pub struct LintRule {
     /// The rule's name, for `--skip` and for files.
     pub name: &'static str,
     /// The severity of a row that breaks it.
-    pub severity: LintSeverity,
+    pub severity: Severity,
     /// The fault, and why it matters.
     pub about: &'static str,
     /// How the fault is fixed.

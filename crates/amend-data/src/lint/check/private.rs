@@ -1,13 +1,13 @@
 //! Finds personal data and secrets by their patterns.
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs};
+use super::{Check, Fix, Hit, LintRule, Needs};
 use crate::format::example::Example;
-use amend_core::text::patterns;
-use amend_core::text::patterns::PatternMatch;
+use amend_core::document::Severity;
+use amend_core::text::patterns::{self, PatternMatch};
 
 pub(super) static SECRET: LintRule = LintRule {
     name: "secret",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "a text contains what looks like a key, a token or a password",
     fix: "the secret is replaced by its kind in brackets; revoke it if it is real",
     needs: Needs::Row,
@@ -15,7 +15,7 @@ pub(super) static SECRET: LintRule = LintRule {
 
 pub(super) static PERSONAL: LintRule = LintRule {
     name: "personal-data",
-    severity: LintSeverity::Warn,
+    severity: Severity::Warn,
     about: "a text contains what looks like an e-mail address, a telephone number or an account",
     fix: "it is replaced by its kind in brackets",
     needs: Needs::Row,

@@ -1,11 +1,12 @@
 //! Finds turns in an order, or with a role, that chat templates do not accept.
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use super::{Check, Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::{Example, ExampleTurn, Side};
+use amend_core::document::Severity;
 
 pub(super) static ROLES: LintRule = LintRule {
     name: "roles",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "turns are out of order or have unknown roles; chat templates reject or garble them",
     fix: "the row is removed",
     needs: Needs::Row,

@@ -1,11 +1,12 @@
 //! Finds examples that the trainer's maximum length spoils.
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use super::{Check, Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::Example;
+use amend_core::document::Severity;
 
 pub(super) static IDENTICAL: LintRule = LintRule {
     name: "identical-after-truncation",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "truncated at the maximum length, chosen and rejected are the same tokens",
     fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,
@@ -13,7 +14,7 @@ pub(super) static IDENTICAL: LintRule = LintRule {
 
 pub(super) static CUT: LintRule = LintRule {
     name: "chosen-cut",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "the chosen answer exceeds the maximum length: the model does not learn its end, nor to stop",
     fix: "the row is removed; a greater --max-length would keep it",
     needs: Needs::Tokenizer,

@@ -1,11 +1,12 @@
 //! Finds pairs whose label contradicts a verdict in the same row.
 
-use super::{Check, Fix, Hit, LintRule, LintSeverity, Needs, opening};
+use super::{Check, Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::Example;
+use amend_core::document::Severity;
 
 pub(super) static VERDICT: LintRule = LintRule {
     name: "label-noise",
-    severity: LintSeverity::Error,
+    severity: Severity::Error,
     about: "a verdict in the row prefers the rejected answer",
     fix: "the row is removed",
     needs: Needs::Row,

@@ -2,6 +2,7 @@
 
 use super::row::{self, Weights};
 use crate::llama::kv::trie::Token;
+use amend_core::stats::log_sum_exp;
 
 /// ln Σ exp(logit) over a row. A logit minus this is the log-probability of its token.
 /// `None` if the row is not finite.
@@ -14,12 +15,8 @@ pub fn log_normaliser(row: &[f32]) -> Option<f64> {
 
 /// ln Σ p(token) over some tokens of a row; −∞ for no tokens.
 pub fn log_mass(row: &[f32], tokens: &[Token], log_normaliser: f64) -> f64 {
-    let logits = || tokens.iter().map(|&token| f64::from(row[token as usize]));
-    let max = logits().fold(f64::NEG_INFINITY, f64::max);
-    if max == f64::NEG_INFINITY {
-        return max;
-    }
-    max + logits().map(|logit| (logit - max).exp()).sum::<f64>().ln() - log_normaliser
+    let logits = tokens.iter().map(|&token| f64::from(row[token as usize]));
+    log_sum_exp(logits).unwrap_or(f64::NEG_INFINITY) - log_normaliser
 }
 
 #[cfg(test)]

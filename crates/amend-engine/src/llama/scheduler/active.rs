@@ -250,7 +250,7 @@ impl Active {
             Goal::Choose(_) => {}
             Goal::Score { log_probs, .. } => {
                 let log_probs = std::mem::take(log_probs);
-                events.push(Event::Scored { id, log_probs, usage });
+                events.push(Event::Likelihood { id, log_probs, usage });
             }
             Goal::Complete(completing) => {
                 let rest = completing.utf8.finish();

@@ -2,11 +2,10 @@
 
 use super::active::{Active, Queued, SamplingContext};
 use super::admission::{Idle, drop_cells};
-use crate::llama::MAX_SCORED_ROWS;
 use crate::llama::measure::costs::BELOW_A_TILE;
 use crate::llama::sampling::prompt_lookup as draft;
 use crate::llama::settings::Switch;
-use crate::llama::{Ended, Llama};
+use crate::llama::{Ended, Llama, MAX_SCORED_ROWS};
 use amend_core::model::{EngineError, Event, Failure};
 
 impl Llama<'_> {

@@ -1,0 +1,124 @@
+//! Reads what llama.cpp logs during a call, so that an error can state its cause.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
+
+/// The target of llama.cpp's log lines.
+const TARGET: &str = "llama-cpp-2";
+
+/// The cause of a failed call.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs `call`. If it fails, the cause is the first error that llama.cpp logged or, without
+/// one, the error of the bindings.
+pub(super) fn with_cause<T, E: Into<Cause>>(
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Cause> {
+    let (result, logged) = first_error(call);
+    result.map_err(|error| match logged {
+        Some(message) => message.into(),
+        None => error.into(),
+    })
+}
+
+/// Runs `call`, and returns the first error that llama.cpp logged on this thread meanwhile,
+/// whether or not logs are shown. The first one is the most specific: later ones say which
+/// outer step failed for that reason.
+fn first_error<T>(call: impl FnOnce() -> T) -> (T, Option<String>) {
+    let first = Arc::default();
+    let outer = dispatcher::get_default(Dispatch::clone);
+    let listener = ErrorListener { outer, first: Arc::clone(&first) };
+    let value = dispatcher::with_default(&Dispatch::new(listener), call);
+    let error = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (value, error)
+}
+
+/// Keeps the first error of llama.cpp, and passes everything on to the `outer` subscriber.
+struct ErrorListener {
+    outer: Dispatch,
+    first: Arc<Mutex<Option<String>>>,
+}
+
+fn is_error(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() == Level::ERROR && metadata.target() == TARGET
+}
+
+impl Subscriber for ErrorListener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.outer.enabled(metadata) || is_error(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // The outer subscriber has its own hint; the higher one counts.
+        Some(LevelFilter::ERROR)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if is_error(event.metadata()) {
+            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.is_none() {
+                event.record(&mut Message(&mut first));
+            }
+        }
+        if self.outer.enabled(event.metadata()) {
+            self.outer.event(event);
+        }
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.outer.new_span(span)
+    }
+
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        self.outer.record(span, values);
+    }
+
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        self.outer.record_follows_from(span, follows);
+    }
+
+    fn enter(&self, span: &Id) {
+        self.outer.enter(span);
+    }
+
+    fn exit(&self, span: &Id) {
+        self.outer.exit(span);
+    }
+}
+
+/// Stores the message of a log line.
+struct Message<'a>(&'a mut Option<String>);
+
+impl Visit for Message<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            *self.0 = Some(value.trim().to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_error_of_llama_cpp_is_returned() {
+        let (value, error) = first_error(|| {
+            tracing::error!(target: "other", "no");
+            tracing::warn!(target: TARGET, "no");
+            tracing::error!(target: TARGET, "the file is {}", "incomplete");
+            tracing::error!(target: TARGET, "failed");
+            7
+        });
+        assert_eq!((value, error.as_deref()), (7, Some("the file is incomplete")));
+        assert_eq!(first_error(|| ()).1, None);
+    }
+}

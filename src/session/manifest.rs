@@ -1,0 +1,46 @@
+//! The manifest of a session: everything that its run is started with.
+
+use super::Session;
+use crate::cli::output::error::CommandError;
+use amend_core::constitution::Constitution;
+use amend_core::driver::Engines;
+use amend_data::store::manifest::{FORMAT, Hashed, Manifest};
+
+impl Session<'_> {
+    /// The manifest of the run.
+    ///
+    /// # Errors
+    /// An engine can't describe its model.
+    pub(super) fn manifest(&self, engines: &Engines<'_>) -> Result<Manifest, CommandError> {
+        let job = &self.job;
+        let procedure = serde_json::to_value(&job.procedure)
+            .map_err(|error| CommandError::failed("serialise the procedure", error))?;
+        let engine = engines.writer.describe()?;
+        let judge = match &engines.judge {
+            Some(judge) => Some(judge.describe()?),
+            None => None,
+        };
+        Ok(Manifest {
+            format: FORMAT,
+            command: self.command.to_owned(),
+            amend: env!("CARGO_PKG_VERSION").to_owned(),
+            model: engine.model,
+            judge_model: judge.map(|judge| judge.model),
+            constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
+            templates: job
+                .templates
+                .sources()
+                .into_iter()
+                .map(|(name, text)| (name, Hashed::text(text)))
+                .collect(),
+            input: self.input.clone(),
+            limit: self.args.limit,
+            seed: job.seed,
+            fence: job.fence.delimiter().to_owned(),
+            fence_style: job.fence.style().as_str().to_owned(),
+            procedure,
+            reproducible: job.cohorts,
+            settings: engine.settings,
+        })
+    }
+}

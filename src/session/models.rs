@@ -1,0 +1,225 @@
+//! The models of a session: which are loaded, and with which settings.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::interrupt;
+use crate::cli::args::config::Config;
+use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::recording::RecordArgs;
+use crate::cli::output::error::CommandError;
+use amend_core::driver::Engines;
+use amend_core::model::Engine;
+use amend_data::store::run_dir::RunDir;
+use amend_engine::llama::measure::calibrate::Costs;
+use amend_engine::{LoadedModel, ModelSource};
+
+/// The loaded models of a command.
+pub struct Models {
+    /// The model that writes or, if nothing is written, the only model.
+    main: LoadedModel,
+    /// The separate judge model, or the reference model.
+    second: Option<LoadedModel>,
+}
+
+/// The engines over [`Models`]. They convert into [`Engines`].
+pub struct ModelEngines<'a> {
+    main: Box<dyn Engine + 'a>,
+    second: Option<Box<dyn Engine + 'a>>,
+}
+
+impl<'a> From<&'a mut ModelEngines<'_>> for Engines<'a> {
+    fn from(engines: &'a mut ModelEngines<'_>) -> Self {
+        Self::new(&mut *engines.main, &mut engines.second)
+    }
+}
+
+impl ModelEngines<'_> {
+    /// The engine of the main model.
+    #[must_use]
+    pub fn main(&self) -> &dyn Engine {
+        &*self.main
+    }
+
+    /// Makes both engines count how many tokens an ideal cache would save.
+    pub fn count_ideal(&mut self) {
+        self.main.count_ideal();
+        if let Some(second) = &mut self.second {
+            second.count_ideal();
+        }
+    }
+}
+
+impl Models {
+    /// The models that a command loaded itself.
+    #[must_use]
+    pub fn new(main: LoadedModel, second: Option<LoadedModel>) -> Self {
+        Self { main, second }
+    }
+
+    /// Loads the model that writes, and the judge model if it is a separate one.
+    ///
+    /// # Errors
+    /// No model is given, one can't be loaded, or one does not support the run.
+    pub fn writing(
+        recording: &RecordArgs,
+        model: &ModelArgs,
+        config: &Config,
+    ) -> Result<Self, CommandError> {
+        let judge = model.judge(config)?;
+        if let Some(judge) = &judge {
+            check_source(recording, judge, "--judge-model")?;
+        }
+        let main = load_main(recording, model, config)?;
+        Ok(Self { main, second: load_for_reading(judge)? })
+    }
+
+    /// Loads the model of a command that only judges: the judge model if one is given,
+    /// otherwise the main model.
+    ///
+    /// # Errors
+    /// As [`Models::writing`].
+    pub fn judging(
+        recording: &RecordArgs,
+        model: &ModelArgs,
+        config: &Config,
+    ) -> Result<Self, CommandError> {
+        let Some(judge) = model.sole_judge(config)? else {
+            return Ok(Self::new(load_main(recording, model, config)?.for_judging(), None));
+        };
+        check_source(recording, &judge, "--judge-model")?;
+        let judge = with_recorded_costs(recording, judge.load()?.for_judging())?;
+        Ok(Self::new(judge, None))
+    }
+
+    /// Loads the model that scores given texts, and the reference model if there is one.
+    ///
+    /// # Errors
+    /// As [`Models::writing`]; or a model is behind a server, which can't score texts.
+    pub fn scoring(
+        recording: &RecordArgs,
+        model: &ModelArgs,
+        reference: Option<&Path>,
+        config: &Config,
+    ) -> Result<Self, CommandError> {
+        check_scores_texts(&model.source(config)?)?;
+        let reference = match reference {
+            Some(file) => Some(model.at(file, config)?),
+            None => None,
+        };
+        if let Some(reference) = &reference {
+            check_scores_texts(reference)?;
+        }
+        let main = load_main(recording, model, config)?.for_judging();
+        Ok(Self { main, second: load_for_reading(reference)? })
+    }
+
+    /// Sets the main model up for prefill, because most requests are judgements. A judge
+    /// model has these settings already.
+    #[must_use]
+    pub fn for_judging(self) -> Self {
+        Self { main: self.main.for_judging(), ..self }
+    }
+
+    /// The main model.
+    pub fn main_mut(&mut self) -> &mut LoadedModel {
+        &mut self.main
+    }
+
+    /// Starts to listen for interrupts, and creates the engines.
+    ///
+    /// # Errors
+    /// llama.cpp can't create a context, or a server can't be used.
+    pub fn engines(&self) -> Result<ModelEngines<'_>, CommandError> {
+        interrupt::listen();
+        let main = self.main.engine()?;
+        let second = match &self.second {
+            Some(second) => Some(second.engine()?),
+            None => None,
+        };
+        Ok(ModelEngines { main, second })
+    }
+}
+
+/// Loads the main model.
+///
+/// # Errors
+/// As [`Models::writing`].
+fn load_main(
+    recording: &RecordArgs,
+    model: &ModelArgs,
+    config: &Config,
+) -> Result<LoadedModel, CommandError> {
+    check_source(recording, &model.source(config)?, "-m")?;
+    with_recorded_costs(recording, model.load(config)?)
+}
+
+/// Loads the second model, if there is one.
+fn load_for_reading(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
+    match source {
+        Some(source) => Ok(Some(source.load()?.for_judging())),
+        None => Ok(None),
+    }
+}
+
+/// Checks that the model, which is given by `flag`, supports the run.
+///
+/// # Errors
+/// The run must be reproducible and the model is behind a server.
+fn check_source(
+    recording: &RecordArgs,
+    source: &ModelSource,
+    flag: &str,
+) -> Result<(), CommandError> {
+    if recording.reproducible && !source.capabilities().is_deterministic {
+        return Err(CommandError::usage(
+            "--reproducible is not supported with a server: amend cannot control how it batches \
+             requests",
+            format!("use a model file: {flag} MODEL.gguf"),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that the model can score texts, before anything is loaded.
+///
+/// # Errors
+/// The model is behind a server.
+fn check_scores_texts(source: &ModelSource) -> Result<(), CommandError> {
+    if source.capabilities().scores_texts {
+        return Ok(());
+    }
+    Err(CommandError::usage(
+        "a server does not report the log-probability of a given text",
+        "use a model file: -m MODEL.gguf",
+    ))
+}
+
+/// Sets the costs that a resumed run started with.
+fn with_recorded_costs(
+    recording: &RecordArgs,
+    mut loaded: LoadedModel,
+) -> Result<LoadedModel, CommandError> {
+    if let Some((_, settings)) = loaded.llama_mut()
+        && let Some(costs) = recorded_costs(recording)?
+    {
+        settings.costs = costs;
+    }
+    Ok(loaded)
+}
+
+/// The costs of batches that a reproducible run started with, if it is resumed. It must
+/// continue with the same costs.
+///
+/// # Errors
+/// There is no run to resume.
+pub fn recorded_costs(recording: &RecordArgs) -> Result<Option<Costs>, CommandError> {
+    let Some(out) = &recording.out else { return Ok(None) };
+    if !(recording.resume && recording.reproducible) {
+        return Ok(None);
+    }
+    let run = RunDir::open(out)?;
+    let recorded = run.manifest().settings.pointer("/settings/costs");
+    Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
+}

@@ -1,0 +1,97 @@
+//! Writes steps and outcomes to the journal, and shows the progress.
+
+use super::interrupt;
+use super::summary::{Judged, Tally};
+use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::Progress;
+use amend_core::driver::Observer;
+use amend_core::procedure::ItemLoop;
+use amend_core::record::{Item, Outcome, Step};
+use amend_data::store::governance_log::GovernanceLog;
+use amend_data::store::journal::Record;
+use amend_data::store::run_dir::{RunDir, RunWriter};
+
+/// Records what happens to the items of a session.
+pub(super) struct Recorder {
+    /// The number of failed items at which the session stops.
+    pub(super) max_errors: Option<u64>,
+    /// Whether the user asked to stop.
+    pub(super) is_interrupted: fn() -> bool,
+    writer: RunWriter,
+    governance_log: Option<GovernanceLog>,
+    progress: Progress,
+    /// The items that ended in this session.
+    tally: Tally,
+    judged: Judged,
+    /// The number of tokens decoded in this session.
+    decoded: u64,
+}
+
+impl Recorder {
+    /// Records `total` items, of which `done_before` ended in earlier sessions.
+    pub(super) fn new(
+        writer: RunWriter,
+        governance_log: Option<GovernanceLog>,
+        total: u64,
+        done_before: u64,
+    ) -> Self {
+        Self {
+            max_errors: None,
+            is_interrupted: interrupt::requested,
+            writer,
+            governance_log,
+            progress: Progress::new(total, done_before),
+            tally: Tally::default(),
+            judged: Judged::default(),
+            decoded: 0,
+        }
+    }
+
+    /// Closes the journal and removes the progress bar. Returns the run directory, and
+    /// the numbers of ended items and of judgements.
+    pub(super) fn finish(self) -> (RunDir, Tally, Judged) {
+        (self.writer.dir().clone(), self.tally, self.judged)
+    }
+}
+
+impl Observer for Recorder {
+    type Error = CommandError;
+
+    fn stops(&mut self) -> bool {
+        let has_too_many_errors = match self.max_errors {
+            Some(limit) => self.tally.failed >= limit,
+            None => false,
+        };
+        has_too_many_errors || (self.is_interrupted)()
+    }
+
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
+        self.decoded += u64::from(step.usage.decoded);
+        self.progress.tokens(self.decoded);
+        self.judged.count(step.kind);
+        let item = trajectory.item().key.clone();
+        Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
+    }
+
+    fn cohort(&mut self) -> Result<(), CommandError> {
+        Ok(self.writer.append(&Record::Cohort {})?)
+    }
+
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
+        let item = Item::clone(trajectory.item());
+        match &outcome {
+            Outcome::Done { .. } => self.tally.done += 1,
+            Outcome::Failed { failure } => {
+                self.tally.failed += 1;
+                tracing::warn!(key = item.key, "row {}: {failure}", item.row);
+            }
+        }
+        self.progress.item();
+        // The log comes first, so that no output is recorded as done without being
+        // logged.
+        if let Some(log) = &mut self.governance_log {
+            log.add(trajectory, &outcome)?;
+        }
+        Ok(self.writer.append(&Record::End { item, outcome })?)
+    }
+}

@@ -1,0 +1,206 @@
+//! The summary that a session prints at its end.
+
+use std::path::Path;
+
+use crate::cli::output::print;
+use amend_core::model::Counters;
+use amend_core::record::{StepInput, StepKind, StepOutput};
+use amend_data::store::journal::{ItemProgress, State};
+
+/// The result of a session, in numbers.
+pub(super) struct Summary<'a> {
+    /// The number of items of the run.
+    pub(super) total: u64,
+    /// The items of the run that ended, those of earlier sessions included.
+    pub(super) tally: Tally,
+    /// The engines' counters.
+    pub(super) counters: Counters,
+    pub(super) judged: Judged,
+    /// The run directory, if it stays.
+    pub(super) kept_in: Option<&'a Path>,
+}
+
+/// The numbers of items that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) done: u64,
+    pub(super) failed: u64,
+}
+
+impl Tally {
+    pub(super) fn from_state(state: &State) -> Self {
+        let mut tally = Self::default();
+        for (_, progress) in state.iter() {
+            match progress {
+                ItemProgress::Done => tally.done += 1,
+                ItemProgress::Failed(_) => tally.failed += 1,
+                ItemProgress::Unfinished(_) => {}
+            }
+        }
+        tally
+    }
+}
+
+/// The numbers of judgements made in a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Judged {
+    /// Verdicts between two responses, each in both orders.
+    verdicts: u64,
+    /// Rubric scores.
+    scores: u64,
+}
+
+impl Judged {
+    /// Counts a step of this kind.
+    pub(super) fn count(&mut self, kind: StepKind) {
+        match kind.output() {
+            StepOutput::Verdict => self.verdicts += 1,
+            StepOutput::Score if kind.input() == StepInput::Dimension => self.scores += 1,
+            // A gate's score is part of the loop.
+            StepOutput::Score
+            | StepOutput::Answer
+            | StepOutput::Critique
+            | StepOutput::Revision
+            | StepOutput::Likelihood => {}
+        }
+    }
+
+    /// The numbers, and their rates if nothing was decoded beside them.
+    fn text(self, counters: &Counters) -> String {
+        let mut text = String::new();
+        for (count, noun) in [(self.verdicts, "verdicts"), (self.scores, "scores")] {
+            if count == 0 {
+                continue;
+            }
+            text.push_str(&format!("; {count} {noun}"));
+            if counters.decoded == 0 {
+                let rate = count as f64 / counters.compute_seconds.max(1e-9);
+                text.push_str(&format!(" ({rate:.1} per second)"));
+            }
+        }
+        text
+    }
+}
+
+impl Summary<'_> {
+    /// Prints the result to stderr and, if the run directory stays, its name and the
+    /// command to run next.
+    pub(super) fn print(&self, next: Option<&str>) {
+        print::message(&self.text(next));
+    }
+
+    fn text(&self, next: Option<&str>) -> String {
+        let mut text = self.numbers();
+        if let Some(out) = self.kept_in {
+            let out = out.display();
+            text.push_str(&format!("\nthe run is in {out}"));
+            if let Some(next) = next {
+                text.push_str(&format!("; next: amend {next} {out}"));
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    /// The result, in a line.
+    fn numbers(&self) -> String {
+        let Self { total, tally: Tally { done, failed }, counters, .. } = self;
+        let mut text = format!("{done} of {total} items done");
+        if *failed > 0 {
+            let hint = self.hint("--resume --retry-errors", "retries them");
+            text.push_str(&format!(", {failed} failed{hint}"));
+        }
+        let left = total - done - failed;
+        if left > 0 {
+            text.push_str(&format!(", {left} left{}", self.hint("--resume", "continues")));
+        }
+        if counters.batches > 0 {
+            text.push_str(&self.judged.text(counters));
+            text.push_str(&work(counters));
+        } else if left == 0 {
+            text.push_str("; there was nothing left to compute");
+        }
+        text
+    }
+
+    /// How to continue the run, if it stays.
+    fn hint(&self, flags: &str, what: &str) -> String {
+        match self.kept_in {
+            Some(_) => format!(" ({flags} {what})"),
+            None => String::new(),
+        }
+    }
+}
+
+/// The work of the engines.
+fn work(counters: &Counters) -> String {
+    let prompts = counters.prefilled + counters.cached;
+    let cached = 100 * counters.cached / prompts.max(1);
+    let seconds = counters.compute_seconds;
+    let mut text = match counters.decoded {
+        0 => format!("; {prompts} prompt tokens in {seconds:.0} s"),
+        decoded => format!(
+            "; {decoded} tokens decoded in {seconds:.0} s ({:.0} per second), {prompts} prompt \
+             tokens",
+            decoded as f64 / seconds.max(1e-9),
+        ),
+    };
+    text.push_str(&format!(", {cached} % of them from the prefix cache"));
+    if counters.accepted > 0 {
+        let Counters { accepted, drafted, .. } = counters;
+        text.push_str(&format!(", {accepted} of {drafted} draft tokens accepted"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(done: u64, failed: u64, counters: Counters, kept_in: Option<&Path>) -> String {
+        let tally = Tally { done, failed };
+        Summary { total: 5, tally, counters, judged: Judged::default(), kept_in }
+            .text(Some("export"))
+    }
+
+    #[test]
+    fn summary_of_a_kept_run_names_the_directory_and_the_next_command() {
+        let counters = Counters {
+            batches: 2,
+            decoded: 30,
+            prefilled: 60,
+            cached: 40,
+            compute_seconds: 2.0,
+            ..Counters::default()
+        };
+        assert_eq!(
+            text(2, 1, counters, Some(Path::new("out"))),
+            "2 of 5 items done, 1 failed (--resume --retry-errors retries them), 2 left (--resume \
+             continues); 30 tokens decoded in 2 s (15 per second), 100 prompt tokens, 40 % of them \
+             from the prefix cache\nthe run is in out; next: amend export out\n"
+        );
+    }
+
+    #[test]
+    fn summary_of_a_temporary_run_suggests_nothing() {
+        assert_eq!(
+            text(4, 1, Counters::default(), None),
+            "4 of 5 items done, 1 failed; there was nothing left to compute\n"
+        );
+        assert_eq!(text(3, 0, Counters::default(), None), "3 of 5 items done, 2 left\n");
+    }
+
+    #[test]
+    fn summary_counts_verdicts_and_rubric_scores_but_no_gates() {
+        let mut judged = Judged::default();
+        for kind in StepKind::ALL {
+            judged.count(kind);
+        }
+        assert_eq!((judged.verdicts, judged.scores), (1, 1));
+        let counters = Counters { compute_seconds: 2.0, ..Counters::default() };
+        assert_eq!(
+            judged.text(&counters),
+            "; 1 verdicts (0.5 per second); 1 scores (0.5 per second)"
+        );
+    }
+}

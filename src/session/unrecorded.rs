@@ -1,0 +1,65 @@
+//! Items that are run and shown without a run directory.
+
+use std::sync::Arc;
+
+use super::interrupt;
+use crate::cli::output::error::CommandError;
+use amend_core::driver::{Ended, Engines, Job, Observer, Work, drive};
+use amend_core::procedure::{ItemLoop, StepRequest};
+use amend_core::record::{Item, Outcome, Step};
+
+/// Runs the job over the items and records nothing. `observer` shows what happens.
+///
+/// # Errors
+/// The engine or the observer fails, the user interrupts the command, or items failed:
+/// [`CommandError::reported`].
+pub fn run_unrecorded<'e>(
+    engines: impl Into<Engines<'e>>,
+    job: &Job,
+    items: impl IntoIterator<Item = Arc<Item>>,
+    observer: &mut impl Observer<Error = CommandError>,
+) -> Result<(), CommandError> {
+    let work = items.into_iter().map(|item| Work { item, steps: Vec::new() });
+    let mut watched = Watched { observer, has_failures: false };
+    match drive(engines, job, work, &mut watched)? {
+        Ended::Stopped => Err(CommandError::interrupted()),
+        Ended::Done if watched.has_failures => Err(CommandError::reported()),
+        Ended::Done => Ok(()),
+    }
+}
+
+/// Stops at an interrupt and notices failed items; passes everything else on.
+struct Watched<'a, O> {
+    observer: &'a mut O,
+    has_failures: bool,
+}
+
+impl<O: Observer<Error = CommandError>> Observer for Watched<'_, O> {
+    type Error = CommandError;
+
+    fn stops(&mut self) -> bool {
+        interrupt::requested() || self.observer.stops()
+    }
+
+    fn text(
+        &mut self,
+        trajectory: &ItemLoop,
+        request: &StepRequest,
+        text: &str,
+    ) -> Result<(), CommandError> {
+        self.observer.text(trajectory, request, text)
+    }
+
+    fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
+        self.observer.step(trajectory, step)
+    }
+
+    fn cohort(&mut self) -> Result<(), CommandError> {
+        self.observer.cohort()
+    }
+
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
+        self.has_failures |= matches!(outcome, Outcome::Failed { .. });
+        self.observer.end(trajectory, outcome)
+    }
+}
