@@ -207,6 +207,9 @@ struct View<'a> {
     is_comparison: bool,
 }
 
+/// Makes the cells of a step's row in a table.
+type CellsOfStep<V> = fn(&V, &Step) -> Vec<Cell>;
+
 impl View<'_> {
     fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
@@ -314,7 +317,7 @@ impl View<'_> {
     /// The table of consecutive judging steps of one kind, a row per step.
     fn judgements(&self, steps: &[Step]) -> Table {
         let Some(first) = steps.first() else { return Table::default() };
-        let (mut table, cells): (Table, fn(&Self, &Step) -> Vec<Cell>) = match first.kind.output() {
+        let (mut table, cells): (Table, CellsOfStep<Self>) = match first.kind.output() {
             StepOutput::Score if first.kind.input() == StepInput::Dimension => {
                 (Table::new("Rubric", &["dimension", "answer", "score", "mass"]), Self::rubric)
             }

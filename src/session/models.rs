@@ -72,7 +72,7 @@ impl Models {
             check_source(recording, judge, "--judge-model")?;
         }
         let main = load_main(recording, model, config)?;
-        Ok(Self { main, second: load_for_reading(judge)? })
+        Ok(Self { main, second: load_for_judging(judge)? })
     }
 
     /// Loads the model of a command that only judges: the judge model if one is given,
@@ -112,7 +112,7 @@ impl Models {
             check_scores_texts(reference)?;
         }
         let main = load_main(recording, model, config)?.for_judging();
-        Ok(Self { main, second: load_for_reading(reference)? })
+        Ok(Self { main, second: load_for_judging(reference)? })
     }
 
     /// Sets the main model up for prefill, because most requests are judgements. A judge
@@ -156,7 +156,7 @@ fn load_main(
 }
 
 /// Loads the second model, if there is one.
-fn load_for_reading(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
+fn load_for_judging(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
     match source {
         Some(source) => Ok(Some(source.load()?.for_judging())),
         None => Ok(None),

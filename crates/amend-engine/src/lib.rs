@@ -3,6 +3,10 @@
 
 pub mod http;
 pub mod llama;
+#[cfg(test)]
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../../../tests/it/common/models.rs"]
+mod models;
 mod source;
 
 pub use source::{LoadedModel, ModelSource};

@@ -117,11 +117,9 @@ mod tests {
 
     #[test]
     fn a_source_reports_the_capabilities_of_its_engine() {
-        let folder = std::env::var_os("AMEND_TINY_MODELS")
-            .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
+        let path = crate::models::tiny_model_path("llama");
         let settings = llama::LlamaSettings { parallel: 1, ctx_size: 256, ..Default::default() };
-        let file =
-            ModelSource::File { path: folder.join("llama.gguf"), settings: Box::new(settings) };
+        let file = ModelSource::File { path, settings: Box::new(settings) };
         let capabilities = file.capabilities();
         assert!(capabilities.scores_texts && capabilities.is_deterministic);
         let loaded = file.load().unwrap();

@@ -17,6 +17,7 @@ use crate::cli::output::terminal::Output;
 use amend_core::model::Prepared;
 use amend_core::prompt::{PromptContext, Rendered};
 use amend_core::record::{Item, StepKind};
+use amend_core::text::format::plural;
 use amend_data::rows::input::{self, Input};
 
 /// Show what a step would send to the model: turns, tokens, counts
@@ -121,7 +122,7 @@ impl RenderArgs {
             return items.into_iter().find(|item| item.row == self.row).ok_or_else(|| {
                 CommandError::usage(
                     format!("{} has no row {}", file.display(), self.row),
-                    format!("it has {rows} rows, counted from 1"),
+                    format!("it has {}, counted from 1", plural(rows, "row")),
                 )
             });
         }

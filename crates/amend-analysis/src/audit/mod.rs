@@ -6,11 +6,11 @@
 //! `docs/audit.md` states the formulas, and when each of them misleads.
 //!
 //! ```
-//! use amend_analysis::audit::{Input, Item, Principle, Score, audit};
+//! use amend_analysis::audit::{AuditInput, AuditItem, AuditPrinciple, AuditScore, audit};
 //! use amend_core::constitution::Thresholds;
 //!
-//! let score = |log_odds| Some(Score { log_odds, mass: 0.98, offset: 0.2 });
-//! let item = |key: &str| Item {
+//! let score = |log_odds| Some(AuditScore { log_odds, mass: 0.98, offset: 0.2 });
+//! let item = |key: &str| AuditItem {
 //!     key: key.into(),
 //!     category: String::new(),
 //!     label: None,
@@ -18,8 +18,8 @@
 //!     verbosity: None,
 //!     harmless: false,
 //! };
-//! let input = Input {
-//!     principles: vec![Principle {
+//! let input = AuditInput {
+//!     principles: vec![AuditPrinciple {
 //!         id: "least-harm".into(),
 //!         title: "Help without hurting".into(),
 //!         category: "harm".into(),
@@ -31,7 +31,7 @@
 //! };
 //! let audit = audit(&input, &Thresholds::default(), 7)?;
 //! assert_eq!(audit.principles[0].activity.activation.unwrap().value, 0.5);
-//! # Ok::<(), crate::audit::InputError>(())
+//! # Ok::<(), amend_analysis::audit::AuditInputError>(())
 //! ```
 
 mod activity;

@@ -9,8 +9,8 @@ use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::Sampling;
 
-fn root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+fn in_crate(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn check_file(path: &Path, actual: &str, advice: &str) {
@@ -40,7 +40,7 @@ fn errors(path: &Path) -> String {
 
 #[test]
 fn every_bad_file_renders_its_errors() {
-    let mut cases: Vec<PathBuf> = fs::read_dir(root("src/constitution/testdata/bad"))
+    let mut cases: Vec<PathBuf> = fs::read_dir(in_crate("src/constitution/testdata/bad"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
@@ -57,7 +57,7 @@ fn every_bad_file_renders_its_errors() {
 fn the_printed_schema_is_current() {
     let text = format!("{:#}\n", schema());
     let advice = "regenerate it: amend schema > constitutions/schema.json";
-    check_file(&root("constitutions/schema.json"), &text, advice);
+    check_file(&in_crate("../../constitutions/schema.json"), &text, advice);
 }
 
 #[test]

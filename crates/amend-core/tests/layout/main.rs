@@ -397,7 +397,9 @@ fn documents_name_tests_and_files_that_exist() {
     let mut functions = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("source text");
-        for pair in scan::tokens(&text).windows(2).filter(|pair| pair[0].text == "fn") {
+        for pair in
+            scan::tokens(&text).windows(2).filter(|pair| ["fn", "mod"].contains(&pair[0].text))
+        {
             functions.insert(pair[1].text.to_owned());
         }
     }

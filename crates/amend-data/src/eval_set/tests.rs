@@ -196,13 +196,13 @@ fn all_errors_are_reported_with_their_positions() {
        |
        = help: did you mean `prompt`?
 
-    error: the item "a" is there already
+    error: duplicate item id "a"
       --> s.toml:13:6
        |
     13 | id = 'a'
-       |      ^^^ first on line 5
+       |      ^^^ first used on line 5
        |
-       = help: give one of the two another id, or take it out
+       = help: change one of the two ids, or remove one of the tables
 
     error: `prompt` and `turns` exclude each other
       --> s.toml:20:1
@@ -264,7 +264,7 @@ fn all_errors_are_reported_with_their_positions() {
        |
        = help: give one of `at_least` and `at_most`
 
-    error: `measure` may have only lower-case letters a to z, digits, `-` and `_` in it
+    error: `measure` may contain only lower-case letters a to z, digits, `-` and `_`
       --> s.toml:35:11
        |
     35 | measure = 'Checks'

@@ -314,7 +314,8 @@ mod tests {
         model.sha256: was "00ff", is absent
         constitution.loop.rounds: was 1, is 2
         constitution.principles[1].id: was "true", is "honest"
-        constitution.principles[3]: was absent, is {"id":"new"}
+        constitution.principles[3]: was absent, is {"id":"kind","title":"kind","category":"manners","weight":0.…
+        constitution.sampling.revise.temperature: was 0.7, is 0.8
         templates["critique.j2"]: was "Find fault with {{ answer }}.", is …t with {{ answer }}. Be thorough. Be thorough. Be thorough. …
         templates["gate.j2"]: was absent, is ""
         input.rows: was 2, is 1

@@ -1,8 +1,6 @@
 //! Compares the engine with the simplest use of llama.cpp: one sequence in one context,
 //! the prompt in one batch, then one token at a time.
 
-use std::path::PathBuf;
-
 use llama_cpp_2::context::params::KvCacheType;
 use llama_cpp_2::llama_batch::LlamaBatch;
 
@@ -42,7 +40,8 @@ fn a_rejected_context_keeps_the_error_of_llama_cpp_as_its_source() {
 #[test]
 fn the_version_of_the_bindings_is_the_one_that_cargo_pins() {
     let manifest: toml::Table = include_str!("../../../../Cargo.toml").parse().unwrap();
-    let requirement = manifest["dependencies"]["llama-cpp-2"]["version"].as_str().unwrap();
+    let requirement =
+        manifest["workspace"]["dependencies"]["llama-cpp-2"]["version"].as_str().unwrap();
     assert_eq!(requirement, format!("={LLAMA_CPP_2}"));
 }
 
@@ -62,11 +61,7 @@ fn settings() -> LlamaSettings {
 }
 
 fn load(family: &str) -> Model {
-    let folder = std::env::var_os("AMEND_TINY_MODELS")
-        .map_or_else(|| PathBuf::from("target/tiny-models"), PathBuf::from);
-    let path = folder.join(format!("{family}.gguf"));
-    assert!(path.exists(), "no model at {}: run tests/tiny-models", path.display());
-    Model::load(&path, &settings()).unwrap()
+    Model::load(&crate::models::tiny_model_path(family), &settings()).unwrap()
 }
 
 /// The logits after each token from index `first` on.

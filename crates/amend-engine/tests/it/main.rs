@@ -1,0 +1,8 @@
+//! The llama.cpp engine on model files. One binary, because llama.cpp's backend is
+//! initialised once per process. `tests/run` prepares the models.
+
+mod engine;
+mod families;
+mod meaning;
+#[path = "../../../../tests/it/common/models.rs"]
+mod models;

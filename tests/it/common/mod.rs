@@ -1,0 +1,123 @@
+//! Runs the program in a temporary folder, isolated from the user's settings.
+
+pub mod browser;
+pub mod made;
+pub mod models;
+pub mod server;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+pub use models::{example_model_path, tiny_model_path};
+
+/// A constitution whose loop is cheap: one principle, short steps, short prompts. It
+/// needs the templates below.
+const SMALL: &str = r#"
+[constitution]
+name = "small"
+version = "1.0.0"
+
+[loop]
+rounds = 1
+few_shot = 0
+
+[sampling.generate]
+max_tokens = 6
+
+[sampling.critique]
+max_tokens = 4
+
+[sampling.revise]
+max_tokens = 6
+
+[[principle]]
+id = "kind"
+title = "Kindness"
+category = "manners"
+principle = "The answer is kind."
+"#;
+
+const CRITIQUE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
+What is wrong?{% endcall %}"#;
+
+const REVISE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
+Say it better.{% endcall %}"#;
+
+/// A temporary folder to run the program in.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// The result of a run of the program.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    /// A folder with `small.toml` and, in `prompts`, its templates.
+    pub fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(place.path("prompts")).unwrap();
+        place.write("small.toml", SMALL);
+        place.write("prompts/critique.j2", CRITIQUE);
+        place.write("prompts/revise.j2", REVISE);
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// The program without a model. The arguments are separated by blanks.
+    pub fn amend(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
+        command
+            .args(arguments.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The program with a tiny model and the small loop.
+    pub fn small(&self, arguments: &str) -> Command {
+        let mut command = self.amend(arguments);
+        command
+            .env("AMEND_MODEL", tiny_model_path("words"))
+            .env("AMEND_CONSTITUTION", "small.toml")
+            .env("AMEND_PROMPTS", "prompts")
+            // Tests run in parallel, so each uses one thread.
+            .env("AMEND_THREADS", "1")
+            .env("AMEND_PARALLEL", "4");
+        command
+    }
+
+    /// The program with the example model and the small loop, for a test that needs a
+    /// model which understands text.
+    pub fn understanding(&self, arguments: &str) -> Command {
+        let mut command = self.small(arguments);
+        command.env("AMEND_MODEL", example_model_path());
+        command
+    }
+
+    /// Runs a command until it exits. The folder's path is replaced by PLACE.
+    pub fn run(&self, command: &mut Command) -> Ran {
+        let output = command.output().unwrap();
+        let text = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&self.folder.path().display().to_string(), "PLACE")
+        };
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}

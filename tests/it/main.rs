@@ -1,0 +1,19 @@
+//! The program's integration tests: a module for each command, and a few for what
+//! several commands share. `tests/run` prepares the models they need.
+
+mod audit;
+mod bench;
+mod cli;
+mod common;
+mod docs;
+mod endpoint;
+mod eval;
+mod export;
+mod judge;
+mod kill;
+mod lint;
+mod meaning;
+mod report;
+mod review;
+mod run;
+mod score;
