@@ -16,9 +16,9 @@ use self::output::error::{self, CommandError};
 use self::output::logging;
 use crate::cli::args::config::Config;
 
-/// A constitutional critique-and-revise engine for local GGUF models.
+/// Makes preference data with a language model and a written constitution.
 ///
-/// The model answers, criticises its answer against the principles of a
+/// The model answers, critiques its answer against the principles of the
 /// constitution, and revises it. Without a command, amend reads one prompt and
 /// prints the revised answer.
 #[derive(Debug, Parser)]

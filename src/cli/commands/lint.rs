@@ -14,6 +14,7 @@ use crate::cli::output::format::part;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::document::Severity;
+use amend_core::text::format::plural;
 use amend_data::lint::check::RULES;
 use amend_data::lint::report::{LintFinding, LintReport};
 use amend_data::lint::{self, LintOptions};
@@ -89,10 +90,11 @@ fn table(report: &LintReport, fix: Option<&std::path::Path>, output: Output) -> 
     if let (Some(fixed), Some(out)) = (report.fixed, fix) {
         let _ = write!(
             text,
-            "\n{}: {} rows unchanged, {} changed, {} left out; the log is \
+            "\n{}: {} {} unchanged, {} changed, {} left out; the log is \
              {}.removed.jsonl\n",
             out.display(),
             fixed.kept,
+            plural(fixed.kept as usize, "row"),
             fixed.edited,
             fixed.removed,
             out.display()

@@ -122,7 +122,7 @@ impl RenderArgs {
             return items.into_iter().find(|item| item.row == self.row).ok_or_else(|| {
                 CommandError::usage(
                     format!("{} has no row {}", file.display(), self.row),
-                    format!("it has {}, counted from 1", plural(rows, "row")),
+                    format!("it has {rows} {}, counted from 1", plural(rows, "row")),
                 )
             });
         }

@@ -16,7 +16,7 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A noun in the form that agrees with a number: `1 item`, `2 items`
+/// A noun in the form that agrees with a number: `item` for 1, otherwise `items`.
 #[must_use]
 pub fn plural(number: usize, noun: &str) -> String {
     if number == 1 { noun.to_owned() } else { format!("{noun}s") }

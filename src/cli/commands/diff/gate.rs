@@ -13,7 +13,7 @@ pub fn report(gate: &Gate) -> String {
     let Gate { items, asked, passed, gated, ungated, other_answers, .. } = gate;
     let mut text = format!(
         "\nthe gate of the {which} run, {}, in {items} items done in both\n\
-         {asked} calls, of which {passed} passed the answer\n",
+         {asked} gate checks, of which {passed} found no violation\n",
         gate.gate
     );
     let row = |name: &str, value: fn(&amend_analysis::diff::Spent) -> u64| {

@@ -241,7 +241,7 @@ fn contradiction(row: &Object) -> Option<Contradiction> {
     std::iter::once(row).chain(nested).find_map(|object| {
         let number = |key: &str| object.get(key).and_then(Value::as_f64);
         if let Some(p) = number("p_chosen").filter(|&p| p < 0.5) {
-            return Some(Contradiction(format!("p_chosen is {p}")));
+            return Some(Contradiction(format!("p_chosen is {p:.3}")));
         }
         if let Some(margin) = number("margin").filter(|&margin| margin < 0.0) {
             return Some(Contradiction(format!("margin is {margin}")));
