@@ -61,11 +61,15 @@ pub fn shows_progress() -> bool {
     Output::stderr().color
 }
 
-/// Replaces control characters other than newline and tab by visible escapes such
-/// as `\u{1b}`.
+/// Replaces control characters other than newline and tab, and marks that change the
+/// direction of a line, by visible escapes such as `\u{1b}`.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let is_hidden = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    let is_hidden = |character: char| match character {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => character.is_control(),
+    };
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -152,6 +156,7 @@ mod tests {
             // The one-character form of ESC [, and delete.
             ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
             ("naïve 日本 κ 👩\u{200d}🚀", "naïve 日本 κ 👩\u{200d}🚀"),
+            ("a\u{202e}b", "a\\u{202e}b"),
         ] {
             assert_eq!(visible(text), expected);
         }

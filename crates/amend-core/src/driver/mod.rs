@@ -7,6 +7,7 @@
 
 mod call;
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -475,14 +476,17 @@ impl<O: Observer> Drive<'_, '_, O> {
         }
     }
 
-    /// Cancels the requests of the flights for which `selects` returns true.
+    /// Cancels the requests of the flights for which `selects` returns true, the last one
+    /// submitted first: an engine that is freed of a running request must not start one that
+    /// is about to be cancelled.
     fn cancel(&mut self, selects: impl Fn(u64) -> bool) {
-        let ids: Vec<(RequestId, StepKind)> = self
+        let mut ids: Vec<(RequestId, StepKind)> = self
             .requests
             .iter()
             .filter(|(_, (_, origin))| selects(origin.flight))
             .map(|(&id, &(kind, _))| (id, kind))
             .collect();
+        ids.sort_unstable_by_key(|&(id, _)| Reverse(id));
         for (id, kind) in ids {
             self.requests.remove(&id);
             self.engines.for_step(kind).cancel(id);
@@ -510,5 +514,106 @@ pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
         StepOutput::Critique => &steps.critique,
         StepOutput::Revision => &steps.revise,
         StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => &steps.judge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::chat::Message;
+    use crate::model::{Capabilities, Description, Prepared};
+
+    /// Never answers, and keeps the ids that are cancelled.
+    #[derive(Default)]
+    struct Silent {
+        cancelled: Vec<RequestId>,
+    }
+
+    impl Engine for Silent {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities {
+                scores_texts: false,
+                knows_tokens: false,
+                is_deterministic: false,
+                measures_batches: false,
+            }
+        }
+
+        fn describe(&self) -> Result<Description, EngineError> {
+            Err(EngineError::new("a silent engine has no model"))
+        }
+
+        fn width(&self) -> usize {
+            40
+        }
+
+        fn prepare(&self, _: &[Message], _: usize) -> Result<Prepared, Failure> {
+            Err(Failure::TokensUnknown)
+        }
+
+        fn submit(&mut self, _: Request) {}
+
+        fn cancel(&mut self, id: RequestId) {
+            self.cancelled.push(id);
+        }
+
+        fn reset(&mut self) {}
+
+        fn step(&mut self, _: &mut Vec<Event>) -> Result<bool, EngineError> {
+            Ok(true)
+        }
+
+        fn counters(&self) -> Counters {
+            Counters::default()
+        }
+    }
+
+    /// Stops after the first step.
+    struct StopsAtOnce {
+        asked: u32,
+    }
+
+    impl Observer for StopsAtOnce {
+        type Error = Infallible;
+
+        fn stops(&mut self) -> bool {
+            self.asked += 1;
+            self.asked > 1
+        }
+
+        fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn end(&mut self, _: &ItemLoop, _: Outcome) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_interrupt_cancels_the_last_request_first() {
+        let constitution = crate::constitution::load("harmless").unwrap().constitution;
+        let delimiter = Delimiter::new("3f9c2a81").unwrap();
+        let job = Job {
+            procedure: Procedure::Revise { judging: false },
+            constitution: Arc::new(constitution),
+            templates: Arc::new(Templates::load(None, &delimiter).unwrap()),
+            fence: delimiter,
+            seed: 7,
+            stream: Stream::new(7),
+            ignore_eos: false,
+            cohorts: false,
+        };
+        let work = (0..40).map(|number| Work {
+            item: Arc::new(Item::of_prompt(format!("Question {number}?"))),
+            steps: Vec::new(),
+        });
+        let mut engine = Silent::default();
+        let ended = drive(&mut engine, &job, work, &mut StopsAtOnce { asked: 0 }).unwrap();
+        assert_eq!(ended, Ended::Stopped);
+        assert_eq!(engine.cancelled.len(), 40);
+        assert!(engine.cancelled.is_sorted_by(|a, b| a > b), "{:?}", engine.cancelled);
     }
 }
