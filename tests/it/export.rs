@@ -78,6 +78,23 @@ fn rows(text: &str) -> Vec<Value> {
 }
 
 #[test]
+fn no_output_replaces_a_record_of_the_run() {
+    let place = place();
+    let journal = std::fs::read(place.path("r/journal.jsonl")).unwrap();
+    for line in [
+        "export r -o r/journal.jsonl",
+        "export r -o r/manifest.json",
+        "report r -o r/journal.jsonl",
+    ] {
+        let ran = place.run(&mut place.amend(line));
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{line}: {}", ran.err);
+        assert!(ran.err.contains("is a record of the run and must not be replaced"), "{}", ran.err);
+    }
+    assert_eq!(std::fs::read(place.path("r/journal.jsonl")).unwrap(), journal);
+    assert_eq!(run(&place, "-o r/pairs.jsonl").code, Some(0));
+}
+
+#[test]
 fn the_file_name_decides_the_format() {
     let place = place();
     let ran = run(&place, "");

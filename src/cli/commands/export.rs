@@ -113,6 +113,9 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
         ));
     }
     let run = RunDir::open(&args.run)?;
+    if let Some(out) = &args.out {
+        run.check_output(out)?;
+    }
     let filter = args.filter(&run)?;
     let export = args.export(filter.as_ref().map(|filter| filter as _));
     let counts = match &args.out {

@@ -36,6 +36,7 @@ pub fn run(args: &ReportArgs) -> Result<(), CommandError> {
         Some(out) if out == Path::new("-") => print::text(&report.html)?,
         out => {
             let path = out.map_or_else(|| args.run.join(REPORT), Path::to_owned);
+            run.check_output(&path)?;
             atomic::write(&path, |file| file.write_all(report.html.as_bytes())).map_err(
                 |source| CommandError::failed(format!("write {}", path.display()), source),
             )?;

@@ -237,7 +237,8 @@ impl From<RunError> for CommandError {
             | RunError::Journal(_)
             | RunError::Review { .. }
             | RunError::ReviewOrder { .. } => Kind::Environment,
-            RunError::HoldsRun { .. }
+            RunError::Record { .. }
+            | RunError::HoldsRun { .. }
             | RunError::NotEmpty { .. }
             | RunError::NoRun { .. }
             | RunError::Manifest { .. }

@@ -43,6 +43,9 @@ pub mod files {
     pub const AUDIT: &str = "audit.json";
     /// The page of `amend report`.
     pub const REPORT: &str = "report.html";
+
+    /// The files that can't be made again from others: no output may replace them.
+    pub const RECORDS: [&str; 6] = [MANIFEST, JOURNAL, LOCK, REVIEWS, REVIEWS_LOCK, GOVERNANCE_LOG];
 }
 
 /// The most differences that an error lists.
@@ -60,6 +63,12 @@ pub enum RunError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// An output would replace a record of the run.
+    #[error("{path} is a record of the run and must not be replaced: choose another file")]
+    Record {
+        /// The file.
+        path: PathBuf,
     },
     /// The folder already holds a run.
     #[error("{path} already holds a run: pass --resume to continue it, or choose another folder")]
@@ -176,6 +185,20 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// Checks that an output of a command may be written to `path`.
+    ///
+    /// # Errors
+    /// The file is one of the run's [`files::RECORDS`], under this or another name.
+    pub fn check_output(&self, path: &Path) -> Result<(), RunError> {
+        let Ok(path) = path.canonicalize() else { return Ok(()) };
+        for name in files::RECORDS {
+            if self.path().join(name).canonicalize().is_ok_and(|record| record == path) {
+                return Err(RunError::Record { path });
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a run for reading. Another process may be writing to it.
     ///
     /// # Errors
@@ -501,6 +524,21 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = names.into_iter().collect();
         assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn no_output_replaces_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        drop(RunDir::create(&path, &manifest()).unwrap());
+        let run = RunDir::open(&path).unwrap();
+        for name in ["manifest.json", "journal.jsonl", "../run/journal.jsonl"] {
+            let refused = run.check_output(&path.join(name)).unwrap_err().to_string();
+            assert!(refused.contains("is a record of the run"), "{name}: {refused}");
+        }
+        for name in ["report.html", "pairs.jsonl", "../pairs.jsonl"] {
+            run.check_output(&path.join(name)).unwrap();
+        }
     }
 
     #[test]
