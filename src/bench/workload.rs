@@ -226,10 +226,11 @@ fn sampling(max_tokens: u32) -> Sampling {
 fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
     let stream = Stream::new(1);
     let fence = Delimiter::from_stream(stream);
+    let constitution = constitution(size);
     let job = Job {
         procedure: Procedure::Revise { judging: false },
-        constitution: Arc::new(constitution(size)),
-        templates: Arc::new(Templates::load(None, &fence)?),
+        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout)?),
+        constitution: Arc::new(constitution),
         fence,
         seed: 1,
         stream,

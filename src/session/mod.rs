@@ -186,7 +186,9 @@ impl<'a> Session<'a> {
         tally.done += in_session.done;
         tally.failed += in_session.failed;
         let kept_in = self.args.out.as_deref();
-        let summary = Summary { total, tally, counters: engines.counters(), judged, kept_in };
+        let counters = engines.counters();
+        let in_session = in_session.done + in_session.failed;
+        let summary = Summary { total, tally, in_session, counters, judged, kept_in };
         summary.print(if ended.is_ok() { next } else { None });
         if ended? == Ended::Stopped && (self.is_interrupted)() {
             return Err(CommandError::interrupted());

@@ -13,6 +13,8 @@ pub(super) struct Summary<'a> {
     pub(super) total: u64,
     /// The items of the run that ended, those of earlier sessions included.
     pub(super) tally: Tally,
+    /// How many items ended in this session.
+    pub(super) in_session: u64,
     /// The engines' counters.
     pub(super) counters: Counters,
     pub(super) judged: Judged,
@@ -117,6 +119,9 @@ impl Summary<'_> {
         if counters.batches > 0 {
             text.push_str(&self.judged.text(counters));
             text.push_str(&work(counters));
+            if left == 0 {
+                text.push_str(&cost(counters, self.in_session));
+            }
         } else if left == 0 {
             text.push_str("; there was nothing left to compute");
         }
@@ -153,13 +158,27 @@ fn work(counters: &Counters) -> String {
     text
 }
 
+/// The mean cost of an item; empty if nothing was decoded, so that there are no pairs.
+fn cost(counters: &Counters, items: u64) -> String {
+    if counters.decoded == 0 || items == 0 {
+        return String::new();
+    }
+    let mean = |tokens: u64| (tokens + items / 2) / items;
+    format!(
+        "; per item {} prompt tokens computed and {} decoded",
+        mean(counters.prefilled),
+        mean(counters.decoded)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn text(done: u64, failed: u64, counters: Counters, kept_in: Option<&Path>) -> String {
         let tally = Tally { done, failed };
-        Summary { total: 5, tally, counters, judged: Judged::default(), kept_in }
+        let in_session = done + failed;
+        Summary { total: 5, tally, in_session, counters, judged: Judged::default(), kept_in }
             .text(Some("export"))
     }
 
@@ -179,6 +198,20 @@ mod tests {
              continues); 30 tokens decoded in 2 s (15 per second), 100 prompt tokens, 40 % of them \
              from the prefix cache\nthe run is in out; next: amend export out\n"
         );
+    }
+
+    #[test]
+    fn summary_of_a_whole_run_states_the_cost_of_an_item() {
+        let counters = Counters {
+            batches: 2,
+            decoded: 30,
+            prefilled: 61,
+            cached: 40,
+            compute_seconds: 2.0,
+            ..Counters::default()
+        };
+        let text = text(5, 0, counters, None);
+        assert!(text.ends_with("cache; per item 12 prompt tokens computed and 6 decoded\n"), "{text}");
     }
 
     #[test]

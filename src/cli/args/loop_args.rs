@@ -111,7 +111,7 @@ impl PromptArgs {
         let stream = Stream::new(self.seed);
         let fence = Delimiter::from_stream(stream.child(input)).in_style(self.fence);
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
-        let templates = Arc::new(Templates::load(overlay, &fence)?);
+        let templates = Arc::new(Templates::load(overlay, &fence, constitution.plan.layout)?);
         for name in &constitution.judge.templates {
             if !templates.has(name) {
                 return Err(CommandError::usage(

@@ -197,10 +197,11 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
 fn revision_job() -> Result<Job, CommandError> {
     let stream = Stream::new(0);
     let fence = Delimiter::from_stream(stream);
+    let constitution = constitution::load("harmless")?.constitution;
     Ok(Job {
         procedure: Procedure::Revise { judging: false },
-        constitution: Arc::new(constitution::load("harmless")?.constitution),
-        templates: Arc::new(Templates::load(None, &fence)?),
+        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout)?),
+        constitution: Arc::new(constitution),
         fence,
         seed: 0,
         stream,

@@ -1,6 +1,7 @@
 //! `amend run`: many prompts, in a run directory that can be resumed.
 
 mod dry_run;
+mod rehearsal;
 
 use std::io;
 use std::path::PathBuf;

@@ -194,7 +194,7 @@ impl Case<'_> {
 }
 
 /// The cases of an item that the run without a gate revised and judged: the item as a
-/// whole, then each principle. `rules` are those of that run.
+/// whole, then each principle that it was judged by. `rules` are those of that run.
 fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -> Vec<Case<'a>> {
     let (before, after) = (rules.first(&ungated.steps), rules.last(&ungated.steps));
     let judgement = rules.on(&ungated.steps, [after, before]);
@@ -226,7 +226,9 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
         verdicts.find(|(principle, _)| principle == id).map(|(_, verdict)| *verdict)
     };
     let applied: BTreeSet<&str> = self::revised(&ungated.steps).collect();
-    let principles = applied.into_iter().filter_map(|id| case(Some(id), under(id)));
+    // A principle without a verdict, under which the judge was not asked, is unknown.
+    let asked = |id: &&str| judgement.is_none() || under(id).is_some();
+    let principles = applied.into_iter().filter(asked).filter_map(|id| case(Some(id), under(id)));
     whole.into_iter().chain(principles).collect()
 }
 

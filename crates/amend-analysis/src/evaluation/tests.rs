@@ -357,8 +357,8 @@ fn evaluated(id: &str, revise: bool) -> (Trajectory, amend_core::procedure::Item
     let fence = Delimiter::from_stream(stream);
     let job = Job {
         procedure: Procedure::Rubric { dimensions: [0].into(), revise },
+        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
         constitution,
-        templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
         seed: 0,
         stream,

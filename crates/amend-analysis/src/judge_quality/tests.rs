@@ -64,7 +64,7 @@ fn judged_under(
     let job = Job {
         procedure,
         constitution: constitution.clone(),
-        templates: Arc::new(Templates::load(None, &fence).unwrap()),
+        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
         fence,
         seed: 0,
         stream: Stream::new(0),

@@ -1,6 +1,6 @@
 //! The defaults of a constitution: settings and request texts.
 
-use super::{CandidatePairs, DecideBy, Judge, Plan, Policy, Select, StepSampling};
+use super::{CandidatePairs, DecideBy, Judge, Layout, Plan, Policy, Select, StepSampling};
 use crate::judge::{Calibration, Mode, labels};
 use crate::model::Sampling;
 
@@ -12,7 +12,9 @@ impl Default for Plan {
             principles_per_round: 1,
             critique: true,
             stop_unchanged: true,
-            few_shot: 2,
+            few_shot: 0,
+            layout: Layout::Conversation,
+            history: true,
             gate: None,
             candidates: 1,
         }
@@ -49,6 +51,11 @@ impl Default for StepSampling {
             judge: with(0.0, 256),
         }
     }
+}
+
+/// The layout of runs whose manifest does not name one.
+pub(super) fn layout_of_old_manifests() -> Layout {
+    Layout::Quoted
 }
 
 /// The default version.

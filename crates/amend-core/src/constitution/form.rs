@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::{
-    CandidatePairs, DecideBy, Export, Governance, Judge, Plan, Policy, Select, StepSampling,
-    defaults,
+    CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Plan, Policy, Select,
+    StepSampling, defaults,
 };
 use crate::constitution::Thresholds;
 use crate::document::schema::{ID, TEXT};
@@ -95,6 +95,14 @@ pub(super) struct Loop {
     /// The number of few-shot examples in prompts, taken from the principles in order.
     #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().few_shot))]
     few_shot: Option<u32>,
+    /// How critiques and revisions are requested.
+    #[schemars(extend("default" = Plan::default().layout))]
+    layout: Option<Layout>,
+    /// Whether a critique follows the item's earlier critiques and revisions. Otherwise
+    /// it follows the prompt and the current response alone. Has no effect in the layout
+    /// `quoted`.
+    #[schemars(extend("default" = Plan::default().history))]
+    history: Option<bool>,
     /// The threshold of the gate. Before each critique the gate scores how strongly
     /// the response violates the principle; below the threshold the principle is
     /// skipped. Without this key every selected principle is applied.
@@ -115,6 +123,8 @@ impl Loop {
         set(&mut plan.critique, self.critique);
         set(&mut plan.stop_unchanged, self.stop_unchanged);
         set(&mut plan.few_shot, self.few_shot);
+        set(&mut plan.layout, self.layout);
+        set(&mut plan.history, self.history);
         set(&mut plan.gate, self.gate.map(Some));
         set(&mut plan.candidates, self.candidates);
     }
@@ -131,7 +141,7 @@ pub(super) struct JudgeForm {
     /// How a verdict changes a pair.
     #[schemars(extend("default" = Judge::default().policy))]
     policy: Option<Policy>,
-    /// Which verdicts decide a pair.
+    /// Which verdicts decide a pair. `amend run` asks only for these.
     #[schemars(extend("default" = Judge::default().decide_by))]
     decide_by: Option<DecideBy>,
     /// A verdict is undecided if its log-odds are closer to 0 than this.

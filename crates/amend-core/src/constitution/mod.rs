@@ -151,6 +151,13 @@ pub struct Plan {
     /// The number of few-shot examples in prompts, taken from the principles in
     /// order.
     pub few_shot: u32,
+    /// How critiques and revisions are requested. Manifests from before there were
+    /// layouts lack it.
+    #[serde(default = "defaults::layout_of_old_manifests")]
+    pub layout: Layout,
+    /// Whether a critique follows the item's earlier critiques and revisions in the
+    /// conversation. Otherwise it follows the prompt and the current response alone.
+    pub history: bool,
     /// The threshold of the gate, 0 to 1. Before each critique the gate scores how
     /// strongly the response violates the principle; below the threshold the
     /// principle is skipped. `None` applies every selected principle.
@@ -158,6 +165,22 @@ pub struct Plan {
     /// The number of initial responses sampled. If there are several, the best one
     /// is revised.
     pub candidates: u32,
+}
+
+/// How critiques and revisions are requested: the built-in set of their templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// As further turns of the conversation that is revised, as in Bai et al. 2022
+    /// (arXiv 2212.08073). Each step continues the one before it.
+    Conversation,
+    /// In a new conversation that quotes the old one and its response.
+    Quoted,
+}
+
+impl Layout {
+    /// Every layout.
+    pub const ALL: [Self; 2] = [Self::Conversation, Self::Quoted];
 }
 
 /// How principles are selected for a round.
@@ -184,7 +207,7 @@ pub struct Judge {
     pub enabled: bool,
     /// How a verdict changes a pair.
     pub policy: Policy,
-    /// Which verdicts decide.
+    /// Which verdicts decide a pair. Only these are asked for after a revision.
     pub decide_by: DecideBy,
     /// A verdict is undecided if its log-odds are closer to 0 than this.
     pub min_margin: f64,

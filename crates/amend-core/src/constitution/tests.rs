@@ -110,7 +110,8 @@ fn json_without_newer_keys_reads_with_defaults() {
         "audit": {"a_key_of_a_later_version": 1}
     }"#;
     let constitution: Constitution = serde_json::from_str(text).unwrap();
-    assert_eq!(constitution.plan, Plan { rounds: 2, ..Plan::default() });
+    let plan = Plan { rounds: 2, few_shot: 2, layout: Layout::Quoted, ..Plan::default() };
+    assert_eq!(constitution.plan, plan);
     assert_eq!(constitution.judge, Judge::default());
     let generate = Sampling { temperature: 0.5, max_tokens: 9, ..Sampling::default() };
     assert_eq!(constitution.sampling, StepSampling { generate, ..StepSampling::default() });
@@ -164,6 +165,8 @@ fn every_key_is_read() {
                 critique: false,
                 stop_unchanged: false,
                 few_shot: 0,
+                layout: Layout::Quoted,
+                history: false,
                 gate: Some(0.25),
                 candidates: 4,
             },

@@ -4,13 +4,13 @@
 //! the second continues the first.
 
 use super::{Job, sampling};
-use crate::constitution::Constitution;
+use crate::constitution::{Constitution, Layout};
 use crate::judge::{Likelihood, Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
 use crate::procedure::{AcceptError, ItemLoop, StepRequest, StepResult};
 use crate::prompt::{Reasons, Rendered};
 use crate::random::Stream;
-use crate::record::{StepInput, StepKind, StepOutput};
+use crate::record::{StepKind, StepOutput};
 
 /// The result of a request.
 pub(super) enum EngineReply {
@@ -25,7 +25,7 @@ pub(super) enum EngineReply {
 /// A request to submit.
 pub(super) struct Submission {
     pub(super) rendered: Rendered,
-    /// Whether the prompt continues the completion before it.
+    /// Whether the prompt continues the completion before it, if there is one.
     pub(super) continues: bool,
     pub(super) task: Task,
 }
@@ -168,7 +168,14 @@ impl Call {
         };
         let context = trajectory.context(ask, 0, Reasons::None);
         let rendered = job.templates.render(ask.kind, &context)?;
-        let continues = ask.kind.input() == StepInput::Revision;
+        let continues = match ask.kind.output() {
+            StepOutput::Revision => true,
+            StepOutput::Critique => job.constitution.plan.layout == Layout::Conversation,
+            StepOutput::Answer
+            | StepOutput::Score
+            | StepOutput::Verdict
+            | StepOutput::Likelihood => false,
+        };
         Ok(Submission { rendered, continues, task })
     }
 

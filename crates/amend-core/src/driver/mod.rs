@@ -598,8 +598,10 @@ mod tests {
         let delimiter = Delimiter::new("3f9c2a81").unwrap();
         let job = Job {
             procedure: Procedure::Revise { judging: false },
+            templates: Arc::new(
+                Templates::load(None, &delimiter, constitution.plan.layout).unwrap(),
+            ),
             constitution: Arc::new(constitution),
-            templates: Arc::new(Templates::load(None, &delimiter).unwrap()),
             fence: delimiter,
             seed: 7,
             stream: Stream::new(7),

@@ -12,8 +12,8 @@ use crate::constitution::{Constitution, Dimension, Principle};
 use crate::judge::{Likelihood, RubricScore, Verdict};
 use crate::model::{Completion, Failure, Usage};
 use crate::procedure::clean;
-use crate::procedure::plan::{After, Due, Procedure, current};
-use crate::prompt::{ComparedAnswers, Delimiter, PromptContext, Reasons};
+use crate::procedure::plan::{After, Due, Procedure, current, first};
+use crate::prompt::{ComparedAnswers, Delimiter, EarlierReview, PromptContext, Reasons};
 use crate::random::Stream;
 use crate::record::{Item, Step, StepInput, StepKind, StepOutput, Stop, answers};
 
@@ -416,7 +416,9 @@ impl ItemLoop {
         match ask.kind.input() {
             StepInput::Conversation => context,
             StepInput::Review => match principle {
-                Some(principle) => context.reviewing(ask.round, principle, self.reviewed(ask)),
+                Some(principle) => context
+                    .reviewing(ask.round, principle, self.reviewed(ask))
+                    .after(self.history()),
                 None => context,
             },
             StepInput::Revision => match principle {
@@ -424,6 +426,7 @@ impl ItemLoop {
                     let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
                     context
                         .reviewing(ask.round, principle, self.reviewed(ask))
+                        .after(self.history())
                         .revising(critique.map(Step::raw))
                 }
                 None => context,
@@ -443,6 +446,34 @@ impl ItemLoop {
                 context.comparing(ask.round, principle, comparison)
             }
         }
+    }
+
+    /// The reviews so far that led to a revision; empty if the plan keeps no history.
+    fn history(&self) -> Vec<EarlierReview<'_>> {
+        let mut history = Vec::new();
+        if !self.constitution.plan.history {
+            return history;
+        }
+        let mut response = self.numbered(first(&self.steps, &self.constitution.judge.standing()));
+        let mut critique = None;
+        for step in &self.steps {
+            match step.kind.output() {
+                StepOutput::Critique => critique = Some(step.raw()),
+                StepOutput::Revision => {
+                    let id = step.principle.as_deref().unwrap_or_default();
+                    if let Some(principle) = self.constitution.principle(id) {
+                        let critique = critique.take();
+                        history.push(EarlierReview { response, principle, critique });
+                    }
+                    response = &step.text;
+                }
+                StepOutput::Answer
+                | StepOutput::Score
+                | StepOutput::Verdict
+                | StepOutput::Likelihood => {}
+            }
+        }
+        history
     }
 
     /// The answer under review: the one the step is about, else the current one.

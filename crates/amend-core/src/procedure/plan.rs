@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::constitution::{Constitution, Plan, Select};
+use crate::constitution::{Constitution, DecideBy, Plan, Select};
 use crate::judge::{VerdictSettings, combine};
 use crate::procedure::select;
 use crate::random::Stream;
@@ -17,7 +17,8 @@ use crate::record::{Step, StepKind, Stop, answer, answers};
 pub enum Procedure {
     /// Answer, critique and revise.
     Revise {
-        /// Afterwards, judge the last revision against the first answer.
+        /// Afterwards, judge the last revision against the first answer. Only the
+        /// verdicts that decide ([`DecideBy`]) are asked for.
         judging: bool,
     },
     /// Compare two answers: the ones given with the item, or two generated ones.
@@ -142,9 +143,16 @@ impl<'a> Walk<'a> {
         let all = self.steps;
         let Improved { stop, first, last, used } = self.improve()?;
         if judging && last != first && answer(all, last) != answer(all, first) {
-            let principles = used.into_iter().map(Some).chain([None]);
+            let decide_by = self.constitution.judge.decide_by;
+            let mut questions: Vec<Option<usize>> = Vec::new();
+            if matches!(decide_by, DecideBy::Principles | DecideBy::All) {
+                questions.extend(used.into_iter().map(Some));
+            }
+            if matches!(decide_by, DecideBy::Overall | DecideBy::All) {
+                questions.push(None);
+            }
             let judge = |principle| Due::judge(0, principle, [last, first]);
-            self.take(principles.map(judge).collect())?;
+            self.take(questions.into_iter().map(judge).collect())?;
         }
         Ok(stop)
     }

@@ -5,23 +5,33 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::{
-    ComparedAnswers, Delimiter, PromptContext, Reasons, RenderError, Templates, TemplatesError,
+    ComparedAnswers, Delimiter, EarlierReview, PromptContext, Reasons, RenderError, Templates,
+    TemplatesError,
 };
 use crate::chat::{Message, Role};
 use crate::constitution::{
-    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Plan, Principle, Select,
-    StepSampling, Thresholds,
+    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Layout, Plan, Principle,
+    Select, StepSampling, Thresholds,
 };
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::random::Stream;
 use crate::record::{Item, StepInput, StepKind};
 
-/// Loads the built-in set with the overlay `folder`, and test-renders all templates.
+/// Loads the built-in set of each layout with the overlay `folder`, and test-renders all
+/// templates.
 ///
 /// # Errors
 /// The errors of [`Templates::load`], or else all failures of the test renders.
 pub fn check(folder: &Path) -> Result<(), TemplatesError> {
-    let errors = Templates::load(Some(folder), &Delimiter::from_stream(Stream::new(0)))?.check();
+    let fence = Delimiter::from_stream(Stream::new(0));
+    let mut errors = Vec::new();
+    for layout in Layout::ALL {
+        for error in Templates::load(Some(folder), &fence, layout)?.check() {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+    }
     if errors.is_empty() { Ok(()) } else { Err(TemplatesError::Invalid(Diagnostics(errors))) }
 }
 
@@ -36,6 +46,12 @@ impl Templates {
             let principle = &constitution.principles[0];
             let first = PromptContext::new(&constitution, &item);
             let review = first.clone().reviewing(1, principle, "It is round.");
+            let earlier = [Some("It is short."), None].map(|critique| EarlierReview {
+                response: "It is.",
+                principle,
+                critique,
+            });
+            let later = review.clone().after(earlier);
             let dimension = &constitution.dimensions[0];
             let mut note = |result: Result<_, RenderError>| {
                 if let Err(error) = result
@@ -47,10 +63,14 @@ impl Templates {
             for kind in StepKind::ALL {
                 let contexts = match kind.input() {
                     StepInput::Conversation => vec![first.clone()],
-                    StepInput::Review => vec![review.clone()],
-                    StepInput::Revision => [Some("It gives no reason."), None]
-                        .map(|critique| review.clone().revising(critique))
-                        .to_vec(),
+                    StepInput::Review => vec![review.clone(), later.clone()],
+                    StepInput::Revision => [&review, &later]
+                        .into_iter()
+                        .flat_map(|context| {
+                            [Some("It gives no reason."), None]
+                                .map(|critique| context.clone().revising(critique))
+                        })
+                        .collect(),
                     StepInput::Dimension => vec![first.clone().scoring(dimension, "Round.")],
                     StepInput::Comparison => {
                         for context in comparisons(&first, principle) {

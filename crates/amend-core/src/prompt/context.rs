@@ -7,8 +7,8 @@ use crate::constitution::{Constitution, Dimension, FewShotExample, Principle};
 use crate::record::Item;
 
 /// The variables of one render. A name is undefined in steps that don't have it:
-/// `response` and `principle` in the initial response, `critique` in all steps but the
-/// revision.
+/// `response`, `principle` and `history` in the initial response, `critique` in all steps
+/// but the revision.
 #[derive(Debug, Clone, Serialize)]
 pub struct PromptContext<'a> {
     /// The item's conversation.
@@ -23,6 +23,10 @@ pub struct PromptContext<'a> {
     /// critiques.
     #[serde(skip_serializing_if = "Option::is_none")]
     critique: Option<Option<&'a str>>,
+    /// In the rounds: the reviews that came before and still belong to the conversation,
+    /// in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<ReviewView<'a>>>,
     /// In a comparison: what the judge compares.
     #[serde(flatten)]
     comparison: Option<ComparedAnswers<'a>>,
@@ -44,6 +48,7 @@ pub(super) const NAMES: &[&str] = &[
     "response",
     "principle",
     "critique",
+    "history",
     "examples",
     "constitution",
     "round",
@@ -99,6 +104,31 @@ impl<'a> From<&'a Principle> for PrincipleView<'a> {
             judge: &principle.judge,
             applies_when: &principle.applies_when,
         }
+    }
+}
+
+/// A review that has led to a revision.
+#[derive(Debug, Clone, Copy)]
+pub struct EarlierReview<'a> {
+    /// The response that was reviewed.
+    pub response: &'a str,
+    /// The principle that was applied.
+    pub principle: &'a Principle,
+    /// The critique as the model wrote it; `None` if the loop has no critiques.
+    pub critique: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct ReviewView<'a> {
+    response: &'a str,
+    principle: PrincipleView<'a>,
+    critique: Option<&'a str>,
+}
+
+impl<'a> From<EarlierReview<'a>> for ReviewView<'a> {
+    fn from(review: EarlierReview<'a>) -> Self {
+        let EarlierReview { response, principle, critique } = review;
+        Self { response, principle: principle.into(), critique }
     }
 }
 
@@ -174,6 +204,7 @@ impl<'a> PromptContext<'a> {
             response: None,
             principle: None,
             critique: None,
+            history: None,
             comparison: None,
             dimension: None,
             examples,
@@ -190,7 +221,15 @@ impl<'a> PromptContext<'a> {
     /// Adds a principle that a round applies to a response.
     #[must_use]
     pub fn reviewing(self, round: u32, principle: &'a Principle, response: &'a str) -> Self {
-        Self { response: Some(response), principle: Some(Some(principle.into())), round, ..self }
+        let history = Some(self.history.unwrap_or_default());
+        let principle = Some(Some(principle.into()));
+        Self { response: Some(response), principle, history, round, ..self }
+    }
+
+    /// Adds the reviews before this one, in order.
+    #[must_use]
+    pub fn after(self, history: impl IntoIterator<Item = EarlierReview<'a>>) -> Self {
+        Self { history: Some(history.into_iter().map(ReviewView::from).collect()), ..self }
     }
 
     /// Adds two responses to compare, by a principle or overall.

@@ -37,12 +37,13 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, OutputSpanKind, UndefinedBehavior};
 
 use crate::chat::{Message, Role};
+use crate::constitution::Layout;
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::Failure;
 use crate::record::StepKind;
 
 pub use check::check;
-pub use context::{ComparedAnswers, PromptContext, Reasons};
+pub use context::{ComparedAnswers, EarlierReview, PromptContext, Reasons};
 pub use delimiter::{Delimiter, DelimiterError, DelimiterStyle};
 
 use diagnose::{about, diagnose};
@@ -109,14 +110,18 @@ impl From<RenderError> for Failure {
 }
 
 impl Templates {
-    /// Loads the built-in set, in which files of the folder `overlay` replace those
-    /// with the same name.
+    /// Loads the built-in set of a layout, in which files of the folder `overlay` replace
+    /// those with the same name.
     ///
     /// # Errors
     /// The folder or a file can't be read, a file has a syntax error, or no template of
     /// the set uses it.
-    pub fn load(overlay: Option<&Path>, fence: &Delimiter) -> Result<Self, TemplatesError> {
-        let sources = set::read(overlay)?;
+    pub fn load(
+        overlay: Option<&Path>,
+        fence: &Delimiter,
+        layout: Layout,
+    ) -> Result<Self, TemplatesError> {
+        let sources = set::read(overlay, layout)?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);

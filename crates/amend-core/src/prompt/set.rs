@@ -1,4 +1,4 @@
-//! A set of templates: the built-in files, which files of a folder can replace.
+//! A set of templates: the built-in files of a layout, which files of a folder can replace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::TemplatesError;
 use super::diagnose::{about, did_you_mean};
+use crate::constitution::Layout;
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
 use crate::record::StepKind;
 
@@ -18,36 +19,45 @@ pub(super) struct TemplateSource {
 }
 
 macro_rules! built_in {
-    ($($name:literal),+) => {
-        [$(($name, include_str!(concat!("../../../../prompts/", $name)))),+]
+    ($folder:literal: $($name:literal),+) => {
+        [$(($name, include_str!(concat!("../../../../prompts/", $folder, $name)))),+]
     };
 }
 
-const BUILT_IN: [(&str, &str); 8] = built_in![
-    "critique.j2",
-    "gate.j2",
-    "generate.j2",
-    "judge.j2",
-    "macros.j2",
-    "review.j2",
-    "revise.j2",
-    "rubric.j2"
-];
+/// The templates of every layout.
+const COMMON: [(&str, &str); 5] =
+    built_in!["": "gate.j2", "generate.j2", "judge.j2", "macros.j2", "rubric.j2"];
+
+/// The templates of [`Layout::Conversation`].
+const CONVERSATION: [(&str, &str); 3] =
+    built_in!["conversation/": "critique.j2", "review.j2", "revise.j2"];
+
+/// The templates of [`Layout::Quoted`].
+const QUOTED: [(&str, &str); 3] = built_in!["quoted/": "critique.j2", "review.j2", "revise.j2"];
+
+/// The file names and texts of the built-in set of a layout.
+fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = match layout {
+        Layout::Conversation => CONVERSATION,
+        Layout::Quoted => QUOTED,
+    };
+    COMMON.into_iter().chain(own)
+}
 
 /// The prefix of the names of additional judge templates.
 pub(super) const JUDGES: &str = "judge-";
 
-/// Reads a set: the built-in files, replaced or extended by those of the folder.
+/// Reads a set: the built-in files of the layout, replaced or extended by those of the folder.
 ///
 /// Hidden files, folders, notes (`*.md`) and backup copies (`*~`) are ignored. Any
 /// other file that no template of the set can reach is an error, since it would have
 /// no effect.
 pub(super) fn read(
     overlay: Option<&Path>,
+    layout: Layout,
 ) -> Result<BTreeMap<String, TemplateSource>, TemplatesError> {
-    let mut set: BTreeMap<String, TemplateSource> = BUILT_IN
-        .iter()
-        .map(|&(name, text)| {
+    let mut set: BTreeMap<String, TemplateSource> = built_in(layout)
+        .map(|(name, text)| {
             let shown = format!("{name} (built in)");
             (name.to_owned(), TemplateSource { text: text.into(), shown })
         })
@@ -77,7 +87,7 @@ pub(super) fn read(
     let unused: Vec<Diagnostic> = files
         .difference(&reached)
         .map(|name| Diagnostic {
-            hint: did_you_mean(name, BUILT_IN.iter().map(|&(known, _)| known)),
+            hint: did_you_mean(name, built_in(layout).map(|(known, _)| known)),
             ..about(
                 &folder.join(name).display().to_string(),
                 Arc::from(""),

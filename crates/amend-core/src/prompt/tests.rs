@@ -105,11 +105,11 @@ fn overlaid(files: &[(&str, &str)]) -> Result<Templates, TemplatesError> {
     for (name, text) in files {
         fs::write(folder.path().join(name), text).unwrap();
     }
-    Templates::load(Some(folder.path()), &fence())
+    Templates::load(Some(folder.path()), &fence(), Layout::Quoted)
 }
 
 fn built_in() -> Templates {
-    Templates::load(None, &fence()).unwrap()
+    Templates::load(None, &fence(), Layout::Quoted).unwrap()
 }
 
 /// The turns as one text.
@@ -210,6 +210,59 @@ fn a_revision_prompt_continues_its_critique_prompt() {
             }
             assert_eq!(shared[0], shared[1], "shared turns depend on no item");
         }
+    }
+}
+
+/// Worked examples and earlier reviews are turns of the conversation. The system turn of an
+/// item comes first.
+#[test]
+fn the_prompts_of_the_conversation_layout() {
+    let constitution = constitution(vec![kindness(), principle("honest")], 1);
+    let templates = Templates::load(None, &fence(), Layout::Conversation).unwrap();
+    let [kind, honest] = &constitution.principles[..] else { panic!() };
+    let with_system = item(talk());
+    let earlier =
+        EarlierReview { response: "Go.", principle: honest, critique: Some("\nIt is untrue.") };
+    let context = PromptContext::new(&constitution, &with_system)
+        .reviewing(2, kind, "Go away.")
+        .after([earlier]);
+    let revise = context.revising(Some("It is rude."));
+    assert_snapshot!(
+        "conversation_revise",
+        show(&templates.render(StepKind::Revise, &revise).unwrap())
+    );
+    let plain = item(vec![Message::new(Role::User, "Help me.")]);
+    let context = PromptContext::new(&constitution, &plain)
+        .reviewing(2, kind, "Go away.")
+        .after([EarlierReview { critique: None, ..earlier }])
+        .revising(None);
+    assert_snapshot!(
+        "conversation_revise_without_critique",
+        show(&templates.render(StepKind::Revise, &context).unwrap())
+    );
+}
+
+/// A folder of templates works in either layout, since both have the same variables and
+/// the same file names.
+#[test]
+fn an_overlay_works_in_either_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let review = "{% call turn('user') %}{{ response }} {{ principle.id }} \
+                  {{ history | map(attribute='response') | join('|') }} \
+                  {{ critiquing }}{% endcall %}";
+    fs::write(folder.path().join("review.j2"), review).unwrap();
+    let constitution = constitution(vec![kindness()], 1);
+    let item = item(talk());
+    let principle = &constitution.principles[0];
+    let earlier = EarlierReview { response: "Go.", principle, critique: None };
+    let context = PromptContext::new(&constitution, &item)
+        .reviewing(2, principle, "Go away.")
+        .after([earlier]);
+    for layout in Layout::ALL {
+        let templates = Templates::load(Some(folder.path()), &fence(), layout).unwrap();
+        assert_eq!(templates.check(), []);
+        let rendered = templates.render(StepKind::Critique, &context).unwrap();
+        assert_eq!(rendered.turns[0].content, "Go away. kind Go. True");
     }
 }
 
@@ -385,7 +438,7 @@ fn render_errors_name_their_place() {
         ),
         (
             "{% include 'review.j2' %}",
-            "macros.j2 (built in):16: `fence` expects a string, not undefined \
+            "review.j2 (built in):11: `fence` expects a string, not undefined \
              [fence(response, \"answer\")]",
         ),
     ] {
@@ -490,7 +543,7 @@ fn an_overlay_replaces_single_files() {
             "rubric.j2"
         ]
     );
-    assert_eq!(sources["critique.j2"], include_str!("../../../../prompts/critique.j2"));
+    assert_eq!(sources["critique.j2"], include_str!("../../../../prompts/quoted/critique.j2"));
     let (constitution, item) = (constitution(vec![kindness()], 0), item(talk()));
     assert_eq!(
         templates.render(StepKind::Generate, &PromptContext::new(&constitution, &item)).unwrap(),
@@ -505,20 +558,22 @@ fn an_overlay_replaces_single_files() {
 fn read_errors_name_the_folder_or_file() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
-    let error = Templates::load(Some(&missing), &fence()).unwrap_err();
+    let error = Templates::load(Some(&missing), &fence(), Layout::Quoted).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("failed to list the prompt templates in {}", missing.display())
     );
     let path = folder.path().join("revise.j2");
     fs::write(&path, b"\xff").unwrap();
-    let error = Templates::load(Some(folder.path()), &fence()).unwrap_err();
+    let error = Templates::load(Some(folder.path()), &fence(), Layout::Quoted).unwrap_err();
     assert_eq!(error.to_string(), format!("failed to read the prompt template {}", path.display()));
 }
 
 #[test]
-fn the_built_in_set_passes_its_check() {
-    assert_eq!(built_in().check(), []);
+fn the_built_in_sets_pass_their_checks() {
+    for layout in Layout::ALL {
+        assert_eq!(Templates::load(None, &fence(), layout).unwrap().check(), []);
+    }
 }
 
 #[test]

@@ -31,8 +31,8 @@ fn job(rounds: u32, critique: bool) -> Job {
     let fence = Delimiter::new("3f9c2a81").unwrap();
     Job {
         procedure: Procedure::Revise { judging: false },
+        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
         constitution: Arc::new(constitution),
-        templates: Arc::new(Templates::load(None, &fence).unwrap()),
         fence,
         seed: 7,
         stream: Stream::new(7),

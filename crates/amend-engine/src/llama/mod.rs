@@ -17,6 +17,7 @@ mod vocabulary;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Instant;
 
 use llama_cpp_2::DecodeError;
@@ -35,7 +36,7 @@ use crate::llama::kv::trie::{KvTrie, Token};
 use crate::llama::measure::oracle::OraclePrefill;
 use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
-use crate::llama::scheduler::active::{Active, Completing, Goal, Queued};
+use crate::llama::scheduler::active::{Active, Completing, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
 use amend_core::chat::Message;
 use amend_core::model::{
@@ -60,10 +61,21 @@ const MAX_SCORED_ROWS: usize = 128;
 
 /// A finished completion.
 struct Ended {
-    decoded: Decoded,
-    kind: KindId,
-    /// Its [`Queued::length`].
-    length: usize,
+    /// It and the completions that it continues, oldest first.
+    decoded: Vec<Arc<Decoded>>,
+    root: Root,
+    /// Whether a request continues it.
+    is_continued: bool,
+}
+
+/// By how many tokens continuations, direct or indirect, were longer than the request that
+/// they go back to.
+#[derive(Debug, Default, Clone, Copy)]
+struct Growth {
+    /// The most so far.
+    tokens: usize,
+    /// Whether some chain of continuations has ended.
+    is_known: bool,
 }
 
 /// An engine with one model and one context.
@@ -89,9 +101,8 @@ pub struct Llama<'m> {
     idle: Vec<Idle>,
     /// The completions that finished in the last step.
     ended: HashMap<RequestId, Ended>,
-    /// For each kind of prompt, by how many tokens a continuation was longer than the
-    /// completion it continues, at most.
-    growth: HashMap<KindId, usize>,
+    /// The growth of each kind of prompt.
+    growth: HashMap<KindId, Growth>,
     /// Whether nothing has been computed since [`Engine::reset`].
     is_fresh: bool,
     /// Requests that failed before they entered the queue.
@@ -303,12 +314,18 @@ impl<'m> Llama<'m> {
     /// # Errors
     /// The failure of a request that can't be computed.
     fn queue(&mut self, request: Request) -> Result<Queued, Failure> {
-        let ended = request.continues.and_then(|id| self.ended.get(&id));
+        let ended = request.continues.and_then(|id| self.ended.get_mut(&id));
         let vocab = self.model.inner.vocab();
         let template = &self.model.template;
-        let decoded = ended.map(|ended| &ended.decoded);
+        let (history, root) = match ended {
+            Some(ended) => {
+                ended.is_continued = true;
+                (ended.decoded.clone(), Some(ended.root))
+            }
+            None => (Vec::new(), None),
+        };
         let Prompt { mut tokens, shared } =
-            tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, decoded)?;
+            tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, &history)?;
         let Some(last) = tokens.len().checked_sub(1) else {
             let message = "the prompt has no tokens".to_owned();
             return Err(Failure::ChatTemplate { message });
@@ -333,20 +350,20 @@ impl<'m> Llama<'m> {
             }
         };
         let kind = self.headers.add(&tokens, shared.min(last));
-        let is_continuation = ended.is_some();
         let mut queued = Queued {
             id: request.id,
             tokens,
             kind,
-            is_continuation,
+            history,
+            root,
             first_with_logits: last,
             goal,
             ideal: None,
         };
         let needed = queued.length();
-        if let Some(ended) = ended {
-            let growth = self.growth.entry(ended.kind).or_default();
-            *growth = (*growth).max(needed.saturating_sub(ended.length));
+        if let Some(root) = root {
+            let growth = self.growth.entry(root.kind).or_default();
+            growth.tokens = growth.tokens.max(needed.saturating_sub(root.length));
         }
         if needed > self.sequence_limit {
             return Err(Failure::ContextOverflow {
@@ -384,7 +401,7 @@ impl Engine for Llama<'_> {
 
     fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
         let vocab = self.model.inner.vocab();
-        let prompt = tokenize::prompt(&vocab, &self.model.template, turns, shared_turns, None)?;
+        let prompt = tokenize::prompt(&vocab, &self.model.template, turns, shared_turns, &[])?;
         let text = |token: Token| {
             let piece = vocab.token_to_piece(LlamaToken(token), true, None);
             String::from_utf8_lossy(&piece).into_owned()
@@ -440,8 +457,9 @@ impl Engine for Llama<'_> {
             events.push(Event::Failed { id, failure });
         }
         for (_, ended) in self.ended.drain() {
-            // No continuation was submitted unless there is an entry.
-            self.growth.entry(ended.kind).or_insert(0);
+            if !ended.is_continued {
+                self.growth.entry(ended.root.kind).or_default().is_known = true;
+            }
         }
         if self.is_fresh && self.settings.kv_unified != self.first_layout {
             self.lay_out(self.first_layout)?;

@@ -79,7 +79,7 @@ impl Default for LlamaSettings {
 const CELLS_PER_SEQUENCE: u32 = 1024;
 
 /// The number of cells per stream if the user sets no context size.
-const CELLS_PER_STREAM: u32 = 2048;
+const CELLS_PER_STREAM: u32 = 1536;
 
 /// llama.cpp rounds the size of a stream up to a multiple of this.
 const STREAM_STEP: u32 = 256;
@@ -179,10 +179,10 @@ impl LlamaSettings {
 
     /// The number of sequence ids of the context: one per slot, and some for prefixes that
     /// are kept for later requests. In a unified cache that is another one per slot and a
-    /// few for shared prefixes; with streams, which take memory, only the few.
+    /// few for shared prefixes; with streams, which take memory, only two.
     #[must_use]
     pub fn sequences(&self) -> usize {
-        if self.has_streams() { self.parallel + 4 } else { 2 * self.parallel + 8 }
+        if self.has_streams() { self.parallel + 2 } else { 2 * self.parallel + 8 }
     }
 }
 
@@ -330,9 +330,9 @@ mod tests {
             (chosen.kv_unified, chosen.ctx_size, chosen.sequences())
         };
         use Switch::{Auto, Off, On};
-        assert_eq!(chosen(8, 0, Auto, 0, small), (Off, 12 * 2048, 12));
+        assert_eq!(chosen(8, 0, Auto, 0, small), (Off, 10 * 1536, 10));
         // Limited by a gibibyte.
-        assert_eq!(chosen(32, 0, Auto, 0, small), (Off, 36 * 1280, 36));
+        assert_eq!(chosen(32, 0, Auto, 0, small), (Off, 34 * 1280, 34));
         assert_eq!(chosen(8, 0, Auto, 0, Some(131_072)), (On, 8192, 24));
         for (parallel, n_gpu_layers, cell_bytes) in [(1, 0, small), (8, 99, small), (8, 0, None)] {
             let (unified, ..) = chosen(parallel, 0, Auto, n_gpu_layers, cell_bytes);
@@ -340,9 +340,9 @@ mod tests {
         }
         // A size set by the user is kept.
         assert_eq!(chosen(8, 8192, Auto, 0, small), (On, 8192, 24));
-        assert_eq!(chosen(8, 13_000, Auto, 0, small), (Off, 12 * 1024, 12));
-        assert_eq!(chosen(8, 8192, Off, 0, small), (Off, 12 * 512, 12));
-        assert_eq!(chosen(8, 100, Off, 0, small), (Off, 12 * 256, 12));
+        assert_eq!(chosen(8, 13_000, Auto, 0, small), (Off, 10 * 1280, 10));
+        assert_eq!(chosen(8, 8192, Off, 0, small), (Off, 10 * 768, 10));
+        assert_eq!(chosen(8, 100, Off, 0, small), (Off, 10 * 256, 10));
         assert_eq!(chosen(8, 0, Off, 0, None), (On, 8192, 24));
         assert_eq!(chosen(1, 0, On, 0, small), (On, 4096, 10));
     }

@@ -135,7 +135,7 @@ fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
             for event in events.drain(..) {
                 let Event::Done { id, completion } = event else { continue };
                 let prompt = engine.prepare(&turns(questions[id as usize]), 0).unwrap();
-                let answer = &engine.ended[&id].decoded;
+                let answer = &engine.ended[&id].decoded[0];
                 assert_eq!(answer.text, completion.text);
                 let mut tokens: Vec<Token> = prompt.tokens.iter().map(|&(t, _)| t).collect();
                 let first = tokens.len() - 1;

@@ -1,5 +1,7 @@
 //! Converts conversations to tokens, so that content never becomes a control token.
 
+use std::sync::Arc;
+
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
@@ -30,8 +32,8 @@ pub struct Prompt {
 /// Renders a conversation and tokenises each segment separately, so that no token spans
 /// scaffold and content.
 ///
-/// If the last assistant turn before the final user turn has the text of `decoded`, its
-/// decoded tokens are used. If the final turn is the assistant's, the response begins
+/// An assistant turn with the text of a completion in `history` gets the tokens that were
+/// decoded, since the same text may have other tokens too. If the final turn is the assistant's, the response begins
 /// with it.
 ///
 /// # Errors
@@ -41,7 +43,7 @@ pub fn prompt(
     template: &ChatTemplate,
     turns: &[Message],
     shared_turns: usize,
-    decoded: Option<&Decoded>,
+    history: &[Arc<Decoded>],
 ) -> Result<Prompt, Failure> {
     let (turns, opening) = match turns.split_last() {
         Some((last, before)) if last.role == Role::Assistant => (before, Some(&last.content)),
@@ -68,13 +70,11 @@ pub fn prompt(
                 }
             }
             Segment::Content(turn, text) => {
-                match decoded {
-                    Some(decoded)
-                        if decoded.text.trim() == text.trim() && turn + 2 == turns.len() =>
-                    {
-                        tokens.extend_from_slice(&decoded.tokens);
-                    }
-                    _ => tokens.extend(content(vocab, text)?),
+                let is_assistant = turns[*turn].role == Role::Assistant;
+                let mut completions = history.iter().rev().filter(|_| is_assistant);
+                match completions.find(|decoded| decoded.text.trim() == text.trim()) {
+                    Some(decoded) => tokens.extend_from_slice(&decoded.tokens),
+                    None => tokens.extend(content(vocab, text)?),
                 }
                 turns_done = turn + 1;
                 if turns_done <= shared_turns {

@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use super::rehearsal::Rehearsal;
 use amend_core::constitution::Select;
-use amend_core::driver::{Job, sampling};
-use amend_core::model::{Engine, Failure};
-use amend_core::procedure::Next;
+use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
+use amend_core::model::{Counters, Engine, Failure};
+use amend_core::procedure::{ItemLoop, Next};
 use amend_core::prompt::Reasons;
-use amend_core::record::{Item, StepKind};
+use amend_core::record::{Item, Outcome, Step, StepKind};
+
+/// How many items are rehearsed for the cost of an item.
+const REHEARSED: usize = 32;
 
 /// Prints the exact token counts of the items' first prompts, if the engine can
-/// count tokens, and an upper bound of the tokens that are decoded.
+/// count tokens, an upper bound of the tokens that are decoded, and the mean cost of an item
+/// in which every text has its greatest length.
 ///
 /// # Errors
 /// [`CommandError::reported`] if an item would fail at its first step.
@@ -55,6 +60,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
         + items.len() as u64
             * (critiques * max_tokens(StepKind::Critique)
                 + revisions * max_tokens(StepKind::Revise));
+    let cost = rehearse(engine, job, items)?;
     let mut out = std::io::stdout().lock();
     let mut write = || {
         writeln!(out, "items                  {}", items.len())?;
@@ -78,8 +84,69 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
             out,
             "steps of an item       answers {candidates}, critiques {critiques}, revisions {revisions}"
         )?;
-        writeln!(out, "decoded, at most       {decoded} tokens")
+        writeln!(out, "decoded, at most       {decoded} tokens")?;
+        if let Some(Cost { computed, decoded }) = cost {
+            let computed =
+                computed.map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
+            writeln!(out, "an item, at most       {computed}{decoded} tokens decoded")?;
+        }
+        Ok(())
     };
     write().map_err(CommandError::output)?;
     if failed == 0 { Ok(()) } else { Err(CommandError::reported()) }
+}
+
+/// The mean cost of an item.
+struct Cost {
+    /// Prompt tokens computed, if the engine can count them.
+    computed: Option<u64>,
+    /// Tokens decoded.
+    decoded: u64,
+}
+
+/// Runs the loop of some of the items with placeholders for all texts. `None` if all of them
+/// fail.
+fn rehearse(
+    engine: &dyn Engine,
+    job: &Job,
+    items: &[Arc<Item>],
+) -> Result<Option<Cost>, CommandError> {
+    let step = items.len().div_ceil(REHEARSED).max(1);
+    let sample = items.iter().step_by(step).cloned();
+    let mut rehearsal = Rehearsal::new(engine);
+    let mut done = Done { items: 0 };
+    let work = sample.map(|item| Work { item, steps: Vec::new() });
+    let job = Job { cohorts: false, ..job.clone() };
+    drive(&mut rehearsal, &job, work, &mut done).map_err(|error| match error {
+        DriveError::Engine(error) => CommandError::from(error),
+        DriveError::Observer(never) => match never {},
+        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
+    })?;
+    if done.items == 0 {
+        return Ok(None);
+    }
+    let Counters { prefilled, decoded, .. } = rehearsal.counters();
+    let per_item = |tokens: u64| tokens.div_ceil(done.items);
+    let computed = if rehearsal.is_blind { None } else { Some(per_item(prefilled)) };
+    Ok(Some(Cost { computed, decoded: per_item(decoded) }))
+}
+
+/// Counts the items that end.
+struct Done {
+    items: u64,
+}
+
+impl Observer for Done {
+    type Error = std::convert::Infallible;
+
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error> {
+        if matches!(outcome, Outcome::Done { .. }) {
+            self.items += 1;
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::audit::{AuditScore, Better, Cost, FindingKind, audit};
-use amend_core::constitution::{self, Constitution};
+use amend_core::constitution::{self, Constitution, Layout};
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::{Request, Scripted, Task};
 use amend_core::procedure::{ItemLoop, Procedure};
@@ -86,7 +86,7 @@ fn survey(survey: &AuditPlan, questions: &Questions) -> HashMap<String, trajecto
     let job = Job {
         procedure: questions.procedure(&[], &[&UNKNOWN_WORDS.map(str::to_owned)]),
         constitution: Arc::new(questions.constitution().clone()),
-        templates: Arc::new(Templates::load(None, &fence).unwrap()),
+        templates: Arc::new(Templates::load(None, &fence, Layout::Quoted).unwrap()),
         fence,
         seed: 0,
         stream: Stream::new(0),

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::chat::{Message, Role};
 use crate::constitution::{
-    Export, FewShotExample, Governance, Judge, Plan, Select, StepSampling, Thresholds,
+    DecideBy, Export, FewShotExample, Governance, Judge, Layout, Plan, Select, StepSampling,
+    Thresholds,
 };
 use crate::judge::{Poll, Reading};
 use crate::model::{Engine, Event, Finish, Request, Scripted, Task};
@@ -120,7 +121,8 @@ fn drive(
     trajectory: &mut ItemLoop,
     engine: &mut dyn Engine,
 ) -> Result<(Vec<StepRequest>, Stop), AcceptError> {
-    let templates = Templates::load(None, &fence()).unwrap();
+    let layout = trajectory.constitution.plan.layout;
+    let templates = Templates::load(None, &fence(), layout).unwrap();
     let mut asks = Vec::new();
     loop {
         let ask = match trajectory.next() {
@@ -267,7 +269,9 @@ fn prompts_show_the_current_answer_and_the_raw_critique() {
         seen.lock().unwrap().push(turns);
         Ok(texts[request.id as usize].to_owned())
     });
-    let mut trajectory = trajectory(constitution(&["a", "b"], 1, Select::All, 1), item(None), 0);
+    let mut constitution = constitution(&["a", "b"], 1, Select::All, 1);
+    constitution.plan.layout = Layout::Quoted;
+    let mut trajectory = trajectory(constitution, item(None), 0);
     drive(&mut trajectory, &mut engine).unwrap();
     let prompts = prompts.lock().unwrap();
     assert_eq!(prompts[0], ["Hi"]);
@@ -540,15 +544,23 @@ fn principle_with_the_greatest_violation_is_applied_first() {
 }
 
 #[test]
-fn last_revision_is_judged_under_each_principle_used_and_overall() {
+fn only_the_verdicts_that_decide_are_asked_for() {
     let procedure = Procedure::Revise { judging: true };
-    let plan = constitution(&["a", "b"], 2, Select::RoundRobin, 1);
-    let mut whole = taking(procedure.clone(), plan.clone(), item(None), 0);
-    let (batches, stop) =
-        walk(&mut whole, |ask| if ask.kind.is_text() { numbered(ask) } else { verdict(1.0) });
-    assert_eq!(stop, Stop::Rounds);
-    assert_eq!(judgements(&whole)[5..], ["judge a 2 0", "judge b 2 0", "judge - 2 0"]);
-    assert_eq!(batches.last(), Some(&3));
+    let mut plan = constitution(&["a", "b", "c"], 2, Select::RoundRobin, 1);
+    for (decide_by, expected) in [
+        (DecideBy::Overall, &["judge - 2 0"][..]),
+        (DecideBy::Principles, &["judge a 2 0", "judge b 2 0"]),
+        (DecideBy::All, &["judge a 2 0", "judge b 2 0", "judge - 2 0"]),
+    ] {
+        plan.judge.decide_by = decide_by;
+        let mut whole = taking(procedure.clone(), plan.clone(), item(None), 0);
+        let (batches, stop) =
+            walk(&mut whole, |ask| if ask.kind.is_text() { numbered(ask) } else { verdict(1.0) });
+        assert_eq!(stop, Stop::Rounds);
+        assert_eq!(judgements(&whole)[5..], *expected);
+        // They are asked for together, so that they share a prefix.
+        assert_eq!(batches.last(), Some(&expected.len()));
+    }
     // Without a change, there is nothing to judge.
     let mut same = taking(procedure, plan, item(None), 0);
     walk(&mut same, |_| text("the same"));
@@ -570,10 +582,10 @@ fn best_candidate_is_revised() {
     let (batches, _) = walk(&mut trajectory, |ask| {
         if ask.kind.is_text() { numbered(ask) } else { verdict(odds(&ask.about)) }
     });
-    assert_eq!(batches, [3, 3, 1, 2]);
+    assert_eq!(batches, [3, 3, 1, 1]);
     assert_eq!(
         judgements(&trajectory)[3..],
-        ["judge - 0 1", "judge - 0 2", "judge - 1 2", "revise a", "judge a 3 1", "judge - 3 1"]
+        ["judge - 0 1", "judge - 0 2", "judge - 1 2", "revise a", "judge - 3 1"]
     );
     let standings =
         standings(3, &trajectory.steps()[3..6], &trajectory.constitution().judge.standing());
@@ -678,4 +690,54 @@ proptest! {
             prop_assert_eq!(rest, left);
         }
     }
+}
+
+/// The turns of every request of a loop in the layout `conversation`.
+fn conversation(history: bool, critique: bool, texts: &[&str]) -> Vec<Vec<Message>> {
+    let mut constitution = constitution(&["a", "b"], 2, Select::RoundRobin, 1);
+    constitution.plan.layout = Layout::Conversation;
+    constitution.plan.history = history;
+    constitution.plan.critique = critique;
+    let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = requests.clone();
+    let mut engine = Scripted::new(move |request| {
+        log.lock().unwrap().push(request.turns.clone());
+        Ok(texts[request.id as usize].clone())
+    });
+    let mut trajectory = trajectory(constitution, item(None), 1);
+    assert_eq!(drive(&mut trajectory, &mut engine).unwrap().1, Stop::Rounds);
+    std::mem::take(&mut requests.lock().unwrap())
+}
+
+/// Each prompt consists of the one before it, the text that answered it, and a request. A
+/// cleaned revision replaces what the model wrote.
+#[test]
+fn a_conversation_goes_on_from_step_to_step() {
+    let written = ["r0 ", " c1\n", "Revised answer: r1", "c2", "r2"];
+    let kept = ["r0", " c1\n", "r1", "c2"];
+    let requests = conversation(true, true, &written);
+    assert_eq!(requests.len(), 5);
+    for (step, pair) in requests.windows(2).enumerate() {
+        let (before, rest) = pair[1].split_at(pair[0].len());
+        assert_eq!(before, pair[0], "step {step}");
+        assert_eq!(rest[0], Message::new(Role::Assistant, kept[step]));
+        assert_eq!((rest.len(), rest[1].role), (2, Role::User));
+    }
+    // Without critiques.
+    let requests = conversation(true, false, &["r0", "r1", "r2"]);
+    for pair in requests.windows(2) {
+        assert_eq!(pair[1].len(), pair[0].len() + 2);
+        assert!(pair[1].starts_with(&pair[0]));
+    }
+}
+
+#[test]
+fn without_history_a_round_follows_the_prompt_and_the_current_answer() {
+    let requests = conversation(false, true, &["r0", "c1", "Revised answer: r1", "c2", "r2"]);
+    let [first, .., second_critique, second_revision] = &requests[..] else { panic!() };
+    assert_eq!(second_critique[..first.len()], first[..]);
+    assert_eq!(second_critique[first.len()], Message::new(Role::Assistant, "r1"));
+    assert_eq!(second_critique.len(), first.len() + 2);
+    assert!(second_revision.starts_with(second_critique));
 }

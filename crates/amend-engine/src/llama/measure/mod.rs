@@ -4,6 +4,6 @@ pub mod baseline;
 pub mod calibrate;
 pub mod constructed;
 pub(crate) mod costs;
-pub(crate) mod oracle;
+pub mod oracle;
 pub(crate) mod probe;
 pub(crate) mod rig;

@@ -1,5 +1,7 @@
 //! An active request: what it still has to compute, and what it does with the logits.
 
+use std::sync::Arc;
+
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::vocab::LlamaVocab;
 
@@ -23,8 +25,10 @@ pub struct Queued {
     pub tokens: Vec<Token>,
     /// The kind of its prompt.
     pub kind: KindId,
-    /// Whether it continues a completion and contains its decoded tokens.
-    pub is_continuation: bool,
+    /// The completions that it continues, directly and indirectly, oldest first.
+    pub history: Vec<Arc<Decoded>>,
+    /// The request that the completions go back to; `None` if it continues none.
+    pub root: Option<Root>,
     /// The index of the first token whose logits are needed. Those of all later tokens
     /// are needed too.
     pub first_with_logits: usize,
@@ -33,6 +37,15 @@ pub struct Queued {
     /// How many of the tokens an unlimited cache would have had to compute, if that is
     /// counted.
     pub ideal: Option<u32>,
+}
+
+/// The first request of a chain of continuations.
+#[derive(Debug, Clone, Copy)]
+pub struct Root {
+    /// The kind of its prompt.
+    pub kind: KindId,
+    /// Its [`Queued::length`].
+    pub length: usize,
 }
 
 /// What to do with the logits.
@@ -104,6 +117,18 @@ impl Queued {
     #[must_use]
     pub fn length(&self) -> usize {
         self.tokens.len() + self.max_tokens()
+    }
+
+    /// Whether it continues a completion and contains its decoded tokens.
+    #[must_use]
+    pub fn is_continuation(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// The first request of its chain: itself, unless it is a continuation.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        self.root.unwrap_or(Root { kind: self.kind, length: self.length() })
     }
 
     /// The leading tokens that may come from the cache: all before the first one whose

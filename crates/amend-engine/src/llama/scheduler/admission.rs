@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use llama_cpp_2::context::LlamaContext;
 
 use super::active::{Active, Goal, Queued};
-use crate::llama::Llama;
+use crate::llama::{Growth, Llama};
 use crate::llama::kv::shared_prefix::{KindId, common_prefix};
 use crate::llama::kv::trie::{Fork, KvTrie, SeqId, Token};
 use amend_core::model::EngineError;
@@ -30,10 +30,11 @@ impl Idle {
 
 impl Llama<'_> {
     /// Adds a request to the queue. Continuations come first, because the completions
-    /// that they continue hold cells until then. Both groups are first in, first out.
+    /// that they continue hold cells until then; the longest chain comes first, because
+    /// it holds most cells and is nearest to its end. Otherwise first in, first out.
     pub(crate) fn enqueue(&mut self, queued: Queued) {
-        let first = self.waiting.partition_point(|waiting| waiting.is_continuation);
-        let at = if queued.is_continuation { first } else { self.waiting.len() };
+        let steps = queued.history.len();
+        let at = self.waiting.partition_point(|waiting| waiting.history.len() >= steps);
         self.waiting.insert(at, queued);
     }
 
@@ -132,16 +133,20 @@ impl Llama<'_> {
     fn reserved(&self, at: usize) -> usize {
         let needed = self.active.iter().map(Active::cells_needed).sum();
         let queued = &self.waiting[at];
-        if queued.is_continuation || self.active.is_empty() {
+        if queued.is_continuation() || self.active.is_empty() {
             return needed;
         }
         let growth = |queued: &Queued| match &queued.goal {
-            // Before the first of a kind has ended, assume that continuations double
-            // the length: this admits too few requests rather than too many.
-            Goal::Complete(_) if !queued.is_continuation => {
-                self.growth.get(&queued.kind).copied().unwrap_or(queued.length())
+            Goal::Complete(_) => {
+                let root = queued.root();
+                let Growth { tokens, is_known } =
+                    self.growth.get(&root.kind).copied().unwrap_or_default();
+                // Until a chain of a kind has ended, assume that continuations triple the
+                // length: this admits too few requests rather than too many.
+                let assumed = if is_known { 0 } else { 2 * root.length };
+                (root.length + tokens.max(assumed)).saturating_sub(queued.length())
             }
-            _ => 0,
+            Goal::Choose(_) | Goal::Score { .. } => 0,
         };
         let growth_of_active: usize = self.active.iter().map(|active| growth(&active.queued)).sum();
         needed + growth_of_active + growth(queued)

@@ -1,6 +1,8 @@
 //! Composes batches and hands their results to the requests.
 
-use super::active::{Active, Queued, SamplingContext};
+use std::sync::Arc;
+
+use super::active::{Active, SamplingContext};
 use super::admission::{Idle, drop_cells};
 use crate::llama::measure::costs::BELOW_A_TILE;
 use crate::llama::sampling::prompt_lookup as draft;
@@ -141,13 +143,14 @@ impl Llama<'_> {
                 continue;
             }
             self.idle.push(Idle::new(active.seq, active.queued.kind));
-            let Queued { id, kind, .. } = active.queued;
-            let length = active.queued.length();
+            let (id, root) = (active.queued.id, active.queued.root());
             if let Some(ideal) = &mut self.ideal {
                 ideal.add_decoded(&active.queued.tokens, active.decoded());
             }
-            if let Some(decoded) = active.into_decoded() {
-                self.ended.insert(id, Ended { decoded, kind, length });
+            let mut decoded = std::mem::take(&mut active.queued.history);
+            if let Some(own) = active.into_decoded() {
+                decoded.push(Arc::new(own));
+                self.ended.insert(id, Ended { decoded, root, is_continued: false });
             }
         }
         self.active = still_active;

@@ -1,0 +1,154 @@
+//! An engine that computes nothing: it answers every request with a placeholder of the
+//! greatest length and counts the tokens that a run would compute and decode.
+
+use std::collections::VecDeque;
+
+use amend_core::chat::{Message, Role};
+use amend_core::model::{
+    Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
+    Prepared, Request, RequestId, Task, Usage,
+};
+use amend_engine::llama::measure::oracle::OraclePrefill;
+
+/// Words for the placeholders. Consecutive answers get different ones, since the loop stops
+/// at a revision that changes nothing.
+const WORDS: [&str; 4] = [" time", " water", " house", " light"];
+
+/// The engine of a dry run.
+pub(super) struct Rehearsal<'e> {
+    /// The engine that knows the tokens.
+    engine: &'e dyn Engine,
+    /// The prefix cache, without a limit.
+    cache: OraclePrefill,
+    events: VecDeque<Event>,
+    counters: Counters,
+    /// Whether the engine can't tell how long prompts are.
+    pub(super) is_blind: bool,
+}
+
+impl<'e> Rehearsal<'e> {
+    pub(super) fn new(engine: &'e dyn Engine) -> Self {
+        Self {
+            engine,
+            cache: OraclePrefill::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            is_blind: false,
+        }
+    }
+
+    fn tokens(&self, turns: &[Message], shared_turns: usize) -> Result<Vec<i32>, Failure> {
+        let prepared = self.engine.prepare(turns, shared_turns)?;
+        Ok(prepared.tokens.iter().map(|&(token, _)| token).collect())
+    }
+
+    /// Counts a request and returns its result.
+    fn answer(&mut self, request: &Request) -> Result<Event, Failure> {
+        let Request { id, turns, shared_turns, task, .. } = request;
+        let prompt = match self.tokens(turns, *shared_turns) {
+            Err(Failure::TokensUnknown) => {
+                self.is_blind = true;
+                Vec::new()
+            }
+            tokens => tokens?,
+        };
+        let last = prompt.len().saturating_sub(1);
+        let computed = self.cache.add_prompt(&prompt, last);
+        self.counters.prefilled += u64::from(computed);
+        self.counters.cached += prompt.len() as u64 - u64::from(computed);
+        let usage = Usage::default();
+        Ok(match task {
+            Task::Complete { sampling, .. } => {
+                self.counters.decoded += u64::from(sampling.max_tokens);
+                let word = WORDS[*id as usize % WORDS.len()];
+                let text = self.placeholder(word, request, &prompt, sampling.max_tokens)?;
+                let completion = Completion { text, finish: Finish::Stop, usage };
+                Event::Done { id: *id, completion }
+            }
+            Task::Choose { choices } => {
+                // Equal probabilities: every principle counts as broken.
+                let log_probs = vec![-(choices.len() as f64).ln(); choices.len()];
+                Event::Chosen { id: *id, log_probs, usage }
+            }
+            Task::Likelihood { .. } => {
+                Event::Likelihood { id: *id, log_probs: vec![-1.0], usage }
+            }
+        })
+    }
+
+    /// A text of about `length` tokens, which are in the cache afterwards.
+    fn placeholder(
+        &mut self,
+        word: &str,
+        request: &Request,
+        prompt: &[i32],
+        length: u32,
+    ) -> Result<String, Failure> {
+        let length = length as usize;
+        let mut text = word.repeat(length).trim_start().to_owned();
+        if self.is_blind {
+            return Ok(text);
+        }
+        let with = |text: &str| {
+            let mut turns = request.turns.clone();
+            turns.push(Message::new(Role::Assistant, text));
+            self.tokens(&turns, request.shared_turns)
+        };
+        let mut all = with(&text)?;
+        let taken = all.len().saturating_sub(prompt.len());
+        if taken > length {
+            // The vocabulary has more than one token for the word.
+            text = word.repeat((length * length / taken).max(1)).trim_start().to_owned();
+            all = with(&text)?;
+        }
+        self.cache.add_decoded(prompt, all.get(prompt.len()..).unwrap_or_default());
+        Ok(text)
+    }
+}
+
+impl Engine for Rehearsal<'_> {
+    fn capabilities(&self) -> Capabilities {
+        self.engine.capabilities()
+    }
+
+    fn describe(&self) -> Result<Description, EngineError> {
+        self.engine.describe()
+    }
+
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
+        self.engine.prepare(turns, shared_turns)
+    }
+
+    fn submit(&mut self, request: Request) {
+        let event = match self.answer(&request) {
+            Ok(event) => event,
+            Err(failure) => Event::Failed { id: request.id, failure },
+        };
+        self.events.push_back(event);
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        self.events.retain(|event| match event {
+            Event::Text { id: other, .. }
+            | Event::Done { id: other, .. }
+            | Event::Chosen { id: other, .. }
+            | Event::Likelihood { id: other, .. }
+            | Event::Failed { id: other, .. } => *other != id,
+        });
+    }
+
+    fn reset(&mut self) {}
+
+    fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, EngineError> {
+        events.extend(self.events.pop_front());
+        Ok(!self.events.is_empty())
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}
