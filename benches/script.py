@@ -102,8 +102,14 @@ def write(messages, max_tokens):
 
 
 def critique_request(principle):
-    rule, request = principle["principle"], principle["critique"]
-    return user(f"Rule: {rule}\n\nCritique request: {request} Do not rewrite the answer yet.")
+    return user(f"Critique request: {principle['critique']} Do not rewrite the answer yet.")
+
+
+def revision_request(principle):
+    return user(
+        "Revision request: answer the original message again, without the faults that the "
+        f"critique found. {principle['revise']} Write nothing before or after the answer."
+    )
 
 
 def loop(row):
@@ -114,8 +120,7 @@ def loop(row):
         principle = principles[number % len(principles)]
         messages.append(critique_request(principle))
         messages.append(write(messages, args.critique_tokens))
-        request = f"Revision request: {principle['revise']} Write only the rewritten answer."
-        messages.append(user(request))
+        messages.append(revision_request(principle))
         messages.append(write(messages, args.revision_tokens))
     last = messages[-1]["content"]
     pair = {"prompt": row["prompt"], "chosen": last, "rejected": first}

@@ -211,7 +211,10 @@ mod tests {
             ..Counters::default()
         };
         let text = text(5, 0, counters, None);
-        assert!(text.ends_with("cache; per item 12 prompt tokens computed and 6 decoded\n"), "{text}");
+        assert!(
+            text.ends_with("cache; per item 12 prompt tokens computed and 6 decoded\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -108,18 +108,28 @@ fn revisions_are_measured_with_and_without_prompt_lookup() {
     assert_eq!(revisions["real"][0]["drafted"], 0);
 }
 
-/// With half of the cells fewer items are in flight, but no item loses its cells to another
-/// one and has to be computed again.
+/// The prompts of an item continue one another, so that nothing is computed twice. If the
+/// cells do not suffice, fewer items are in flight; only the first items, whose growth is not
+/// known when they start, may lose cells to one another.
 #[test]
-fn with_half_the_cells_prefixes_are_still_computed_once() {
+fn nothing_is_computed_twice_unless_cells_are_scarce() {
     let place = Place::new();
-    let ran = place.run(&mut tiny(
-        &place,
-        "bench --quick --workload loop --width 4 --speculate off --ctx-size 2048 --json",
-    ));
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let report: Value = serde_json::from_str(&ran.out).unwrap();
-    let measured = &report["measured"][0];
-    assert!(measured["peak_cells"].as_u64() > Some(1800), "the cells are not scarce: {measured}");
-    assert!(measured["prefill_ratio"].as_f64() < Some(1.01), "{measured}");
+    let measured = |ctx_size: u32| -> Value {
+        let ran = place.run(&mut tiny(
+            &place,
+            &format!(
+                "bench --quick --workload loop --width 4 --speculate off --kv-unified on \
+                 --ctx-size {ctx_size} --json"
+            ),
+        ));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        report["measured"][0].clone()
+    };
+    let enough = measured(8192);
+    assert_eq!(enough["prefill_ratio"], 1.0, "{enough}");
+    let half = enough["peak_cells"].as_u64().unwrap() / 2;
+    let scarce = measured(u32::try_from(half).unwrap());
+    assert!(scarce["peak_cells"].as_u64() > Some(half * 4 / 5), "not scarce: {scarce}");
+    assert!(scarce["prefill_ratio"].as_f64() < Some(1.3), "{scarce}");
 }

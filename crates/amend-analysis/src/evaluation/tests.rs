@@ -337,8 +337,7 @@ fn evaluated(id: &str, revise: bool) -> (Trajectory, amend_core::procedure::Item
     let constitution = Arc::new(constitution::parse("c.toml", text).unwrap());
     let mut engine = Scripted::new(|request| {
         let last = &request.turns[request.turns.len() - 1];
-        Ok(if last.content.contains("Write only the rewritten answer") { "two" } else { "one" }
-            .to_owned())
+        Ok(if last.content.contains("Revision request:") { "two" } else { "one" }.to_owned())
     })
     .judging(|request| {
         let all: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();

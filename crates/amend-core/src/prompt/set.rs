@@ -29,11 +29,12 @@ const COMMON: [(&str, &str); 5] =
     built_in!["": "gate.j2", "generate.j2", "judge.j2", "macros.j2", "rubric.j2"];
 
 /// The templates of [`Layout::Conversation`].
-const CONVERSATION: [(&str, &str); 3] =
-    built_in!["conversation/": "critique.j2", "review.j2", "revise.j2"];
+const CONVERSATION: [(&str, &str); 4] =
+    built_in!["conversation/": "conversation.j2", "critique.j2", "review.j2", "revise.j2"];
 
 /// The templates of [`Layout::Quoted`].
-const QUOTED: [(&str, &str); 3] = built_in!["quoted/": "critique.j2", "review.j2", "revise.j2"];
+const QUOTED: [(&str, &str); 4] =
+    built_in!["quoted/": "critique.j2", "quoted.j2", "review.j2", "revise.j2"];
 
 /// The file names and texts of the built-in set of a layout.
 fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -83,9 +84,11 @@ pub(super) fn read(
         files.insert(name);
     }
 
-    let reached = reachable(&set);
+    let mut known = reachable(&set);
+    // A folder may serve several layouts.
+    known.extend(Layout::ALL.into_iter().flat_map(built_in).map(|(name, _)| name.to_owned()));
     let unused: Vec<Diagnostic> = files
-        .difference(&reached)
+        .difference(&known)
         .map(|name| Diagnostic {
             hint: did_you_mean(name, built_in(layout).map(|(known, _)| known)),
             ..about(

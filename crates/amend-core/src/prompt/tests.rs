@@ -438,7 +438,7 @@ fn render_errors_name_their_place() {
         ),
         (
             "{% include 'review.j2' %}",
-            "review.j2 (built in):11: `fence` expects a string, not undefined \
+            "review.j2 (built in):12: `fence` expects a string, not undefined \
              [fence(response, \"answer\")]",
         ),
     ] {
@@ -538,6 +538,7 @@ fn an_overlay_replaces_single_files() {
             "judge.j2",
             "macros.j2",
             "opening.j2",
+            "quoted.j2",
             "review.j2",
             "revise.j2",
             "rubric.j2"

@@ -103,6 +103,122 @@ fn a_continuation_reuses_the_decoded_tokens() {
     assert_eq!(engine.cells_in_use(), first.usage.prompt as usize);
 }
 
+/// Runs a request and submits the one that `then` makes of its completion before the next
+/// step of the engine. Returns the completion.
+fn complete_and_submit(
+    engine: &mut Llama<'_>,
+    then: impl FnOnce(&Completion) -> Option<Request>,
+) -> Completion {
+    let mut events = Vec::new();
+    loop {
+        assert!(engine.step(&mut events).unwrap());
+        for event in events.drain(..) {
+            match event {
+                Event::Text { .. } => {}
+                Event::Done { completion, .. } => {
+                    if let Some(request) = then(&completion) {
+                        engine.submit(request);
+                    }
+                    return completion;
+                }
+                Event::Chosen { .. } | Event::Likelihood { .. } | Event::Failed { .. } => {
+                    panic!("{event:?}")
+                }
+            }
+        }
+    }
+}
+
+/// The request that goes on with a conversation after an answer.
+fn after(request: &Request, answer: &str, question: &str) -> Request {
+    let mut next = Request { id: request.id + 1, continues: Some(request.id), ..request.clone() };
+    next.turns.push(Message::new(Role::Assistant, answer));
+    next.turns.push(Message::new(Role::User, question));
+    next
+}
+
+/// Random tokens are hardly ever those that their text has when it is tokenised again. Every
+/// request of a chain has to find those of all completions before it.
+#[test]
+fn a_chain_of_continuations_reuses_all_decoded_tokens() {
+    let model = Model::load(&tiny_model_path("llama"), &settings()).unwrap();
+    for kv_unified in [Switch::On, Switch::Off] {
+        let settings = LlamaSettings { ctx_size: 6144, kv_unified, ..settings() };
+        let mut engine = Llama::new(&model, &settings).unwrap();
+        engine.count_ideal();
+        let sampling = Sampling { temperature: 3.0, max_tokens: 24, ..Sampling::default() };
+        let mut request = ask(1, "Write about rivers.", sampling);
+        if let Task::Complete { ignore_eos, .. } = &mut request.task {
+            *ignore_eos = true;
+        }
+        engine.submit(request.clone());
+        let mut held = 0;
+        for step in 0..5 {
+            let mut next = None;
+            let completion = complete_and_submit(&mut engine, |completion| {
+                let asked = after(&request, completion.text.trim(), "Shorter, please.");
+                next = (step < 4).then_some(asked);
+                next.clone()
+            });
+            let usage = completion.usage;
+            // All but the last decoded token, whose successor was never computed.
+            assert_eq!(usage.cached, held, "step {step}, {kv_unified:?}");
+            assert_eq!(usage.ideal, Some(usage.prompt - usage.cached));
+            held = usage.prompt + usage.decoded - 1;
+            request = next.unwrap_or(request);
+        }
+    }
+}
+
+/// Some chat templates open the model's turn with tokens that an earlier turn does not have,
+/// such as an empty thought. The prompts then share less, and answers stay the same.
+#[test]
+fn a_history_that_is_rendered_differently_shares_what_its_tokens_share() {
+    let template = tempfile::NamedTempFile::new().unwrap();
+    let text = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
+                {{ message.content }}<|im_end|>\n{% endfor %}\
+                {% if add_generation_prompt %}<|im_start|>assistant\n(no thought)\n{% endif %}";
+    std::fs::write(template.path(), text).unwrap();
+    let settings = LlamaSettings { chat_template: Some(template.path().to_owned()), ..settings() };
+    let model = Model::load(&tiny_model_path("llama"), &settings).unwrap();
+    let first = ask(1, "Write about rivers.", greedy(24));
+    let mut engine = Llama::new(&model, &settings).unwrap();
+    engine.submit(first.clone());
+    let mut next = None;
+    let answer = complete_and_submit(&mut engine, |completion| {
+        next = Some(after(&first, &completion.text, "Shorter, please."));
+        next.clone()
+    });
+    let next = next.unwrap();
+    let tokens = |request: &Request| engine.prepare(&request.turns, 0).unwrap().tokens;
+    let shared = tokens(&first).iter().zip(&tokens(&next)).take_while(|(a, b)| a == b).count();
+    assert!(shared < tokens(&first).len());
+    let continued = drain(&mut engine).remove(&2).unwrap().unwrap();
+    assert_eq!(continued.usage.cached as usize, shared);
+    assert!(continued.usage.prompt > answer.usage.prompt + answer.usage.decoded);
+    let mut fresh = Llama::new(&model, &settings).unwrap();
+    fresh.submit(Request { continues: None, ..next });
+    assert_eq!(drain(&mut fresh).remove(&2).unwrap().unwrap().text, continued.text);
+}
+
+/// A text that was shortened shares its beginning with what was decoded.
+#[test]
+fn a_cleaned_text_shares_its_beginning() {
+    let model = Model::load(&tiny_model_path("llama"), &settings()).unwrap();
+    let mut engine = Llama::new(&model, &settings()).unwrap();
+    let first = ask(1, "Write about rivers.", greedy(40));
+    engine.submit(first.clone());
+    let answer = complete_and_submit(&mut engine, |completion| {
+        let half: String =
+            completion.text.chars().take(completion.text.chars().count() / 2).collect();
+        Some(after(&first, &half, "Shorter, please."))
+    });
+    let continued = drain(&mut engine).remove(&2).unwrap().unwrap();
+    let held = answer.usage.prompt + answer.usage.decoded - 1;
+    assert!(continued.usage.cached > answer.usage.prompt, "{:?}", continued.usage);
+    assert!(continued.usage.cached < held, "{:?}", continued.usage);
+}
+
 #[test]
 fn overflow_fails_only_requests_that_never_fit() {
     let settings = LlamaSettings { parallel: 4, ctx_size: 256, ..settings() };

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use super::rehearsal::Rehearsal;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use super::rehearsal::Rehearsal;
 use amend_core::constitution::Select;
 use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
 use amend_core::model::{Counters, Engine, Failure};
@@ -88,7 +88,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
         if let Some(Cost { computed, decoded }) = cost {
             let computed =
                 computed.map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
-            writeln!(out, "an item, at most       {computed}{decoded} tokens decoded")?;
+            writeln!(out, "per item, at most      {computed}{decoded} tokens decoded")?;
         }
         Ok(())
     };

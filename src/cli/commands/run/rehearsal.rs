@@ -70,9 +70,7 @@ impl<'e> Rehearsal<'e> {
                 let log_probs = vec![-(choices.len() as f64).ln(); choices.len()];
                 Event::Chosen { id: *id, log_probs, usage }
             }
-            Task::Likelihood { .. } => {
-                Event::Likelihood { id: *id, log_probs: vec![-1.0], usage }
-            }
+            Task::Likelihood { .. } => Event::Likelihood { id: *id, log_probs: vec![-1.0], usage },
         })
     }
 

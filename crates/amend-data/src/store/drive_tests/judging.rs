@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::testing::manifest;
-use amend_core::constitution::Policy;
+use amend_core::constitution::{DecideBy, Policy};
 use amend_core::judge::combine;
 use amend_core::model::{Event, Request, Task};
 
@@ -13,7 +13,7 @@ use amend_core::model::{Event, Request, Task};
 fn perceptive() -> Scripted {
     Scripted::new(|request| {
         let asked = &request.turns.last().unwrap().content;
-        Ok(if asked.contains("rewritten answer") { "A better answer." } else { "An answer." }
+        Ok(if asked.contains("Revision request:") { "A better answer." } else { "An answer." }
             .into())
     })
     .judging(|request| {
@@ -38,8 +38,10 @@ fn ask(judge: &mut Scripted, request: &Request) -> Vec<f64> {
     }
 }
 
+/// Judges under the principles used, and overall.
 fn judging(rounds: u32) -> Job {
-    Job { procedure: Procedure::Revise { judging: true }, ..job(rounds, true) }
+    let job = Job { procedure: Procedure::Revise { judging: true }, ..job(rounds, true) };
+    changed(job, |constitution| constitution.judge.decide_by = DecideBy::All)
 }
 
 fn changed(job: Job, change: impl FnOnce(&mut Constitution)) -> Job {
@@ -120,7 +122,7 @@ fn reasons_are_sampled_before_each_label_and_shown_to_the_judge() {
         let Task::Complete { stream, .. } = &request.task else { panic!("{request:?}") };
         Ok(if asked.contains("what speaks for each") {
             format!("Reason {}.", stream.bits(0))
-        } else if asked.contains("rewritten answer") {
+        } else if asked.contains("Revision request:") {
             "A better answer.".to_owned()
         } else {
             "An answer.".to_owned()

@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use llama_cpp_2::context::LlamaContext;
 
 use super::active::{Active, Goal, Queued};
-use crate::llama::{Growth, Llama};
 use crate::llama::kv::shared_prefix::{KindId, common_prefix};
 use crate::llama::kv::trie::{Fork, KvTrie, SeqId, Token};
+use crate::llama::{Growth, Llama};
 use amend_core::model::EngineError;
 
 /// The sequence of a finished request.
