@@ -138,7 +138,9 @@ Reply with A or B alone."""
     choice = complete([user(question)], 1, logprobs=True, top_logprobs=10)
     # A label that is not among the ten likeliest tokens counts as this unlikely.
     p = {"A": 1e-6, "B": 1e-6}
-    for token in choice["logprobs"]["content"][0]["top_logprobs"]:
+    # Without log-probabilities if the model ends its turn at once.
+    content = (choice.get("logprobs") or {}).get("content") or [{"top_logprobs": []}]
+    for token in content[0]["top_logprobs"]:
         label = token["token"].strip()
         if label in p:
             p[label] += math.exp(token["logprob"])

@@ -413,6 +413,19 @@ mod tests {
         }
     }
 
+    /// A run that decides pairs overall has no verdicts under principles, and says nothing
+    /// about them.
+    #[test]
+    fn principles_without_a_verdict_are_not_compared() {
+        let passed = gated("a", vec![gate("kind", 0.2), gate("true", 0.4)]);
+        let mut revised = ungated("a", "z", Some([2.0; 3]));
+        revised.steps.retain(|step| step.kind != StepKind::Judge || step.principle.is_none());
+        let gate = between(vec![passed], vec![revised]);
+        assert_eq!(gate.by_item.passed_by.map(|mean| mean.n), Some(1));
+        assert_eq!(gate.by_principle.passed_by, None);
+        assert_eq!(gate.missed.len(), 1);
+    }
+
     #[test]
     fn an_undecided_verdict_is_no_miss() {
         let run = |odds| {
