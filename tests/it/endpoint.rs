@@ -495,7 +495,7 @@ fn commands_that_need_a_model_file_reject_a_server() {
     first prompts          1 of unknown length: a server does not report token counts
     steps of an item       answers 1, critiques 1, revisions 1
     decoded, at most       26 tokens
-    per item, at most      13 tokens decoded
+    per item, about        13 tokens decoded
     ");
     assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
     let render = small(&place, &server.url, "render Why? --step generate");

@@ -133,7 +133,7 @@ fn a_dry_run_and_a_preview_write_nothing() {
     first prompts          102 tokens (min 34, median 34, max 34)
     steps of an item       answers 1, critiques 1, revisions 1
     decoded, at most       58 tokens
-    per item, at most      607 tokens computed, 15 tokens decoded
+    per item, about        608 tokens computed, 15 tokens decoded
     ");
     let preview = place.run(&mut place.small("run in.jsonl --preview 1 --out r"));
     assert_eq!((preview.code, preview.err.as_str()), (Some(0), ""));

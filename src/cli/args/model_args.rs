@@ -42,7 +42,7 @@ pub struct ModelArgs {
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Context size of all sequences together, in tokens [default: per sequence,
-    /// 2048 if each has its own part of the cache, otherwise 1024]
+    /// 1536 if each has its own part of the cache, otherwise 1024]
     #[arg(long, env = "AMEND_CTX_SIZE", value_name = "N")]
     ctx_size: Option<u32>,
     /// Use one KV cache for all sequences, which needs less memory, or a part for

@@ -100,7 +100,7 @@ pub(super) fn critique_request(rule: &str) -> String {
         "Hold the last answer against this rule: {rule}\n\n\
          Name specifically what in the answer breaks the rule: quote the words and say why they \
          break it. If nothing in the answer breaks it, say plainly that nothing does. Judge by \
-         this rule alone, and do not rewrite the answer."
+         this rule alone."
     )
 }
 
@@ -108,8 +108,7 @@ pub(super) fn critique_request(rule: &str) -> String {
 pub(super) fn revise_request(rule: &str) -> String {
     format!(
         "Rewrite the last answer so that it keeps this rule: {rule}\n\n\
-         Mend what the critique found and change nothing else. Output only the rewritten answer, \
-         with no word before or after it about the rule, the critique or the change."
+         Change nothing else."
     )
 }
 

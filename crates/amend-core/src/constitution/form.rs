@@ -99,8 +99,8 @@ pub(super) struct Loop {
     #[schemars(extend("default" = Plan::default().layout))]
     layout: Option<Layout>,
     /// Whether a critique follows the item's earlier critiques and revisions. Otherwise
-    /// it follows the prompt and the current response alone. Has no effect in the layout
-    /// `quoted`.
+    /// it follows the prompt and the current response alone. The built-in
+    /// templates of the layout `quoted` ignore it.
     #[schemars(extend("default" = Plan::default().history))]
     history: Option<bool>,
     /// The threshold of the gate. Before each critique the gate scores how strongly

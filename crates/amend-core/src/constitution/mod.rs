@@ -172,7 +172,7 @@ pub struct Plan {
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// As further turns of the conversation that is revised, as in Bai et al. 2022
-    /// (arXiv 2212.08073). Each step continues the one before it.
+    /// (arXiv 2212.08073).
     Conversation,
     /// In a new conversation that quotes the old one and its response.
     Quoted,

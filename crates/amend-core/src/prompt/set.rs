@@ -29,12 +29,16 @@ const COMMON: [(&str, &str); 5] =
     built_in!["": "gate.j2", "generate.j2", "judge.j2", "macros.j2", "rubric.j2"];
 
 /// The templates of [`Layout::Conversation`].
-const CONVERSATION: [(&str, &str); 4] =
-    built_in!["conversation/": "conversation.j2", "critique.j2", "review.j2", "revise.j2"];
+const CONVERSATION: [(&str, &str); 3] =
+    built_in!["conversation/": "critique.j2", "review.j2", "revise.j2"];
 
 /// The templates of [`Layout::Quoted`].
-const QUOTED: [(&str, &str); 4] =
-    built_in!["quoted/": "critique.j2", "quoted.j2", "review.j2", "revise.j2"];
+const QUOTED: [(&str, &str); 3] = built_in!["quoted/": "critique.j2", "review.j2", "revise.j2"];
+
+/// The wording of both layouts. A set contains both, so that a copy of any built-in template
+/// works in either layout.
+const WORDING: [[(&str, &str); 1]; 2] =
+    [built_in!["conversation/": "conversation.j2"], built_in!["quoted/": "quoted.j2"]];
 
 /// The file names and texts of the built-in set of a layout.
 fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -42,7 +46,7 @@ fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)
         Layout::Conversation => CONVERSATION,
         Layout::Quoted => QUOTED,
     };
-    COMMON.into_iter().chain(own)
+    COMMON.into_iter().chain(WORDING.into_iter().flatten()).chain(own)
 }
 
 /// The prefix of the names of additional judge templates.
@@ -86,7 +90,7 @@ pub(super) fn read(
 
     let mut known = reachable(&set);
     // A folder may serve several layouts.
-    known.extend(Layout::ALL.into_iter().flat_map(built_in).map(|(name, _)| name.to_owned()));
+    known.extend(WORDING.into_iter().flatten().map(|(name, _)| name.to_owned()));
     let unused: Vec<Diagnostic> = files
         .difference(&known)
         .map(|name| Diagnostic {

@@ -531,6 +531,7 @@ fn an_overlay_replaces_single_files() {
     assert_eq!(
         sources.keys().map(String::as_str).collect::<Vec<_>>(),
         [
+            "conversation.j2",
             "critique.j2",
             "gate.j2",
             "generate.j2",

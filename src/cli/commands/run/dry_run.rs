@@ -18,7 +18,7 @@ const REHEARSED: usize = 32;
 
 /// Prints the exact token counts of the items' first prompts, if the engine can
 /// count tokens, an upper bound of the tokens that are decoded, and the mean cost of an item
-/// in which every text has its greatest length.
+/// in which every text has its greatest length and the prefix cache never lacks room.
 ///
 /// # Errors
 /// [`CommandError::reported`] if an item would fail at its first step.
@@ -88,7 +88,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
         if let Some(Cost { computed, decoded }) = cost {
             let computed =
                 computed.map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
-            writeln!(out, "per item, at most      {computed}{decoded} tokens decoded")?;
+            writeln!(out, "per item, about        {computed}{decoded} tokens decoded")?;
         }
         Ok(())
     };

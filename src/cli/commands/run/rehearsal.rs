@@ -10,9 +10,11 @@ use amend_core::model::{
 };
 use amend_engine::llama::measure::oracle::OraclePrefill;
 
-/// Words for the placeholders. Consecutive answers get different ones, since the loop stops
-/// at a revision that changes nothing.
-const WORDS: [&str; 4] = [" time", " water", " house", " light"];
+/// The word that placeholders repeat.
+const WORD: &str = " time";
+
+/// Nearly all probability. That of the other choices must not be zero.
+const CERTAIN: f64 = 1.0 - 1e-9;
 
 /// The engine of a dry run.
 pub(super) struct Rehearsal<'e> {
@@ -60,30 +62,32 @@ impl<'e> Rehearsal<'e> {
         Ok(match task {
             Task::Complete { sampling, .. } => {
                 self.counters.decoded += u64::from(sampling.max_tokens);
-                let word = WORDS[*id as usize % WORDS.len()];
-                let text = self.placeholder(word, request, &prompt, sampling.max_tokens)?;
+                let text = self.placeholder(request, &prompt, sampling.max_tokens)?;
                 let completion = Completion { text, finish: Finish::Stop, usage };
                 Event::Done { id: *id, completion }
             }
             Task::Choose { choices } => {
-                // Equal probabilities: every principle counts as broken.
-                let log_probs = vec![-(choices.len() as f64).ln(); choices.len()];
+                // The first choice is yes: every principle counts as broken.
+                let mut log_probs = vec![(1.0 - CERTAIN).ln(); choices.len()];
+                log_probs[0] = CERTAIN.ln();
                 Event::Chosen { id: *id, log_probs, usage }
             }
             Task::Likelihood { .. } => Event::Likelihood { id: *id, log_probs: vec![-1.0], usage },
         })
     }
 
-    /// A text of about `length` tokens, which are in the cache afterwards.
+    /// A text of about `length` tokens, which are in the cache afterwards. No two requests get
+    /// the same, since a loop stops at a revision that changes nothing, and an answer equal to
+    /// the first is not judged.
     fn placeholder(
         &mut self,
-        word: &str,
         request: &Request,
         prompt: &[i32],
         length: u32,
     ) -> Result<String, Failure> {
         let length = length as usize;
-        let mut text = word.repeat(length).trim_start().to_owned();
+        let numbered = |words: usize| format!("{}{}", request.id, WORD.repeat(words));
+        let mut text = numbered(length.saturating_sub(1));
         if self.is_blind {
             return Ok(text);
         }
@@ -96,7 +100,7 @@ impl<'e> Rehearsal<'e> {
         let taken = all.len().saturating_sub(prompt.len());
         if taken > length {
             // The vocabulary has more than one token for the word.
-            text = word.repeat((length * length / taken).max(1)).trim_start().to_owned();
+            text = numbered(length * length / taken);
             all = with(&text)?;
         }
         self.cache.add_decoded(prompt, all.get(prompt.len()..).unwrap_or_default());
