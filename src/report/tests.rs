@@ -10,7 +10,7 @@ use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
 use amend_data::store::trajectories::Trajectory;
-use amend_data::testing::{item, manifest, step, swayed};
+use amend_data::testing::{injection_steps, item, manifest, step};
 
 /// A verdict with these log-odds and this position offset, and a mass of
 /// p(A) + p(B).
@@ -334,7 +334,7 @@ fn answer_with_a_prompt_injection_is_labelled() {
     let given = [Step { finish: None, ..answered[0].clone() }];
     let revised = [answered[0].clone(), step(StepKind::Revise, Some("kind"), "y")];
     for (steps, number) in [(&answered[..], 1), (&given, 1), (&revised, 2)] {
-        let steps = [steps, &swayed(number - 1, "x")[..]].concat();
+        let steps = [steps, &injection_steps(number - 1, "x")[..]].concat();
         let view = view(&manifest(), &done("a", &steps));
         let titles: Vec<&str> = texts(&view).map(|text| text.title.as_str()).collect();
         assert_eq!(titles[0], "First answer r0");

@@ -64,7 +64,7 @@ pub fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: 
 /// The steps that an evaluation adds for a prompt injection aimed at the judge: a score
 /// of the response with this number, and a score of the same response with the injection
 /// after it.
-pub fn swayed(answer: usize, text: &str) -> [Step; 3] {
+pub fn injection_steps(answer: usize, text: &str) -> [Step; 3] {
     let scored = |answer, value| Step {
         dimension: Some("warmth".to_owned()),
         about: vec![answer],

@@ -415,22 +415,17 @@ impl ItemLoop {
         let principle = self.principle(ask);
         match ask.kind.input() {
             StepInput::Conversation => context,
-            StepInput::Review => match principle {
-                Some(principle) => context
+            StepInput::Review | StepInput::Revision => {
+                let Some(principle) = principle else { return context };
+                let review = context
                     .reviewing(ask.round, principle, self.reviewed(ask))
-                    .after(self.history()),
-                None => context,
-            },
-            StepInput::Revision => match principle {
-                Some(principle) => {
-                    let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
-                    context
-                        .reviewing(ask.round, principle, self.reviewed(ask))
-                        .after(self.history())
-                        .revising(critique.map(Step::raw))
+                    .after(self.history());
+                if ask.kind.input() == StepInput::Review {
+                    return review;
                 }
-                None => context,
-            },
+                let critique = self.steps.last().filter(|step| step.kind == StepKind::Critique);
+                review.revising(critique.map(Step::raw))
+            }
             StepInput::Dimension => match self.dimension(ask) {
                 Some(dimension) => context.scoring(dimension, self.subject(ask)),
                 None => context,

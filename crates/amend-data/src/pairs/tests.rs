@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::store::reviews::{Choice, Review, ReviewsWriter};
 use crate::store::run_dir::RunDir;
-use crate::testing::{item, manifest, review, step, swayed, verdict};
+use crate::testing::{injection_steps, item, manifest, review, step, verdict};
 use amend_core::model::Failure;
 use amend_core::record::Stop;
 
@@ -362,7 +362,7 @@ fn a_response_with_an_injection_is_ignored() {
     ] {
         let clean = trajectory(&steps);
         let count = answer_steps(&steps).count();
-        let scored = trajectory(&[&steps[..], &swayed(count - 1, "x")[..]].concat());
+        let scored = trajectory(&[&steps[..], &injection_steps(count - 1, "x")[..]].concat());
         for policy in ["keep-with-label", "drop"] {
             let rules = judged(&json!({"policy": policy}));
             for which in Which::ALL {
