@@ -19,6 +19,12 @@ fn records(run: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The number of complete lines in the journal, read while the run may be in progress.
+fn lines(run: &Path) -> usize {
+    let journal = std::fs::read(run.join("journal.jsonl")).unwrap_or_default();
+    journal.iter().filter(|byte| **byte == b'\n').count()
+}
+
 /// The finished items, read while the run may be in progress.
 fn ended(run: &Path) -> BTreeSet<String> {
     // It may have been killed before it wrote the manifest or the journal.
@@ -75,27 +81,29 @@ fn every_item_of_a_killed_run_ends_exactly_once() {
         format!("run in.jsonl --out run{run}{}", if resume { " --resume" } else { "" })
     };
 
-    // The time of a complete run, including its start.
-    let start = Instant::now();
     let whole = place.run(&mut place.small(&arguments(0)));
     assert_eq!(whole.code, Some(0), "{}", whole.err);
-    let whole = start.elapsed();
     check(&place.path("run0"));
 
-    // Kill at moments from before the model is loaded up to a quarter of a run, so that
-    // runs are killed at every stage. When a run finishes, start the next one.
+    // Kill at a random moment, some lines of the journal after the start, whatever the
+    // speed of the machine. When a run finishes, start the next one.
     let moments = Stream::new(4);
     let (mut run, mut kills, mut draw) = (1, 0, 0);
     let mut before = BTreeSet::new();
     let mut stages = BTreeSet::new();
     while kills < KILLS {
-        let delay = moments.uniform(draw) * whole.as_secs_f64() / 4.0;
+        let folder = place.path(&format!("run{run}"));
+        let more_lines = (moments.uniform(2 * draw) * 16.0) as usize;
+        let delay = Duration::from_secs_f64(moments.uniform(2 * draw + 1) * 0.02);
         draw += 1;
+        let target = lines(&folder) + more_lines;
         let mut child = place.small(&arguments(run)).spawn().unwrap();
-        std::thread::sleep(Duration::from_secs_f64(delay));
+        while child.try_wait().unwrap().is_none() && lines(&folder) < target {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(delay);
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
-        let folder = place.path(&format!("run{run}"));
         match output.status.code() {
             None => kills += 1,
             Some(0) => {
@@ -111,7 +119,6 @@ fn every_item_of_a_killed_run_ends_exactly_once() {
         stages.insert(now.len());
         before = now;
     }
-    // On a busy machine, runs get less far than the timed one.
     eprintln!("numbers of finished items when killed: {stages:?}, in {run} runs");
     assert!(stages.len() >= 2, "all runs were killed at the same stage: {stages:?}");
 
