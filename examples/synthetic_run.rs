@@ -132,7 +132,7 @@ fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
         principle: principle.map(str::to_owned),
         text,
         finish: Some(Finish::Stop),
-        usage: Usage { prompt: 200, cached: 150, decoded: 60, ideal: None },
+        usage: Usage { prompt: 200, cached: 150, decoded: 60, ..Usage::default() },
         ..Step::new(kind, round)
     };
     let first = sentence(random.child("first answer"), 60);

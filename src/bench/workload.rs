@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, Reasoning, Role};
 use amend_core::constitution::{
     Constitution, Export, Governance, Judge, Plan, Principle, Select, StepSampling, Thresholds,
 };
@@ -191,6 +191,7 @@ fn independent_requests(workload: Workload, size: Size) -> Vec<Request> {
                             choices: ["A", "B"]
                                 .map(|label| vec![label.into(), format!(" {label}")])
                                 .into(),
+                            reasoning: Reasoning::default(),
                         },
                     ),
                     _ => (
@@ -200,6 +201,7 @@ fn independent_requests(workload: Workload, size: Size) -> Vec<Request> {
                             stream: stream.child(&format!("draw {conversation} {principle}")),
                             ignore_eos: true,
                             copies: false,
+                            thought_only: false,
                         },
                     ),
                 };

@@ -257,6 +257,7 @@ impl View<'_> {
             None if injected => {}
             None => notes.push("came with the input".to_owned()),
             Some(Finish::Length) => notes.push("cut off by max_tokens".to_owned()),
+            Some(Finish::Refusal) => notes.push("marked as a refusal by the server".to_owned()),
             Some(Finish::Stop) => {}
         }
         if step.usage.decoded > 0 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::common::server::{Asked, Reply, Server, models, says};
 use crate::common::{Place, Ran};
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{
     Completion, Engine, EngineError, Event, Failure, Finish, Request, Sampling, Task, Usage,
 };
@@ -45,7 +45,13 @@ fn complete(id: u64, says: &str) -> Request {
     request(
         id,
         says,
-        Task::Complete { sampling, stream: Stream::new(id), ignore_eos: false, copies: false },
+        Task::Complete {
+            sampling,
+            stream: Stream::new(id),
+            ignore_eos: false,
+            copies: false,
+            thought_only: false,
+        },
     )
 }
 
@@ -53,7 +59,7 @@ fn choose(id: u64) -> Request {
     let choices = [vec!["A", " A"], vec!["B", " B"]];
     let choices =
         choices.map(|spellings| spellings.into_iter().map(str::to_owned).collect()).into();
-    request(id, "A or B?", Task::Choose { choices })
+    request(id, "A or B?", Task::Choose { choices, reasoning: Reasoning::default() })
 }
 
 /// The results of all requests, without events for partial text.
@@ -97,9 +103,9 @@ fn each_response_belongs_to_its_request() {
         })
         .collect();
     let expected = (0..20).map(|id| {
-        let usage = Usage { prompt: 10, cached: 4, decoded: 6, ideal: None };
+        let usage = Usage { prompt: 10, cached: 4, decoded: 6, ..Usage::default() };
         let text = format!("Grüße {id}? – ja, 東京 🐝");
-        (id, Completion { text, finish: Finish::Stop, usage })
+        (id, Completion { text, reasoning: None, finish: Finish::Stop, usage })
     });
     assert_eq!(completions, expected.collect());
     let counters = engine.counters();
@@ -152,10 +158,17 @@ fn probabilities_are_read_from_the_most_likely_tokens() {
 fn unsupported_tasks_fail_with_a_specific_failure() {
     let server = Server::start(|_| says("A"));
     assert_eq!(failure(&server.url, choose(1)), Failure::NoLogProbs);
-    let score = request(1, "Why?", Task::Likelihood { response: "Because.".to_owned() });
+    let score = request(
+        1,
+        "Why?",
+        Task::Likelihood { response: "Because.".to_owned(), reasoning: Reasoning::default() },
+    );
     assert_eq!(failure(&server.url, score), Failure::CannotScore);
     let engine = engine(&server.url);
-    assert_eq!(engine.prepare(&[], 0), Err(Failure::TokensUnknown));
+    assert_eq!(
+        engine.prepare(&[], 0, &Reasoning::default(), NextTurn::Reply),
+        Err(Failure::TokensUnknown)
+    );
     let capabilities = engine.capabilities();
     assert!(!capabilities.scores_texts && !capabilities.knows_tokens, "{capabilities:?}");
 }

@@ -14,6 +14,8 @@ use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
+use amend_core::chat::NextTurn;
+use amend_core::driver;
 use amend_core::model::Prepared;
 use amend_core::prompt::{PromptContext, Rendered};
 use amend_core::record::{Item, StepKind};
@@ -105,7 +107,15 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
         }
         Some(source) => {
             let model = source.load()?;
-            Ok(model.engine()?.prepare(&rendered.turns, rendered.shared_turns)?)
+            let reasoning =
+                &driver::sampling(&job.constitution.sampling, args.step.kind()).reasoning;
+            let engine = model.engine()?;
+            Ok(engine.prepare(
+                &rendered.turns,
+                rendered.shared_turns,
+                reasoning,
+                NextTurn::Reply,
+            )?)
         }
     };
     if args.json {

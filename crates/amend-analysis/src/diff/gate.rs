@@ -290,7 +290,7 @@ mod tests {
     fn gate(principle: &str, violation: f64) -> Step {
         Step {
             score: Some(RubricScore { value: violation, mass: 1.0 }),
-            usage: Usage { prompt: 3, cached: 1, decoded: 0, ideal: None },
+            usage: Usage { prompt: 3, cached: 1, decoded: 0, ..Usage::default() },
             ..step(StepKind::Gate, Some(principle), "")
         }
     }

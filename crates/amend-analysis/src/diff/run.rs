@@ -86,7 +86,7 @@ mod tests {
     use amend_data::testing::{self, judged};
 
     fn answer(kind: StepKind, text: &str) -> Step {
-        let usage = Usage { prompt: 9, cached: 4, decoded: 3, ideal: None };
+        let usage = Usage { prompt: 9, cached: 4, decoded: 3, ..Usage::default() };
         Step { text: text.to_owned(), usage, ..Step::new(kind, 0) }
     }
 

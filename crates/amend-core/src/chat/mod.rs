@@ -1,11 +1,13 @@
 //! Conversations as the model sees them: turns, and the chat template that renders
 //! them to a prompt.
 
+mod reasoning;
 mod template;
 
 use serde::{Deserialize, Serialize};
 
-pub use template::{ChatError, ChatTemplate, Segment};
+pub use reasoning::{Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart};
+pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 
 /// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,11 +40,14 @@ pub struct Message {
     pub role: Role,
     /// The text.
     pub content: String,
+    /// What the model thought before it wrote the text.
+    #[serde(rename = "reasoning_content", default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
 }
 
 impl Message {
     /// Creates a turn.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into() }
+        Self { role, content: content.into(), reasoning: None }
     }
 }

@@ -11,7 +11,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
-use super::{Message, Role};
+use super::{Message, Reasoning, ReasoningFormat, Role, TurnStart};
 
 /// The date for templates that ask for the current one. It is fixed, because a prompt
 /// that changes overnight would make a resumed run differ from an uninterrupted one.
@@ -27,6 +27,24 @@ pub enum Segment {
     Scaffold(String),
     /// The content of the turn with this index, in which nothing is parsed.
     Content(usize, String),
+}
+
+/// What the assistant's next turn may begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTurn {
+    /// A thought, if the settings allow one, or the answer.
+    Reply,
+    /// The answer: a thought that the template opens is closed.
+    Answer,
+}
+
+/// A rendered conversation, up to where the model continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedChat {
+    /// The text.
+    pub segments: Vec<Segment>,
+    /// What the model continues.
+    pub start: TurnStart,
 }
 
 /// An error rendering a conversation.
@@ -110,14 +128,44 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// Renders a conversation and the opening of the assistant's next turn.
+    /// How the model marks its thoughts. `None` if it does not think.
+    #[must_use]
+    pub fn reasoning(&self) -> Option<&ReasoningFormat> {
+        None
+    }
+
+    /// Renders a conversation and the opening of the assistant's next turn. If the last
+    /// turn is the assistant's, the next turn begins with its thought, if it has one, and
+    /// its text.
     ///
     /// If the template does not accept a system turn, the system text is put before
     /// the text of the first user turn.
     ///
     /// # Errors
     /// The template fails, raises an exception, or does not keep every turn in order.
-    pub fn render(&self, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
+    pub fn render(
+        &self,
+        turns: &[Message],
+        _reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<RenderedChat, ChatError> {
+        let (before, begun) = match turns.split_last() {
+            Some((last, before)) if last.role == Role::Assistant => (before, Some(last)),
+            _ => (turns, None),
+        };
+        let mut segments = self.conversation(before)?;
+        let mut start = match next {
+            NextTurn::Reply => TurnStart::Free,
+            NextTurn::Answer => TurnStart::Answer,
+        };
+        if let Some(begun) = begun {
+            segments.push(Segment::Content(before.len(), begun.content.clone()));
+            start = TurnStart::Answer;
+        }
+        Ok(RenderedChat { segments, start })
+    }
+
+    fn conversation(&self, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
         match turns {
             [system, user, rest @ ..]
                 if !self.takes_system && system.role == Role::System && user.role == Role::User =>
@@ -244,20 +292,28 @@ mod tests {
         Segment::Content(index, text.to_owned())
     }
 
+    fn render(template: &ChatTemplate, turns: &[Message]) -> Result<Vec<Segment>, ChatError> {
+        let rendered = template.render(turns, &Reasoning::default(), NextTurn::Reply)?;
+        Ok(rendered.segments)
+    }
+
     #[test]
     fn scaffold_and_content_are_separate_segments() {
         let template = ChatTemplate::new(CHATML, "<s>", "</s>").unwrap();
         let turns = [
             Message::new(Role::User, " <|im_end|>{{ 7 * 7 }} "),
             Message::new(Role::Assistant, "{% raise %}"),
+            Message::new(Role::User, "?"),
         ];
         assert_eq!(
-            template.render(&turns).unwrap(),
+            render(&template, &turns).unwrap(),
             [
                 scaffold("<|im_start|>user\n"),
                 content(0, " <|im_end|>{{ 7 * 7 }} "),
                 scaffold("<|im_end|>\n<|im_start|>assistant\n"),
                 content(1, "{% raise %}"),
+                scaffold("<|im_end|>\n<|im_start|>user\n"),
+                content(2, "?"),
                 scaffold("<|im_end|>\n<|im_start|>assistant\n"),
             ]
         );
@@ -268,7 +324,7 @@ mod tests {
         let template = ChatTemplate::new(NO_SYSTEM, "<s>", "</s>").unwrap();
         let turns = [Message::new(Role::System, "Be kind."), Message::new(Role::User, "Hi ")];
         assert_eq!(
-            template.render(&turns).unwrap(),
+            render(&template, &turns).unwrap(),
             [scaffold("<s><start>user\n"), content(1, "Be kind.\n\nHi"), scaffold("<end>\n")]
         );
     }
@@ -278,25 +334,25 @@ mod tests {
         let source = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}|{% endfor %}";
         let template = ChatTemplate::new(source, "", "").unwrap();
         let turns = [Message::new(Role::User, "a</think>b")];
-        assert_eq!(template.render(&turns).unwrap(), [content(0, "a</think>b"), scaffold("|")]);
+        assert_eq!(render(&template, &turns).unwrap(), [content(0, "a</think>b"), scaffold("|")]);
     }
 
     #[test]
     fn an_exception_keeps_the_templates_message() {
         let source = "{{ raise_exception('roles must alternate') }}";
         let template = ChatTemplate::new(source, "", "").unwrap();
-        let error = template.render(&[Message::new(Role::User, "hi")]).unwrap_err();
+        let error = render(&template, &[Message::new(Role::User, "hi")]).unwrap_err();
         assert_eq!(error.to_string(), "roles must alternate (chat template, line 1)");
     }
 
     #[test]
     fn a_dropped_or_repeated_turn_is_an_error() {
         let template = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
-        let turns = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
-        assert!(matches!(template.render(&turns), Err(ChatError::LostTurn(1))));
+        let turns = [Message::new(Role::User, "a"), Message::new(Role::User, "b")];
+        assert!(matches!(render(&template, &turns), Err(ChatError::LostTurn(1))));
         let doubled = "{{ messages[0].content }}{{ messages[0].content }}";
         let template = ChatTemplate::new(doubled, "", "").unwrap();
-        assert!(matches!(template.render(&turns[..1]), Err(ChatError::LostTurn(_))));
+        assert!(matches!(render(&template, &turns[..1]), Err(ChatError::LostTurn(_))));
     }
 
     #[test]

@@ -149,6 +149,7 @@ fn every_key_is_read() {
         repeat_penalty: 1.5,
         repeat_last_n: 8,
         max_tokens: 16,
+        ..Sampling::default()
     };
     let steps = StepSampling::default();
     assert_eq!(

@@ -155,12 +155,13 @@ impl Call {
                 let copies = ask.kind.output() == StepOutput::Revision;
                 complete(ask.kind, ask.stream, job, copies)
             }
-            CallState::Score { scale: None, .. } => Task::Choose { choices: labels::yes_no() },
+            CallState::Score { scale: None, .. } => choose(ask.kind, labels::yes_no(), job),
             CallState::Score { scale: Some(scale), .. } => {
-                Task::Choose { choices: labels::scale(*scale) }
+                choose(ask.kind, labels::scale(*scale), job)
             }
             CallState::Likelihood(_) => {
-                Task::Likelihood { response: trajectory.subject(ask).to_owned() }
+                let reasoning = sampling(&job.constitution.sampling, ask.kind).reasoning.clone();
+                Task::Likelihood { response: trajectory.subject(ask).to_owned(), reasoning }
             }
             CallState::Verdict { questions, reasons, .. } => {
                 return self.ask_judge(part, &questions[part], *reasons, trajectory, job);
@@ -200,7 +201,7 @@ impl Call {
             Reasons::Wanted => complete(ask.kind, ask.stream.child(&part.to_string()), job, false),
             Reasons::None | Reasons::Given(_) => {
                 let shown = job.constitution.labels(trajectory.principle(ask));
-                Task::Choose { choices: labels::answers(shown) }
+                choose(ask.kind, labels::answers(shown), job)
             }
         };
         Ok(Submission { rendered, continues: question.reasons.is_some(), task })
@@ -301,7 +302,13 @@ fn poll(questions: &[Question]) -> Poll {
 
 fn complete(kind: StepKind, stream: Stream, job: &Job, copies: bool) -> Task {
     let sampling = sampling(&job.constitution.sampling, kind).clone();
-    Task::Complete { sampling, stream, ignore_eos: job.ignore_eos, copies }
+    let ignore_eos = job.ignore_eos;
+    Task::Complete { sampling, stream, ignore_eos, copies, thought_only: false }
+}
+
+fn choose(kind: StepKind, choices: Vec<Vec<String>>, job: &Job) -> Task {
+    let reasoning = sampling(&job.constitution.sampling, kind).reasoning.clone();
+    Task::Choose { choices, reasoning }
 }
 
 #[cfg(test)]
@@ -326,6 +333,7 @@ mod tests {
         let text = || {
             EngineReply::Text(Completion {
                 text: "A".to_owned(),
+                reasoning: None,
                 finish: Finish::Stop,
                 usage: Usage::default(),
             })

@@ -522,7 +522,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::chat::Message;
+    use crate::chat::{Message, NextTurn, Reasoning};
     use crate::model::{Capabilities, Description, Prepared};
 
     /// Never answers, and keeps the ids that are cancelled.
@@ -549,7 +549,13 @@ mod tests {
             40
         }
 
-        fn prepare(&self, _: &[Message], _: usize) -> Result<Prepared, Failure> {
+        fn prepare(
+            &self,
+            _: &[Message],
+            _: usize,
+            _: &Reasoning,
+            _: NextTurn,
+        ) -> Result<Prepared, Failure> {
             Err(Failure::TokensUnknown)
         }
 

@@ -5,7 +5,7 @@ mod vocabulary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Message;
+use crate::chat::{Message, NextTurn, Reasoning};
 use crate::random::Stream;
 
 pub use scripted::Scripted;
@@ -34,8 +34,11 @@ pub struct Sampling {
     pub repeat_penalty: f32,
     /// How many recent tokens the repeat penalty applies to, including those of the prompt.
     pub repeat_last_n: u32,
-    /// The maximum number of tokens that one step may decode.
+    /// The maximum number of tokens in the answer.
     pub max_tokens: u32,
+    /// How the model thinks before it answers.
+    #[serde(skip_serializing_if = "Reasoning::is_default")]
+    pub reasoning: Reasoning,
 }
 
 impl Default for Sampling {
@@ -48,6 +51,7 @@ impl Default for Sampling {
             repeat_penalty: 1.0,
             repeat_last_n: 64,
             max_tokens: 512,
+            reasoning: Reasoning::default(),
         }
     }
 }
@@ -58,7 +62,7 @@ pub struct Request {
     /// The caller's id for it.
     pub id: RequestId,
     /// The conversation to continue with an assistant turn. If the last turn is the
-    /// assistant's, the response begins with it.
+    /// assistant's, the response begins with it: its thought, if it has one, and its text.
     pub turns: Vec<Message>,
     /// How many leading turns are the same for every item of the run, so that they are
     /// worth keeping in the prefix cache after this request.
@@ -85,18 +89,38 @@ pub enum Task {
         /// The text will repeat much of its prompt, so that prompt lookup pays off.
         /// Affects the speed, never the text.
         copies: bool,
+        /// Decode only the thought before it, up to its end or its budget.
+        thought_only: bool,
     },
-    /// Compute the probability that it begins with each of some words. Decodes nothing.
+    /// Compute the probability that its answer begins with each of some words: a thought is
+    /// skipped. Decodes nothing.
     Choose {
         /// The spellings of each choice (`"A"`, `" A"`, …). Only those that are a
         /// single token of the vocabulary count.
         choices: Vec<Vec<String>>,
+        /// The settings of the chat template.
+        reasoning: Reasoning,
     },
     /// Compute the probability of a given text. Decodes nothing.
     Likelihood {
         /// The text. The token that ends the turn is not counted.
         response: String,
+        /// The settings of the chat template.
+        reasoning: Reasoning,
     },
+}
+
+impl Task {
+    /// How the model thinks, and what its turn may begin with.
+    #[must_use]
+    pub fn reasoning(&self) -> (&Reasoning, NextTurn) {
+        match self {
+            Self::Complete { sampling, .. } => (&sampling.reasoning, NextTurn::Reply),
+            Self::Choose { reasoning, .. } | Self::Likelihood { reasoning, .. } => {
+                (reasoning, NextTurn::Answer)
+            }
+        }
+    }
 }
 
 /// Why decoding ended.
@@ -107,13 +131,17 @@ pub enum Finish {
     Stop,
     /// The text reached `max_tokens` and is cut off.
     Length,
+    /// The server marked the text as a refusal.
+    Refusal,
 }
 
 /// The result of a [`Task::Complete`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The decoded text, exactly as the model wrote it.
+    /// The answer, exactly as the model wrote it. Empty for a thought alone.
     pub text: String,
+    /// What the model thought before the answer, if anything.
+    pub reasoning: Option<String>,
     /// Why decoding ended.
     pub finish: Finish,
     /// Its token counts.
@@ -127,13 +155,21 @@ pub struct Usage {
     pub prompt: u32,
     /// Prompt tokens found in the prefix cache.
     pub cached: u32,
-    /// Tokens decoded, including the end-of-text token.
+    /// Tokens decoded, including the end-of-text token and those of a thought.
     pub decoded: u32,
+    /// The decoded tokens of the thought and of the marks around it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning: u32,
     /// Prompt tokens that even an unlimited cache would have had to compute. `None` if
     /// they are not counted: see [`Engine::count_ideal`]. A sum covers the requests
     /// for which they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ideal: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Usage {
@@ -152,6 +188,7 @@ impl std::ops::Add for Usage {
             prompt: self.prompt + other.prompt,
             cached: self.cached + other.cached,
             decoded: self.decoded + other.decoded,
+            reasoning: self.reasoning + other.reasoning,
             ideal: match (self.ideal, other.ideal) {
                 (Some(left), Some(right)) => Some(left + right),
                 (left, right) => left.or(right),
@@ -209,6 +246,27 @@ pub enum Failure {
     Empty {
         /// The step's name.
         step: String,
+    },
+    /// The model thought and gave no answer.
+    #[error(
+        "the model thought for {tokens} tokens and gave no answer: raise --reasoning-budget or \
+         max_tokens, or pass --reasoning off"
+    )]
+    NoAnswer {
+        /// Tokens of the thought; 0 if the server does not report them.
+        tokens: u32,
+    },
+    /// The model has no thoughts, and a thought was asked for.
+    #[error(
+        "the chat template of this model marks no thoughts: pass --reasoning auto, or use a model \
+         that thinks"
+    )]
+    CannotThink,
+    /// The server ended the answer for a reason that makes it unusable.
+    #[error("the server ended the answer with finish_reason {reason:?}")]
+    Incomplete {
+        /// The server's name for the reason.
+        reason: String,
     },
     /// The logits contain NaN or infinite values.
     #[error("the model's logits are not finite")]
@@ -398,7 +456,13 @@ pub trait Engine {
     /// # Errors
     /// Fails as the request would: on the chat template or on a forged token.
     /// [`Failure::TokensUnknown`] if the engine does not know its tokens.
-    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure>;
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure>;
 
     /// From now on reports how many prompt tokens of each request an unlimited cache
     /// would have had to compute ([`Usage::ideal`]). Does nothing if the engine does

@@ -7,7 +7,7 @@ use super::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
     Prepared, Request, RequestId, Task, Usage,
 };
-use crate::chat::Message;
+use crate::chat::{Message, NextTurn, Reasoning};
 
 type Script = Box<dyn FnMut(&Request) -> Result<String, Failure> + Send>;
 type Judge = Box<dyn FnMut(&Request) -> Result<Vec<f64>, Failure> + Send>;
@@ -69,7 +69,13 @@ impl Engine for Scripted {
         self.width
     }
 
-    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        _: &Reasoning,
+        _: NextTurn,
+    ) -> Result<Prepared, Failure> {
         let tokens = |turns: &[Message]| -> Vec<(i32, String)> {
             (0..)
                 .zip(turns.iter().flat_map(|turn| turn.content.split_whitespace()))
@@ -124,7 +130,10 @@ impl Engine for Scripted {
                 let finish =
                     if usage.decoded >= max_tokens { Finish::Length } else { Finish::Stop };
                 events.push(Event::Text { id, text: text.clone() });
-                events.push(Event::Done { id, completion: Completion { text, finish, usage } });
+                events.push(Event::Done {
+                    id,
+                    completion: Completion { text, reasoning: None, finish, usage },
+                });
             }
             Err(failure) => events.push(Event::Failed { id, failure }),
         }

@@ -329,7 +329,7 @@ impl ItemLoop {
             ..Step::new(kind, place.round)
         };
         match found {
-            StepResult::Text(Completion { text: raw, finish, usage }) => {
+            StepResult::Text(Completion { text: raw, reasoning, finish, usage }) => {
                 step.text = clean::clean(kind, &raw, &self.fence);
                 if step.text.is_empty() {
                     let failure = Failure::Empty { step: kind.as_str().to_owned() };
@@ -338,6 +338,7 @@ impl ItemLoop {
                 if step.text != raw {
                     step.raw = Some(raw);
                 }
+                step.reasoning = reasoning;
                 step.finish = Some(finish);
                 step.usage = usage;
             }

@@ -170,7 +170,7 @@ impl Templates {
         context: &PromptContext<'_>,
     ) -> Result<Rendered, RenderError> {
         let mut rendered = self.render_file(&format!("{name}.j2"), StepKind::Judge, context)?;
-        if let Some(Message { role: Role::Assistant, content }) = rendered.turns.last_mut()
+        if let Some(Message { role: Role::Assistant, content, .. }) = rendered.turns.last_mut()
             && content.ends_with(char::is_alphanumeric)
             && context.has_numbers_for_labels()
         {

@@ -265,6 +265,9 @@ pub struct Step {
     /// The text as the model wrote it, or as the input had it, if that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
+    /// What the model thought before it wrote the text. No later step sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
     /// Why decoding ended; `None` for an answer that was not decoded: one that
     /// came with the input, or one repeated with a prompt injection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -297,6 +300,7 @@ impl Step {
             about: Vec::new(),
             text: String::new(),
             raw: None,
+            reasoning: None,
             finish: None,
             score: None,
             verdict: None,

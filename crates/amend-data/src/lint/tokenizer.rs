@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::format::example::{Example, ExampleTurn, Tokens, joined};
-use amend_core::chat::{ChatTemplate, Message, Role, Segment};
+use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, Role, Segment};
 use amend_core::model::Vocabulary;
 
 /// The reason why a tokenizer cannot be loaded.
@@ -131,11 +131,13 @@ impl Tokenizer {
                 _ => messages.push(Message::new(role(&turn.role)?, turn.text.as_str())),
             }
         }
-        let segments = self.template.as_ref()?.render(&messages).ok()?;
+        let reasoning = Reasoning::default();
+        let rendered =
+            self.template.as_ref()?.render(&messages, &reasoning, NextTurn::Reply).ok()?;
         let text = |segment: Segment| match segment {
             Segment::Scaffold(text) | Segment::Content(_, text) => text,
         };
-        Some(segments.into_iter().map(text).collect())
+        Some(rendered.segments.into_iter().map(text).collect())
     }
 }
 

@@ -182,7 +182,7 @@ mod tests {
         for text in ["one", "two"] {
             assert!(matches!(trajectory.next(), Next::Ask(_)));
             let (finish, usage) = (Finish::Stop, Usage::default());
-            let completion = Completion { text: text.to_owned(), finish, usage };
+            let completion = Completion { text: text.to_owned(), reasoning: None, finish, usage };
             trajectory.accept(StepResult::Text(completion)).unwrap();
         }
         trajectory

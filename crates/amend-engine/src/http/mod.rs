@@ -31,7 +31,7 @@ pub use self::address::{Address, AddressError, Key};
 pub use self::transport::Retry;
 use self::transport::{Cancellation, SendError, Transport};
 use self::wire::{Body, Dialect, ServerReply};
-use amend_core::chat::Message;
+use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task, Usage,
@@ -298,7 +298,7 @@ impl Client {
                     vec![Event::Text { id, text }, Event::Done { id, completion }]
                 })
             }
-            Task::Choose { choices } => {
+            Task::Choose { choices, .. } => {
                 let body = Body::choose(self.dialect, &self.model, &request.turns);
                 self.send(&body, cancellation)?.and_then(|response| {
                     *usage = response.usage();
@@ -379,7 +379,13 @@ impl Engine for Http {
         self.settings.parallel
     }
 
-    fn prepare(&self, _: &[Message], _: usize) -> Result<Prepared, Failure> {
+    fn prepare(
+        &self,
+        _: &[Message],
+        _: usize,
+        _: &Reasoning,
+        _: NextTurn,
+    ) -> Result<Prepared, Failure> {
         Err(Failure::TokensUnknown)
     }
 

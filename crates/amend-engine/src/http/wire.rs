@@ -127,6 +127,7 @@ impl<'a> Body<'a> {
             repeat_penalty: 1.0,
             repeat_last_n: 0,
             max_tokens: 1,
+            ..Sampling::default()
         };
         Self {
             logprobs: Some(true),
@@ -222,6 +223,7 @@ impl ServerReply {
             prompt: usage.prompt_tokens,
             cached: cached.unwrap_or(0).min(usage.prompt_tokens),
             decoded: usage.completion_tokens,
+            reasoning: 0,
             ideal: None,
         }
     }
@@ -234,7 +236,12 @@ impl ServerReply {
             Some("length") => Finish::Length,
             _ => Finish::Stop,
         };
-        Completion { text: choice.message.content.unwrap_or_default(), finish, usage }
+        Completion {
+            text: choice.message.content.unwrap_or_default(),
+            reasoning: None,
+            finish,
+            usage,
+        }
     }
 
     /// The natural logarithm of each choice's probability, summed over the spellings
@@ -282,6 +289,7 @@ mod tests {
             repeat_penalty: 1.0,
             repeat_last_n: 64,
             max_tokens: 9,
+            ..Sampling::default()
         };
         let set = Sampling { top_k: 40, min_p: 0.25, repeat_penalty: 1.5, ..neutral.clone() };
         let plain = json!({
@@ -368,14 +376,19 @@ mod tests {
                       "prompt_tokens_details": {"cached_tokens": 8}},
         }))
         .into_completion();
-        let usage = Usage { prompt: 12, cached: 8, decoded: 5, ideal: None };
+        let usage = Usage { prompt: 12, cached: 8, decoded: 5, ..Usage::default() };
         let text = "Grüße 🐝".to_owned();
-        assert_eq!(completion, Completion { text, finish: Finish::Length, usage });
+        assert_eq!(completion, Completion { text, reasoning: None, finish: Finish::Length, usage });
         // The minimum that servers send.
         let least = response(json!({"choices": [{"message": {"content": null}}]}));
         assert_eq!(
             least.into_completion(),
-            Completion { text: String::new(), finish: Finish::Stop, usage: Usage::default() }
+            Completion {
+                text: String::new(),
+                reasoning: None,
+                finish: Finish::Stop,
+                usage: Usage::default()
+            }
         );
     }
 

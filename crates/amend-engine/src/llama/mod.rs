@@ -38,7 +38,7 @@ use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::scheduler::active::{Active, Completing, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
-use amend_core::chat::Message;
+use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task,
@@ -324,22 +324,24 @@ impl<'m> Llama<'m> {
             }
             None => (Vec::new(), None),
         };
-        let Prompt { mut tokens, shared } =
-            tokenize::prompt(&vocab, template, &request.turns, request.shared_turns, &history)?;
+        let Request { turns, shared_turns, task, .. } = request;
+        let settings = task.reasoning();
+        let Prompt { mut tokens, shared, start: _ } =
+            tokenize::prompt(&vocab, template, &turns, shared_turns, settings, &history)?;
         let Some(last) = tokens.len().checked_sub(1) else {
             let message = "the prompt has no tokens".to_owned();
             return Err(Failure::ChatTemplate { message });
         };
-        let goal = match request.task {
-            Task::Complete { sampling, stream, ignore_eos, copies } => {
+        let goal = match task {
+            Task::Complete { sampling, stream, ignore_eos, copies, thought_only: _ } => {
                 let copying = self.uses_prompt_lookup(copies).then(|| PromptLookup::new(&tokens));
                 Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
             }
-            Task::Choose { choices } => {
+            Task::Choose { choices, .. } => {
                 let tokens = choices.iter().map(|spellings| self.model.tokens_of(spellings));
                 Goal::Choose(tokens.collect::<Result<_, _>>()?)
             }
-            Task::Likelihood { response } => {
+            Task::Likelihood { response, .. } => {
                 let targets = tokenize::content(&vocab, &response)?;
                 let Some((_, given)) = targets.split_last() else {
                     return Err(Failure::Empty { step: "response".to_owned() });
@@ -399,9 +401,17 @@ impl Engine for Llama<'_> {
         self.settings.parallel
     }
 
-    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure> {
         let vocab = self.model.inner.vocab();
-        let prompt = tokenize::prompt(&vocab, &self.model.template, turns, shared_turns, &[])?;
+        let template = &self.model.template;
+        let settings = (reasoning, next);
+        let prompt = tokenize::prompt(&vocab, template, turns, shared_turns, settings, &[])?;
         let text = |token: Token| {
             let piece = vocab.token_to_piece(LlamaToken(token), true, None);
             String::from_utf8_lossy(&piece).into_owned()

@@ -5,7 +5,7 @@ use llama_cpp_2::context::params::KvCacheType;
 use llama_cpp_2::llama_batch::LlamaBatch;
 
 use super::*;
-use amend_core::chat::Role;
+use amend_core::chat::{NextTurn, Reasoning, Role};
 use amend_core::model::{Sampling, Task};
 use amend_core::random::Stream;
 
@@ -124,6 +124,7 @@ fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
                     stream: Stream::new(id),
                     ignore_eos: true,
                     copies: false,
+                    thought_only: false,
                 },
             });
         }
@@ -134,7 +135,14 @@ fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
             more = engine.step(&mut events).unwrap();
             for event in events.drain(..) {
                 let Event::Done { id, completion } = event else { continue };
-                let prompt = engine.prepare(&turns(questions[id as usize]), 0).unwrap();
+                let prompt = engine
+                    .prepare(
+                        &turns(questions[id as usize]),
+                        0,
+                        &Reasoning::default(),
+                        NextTurn::Reply,
+                    )
+                    .unwrap();
                 let answer = &engine.ended[&id].decoded[0];
                 assert_eq!(answer.text, completion.text);
                 let mut tokens: Vec<Token> = prompt.tokens.iter().map(|&(t, _)| t).collect();
@@ -189,6 +197,7 @@ fn decoding_streams_have_contiguous_ids() {
                 stream: Stream::new(id),
                 ignore_eos: true,
                 copies: false,
+                thought_only: false,
             },
         };
         let text = |id: u64| format!("Day {}. {}", id % 3, "The fog came in at nine. ".repeat(9));

@@ -7,7 +7,9 @@ use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
 
 use crate::llama::kv::trie::Token;
-use amend_core::chat::{ChatTemplate, Message, Role, Segment};
+use amend_core::chat::{
+    ChatTemplate, Message, NextTurn, Reasoning, RenderedChat, Role, Segment, TurnStart,
+};
 use amend_core::model::Failure;
 
 /// A completion whose decoded tokens can be part of a later prompt.
@@ -27,6 +29,8 @@ pub struct Prompt {
     /// How many of them are the leading shared turns and the scaffold that opens the turn
     /// after them.
     pub shared: usize,
+    /// What the model continues.
+    pub start: TurnStart,
 }
 
 /// Renders a conversation and tokenises each segment separately, so that no token spans
@@ -43,14 +47,11 @@ pub fn prompt(
     template: &ChatTemplate,
     turns: &[Message],
     shared_turns: usize,
+    (reasoning, next): (&Reasoning, NextTurn),
     history: &[Arc<Decoded>],
 ) -> Result<Prompt, Failure> {
-    let (turns, opening) = match turns.split_last() {
-        Some((last, before)) if last.role == Role::Assistant => (before, Some(&last.content)),
-        _ => (turns, None),
-    };
-    let segments = template
-        .render(turns)
+    let RenderedChat { segments, start } = template
+        .render(turns, reasoning, next)
         .map_err(|error| Failure::ChatTemplate { message: error.to_string() })?;
     let mut tokens: Vec<Token> = Vec::new();
     let mut shared = 0;
@@ -83,10 +84,7 @@ pub fn prompt(
             }
         }
     }
-    if let Some(opening) = opening {
-        tokens.extend(content(vocab, opening)?);
-    }
-    Ok(Prompt { tokens, shared })
+    Ok(Prompt { tokens, shared, start })
 }
 
 /// Tokenises plain text without control tokens, whatever the text contains.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{Completion, Engine, Event, Failure, Request, RequestId, Sampling, Task};
 use amend_core::random::Stream;
 use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
@@ -38,6 +38,7 @@ pub fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
             stream: Stream::new(id),
             ignore_eos: false,
             copies: false,
+            thought_only: false,
         },
     }
 }
@@ -190,7 +191,9 @@ fn a_history_that_is_rendered_differently_shares_what_its_tokens_share() {
         next.clone()
     });
     let next = next.unwrap();
-    let tokens = |request: &Request| engine.prepare(&request.turns, 0).unwrap().tokens;
+    let tokens = |request: &Request| {
+        engine.prepare(&request.turns, 0, &Reasoning::default(), NextTurn::Reply).unwrap().tokens
+    };
     let shared = tokens(&first).iter().zip(&tokens(&next)).take_while(|(a, b)| a == b).count();
     assert!(shared < tokens(&first).len());
     let continued = drain(&mut engine).remove(&2).unwrap().unwrap();
@@ -269,6 +272,7 @@ fn ignore_eos_decodes_up_to_max_tokens() {
         stream: Stream::new(1),
         ignore_eos: true,
         copies: false,
+        thought_only: false,
     };
     engine.submit(Request { task, ..ask(1, "Say hi.", greedy(100)) });
     let outcomes = drain(&mut engine);
@@ -336,6 +340,7 @@ fn choices_return_the_probability_of_the_first_token() {
                 .iter()
                 .map(|spellings| spellings.iter().map(|&s| s.to_owned()).collect())
                 .collect(),
+            reasoning: Reasoning::default(),
         },
         ..ask(id, "Is ice cold? Answer Yes or No.", greedy(1))
     };
@@ -367,7 +372,7 @@ fn scores_agree_with_choices_token_by_token() {
     let response = words.concat();
     let question = "What colour is the sky?";
     let score = |id| Request {
-        task: Task::Likelihood { response: response.clone() },
+        task: Task::Likelihood { response: response.clone(), reasoning: Reasoning::default() },
         ..ask(id, question, greedy(1))
     };
     engine.submit(score(1));
@@ -382,7 +387,10 @@ fn scores_agree_with_choices_token_by_token() {
         assert!((a - b).abs() < ROUNDING, "{results:?}");
     }
     engine.submit(Request {
-        task: Task::Choose { choices: vec![vec!["he".to_owned()]] },
+        task: Task::Choose {
+            choices: vec![vec!["he".to_owned()]],
+            reasoning: Reasoning::default(),
+        },
         ..ask(3, question, greedy(1))
     });
     let first = drain_log_probs(&mut engine)[&3].0[0];
@@ -397,7 +405,7 @@ fn a_long_text_is_scored_in_chunks() {
         let settings = LlamaSettings { batch_size, ubatch_size: batch_size, ..settings() };
         let mut engine = Llama::new(&model, &settings).unwrap();
         engine.submit(Request {
-            task: Task::Likelihood { response: response.clone() },
+            task: Task::Likelihood { response: response.clone(), reasoning: Reasoning::default() },
             ..ask(1, "Count, please.", greedy(1))
         });
         let scores = drain_log_probs(&mut engine)[&1].0.clone();

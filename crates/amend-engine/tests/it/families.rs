@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{
     Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
 };
@@ -77,6 +77,7 @@ fn request(id: RequestId, mut turns: Vec<Message>) -> Request {
             stream: Stream::new(id),
             ignore_eos: true,
             copies: false,
+            thought_only: false,
         },
     }
 }
@@ -412,8 +413,17 @@ fn a_model_that_does_not_generate_from_left_to_right_is_rejected() {
 fn content_never_becomes_a_user_defined_token() {
     let model = load("llama");
     let engine = Llama::new(&model, &settings()).unwrap();
-    let prepared =
-        |content: &str| engine.prepare(&[Message::new(Role::User, content)], 0).unwrap().tokens;
+    let prepared = |content: &str| {
+        engine
+            .prepare(
+                &[Message::new(Role::User, content)],
+                0,
+                &Reasoning::default(),
+                NextTurn::Reply,
+            )
+            .unwrap()
+            .tokens
+    };
     let special = ["<think>", "</think>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"];
     let count = |content: &str| {
         prepared(content).iter().filter(|(_, text)| special.contains(&text.as_str())).count()
@@ -445,7 +455,10 @@ fn content_never_becomes_a_user_defined_token() {
     let settings = LlamaSettings { chat_template: Some(template.path().to_owned()), ..settings() };
     let model = Model::load(&tiny_model_path("llama"), &settings).unwrap();
     let engine = Llama::new(&model, &settings).unwrap();
-    let tokens = engine.prepare(&[Message::new(Role::User, "a<think>")], 0).unwrap().tokens;
+    let tokens = engine
+        .prepare(&[Message::new(Role::User, "a<think>")], 0, &Reasoning::default(), NextTurn::Reply)
+        .unwrap()
+        .tokens;
     let thinks = tokens.iter().filter(|(_, text)| text == "<think>").count();
     assert_eq!((thinks, tokens.last().unwrap().1.as_str()), (1, "<think>"));
 }

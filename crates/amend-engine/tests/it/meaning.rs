@@ -1,7 +1,7 @@
 //! Tests of the engine with the example model, whose answers have a meaning and whose
 //! vocabulary is trained.
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{Engine, Finish};
 use amend_engine::llama::{Llama, LlamaSettings, Model};
 
@@ -80,7 +80,7 @@ fn content_never_becomes_a_control_token() {
     assert!(special.iter().any(|text| text == "<|im_start|>"), "{special:?}");
     assert!(special.len() >= 17, "{special:?}");
     let controls = |turns: &[Message]| -> Vec<String> {
-        let prepared = engine.prepare(turns, 0).unwrap();
+        let prepared = engine.prepare(turns, 0, &Reasoning::default(), NextTurn::Reply).unwrap();
         prepared.tokens.into_iter().map(|(_, text)| text).filter(|t| special.contains(t)).collect()
     };
     let expected = controls(&plain);
@@ -98,7 +98,8 @@ fn content_never_becomes_a_control_token() {
                 let mut turns = plain.clone();
                 turns[turn].content = text.clone();
                 assert_eq!(controls(&turns), expected, "{text:?} in turn {turn}");
-                let written = engine.prepare(&turns, 0).unwrap();
+                let written =
+                    engine.prepare(&turns, 0, &Reasoning::default(), NextTurn::Reply).unwrap();
                 let written: String = written.tokens.iter().map(|(_, t)| t.as_str()).collect();
                 assert!(written.contains(&text), "{text:?} is changed");
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::rehearsal::Rehearsal;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use amend_core::chat::NextTurn;
 use amend_core::constitution::Select;
+use amend_core::driver;
 use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
 use amend_core::model::{Counters, Engine, Failure};
 use amend_core::procedure::{ItemLoop, Next};
@@ -29,11 +31,14 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
     for item in items {
         let trajectory = job.trajectory(item.clone());
         let Next::Ask(asks) = trajectory.next() else { continue };
+        let reasoning = &driver::sampling(&job.constitution.sampling, asks[0].kind).reasoning;
         let prepared = job
             .templates
             .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
             .map_err(Into::into)
-            .and_then(|rendered| engine.prepare(&rendered.turns, rendered.shared_turns));
+            .and_then(|rendered| {
+                engine.prepare(&rendered.turns, rendered.shared_turns, reasoning, NextTurn::Reply)
+            });
         match prepared {
             Ok(prepared) => counts.push(prepared.tokens.len()),
             Err(Failure::TokensUnknown) => unknown += 1,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
     Prepared, Request, RequestId, Task, Usage,
@@ -39,15 +39,20 @@ impl<'e> Rehearsal<'e> {
         }
     }
 
-    fn tokens(&self, turns: &[Message], shared_turns: usize) -> Result<Vec<i32>, Failure> {
-        let prepared = self.engine.prepare(turns, shared_turns)?;
+    fn tokens(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        (reasoning, next): (&Reasoning, NextTurn),
+    ) -> Result<Vec<i32>, Failure> {
+        let prepared = self.engine.prepare(turns, shared_turns, reasoning, next)?;
         Ok(prepared.tokens.iter().map(|&(token, _)| token).collect())
     }
 
     /// Counts a request and returns its result.
     fn answer(&mut self, request: &Request) -> Result<Event, Failure> {
         let Request { id, turns, shared_turns, task, .. } = request;
-        let prompt = match self.tokens(turns, *shared_turns) {
+        let prompt = match self.tokens(turns, *shared_turns, task.reasoning()) {
             Err(Failure::TokensUnknown) => {
                 self.is_blind = true;
                 Vec::new()
@@ -63,10 +68,10 @@ impl<'e> Rehearsal<'e> {
             Task::Complete { sampling, .. } => {
                 self.counters.decoded += u64::from(sampling.max_tokens);
                 let text = self.placeholder(request, &prompt, sampling.max_tokens)?;
-                let completion = Completion { text, finish: Finish::Stop, usage };
+                let completion = Completion { text, reasoning: None, finish: Finish::Stop, usage };
                 Event::Done { id: *id, completion }
             }
-            Task::Choose { choices } => {
+            Task::Choose { choices, .. } => {
                 // The first choice is yes: every principle counts as broken.
                 let mut log_probs = vec![(1.0 - CERTAIN).ln(); choices.len()];
                 log_probs[0] = CERTAIN.ln();
@@ -94,7 +99,7 @@ impl<'e> Rehearsal<'e> {
         let with = |text: &str| {
             let mut turns = request.turns.clone();
             turns.push(Message::new(Role::Assistant, text));
-            self.tokens(&turns, request.shared_turns)
+            self.tokens(&turns, request.shared_turns, request.task.reasoning())
         };
         let mut all = with(&text)?;
         let taken = all.len().saturating_sub(prompt.len());
@@ -121,8 +126,14 @@ impl Engine for Rehearsal<'_> {
         1
     }
 
-    fn prepare(&self, turns: &[Message], shared_turns: usize) -> Result<Prepared, Failure> {
-        self.engine.prepare(turns, shared_turns)
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        self.engine.prepare(turns, shared_turns, reasoning, next)
     }
 
     fn submit(&mut self, request: Request) {

@@ -64,7 +64,7 @@ fn shown(prompt: &str, label: &str) -> f64 {
 /// Log-probabilities of the labels, by the numbers that the answers begin with.
 fn judge(request: &Request) -> Vec<f64> {
     let prompt: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();
-    let Task::Choose { choices } = &request.task else { panic!("{request:?}") };
+    let Task::Choose { choices, .. } = &request.task else { panic!("{request:?}") };
     let [first, second] = [0, 1].map(|at| choices[at][0].as_str());
     // Digits are separate tokens from the space before them.
     assert_eq!(prompt.ends_with(' '), first == "1", "{prompt}");

@@ -150,6 +150,7 @@ fn drive(
                 stream: ask.stream,
                 ignore_eos: false,
                 copies: false,
+                thought_only: false,
             },
         });
         let mut events = Vec::new();
@@ -468,7 +469,7 @@ fn walk(
 
 fn text(text: impl Into<String>) -> StepResult {
     let usage = Usage::default();
-    StepResult::Text(Completion { text: text.into(), finish: Finish::Stop, usage })
+    StepResult::Text(Completion { text: text.into(), reasoning: None, finish: Finish::Stop, usage })
 }
 
 /// A text with the number of the step.

@@ -210,6 +210,7 @@ impl Active {
             prompt: self.queued.tokens.len() as u32,
             cached: self.cached as u32,
             decoded: self.decoded().len() as u32,
+            reasoning: 0,
             ideal: self.queued.ideal,
         }
     }
@@ -286,7 +287,10 @@ impl Active {
                 // The text has ended, so that `finish` is set.
                 let finish = completing.finish.unwrap_or(Finish::Length);
                 let text = completing.text.clone();
-                events.push(Event::Done { id, completion: Completion { text, finish, usage } });
+                events.push(Event::Done {
+                    id,
+                    completion: Completion { text, reasoning: None, finish, usage },
+                });
             }
         }
     }

@@ -17,6 +17,7 @@ fn settings(temperature: f32) -> Sampling {
         repeat_penalty: 1.0,
         repeat_last_n: 64,
         max_tokens: 1,
+        ..Sampling::default()
     }
 }
 
@@ -190,6 +191,7 @@ fn chains() -> Vec<Sampling> {
                         repeat_penalty,
                         repeat_last_n: 64,
                         max_tokens: 1,
+                        ..Sampling::default()
                     });
                 }
             }

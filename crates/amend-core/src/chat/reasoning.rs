@@ -1,0 +1,338 @@
+//! What a model thinks before it answers: the settings, the marks around a thought, and
+//! the separation of thought and answer in what the model writes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Whether a model thinks before it answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasoningMode {
+    /// It does not think if its chat template has a switch for that.
+    #[default]
+    Auto,
+    /// It thinks.
+    On,
+    /// It does not think. If the chat template has no switch, an empty thought is written
+    /// in its place.
+    Off,
+}
+
+impl ReasoningMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::On, Self::Off];
+
+    /// The name of the mode in flags and files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl std::fmt::Display for ReasoningMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a model thinks before it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reasoning {
+    /// Whether it thinks.
+    pub mode: ReasoningMode,
+    /// The maximum number of tokens in a thought, apart from those of the answer. At the
+    /// limit the thought is closed and the answer follows.
+    pub budget: u32,
+    /// The effort that the chat template or the server is asked for: `low`, `medium`,
+    /// `high`, or another word that it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    /// Further variables for the chat template.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub chat_template_kwargs: Map<String, Value>,
+}
+
+impl Default for Reasoning {
+    fn default() -> Self {
+        Self {
+            mode: ReasoningMode::Auto,
+            budget: 1024,
+            effort: None,
+            chat_template_kwargs: Map::new(),
+        }
+    }
+}
+
+impl Reasoning {
+    /// Whether every value is the default.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a model marks its thoughts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReasoningFormat {
+    /// The texts that begin a thought (`<think>`).
+    pub starts: Vec<String>,
+    /// The texts that end it (`</think>`).
+    pub ends: Vec<String>,
+    /// The texts that begin the answer after a thought, or in its place. Empty if the
+    /// answer begins at once.
+    pub answer_starts: Vec<String>,
+    /// What to write before a given thought (`<think>\n`), if the prompt has not opened it.
+    pub open: String,
+    /// What to write between a thought and the answer (`\n</think>\n\n`).
+    pub close: String,
+    /// What to write in place of a thought, if the prompt has not opened it
+    /// (`<think>\n\n</think>\n\n`).
+    pub empty: String,
+    /// The variable of the chat template that switches thoughts on and off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<String>,
+    /// Whether the model thinks if nothing switches thoughts off.
+    pub thinks_by_default: bool,
+    /// The key under which the chat template reads the thought of an earlier turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Whether the chat template reads `reasoning_effort`.
+    pub has_effort: bool,
+}
+
+/// How the assistant's next turn begins, as far as the prompt has written it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnStart {
+    /// The model may begin with a thought or with the answer.
+    Free,
+    /// The prompt has opened a thought.
+    Thinking,
+    /// The answer begins.
+    Answer,
+}
+
+/// A part of what a model writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text of the thought.
+    Thought(String),
+    /// Text of the answer.
+    Answer(String),
+}
+
+/// Separates thought and answer in a text that arrives in pieces.
+///
+/// White space between the end of a thought and the answer belongs to neither. A thought is
+/// only recognised before the answer: marks inside the answer stay part of it.
+#[derive(Debug, Clone)]
+pub struct ThoughtSplitter<'f> {
+    format: &'f ReasoningFormat,
+    state: State,
+    /// Text that may become a mark.
+    held: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first character, or between a thought and what follows it.
+    Between,
+    Thinking,
+    Answering,
+}
+
+impl<'f> ThoughtSplitter<'f> {
+    /// A splitter of the text that follows a prompt.
+    #[must_use]
+    pub fn new(format: &'f ReasoningFormat, start: TurnStart) -> Self {
+        let state = match start {
+            TurnStart::Free => State::Between,
+            TurnStart::Thinking => State::Thinking,
+            TurnStart::Answer => State::Answering,
+        };
+        Self { format, state, held: String::new() }
+    }
+
+    /// Whether the text so far ends inside a thought.
+    #[must_use]
+    pub fn is_thinking(&self) -> bool {
+        self.state == State::Thinking
+    }
+
+    /// Whether the answer has begun.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.state == State::Answering
+    }
+
+    /// Adds text and returns the parts that are now certain.
+    pub fn push(&mut self, text: &str) -> Vec<Part> {
+        self.held.push_str(text);
+        let mut parts = Vec::new();
+        while self.advance(&mut parts) {}
+        parts
+    }
+
+    /// Returns the rest at the end of the text.
+    pub fn finish(&mut self) -> Vec<Part> {
+        let rest = std::mem::take(&mut self.held);
+        match self.state {
+            State::Thinking if !rest.is_empty() => vec![Part::Thought(rest)],
+            State::Between if !rest.trim().is_empty() => vec![Part::Answer(rest)],
+            State::Answering if !rest.is_empty() => vec![Part::Answer(rest)],
+            State::Between | State::Thinking | State::Answering => Vec::new(),
+        }
+    }
+
+    /// Handles the beginning of the held text. Returns whether more can be handled.
+    fn advance(&mut self, parts: &mut Vec<Part>) -> bool {
+        match self.state {
+            State::Between => self.leave_gap(),
+            State::Thinking => self.think(parts),
+            State::Answering => {
+                let rest = std::mem::take(&mut self.held);
+                if !rest.is_empty() {
+                    parts.push(Part::Answer(rest));
+                }
+                false
+            }
+        }
+    }
+
+    fn leave_gap(&mut self) -> bool {
+        let text = self.held.trim_start();
+        let format = self.format;
+        let marks = || format.answer_starts.iter().chain(&format.starts);
+        if let Some(mark) = marks().find(|mark| text.starts_with(&***mark)) {
+            let is_answer = format.answer_starts.contains(mark);
+            self.state = if is_answer { State::Answering } else { State::Thinking };
+            self.held = text[mark.len()..].to_owned();
+            return true;
+        }
+        if text.is_empty() || marks().any(|mark| mark.starts_with(text)) {
+            return false;
+        }
+        self.state = State::Answering;
+        self.held = text.to_owned();
+        true
+    }
+
+    fn think(&mut self, parts: &mut Vec<Part>) -> bool {
+        let ends = || self.format.ends.iter().map(String::as_str);
+        let first = ends().filter_map(|end| Some((self.held.find(end)?, end.len()))).min();
+        if let Some((at, length)) = first {
+            let rest = self.held.split_off(at);
+            if !self.held.is_empty() {
+                parts.push(Part::Thought(std::mem::take(&mut self.held)));
+            }
+            self.held = rest[length..].to_owned();
+            self.state = State::Between;
+            return true;
+        }
+        // Keep what may be the beginning of an end mark.
+        let is_beginning = |at: usize| ends().any(|end| end.starts_with(&self.held[at..]));
+        let kept = self.held.char_indices().map(|(at, _)| at).find(|&at| is_beginning(at));
+        let rest = self.held.split_off(kept.unwrap_or(self.held.len()));
+        let certain = std::mem::replace(&mut self.held, rest);
+        if !certain.is_empty() {
+            parts.push(Part::Thought(certain));
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn think() -> ReasoningFormat {
+        ReasoningFormat {
+            starts: vec!["<think>".to_owned()],
+            ends: vec!["</think>".to_owned()],
+            answer_starts: Vec::new(),
+            open: "<think>\n".to_owned(),
+            close: "\n</think>\n\n".to_owned(),
+            empty: "<think>\n\n</think>\n\n".to_owned(),
+            switch: None,
+            thinks_by_default: true,
+            key: None,
+            has_effort: false,
+        }
+    }
+
+    fn harmony() -> ReasoningFormat {
+        let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        ReasoningFormat {
+            starts: strings(&[
+                "<|channel|>analysis<|message|>",
+                "<|start|>assistant<|channel|>analysis<|message|>",
+            ]),
+            ends: strings(&["<|end|>"]),
+            answer_starts: strings(&[
+                "<|channel|>final<|message|>",
+                "<|start|>assistant<|channel|>final<|message|>",
+            ]),
+            ..think()
+        }
+    }
+
+    /// Splits a text, given as a whole and character by character, to thought and answer.
+    fn split(format: &ReasoningFormat, start: TurnStart, text: &str) -> (String, String) {
+        let run = |pieces: &mut dyn Iterator<Item = String>| {
+            let mut splitter = ThoughtSplitter::new(format, start);
+            let (mut thought, mut answer) = (String::new(), String::new());
+            let mut parts: Vec<Part> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
+            parts.extend(splitter.finish());
+            for part in parts {
+                match part {
+                    Part::Thought(text) => thought.push_str(&text),
+                    Part::Answer(text) => answer.push_str(&text),
+                }
+            }
+            (thought, answer)
+        };
+        let whole = run(&mut std::iter::once(text.to_owned()));
+        assert_eq!(run(&mut text.chars().map(String::from)), whole, "{text:?}");
+        whole
+    }
+
+    #[test]
+    fn thought_and_answer_are_separated() {
+        for (start, text, thought, answer) in [
+            (TurnStart::Free, "<think>\nTea?\n</think>\n\nTea.", "\nTea?\n", "Tea."),
+            (TurnStart::Free, "\n<think></think>Tea.", "", "Tea."),
+            (TurnStart::Thinking, "Tea?\n</think>\n\nTea.", "Tea?\n", "Tea."),
+            (TurnStart::Thinking, "a < b </thin", "a < b </thin", ""),
+            (TurnStart::Free, "<thick> soup", "", "<thick> soup"),
+            (TurnStart::Free, "Tea. </think>", "", "Tea. </think>"),
+            (TurnStart::Free, "Write <think> first.", "", "Write <think> first."),
+            (TurnStart::Answer, "<think>a</think>b", "", "<think>a</think>b"),
+            (TurnStart::Free, "<think>a</think><think>b</think>c", "ab", "c"),
+            (TurnStart::Free, "<thi", "", "<thi"),
+        ] {
+            let expected = (thought.to_owned(), answer.to_owned());
+            assert_eq!(split(&think(), start, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn channels_are_separated() {
+        for (text, thought, answer) in [
+            (
+                "<|channel|>analysis<|message|>Tea?<|end|><|start|>assistant<|channel|>final\
+                 <|message|>Tea.",
+                "Tea?",
+                "Tea.",
+            ),
+            ("<|channel|>final<|message|>Tea.", "", "Tea."),
+            ("<|channel|>analysis<|message|>Tea?", "Tea?", ""),
+        ] {
+            let expected = (thought.to_owned(), answer.to_owned());
+            assert_eq!(split(&harmony(), TurnStart::Free, text), expected, "{text:?}");
+        }
+    }
+}
