@@ -3,6 +3,7 @@
 pub mod config;
 pub mod loop_args;
 pub mod model_args;
+pub mod reasoning_args;
 pub mod recording;
 pub mod trainer;
 

@@ -1,11 +1,12 @@
 //! What a model thinks before it answers: the settings, the marks around a thought, and
 //! the separation of thought and answer in what the model writes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Whether a model thinks before it answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReasoningMode {
     /// It does not think if its chat template has a switch for that.
@@ -130,8 +131,8 @@ pub enum Part {
 /// White space between the end of a thought and the answer belongs to neither. A thought is
 /// only recognised before the answer: marks inside the answer stay part of it.
 #[derive(Debug, Clone)]
-pub struct ThoughtSplitter<'f> {
-    format: &'f ReasoningFormat,
+pub struct ThoughtSplitter {
+    format: ReasoningFormat,
     state: State,
     /// Text that may become a mark.
     held: String,
@@ -145,10 +146,10 @@ enum State {
     Answering,
 }
 
-impl<'f> ThoughtSplitter<'f> {
+impl ThoughtSplitter {
     /// A splitter of the text that follows a prompt.
     #[must_use]
-    pub fn new(format: &'f ReasoningFormat, start: TurnStart) -> Self {
+    pub fn new(format: ReasoningFormat, start: TurnStart) -> Self {
         let state = match start {
             TurnStart::Free => State::Between,
             TurnStart::Thinking => State::Thinking,
@@ -205,19 +206,21 @@ impl<'f> ThoughtSplitter<'f> {
 
     fn leave_gap(&mut self) -> bool {
         let text = self.held.trim_start();
-        let format = self.format;
+        let format = &self.format;
         let marks = || format.answer_starts.iter().chain(&format.starts);
         if let Some(mark) = marks().find(|mark| text.starts_with(&***mark)) {
             let is_answer = format.answer_starts.contains(mark);
+            let rest = text[mark.len()..].to_owned();
             self.state = if is_answer { State::Answering } else { State::Thinking };
-            self.held = text[mark.len()..].to_owned();
+            self.held = rest;
             return true;
         }
         if text.is_empty() || marks().any(|mark| mark.starts_with(text)) {
             return false;
         }
+        let rest = text.to_owned();
         self.state = State::Answering;
-        self.held = text.to_owned();
+        self.held = rest;
         true
     }
 
@@ -283,7 +286,7 @@ mod tests {
     /// Splits a text, given as a whole and character by character, to thought and answer.
     fn split(format: &ReasoningFormat, start: TurnStart, text: &str) -> (String, String) {
         let run = |pieces: &mut dyn Iterator<Item = String>| {
-            let mut splitter = ThoughtSplitter::new(format, start);
+            let mut splitter = ThoughtSplitter::new(format.clone(), start);
             let (mut thought, mut answer) = (String::new(), String::new());
             let mut parts: Vec<Part> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
             parts.extend(splitter.finish());
