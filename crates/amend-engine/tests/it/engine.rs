@@ -106,7 +106,7 @@ fn a_continuation_reuses_the_decoded_tokens() {
 
 /// Runs a request and submits the one that `then` makes of its completion before the next
 /// step of the engine. Returns the completion.
-fn complete_and_submit(
+pub fn complete_and_submit(
     engine: &mut Llama<'_>,
     then: impl FnOnce(&Completion) -> Option<Request>,
 ) -> Completion {
@@ -131,7 +131,7 @@ fn complete_and_submit(
 }
 
 /// The request that goes on with a conversation after an answer.
-fn after(request: &Request, answer: &str, question: &str) -> Request {
+pub fn after(request: &Request, answer: &str, question: &str) -> Request {
     let mut next = Request { id: request.id + 1, continues: Some(request.id), ..request.clone() };
     next.turns.push(Message::new(Role::Assistant, answer));
     next.turns.push(Message::new(Role::User, question));

@@ -6,3 +6,4 @@ mod families;
 mod meaning;
 #[path = "../../../../tests/it/common/models.rs"]
 mod models;
+mod thinking;

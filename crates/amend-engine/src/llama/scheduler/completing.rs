@@ -46,7 +46,9 @@ pub struct Thought {
     /// Whether a thought has begun.
     has_begun: bool,
     text: String,
-    /// The decoded tokens before the first of the answer.
+    /// How many tokens were decoded inside it.
+    inside: usize,
+    /// How many tokens were decoded before the first of the answer.
     tokens: usize,
     /// Whether that token contains only text of the answer.
     is_exact: bool,
@@ -64,14 +66,21 @@ impl Thought {
             forced: VecDeque::new(),
             is_alone,
             text: String::new(),
+            inside: 0,
             tokens: 0,
             is_exact: true,
         }
     }
 
+    /// The most tokens that the marks around it take.
+    fn marks(&self) -> usize {
+        2 * self.close.len()
+    }
+
     /// Adds the text of a token and returns the text that it adds to the answer.
     fn push(&mut self, piece: &str) -> String {
         let was_answering = self.splitter.is_answering();
+        self.inside += usize::from(self.splitter.is_thinking());
         let parts = self.splitter.push(piece);
         self.has_begun |= self.splitter.is_thinking();
         let answer = self.take(parts);
@@ -138,8 +147,8 @@ impl Completing {
         let budget = self.sampling.reasoning.budget as usize;
         match &self.thought {
             None => answer,
-            Some(thought) if thought.is_alone => budget,
-            Some(thought) => answer + budget + thought.close.len(),
+            Some(thought) if thought.is_alone => budget + thought.marks(),
+            Some(thought) => answer + budget + thought.marks(),
         }
     }
 
@@ -240,18 +249,19 @@ impl Completing {
         let Some(thought) = &mut self.thought else {
             return if length >= most { Some(Finish::Length) } else { None };
         };
-        if thought.is_alone {
-            let is_over = thought.splitter.is_answering()
-                || (thought.has_begun && !thought.splitter.is_thinking());
-            return match is_over {
-                true => Some(Finish::Stop),
-                false if length >= most => Some(Finish::Length),
-                false => None,
-            };
+        let is_thinking = thought.splitter.is_thinking();
+        let is_over = thought.splitter.is_answering() || (thought.has_begun && !is_thinking);
+        if thought.is_alone && is_over {
+            return Some(Finish::Stop);
         }
         let budget = self.sampling.reasoning.budget as usize;
-        if thought.splitter.is_thinking() && thought.tokens >= budget && thought.forced.is_empty() {
-            thought.forced.extend(&thought.close);
+        if is_thinking && thought.inside >= budget {
+            if thought.is_alone {
+                return Some(Finish::Length);
+            }
+            if thought.forced.is_empty() {
+                thought.forced.extend(&thought.close);
+            }
         }
         let answer = length - thought.tokens;
         if length >= most || answer >= self.sampling.max_tokens as usize {
