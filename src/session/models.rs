@@ -9,7 +9,8 @@ use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
-use amend_core::driver::Engines;
+use amend_core::constitution::StepSampling;
+use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
 use amend_data::store::run_dir::RunDir;
 use amend_engine::llama::measure::calibrate::Costs;
@@ -127,12 +128,18 @@ impl Models {
         &mut self.main
     }
 
-    /// Starts to listen for interrupts, and creates the engines.
+    /// Starts to listen for interrupts, and creates the engines for a job.
     ///
     /// # Errors
     /// llama.cpp can't create a context, or a server can't be used.
-    pub fn engines(&self) -> Result<ModelEngines<'_>, CommandError> {
+    pub fn engines(&mut self, job: &Job) -> Result<ModelEngines<'_>, CommandError> {
         interrupt::listen();
+        let StepSampling { generate, critique, revise, judge } = &job.constitution.sampling;
+        let reasoning = [generate, critique, revise, judge].map(|step| &step.reasoning);
+        self.main.reserve_for_thoughts(reasoning);
+        if let Some(second) = &mut self.second {
+            second.reserve_for_thoughts([&judge.reasoning]);
+        }
         let main = self.main.engine()?;
         let second = match &self.second {
             Some(second) => Some(second.engine()?),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::llama::{Llama, Model};
 use crate::{http, llama};
+use amend_core::chat::Reasoning;
 use amend_core::model::{Capabilities, Engine, EngineError};
 
 /// Where a model is, and the settings to run it with.
@@ -97,6 +98,14 @@ impl LoadedModel {
             }
             Self::Endpoint(_) => self,
         }
+    }
+
+    /// Reserves room for the thoughts of steps with these settings.
+    pub fn reserve_for_thoughts<'r>(&mut self, steps: impl IntoIterator<Item = &'r Reasoning>) {
+        let Some((model, settings)) = self.llama_mut() else { return };
+        let Some(format) = model.reasoning() else { return };
+        let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning.mode));
+        settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max().unwrap_or(0);
     }
 
     /// Creates an engine.

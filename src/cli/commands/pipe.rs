@@ -71,8 +71,8 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
     let model = source.load()?;
     // The judge keeps its default width: one item has several verdicts.
     let judge = args.model.judge(config)?.map(ModelSource::load).transpose()?;
-    let models = Models::new(model, judge);
-    let mut engines = models.engines()?;
+    let mut models = Models::new(model, judge);
+    let mut engines = models.engines(&job)?;
     let here = Path::new(".");
     let model = engines.main().describe()?.model;
     let mut printer = Printer {

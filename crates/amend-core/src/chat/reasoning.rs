@@ -106,6 +106,18 @@ pub struct ReasoningFormat {
     pub has_effort: bool,
 }
 
+impl ReasoningFormat {
+    /// Whether the model thinks in this mode.
+    #[must_use]
+    pub fn thinks(&self, mode: ReasoningMode) -> bool {
+        match mode {
+            ReasoningMode::On => true,
+            ReasoningMode::Off => false,
+            ReasoningMode::Auto => self.thinks_by_default && self.switch.is_none(),
+        }
+    }
+}
+
 /// How the assistant's next turn begins, as far as the prompt has written it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnStart {

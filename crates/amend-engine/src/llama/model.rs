@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::LlamaSettings;
 use super::log::{self, Cause};
 use crate::llama::kv::trie::Token;
-use amend_core::chat::ChatTemplate;
+use amend_core::chat::{ChatTemplate, ReasoningFormat};
 use amend_core::hash;
 use amend_core::model::{EngineError, Failure};
 
@@ -128,6 +128,12 @@ impl Model {
             sha256: OnceCell::new(),
             pieces: OnceCell::new(),
         })
+    }
+
+    /// How the model marks its thoughts. `None` if it does not think.
+    #[must_use]
+    pub fn reasoning(&self) -> Option<&ReasoningFormat> {
+        self.template.reasoning()
     }
 
     /// The context length that the model was trained for, in tokens.

@@ -16,6 +16,10 @@ pub struct LlamaSettings {
     pub parallel: usize,
     /// The number of cells of the KV cache, for all sequences together.
     pub ctx_size: u32,
+    /// The maximum number of tokens in a thought. If the size of the KV cache is open, it
+    /// gets so many more cells for each sequence.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub thought_tokens: u32,
     /// Whether all sequences share a unified KV cache, or each has a separate stream.
     pub kv_unified: Switch,
     /// The maximum number of rows of a batch.
@@ -55,6 +59,7 @@ impl Default for LlamaSettings {
         Self {
             parallel: 0,
             ctx_size: 0,
+            thought_tokens: 0,
             kv_unified: Switch::Auto,
             batch_size: 512,
             ubatch_size: 512,
@@ -72,6 +77,11 @@ impl Default for LlamaSettings {
             costs: Costs::default(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The number of cells per sequence in a unified cache if the user sets no context size,
@@ -126,10 +136,11 @@ impl LlamaSettings {
     pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
         let split = Self { kv_unified: Switch::Off, ..self.clone() };
         let sequences = split.sequences() as u32;
+        let per_sequence = CELLS_PER_SEQUENCE + self.thought_tokens;
         let stream = match (self.ctx_size, cell_bytes) {
             (0, Some(bytes)) => {
                 let affordable = MAX_STREAM_BYTES / (bytes.max(1) * u64::from(sequences));
-                affordable.min(CELLS_PER_STREAM.into()) as u32
+                affordable.min((CELLS_PER_STREAM + self.thought_tokens).into()) as u32
             }
             (size, _) => size / sequences,
         } / STREAM_STEP
@@ -138,15 +149,13 @@ impl LlamaSettings {
             _ if cell_bytes.is_none() => false,
             Switch::Off => true,
             Switch::On => false,
-            Switch::Auto => {
-                self.parallel > 1 && self.n_gpu_layers == 0 && stream >= CELLS_PER_SEQUENCE
-            }
+            Switch::Auto => self.parallel > 1 && self.n_gpu_layers == 0 && stream >= per_sequence,
         };
         if streams {
             return Self { ctx_size: stream.max(STREAM_STEP) * sequences, ..split };
         }
         let ctx_size = match self.ctx_size {
-            0 => (self.parallel as u32 * CELLS_PER_SEQUENCE).max(SMALLEST_CONTEXT),
+            0 => (self.parallel as u32 * per_sequence).max(SMALLEST_CONTEXT),
             size => size,
         };
         Self { kv_unified: Switch::On, ctx_size, ..self.clone() }
@@ -345,5 +354,14 @@ mod tests {
         assert_eq!(chosen(8, 100, Off, 0, small), (Off, 10 * 256, 10));
         assert_eq!(chosen(8, 0, Off, 0, None), (On, 8192, 24));
         assert_eq!(chosen(1, 0, On, 0, small), (On, 4096, 10));
+
+        // Thoughts need room too, unless the user set a size.
+        let thinking = |ctx_size| {
+            let settings = LlamaSettings { parallel: 8, ctx_size, ..LlamaSettings::default() };
+            let chosen = LlamaSettings { thought_tokens: 1024, ..settings }.laid_out(small);
+            (chosen.kv_unified, chosen.ctx_size)
+        };
+        assert_eq!(thinking(0), (Off, 10 * 2560));
+        assert_eq!(thinking(8192), (On, 8192));
     }
 }
