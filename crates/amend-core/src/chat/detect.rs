@@ -57,6 +57,8 @@ impl Tail {
 struct Shown {
     form: ThoughtForm,
     key: Option<&'static str>,
+    /// The whole conversation.
+    text: String,
     /// What stands between the user's text and the thought.
     before: String,
     /// What stands between the thought and the answer.
@@ -91,9 +93,7 @@ impl Probe<'_> {
                 haystack.extend(self.prompt(&[(name, value)]).map(|prompt| prompt.text));
             }
         }
-        if let Some(shown) = shown {
-            haystack.extend([&*shown.before, &*shown.between]);
-        }
+        haystack.extend(shown.map(|shown| &*shown.text));
         let answered = self.answered();
         let marks = Marks::known(&haystack).or_else(|| {
             Marks::around(&plain.tail, answered.as_deref(), &shown?.before, &shown?.between)
@@ -126,7 +126,7 @@ impl Probe<'_> {
             _ => match Tail::of(&plain.tail, &format) {
                 Tail::Open => true,
                 Tail::Closed | Tail::Answer => false,
-                Tail::Bare => marks.are_certain,
+                Tail::Bare => marks.is_certain,
             },
         };
         let off_tail = off.map(|off| &*off.tail);
@@ -181,10 +181,8 @@ impl Probe<'_> {
                 for (turns, opens_turn) in [(&turns[..2], false), (&turns[..], true)] {
                     let rendered =
                         self.template.conversation_as(turns, form, &variables, opens_turn);
-                    let Some((before, between)) = rendered.ok().and_then(|it| around_thought(&it))
-                    else {
-                        continue;
-                    };
+                    let Ok(segments) = rendered else { continue };
+                    let Some((before, between)) = around_thought(&segments) else { continue };
                     // A template that writes the block itself does not read it.
                     if form == ThoughtForm::Block && before.contains("thinking") {
                         continue;
@@ -195,7 +193,8 @@ impl Probe<'_> {
                         }
                         _ => form,
                     };
-                    return Some(Shown { form, key, before, between });
+                    let text = segments.iter().map(text).collect();
+                    return Some(Shown { form, key, text, before, between });
                 }
             }
         }
@@ -262,5 +261,235 @@ fn around_thought(segments: &[Segment]) -> Option<(String, String)> {
             ..,
         ] => Some((before.clone(), between.clone())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NextTurn, Reasoning, ReasoningMode, TurnStart};
+    use super::*;
+
+    /// A template with this text for an earlier thought, which is `m.KEY`, and this opening of
+    /// the assistant's turn.
+    fn template(key: &str, thought: &str, opening: &str) -> ChatTemplate {
+        let source = format!(
+            "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{% if m.{key} %}}\
+             {}{{% endif %}}{{{{ m.content }}}}<|im_end|>\n{{% endfor %}}\
+             {{% if add_generation_prompt %}}<|im_start|>assistant\n{opening}{{% endif %}}",
+            thought.replace("THOUGHT", &format!("{{{{ m.{key} }}}}"))
+        );
+        ChatTemplate::new(&source, "", "").unwrap()
+    }
+
+    fn format(template: &ChatTemplate) -> &ReasoningFormat {
+        template.reasoning().expect("a model that thinks")
+    }
+
+    /// What stands after the user's header in the prompt of one turn, and how it starts.
+    fn opening(
+        template: &ChatTemplate,
+        mode: ReasoningMode,
+        next: NextTurn,
+    ) -> (String, TurnStart) {
+        let reasoning = Reasoning { mode, ..Reasoning::default() };
+        let turns = [Message::new(Role::User, "u")];
+        let rendered = template.render(&turns, &reasoning, next).unwrap();
+        let text: String = rendered.segments.iter().map(text).collect();
+        let (_, after) = text.split_once("assistant").unwrap();
+        (after.to_owned(), rendered.start)
+    }
+
+    #[track_caller]
+    fn check(
+        template: &ChatTemplate,
+        mode: ReasoningMode,
+        next: NextTurn,
+        expected: (&str, TurnStart),
+    ) {
+        let (text, start) = opening(template, mode, next);
+        assert_eq!((&*text, start), expected, "{mode}, {next:?}");
+    }
+
+    #[test]
+    fn a_switch_that_closes_the_thought() {
+        let qwen = template(
+            "reasoning_content",
+            "<think>\nTHOUGHT\n</think>\n\n",
+            "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n\
+             {% endif %}",
+        );
+        let found = format(&qwen);
+        assert_eq!(found.switch.as_ref().unwrap().name, "enable_thinking");
+        assert!(found.thinks_by_default);
+        assert_eq!((&*found.open, &*found.close), ("<think>\n", "\n</think>\n\n"));
+        assert_eq!(found.key.as_deref(), Some("reasoning_content"));
+        let closed = ("\n<think>\n\n</think>\n\n", TurnStart::Answer);
+        check(&qwen, ReasoningMode::Auto, NextTurn::Reply, closed);
+        check(&qwen, ReasoningMode::On, NextTurn::Reply, ("\n", TurnStart::Free));
+        check(&qwen, ReasoningMode::On, NextTurn::Answer, closed);
+    }
+
+    #[test]
+    fn a_switch_that_opens_the_thought() {
+        let deepseek = template(
+            "x",
+            "",
+            "{% if thinking is defined and thinking %}<think>{% else %}</think>{% endif %}",
+        );
+        let found = format(&deepseek);
+        assert_eq!(found.switch.as_ref().unwrap().name, "thinking");
+        assert!(!found.thinks_by_default);
+        check(&deepseek, ReasoningMode::Auto, NextTurn::Reply, ("\n</think>", TurnStart::Answer));
+        check(&deepseek, ReasoningMode::On, NextTurn::Reply, ("\n<think>", TurnStart::Thinking));
+    }
+
+    #[test]
+    fn a_thought_that_is_always_open_is_closed_for_the_answer() {
+        let r1 = template("x", "", "<think>\n");
+        assert_eq!(format(&template("x", "", "<think>\n{# </think> #}")).switch, None);
+        // Without its end the template only writes a word.
+        assert_eq!(r1.reasoning(), None);
+        let r1 = template("x", "{{ m.content.split('</think>') }}", "<think>\n");
+        let closed = ("\n<think>\n\n</think>\n\n", TurnStart::Answer);
+        for mode in [ReasoningMode::Auto, ReasoningMode::On] {
+            check(&r1, mode, NextTurn::Reply, ("\n<think>\n", TurnStart::Thinking));
+            check(&r1, mode, NextTurn::Answer, closed);
+        }
+        check(&r1, ReasoningMode::Off, NextTurn::Reply, closed);
+    }
+
+    #[test]
+    fn a_thought_that_the_model_opens_gets_an_empty_one_in_its_place() {
+        let seed = template("reasoning_content", "<seed:think>THOUGHT</seed:think>\n", "");
+        check(&seed, ReasoningMode::Auto, NextTurn::Reply, ("\n", TurnStart::Free));
+        let empty = ("\n<seed:think></seed:think>\n", TurnStart::Answer);
+        check(&seed, ReasoningMode::Auto, NextTurn::Answer, empty);
+        check(&seed, ReasoningMode::Off, NextTurn::Reply, empty);
+    }
+
+    #[test]
+    fn a_template_that_only_removes_thoughts_belongs_to_a_model_that_may_think() {
+        let removes = "{{ m.content.split('</think>')[-1] }}";
+        let lfm = template("x", removes, "");
+        assert!(!format(&lfm).thinks_by_default);
+        check(&lfm, ReasoningMode::Auto, NextTurn::Answer, ("\n", TurnStart::Answer));
+        let deepseek = template("x", removes, "{# <｜Assistant｜> #}");
+        let empty = ("\n<think>\n\n</think>\n\n", TurnStart::Answer);
+        check(&deepseek, ReasoningMode::Auto, NextTurn::Answer, empty);
+    }
+
+    #[test]
+    fn a_switch_in_the_system_turn_leaves_the_opening_alone() {
+        let granite = "{% if thinking %}Write <think></think> and <response></response>.{% endif %}\
+            {% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:";
+        let granite = ChatTemplate::new(granite, "", "").unwrap();
+        let found = format(&granite);
+        assert_eq!(found.answer_starts, ["<response>"]);
+        assert_eq!(found.answer_ends, ["</response>"]);
+        check(&granite, ReasoningMode::Auto, NextTurn::Answer, (":", TurnStart::Answer));
+        check(&granite, ReasoningMode::On, NextTurn::Reply, (":", TurnStart::Free));
+    }
+
+    #[test]
+    fn the_effort_may_be_the_switch() {
+        let hunyuan = template(
+            "reasoning_content",
+            "<think:opensource>THOUGHT</think:opensource>",
+            "<think:opensource>{% if reasoning_effort | default('no_think') == 'no_think' %}\
+             </think:opensource>{% endif %}",
+        );
+        let found = format(&hunyuan);
+        let switch = found.switch.as_ref().unwrap();
+        assert_eq!((&*switch.name, &switch.off), ("reasoning_effort", &json!("no_think")));
+    }
+
+    #[test]
+    fn messages_of_their_own_are_thoughts_and_answers() {
+        for (thought, answer) in [
+            ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+            // A family that is not in the table.
+            ("<|musing|>", "<|saying|>"),
+        ] {
+            let source = format!(
+                "{{% for m in messages %}}<|start|>{{{{ m.role }}}}{{% if m.thinking %}}{thought}\
+                 {{{{ m.thinking }}}}<|end|><|start|>assistant{{% endif %}}\
+                 {{% if m.role == 'assistant' %}}{answer}{{% endif %}}{{{{ m.content }}}}<|end|>\
+                 {{% endfor %}}{{% if add_generation_prompt %}}<|start|>assistant{{% endif %}}"
+            );
+            let template = ChatTemplate::new(&source, "", "").unwrap();
+            let found = format(&template);
+            assert_eq!(found.ends, ["<|end|>"]);
+            assert_eq!(
+                found.answer_starts,
+                [answer.to_owned(), format!("<|start|>assistant{answer}")]
+            );
+            assert!(found.starts.contains(&format!("<|start|>assistant{thought}")));
+            assert_eq!(found.open, thought);
+            assert_eq!(found.close, format!("<|end|><|start|>assistant{answer}"));
+            assert_eq!(found.key.as_deref(), Some("thinking"));
+            check(&template, ReasoningMode::On, NextTurn::Reply, ("", TurnStart::Free));
+            check(&template, ReasoningMode::On, NextTurn::Answer, (answer, TurnStart::Answer));
+        }
+    }
+
+    #[test]
+    fn unknown_tags_are_found_around_an_earlier_thought() {
+        let opened = template("reasoning_content", "<muse>\nTHOUGHT\n</muse>\n", "<muse>\n");
+        let free = template("reasoning_content", "<muse>\nTHOUGHT\n</muse>\n", "");
+        for template in [&opened, &free] {
+            let found = format(template);
+            assert_eq!(
+                (&found.starts[..], &found.ends[..]),
+                (&["<muse>".to_owned()][..], &["</muse>".to_owned()][..])
+            );
+            assert_eq!((&*found.open, &*found.close), ("<muse>\n", "\n</muse>\n"));
+            let closed = ("\n<muse>\n\n</muse>\n", TurnStart::Answer);
+            check(template, ReasoningMode::Auto, NextTurn::Answer, closed);
+        }
+    }
+
+    #[test]
+    fn a_thought_may_be_a_block_of_the_content() {
+        let source = "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}\
+            {{ m.content }}{% else %}{% for b in m.content %}{% if b.type == 'thinking' %}\
+            [THINK]{{ b.thinking }}[/THINK]{% else %}{{ b.text }}{% endif %}{% endfor %}\
+            {% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+        let mistral = ChatTemplate::new(source, "", "").unwrap();
+        assert_eq!(format(&mistral).key, None);
+        let answer = Message { reasoning: Some("t".into()), ..Message::new(Role::Assistant, "a") };
+        let turns = [Message::new(Role::User, "u"), answer, Message::new(Role::User, "v")];
+        let rendered = mistral.render(&turns, &Reasoning::default(), NextTurn::Reply).unwrap();
+        assert!(rendered.segments.contains(&Segment::Thought(1, "t".to_owned())));
+    }
+
+    #[test]
+    fn models_that_do_not_think() {
+        for source in [
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+            "{% for m in messages %}{{ m | tojson }}{% endfor %}",
+            "{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}",
+        ] {
+            assert_eq!(ChatTemplate::new(source, "", "").unwrap().reasoning(), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn settings_reach_the_template() {
+        let source = "{% for m in messages %}{{ m.content }}{% endfor %}|{{ reasoning_effort }}|\
+            {{ enable_thinking }}|{{ style }}assistant";
+        let template =
+            ChatTemplate::new(&format!("{source}{{# <think></think> #}}"), "", "").unwrap();
+        assert!(format(&template).has_effort);
+        let mut reasoning = Reasoning { effort: Some("low".to_owned()), ..Reasoning::default() };
+        reasoning.chat_template_kwargs.insert("style".to_owned(), json!("terse"));
+        reasoning.chat_template_kwargs.insert("messages".to_owned(), json!([]));
+        let turns = [Message::new(Role::User, "u")];
+        let prompt = |reasoning: &Reasoning| -> String {
+            let rendered = template.render(&turns, reasoning, NextTurn::Reply).unwrap();
+            rendered.segments.iter().map(text).collect()
+        };
+        assert_eq!(prompt(&reasoning), "u|low|False|terseassistant");
+        reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), json!(true));
+        assert_eq!(prompt(&reasoning), "u|low|True|terseassistant");
     }
 }

@@ -18,93 +18,121 @@ pub(super) struct Marks {
     answer_end: String,
     /// Whether the family is sure to think. A template that only removes thoughts may belong
     /// to a model that never has any.
-    pub are_certain: bool,
+    pub is_certain: bool,
+}
+
+/// A family of models.
+struct Family {
+    /// The texts that all occur in its templates or in what they write.
+    evidence: &'static [&'static str],
+    open: &'static str,
+    end: &'static str,
+    close: &'static str,
+    answer: &'static str,
+    answer_end: &'static str,
+}
+
+/// A family whose thoughts stand between two tags.
+const fn tags(evidence: &'static [&'static str], open: &'static str, end: &'static str) -> Family {
+    Family { evidence, open, end, close: end, answer: "", answer_end: "" }
 }
 
 const HARMONY_THOUGHT: &str = "<|channel|>analysis<|message|>";
 /// What the model says about its tool calls, which is no part of the answer.
 const HARMONY_COMMENTARY: &str = "<|channel|>commentary<|message|>";
 
-/// A family: how a thought opens, its end, what stands between it and the answer, and what
-/// begins and ends the answer.
-type Family = (&'static str, &'static str, &'static str, &'static str, &'static str);
-
-/// The first family whose marks all occur in a template is that of the template.
+/// The known families. The first whose evidence occurs is that of a template.
 const FAMILIES: [Family; 17] = [
-    (
-        HARMONY_THOUGHT,
-        "<|end|>",
-        "<|end|><|start|>assistant<|channel|>final<|message|>",
-        "<|channel|>final<|message|>",
-        "",
-    ),
-    (
-        "<|START_THINKING|>",
-        "<|END_THINKING|>",
-        "<|END_THINKING|><|START_RESPONSE|>",
-        "<|START_RESPONSE|>",
-        "<|END_RESPONSE|>",
-    ),
-    (
-        "<|START_THINKING|>",
-        "<|END_THINKING|>",
-        "<|END_THINKING|><|START_TEXT|>",
-        "<|START_TEXT|>",
-        "<|END_TEXT|>",
-    ),
-    (
-        "<|open|>think<|sep|>",
-        "<|close|>think<|sep|>",
-        "<|close|>think<|sep|><|open|>response<|sep|>",
-        "<|open|>response<|sep|>",
-        "<|close|>response<|sep|>",
-    ),
-    ("<|channel>thought\n", "<channel|>", "<channel|>", "", ""),
-    ("<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>", "", ""),
-    ("[THINK]", "[/THINK]", "[/THINK]", "", ""),
-    ("<seed:think>", "</seed:think>", "</seed:think>", "", ""),
-    ("<mm:think>", "</mm:think>", "</mm:think>", "", ""),
-    ("◁think▷", "◁/think▷", "◁/think▷", "", ""),
-    (
-        "Here are my reasoning steps:\n",
-        "[BEGIN FINAL RESPONSE]",
-        "\n[BEGIN FINAL RESPONSE]\n",
-        "",
-        "[END FINAL RESPONSE]",
-    ),
-    (
-        "Here are my reasoning steps:\n",
-        "[BEGIN FINAL RESPONSE]",
-        "\n[BEGIN FINAL RESPONSE]\n",
-        "",
-        "",
-    ),
-    ("Here is my thought process:", "Here is my response:", "\n\nHere is my response:", "", ""),
-    ("<think>", "</think>", "</think><response>", "<response>", "</response>"),
-    ("<think:opensource>", "</think:opensource>", "</think:opensource>", "", ""),
-    ("<think>\n", "</think>", "\n</think>\n\n", "", ""),
-    // Only the end: removed from earlier turns.
-    ("", "</think>", "\n</think>\n\n", "", ""),
+    Family {
+        evidence: &[HARMONY_THOUGHT, "<|channel|>final<|message|>"],
+        open: HARMONY_THOUGHT,
+        end: "<|end|>",
+        close: "<|end|><|start|>assistant<|channel|>final<|message|>",
+        answer: "<|channel|>final<|message|>",
+        answer_end: "",
+    },
+    Family {
+        evidence: &["<|START_THINKING|>", "<|START_RESPONSE|>"],
+        open: "<|START_THINKING|>",
+        end: "<|END_THINKING|>",
+        close: "<|END_THINKING|><|START_RESPONSE|>",
+        answer: "<|START_RESPONSE|>",
+        answer_end: "<|END_RESPONSE|>",
+    },
+    Family {
+        evidence: &["<|START_THINKING|>", "<|START_TEXT|>"],
+        open: "<|START_THINKING|>",
+        end: "<|END_THINKING|>",
+        close: "<|END_THINKING|><|START_TEXT|>",
+        answer: "<|START_TEXT|>",
+        answer_end: "<|END_TEXT|>",
+    },
+    Family {
+        evidence: &["<|open|>think<|sep|>", "<|open|>response<|sep|>"],
+        open: "<|open|>think<|sep|>",
+        end: "<|close|>think<|sep|>",
+        close: "<|close|>think<|sep|><|open|>response<|sep|>",
+        answer: "<|open|>response<|sep|>",
+        answer_end: "<|close|>response<|sep|>",
+    },
+    tags(&["<|channel>thought", "<channel|>"], "<|channel>thought\n", "<channel|>"),
+    tags(&["<|inner_prefix|>", "<|inner_suffix|>"], "<|inner_prefix|>", "<|inner_suffix|>"),
+    tags(&["[THINK]", "[/THINK]"], "[THINK]", "[/THINK]"),
+    tags(&["<seed:think>", "</seed:think>"], "<seed:think>", "</seed:think>"),
+    tags(&["<mm:think>", "</mm:think>"], "<mm:think>", "</mm:think>"),
+    tags(&["◁think▷", "◁/think▷"], "◁think▷", "◁/think▷"),
+    tags(&["<think:opensource>"], "<think:opensource>", "</think:opensource>"),
+    Family {
+        evidence: &["[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"],
+        answer_end: "[END FINAL RESPONSE]",
+        ..APRIEL
+    },
+    APRIEL,
+    Family {
+        close: "\n\nHere is my response:",
+        ..tags(
+            &["Here is my thought process:", "Here is my response:"],
+            "Here is my thought process:",
+            "Here is my response:",
+        )
+    },
+    Family {
+        evidence: &["<think></think>", "<response></response>"],
+        open: "<think>",
+        end: "</think>",
+        close: "</think><response>",
+        answer: "<response>",
+        answer_end: "</response>",
+    },
+    Family { evidence: &["<think>", "</think>"], ..THINK },
+    THINK,
 ];
 
-/// Turns of models of DeepSeek, whose first templates only remove thoughts.
+const APRIEL: Family = Family {
+    close: "\n[BEGIN FINAL RESPONSE]\n",
+    ..tags(&["[BEGIN FINAL RESPONSE]"], "Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]")
+};
+
+/// A template that only removes thoughts from earlier turns. The model may never have any.
+const THINK: Family =
+    Family { close: "\n</think>\n\n", ..tags(&["</think>"], "<think>\n", "</think>") };
+
+/// Opens turns of models of DeepSeek, whose first templates only remove thoughts.
 const DEEPSEEK: &str = "<｜Assistant｜>";
 
 impl Marks {
-    /// The marks of the first family whose marks all occur in the text.
+    /// The marks of the first family whose evidence occurs in the text.
     pub fn known(text: &str) -> Option<Self> {
-        let occurs = |(open, end, _, answer, answer_end): &&Family| {
-            [open.trim(), end, answer, answer_end].iter().all(|mark| text.contains(mark))
-        };
-        let (open, end, close, answer, answer_end) = FAMILIES.iter().find(occurs)?;
-        let is_end_only = open.is_empty();
+        let occurs = |family: &&Family| family.evidence.iter().all(|mark| text.contains(mark));
+        let family = FAMILIES.iter().find(occurs)?;
+        let is_certain = family.evidence != THINK.evidence || text.contains(DEEPSEEK);
         Some(Self {
-            open: if is_end_only { "<think>\n" } else { open }.to_owned(),
-            end: (*end).to_owned(),
-            close: (*close).to_owned(),
-            answer: (*answer).to_owned(),
-            answer_end: (*answer_end).to_owned(),
-            are_certain: !is_end_only || text.contains(DEEPSEEK),
+            open: family.open.to_owned(),
+            end: family.end.to_owned(),
+            close: family.close.to_owned(),
+            answer: family.answer.to_owned(),
+            answer_end: family.answer_end.to_owned(),
+            is_certain,
         })
     }
 
@@ -118,7 +146,11 @@ impl Marks {
             // turn without a thought differ.
             (_, Some(answered)) => {
                 let common = common_prefix(before, answered);
-                &before[..before[..common].rfind(['<', '[']).unwrap_or(common)]
+                match before[..common].rfind(['<', '[']) {
+                    // Inside a tag.
+                    Some(tag) if !before[tag..common].contains(['>', ']']) => &before[..tag],
+                    _ => &before[..common],
+                }
             }
             (_, None) => return None,
         };
@@ -135,7 +167,7 @@ impl Marks {
             Some(at) => &end[..at],
             None => end,
         };
-        if open.trim().is_empty() || end.trim().is_empty() {
+        if open.trim().is_empty() || header.contains(open.trim()) || end.trim().is_empty() {
             return None;
         }
         Some(Self {
@@ -144,7 +176,7 @@ impl Marks {
             close: between.to_owned(),
             answer: answer.to_owned(),
             answer_end: String::new(),
-            are_certain: true,
+            is_certain: true,
         })
     }
 
@@ -211,8 +243,13 @@ impl Marks {
         if !gap.trim().is_empty() {
             return None;
         }
-        let (before, gap) = gap.split_at_checked(gap.len().div_ceil(2))?;
-        Some((format!("{}{before}", self.start()), format!("{gap}{}{after}", self.end)))
+        let half = gap.len() / 2;
+        // A single line break belongs to both sides.
+        let (before, after_thought) = match gap.len() {
+            1 => (gap, gap),
+            _ => (gap.get(..half)?, gap.get(half..)?),
+        };
+        Some((format!("{}{before}", self.start()), format!("{after_thought}{}{after}", self.end)))
     }
 
     /// Completes what is written between a thought and the answer, and in place of a thought.
