@@ -87,6 +87,8 @@ pub struct ReasoningFormat {
     /// The texts that begin the answer after a thought, or in its place. Empty if the
     /// answer begins at once.
     pub answer_starts: Vec<String>,
+    /// The texts that end the answer, if something does before the turn ends.
+    pub answer_ends: Vec<String>,
     /// What to write before a given thought (`<think>\n`), if the prompt has not opened it.
     pub open: String,
     /// What to write between a thought and the answer (`\n</think>\n\n`).
@@ -94,9 +96,9 @@ pub struct ReasoningFormat {
     /// What to write in place of a thought, if the prompt has not opened it
     /// (`<think>\n\n</think>\n\n`).
     pub empty: String,
-    /// The variable of the chat template that switches thoughts on and off.
+    /// What switches thoughts on and off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub switch: Option<String>,
+    pub switch: Option<Switch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
@@ -116,6 +118,17 @@ impl ReasoningFormat {
             ReasoningMode::Auto => self.thinks_by_default && self.switch.is_none(),
         }
     }
+}
+
+/// A variable of the chat template that switches thoughts on and off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Switch {
+    /// The name of the variable (`enable_thinking`).
+    pub name: String,
+    /// Its value with thoughts.
+    pub on: Value,
+    /// Its value without thoughts.
+    pub off: Value,
 }
 
 /// How the assistant's next turn begins, as far as the prompt has written it.
@@ -269,6 +282,7 @@ mod tests {
             starts: vec!["<think>".to_owned()],
             ends: vec!["</think>".to_owned()],
             answer_starts: Vec::new(),
+            answer_ends: Vec::new(),
             open: "<think>\n".to_owned(),
             close: "\n</think>\n\n".to_owned(),
             empty: "<think>\n\n</think>\n\n".to_owned(),

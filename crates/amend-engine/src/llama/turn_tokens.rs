@@ -54,7 +54,7 @@ fn scaffolds(template: &ChatTemplate) -> Vec<String> {
         .into_iter()
         .filter_map(|segment| match segment {
             Segment::Scaffold(text) => Some(text),
-            Segment::Content(..) => None,
+            Segment::Content(..) | Segment::Thought(..) => None,
         })
         .collect()
 }

@@ -52,6 +52,7 @@ pub fn drain(engine: &mut Llama<'_>) -> Outcomes {
     let mut events = Vec::new();
     loop {
         let more = engine.step(&mut events).unwrap();
+        eprintln!("{more} {events:?} {:?}", engine.counters());
         for event in events.drain(..) {
             match event {
                 Event::Text { id, text } => streamed.entry(id).or_default().push_str(&text),

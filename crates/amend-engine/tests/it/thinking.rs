@@ -181,7 +181,7 @@ fn verdict(name: &str, mode: ReasoningMode, thought: Option<&str>) -> [f64; 2] {
 #[test]
 fn the_label_is_read_where_the_answer_begins() {
     let plain = verdict("plain", ReasoningMode::Auto, None);
-    assert!((plain[0] - 0.7).abs() < 0.01 && (plain[1] - 0.28).abs() < 0.01, "{plain:?}");
+    assert!((plain[0] - 0.7).abs() < 0.01 && (plain[1] - 0.3).abs() < 0.01, "{plain:?}");
     for name in THINKING {
         for mode in ReasoningMode::ALL {
             for thought in [None, Some("ponder weigh")] {
@@ -227,6 +227,7 @@ fn a_continuation_contains_no_thought() {
             let sampling = thinking(mode, 100);
             let question = "What is wrong with it?";
             let first = ask(1, "Why is the sky blue?", sampling);
+            engine.submit(first.clone());
             let answer = complete_and_submit(&mut engine, |completion| {
                 Some(after(&first, &completion.text, question))
             });

@@ -84,10 +84,12 @@ impl Thought {
         let parts = self.splitter.push(piece);
         self.has_begun |= self.splitter.is_thinking();
         let answer = self.take(parts);
-        if !self.splitter.is_answering() {
-            self.tokens += 1;
-        } else if !was_answering && self.has_begun {
-            self.is_exact = answer.len() == piece.trim_start().len();
+        if !was_answering {
+            if answer.is_empty() {
+                self.tokens += 1;
+            } else {
+                self.is_exact = answer.len() == piece.trim_start().len();
+            }
         }
         answer
     }
@@ -161,10 +163,7 @@ impl Completing {
     /// How many of these belong to a thought and the marks around it.
     #[must_use]
     pub fn thought_tokens(&self) -> usize {
-        match &self.thought {
-            Some(thought) if thought.has_begun => thought.tokens,
-            _ => 0,
-        }
+        self.thought.as_ref().map_or(0, |thought| thought.tokens)
     }
 
     /// Its prompt lookup, if it uses one.
