@@ -59,7 +59,7 @@ fn key(model: &Model, settings: &LlamaSettings) -> Value {
         "cpu": cpu(),
         "llama-cpp-2": LLAMA_CPP_2,
         "threads": [settings.threads, settings.threads_batch],
-        "n_gpu_layers": settings.n_gpu_layers,
+        "n_gpu_layers": model.gpu_layers(),
         "batch": [settings.batch_size, settings.ubatch_size],
         "flash_attention": settings.flash_attention,
         "cache_type": [settings.cache_type_k, settings.cache_type_v],
