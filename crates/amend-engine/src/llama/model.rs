@@ -86,8 +86,13 @@ impl Model {
 
         let placement = Placement::new(path, settings)?;
         let mut inner = load_file(path, placement.params(), |error| {
-            let hint = "the usual cause is an incomplete download; \
-                        to see the log of llama.cpp, run with -vv";
+            let hint = if settings.cpu_tensors.is_empty() {
+                "the usual cause is an incomplete download; \
+                 to see the log of llama.cpp, run with -vv"
+            } else {
+                "the usual causes are an incomplete download and a pattern of --override-tensor \
+                 that is not a regular expression; to see the log of llama.cpp, run with -vv"
+            };
             fail("llama.cpp rejected it", hint).caused_by(error)
         })?;
 
