@@ -9,6 +9,7 @@ use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::download_bar;
 use amend_core::driver::Engines;
 use amend_core::model::Engine;
 use amend_data::store::run_dir::RunDir;
@@ -89,7 +90,7 @@ impl Models {
             return Ok(Self::new(load_main(recording, model, config)?.for_judging(), None));
         };
         check_source(recording, &judge, "--judge-model")?;
-        let judge = with_recorded_costs(recording, judge.load()?.for_judging())?;
+        let judge = with_recorded_costs(recording, judge.load(&mut download_bar())?.for_judging())?;
         Ok(Self::new(judge, None))
     }
 
@@ -105,7 +106,7 @@ impl Models {
     ) -> Result<Self, CommandError> {
         check_scores_texts(&model.source(config)?)?;
         let reference = match reference {
-            Some(file) => Some(model.at(file, config)?),
+            Some(file) => Some(model.reference(file, config)?),
             None => None,
         };
         if let Some(reference) = &reference {
@@ -158,7 +159,7 @@ fn load_main(
 /// Loads the second model, if there is one.
 fn load_for_judging(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
     match source {
-        Some(source) => Ok(Some(source.load()?.for_judging())),
+        Some(source) => Ok(Some(source.load(&mut download_bar())?.for_judging())),
         None => Ok(None),
     }
 }

@@ -9,6 +9,7 @@ mod docs;
 mod endpoint;
 mod eval;
 mod export;
+mod hub;
 mod judge;
 mod kill;
 mod lint;
