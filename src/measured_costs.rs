@@ -54,7 +54,7 @@ fn folder() -> Option<PathBuf> {
 /// Everything that the costs depend on.
 fn key(model: &Model, settings: &LlamaSettings) -> Value {
     let settings = settings.resolved();
-    json!({
+    let mut key = json!({
         "model": model.fingerprint(),
         "cpu": cpu(),
         "llama-cpp-2": LLAMA_CPP_2,
@@ -63,7 +63,14 @@ fn key(model: &Model, settings: &LlamaSettings) -> Value {
         "batch": [settings.batch_size, settings.ubatch_size],
         "flash_attention": settings.flash_attention,
         "cache_type": [settings.cache_type_k, settings.cache_type_v],
-    })
+    });
+    if let Some(mode) = settings.split_mode {
+        key["split_mode"] = json!([mode, settings.main_gpu]);
+    }
+    if !settings.cpu_tensors.is_empty() {
+        key["cpu_tensors"] = json!(settings.cpu_tensors);
+    }
+    key
 }
 
 /// The processor's name if the system reports it, otherwise its architecture.

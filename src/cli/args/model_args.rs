@@ -381,9 +381,9 @@ mod tests {
 
     #[test]
     fn llama_cpp_flags_are_expanded() {
-        let given = ["amend", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
+        let given = ["amend", "-hf", "o/m", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
         let expanded = expand_short_flags(given.iter().map(Into::into));
-        let expected = ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];
-        assert_eq!(expanded, expected.map(std::ffi::OsString::from));
+        let expected = "amend --hf-repo o/m --n-gpu-layers 99 --flash-attn=on -n 5 -- -np";
+        assert_eq!(expanded.join(std::ffi::OsStr::new(" ")), expected);
     }
 }

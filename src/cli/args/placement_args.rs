@@ -115,7 +115,7 @@ mod tests {
         for (line, expected) in [
             ("--n-gpu-layers most", "neither auto, all nor a number of layers"),
             ("--split-mode tensor", "[possible values: none, layer, row]"),
-            ("--main-gpu -1", "--main-gpu"),
+            ("--main-gpu 999", "999 is not in 0..=255"),
             ("--override-tensor exps=CUDA0", "amend can move tensors only to the CPU"),
             ("--override-tensor exps", "not of the form PATTERN=CPU"),
         ] {

@@ -141,6 +141,21 @@ fn an_interrupted_download_is_continued_by_the_next_call() {
 }
 
 #[test]
+fn simultaneous_downloads_wait_for_each_other() {
+    let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
+    let settings = settings(&hub, &folder);
+    std::thread::scope(|scope| {
+        let calls = [(); 4].map(|()| scope.spawn(|| fetched(&model(""), &settings).0.unwrap()));
+        for call in calls {
+            assert_eq!(fs::read(call.join().unwrap().path).unwrap(), content(1));
+        }
+    });
+    let is_content = |request: &&String| request.starts_with("/content/");
+    assert_eq!(hub.requests().iter().filter(is_content).count(), 1);
+    assert!(!partial_file(&folder, &content(1)).exists());
+}
+
+#[test]
 fn a_server_without_ranges_sends_everything_again() {
     let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
     hub.change(|answers| {

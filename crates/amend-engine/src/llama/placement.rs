@@ -394,6 +394,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_size_of_a_file_is_read_before_it_is_loaded() {
+        let path = crate::models::tiny_model_path("split-00001-of-00003");
+        let settings = LlamaSettings { parallel: 1, ctx_size: 256, ..LlamaSettings::default() };
+        let fit = |free: u64| {
+            let mut gpu = device("gpu", LlamaBackendDeviceType::Gpu);
+            gpu.memory_free = free as usize;
+            fitting(&path, &settings, &[gpu]).unwrap()
+        };
+        // Weights of about 200 KB and a cache of 64 KB, in four layers and the output.
+        assert_eq!(fit(GPU_MARGIN + 400_000), GpuLayers::Count(5));
+        assert_eq!(fit(GPU_MARGIN + 120_000), GpuLayers::Count(2));
+        assert_eq!(fit(GPU_MARGIN), GpuLayers::Count(0));
+    }
+
     fn device(name: &str, device_type: LlamaBackendDeviceType) -> LlamaBackendDevice {
         LlamaBackendDevice {
             index: 0,

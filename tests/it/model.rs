@@ -1,5 +1,5 @@
-//! Models of the Hugging Face Hub, through the program and a small server that answers as
-//! the Hub does.
+//! Which model the program runs: models of the Hugging Face Hub, from a small server that
+//! answers as the Hub does; split models; and models with an adapter.
 
 use std::process::Command;
 
@@ -84,4 +84,42 @@ fn a_named_file_is_used_and_mistakes_are_reported() {
     hub.change(|answers| answers.refused = Some((401, "GatedRepo")));
     let ran = run(&format!("-hf {REPO} tea?"));
     assert!(ran.err.contains("set HF_TOKEN to an access token"), "{}", ran.err);
+}
+
+#[test]
+fn a_run_with_an_adapter_is_resumed_with_it_alone() {
+    let place = Place::new();
+    place.write("prompts.txt", "tea?\n");
+    std::fs::copy(tiny_model_path("lora"), place.path("lora.gguf")).unwrap();
+    let run = |arguments: &str| {
+        let mut command = place.small(&format!("run prompts.txt --out out {arguments}"));
+        place.run(command.env("AMEND_MODEL", tiny_model_path("split-00001-of-00003")))
+    };
+    let ran = run("--lora lora.gguf:0.5");
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    let opened = RunDir::open(&place.path("out")).unwrap();
+    let model = &opened.manifest().model;
+    assert_eq!(model["lora"]["scale"], 0.5);
+    assert_eq!(model["shards"].as_array().map(Vec::len), Some(3));
+    let other = run("--resume");
+    assert_eq!(other.code, Some(2), "{other:?}");
+    assert!(other.err.contains("model.lora"), "{}", other.err);
+    let same = run("--resume --lora lora.gguf:0.5");
+    assert!(matches!(same.code, Some(0 | 1)), "{same:?}");
+}
+
+#[test]
+fn an_adapter_is_refused_for_a_server_and_unused_flags_are_reported() {
+    let place = Place::new();
+    let ran = place.run(&mut place.small("-m http://localhost:1 --lora a.gguf tea?"));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("--lora a.gguf has no effect on a server"), "{}", ran.err);
+
+    // The tests run builds without a GPU.
+    let ran = place.run(&mut place.small("-ngl 99 -sm row -mg 1 -cmoe -ncmoe 2 -ot a=CPU tea?"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let flags = "-ngl, --split-mode, --main-gpu, --cpu-moe, --n-cpu-moe or --override-tensor";
+    assert_eq!(ran.err.matches(&format!("no effect without a GPU: {flags}")).count(), 1);
+    let ran = place.run(&mut place.small("-ngl auto tea?"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
 }
