@@ -86,7 +86,6 @@ impl Progress {
 
 /// Shows the progress of downloads: a bar on a terminal, otherwise a line when a file
 /// starts.
-#[must_use]
 pub fn download_bar() -> impl FnMut(DownloadEvent<'_>) {
     let mut shown = None;
     move |event| match event {

@@ -161,8 +161,8 @@ mod tests {
             let expected = expected.iter().map(ToString::to_string).collect();
             assert_eq!(chosen(name, None, files), Ok(expected), "{name}");
         }
-        let file = Some("mmproj-m-Q4_K_M.gguf");
-        assert_eq!(chosen("o/m:Q2_K", file, &FILES), Ok(vec![file.unwrap().to_owned()]));
+        let file = "mmproj-m-Q4_K_M.gguf";
+        assert_eq!(chosen("o/m:Q2_K", Some(file), &FILES), Ok(vec![file.to_owned()]));
     }
 
     #[test]

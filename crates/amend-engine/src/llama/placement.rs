@@ -325,7 +325,8 @@ fn fitting(
     settings: &LlamaSettings,
     gpus: &[LlamaBackendDevice],
 ) -> Result<GpuLayers, EngineError> {
-    let params = LlamaModelParams::default().with_vocab_only(true);
+    // The sizes of a model are known once its tensors are laid out, without their values.
+    let params = LlamaModelParams::default().with_no_alloc(true);
     let model = load_file(path, &params, |error| {
         EngineError::new(format!("failed to read the size of {}", path.display()))
             .hinted("the usual cause is an incomplete download")
@@ -396,17 +397,22 @@ mod tests {
 
     #[test]
     fn the_size_of_a_file_is_read_before_it_is_loaded() {
-        let path = crate::models::tiny_model_path("split-00001-of-00003");
         let settings = LlamaSettings { parallel: 1, ctx_size: 256, ..LlamaSettings::default() };
-        let fit = |free: u64| {
+        let fit = |model: &str, free: u64| {
             let mut gpu = device("gpu", LlamaBackendDeviceType::Gpu);
-            gpu.memory_free = free as usize;
-            fitting(&path, &settings, &[gpu]).unwrap()
+            gpu.memory_free = (GPU_MARGIN + free) as usize;
+            fitting(&crate::models::tiny_model_path(model), &settings, &[gpu]).unwrap()
         };
         // Weights of about 200 KB and a cache of 64 KB, in four layers and the output.
-        assert_eq!(fit(GPU_MARGIN + 400_000), GpuLayers::Count(5));
-        assert_eq!(fit(GPU_MARGIN + 120_000), GpuLayers::Count(2));
-        assert_eq!(fit(GPU_MARGIN), GpuLayers::Count(0));
+        for model in ["llama", "split-00001-of-00003"] {
+            assert_eq!(fit(model, 400_000), GpuLayers::Count(5), "{model}");
+            assert_eq!(fit(model, 120_000), GpuLayers::Count(2), "{model}");
+            assert_eq!(fit(model, 0), GpuLayers::Count(0), "{model}");
+        }
+        // With other kinds of memory, too.
+        for model in ["olmo2", "mamba", "lfm2"] {
+            assert_eq!(fit(model, 400_000), GpuLayers::Count(5), "{model}");
+        }
     }
 
     fn device(name: &str, device_type: LlamaBackendDeviceType) -> LlamaBackendDevice {
