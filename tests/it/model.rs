@@ -33,7 +33,7 @@ fn a_model_of_the_hub_is_downloaded_once_and_works_offline() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(
         ran.err,
-        "downloading tiny-Q4_K_M.gguf (230.59 KiB); the same command continues it if it stops\n"
+        "downloading tiny-Q4_K_M.gguf (230.59 KiB); if it is interrupted, run the command again\n"
     );
     assert!(!ran.out.trim().is_empty());
     assert_eq!(hub.requests().len(), 4);

@@ -95,7 +95,9 @@ pub fn download_bar() -> impl FnMut(DownloadEvent<'_>) {
             if terminal::shows_progress() {
                 shown = Some(ShownBar::new(byte_bar(file, done, total)));
             } else if done == 0 {
-                eprintln!("downloading {file} ({size}); the same command continues it if it stops");
+                eprintln!(
+                    "downloading {file} ({size}); if it is interrupted, run the command again"
+                );
             } else {
                 eprintln!("downloading the rest of {file} ({size}) after {}", HumanBytes(done));
             }

@@ -48,7 +48,7 @@ pub(super) fn download(
     fs::create_dir_all(blob.parent().unwrap_or(blob)).map_err(disk)?;
     let mut partial = Partial::open(&path).map_err(disk)?;
     if blob.exists() {
-        // Opening the file may have created it again. Nobody needs it any more.
+        // Opening the file may have created it again, and it is no longer needed.
         let _ = fs::remove_file(&path);
         return Ok(None);
     }
