@@ -9,6 +9,7 @@ use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::download_bar;
 use amend_core::constitution::StepSampling;
 use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
@@ -90,7 +91,7 @@ impl Models {
             return Ok(Self::new(load_main(recording, model, config)?.for_judging(), None));
         };
         check_source(recording, &judge, "--judge-model")?;
-        let judge = with_recorded_costs(recording, judge.load()?.for_judging())?;
+        let judge = with_recorded_costs(recording, judge.load(&mut download_bar())?.for_judging())?;
         Ok(Self::new(judge, None))
     }
 
@@ -106,7 +107,7 @@ impl Models {
     ) -> Result<Self, CommandError> {
         check_scores_texts(&model.source(config)?)?;
         let reference = match reference {
-            Some(file) => Some(model.at(file, config)?),
+            Some(file) => Some(model.reference(file, config)?),
             None => None,
         };
         if let Some(reference) = &reference {
@@ -165,7 +166,7 @@ fn load_main(
 /// Loads the second model, if there is one.
 fn load_for_judging(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
     match source {
-        Some(source) => Ok(Some(source.load()?.for_judging())),
+        Some(source) => Ok(Some(source.load(&mut download_bar())?.for_judging())),
         None => Ok(None),
     }
 }

@@ -13,6 +13,7 @@ mod judge;
 mod kill;
 mod lint;
 mod meaning;
+mod model;
 mod report;
 mod review;
 mod run;

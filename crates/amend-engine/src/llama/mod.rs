@@ -7,8 +7,10 @@
 
 mod kv;
 mod log;
+mod lora;
 pub mod measure;
 mod model;
+mod placement;
 mod sampling;
 mod scheduler;
 mod settings;
@@ -27,7 +29,9 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
+pub use self::lora::{Lora, LoraError};
 pub use self::model::Model;
+pub use self::placement::{CpuTensors, CpuTensorsError, GpuLayers, GpuLayersError, SplitMode};
 pub use self::settings::{CacheType, LlamaSettings, MAX_PARALLEL, Switch};
 use self::tokenize::{Decoded, Prompt};
 use self::turn_tokens::TurnTokens;
@@ -144,17 +148,23 @@ fn new_context<'m>(
         .with_swa_full(true)
         .with_no_perf(true);
     let backend = model::backend()?;
-    log::with_cause(|| model.inner.new_context(backend, params)).map_err(|error| {
-        EngineError::new(format!(
+    let mut context =
+        log::with_cause(|| model.inner.new_context(backend, params)).map_err(|error| {
+            EngineError::new(format!(
             "failed to create a context of {} tokens for {} sequences",
             settings.ctx_size, settings.parallel
         ))
         .hinted(
-            "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
-             flash attention; to see the log of llama.cpp, run with -vv",
+            "lower --ctx-size or --parallel to use less memory, or -ngl to use less of the GPU's; \
+             a quantised value cache needs flash attention; to see the log of llama.cpp, run \
+             with -vv",
         )
         .caused_by(error)
-    })
+        })?;
+    if let Some(adapter) = &model.adapter {
+        adapter.apply(&mut context)?;
+    }
+    Ok(context)
 }
 
 /// Creates a batch for a context.
@@ -181,7 +191,8 @@ impl<'m> Llama<'m> {
             );
         }
         let requested = settings.kv_unified;
-        let mut settings = settings.resolved().laid_out(model.stream_cell_bytes(settings));
+        let placed = LlamaSettings { n_gpu_layers: model.gpu_layers(), ..settings.clone() };
+        let mut settings = placed.resolved().laid_out(model.stream_cell_bytes(settings));
         if requested == Switch::Off && !settings.has_streams() {
             tracing::warn!("--kv-unified off has no effect: this model needs a unified cache");
         }

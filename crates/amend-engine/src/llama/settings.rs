@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use llama_cpp_2::context::params::KvCacheType;
 use serde::{Deserialize, Serialize};
 
+use super::lora::Lora;
+use super::placement::{CpuTensors, GpuLayers, SplitMode};
 use crate::llama::measure::costs::Costs;
 
 /// How the engine loads and runs a model. Zeros are replaced by a choice for the machine:
@@ -30,8 +32,19 @@ pub struct LlamaSettings {
     pub threads: usize,
     /// The number of threads that prefill.
     pub threads_batch: usize,
-    /// The number of layers on the GPU.
-    pub n_gpu_layers: u32,
+    /// The number of layers on the GPU. In the settings of an engine it is the number of
+    /// the loaded model.
+    pub n_gpu_layers: GpuLayers,
+    /// How the model is split between GPUs. `None` leaves it to llama.cpp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_mode: Option<SplitMode>,
+    /// The number of the GPU that has the whole model, or its intermediate results,
+    /// depending on the split mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub main_gpu: Option<u32>,
+    /// The tensors that stay in the memory of the CPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpu_tensors: Vec<CpuTensors>,
     /// Whether to use flash attention.
     pub flash_attention: Switch,
     /// The type of the cached keys.
@@ -40,6 +53,12 @@ pub struct LlamaSettings {
     pub cache_type_v: CacheType,
     /// Whether to map the model file into memory instead of reading it.
     pub mmap: bool,
+    /// Whether to keep the model in memory even if memory is short.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mlock: bool,
+    /// The adapter to apply. It is part of the model's description.
+    #[serde(skip)]
+    pub lora: Option<Lora>,
     /// The file of a chat template to use instead of the model's.
     pub chat_template: Option<PathBuf>,
     /// Whether sequences share the cells of common prefixes.
@@ -65,11 +84,16 @@ impl Default for LlamaSettings {
             ubatch_size: 512,
             threads: 0,
             threads_batch: 0,
-            n_gpu_layers: 0,
+            n_gpu_layers: GpuLayers::Auto,
+            split_mode: None,
+            main_gpu: None,
+            cpu_tensors: Vec::new(),
             flash_attention: Switch::Auto,
             cache_type_k: CacheType::F16,
             cache_type_v: CacheType::F16,
             mmap: true,
+            mlock: false,
+            lora: None,
             chat_template: None,
             share_prefixes: true,
             speculate: Switch::Auto,
@@ -149,7 +173,10 @@ impl LlamaSettings {
             _ if cell_bytes.is_none() => false,
             Switch::Off => true,
             Switch::On => false,
-            Switch::Auto => self.parallel > 1 && self.n_gpu_layers == 0 && stream >= per_sequence,
+            Switch::Auto => {
+                let is_on_cpu = self.n_gpu_layers == GpuLayers::Count(0);
+                self.parallel > 1 && is_on_cpu && stream >= per_sequence
+            }
         };
         if streams {
             return Self { ctx_size: stream.max(STREAM_STEP) * sequences, ..split };
@@ -332,7 +359,7 @@ mod tests {
                 parallel,
                 ctx_size,
                 kv_unified,
-                n_gpu_layers,
+                n_gpu_layers: GpuLayers::Count(n_gpu_layers),
                 ..LlamaSettings::default()
             };
             let chosen = settings.laid_out(cell_bytes);

@@ -9,7 +9,7 @@ use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
 
 use crate::models::tiny_model_path;
 
-fn settings() -> LlamaSettings {
+pub fn settings() -> LlamaSettings {
     LlamaSettings {
         parallel: 4,
         ctx_size: 2048,
