@@ -9,6 +9,7 @@ mod leftovers;
 mod markup;
 mod private;
 mod roles;
+mod thoughts;
 mod truncation;
 mod verdict;
 
@@ -99,6 +100,8 @@ pub const RULES: &[&LintRule] = &[
     &truncation::IDENTICAL,
     &truncation::CUT,
     &markup::MARKUP,
+    &thoughts::LEFT,
+    &thoughts::ONE_SIDED,
     &leftovers::INTRODUCTION,
     &leftovers::CRITIQUE,
     &verdict::VERDICT,
@@ -127,6 +130,7 @@ pub(super) fn checks(
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
+        Box::new(thoughts::Thoughts),
         Box::new(leftovers::Leftovers),
         Box::new(verdict::LabelNoise),
         Box::new(private::Private),
