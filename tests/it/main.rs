@@ -17,3 +17,4 @@ mod report;
 mod review;
 mod run;
 mod score;
+mod thoughts;

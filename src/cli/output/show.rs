@@ -6,8 +6,8 @@ use super::terminal::Output;
 use amend_core::constitution::Constitution;
 use amend_core::judge::combine;
 use amend_core::model::Finish;
-use amend_core::text::format::plural;
 use amend_core::record::{Outcome, Step, StepInput, StepOutput, Stop};
+use amend_core::text::format::plural;
 
 /// Writes steps as they are done.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_thought_is_dimmed_and_set_apart_from_the_answer() {
-        let constitution = Constitution::default();
+        let constitution = amend_data::testing::manifest().constitution.value;
         let usage = Usage { decoded: 9, reasoning: 6, ..Usage::default() };
         let step = Step {
             text: "Tea.".to_owned(),

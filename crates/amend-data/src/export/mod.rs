@@ -210,8 +210,7 @@ impl ExportOptions<'_> {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let thoughts =
-            Thoughts::new(self.reasoning, self.format.thoughts, &run.manifest().model);
+        let thoughts = Thoughts::new(self.reasoning, self.format.thoughts, &run.manifest().model);
         let provenance = Provenance::new(run, reviews, thoughts);
         let rules = &provenance.rules;
         if !rules.require_reviews() {

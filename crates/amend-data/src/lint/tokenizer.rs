@@ -116,7 +116,8 @@ impl Tokenizer {
         let mut tokens =
             Tokens { prompt: self.encode(&prompt).len(), answers: Vec::new(), lengths: Vec::new() };
         for (_, turns) in example.answers() {
-            let mut whole: String = turns.iter().filter_map(|turn| turn.thought.as_deref()).collect();
+            let mut whole: String =
+                turns.iter().filter_map(|turn| turn.thought.as_deref()).collect();
             whole.push_str(&joined(turns));
             let whole_tokens = self.encode(&whole);
             let answer = joined_answers(turns);

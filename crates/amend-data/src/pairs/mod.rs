@@ -383,10 +383,7 @@ fn decided<'a>(
 
 /// Applies the edit of a reviewer, if any, to the chosen step. The model's thought led to
 /// the text before the edit, so it is removed.
-fn edited<'a>(
-    step: Cow<'a, Step>,
-    decision: &Decision<'_>,
-) -> Result<Cow<'a, Step>, DropReason> {
+fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Result<Cow<'a, Step>, DropReason> {
     let Some(text) = decision.edited else { return Ok(step) };
     let text = text.to_owned();
     let step = Step { text, raw: None, reasoning: None, ..step.into_owned() };

@@ -219,8 +219,7 @@ fn thoughts_survive_in_parquet_under_their_key() {
     for name in ["trl", "kto", "sft", "sft-steps", "reward", "openrlhf", "trajectories"] {
         let reasoning =
             if name == "trajectories" { ReasoningPolicy::Drop } else { ReasoningPolicy::Field };
-        let export =
-            ExportOptions { file_format: FileFormat::Parquet, ..with(name, reasoning) };
+        let export = ExportOptions { file_format: FileFormat::Parquet, ..with(name, reasoning) };
         let path = folder.path().join("rows.parquet");
         write_file(&run, &export, &path).unwrap();
         let rows = json!(parquet_rows(&path)).to_string();

@@ -27,11 +27,7 @@ pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
     dataset_info: None,
 };
 
-fn columns(
-    pair: &Pair<'_>,
-    _: &Sides<'_>,
-    run: &Provenance<'_>,
-) -> Result<ExportRow, DropReason> {
+fn columns(pair: &Pair<'_>, _: &Sides<'_>, run: &Provenance<'_>) -> Result<ExportRow, DropReason> {
     let prompt = lone_prompt(pair.item)?;
     if pair.chosen.kind != StepKind::Revise {
         return Err(DropReason::NoRevision);

@@ -67,7 +67,9 @@ pub(super) const SHAREGPT: ExportFormat = ExportFormat {
 pub(super) const KTO: ExportFormat = ExportFormat {
     name: "llamafactory-kto",
     about: "LLaMA-Factory KTO, sharegpt with kto_tag",
-    columns: |_| vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")],
+    columns: |_| {
+        vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")]
+    },
     rows: Rows::Labels(|item, response, label| {
         let last = Message::new(Role::Assistant, &*response.text);
         Ok(row([

@@ -128,6 +128,16 @@ impl ExportFormat {
         !matches!(self.rows, Rows::Trajectories(_))
     }
 
+    /// Returns whether a policy writes thoughts into the texts of answers.
+    #[must_use]
+    pub fn has_thoughts_in_texts(&self, policy: ReasoningPolicy) -> bool {
+        match policy {
+            ReasoningPolicy::Drop => false,
+            ReasoningPolicy::Field => self.thoughts == ThoughtPlace::Text,
+            ReasoningPolicy::Inline => true,
+        }
+    }
+
     /// Returns the names of the formats that support a policy for thoughts.
     pub fn with_thoughts(policy: ReasoningPolicy) -> impl Iterator<Item = &'static str> {
         let supports = move |format: &&Self| format.thoughts.takes(policy);

@@ -43,10 +43,7 @@ pub(super) fn turns_apart(pair: &Pair<'_>, sides: &Sides<'_>) -> ExportRow {
 }
 
 /// The prompt of a conversation with one turn, and the two responses.
-pub(super) fn texts_apart(
-    pair: &Pair<'_>,
-    sides: &Sides<'_>,
-) -> Result<ExportRow, DropReason> {
+pub(super) fn texts_apart(pair: &Pair<'_>, sides: &Sides<'_>) -> Result<ExportRow, DropReason> {
     Ok(row([
         ("prompt", json!(lone_prompt(pair.item)?)),
         ("chosen", json!(sides.chosen.text)),

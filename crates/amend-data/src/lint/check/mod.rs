@@ -114,6 +114,10 @@ pub const RULES: &[&LintRule] = &[
     &balance::REFUSALS,
 ];
 
+/// The name of the rule about thoughts in texts, which contradicts an export that writes
+/// them there.
+pub const THOUGHTS_LEFT: &str = "thoughts-left";
+
 /// The rules by which an export can leave out rows.
 pub fn filters() -> impl Iterator<Item = &'static LintRule> {
     RULES.iter().copied().filter(|rule| rule.filters())

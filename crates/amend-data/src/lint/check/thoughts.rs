@@ -1,13 +1,13 @@
 //! Finds thoughts that are left in turns of the assistant, and pairs in which only one
 //! side has a thought.
 
-use super::{Check, Fix, Hit, LintRule, Needs, excerpt, opening};
+use super::{Check, Fix, Hit, LintRule, Needs, THOUGHTS_LEFT, excerpt, opening};
 use crate::format::example::{Answers, Example, ExampleTurn, Side};
 use amend_core::document::Severity;
 use amend_core::text::thoughts;
 
 pub(super) static LEFT: LintRule = LintRule {
-    name: "thoughts-left",
+    name: THOUGHTS_LEFT,
     severity: Severity::Error,
     about: "the marks of a thought are in a turn of the assistant, which learns them as a part of its answer",
     fix: "the row is removed; if the thoughts belong there, skip this finding",
@@ -81,7 +81,10 @@ mod tests {
         for (row, expected) in [
             (json!({"prompt": "p", "chosen": THOUGHT, "rejected": THOUGHT}), vec!["thoughts-left"]),
             (json!({"prompt": "p", "completion": "Tea?\n</think>\n\nTea."}), vec!["thoughts-left"]),
-            (json!({"prompt": "p", "completion": "[THINK]Tea", "label": false}), vec!["thoughts-left"]),
+            (
+                json!({"prompt": "p", "completion": "[THINK]Tea", "label": false}),
+                vec!["thoughts-left"],
+            ),
             (json!({"prompt": THOUGHT, "completion": "Tea."}), vec![]),
             (json!({"prompt": "p", "completion": "Write `<think>` first."}), vec![]),
             (
@@ -91,10 +94,7 @@ mod tests {
                 ]}),
                 vec!["thoughts-left"],
             ),
-            (
-                json!({"messages": [turn("user", THOUGHT), turn("assistant", "c")]}),
-                vec![],
-            ),
+            (json!({"messages": [turn("user", THOUGHT), turn("assistant", "c")]}), vec![]),
             (
                 json!({"instruction": "p", "chosen": THOUGHT, "rejected": "Tea."}),
                 vec!["thoughts-left", "thoughts-one-sided"],
@@ -134,9 +134,11 @@ mod tests {
         let channels = "<|channel|>analysis<|message|>Tea?<|end|><|start|>assistant<|channel|>final\
                         <|message|>Tea.";
         let markup = Markup::new(&["[THINK]".to_owned()]);
-        for (text, expected) in
-            [(channels, [""; 0].as_slice()), ("[THINK]Tea", &[]), ("Tea.<|end|>", &["template-tokens"])]
-        {
+        for (text, expected) in [
+            (channels, [""; 0].as_slice()),
+            ("[THINK]Tea", &[]),
+            ("Tea.<|end|>", &["template-tokens"]),
+        ] {
             let row = json!({"prompt": "p", "completion": text});
             assert_eq!(broken_rules(&markup, row), expected, "{text}");
         }
