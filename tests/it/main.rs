@@ -19,3 +19,4 @@ mod review;
 mod run;
 mod score;
 mod thinking;
+mod thoughts;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use reasoning::{
-    Part, Reasoning, ReasoningFormat, ReasoningMode, Switch, ThoughtSplitter, TurnStart,
+    Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, ThoughtSwitch, TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 

@@ -78,7 +78,7 @@ impl Reasoning {
 }
 
 /// How a model marks its thoughts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasoningFormat {
     /// The texts that begin a thought (`<think>`).
     pub starts: Vec<String>,
@@ -97,12 +97,12 @@ pub struct ReasoningFormat {
     /// (`<think>\n\n</think>\n\n`).
     pub empty: String,
     /// What switches thoughts on and off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub switch: Option<Switch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<ThoughtSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Whether the chat template reads `reasoning_effort`.
     pub has_effort: bool,
@@ -121,8 +121,8 @@ impl ReasoningFormat {
 }
 
 /// A variable of the chat template that switches thoughts on and off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Switch {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThoughtSwitch {
     /// The name of the variable (`enable_thinking`).
     pub name: String,
     /// Its value with thoughts.

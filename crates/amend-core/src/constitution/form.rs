@@ -255,13 +255,15 @@ impl ExportForm {
 
 /// The lint rules by which an export can leave rows out, by name. A test of the crate
 /// that has the rules compares them.
-pub const EXPORT_FILTERS: [&str; 13] = [
+pub const EXPORT_FILTERS: [&str; 15] = [
     "empty",
     "same-sides",
     "roles",
     "identical-after-truncation",
     "chosen-cut",
     "template-tokens",
+    "thoughts-left",
+    "thoughts-one-sided",
     "chatty-prefix",
     "leaked-critique",
     "label-noise",
