@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use reasoning::{
-    Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, ThoughtSwitch, TurnStart,
+    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThoughtSplitter, ThoughtSwitch, TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use amend_core::chat::{
-    ChatTemplate, Message, NextTurn, Part, Reasoning, ReasoningMode, RenderedChat, Role, Segment,
-    ThoughtSplitter, TurnStart,
+    ChatTemplate, Message, NextTurn, Reasoning, ReasoningMode, RenderedChat, ReplyPart, Role,
+    Segment, ThoughtSplitter, TurnStart,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -219,8 +219,8 @@ fn a_given_thought_continues_the_prompt_of_a_thought() {
         let (mut thought, mut text) = (String::new(), String::new());
         for part in splitter.push(written).into_iter().chain(splitter.finish()) {
             match part {
-                Part::Thought(part) => thought.push_str(&part),
-                Part::Answer(part) => text.push_str(&part),
+                ReplyPart::Thought(part) => thought.push_str(&part),
+                ReplyPart::Answer(part) => text.push_str(&part),
             }
         }
         assert_eq!((thought.trim(), &*text), ("A thought.", "An answer."), "{name}");

@@ -10,7 +10,7 @@ use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::tokenize::{Decoded, Utf8};
 use crate::llama::turn_tokens::TurnTokens;
-use amend_core::chat::{Part, ThoughtSplitter};
+use amend_core::chat::{ReplyPart, ThoughtSplitter};
 use amend_core::model::{Completion, Counters, Event, Failure, Finish, RequestId, Sampling, Usage};
 use amend_core::random::Stream;
 
@@ -95,12 +95,12 @@ impl Thought {
     }
 
     /// Keeps the parts of the thought and returns those of the answer.
-    fn take(&mut self, parts: Vec<Part>) -> String {
+    fn take(&mut self, parts: Vec<ReplyPart>) -> String {
         let mut answer = String::new();
         for part in parts {
             match part {
-                Part::Thought(text) => self.text.push_str(&text),
-                Part::Answer(text) => answer.push_str(&text),
+                ReplyPart::Thought(text) => self.text.push_str(&text),
+                ReplyPart::Answer(text) => answer.push_str(&text),
             }
         }
         answer
@@ -248,6 +248,11 @@ impl Completing {
         let Some(thought) = &mut self.thought else {
             return if length >= most { Some(Finish::Length) } else { None };
         };
+        if thought.splitter.has_ended() {
+            // The tokens of the mark are not part of the answer.
+            thought.is_exact = false;
+            return Some(Finish::Stop);
+        }
         let is_thinking = thought.splitter.is_thinking();
         let is_over = thought.splitter.is_answering() || (thought.has_begun && !is_thinking);
         if thought.is_alone && is_over {
