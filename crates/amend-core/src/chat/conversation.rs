@@ -165,6 +165,11 @@ impl Conversation {
                 let mut held = Map::new();
                 for (key, value) in map {
                     let value = match (key.as_str(), value) {
+                        // The OpenAI API gives them as JSON text, and templates read an object.
+                        ("arguments", Json::String(text)) => match serde_json::from_str(text) {
+                            Ok(object @ Json::Object(_)) => self.hold_strings(index, &object),
+                            Ok(_) | Err(_) => self.hold_strings(index, value),
+                        },
                         ("name" | "id" | "type", Json::String(name)) => {
                             self.hold_name(index, name).into()
                         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::conversation::ThoughtForm;
 use super::marks::Marks;
 use super::template::{ChatTemplate, THOUGHT_KEYS};
-use super::{Message, ReasoningFormat, Role, Segment, Switch};
+use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
 
 /// The variables that switch thoughts on and off: name, value for on, value for off.
 const SWITCHES: [(&str, Value, Value); 2] = [
@@ -111,7 +111,7 @@ impl Probe<'_> {
             };
             let closes = Tail::of(&with.tail, &format) != Tail::of(&without.tail, &format);
             if with.text != without.text && (closes || on.is_boolean()) {
-                switch = Some((Switch { name: name.to_owned(), on, off }, with, without));
+                switch = Some((ThinkingSwitch { name: name.to_owned(), on, off }, with, without));
                 break;
             }
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use reasoning::{
-    Part, Reasoning, ReasoningFormat, ReasoningMode, Switch, ThoughtSplitter, TurnStart,
+    Part, Reasoning, ReasoningFormat, ReasoningMode, ThinkingSwitch, ThoughtSplitter, TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 
@@ -34,6 +34,10 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] =
+        [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool];
+
     /// The name that chat templates and datasets use.
     #[must_use]
     pub fn as_str(self) -> &'static str {

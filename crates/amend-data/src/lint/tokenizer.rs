@@ -135,14 +135,14 @@ impl Tokenizer {
         let rendered =
             self.template.as_ref()?.render(&messages, &reasoning, NextTurn::Reply).ok()?;
         let text = |segment: Segment| match segment {
-            Segment::Scaffold(text) | Segment::Content(_, text) => text,
+            Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => text,
         };
         Some(rendered.segments.into_iter().map(text).collect())
     }
 }
 
 fn role(name: &str) -> Option<Role> {
-    [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.as_str() == name)
+    Role::ALL.into_iter().find(|role| role.as_str() == name)
 }
 
 /// The chat template in the folder of a `tokenizer.json`. `None` if it does not

@@ -204,7 +204,9 @@ impl DropReason {
             Self::BothBad => "reviewers judged both sides bad",
             Self::Disputed => "reviewers disagree",
             Self::Unreviewed => "a required review is missing",
-            Self::Conversation => "the format does not support a system turn or earlier turns",
+            Self::Conversation => {
+                "the format does not support a system turn, earlier turns or tool calls"
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::scheduler::active::{Active, Completing, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
-use amend_core::chat::{Message, NextTurn, Reasoning};
+use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningFormat};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task,
@@ -420,6 +420,10 @@ impl Engine for Llama<'_> {
             tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
             shared: prompt.shared,
         })
+    }
+
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.model.template.reasoning()
     }
 
     fn count_ideal(&mut self) {

@@ -33,7 +33,9 @@ fn transcript(messages: &[Message], answer: &str) -> Result<String, DropReason> 
         match turn.role {
             Role::User => add("Human", &turn.content),
             Role::Assistant => add("Assistant", &turn.content),
-            Role::System => return Err(DropReason::Conversation),
+            Role::System | Role::Developer | Role::Tool => {
+                return Err(DropReason::Conversation);
+            }
         }
     }
     add("Assistant", answer);

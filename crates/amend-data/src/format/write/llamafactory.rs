@@ -105,14 +105,14 @@ fn alpaca(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
 /// The text of the system turn; empty without one.
 fn system(item: &Item) -> &str {
     match item.messages.first() {
-        Some(first) if first.role == Role::System => &first.content,
+        Some(first) if first.role.is_instruction() => &first.content,
         _ => "",
     }
 }
 
 /// The turns after the system turn.
 fn turns(item: &Item) -> &[Message] {
-    let skipped = item.messages.iter().take_while(|turn| turn.role == Role::System).count();
+    let skipped = item.messages.iter().take_while(|turn| turn.role.is_instruction()).count();
     &item.messages[skipped..]
 }
 
@@ -130,9 +130,10 @@ fn answer(text: &str) -> Value {
 
 fn sharegpt_turn(turn: &Message) -> Value {
     let from = match turn.role {
-        Role::System => "system",
+        Role::System | Role::Developer => "system",
         Role::User => "human",
         Role::Assistant => "gpt",
+        Role::Tool => "observation",
     };
     json!({"from": from, "value": turn.content})
 }

@@ -135,7 +135,7 @@ impl ExportFormat {
         // Every principle contributed to the last answer.
         let whole =
             || Origin { principles: pairs::principles(&trajectory.steps), ..Origin::new(item) };
-        match self.rows {
+        let rows = match self.rows {
             Rows::Pairs(make) => pairs::pairs(trajectory, which, &run.rules)
                 .into_iter()
                 .map(|pair| {
@@ -173,7 +173,12 @@ impl ExportFormat {
                 rows.map(|row| row.map(|row| whole().add_to(row, run))).collect()
             }
             Rows::Trajectories(make) => vec![Ok(run.add_run(make(trajectory)))],
+        };
+        // No format has columns for tool calls.
+        if item.messages.iter().any(|turn| turn.role == Role::Tool) {
+            return rows.into_iter().map(|row| row.and(Err(DropReason::Conversation))).collect();
         }
+        rows
     }
 }
 
@@ -221,7 +226,7 @@ fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
 fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
     match item.messages.as_slice() {
         [user] if user.role == Role::User => Ok((None, &user.content)),
-        [system, user] if system.role == Role::System && user.role == Role::User => {
+        [system, user] if system.role.is_instruction() && user.role == Role::User => {
             Ok((Some(&system.content), &user.content))
         }
         _ => Err(DropReason::Conversation),
