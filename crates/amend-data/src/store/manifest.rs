@@ -299,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_that_does_not_say_how_the_model_thinks_can_be_resumed() {
+        let thinks = |value: Value| move |other: &mut Manifest| other.model["reasoning"] = value;
+        assert_eq!(differences(thinks(json!({"open": "<think>"}))), "");
+        let mut known = manifest();
+        known.model["reasoning"] = Value::Null;
+        assert_eq!(known.difference(&manifest()).len(), 1);
+    }
+
+    #[test]
     fn all_other_differences_are_reported() {
         let differences = differences(|other| {
             other.amend = "0.2.0".to_owned();
