@@ -141,15 +141,12 @@ fn what_belongs_to_a_given_turn_goes_with_it() {
     let generate = built_in().render(StepKind::Generate, &context).unwrap();
     assert_eq!(generate.turns, messages);
     let review = context.reviewing(1, &constitution.principles[0], "Hello.");
-    let continued = Templates::built_in(&fence(), Layout::Conversation);
+    let continued = Templates::load(None, &fence(), Layout::Conversation).unwrap();
     let critique = continued.render(StepKind::Critique, &review).unwrap();
     assert_eq!(critique.turns[..4], messages);
     // A quoted conversation has the calls and no thoughts.
     let quoted = show(&built_in().render(StepKind::Critique, &review).unwrap());
-    assert!(
-        quoted.contains(r#"[{"function": {"arguments""#) || quoted.contains("look_up"),
-        "{quoted}"
-    );
+    assert!(quoted.contains(r#"[{"function": {"name": "look_up", "#), "{quoted}");
     assert!(!quoted.contains("A greeting."), "{quoted}");
 }
 
