@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use reasoning::{
-    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThoughtSplitter, ThoughtSwitch, TurnStart,
+    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
+    TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 

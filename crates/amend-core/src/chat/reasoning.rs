@@ -100,7 +100,7 @@ pub struct ReasoningFormat {
     pub empty: String,
     /// What switches thoughts on and off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switch: Option<ThoughtSwitch>,
+    pub switch: Option<ThinkingSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
@@ -122,9 +122,23 @@ impl ReasoningFormat {
     }
 }
 
+impl std::fmt::Display for ReasoningFormat {
+    /// Says what marks a thought and what switches thoughts on or off.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = |marks: &[String]| marks.first().cloned().unwrap_or_default();
+        write!(f, "{} … {}, ", first(&self.starts), first(&self.ends))?;
+        match (&self.switch, self.thinks_by_default) {
+            (Some(ThinkingSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
+            (Some(ThinkingSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
+            (None, true) => write!(f, "always"),
+            (None, false) => write!(f, "if at all"),
+        }
+    }
+}
+
 /// A variable of the chat template that switches thoughts on and off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThoughtSwitch {
+pub struct ThinkingSwitch {
     /// The name of the variable (`enable_thinking`).
     pub name: String,
     /// Its value with thoughts.

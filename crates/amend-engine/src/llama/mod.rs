@@ -45,7 +45,9 @@ use crate::llama::sampling::sampler::Sampler;
 use crate::llama::scheduler::active::{Active, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
 use crate::llama::scheduler::completing::{Completing, Thought};
-use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, ThoughtSplitter, TurnStart};
+use amend_core::chat::{
+    Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart,
+};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task,
@@ -460,6 +462,10 @@ impl Engine for Llama<'_> {
             tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
             shared: prompt.shared,
         })
+    }
+
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.model.template.reasoning()
     }
 
     fn count_ideal(&mut self) {
