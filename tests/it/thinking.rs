@@ -54,7 +54,7 @@ fn thoughts_are_recorded_and_never_part_of_an_answer() {
         let thoughts = steps.iter().filter(|step| step.reasoning.is_some()).count();
         assert!(texts >= 16 && thoughts * 2 > texts, "{model}: {thoughts} of {texts}");
 
-        for format in ["trl", "sft", "kto", "openrlhf", "llamafactory"] {
+        for format in ["trl", "sft", "kto", "openrlhf", "llamafactory-sharegpt"] {
             let exported = place.run(&mut place.amend(&format!("export r --format {format}")));
             assert_eq!(exported.code, Some(0), "{}", exported.err);
             assert!(!exported.out.is_empty() && !has_thoughts(&exported.out), "{model} {format}");
@@ -118,7 +118,7 @@ fn thoughts_that_cannot_be_are_reported() {
     assert_ne!(ran.code, Some(0));
     assert!(ran.err.contains("marks no thoughts"), "{}", ran.err);
 
-    let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 8";
+    let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";
     let ran = place.run(&mut with_model(&place, "breaks", arguments));
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains("gave no answer: raise --reasoning-budget"), "{}", ran.err);

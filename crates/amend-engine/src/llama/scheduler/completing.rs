@@ -72,9 +72,16 @@ impl Thought {
         }
     }
 
-    /// The most tokens that the marks around it take.
+    /// The most tokens that the marks around it take: those of its own beginning and end,
+    /// also if it has several parts, and those that close it.
     fn marks(&self) -> usize {
-        2 * self.close.len()
+        3 * self.close.len()
+    }
+
+    /// Whether it has to be closed now.
+    fn is_used_up(&self, budget: usize) -> bool {
+        let in_parts = self.tokens >= budget + self.close.len();
+        self.splitter.is_thinking() && (self.inside >= budget || in_parts)
     }
 
     /// Adds the text of a token and returns the text that it adds to the answer.
@@ -259,7 +266,7 @@ impl Completing {
             return Some(Finish::Stop);
         }
         let budget = self.sampling.reasoning.budget as usize;
-        if is_thinking && thought.inside >= budget {
+        if thought.is_used_up(budget) {
             if thought.is_alone {
                 return Some(Finish::Length);
             }
