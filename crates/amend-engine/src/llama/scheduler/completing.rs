@@ -25,7 +25,7 @@ pub struct Completing {
     /// Its prompt lookup, if it uses one.
     copying: Option<PromptLookup>,
     /// Its thought, if it may have one.
-    thought: Option<Thought>,
+    thought: Option<DecodingThought>,
     decoded: Vec<Token>,
     /// The answer.
     text: String,
@@ -35,7 +35,7 @@ pub struct Completing {
 
 /// The thought before an answer.
 #[derive(Debug)]
-pub struct Thought {
+pub struct DecodingThought {
     splitter: ThoughtSplitter,
     /// The tokens that close it when its budget is used up.
     close: Vec<Token>,
@@ -54,7 +54,7 @@ pub struct Thought {
     is_exact: bool,
 }
 
-impl Thought {
+impl DecodingThought {
     /// A thought before its first token. `close` closes it when its budget is used up.
     /// If `is_alone`, nothing is decoded after it.
     #[must_use]
@@ -134,7 +134,7 @@ impl Completing {
         stream: Stream,
         ignore_eos: bool,
         copying: Option<PromptLookup>,
-        thought: Option<Thought>,
+        thought: Option<DecodingThought>,
     ) -> Self {
         Self {
             sampling,
