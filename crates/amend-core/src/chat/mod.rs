@@ -1,11 +1,13 @@
 //! Conversations as the model sees them: turns, and the chat template that renders
 //! them to a prompt.
 
+mod inline;
 mod reasoning;
 mod template;
 
 use serde::{Deserialize, Serialize};
 
+pub use inline::{has_lost_channels, split_inline};
 pub use reasoning::{Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart};
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 
