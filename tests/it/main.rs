@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod canned;
 mod cli;
 mod common;
 mod docs;
@@ -13,6 +14,7 @@ mod judge;
 mod kill;
 mod lint;
 mod meaning;
+mod probe;
 mod report;
 mod review;
 mod run;

@@ -83,8 +83,8 @@ impl Client {
                 self.send(write, cancellation).and_then(|reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
-                    let way = self.profile().way;
-                    let Some(log_probs) = way.read(&reply, choices) else {
+                    let position = self.profile().way.position(&reply);
+                    let Some(log_probs) = position.and_then(|at| at.log_probs(choices)) else {
                         return Err(Stop::Failed(reply.why_no_log_probs()));
                     };
                     Ok(vec![Event::Chosen { id, log_probs, usage: *usage }])

@@ -231,8 +231,8 @@ fn choose(
             return Err(connection_error(&error, client.key_variable).into());
         }
     };
-    Ok(match way.read(&reply, &needs.labels) {
-        Some(log_probs) => Tried::Mass(log_probs.iter().map(|log_prob| log_prob.exp()).sum()),
+    Ok(match way.position(&reply).and_then(|at| at.mass(&needs.labels)) {
+        Some(mass) => Tried::Mass(mass),
         None => Tried::NoLogProbs,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Dialect, Switch};
-use super::wire::ServerReply;
+use super::wire::{Position, ServerReply};
 
 /// How many of the most likely tokens to request: the maximum that the API allows.
 const TOP_LOGPROBS: u64 = 20;
@@ -37,12 +37,11 @@ impl ChoiceWay {
         }
     }
 
-    /// The natural logarithm of each choice's probability in a reply to a request of this
-    /// way. `None` if the server reports none.
-    pub fn read(self, reply: &ServerReply, choices: &[Vec<String>]) -> Option<Vec<f64>> {
+    /// The place in a reply where the label stands. `None` if there are no probabilities.
+    pub fn position(self, reply: &ServerReply) -> Option<&Position> {
         match self {
-            Self::Begun | Self::Continued | Self::Unthinking => reply.first_log_probs(choices),
-            Self::Label => reply.answer_log_probs(choices),
+            Self::Begun | Self::Continued | Self::Unthinking => reply.first_position(),
+            Self::Label => reply.answer_position(),
         }
     }
 }

@@ -11,9 +11,34 @@ const LEAST: f64 = -9999.0;
 
 /// A decoded token and the most likely ones at its position.
 #[derive(Debug, Clone, PartialEq)]
-struct Position {
+pub struct Position {
     token: String,
     likely: Vec<(String, f64)>,
+}
+
+impl Position {
+    /// The natural logarithm of each choice's probability, summed over the spellings that are
+    /// among the most likely tokens. If none is among them, the logarithm of the least likely
+    /// reported token, which is an upper bound. `None` if no probabilities are reported.
+    pub fn log_probs(&self, choices: &[Vec<String>]) -> Option<Vec<f64>> {
+        let least = self.likely.iter().map(|(_, log_prob)| *log_prob).reduce(f64::min)?;
+        let log_prob = |spellings: &Vec<String>| {
+            let tokens = self.likely.iter().filter(|(token, _)| spellings.contains(token));
+            log_sum_exp(tokens.map(|(_, log_prob)| *log_prob)).unwrap_or(least)
+        };
+        Some(choices.iter().map(log_prob).collect())
+    }
+
+    /// The probability of all choices that are among the most likely tokens. `None` if no
+    /// probabilities are reported.
+    pub fn mass(&self, choices: &[Vec<String>]) -> Option<f64> {
+        if self.likely.is_empty() {
+            return None;
+        }
+        let chosen =
+            self.likely.iter().filter(|(token, _)| choices.iter().flatten().any(|it| it == token));
+        Some(chosen.map(|(_, log_prob)| log_prob.exp()).sum())
+    }
 }
 
 /// The most likely tokens at each position of a reply.
@@ -35,36 +60,23 @@ impl LogProbs {
         Self(positions.collect())
     }
 
-    /// The natural logarithm of each choice's probability at the first position, summed over
-    /// the spellings that are among the most likely tokens. If none is among them, the
-    /// logarithm of the least likely reported token, which is an upper bound. `None` if no
-    /// probabilities are reported.
-    pub fn first(&self, choices: &[Vec<String>]) -> Option<Vec<f64>> {
-        self.at(0, choices)
+    /// The first position of the reply.
+    pub fn first(&self) -> Option<&Position> {
+        self.0.first()
     }
 
-    /// As [`LogProbs::first`], where the answer begins. A thought may stand before it.
-    pub fn at_answer(&self, answer: &str, choices: &[Vec<String>]) -> Option<Vec<f64>> {
+    /// The position at which the answer begins. A thought may stand before it.
+    pub fn at_answer(&self, answer: &str) -> Option<&Position> {
         let answer = answer.trim();
         // The shortest rest of the reply that begins with the answer.
         let mut rest = String::new();
-        for (at, position) in self.0.iter().enumerate().rev() {
+        for position in self.0.iter().rev() {
             rest.insert_str(0, &position.token);
             if !answer.is_empty() && rest.trim_start().starts_with(answer) {
-                return self.at(at, choices);
+                return Some(position);
             }
         }
         None
-    }
-
-    fn at(&self, position: usize, choices: &[Vec<String>]) -> Option<Vec<f64>> {
-        let likely = &self.0.get(position)?.likely;
-        let least = likely.iter().map(|(_, log_prob)| *log_prob).reduce(f64::min)?;
-        let log_prob = |spellings: &Vec<String>| {
-            let tokens = likely.iter().filter(|(token, _)| spellings.contains(token));
-            log_sum_exp(tokens.map(|(_, log_prob)| *log_prob)).unwrap_or(least)
-        };
-        Some(choices.iter().map(log_prob).collect())
     }
 }
 
@@ -129,7 +141,9 @@ mod tests {
         let log_probs = LogProbs::read(&json!({"content": [{"token": "A", "top_logprobs": top}]}));
         // C is not reported: it is at most as likely as the last token.
         let words = choices(&[&["A", " A"], &["B", " B"], &["C", " C"]]);
-        assert_close(log_probs.first(&words), &[0.75, 0.125, 0.0625]);
+        let first = log_probs.first().unwrap();
+        assert_close(first.log_probs(&words), &[0.75, 0.125, 0.0625]);
+        assert!((first.mass(&words).unwrap() - 0.875).abs() < 1e-12);
     }
 
     #[test]
@@ -140,7 +154,8 @@ mod tests {
                     {"token": " B", "logprob": 0.25_f64.ln()}]]),
         ] {
             let log_probs = LogProbs::read(&json!({"tokens": ["A"], "top_logprobs": top}));
-            assert_close(log_probs.first(&choices(&[&["A"], &["B", " B"]])), &[0.5, 0.25]);
+            let words = choices(&[&["A"], &["B", " B"]]);
+            assert_close(log_probs.first().unwrap().log_probs(&words), &[0.5, 0.25]);
         }
     }
 
@@ -156,7 +171,7 @@ mod tests {
         let log_probs = LogProbs::read(&json!({"content": [{"top_logprobs": top}]}));
         let words = choices(&[&["A"], &["B"], &["C"], &["D"], &["E"]]);
         let expected = [LEAST, LEAST, LEAST, LEAST, -0.5];
-        assert_eq!(log_probs.first(&words).unwrap(), expected);
+        assert_eq!(log_probs.first().unwrap().log_probs(&words).unwrap(), expected);
     }
 
     #[test]
@@ -170,7 +185,11 @@ mod tests {
             json!({"content": [{"token": "A", "top_logprobs": null}]}),
             json!({"tokens": ["A"], "top_logprobs": null}),
         ] {
-            assert_eq!(LogProbs::read(&value).first(&choices(&[&["A"]])), None, "{value}");
+            let log_probs = LogProbs::read(&value);
+            let words = choices(&[&["A"]]);
+            let first = log_probs.first();
+            assert_eq!(first.and_then(|first| first.log_probs(&words)), None, "{value}");
+            assert_eq!(first.and_then(|first| first.mass(&words)), None, "{value}");
         }
     }
 
@@ -186,11 +205,14 @@ mod tests {
         };
         let a = choices(&[&["A"]]);
         let thinks = ["<think>", "A", "?", "\n", "</think>", "\n\n", "A"];
-        assert_close(reply(&thinks).at_answer("A", &a), &[1.0 / 8.0]);
+        assert_close(reply(&thinks).at_answer("A").unwrap().log_probs(&a), &[1.0 / 8.0]);
         // The end of the turn may be reported as a token.
-        assert_close(reply(&["A", "?", " A", "<|end|>"]).at_answer("A", &a), &[0.25]);
-        assert_close(reply(&["A", " or", " A"]).at_answer("A or A", &a), &[0.5]);
-        assert_eq!(reply(&["B"]).at_answer("A", &a), None);
-        assert_eq!(reply(&["B"]).at_answer("", &a), None);
+        assert_close(
+            reply(&["A", "?", " A", "<|end|>"]).at_answer("A").unwrap().log_probs(&a),
+            &[0.25],
+        );
+        assert_close(reply(&["A", " or", " A"]).at_answer("A or A").unwrap().log_probs(&a), &[0.5]);
+        assert_eq!(reply(&["B"]).at_answer("A"), None);
+        assert_eq!(reply(&["B"]).at_answer(""), None);
     }
 }

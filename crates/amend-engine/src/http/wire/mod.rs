@@ -7,5 +7,6 @@ mod reply;
 mod request;
 
 pub use lenient::parse;
+pub use logprobs::Position;
 pub use reply::{ReplyError, ServerReply, error_in};
 pub use request::{Asking, Body};

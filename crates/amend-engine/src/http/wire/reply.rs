@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::logprobs::LogProbs;
+use super::logprobs::{LogProbs, Position};
 use amend_core::chat::{has_lost_channels, split_inline};
 use amend_core::model::{Completion, Failure, Finish, Usage};
 
@@ -145,15 +145,14 @@ impl ServerReply {
         self.thought.is_none() && has_lost_channels(&self.answer)
     }
 
-    /// The natural logarithm of each choice's probability at the first token of the reply.
-    /// `None` if the server reports none.
-    pub fn first_log_probs(&self, choices: &[Vec<String>]) -> Option<Vec<f64>> {
-        self.log_probs.first(choices)
+    /// The most likely tokens at the beginning of the reply.
+    pub fn first_position(&self) -> Option<&Position> {
+        self.log_probs.first()
     }
 
-    /// As [`ServerReply::first_log_probs`], at the first token of the answer.
-    pub fn answer_log_probs(&self, choices: &[Vec<String>]) -> Option<Vec<f64>> {
-        self.log_probs.at_answer(&self.answer, choices)
+    /// The most likely tokens at the beginning of the answer.
+    pub fn answer_position(&self) -> Option<&Position> {
+        self.log_probs.at_answer(&self.answer)
     }
 
     /// Why the reply has no probabilities of choices.
