@@ -11,10 +11,17 @@ use serde_json::{Value, json};
 
 fn needs(mode: ReasoningMode) -> ProbeNeeds {
     let reasoning = Reasoning { mode, ..Reasoning::default() };
+    let question = Message::new(Role::User, "A or B?");
+    let mut opening = Message::new(Role::Assistant, "The answer is");
+    let follows_thought = mode == ReasoningMode::On;
+    if follows_thought {
+        opening.reasoning = Some("(a thought)".to_owned());
+    }
     let choices = ChoiceNeeds {
+        turns: vec![question.clone(), opening],
         labels: answers(["A", "B"]),
         reasoning: reasoning.clone(),
-        follows_thought: mode == ReasoningMode::On,
+        thought_turns: follows_thought.then(|| vec![question]),
         mass_floor: 0.5,
         recorded_way: None,
     };

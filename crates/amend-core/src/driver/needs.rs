@@ -1,72 +1,129 @@
-//! What a job will ask of its engines.
+//! What a job will ask of its engines: found by taking an item with given answers through
+//! the job's loop, with placeholders for what a model would write.
+
+use std::sync::Arc;
 
 use super::Job;
-use crate::chat::{Reasoning, ReasoningMode};
-use crate::constitution::{Constitution, Select};
-use crate::judge::labels;
-use crate::model::{ChoiceNeeds, ProbeNeeds};
-use crate::procedure::Procedure;
+use super::call::{Call, EngineReply, Submission};
+use crate::chat::{Message, Reasoning, ReasoningMode};
+use crate::model::{ChoiceNeeds, Completion, Finish, ProbeNeeds, Task, Usage};
+use crate::procedure::{Next, Procedure};
+use crate::record::{Item, StepKind, StepModel};
+
+/// The most steps that are taken before the first choice.
+const MAX_STEPS: usize = 1000;
 
 /// What a job will ask of the engine that writes, and of the one that judges.
 ///
 /// `recorded_way` is how the run asked for choices before it was interrupted.
 pub(super) fn needs(job: &Job, recorded_way: Option<&str>) -> (ProbeNeeds, ProbeNeeds) {
-    let constitution = &job.constitution;
-    let sampling = &constitution.sampling;
+    let sampling = &job.constitution.sampling;
     let texts = match &job.procedure {
-        Procedure::Revise { .. } | Procedure::Rubric { revise: true, .. } => least_thinking(
-            &[&sampling.generate, &sampling.critique, &sampling.revise].map(|step| &step.reasoning),
-        ),
+        Procedure::Revise { .. } | Procedure::Rubric { revise: true, .. } => {
+            let steps = [&sampling.generate, &sampling.critique, &sampling.revise];
+            Some(least_thinking(steps.map(|step| &step.reasoning)))
+        }
         Procedure::Compare { .. } | Procedure::Rubric { revise: false, .. } => {
             Some(sampling.generate.reasoning.clone())
         }
         Procedure::Likelihood { .. } => None,
     };
-    let reasons_first = constitution.judge.reasons > 0 && compares(&job.procedure);
-    let reasoning = &sampling.judge.reasoning;
-    let follows_thought = reasons_first && reasoning.mode == ReasoningMode::On;
-    let choices = labels(&job.procedure, constitution).map(|labels| ChoiceNeeds {
-        labels,
-        reasoning: reasoning.clone(),
-        follows_thought,
-        mass_floor: constitution.judge.mass_floor,
-        recorded_way: recorded_way.map(str::to_owned),
+    let mut search = Search::default();
+    search.run(job);
+    let choices = search.choice.and_then(|Submission { rendered, task, .. }| match task {
+        Task::Choose { choices, reasoning } => Some(ChoiceNeeds {
+            turns: rendered.turns,
+            labels: choices,
+            reasoning,
+            thought_turns: search.thought_turns,
+            mass_floor: job.constitution.judge.mass_floor,
+            recorded_way: recorded_way.map(str::to_owned),
+        }),
+        Task::Complete { .. } | Task::Likelihood { .. } => None,
     });
-    let reasons = if reasons_first && !follows_thought { Some(reasoning.clone()) } else { None };
     let writer = ProbeNeeds { texts, choices: None };
-    let judge = ProbeNeeds { texts: reasons, choices };
+    let judge = ProbeNeeds { texts: search.judge_texts, choices };
     (writer, judge)
 }
 
 /// The settings that let the model think least: they show whether it thinks unasked.
-fn least_thinking(settings: &[&Reasoning]) -> Option<Reasoning> {
+fn least_thinking<const N: usize>(settings: [&Reasoning; N]) -> Reasoning {
     let least = settings.iter().find(|settings| settings.mode != ReasoningMode::On);
-    least.or(settings.first()).map(|settings| Reasoning::clone(settings))
+    Reasoning::clone(least.unwrap_or(&settings[0]))
 }
 
-/// Whether the job asks which of two answers is better.
-fn compares(procedure: &Procedure) -> bool {
-    match procedure {
-        Procedure::Revise { judging } => *judging,
-        Procedure::Compare { .. } => true,
-        Procedure::Rubric { .. } | Procedure::Likelihood { .. } => false,
-    }
+/// The search for the first choice of a job.
+#[derive(Default)]
+struct Search {
+    /// How the judge thinks before the texts that it writes, if it writes any.
+    judge_texts: Option<Reasoning>,
+    /// The turns of the request for the thought before the choice, if there is one.
+    thought_turns: Option<Vec<Message>>,
+    choice: Option<Submission>,
+    /// The number of placeholders so far.
+    placeholders: usize,
 }
 
-/// The labels of the choices that a job asks for, if any.
-fn labels(procedure: &Procedure, constitution: &Constitution) -> Option<Vec<Vec<String>>> {
-    if compares(procedure) {
-        return Some(labels::answers(constitution.labels(None)));
+impl Search {
+    /// Runs until the first choice, or until the loop ends or rejects a placeholder.
+    fn run(&mut self, job: &Job) {
+        let item = Item {
+            response: Some("Blue.".to_owned()),
+            response_b: Some("Seven.".to_owned()),
+            ..Item::of_prompt("Name a colour.")
+        };
+        let mut trajectory = job.trajectory(Arc::new(item));
+        for _ in 0..MAX_STEPS {
+            let asks = match trajectory.next() {
+                Next::Given => {
+                    trajectory.accept_given();
+                    continue;
+                }
+                Next::Ask(asks) => asks,
+                Next::Done(_) => return,
+            };
+            for ask in asks {
+                let kind = ask.kind;
+                let mut call = Call::new(ask, &job.constitution);
+                // The first request of a step, and those that continue it.
+                loop {
+                    let Ok(submission) = call.request(0, &trajectory, job) else { return };
+                    let Some(text) = self.placeholder(kind, submission) else { return };
+                    match call.take(0, EngineReply::Text(text)) {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(_) => return,
+                    }
+                }
+                let Some(result) = call.take_result() else { return };
+                if trajectory.accept(result).is_err() {
+                    return;
+                }
+            }
+        }
     }
-    let plan = &constitution.plan;
-    match procedure {
-        Procedure::Rubric { dimensions, .. } => {
-            let first = constitution.dimensions.get(*dimensions.first()?)?;
-            Some(labels::scale(first.scale))
+
+    /// A text in place of the one that is asked for. `None` if no text is asked for.
+    fn placeholder(&mut self, kind: StepKind, submission: Submission) -> Option<Completion> {
+        match &submission.task {
+            Task::Complete { thought_only: true, .. } => {
+                self.thought_turns = Some(submission.rendered.turns);
+            }
+            Task::Complete { sampling, .. } => {
+                if kind.model() == StepModel::Judge {
+                    self.judge_texts = Some(sampling.reasoning.clone());
+                }
+            }
+            Task::Choose { .. } => {
+                self.choice = Some(submission);
+                return None;
+            }
+            Task::Likelihood { .. } => return None,
         }
-        Procedure::Revise { .. } if plan.gate.is_some() || plan.select == Select::Worst => {
-            Some(labels::yes_no())
-        }
-        Procedure::Revise { .. } | Procedure::Compare { .. } | Procedure::Likelihood { .. } => None,
+        // A revision that changes nothing would end the loop.
+        self.placeholders += 1;
+        let text = format!("Blue is colour number {}.", self.placeholders);
+        let reasoning = Some(text.clone());
+        Some(Completion { text, reasoning, finish: Finish::Stop, usage: Usage::default() })
     }
 }

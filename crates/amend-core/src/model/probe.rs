@@ -1,7 +1,7 @@
 //! What a run will ask of an engine whose abilities are not known in advance.
 
 use super::EngineError;
-use crate::chat::Reasoning;
+use crate::chat::{Message, Reasoning};
 
 /// What a run will ask of an engine.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,12 +16,15 @@ pub struct ProbeNeeds {
 /// The choices that a run will ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChoiceNeeds {
+    /// The conversation of one of them.
+    pub turns: Vec<Message>,
     /// The spellings of each label.
     pub labels: Vec<Vec<String>>,
     /// The settings of the chat template.
     pub reasoning: Reasoning,
-    /// Whether each choice follows a thought of the model.
-    pub follows_thought: bool,
+    /// If the choice follows a thought of the model, the conversation that asks for it. The
+    /// last turn of `turns` then has a placeholder for the thought.
+    pub thought_turns: Option<Vec<Message>>,
     /// The least probability that the labels should have together.
     pub mass_floor: f64,
     /// How the run asked for choices before it was interrupted, as the engine described it.

@@ -13,7 +13,7 @@ use super::retry::Cancellation;
 use super::send_error::SendError;
 use super::transport::Transport;
 use super::wire::{Asking, Body, ServerReply};
-use amend_core::chat::Message;
+use amend_core::chat::{Message, Role};
 use amend_core::model::{EngineError, Event, Failure, Request, Task, Usage};
 
 /// How often a request is changed because the server refuses a part of it.
@@ -64,9 +64,15 @@ impl Client {
                     }
                     body
                 };
-                self.send(write, cancellation).and_then(|reply| {
+                self.send(write, cancellation).and_then(|mut reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
+                    self.notices.replaced(&self.address, reply.replaced());
+                    if let Some(turn) = turns.last()
+                        && turn.role == Role::Assistant
+                    {
+                        reply.strip_beginning(&turn.content);
+                    }
                     let completion = match thought_only {
                         true => reply.only_thought(self.profile().is_known_to_think),
                         false => self.whole(reply).and_then(ServerReply::completion),
@@ -249,6 +255,9 @@ pub fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
         }
         SendError::Unreachable { proxy: None, .. } => {
             "is the server running, and is this its address?".to_owned()
+        }
+        SendError::Status { code: 500.., .. } => {
+            "look for the cause in the log of the server".to_owned()
         }
         SendError::Timeout { .. }
         | SendError::Status { .. }

@@ -39,7 +39,6 @@ use serde_json::{Value, json};
 pub use self::address::{Address, AddressError, Key};
 use self::client::{Client, connection_error};
 use self::dialect::Dialect;
-use self::notices::Notices;
 use self::profile::Profile;
 use self::retry::Cancellation;
 pub use self::retry::Retry;
@@ -144,13 +143,11 @@ impl Http {
             0 => DEFAULT_PARALLEL,
             parallel => parallel.min(MAX_PARALLEL),
         };
-        let notices = Arc::<Notices>::default();
         let transport = Transport::new(
             settings.address.clone(),
             settings.key.clone(),
             settings.timeout,
             settings.retry,
-            Arc::clone(&notices),
         );
         let list = transport
             .get("models", &Cancellation::default())
@@ -165,7 +162,7 @@ impl Http {
             dialect,
             model: settings.model.clone().unwrap_or(name),
             profile: Arc::new(Mutex::new(Profile::new(dialect))),
-            notices,
+            notices: Arc::default(),
         };
 
         let (jobs, job_receiver) = mpsc::channel();

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::address::Address;
+
 /// Reports what a server does to texts.
 #[derive(Debug, Default)]
 pub struct Notices {
-    /// Characters that were replaced, in total and in the response that was reported.
+    /// Characters that were replaced, in total and in the reply that was reported.
     replaced: AtomicU64,
     reported: AtomicU64,
     prompts: Mutex<Prompts>,
@@ -15,11 +17,11 @@ pub struct Notices {
 
 impl Notices {
     /// Counts characters that were replaced, and reports the first ones.
-    pub fn replaced(&self, url: &str, characters: u64) {
+    pub fn replaced(&self, address: &Address, characters: u64) {
         if characters > 0 && self.replaced.fetch_add(characters, Ordering::Relaxed) == 0 {
             self.reported.store(characters, Ordering::Relaxed);
             tracing::warn!(
-                "a response of {url} has {characters} characters that are no text (invalid UTF-8, \
+                "a reply of {address} has {characters} characters that are no text (invalid UTF-8, \
                  half of a surrogate pair, or NUL): such characters are replaced by U+FFFD"
             );
         }
@@ -29,7 +31,7 @@ impl Notices {
     pub fn summarise(&self) {
         let replaced = self.replaced.load(Ordering::Relaxed);
         if replaced > self.reported.load(Ordering::Relaxed) {
-            tracing::warn!("{replaced} characters that are no text were replaced in all responses");
+            tracing::warn!("{replaced} characters that are no text were replaced in all replies");
         }
     }
 

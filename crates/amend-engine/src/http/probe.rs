@@ -14,6 +14,9 @@ use amend_core::random::Stream;
 /// The tokens of the answer to the tiny completion.
 const FEW_TOKENS: u32 = 16;
 
+/// How llama-server says that the text of its model does not fit the chat template.
+const PARSER: &str = "output that does not match the expected";
+
 /// What became of a choice that was asked for in one way.
 enum Tried {
     /// The probability of all labels together.
@@ -54,7 +57,8 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
 
 /// Learns whether the model thinks, and whether thoughts can be switched off.
 fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> {
-    let thinks = complete(client, reasoning, false)?.has_thought();
+    let ask = || complete(client, &test(), reasoning, false);
+    let thinks = ask()?.has_thought();
     if reasoning.mode == ReasoningMode::On {
         if !thinks {
             tracing::warn!(
@@ -73,8 +77,7 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
     if client.profile().switch == Switch::Unknown {
         for switch in [Switch::Effort, Switch::Template] {
             client.lock().switch = switch;
-            let is_quiet =
-                complete(client, reasoning, false).is_ok_and(|reply| !reply.has_thought());
+            let is_quiet = ask().is_ok_and(|reply| !reply.has_thought());
             if is_quiet {
                 return Ok(());
             }
@@ -95,22 +98,27 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
         );
     }
     // The request now has a budget, which the server may refuse.
-    complete(client, reasoning, false).map(drop)
+    ask().map(drop)
+}
+
+/// The conversation of the tiny completion.
+fn test() -> [Message; 1] {
+    [Message::new(Role::User, "This is a test. Reply with OK.")]
 }
 
 /// Asks for a tiny text, or for the thought before it.
 fn complete(
     client: &Client,
+    turns: &[Message],
     reasoning: &Reasoning,
     thought_only: bool,
 ) -> Result<ServerReply, ProbeError> {
-    let turns = [Message::new(Role::User, "This is a test. Reply with OK.")];
     // A thought shows in its first tokens.
     let budget = if thought_only { reasoning.budget } else { FEW_TOKENS };
     let reasoning = Reasoning { budget, ..reasoning.clone() };
     let sampling = Sampling { max_tokens: FEW_TOKENS, reasoning, ..Sampling::default() };
     let write = |profile: &Profile| {
-        client.asking(profile).complete(&turns, &sampling, Stream::new(0), thought_only)
+        client.asking(profile).complete(turns, &sampling, Stream::new(0), thought_only)
     };
     client.exchange(write, &Cancellation::default()).map_err(|error| match error {
         ClientError::Final(error) => error.into(),
@@ -120,15 +128,23 @@ fn complete(
                    server"
                 .to_owned(),
         },
+        ClientError::Failed(SendError::Status { message, .. }) if message.contains(PARSER) => {
+            ProbeError::Unfit {
+                message: format!("the server fails to parse what its model writes: {message}"),
+                hint: "start llama-server with --skip-chat-parsing: amend separates thoughts and \
+                       answers itself"
+                    .to_owned(),
+            }
+        }
         ClientError::Failed(error) => connection_error(&error, client.key_variable).into(),
     })
 }
 
 /// Learns how to ask for a choice.
 fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> {
-    let mut turns = question(&needs.labels);
-    if needs.follows_thought {
-        let thought = complete(client, &needs.reasoning, true)?.thought;
+    let mut turns = needs.turns.clone();
+    if let Some(thought_turns) = &needs.thought_turns {
+        let thought = complete(client, thought_turns, &needs.reasoning, true)?.thought;
         let Some(thought) = thought else { return Err(no_thought(client)) };
         client.lock().is_known_to_think = true;
         if let Some(last) = turns.last_mut() {
@@ -140,7 +156,7 @@ fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> 
         .filter(|way| match &needs.recorded_way {
             Some(recorded) => way.as_str() == recorded,
             // Without the begun reply, the thought has no place.
-            None if needs.follows_thought => {
+            None if needs.thought_turns.is_some() => {
                 matches!(way, ChoiceWay::Begun | ChoiceWay::Continued)
             }
             None => true,
@@ -194,18 +210,6 @@ fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> 
         );
     }
     Ok(())
-}
-
-/// A question whose answer is the first label, and the beginning of the reply.
-fn question(labels: &[Vec<String>]) -> Vec<Message> {
-    let names: Vec<&str> =
-        labels.iter().filter_map(|spellings| spellings.first()).map(String::as_str).collect();
-    let right = names.first().copied().unwrap_or_default();
-    let question = format!(
-        "This is a test. The right reply is {right}. Which reply is right: {}?",
-        names.join(" or ")
-    );
-    vec![Message::new(Role::User, question), Message::new(Role::Assistant, "The right reply is")]
 }
 
 /// Asks for a choice in one way.

@@ -12,7 +12,6 @@ use ureq::{Agent, Proxy};
 use super::address::{Address, Key};
 use super::certificates;
 use super::gate::Gate;
-use super::notices::Notices;
 use super::retry::{Cancellation, Retry};
 use super::send_error::{SendError, from_status, in_body, shorten};
 use super::wire;
@@ -38,17 +37,10 @@ pub struct Transport {
     timeout: Duration,
     retry: Retry,
     gate: Arc<Gate>,
-    notices: Arc<Notices>,
 }
 
 impl Transport {
-    pub fn new(
-        address: Address,
-        key: Option<Key>,
-        timeout: Duration,
-        retry: Retry,
-        notices: Arc<Notices>,
-    ) -> Self {
+    pub fn new(address: Address, key: Option<Key>, timeout: Duration, retry: Retry) -> Self {
         // A server on this machine is reached without a proxy.
         let proxy = Proxy::try_from_env()
             .filter(|proxy| !address.is_loopback() && !proxy.is_no_proxy(&address.uri()));
@@ -70,7 +62,7 @@ impl Transport {
             .build()
             .new_agent();
         let gate = Arc::default();
-        Self { agent, proxy: variable, address, key, timeout, retry, gate, notices }
+        Self { agent, proxy: variable, address, key, timeout, retry, gate }
     }
 
     /// Sends a GET request for a page. Does not retry when the server can't be
@@ -202,14 +194,13 @@ impl Transport {
         if !status.is_success() {
             return Err(from_status(url, status.as_u16(), response.headers(), &text(), hide_key));
         }
-        let (body, replaced) = wire::parse(bytes).map_err(|error| {
+        let body = wire::parse(bytes).map_err(|error| {
             let message = format!("it is not valid JSON ({error}): {}", shorten(&text()));
             SendError::Malformed { url: url.clone(), message: self.hide_key(&message) }
         })?;
         if let Some(error) = in_body(&url, response.headers(), &body, hide_key) {
             return Err(error);
         }
-        self.notices.replaced(&url, replaced);
         Ok(body)
     }
 

@@ -37,7 +37,7 @@ impl Position {
         }
         let chosen =
             self.likely.iter().filter(|(token, _)| choices.iter().flatten().any(|it| it == token));
-        Some(chosen.map(|(_, log_prob)| log_prob.exp()).sum())
+        Some(chosen.fold(0.0, |sum, (_, log_prob)| sum + log_prob.exp()))
     }
 }
 

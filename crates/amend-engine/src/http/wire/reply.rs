@@ -84,7 +84,8 @@ impl ServerReply {
         parts.add(content);
         let refusal = message["refusal"].as_str().unwrap_or_default();
         parts.refusal.push_str(refusal);
-        let (inline, answer) = split_inline(&parts.answer);
+        // NUL is no text, but JSON has an escape for it.
+        let (inline, answer) = split_inline(&parts.answer.replace('\0', "\u{fffd}"));
         let separate = separate_thought(message);
         let thoughts = separate.into_iter().chain(Some(parts.thought)).chain(inline);
         let thoughts: Vec<String> = thoughts.filter(|thought| !thought.trim().is_empty()).collect();
@@ -101,6 +102,19 @@ impl ServerReply {
                 other => other.to_string(),
             },
             log_probs: LogProbs::read(&choice["logprobs"]),
+        }
+    }
+
+    /// How many characters of the answer stand in place of what is no text.
+    pub fn replaced(&self) -> u64 {
+        self.answer.chars().filter(|&character| character == char::REPLACEMENT_CHARACTER).count()
+            as u64
+    }
+
+    /// Removes the beginning of the reply that the request had, if the server repeats it.
+    pub fn strip_beginning(&mut self, begun: &str) {
+        if let Some(rest) = self.answer.strip_prefix(begun) {
+            self.answer = rest.to_owned();
         }
     }
 
