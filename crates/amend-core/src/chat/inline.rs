@@ -134,12 +134,16 @@ pub fn split_inline(text: &str) -> (Option<String>, String) {
     (thought, answer)
 }
 
-/// Whether a reply has the channels of gpt-oss without the marks between them
-/// (`analysisThe user…assistantfinalTea.`): a server removed them, and thought and answer
-/// can't be told apart.
+/// Whether an answer has the channels of gpt-oss without the marks between them
+/// (`analysisThe user…assistantfinalTea.`), or with some of them only: a server removed them,
+/// and thought and answer can't be told apart.
 #[must_use]
-pub fn has_lost_channels(text: &str) -> bool {
-    let Some(rest) = text.trim_start().strip_prefix("analysis") else { return false };
+pub fn has_lost_channels(answer: &str) -> bool {
+    let answer = answer.trim_start();
+    if answer.starts_with("<|channel|>") || answer.starts_with("<|start|>assistant") {
+        return true;
+    }
+    let Some(rest) = answer.strip_prefix("analysis") else { return false };
     rest.contains("assistantfinal") || rest.starts_with(char::is_uppercase)
 }
 
@@ -203,6 +207,7 @@ mod tests {
             ("analysisThe user wants tea.assistantfinalTea.", true),
             ("analysis: we need tea.assistantfinalTea.", true),
             ("analysisThe user wa", true),
+            ("<|channel|> They want tea.", true),
             ("analysis of tea", false),
             ("Tea: analysisThe", false),
         ] {

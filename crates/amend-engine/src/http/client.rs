@@ -16,6 +16,10 @@ use super::wire::{Asking, Body, ServerReply};
 use amend_core::chat::{Message, Role};
 use amend_core::model::{EngineError, Event, Failure, Request, Task, Usage};
 
+/// What to do about a server that fails to parse what its model writes.
+pub const PARSE_ITSELF: &str = "start llama-server with --skip-chat-parsing --special: amend then \
+                                separates thoughts and answers";
+
 /// How often a request is changed because the server refuses a part of it.
 const MAX_CHANGES: usize = 8;
 
@@ -181,6 +185,9 @@ impl Client {
     ) -> Result<ServerReply, Stop> {
         self.exchange(write, cancellation).map_err(|error| match error {
             ClientError::Final(error) => Stop::Engine(error),
+            ClientError::Failed(error) if error.is_parse_failure() => {
+                Stop::Failed(Failure::Endpoint { message: format!("{error}: {PARSE_ITSELF}") })
+            }
             ClientError::Refused(error) | ClientError::Failed(error) => {
                 Stop::Failed(Failure::Endpoint { message: error.to_string() })
             }

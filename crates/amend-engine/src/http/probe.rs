@@ -1,7 +1,7 @@
 //! Finds out, before the first item of a run, what a server can do: with one tiny completion,
 //! and one choice if the run judges.
 
-use super::client::{Client, ClientError, connection_error};
+use super::client::{Client, ClientError, PARSE_ITSELF, connection_error};
 use super::dialect::Switch;
 use super::profile::{ChoiceWay, Profile};
 use super::retry::Cancellation;
@@ -13,9 +13,6 @@ use amend_core::random::Stream;
 
 /// The tokens of the answer to the tiny completion.
 const FEW_TOKENS: u32 = 16;
-
-/// How llama-server says that the text of its model does not fit the chat template.
-const PARSER: &str = "output that does not match the expected";
 
 /// What became of a choice that was asked for in one way.
 enum Tried {
@@ -128,13 +125,8 @@ fn complete(
                    server"
                 .to_owned(),
         },
-        ClientError::Failed(SendError::Status { message, .. }) if message.contains(PARSER) => {
-            ProbeError::Unfit {
-                message: format!("the server fails to parse what its model writes: {message}"),
-                hint: "start llama-server with --skip-chat-parsing: amend separates thoughts and \
-                       answers itself"
-                    .to_owned(),
-            }
+        ClientError::Failed(error) if error.is_parse_failure() => {
+            ProbeError::Unfit { message: error.to_string(), hint: PARSE_ITSELF.to_owned() }
         }
         ClientError::Failed(error) => connection_error(&error, client.key_variable).into(),
     })

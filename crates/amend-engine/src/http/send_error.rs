@@ -74,7 +74,9 @@ impl SendError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::NoChoices { .. } => true,
-            Self::Status { code, .. } => matches!(code, 408 | 409 | 425 | 500..),
+            Self::Status { code, .. } => {
+                matches!(code, 408 | 409 | 425 | 500..) && !self.is_parse_failure()
+            }
             Self::Timeout { .. } | Self::Cancelled | Self::Malformed { .. } => false,
         }
     }
@@ -91,6 +93,16 @@ impl SendError {
             | Self::NoChoices { .. }
             | Self::Cancelled
             | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// Whether llama-server failed to parse what its model wrote.
+    pub fn is_parse_failure(&self) -> bool {
+        match self {
+            Self::Status { message, .. } => {
+                message.contains("output that does not match the expected")
+            }
+            _ => false,
         }
     }
 
@@ -251,5 +263,7 @@ mod tests {
         assert_eq!(error(503, Some(1), ""), (true, true));
         let quota = r#"{"error": {"message": "pay", "type": "insufficient_quota"}}"#;
         assert_eq!(error(429, None, quota), (false, false));
+        let parser = "The model produced output that does not match the expected peg-native format";
+        assert_eq!(error(500, None, parser), (false, false));
     }
 }
