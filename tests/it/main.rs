@@ -4,6 +4,7 @@
 mod audit;
 mod bench;
 mod canned;
+mod certificates;
 mod cli;
 mod common;
 mod docs;

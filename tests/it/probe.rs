@@ -380,7 +380,8 @@ fn a_resumed_run_keeps_its_way_to_read_verdicts() {
     // Another server would be asked in another way, which would mix two kinds of verdicts.
     let changed = fickle(true);
     let ran = small(&place, &changed, "run in.jsonl --out r --resume --retry-errors");
-    assert!(ran.err.contains("verdicts will be undecided"), "{}", ran.err);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("all verdicts would be undecided"), "{}", ran.err);
     let ran = small(&place, &first, "run in.jsonl --out r --resume --retry-errors");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
 }

@@ -127,3 +127,72 @@ impl Search {
         Some(Completion { text, reasoning, finish: Finish::Stop, usage: Usage::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Role;
+    use crate::constitution::Constitution;
+    use crate::judge::labels;
+    use crate::prompt::{Delimiter, Templates};
+    use crate::random::Stream;
+
+    fn job(procedure: Procedure, change: impl FnOnce(&mut Constitution)) -> Job {
+        let mut constitution = crate::constitution::load("harmless").unwrap().constitution;
+        change(&mut constitution);
+        let fence = Delimiter::new("3f9c2a81").unwrap();
+        Job {
+            procedure,
+            templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
+            constitution: Arc::new(constitution),
+            fence,
+            seed: 7,
+            stream: Stream::new(7),
+            ignore_eos: false,
+            cohorts: false,
+        }
+    }
+
+    #[test]
+    fn a_judged_loop_needs_texts_and_a_verdict() {
+        let mode = ReasoningMode::Off;
+        let job = job(Procedure::Revise { judging: true }, |constitution| {
+            constitution.sampling.revise.reasoning.mode = mode;
+            constitution.sampling.generate.reasoning.mode = ReasoningMode::On;
+            constitution.sampling.critique.reasoning.mode = ReasoningMode::On;
+        });
+        let (writer, judge) = needs(&job, Some("label"));
+        assert_eq!(writer.texts.unwrap().mode, mode);
+        assert_eq!((writer.choices, judge.texts), (None, None));
+        let choice = judge.choices.unwrap();
+        assert_eq!(choice.labels, labels::answers(["A", "B"]));
+        assert_eq!(choice.recorded_way.as_deref(), Some("label"));
+        let last = choice.turns.last().unwrap();
+        assert_eq!(
+            (last.role, last.content.as_str()),
+            (Role::Assistant, "The better answer is Answer")
+        );
+        assert_eq!(choice.thought_turns, None);
+    }
+
+    #[test]
+    fn each_procedure_needs_its_own_choices() {
+        let choices = |procedure, change: fn(&mut Constitution)| {
+            needs(&job(procedure, change), None).1.choices.map(|choices| choices.labels)
+        };
+        let revise = || Procedure::Revise { judging: false };
+        assert_eq!(choices(revise(), |_| {}), None);
+        assert_eq!(choices(revise(), |it| it.plan.gate = Some(0.5)), Some(labels::yes_no()));
+        let compare = Procedure::Compare { principles: Arc::new([]), overall: true };
+        assert_eq!(choices(compare, |_| {}), Some(labels::answers(["A", "B"])));
+        let likelihood = Procedure::Likelihood { reference: false };
+        assert_eq!(choices(likelihood, |_| {}), None);
+    }
+
+    #[test]
+    fn a_judge_that_gives_reasons_writes_texts() {
+        let job = job(Procedure::Revise { judging: true }, |it| it.judge.reasons = 2);
+        let (_, judge) = needs(&job, None);
+        assert!(judge.texts.is_some() && judge.choices.is_some(), "{judge:?}");
+    }
+}

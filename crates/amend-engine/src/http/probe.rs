@@ -14,6 +14,10 @@ use amend_core::random::Stream;
 /// The tokens of the answer to the tiny completion.
 const FEW_TOKENS: u32 = 16;
 
+/// If the labels have less than this part of the floor, verdicts are impossible, and not just
+/// uncertain.
+const UNUSABLE: f64 = 0.1;
+
 /// What became of a choice that was asked for in one way.
 enum Tried {
     /// The probability of all labels together.
@@ -191,12 +195,13 @@ fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> 
         });
     };
     client.lock().way = way;
+    if mass < UNUSABLE * needs.mass_floor {
+        return Err(no_mass(client, mass));
+    }
     if mass < needs.mass_floor {
         tracing::warn!(
             "in a test, the judge gave the labels {:.0} % of the probability, less than the floor \
-             of {:.0} % (`mass_floor` in `[judge]`): verdicts will be undecided. If the model \
-             thinks before it answers, pass --reasoning off; if it does not follow the question, \
-             use another judge",
+             of {:.0} % (`mass_floor` in `[judge]`): many verdicts will be undecided",
             100.0 * mass,
             100.0 * needs.mass_floor
         );
@@ -242,6 +247,21 @@ fn no_thought(client: &Client) -> ProbeError {
         hint: format!(
             "{}; or pass --reasoning auto, and the judge writes its reasons as an answer",
             client.dialect.how_to_separate_thoughts()
+        ),
+    }
+}
+
+fn no_mass(client: &Client, mass: f64) -> ProbeError {
+    ProbeError::Unfit {
+        message: format!(
+            "in a test, the judge gave the labels {:.0} % of the probability, in every way of asking: \
+             all verdicts would be undecided",
+            100.0 * mass
+        ),
+        hint: format!(
+            "if the reply begins inside a thought or as a new turn, {}; if the model does not follow \
+             the question, use another judge (--judge-model), or set `enabled = false` in `[judge]`",
+            client.dialect.how_to_continue()
         ),
     }
 }
