@@ -269,9 +269,7 @@ fn a_switch_of_an_unknown_server_is_found() {
 #[test]
 fn a_model_that_always_thinks_gets_a_budget() {
     let server = owned_by("vllm", |asked| match asked.body.get("thinking_token_budget") {
-        Some(_) => refusal(
-            "thinking_token_budget is set but reasoning_config is not configured: it is not supported",
-        ),
+        Some(_) => refusal("thinking_token_budget is set but reasoning_config is not configured."),
         None => says("<think>Hm.</think>OK"),
     });
     let texts = Some(Reasoning::default());

@@ -145,12 +145,14 @@ impl Client {
             let SendError::Status { code, message, .. } = &error else {
                 return Err(ClientError::Failed(error));
             };
-            let is_refusal = matches!(code, 400 | 403 | 405 | 413 | 415 | 422);
-            if !is_refusal {
-                return Err(ClientError::Failed(error));
-            }
-            if changes == MAX_CHANGES || !self.adapt(message, &body) {
-                return Err(ClientError::Refused(error));
+            // Some servers report a refusal as an error of their own.
+            let may_be_refusal = matches!(code, 400 | 403 | 405 | 413 | 415 | 422 | 500);
+            if !may_be_refusal || changes == MAX_CHANGES || !self.adapt(message, &body) {
+                let is_refusal = may_be_refusal && *code != 500;
+                return Err(match is_refusal {
+                    true => ClientError::Refused(error),
+                    false => ClientError::Failed(error),
+                });
             }
             changes += 1;
         }

@@ -26,7 +26,7 @@ pub enum Dialect {
 
 /// The field that switches thoughts off and on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Switch {
+pub enum ThoughtSwitch {
     /// `chat_template_kwargs`, with the variables of the chat templates.
     Template,
     /// `reasoning_effort`, which is `none` for off.
@@ -77,30 +77,36 @@ impl Dialect {
     }
 
     /// The switch that it has for thoughts.
-    pub fn switch(self) -> Switch {
+    pub fn switch(self) -> ThoughtSwitch {
         match self {
-            Self::LlamaServer | Self::Vllm | Self::Sglang => Switch::Template,
-            Self::Ollama | Self::LmStudio => Switch::Effort,
-            Self::OpenRouter => Switch::Object,
-            Self::Other => Switch::Unknown,
+            Self::LlamaServer | Self::Vllm | Self::Sglang => ThoughtSwitch::Template,
+            Self::Ollama | Self::LmStudio => ThoughtSwitch::Effort,
+            Self::OpenRouter => ThoughtSwitch::Object,
+            Self::Other => ThoughtSwitch::Unknown,
         }
     }
 
     /// The fields that ask for no thought.
-    pub fn without_thought(self, switch: Switch, reasoning: &Reasoning) -> Map<String, Value> {
+    pub fn without_thought(
+        self,
+        switch: ThoughtSwitch,
+        reasoning: &Reasoning,
+    ) -> Map<String, Value> {
         let mut fields = Map::new();
         switch_template(switch, false, reasoning, &mut fields);
         match switch {
-            Switch::Template => {}
-            Switch::Effort => drop(fields.insert("reasoning_effort".into(), "none".into())),
-            Switch::Object => drop(fields.insert("reasoning".into(), json!({"effort": "none"}))),
-            Switch::Unknown => {}
+            ThoughtSwitch::Template => {}
+            ThoughtSwitch::Effort => drop(fields.insert("reasoning_effort".into(), "none".into())),
+            ThoughtSwitch::Object => {
+                drop(fields.insert("reasoning".into(), json!({"effort": "none"})))
+            }
+            ThoughtSwitch::Unknown => {}
         }
         fields
     }
 
     /// The fields that ask for a thought of at most the budget.
-    pub fn with_thought(self, switch: Switch, reasoning: &Reasoning) -> Map<String, Value> {
+    pub fn with_thought(self, switch: ThoughtSwitch, reasoning: &Reasoning) -> Map<String, Value> {
         let mut fields = Map::new();
         switch_template(switch, true, reasoning, &mut fields);
         let budget = reasoning.budget;
@@ -250,13 +256,13 @@ impl Dialect {
 
 /// Adds the variables of the chat template, if they switch thoughts or the user sets any.
 fn switch_template(
-    switch: Switch,
+    switch: ThoughtSwitch,
     thinks: bool,
     reasoning: &Reasoning,
     fields: &mut Map<String, Value>,
 ) {
     let mut variables = Map::new();
-    if switch == Switch::Template {
+    if switch == ThoughtSwitch::Template {
         // Templates call it by one name or the other, and ignore the other.
         variables.insert("enable_thinking".into(), thinks.into());
         variables.insert("thinking".into(), thinks.into());

@@ -9,7 +9,7 @@ use super::retry::{Cancellation, Retry};
 /// long as the server asks. If the server does not say how long, the pauses double from the
 /// shortest to the longest of [`Retry`] until a request succeeds.
 #[derive(Debug, Default)]
-pub struct Gate(Mutex<State>);
+pub struct RateLimitGate(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     strikes: u32,
 }
 
-impl Gate {
+impl RateLimitGate {
     /// Waits until the gate is open, and a random moment longer, so that not all requests
     /// are sent at once. Returns false if the request was cancelled.
     pub fn pass(&self, retry: Retry, cancellation: &Cancellation) -> bool {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn bare_limits_close_the_gate_for_doubling_pauses_until_a_request_succeeds() {
-        let gate = Gate::default();
+        let gate = RateLimitGate::default();
         let close = || {
             // The clock must pass the moment of the last closing.
             std::thread::sleep(Duration::from_millis(1));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn requests_that_were_under_way_share_one_pause() {
-        let gate = Gate::default();
+        let gate = RateLimitGate::default();
         let sent = Instant::now();
         std::thread::sleep(Duration::from_millis(1));
         assert!(gate.close(RETRY, sent, None).is_some());
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn cancelling_ends_a_pause() {
-        let gate = Gate::default();
+        let gate = RateLimitGate::default();
         let cancellation = Cancellation::default();
         assert!(gate.pass(RETRY, &cancellation));
         gate.close(RETRY, Instant::now(), Some(Duration::from_secs(3600)));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Dialect, Switch};
+use super::dialect::{Dialect, ThoughtSwitch};
 use super::wire::{Position, ServerReply};
 
 /// How many of the most likely tokens to request: the maximum that the API allows.
@@ -50,7 +50,7 @@ impl ChoiceWay {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// The switch for thoughts.
-    pub switch: Switch,
+    pub switch: ThoughtSwitch,
     /// Whether the model thinks although it was asked not to.
     pub thinks_anyway: bool,
     /// Whether the model returned a thought that it was asked for.
@@ -113,7 +113,7 @@ const DISPENSABLE: [&str; 16] = [
 ];
 
 /// How servers say that they do not take a field.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 12] = [
     "unsupported",
     "not support",
     "n't support",
@@ -125,6 +125,7 @@ const REFUSALS: [&str; 11] = [
     "extra inputs",
     "requires",
     "mandatory",
+    "not configured",
 ];
 
 impl Refused {
@@ -260,7 +261,8 @@ mod tests {
         let errors = [
             "think value \"none\" is not supported for this model",
             "chat_template is not supported for Mistral tokenizers.",
-            "thinking_token_budget requires reasoning_config to be set",
+            "thinking_token_budget is set but reasoning_config is not configured. Please set \
+             --reasoning-parser and/or --reasoning-config to use thinking_token_budget.",
             "Reasoning is mandatory for this endpoint and cannot be disabled.",
         ];
         assert_eq!(after(&errors, thinking), json!({}));

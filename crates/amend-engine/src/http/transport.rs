@@ -11,7 +11,7 @@ use ureq::{Agent, Proxy};
 
 use super::address::{Address, Key};
 use super::certificates;
-use super::gate::Gate;
+use super::gate::RateLimitGate;
 use super::retry::{Cancellation, Retry};
 use super::send_error::{SendError, from_status, in_body, shorten};
 use super::wire;
@@ -36,7 +36,7 @@ pub struct Transport {
     key: Option<Key>,
     timeout: Duration,
     retry: Retry,
-    gate: Arc<Gate>,
+    gate: Arc<RateLimitGate>,
 }
 
 impl Transport {

@@ -43,9 +43,9 @@ impl Position {
 
 /// The most likely tokens at each position of a reply.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct LogProbs(Vec<Position>);
+pub struct ReportedTokens(Vec<Position>);
 
-impl LogProbs {
+impl ReportedTokens {
     /// Reads the field `logprobs` of a choice. Whatever is missing or of another form is
     /// left out.
     pub fn read(value: &Value) -> Self {
@@ -138,7 +138,8 @@ mod tests {
             {"token": "B", "logprob": 0.125_f64.ln()},
             {"token": "The", "logprob": 0.0625_f64.ln()},
         ]);
-        let log_probs = LogProbs::read(&json!({"content": [{"token": "A", "top_logprobs": top}]}));
+        let log_probs =
+            ReportedTokens::read(&json!({"content": [{"token": "A", "top_logprobs": top}]}));
         // C is not reported: it is at most as likely as the last token.
         let words = choices(&[&["A", " A"], &["B", " B"], &["C", " C"]]);
         let first = log_probs.first().unwrap();
@@ -153,7 +154,7 @@ mod tests {
             json!([[{"token": "A", "logprob": 0.5_f64.ln()},
                     {"token": " B", "logprob": 0.25_f64.ln()}]]),
         ] {
-            let log_probs = LogProbs::read(&json!({"tokens": ["A"], "top_logprobs": top}));
+            let log_probs = ReportedTokens::read(&json!({"tokens": ["A"], "top_logprobs": top}));
             let words = choices(&[&["A"], &["B", " B"]]);
             assert_close(log_probs.first().unwrap().log_probs(&words), &[0.5, 0.25]);
         }
@@ -168,7 +169,7 @@ mod tests {
             {"token": "D"},
             {"token": "E", "logprob": -0.5},
         ]);
-        let log_probs = LogProbs::read(&json!({"content": [{"top_logprobs": top}]}));
+        let log_probs = ReportedTokens::read(&json!({"content": [{"top_logprobs": top}]}));
         let words = choices(&[&["A"], &["B"], &["C"], &["D"], &["E"]]);
         let expected = [LEAST, LEAST, LEAST, LEAST, -0.5];
         assert_eq!(log_probs.first().unwrap().log_probs(&words).unwrap(), expected);
@@ -185,7 +186,7 @@ mod tests {
             json!({"content": [{"token": "A", "top_logprobs": null}]}),
             json!({"tokens": ["A"], "top_logprobs": null}),
         ] {
-            let log_probs = LogProbs::read(&value);
+            let log_probs = ReportedTokens::read(&value);
             let words = choices(&[&["A"]]);
             let first = log_probs.first();
             assert_eq!(first.and_then(|first| first.log_probs(&words)), None, "{value}");
@@ -201,7 +202,7 @@ mod tests {
                 json!({"token": token, "top_logprobs": [{"token": "A", "logprob": p.ln()}]})
             };
             let positions: Vec<Value> = tokens.iter().enumerate().map(position).collect();
-            LogProbs::read(&json!({ "content": positions }))
+            ReportedTokens::read(&json!({ "content": positions }))
         };
         let a = choices(&[&["A"]]);
         let thinks = ["<think>", "A", "?", "\n", "</think>", "\n\n", "A"];

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::logprobs::{LogProbs, Position};
+use super::logprobs::{Position, ReportedTokens};
 use amend_core::chat::{has_lost_channels, split_inline};
 use amend_core::model::{Completion, Failure, Finish, Usage};
 
@@ -69,7 +69,7 @@ pub struct ServerReply {
     is_refusal: bool,
     /// The server's name for why the text ended.
     finish: String,
-    log_probs: LogProbs,
+    log_probs: ReportedTokens,
 }
 
 impl ServerReply {
@@ -101,7 +101,7 @@ impl ServerReply {
                 Value::String(reason) => reason.to_lowercase(),
                 other => other.to_string(),
             },
-            log_probs: LogProbs::read(&choice["logprobs"]),
+            log_probs: ReportedTokens::read(&choice["logprobs"]),
         }
     }
 
