@@ -8,7 +8,8 @@
 //! Most items give a pair. As in a real run, a few fail, are cut off, change nothing or
 //! announce their revision. The first REVIEWS items that succeed are reviewed, with every
 //! kind of decision. Some items have a system turn or earlier turns, some have a prompt
-//! that nearly repeats another, and the keys of their metadata differ.
+//! that nearly repeats another, and the keys of their metadata differ. The model thinks
+//! before its first answers, and its chat template has a switch for that.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -136,7 +137,9 @@ fn steps(row: u64, random: Stream) -> (Vec<Step>, Outcome) {
         ..Step::new(kind, round)
     };
     let first = sentence(random.child("first answer"), 60);
-    let mut steps = vec![step(StepKind::Generate, 0, None, first.clone())];
+    let thought = Some(sentence(random.child("thought"), 5));
+    let answered = step(StepKind::Generate, 0, None, first.clone());
+    let mut steps = vec![Step { reasoning: thought, ..answered }];
     if row % 200 == 7 {
         return (steps, Outcome::Failed { failure: Failure::NotFinite });
     }
@@ -195,7 +198,10 @@ fn manifest(items: u64) -> Manifest {
         format: FORMAT,
         command: "run".to_owned(),
         amend: env!("CARGO_PKG_VERSION").to_owned(),
-        model: json!({"name": "no model", "sha256": "00"}),
+        model: json!({
+            "name": "no model", "sha256": "00",
+            "reasoning": {"switch": "enable_thinking", "thinks_by_default": true},
+        }),
         judge_model: None,
         constitution: Hashed::constitution(constitution()),
         templates: Default::default(),

@@ -54,16 +54,23 @@ fn folder() -> Option<PathBuf> {
 /// Everything that the costs depend on.
 fn key(model: &Model, settings: &LlamaSettings) -> Value {
     let settings = settings.resolved();
-    json!({
+    let mut key = json!({
         "model": model.fingerprint(),
         "cpu": cpu(),
         "llama-cpp-2": LLAMA_CPP_2,
         "threads": [settings.threads, settings.threads_batch],
-        "n_gpu_layers": settings.n_gpu_layers,
+        "n_gpu_layers": model.gpu_layers(),
         "batch": [settings.batch_size, settings.ubatch_size],
         "flash_attention": settings.flash_attention,
         "cache_type": [settings.cache_type_k, settings.cache_type_v],
-    })
+    });
+    if let Some(mode) = settings.split_mode {
+        key["split_mode"] = json!([mode, settings.main_gpu]);
+    }
+    if !settings.cpu_tensors.is_empty() {
+        key["cpu_tensors"] = json!(settings.cpu_tensors);
+    }
+    key
 }
 
 /// The processor's name if the system reports it, otherwise its architecture.

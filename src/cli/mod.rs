@@ -52,7 +52,7 @@ enum Command {
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
     Render(Box<render::RenderArgs>),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),

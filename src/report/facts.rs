@@ -61,6 +61,8 @@ pub struct StepWork {
     pub cached: u64,
     /// The number of decoded tokens.
     pub decoded: u64,
+    /// How many of these were in thoughts.
+    pub reasoning: u64,
 }
 
 impl StepWork {
@@ -70,6 +72,7 @@ impl StepWork {
         self.prompt += other.prompt;
         self.cached += other.cached;
         self.decoded += other.decoded;
+        self.reasoning += other.reasoning;
     }
 }
 
@@ -198,6 +201,7 @@ fn work(steps: &[Step]) -> [StepWork; StepKind::ALL.len()] {
                 prompt: step.usage.prompt.into(),
                 cached: step.usage.cached.into(),
                 decoded: step.usage.decoded.into(),
+                reasoning: step.usage.reasoning.into(),
             });
         }
         sum

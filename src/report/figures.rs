@@ -393,18 +393,25 @@ impl<'a> RunFigures<'a> {
                 sum.add(work);
             }
         }
-        let mut table =
-            Table::new("By step", &["step", "steps", "prompt tokens", "cached", "decoded tokens"]);
+        let thinks = sums.iter().any(|sum| sum.reasoning > 0);
+        let mut columns = vec!["step", "steps", "prompt tokens", "cached", "decoded tokens"];
+        if thinks {
+            columns.push("in thoughts");
+        }
+        let mut table = Table::new("By step", &columns);
         for (kind, sum) in StepKind::ALL.into_iter().zip(sums).filter(|(_, sum)| sum.steps > 0) {
             let cached = if sum.prompt == 0 { 0.0 } else { sum.cached as f64 / sum.prompt as f64 };
-            let cells = [
+            let mut cells = vec![
                 kind.as_str().to_owned(),
                 count(sum.steps as u64),
                 count(sum.prompt),
                 percent(cached),
                 count(sum.decoded),
             ];
-            table.rows.push(cells.map(Cell::text).into());
+            if thinks {
+                cells.push(count(sum.reasoning));
+            }
+            table.rows.push(cells.into_iter().map(Cell::text).collect());
         }
         section.table(table);
         let mut revised = StepWork::default();

@@ -65,7 +65,7 @@ pub struct TurnView {
     pub text: String,
 }
 
-/// A step that wrote a text, or consecutive steps that judged.
+/// A step that wrote a text, or consecutive steps that judged, or a thought of one of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Block {
@@ -73,6 +73,19 @@ pub enum Block {
     Text(Text),
     /// A table of judgements.
     Table(Table),
+    /// What the model thought before a judgement.
+    Thought(Thought),
+}
+
+/// What the model thought before it wrote or judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Thought {
+    /// The principle or dimension of the judgement. Empty before a text.
+    pub about: String,
+    /// Its number of tokens, or an empty string.
+    pub note: String,
+    /// The thought.
+    pub text: String,
 }
 
 /// A text that a step wrote.
@@ -84,8 +97,10 @@ pub struct Text {
     pub principle: String,
     /// The text of the principle. Empty if the text before has the same principle.
     pub rule: String,
-    /// The origin of the text and its number of tokens.
+    /// The origin of the text and its number of tokens, without those of the thought.
     pub note: String,
+    /// What the model thought before it wrote the text.
+    pub thought: Option<Thought>,
     /// The text.
     pub text: String,
     /// The CSS class: `answer` or `critique`.
@@ -200,6 +215,16 @@ fn plain(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n").replace('\0', "\u{fffd}")
 }
 
+/// The thought of a step, if it has one.
+fn thought(step: &Step, about: String) -> Option<Thought> {
+    let text = plain(step.reasoning.as_deref()?);
+    let note = match step.usage.reasoning {
+        0 => String::new(),
+        tokens => format!("{} tokens", count(tokens)),
+    };
+    Some(Thought { about, note, text })
+}
+
 /// An item's steps, with what is needed to name principles and answers.
 struct View<'a> {
     subject: &'a Subject<'a>,
@@ -227,7 +252,16 @@ impl View<'_> {
                     blocks.push(Block::Text(text));
                     number += usize::from(step.kind.is_answer());
                 }
-                group => blocks.push(Block::Table(self.judgements(group))),
+                group => {
+                    blocks.push(Block::Table(self.judgements(group)));
+                    for step in group {
+                        let about = match &step.dimension {
+                            Some(dimension) => dimension.clone(),
+                            None => self.principle_name(step),
+                        };
+                        blocks.extend(thought(step, about).map(Block::Thought));
+                    }
+                }
             }
         }
         blocks
@@ -260,8 +294,9 @@ impl View<'_> {
             Some(Finish::Refusal) => notes.push("marked as a refusal by the server".to_owned()),
             Some(Finish::Stop) => {}
         }
-        if step.usage.decoded > 0 {
-            notes.push(format!("{} tokens", count(step.usage.decoded)));
+        let answer_tokens = step.usage.decoded.saturating_sub(step.usage.reasoning);
+        if answer_tokens > 0 {
+            notes.push(format!("{} tokens", count(answer_tokens)));
         }
         let mut from = None;
         let mut marks = None;
@@ -289,6 +324,7 @@ impl View<'_> {
                 .and_then(|id| self.subject.principle(id))
                 .map_or_else(String::new, |found| found.principle.clone()),
             note: notes.join(", "),
+            thought: thought(step, String::new()),
             text,
             class: if step.kind.is_answer() { "answer" } else { "critique" },
             from,
@@ -357,9 +393,13 @@ impl View<'_> {
     }
 
     fn principle(&self, step: &Step) -> Cell {
+        Cell::text(self.principle_name(step))
+    }
+
+    fn principle_name(&self, step: &Step) -> String {
         match step.principle.as_deref() {
-            None => Cell::text("overall"),
-            Some(id) => Cell::text(self.subject.title(id)),
+            None => "overall".to_owned(),
+            Some(id) => self.subject.title(id),
         }
     }
 

@@ -5,7 +5,7 @@ use super::view::{Cell, Section, Table};
 use super::*;
 use amend_core::constitution::{DecideBy, Select};
 use amend_core::judge::{Poll, Reading, RubricScore, Verdict};
-use amend_core::model::{Failure, Finish};
+use amend_core::model::{Failure, Finish, Usage};
 use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
@@ -275,7 +275,7 @@ fn view(manifest: &Manifest, trajectory: &Trajectory) -> ItemView {
 fn texts(view: &ItemView) -> impl Iterator<Item = &item::Text> {
     view.blocks.iter().filter_map(|block| match block {
         Block::Text(text) => Some(text),
-        Block::Table(_) => None,
+        Block::Table(_) | Block::Thought(_) => None,
     })
 }
 
@@ -294,6 +294,7 @@ fn item_shows_its_steps_in_order_with_the_changes_of_revisions() {
                 format!("{} under {:?}: {} ({})", text.title, text.principle, text.text, text.note)
             }
             Block::Table(table) => format!("{}: {}", table.title, rows(table).join("; ")),
+            Block::Thought(thought) => format!("thought: {}", thought.text),
         })
         .collect();
     assert_eq!(
@@ -311,6 +312,32 @@ fn item_shows_its_steps_in_order_with_the_changes_of_revisions() {
     assert_eq!((revision.from, revision.changes.as_deref()), (Some(0), Some("=7+11")));
     assert_eq!((view.outcome, view.judged.as_str()), ("cut", "revision better"));
     assert_eq!(view.category_names, ["manners"]);
+}
+
+#[test]
+fn thoughts_are_apart_from_texts_and_judgements() {
+    let thinking = |step: Step, thought: &str| {
+        let usage = Usage { decoded: 7, reasoning: 4, ..step.usage };
+        Step { reasoning: Some(thought.to_owned()), usage, ..step }
+    };
+    let steps = [
+        thinking(step(StepKind::Generate, None, "Tea."), "<b>Tea?</b>"),
+        thinking(step(StepKind::Revise, Some("kind"), "Have tea."), "Kinder."),
+        thinking(judged(Some("kind"), verdict(1.0, 0.0, 1.0)), "The second is kinder."),
+    ];
+    let trajectory = done("a", &steps);
+    let view = view(&manifest(), &trajectory);
+    let first = texts(&view).next().unwrap();
+    assert_eq!((first.text.as_str(), first.note.as_str()), ("Tea.", "3 tokens"));
+    let thought = first.thought.as_ref().unwrap();
+    assert_eq!((thought.text.as_str(), thought.note.as_str()), ("<b>Tea?</b>", "4 tokens"));
+    // Changes are those of the answer.
+    assert_eq!(texts(&view).last().unwrap().note, "3 tokens, 0 % of r0 kept");
+    let Some(Block::Thought(thought)) = view.blocks.last() else { panic!("{:?}", view.blocks) };
+    assert_eq!((thought.about.as_str(), thought.text.as_str()), ("kind", "The second is kinder."));
+    let work = &sections(&manifest(), &[trajectory]);
+    let table = &section(work, "work").tables[0];
+    assert_eq!(rows(table)[0], "generate | 1 | 9 | 44 % | 7 | 4");
 }
 
 #[test]
@@ -374,6 +401,7 @@ fn content_is_escaped_everywhere() {
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
     let mut trajectory = revised(&all, "kind", verdict(1.0, 0.0, 1.0));
     for step in &mut trajectory.steps {
+        step.reasoning = Some(all.clone());
         step.text = if step.kind.is_text() { format!("{all}{}", step.text) } else { String::new() };
     }
     trajectory.item.id = Some(all.clone());
@@ -398,6 +426,7 @@ fn content_is_escaped_everywhere() {
     ] {
         assert_eq!(html.matches(markup).count(), number, "{markup}");
     }
+    assert!(html.contains("<summary>thought</summary>"), "thoughts are named");
     assert!(html.contains("{{ 7 * 7 }}{% raw %}&lt;b&gt;{# x #}"), "content is not a template");
     assert!(
         !html.contains("None") && !html.contains("True"),

@@ -193,13 +193,13 @@ impl<'a> Session<'a> {
         recorder.max_errors = self.args.max_errors;
         recorder.is_interrupted = self.is_interrupted;
         let ended = drive(&mut engines, &self.job, work, &mut recorder);
-        let (dir, in_session, judged) = recorder.finish();
+        let (dir, in_session, steps) = recorder.finish();
         tally.done += in_session.done;
         tally.failed += in_session.failed;
         let kept_in = self.args.out.as_deref();
         let counters = engines.counters();
         let in_session = in_session.done + in_session.failed;
-        let summary = Summary { total, tally, in_session, counters, judged, kept_in };
+        let summary = Summary { total, tally, in_session, counters, steps, kept_in };
         summary.print(if ended.is_ok() { next } else { None });
         if ended? == Ended::Stopped && (self.is_interrupted)() {
             return Err(CommandError::interrupted());

@@ -9,7 +9,9 @@ use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
-use amend_core::driver::Engines;
+use crate::cli::output::progress::download_bar;
+use amend_core::constitution::StepSampling;
+use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
 use amend_data::store::run_dir::RunDir;
 use amend_engine::llama::measure::calibrate::Costs;
@@ -89,7 +91,7 @@ impl Models {
             return Ok(Self::new(load_main(recording, model, config)?.for_judging(), None));
         };
         check_source(recording, &judge, "--judge-model")?;
-        let judge = with_recorded_costs(recording, judge.load()?.for_judging())?;
+        let judge = with_recorded_costs(recording, judge.load(&mut download_bar())?.for_judging())?;
         Ok(Self::new(judge, None))
     }
 
@@ -105,7 +107,7 @@ impl Models {
     ) -> Result<Self, CommandError> {
         check_scores_texts(&model.source(config)?)?;
         let reference = match reference {
-            Some(file) => Some(model.at(file, config)?),
+            Some(file) => Some(model.reference(file, config)?),
             None => None,
         };
         if let Some(reference) = &reference {
@@ -127,12 +129,18 @@ impl Models {
         &mut self.main
     }
 
-    /// Starts to listen for interrupts, and creates the engines.
+    /// Starts to listen for interrupts, and creates the engines for a job.
     ///
     /// # Errors
     /// llama.cpp can't create a context, or a server can't be used.
-    pub fn engines(&self) -> Result<ModelEngines<'_>, CommandError> {
+    pub fn engines(&mut self, job: &Job) -> Result<ModelEngines<'_>, CommandError> {
         interrupt::listen();
+        let StepSampling { generate, critique, revise, judge } = &job.constitution.sampling;
+        let reasoning = [generate, critique, revise, judge].map(|step| &step.reasoning);
+        self.main.reserve_for_thoughts(reasoning);
+        if let Some(second) = &mut self.second {
+            second.reserve_for_thoughts([&judge.reasoning]);
+        }
         let main = self.main.engine()?;
         let second = match &self.second {
             Some(second) => Some(second.engine()?),
@@ -158,7 +166,7 @@ fn load_main(
 /// Loads the second model, if there is one.
 fn load_for_judging(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
     match source {
-        Some(source) => Ok(Some(source.load()?.for_judging())),
+        Some(source) => Ok(Some(source.load(&mut download_bar())?.for_judging())),
         None => Ok(None),
     }
 }

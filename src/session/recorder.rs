@@ -1,7 +1,7 @@
 //! Writes steps and outcomes to the journal, and shows the progress.
 
 use super::interrupt;
-use super::summary::{Judged, Tally};
+use super::summary::{StepCounts, Tally};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::progress::Progress;
 use amend_core::driver::Observer;
@@ -22,7 +22,7 @@ pub(super) struct Recorder {
     progress: Progress,
     /// The items that ended in this session.
     tally: Tally,
-    judged: Judged,
+    steps: StepCounts,
     /// The number of tokens decoded in this session.
     decoded: u64,
 }
@@ -42,15 +42,15 @@ impl Recorder {
             governance_log,
             progress: Progress::new(total, done_before),
             tally: Tally::default(),
-            judged: Judged::default(),
+            steps: StepCounts::default(),
             decoded: 0,
         }
     }
 
     /// Closes the journal and removes the progress bar. Returns the run directory, and
-    /// the numbers of ended items and of judgements.
-    pub(super) fn finish(self) -> (RunDir, Tally, Judged) {
-        (self.writer.dir().clone(), self.tally, self.judged)
+    /// the counts of ended items and of steps.
+    pub(super) fn finish(self) -> (RunDir, Tally, StepCounts) {
+        (self.writer.dir().clone(), self.tally, self.steps)
     }
 }
 
@@ -68,7 +68,7 @@ impl Observer for Recorder {
     fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
         self.decoded += u64::from(step.usage.decoded);
         self.progress.tokens(self.decoded);
-        self.judged.count(step.kind);
+        self.steps.add(step);
         let item = trajectory.item().key.clone();
         Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::output::print;
 use amend_core::model::Counters;
-use amend_core::record::{StepInput, StepKind, StepOutput};
+use amend_core::record::{Step, StepInput, StepOutput};
 use amend_data::store::journal::{ItemProgress, State};
 
 /// The result of a session, in numbers.
@@ -17,7 +17,8 @@ pub(super) struct Summary<'a> {
     pub(super) in_session: u64,
     /// The engines' counters.
     pub(super) counters: Counters,
-    pub(super) judged: Judged,
+    /// The steps of this session.
+    pub(super) steps: StepCounts,
     /// The run directory, if it stays.
     pub(super) kept_in: Option<&'a Path>,
 }
@@ -43,21 +44,24 @@ impl Tally {
     }
 }
 
-/// The numbers of judgements made in a session.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Judged {
+/// Counts over the steps of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StepCounts {
     /// Verdicts between two responses, each in both orders.
     verdicts: u64,
     /// Rubric scores.
     scores: u64,
+    /// The tokens of thoughts.
+    thought_tokens: u64,
 }
 
-impl Judged {
-    /// Counts a step of this kind.
-    pub(super) fn count(&mut self, kind: StepKind) {
-        match kind.output() {
+impl StepCounts {
+    /// Counts a step.
+    pub(super) fn add(&mut self, step: &Step) {
+        self.thought_tokens += u64::from(step.usage.reasoning);
+        match step.kind.output() {
             StepOutput::Verdict => self.verdicts += 1,
-            StepOutput::Score if kind.input() == StepInput::Dimension => self.scores += 1,
+            StepOutput::Score if step.kind.input() == StepInput::Dimension => self.scores += 1,
             // A gate's score is part of the loop.
             StepOutput::Score
             | StepOutput::Answer
@@ -67,8 +71,8 @@ impl Judged {
         }
     }
 
-    /// The numbers, and their rates if nothing was decoded beside them.
-    fn text(self, counters: &Counters) -> String {
+    /// The numbers of judgements, and their rates if nothing was decoded beside them.
+    fn judgements(self, counters: &Counters) -> String {
         let mut text = String::new();
         for (count, noun) in [(self.verdicts, "verdicts"), (self.scores, "scores")] {
             if count == 0 {
@@ -117,10 +121,10 @@ impl Summary<'_> {
             text.push_str(&format!(", {left} left{}", self.hint("--resume", "continues")));
         }
         if counters.batches > 0 {
-            text.push_str(&self.judged.text(counters));
+            text.push_str(&self.steps.judgements(counters));
             text.push_str(&work(counters));
             if left == 0 {
-                text.push_str(&cost(counters, self.in_session));
+                text.push_str(&cost(counters, self.steps.thought_tokens, self.in_session));
             }
         } else if left == 0 {
             text.push_str("; there was nothing left to compute");
@@ -158,28 +162,36 @@ fn work(counters: &Counters) -> String {
     text
 }
 
-/// The mean cost of an item; empty if nothing was decoded, so that there are no pairs.
-fn cost(counters: &Counters, items: u64) -> String {
+/// The mean cost of an item, of which `thought_tokens` is the total of thoughts; empty if
+/// nothing was decoded, so that there are no pairs.
+fn cost(counters: &Counters, thought_tokens: u64, items: u64) -> String {
     if counters.decoded == 0 || items == 0 {
         return String::new();
     }
     let mean = |tokens: u64| (tokens + items / 2) / items;
-    format!(
+    let mut text = format!(
         "; per item {} prompt tokens computed and {} decoded",
         mean(counters.prefilled),
         mean(counters.decoded)
-    )
+    );
+    if thought_tokens > 0 {
+        text.push_str(&format!(", {} of them in thoughts", mean(thought_tokens)));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use amend_core::model::Usage;
+    use amend_core::record::StepKind;
+
     use super::*;
 
     fn text(done: u64, failed: u64, counters: Counters, kept_in: Option<&Path>) -> String {
         let tally = Tally { done, failed };
         let in_session = done + failed;
-        Summary { total: 5, tally, in_session, counters, judged: Judged::default(), kept_in }
-            .text(Some("export"))
+        let steps = StepCounts::default();
+        Summary { total: 5, tally, in_session, counters, steps, kept_in }.text(Some("export"))
     }
 
     #[test]
@@ -215,6 +227,10 @@ mod tests {
             text.ends_with("cache; per item 12 prompt tokens computed and 6 decoded\n"),
             "{text}"
         );
+        assert_eq!(
+            cost(&counters, 11, 5),
+            "; per item 12 prompt tokens computed and 6 decoded, 2 of them in thoughts"
+        );
     }
 
     #[test]
@@ -228,14 +244,16 @@ mod tests {
 
     #[test]
     fn summary_counts_verdicts_and_rubric_scores_but_no_gates() {
-        let mut judged = Judged::default();
+        let mut steps = StepCounts::default();
         for kind in StepKind::ALL {
-            judged.count(kind);
+            let usage = Usage { reasoning: 3, ..Usage::default() };
+            steps.add(&Step { usage, ..Step::new(kind, 0) });
         }
-        assert_eq!((judged.verdicts, judged.scores), (1, 1));
+        let thought_tokens = 3 * StepKind::ALL.len() as u64;
+        assert_eq!(steps, StepCounts { verdicts: 1, scores: 1, thought_tokens });
         let counters = Counters { compute_seconds: 2.0, ..Counters::default() };
         assert_eq!(
-            judged.text(&counters),
+            steps.judgements(&counters),
             "; 1 verdicts (0.5 per second); 1 scores (0.5 per second)"
         );
     }

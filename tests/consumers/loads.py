@@ -95,6 +95,22 @@ def filtered():
     return f"{found} of {rows} rows left out"
 
 
+def thoughts():
+    """Thoughts are in the turns of first answers, and the template is told which rows
+    have one."""
+    flags = ["--reasoning", "field"]
+    lines = Dataset.from_json(str(export("sft-steps", "thinking.jsonl", *flags)))
+    parquet = Dataset.from_parquet(str(export("sft-steps", "thinking.parquet", *flags)))
+    for loaded in (lines, parquet):
+        for row in loaded:
+            thought = row["completion"][0]["reasoning_content"]
+            assert bool(thought) == (row["step"] == "generate"), row
+            assert row["chat_template_kwargs"] == {"enable_thinking": bool(thought)}, row
+    dropped = Dataset.from_parquet(str(export("sft-steps", "dropped.parquet")))
+    assert all(row == {"enable_thinking": False} for row in dropped["chat_template_kwargs"][:])
+    return f"{len(parquet)} rows"
+
+
 def no_licence_no_card():
     command = [AMEND, "export", DATA / "run", "--card", "--out", DATA / "unlicensed"]
     told = subprocess.run(command, capture_output=True, text=True)
@@ -110,5 +126,6 @@ for name in FORMATS:
 tally.check("splits", prompts_apart)
 tally.check("reviews", reviewed)
 tally.check("a filter", filtered)
+tally.check("thoughts", thoughts)
 tally.check("a card needs a licence", no_licence_no_card)
 tally.finish()

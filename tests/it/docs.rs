@@ -61,7 +61,7 @@ fn is_run(line: &str) -> bool {
         ["amend", command, ..] if WITHOUT_MODEL.contains(command) => true,
         // A prompt, with flags for the output only.
         ["amend", first, ..] if first.starts_with(['"', '-']) => {
-            !has("-m") && !has("-c") && !has("-ngl")
+            !has("-m") && !has("-hf") && !has("-c") && !has("-ngl")
         }
         ["echo", ..] => line.contains("| amend") && !has("-c"),
         [first, ..] => PREPARING.contains(first),

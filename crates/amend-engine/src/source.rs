@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use super::llama::{Llama, Model};
-use crate::{http, llama};
+use crate::hub::{DownloadObserver, HubModel, HubSettings};
+use crate::{http, hub, llama};
+use amend_core::chat::Reasoning;
 use amend_core::model::{Capabilities, Engine, EngineError};
 
 /// Where a model is, and the settings to run it with.
@@ -17,6 +19,13 @@ pub enum ModelSource {
         /// The settings of llama.cpp.
         settings: Box<llama::LlamaSettings>,
     },
+    /// A GGUF file in a repository of the Hugging Face Hub, run in this process.
+    Hub {
+        /// The model in its repository.
+        model: HubModel,
+        /// The settings of llama.cpp.
+        settings: Box<llama::LlamaSettings>,
+    },
     /// A server.
     Endpoint(Box<http::EndpointSettings>),
 }
@@ -26,7 +35,7 @@ impl ModelSource {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         match self {
-            Self::File { .. } => llama::CAPABILITIES,
+            Self::File { .. } | Self::Hub { .. } => llama::CAPABILITIES,
             Self::Endpoint(_) => http::CAPABILITIES,
         }
     }
@@ -34,7 +43,7 @@ impl ModelSource {
     /// Sets how many requests are in flight at once, unless the user chose a number.
     pub fn set_default_parallel(&mut self, width: usize) {
         let parallel = match self {
-            Self::File { settings, .. } => &mut settings.parallel,
+            Self::File { settings, .. } | Self::Hub { settings, .. } => &mut settings.parallel,
             Self::Endpoint(settings) => &mut settings.parallel,
         };
         if *parallel == 0 {
@@ -42,12 +51,27 @@ impl ModelSource {
         }
     }
 
-    /// Loads the model file. Sends nothing to a server yet.
+    /// The settings of llama.cpp, if the model runs in this process.
+    pub fn llama_settings_mut(&mut self) -> Option<&mut llama::LlamaSettings> {
+        match self {
+            Self::File { settings, .. } | Self::Hub { settings, .. } => Some(&mut **settings),
+            Self::Endpoint(_) => None,
+        }
+    }
+
+    /// Loads the model file, and before that downloads a model of the Hub that is not in
+    /// the cache. `observer` receives the progress of the download. Sends nothing to a
+    /// server yet.
     ///
     /// # Errors
-    /// See [`Model::load`].
-    pub fn load(self) -> Result<LoadedModel, EngineError> {
+    /// See [`Model::load`]; or the download fails.
+    pub fn load(self, observer: &mut DownloadObserver<'_>) -> Result<LoadedModel, EngineError> {
         match self {
+            Self::Hub { model, settings } => {
+                let files = hub::fetch(&model, &HubSettings::from_env(), observer)?;
+                let model = Model::load(&files.path, &settings)?.with_hashes(files.sha256);
+                Ok(LoadedModel::File { model: Box::new(model), settings })
+            }
             Self::File { path, settings } => {
                 Ok(LoadedModel::File { model: Box::new(Model::load(&path, &settings)?), settings })
             }
@@ -99,6 +123,14 @@ impl LoadedModel {
         }
     }
 
+    /// Reserves room for the thoughts of steps with these settings.
+    pub fn reserve_for_thoughts<'r>(&mut self, steps: impl IntoIterator<Item = &'r Reasoning>) {
+        let Some((model, settings)) = self.llama_mut() else { return };
+        let Some(format) = model.reasoning() else { return };
+        let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning.mode));
+        settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max().unwrap_or(0);
+    }
+
     /// Creates an engine.
     ///
     /// # Errors
@@ -122,7 +154,7 @@ mod tests {
         let file = ModelSource::File { path, settings: Box::new(settings) };
         let capabilities = file.capabilities();
         assert!(capabilities.scores_texts && capabilities.is_deterministic);
-        let loaded = file.load().unwrap();
+        let loaded = file.load(&mut |_| {}).unwrap();
         assert!(loaded.llama().is_some());
         assert_eq!(loaded.engine().unwrap().capabilities(), capabilities);
 
@@ -130,6 +162,6 @@ mod tests {
         let server = ModelSource::Endpoint(Box::new(settings));
         let capabilities = server.capabilities();
         assert!(!capabilities.scores_texts && !capabilities.is_deterministic);
-        assert!(server.load().unwrap().llama().is_none());
+        assert!(server.load(&mut |_| {}).unwrap().llama().is_none());
     }
 }

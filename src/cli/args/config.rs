@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::cli::output::error::CommandError;
 use amend_core::document::diagnostic::{Diagnostic, Diagnostics};
 use amend_engine::http::Address;
-use amend_engine::llama::Switch;
+use amend_engine::llama::{GpuLayers, Switch};
 
 /// The settings of the config file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -30,8 +30,8 @@ pub struct Config {
     pub ctx_size: Option<u32>,
     /// Threads.
     pub threads: Option<usize>,
-    /// Layers on the GPU.
-    pub n_gpu_layers: Option<u32>,
+    /// Layers on the GPU: a number, `auto` or `all`.
+    pub n_gpu_layers: Option<GpuLayers>,
     /// Which texts are decoded with prompt lookup: `auto`, `on` or `off`.
     pub speculate: Option<Switch>,
 }

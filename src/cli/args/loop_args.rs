@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::config::Config;
 use super::one_of;
+use super::reasoning_args::ReasoningArgs;
 use crate::cli::output::error::CommandError;
 use amend_core::constitution::{self, Constitution};
 use amend_core::document::diagnostic::closest;
@@ -56,6 +57,8 @@ pub struct PromptArgs {
         value_name = "STYLE",
     )]
     fence: DelimiterStyle,
+    #[command(flatten)]
+    reasoning: ReasoningArgs,
     /// The seed of all random choices
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -105,9 +108,10 @@ impl PromptArgs {
     pub fn job(
         &self,
         config: &Config,
-        constitution: Constitution,
+        mut constitution: Constitution,
         input: &str,
     ) -> Result<Job, CommandError> {
+        self.reasoning.apply(&mut constitution.sampling);
         let stream = Stream::new(self.seed);
         let fence = Delimiter::from_stream(stream.child(input)).in_style(self.fence);
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());

@@ -1,8 +1,11 @@
 //! Arguments that commands share.
 
 pub mod config;
+mod hub_args;
 pub mod loop_args;
 pub mod model_args;
+mod placement_args;
+pub mod reasoning_args;
 pub mod recording;
 pub mod trainer;
 

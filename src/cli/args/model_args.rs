@@ -7,11 +7,15 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::config::Config;
+use super::hub_args::HubArgs;
 use super::one_of;
+use super::placement_args::PlacementArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::download_bar;
 use crate::measured_costs as calibration;
 use amend_engine::http::{self, API_KEY, Address, Key};
-use amend_engine::llama::{CacheType, LlamaSettings, Switch};
+use amend_engine::hub::HubModel;
+use amend_engine::llama::{CacheType, LlamaSettings, Lora, Switch};
 use amend_engine::{LoadedModel, ModelSource};
 
 /// The environment variable of the key for the judge's server. It is separate from
@@ -33,6 +37,8 @@ pub struct ModelArgs {
     /// goes in AMEND_JUDGE_API_KEY)
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
     judge_model: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubArgs,
     /// The name of the judge model on its server [default: the first that it lists]
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
@@ -55,9 +61,8 @@ pub struct ModelArgs {
     /// Threads for prefill [default: as --threads] (also -tb)
     #[arg(long, value_name = "N")]
     threads_batch: Option<usize>,
-    /// Layers on the GPU [default: 0] (also -ngl)
-    #[arg(long, env = "AMEND_N_GPU_LAYERS", value_name = "N")]
-    n_gpu_layers: Option<u32>,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// The maximum size of a logical batch, in tokens
     #[arg(short, long, default_value_t = LlamaSettings::default().batch_size, value_name = "N")]
     batch_size: u32,
@@ -85,6 +90,10 @@ pub struct ModelArgs {
     /// Read the model into memory instead of memory-mapping its file
     #[arg(long)]
     no_mmap: bool,
+    /// A LoRA adapter (GGUF) for the model, and how strongly to apply it [default
+    /// SCALE: 1]. A separate judge or reference model does not get it
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    lora: Option<Lora>,
     /// A chat template (Jinja) to use instead of the model's own
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
@@ -128,9 +137,17 @@ impl Args for Typed {
 /// llama.cpp's flags with one dash and several letters, which clap does not support,
 /// and the flags that they stand for.
 const SHORT: &[(&str, &str)] = &[
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
+    ("-hff", "--hf-file"),
     ("-np", "--parallel"),
     ("-tb", "--threads-batch"),
     ("-ngl", "--n-gpu-layers"),
+    ("-sm", "--split-mode"),
+    ("-mg", "--main-gpu"),
+    ("-cmoe", "--cpu-moe"),
+    ("-ncmoe", "--n-cpu-moe"),
+    ("-ot", "--override-tensor"),
     ("-ub", "--ubatch-size"),
     ("-fa", "--flash-attn"),
     ("-ctk", "--cache-type-k"),
@@ -166,41 +183,77 @@ impl ModelArgs {
     /// The model given by flag, environment or config file, if any.
     ///
     /// # Errors
-    /// An address is malformed.
+    /// An address is malformed, two models are given, or an adapter is given for a model
+    /// behind a server.
     pub fn named(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
+        if let Some(model) = self.hub.model() {
+            if self.typed.model {
+                return Err(two_models("-m", "-hf"));
+            }
+            return Ok(Some(self.hub_source(model, config)));
+        }
         let name = self.model.as_ref().or(config.model.as_ref());
-        name.map(|name| self.at(name, config)).transpose()
+        let Some(name) = name else { return Ok(None) };
+        let source = self.at(name, config)?;
+        if let (ModelSource::Endpoint(_), Some(lora)) = (&source, &self.lora) {
+            return Err(CommandError::usage(
+                format!("--lora {} has no effect on a server", lora.file.display()),
+                "start the server with the adapter, or use a model file: -m MODEL.gguf",
+            ));
+        }
+        Ok(Some(source))
     }
 
     /// The separate judge model, if one is given.
     ///
     /// # Errors
-    /// An address is malformed.
+    /// An address is malformed, or two judge models are given.
     pub fn judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
-        let Some(name) = &self.judge_model else { return Ok(None) };
-        let mut source = self.at(name, config)?;
+        let mut source = match (self.hub.judge(), &self.judge_model) {
+            (Some(_), Some(_)) if self.typed.judge_model => {
+                return Err(two_models("--judge-model", "--judge-hf-repo"));
+            }
+            (Some(model), _) => self.hub_source(model, config),
+            (None, Some(name)) => self.at(name, config)?,
+            (None, None) => return Ok(None),
+        };
+        // The settings of the writing model do not apply to the judge.
         match &mut source {
-            // The settings of the writing model do not apply to the judge.
             ModelSource::Endpoint(settings) => {
                 settings.model.clone_from(&self.judge_endpoint_model);
                 settings.key = self.judge_key(&settings.address, config)?;
                 settings.key_variable = JUDGE_API_KEY;
             }
-            ModelSource::File { settings, .. } => settings.chat_template = None,
+            ModelSource::File { settings, .. } | ModelSource::Hub { settings, .. } => {
+                settings.chat_template = None;
+                settings.lora = None;
+            }
         }
         Ok(Some(source))
     }
 
+    /// The reference model with this file. It does not get the adapter, because it is most
+    /// often the model that the adapter was trained on.
+    ///
+    /// # Errors
+    /// It is a malformed address.
+    pub fn reference(&self, file: &Path, config: &Config) -> Result<ModelSource, CommandError> {
+        let mut source = self.at(file, config)?;
+        if let Some(settings) = source.llama_settings_mut() {
+            settings.lora = None;
+        }
+        Ok(source)
+    }
+
     /// The judge model of a command that writes nothing. `None` if the main model
-    /// judges: -m on the command line takes precedence over AMEND_JUDGE_MODEL.
+    /// judges: -m or -hf on the command line takes precedence over AMEND_JUDGE_MODEL.
     ///
     /// # Errors
     /// An address is malformed.
     pub fn sole_judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
-        match self.typed {
-            Typed { model: true, judge_model: false } => Ok(None),
-            _ => self.judge(config),
-        }
+        let has_model = self.typed.model || self.hub.model().is_some();
+        let has_judge = self.typed.judge_model || self.hub.judge().is_some();
+        if has_model && !has_judge { Ok(None) } else { self.judge(config) }
     }
 
     /// The key for the judge's server: its own, or the main model's if both models
@@ -220,7 +273,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// An address is malformed.
-    pub fn at(&self, name: &Path, config: &Config) -> Result<ModelSource, CommandError> {
+    fn at(&self, name: &Path, config: &Config) -> Result<ModelSource, CommandError> {
         Ok(match name.to_str().filter(|name| Address::is_meant(name)) {
             Some(address) => {
                 ModelSource::Endpoint(Box::new(self.endpoint(parse(address)?, config)))
@@ -230,6 +283,11 @@ impl ModelArgs {
                 settings: Box::new(self.settings(config)),
             },
         })
+    }
+
+    /// The model of a repository.
+    fn hub_source(&self, model: HubModel, config: &Config) -> ModelSource {
+        ModelSource::Hub { model, settings: Box::new(self.settings(config)) }
     }
 
     /// The model given by flag, environment or config file.
@@ -244,7 +302,7 @@ impl ModelArgs {
             };
             CommandError::usage(
                 "no model is given",
-                format!("pass -m MODEL.gguf, set AMEND_MODEL{file}"),
+                format!("pass -m MODEL.gguf or -hf ORG/REPO, set AMEND_MODEL{file}"),
             )
         })
     }
@@ -255,7 +313,7 @@ impl ModelArgs {
     /// # Errors
     /// No model is given, or it can't be loaded.
     pub fn load(&self, config: &Config) -> Result<LoadedModel, CommandError> {
-        let mut loaded = self.source(config)?.load()?;
+        let mut loaded = self.source(config)?.load(&mut download_bar())?;
         if let Some((model, settings)) = loaded.llama_mut()
             && let Some(costs) = calibration::known(model, settings)
         {
@@ -287,10 +345,6 @@ impl ModelArgs {
             ubatch_size: self.ubatch_size,
             threads: self.threads.or(config.threads).unwrap_or(defaults.threads),
             threads_batch: self.threads_batch.unwrap_or(defaults.threads_batch),
-            n_gpu_layers: self
-                .n_gpu_layers
-                .or(config.n_gpu_layers)
-                .unwrap_or(defaults.n_gpu_layers),
             flash_attention: self.flash_attn,
             cache_type_k: self.cache_type_k,
             cache_type_v: self.cache_type_v,
@@ -298,9 +352,18 @@ impl ModelArgs {
             speculate: self.speculate.or(config.speculate).unwrap_or(defaults.speculate),
             mixed_rows: self.mixed_rows,
             chat_template: self.chat_template.clone(),
-            ..defaults
+            lora: self.lora.clone(),
+            ..self.placement.applied(defaults, config)
         }
     }
+}
+
+/// The error of two flags that each name the same model.
+fn two_models(one: &str, other: &str) -> CommandError {
+    CommandError::usage(
+        format!("{one} and {other} both name a model"),
+        format!("pass {one} for a file or a server, or {other} for a repository"),
+    )
 }
 
 /// The key in an environment variable.
@@ -318,9 +381,9 @@ mod tests {
 
     #[test]
     fn llama_cpp_flags_are_expanded() {
-        let given = ["amend", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
+        let given = ["amend", "-hf", "o/m", "-ngl", "99", "-fa=on", "-n", "5", "--", "-np"];
         let expanded = expand_short_flags(given.iter().map(Into::into));
-        let expected = ["amend", "--n-gpu-layers", "99", "--flash-attn=on", "-n", "5", "--", "-np"];
-        assert_eq!(expanded, expected.map(std::ffi::OsString::from));
+        let expected = "amend --hf-repo o/m --n-gpu-layers 99 --flash-attn=on -n 5 -- -np";
+        assert_eq!(expanded.join(std::ffi::OsStr::new(" ")), expected);
     }
 }

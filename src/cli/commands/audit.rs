@@ -106,8 +106,8 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let prepared = Session::prepare(&args.recording, "audit", files, survey.take_items());
     let job = args.prompting.job(config, constitution, &prepared.input.sha256)?;
     let mut session = prepared.with_job(job)?;
-    let models = args.models(config, generates)?;
-    let mut model_engines = models.engines()?;
+    let mut models = args.models(config, generates)?;
+    let mut model_engines = models.engines(&session.job)?;
     model_engines.count_ideal();
     let mut engines = Engines::from(&mut model_engines);
     let label_words = &session.job.constitution.audit.label_words;

@@ -77,8 +77,9 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
     job.procedure =
         Procedure::Rubric { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
     let session = prepared.with_job(job)?;
-    let models = Models::writing(&args.recording, &args.model, config)?;
-    args.conclude(session.run(&mut models.engines()?, None)?)
+    let mut models = Models::writing(&args.recording, &args.model, config)?;
+    let mut engines = models.engines(&session.job)?;
+    args.conclude(session.run(&mut engines, None)?)
 }
 
 impl EvalArgs {

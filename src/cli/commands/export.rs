@@ -13,7 +13,7 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::{print, terminal};
 use amend_data::export::{
     self, Counts, ExportError, ExportFormat, ExportOptions, FORMATS, FileFormat, Folder,
-    ReviewPolicy, RowFilter, Splits,
+    ReasoningPolicy, ReviewPolicy, RowFilter, Splits,
 };
 use amend_data::lint::{self, check};
 use amend_data::pairs::Which;
@@ -21,7 +21,8 @@ use amend_data::store::run_dir::RunDir;
 
 /// Export a run's preference pairs, or other data that trainers read
 ///
-/// Pairs with equal, empty or truncated responses are left out and counted on stderr.
+/// Pairs with equal, empty or truncated responses, or with a thought left in a response,
+/// are left out and counted on stderr.
 /// So are rows with the findings of amend lint that the constitution or --drop names;
 /// OUT.removed.jsonl lists them. Reviews (amend review) take precedence over
 /// verdicts. With --split or --card, or if --out is a folder, each split is a
@@ -41,6 +42,11 @@ pub struct ExportArgs {
     /// How reviews are used: they override verdicts, or are ignored
     #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
     reviews: Reviews,
+    /// What becomes of the thoughts before first responses: drop writes responses only,
+    /// field writes a thought where the trainer reads it, inline before the response's
+    /// text. A revision's thought is never written [default: drop]
+    #[arg(long, value_name = "POLICY", value_parser = reasoning_policies())]
+    reasoning: Option<ReasoningPolicy>,
     /// Findings of amend lint whose rows are left out, overriding those that the
     /// constitution names in [export]; none keeps all rows
     #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
@@ -90,6 +96,11 @@ fn pairings() -> impl TypedValueParser<Value = Which> {
         .try_map(|name| Which::named(&name).ok_or("unknown pairing"))
 }
 
+fn reasoning_policies() -> impl TypedValueParser<Value = ReasoningPolicy> {
+    PossibleValuesParser::new(ReasoningPolicy::ALL.map(ReasoningPolicy::as_str))
+        .try_map(|name| ReasoningPolicy::named(&name).ok_or("unknown policy"))
+}
+
 fn file_formats() -> impl TypedValueParser<Value = FileFormat> {
     PossibleValuesParser::new(FileFormat::ALL.map(FileFormat::as_str))
         .try_map(|name| FileFormat::named(&name).ok_or("unknown format"))
@@ -116,6 +127,7 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
     if let Some(out) = &args.out {
         run.check_output(out)?;
     }
+    args.check_reasoning()?;
     let filter = args.filter(&run)?;
     let export = args.export(filter.as_ref().map(|filter| filter as _));
     let counts = match &args.out {
@@ -150,7 +162,20 @@ impl ExportArgs {
             Reviews::Override => ReviewPolicy::Override,
             Reviews::Ignore => ReviewPolicy::Ignore,
         };
-        ExportOptions { format: self.format, which: self.which, file_format, reviews, filter }
+        let reasoning = self.reasoning.unwrap_or_default();
+        let (format, which) = (self.format, self.which);
+        ExportOptions { format, which, file_format, reviews, reasoning, filter }
+    }
+
+    /// Checks that `--reasoning` has an effect.
+    fn check_reasoning(&self) -> Result<(), CommandError> {
+        if self.reasoning.is_none() || self.format.trains() {
+            return Ok(());
+        }
+        Err(CommandError::usage(
+            format!("--reasoning does not apply to {}: it has all thoughts", self.format.name),
+            "omit --reasoning, or export in a trainer's format",
+        ))
     }
 
     /// The filter of `--drop`, otherwise that of the run's constitution.
@@ -177,6 +202,18 @@ impl ExportArgs {
             _ if named => self.drop.clone(),
             _ => Vec::new(),
         };
+        if drop.iter().any(|name| name == check::THOUGHTS_LEFT)
+            && self.format.has_thoughts_in_texts(self.reasoning.unwrap_or_default())
+        {
+            return Err(CommandError::usage(
+                format!(
+                    "this export writes thoughts into the texts of {}, but {} drops such rows",
+                    self.format.name,
+                    check::THOUGHTS_LEFT
+                ),
+                "omit --reasoning, or pass --drop without this finding (--drop none keeps all rows)",
+            ));
+        }
         if !drop.is_empty() {
             return Ok(Some(lint::LintFilter::new(&drop, self.trainer.load()?)?));
         }
@@ -230,6 +267,15 @@ fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
             counts.splits.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
         text.push_str(&format!(" ({})", splits.join(", ")));
     }
+    if export.reasoning != ReasoningPolicy::Drop {
+        text.push_str(&format!(", {} of them with thoughts", counts.with_thoughts));
+        if counts.without_thoughts > 0 {
+            text.push_str(&format!(
+                ", {} without: an answer is a revision or has no thought",
+                counts.without_thoughts
+            ));
+        }
+    }
     for (reason, count) in &counts.dropped {
         text.push_str(&format!(", {count} left out: {}", reason.explain()));
     }
@@ -251,7 +297,10 @@ fn record(export: &ExportOptions<'_>, counts: &Counts, out: &Path) -> Value {
         "format": export.format.name,
         "file_format": export.file_format.as_str(),
         "which": export.which.as_str(),
+        "reasoning": export.reasoning.as_str(),
         "written": counts.written,
+        "with_thoughts": counts.with_thoughts,
+        "without_thoughts": counts.without_thoughts,
         "splits": splits,
         "left_out": counts.dropped,
         "filtered": filtered,

@@ -95,8 +95,9 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
     job.procedure = procedure;
     let session = prepared.with_job(job)?;
-    let models = Models::judging(&args.recording, &args.model, config)?;
-    let finished = session.run(&mut models.engines()?, None)?;
+    let mut models = Models::judging(&args.recording, &args.model, config)?;
+    let mut engines = models.engines(&session.job)?;
+    let finished = session.run(&mut engines, None)?;
     let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
     let rows = rows(&finished, constitution)?;
     let figures = JudgeFigures::from_rows(&rows, stream);

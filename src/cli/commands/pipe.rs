@@ -11,6 +11,7 @@ use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::download_bar;
 use crate::cli::output::record::ItemRecord;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
@@ -22,7 +23,6 @@ use amend_core::record::{Item, Outcome, Step, StepKind};
 use amend_data::rows::input::{self, Input};
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::manifest::InputSummary;
-use amend_engine::ModelSource;
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
 #[derive(Debug, Args)]
@@ -68,11 +68,14 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
     if items.len() == 1 {
         source.set_default_parallel(1);
     }
-    let model = source.load()?;
+    let model = source.load(&mut download_bar())?;
     // The judge keeps its default width: one item has several verdicts.
-    let judge = args.model.judge(config)?.map(ModelSource::load).transpose()?;
-    let models = Models::new(model, judge);
-    let mut engines = models.engines()?;
+    let judge = match args.model.judge(config)? {
+        Some(judge) => Some(judge.load(&mut download_bar())?),
+        None => None,
+    };
+    let mut models = Models::new(model, judge);
+    let mut engines = models.engines(&job)?;
     let here = Path::new(".");
     let model = engines.main().describe()?.model;
     let mut printer = Printer {

@@ -13,6 +13,7 @@ use crate::cli::args::loop_args::{self, LoopArgs};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use crate::cli::output::progress::download_bar;
 use crate::cli::output::terminal::Output;
 use amend_core::chat::NextTurn;
 use amend_core::driver;
@@ -101,12 +102,12 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
         .render(args.step.kind(), &context)
         .map_err(|error| amend_core::document::diagnostic::Diagnostics(vec![*error.0]))?;
     let prepared = match args.model.named(config)? {
-        None => Err("pass -m MODEL.gguf to see the tokens"),
+        None => Err("pass -m MODEL.gguf or -hf ORG/REPO to see the tokens"),
         Some(source) if !source.capabilities().knows_tokens => {
             Err("token counts are not available from a server")
         }
         Some(source) => {
-            let model = source.load()?;
+            let model = source.load(&mut download_bar())?;
             let reasoning =
                 &driver::sampling(&job.constitution.sampling, args.step.kind()).reasoning;
             let engine = model.engine()?;

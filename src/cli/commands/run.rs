@@ -65,8 +65,8 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     let mut job = args.job.job(config, &prepared.input.sha256)?;
     let items = prepared.items();
     if args.dry_run || args.preview.is_some() {
-        let models = args.models(config, items.len())?;
-        let mut engines = models.engines()?;
+        let mut models = args.models(config, items.len())?;
+        let mut engines = models.engines(&job)?;
         if args.dry_run {
             return dry_run::run(engines.main(), &job, items);
         }
@@ -79,8 +79,9 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     }
     let count = items.len();
     let session = prepared.with_job(job)?;
-    let models = args.models(config, count)?;
-    session.run(&mut models.engines()?, Some("export"))?.finish()
+    let mut models = args.models(config, count)?;
+    let mut engines = models.engines(&session.job)?;
+    session.run(&mut engines, Some("export"))?.finish()
 }
 
 /// The least number of items for which measuring the costs of batches pays off.

@@ -110,8 +110,10 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
     job.procedure = Procedure::Likelihood { reference: args.reference.is_some() };
     let session = prepared.with_job(job)?;
-    let models = Models::scoring(&args.recording, &args.model, args.reference.as_deref(), config)?;
-    let finished = session.run(&mut models.engines()?, None)?;
+    let mut models =
+        Models::scoring(&args.recording, &args.model, args.reference.as_deref(), config)?;
+    let mut engines = models.engines(&session.job)?;
+    let finished = session.run(&mut engines, None)?;
     let rows = args.rows(&finished)?;
     let stream = finished.job().stream;
     let figures = PreferenceFigures::from_rows(&rows, unlabelled, args.beta, stream);

@@ -272,6 +272,7 @@ impl From<ExportError> for CommandError {
             ExportError::Unreviewed { .. } => Self::new(Kind::Findings, error)
                 .hinted("review them with amend review, then export again"),
             ExportError::Which { .. }
+            | ExportError::Reasoning { .. }
             | ExportError::Occupied { .. }
             | ExportError::EmptySplit { .. }
             | ExportError::Filter(_)

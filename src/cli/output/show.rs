@@ -7,6 +7,7 @@ use amend_core::constitution::Constitution;
 use amend_core::judge::combine;
 use amend_core::model::Finish;
 use amend_core::record::{Outcome, Step, StepInput, StepOutput, Stop};
+use amend_core::text::format::plural;
 
 /// Writes steps as they are done.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,7 @@ impl Show {
             heading.push_str(" (truncated at max_tokens)");
         }
         self.line(out, code, &heading)?;
+        self.thought(out, step)?;
         if let Some(score) = step.score {
             let what = if is_rubric { "score" } else { "violation" };
             return writeln!(out, "{what} {:.2}, mass {:.2}\n", score.value, score.mass);
@@ -86,6 +88,21 @@ impl Show {
             );
         }
         writeln!(out, "{}\n", self.output.text(&step.text))
+    }
+
+    /// Writes what the model thought in a step, if anything. A bar before each line sets it
+    /// apart from the answer where there is no colour.
+    fn thought(self, out: &mut impl Write, step: &Step) -> io::Result<()> {
+        let Some(thought) = step.reasoning.as_deref() else { return Ok(()) };
+        let tokens = match step.usage.reasoning {
+            0 => String::new(),
+            tokens => format!(" ({tokens} {})", plural(tokens as usize, "token")),
+        };
+        self.line(out, "2", &format!("│ thought{tokens}:"))?;
+        for line in thought.trim().lines() {
+            self.line(out, "2", &format!("│ {line}"))?;
+        }
+        writeln!(out)
     }
 
     /// Writes how the loop ended, unless it ended as planned.
@@ -114,7 +131,34 @@ impl Show {
 
 #[cfg(test)]
 mod tests {
+    use amend_core::model::Usage;
+    use amend_core::record::StepKind;
+
     use super::*;
+
+    #[test]
+    fn a_thought_is_dimmed_and_set_apart_from_the_answer() {
+        let constitution = amend_data::testing::manifest().constitution.value;
+        let usage = Usage { decoded: 9, reasoning: 6, ..Usage::default() };
+        let step = Step {
+            text: "Tea.".to_owned(),
+            reasoning: Some("Tea?\n\u{1b}[8mYes.\n".to_owned()),
+            usage,
+            ..Step::new(StepKind::Generate, 0)
+        };
+        let shown = |output| {
+            let mut out = Vec::new();
+            Show::new(output).step(&mut out, &constitution, &step).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            shown(Output { color: false, escapes: true }),
+            "── answer\n│ thought (6 tokens):\n│ Tea?\n│ \\u{1b}[8mYes.\n\nTea.\n\n"
+        );
+        let colored = shown(Output { color: true, escapes: true });
+        assert!(colored.contains("\u{1b}[2m│ Tea?\u{1b}[0m\n"), "{colored:?}");
+        assert!(colored.ends_with("\n\nTea.\n\n"), "{colored:?}");
+    }
 
     #[test]
     fn terminal_shows_escape_sequences_of_headings() {

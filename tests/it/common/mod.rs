@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod http;
+pub mod hub;
 pub mod made;
 pub mod models;
 pub mod server;

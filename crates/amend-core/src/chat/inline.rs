@@ -1,117 +1,25 @@
 //! Thoughts that stand in the text of a reply, because the server does not separate them.
 
+use std::sync::LazyLock;
+
+use super::marks::Marks;
 use super::reasoning::{Part, ReasoningFormat, ThoughtSplitter, TurnStart};
+use crate::text::thoughts;
 
-/// How a family of models marks its thoughts in a text.
-struct Spelling {
-    starts: &'static [&'static str],
-    end: &'static str,
-    /// What may stand around the answer.
-    answer_starts: &'static [&'static str],
-    answer_ends: &'static [&'static str],
-    /// Whether a chat template may open the thought, so that the text has only its end.
-    may_be_open: bool,
-}
+/// What ends a message of gpt-oss, if the server shows it.
+const HARMONY_ENDS: [&str; 2] = ["<|return|>", "<|end|>"];
 
-const fn tags(start: &'static [&'static str], end: &'static str) -> Spelling {
-    Spelling { starts: start, end, answer_starts: &[], answer_ends: &[], may_be_open: true }
-}
-
-const SPELLINGS: [Spelling; 11] = [
-    Spelling {
-        answer_starts: &["<response>"],
-        answer_ends: &["</response>"],
-        ..tags(&["<think>"], "</think>")
-    },
-    Spelling {
-        starts: &[
-            "<|channel|>analysis<|message|>",
-            "<|start|>assistant<|channel|>analysis<|message|>",
-            "<|channel|>commentary<|message|>",
-            "<|start|>assistant<|channel|>commentary<|message|>",
-        ],
-        end: "<|end|>",
-        answer_starts: &[
-            "<|channel|>final<|message|>",
-            "<|start|>assistant<|channel|>final<|message|>",
-        ],
-        answer_ends: &["<|return|>", "<|end|>"],
-        may_be_open: false,
-    },
-    tags(&["[THINK]"], "[/THINK]"),
-    tags(&["<|channel>thought\n", "<|channel>thought"], "<channel|>"),
-    tags(&["◁think▷"], "◁/think▷"),
-    tags(&["<|open|>think<|sep|>"], "<|close|>think<|sep|>"),
-    tags(&["<mm:think>"], "</mm:think>"),
-    Spelling {
-        answer_starts: &["<|START_RESPONSE|>"],
-        answer_ends: &["<|END_RESPONSE|>"],
-        ..tags(&["<|START_THINKING|>"], "<|END_THINKING|>")
-    },
-    tags(&["<seed:think>"], "</seed:think>"),
-    tags(&["<thinking>"], "</thinking>"),
-    Spelling {
-        starts: &["Here is my thought process:"],
-        end: "Here is my response:",
-        answer_starts: &[],
-        answer_ends: &[],
-        may_be_open: false,
-    },
-];
-
-impl Spelling {
-    fn format(&self) -> ReasoningFormat {
-        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        ReasoningFormat {
-            starts: owned(self.starts),
-            ends: vec![self.end.to_owned()],
-            answer_starts: owned(self.answer_starts),
-            open: String::new(),
-            close: String::new(),
-            empty: String::new(),
-            switch: None,
-            thinks_by_default: true,
-            key: None,
-            has_effort: false,
+/// The formats of all known families, and of the spellings that belong to none.
+static FORMATS: LazyLock<Vec<ReasoningFormat>> = LazyLock::new(|| {
+    let mut formats: Vec<ReasoningFormat> = Marks::all().map(|marks| marks.format()).collect();
+    for spelling in thoughts::SPELLINGS {
+        if !formats.iter().any(|format| format.starts.iter().any(|start| start == spelling.start)) {
+            let marks = Marks::between(spelling.start, spelling.end);
+            formats.push(marks.format());
         }
     }
-
-    /// Whether a text begins with a thought, or with what introduces an answer.
-    fn begins(&self, text: &str) -> bool {
-        let mut marks = self.starts.iter().chain(self.answer_starts);
-        marks.any(|mark| text.starts_with(mark))
-    }
-
-    /// Whether a text begins inside a thought and has its end. A quoted end is part of an
-    /// answer that speaks of it.
-    fn closes(&self, text: &str) -> bool {
-        let Some(at) = text.find(self.end) else { return false };
-        let is_quote = |character: char| matches!(character, '`' | '"' | '\'');
-        let before = text[..at].chars().next_back();
-        let after = text[at + self.end.len()..].chars().next();
-        self.may_be_open && !before.is_some_and(is_quote) && !after.is_some_and(is_quote)
-    }
-
-    fn split(&self, text: &str, start: TurnStart) -> (String, String) {
-        let format = self.format();
-        let mut splitter = ThoughtSplitter::new(&format, start);
-        let mut parts = splitter.push(text);
-        parts.extend(splitter.finish());
-        let (mut thought, mut answer) = (String::new(), String::new());
-        for part in parts {
-            match part {
-                Part::Thought(text) => thought.push_str(&text),
-                Part::Answer(text) => answer.push_str(&text),
-            }
-        }
-        for end in self.answer_ends {
-            if let Some(rest) = answer.trim_end().strip_suffix(end) {
-                answer.truncate(rest.trim_end().len());
-            }
-        }
-        (thought, answer)
-    }
-}
+    formats
+});
 
 /// Separates a thought at the beginning of a reply from the answer, in the spelling of any
 /// known family. The thought may lack its opening mark, which many chat templates write,
@@ -121,11 +29,10 @@ impl Spelling {
 #[must_use]
 pub fn split_inline(text: &str) -> (Option<String>, String) {
     let trimmed = text.trim_start();
-    let opened = SPELLINGS.iter().find(|spelling| spelling.begins(trimmed));
-    let (thought, answer) = match opened {
-        Some(spelling) => spelling.split(trimmed, TurnStart::Free),
-        None => match SPELLINGS.iter().find(|spelling| spelling.closes(text)) {
-            Some(spelling) => spelling.split(text, TurnStart::Thinking),
+    let (thought, answer) = match FORMATS.iter().find(|format| begins(trimmed, format)) {
+        Some(format) => split(trimmed, format, TurnStart::Free),
+        None => match opened_before(text) {
+            Some(format) => split(text, format, TurnStart::Thinking),
             None => return (None, text.to_owned()),
         },
     };
@@ -134,17 +41,59 @@ pub fn split_inline(text: &str) -> (Option<String>, String) {
     (thought, answer)
 }
 
+/// Whether a text begins with a thought, or with a mark that introduces an answer. Words of
+/// English begin a thought only if the text has their end.
+fn begins(text: &str, format: &ReasoningFormat) -> bool {
+    let is_tag = |mark: &str| mark.starts_with(['<', '[', '◁']);
+    let has_end = || format.ends.iter().any(|end| text.contains(end));
+    let begins_thought =
+        format.starts.iter().any(|start| text.starts_with(start) && (is_tag(start) || has_end()));
+    // A tag such as `<response>` may be a part of the answer.
+    let is_token = |mark: &str| mark.starts_with("<|");
+    let begins_answer =
+        format.answer_starts.iter().any(|start| text.starts_with(start) && is_token(start));
+    begins_thought || begins_answer
+}
+
+/// The format of a thought whose beginning the text lacks.
+fn opened_before(text: &str) -> Option<&'static ReasoningFormat> {
+    let mark = &text[thoughts::find(text)?];
+    FORMATS.iter().find(|format| format.ends.iter().any(|end| end == mark))
+}
+
+fn split(text: &str, format: &ReasoningFormat, start: TurnStart) -> (String, String) {
+    let mut splitter = ThoughtSplitter::new(format.clone(), start);
+    let mut parts = splitter.push(text);
+    parts.extend(splitter.finish());
+    let (mut thought, mut answer) = (String::new(), String::new());
+    for part in parts {
+        match part {
+            Part::Thought(text) => thought.push_str(&text),
+            Part::Answer(text) => answer.push_str(&text),
+        }
+    }
+    let is_harmony = format.ends.iter().any(|end| HARMONY_ENDS.contains(&&**end));
+    let harmony_ends: &[&str] = if is_harmony { &HARMONY_ENDS } else { &[] };
+    for end in format.answer_ends.iter().map(String::as_str).chain(harmony_ends.iter().copied()) {
+        if let Some(rest) = answer.trim_end().strip_suffix(end) {
+            answer.truncate(rest.trim_end().len());
+        }
+    }
+    (thought, answer)
+}
+
 /// Whether an answer has the channels of gpt-oss without the marks between them
 /// (`analysisThe user…assistantfinalTea.`), or with some of them only: a server removed them,
 /// and thought and answer can't be told apart.
 #[must_use]
 pub fn has_lost_channels(answer: &str) -> bool {
-    let answer = answer.trim_start();
-    if answer.starts_with("<|channel|>") || answer.starts_with("<|start|>assistant") {
+    let start = answer.trim_start();
+    if start.starts_with("<|channel|>") || start.starts_with("<|start|>assistant") {
         return true;
     }
-    let Some(rest) = answer.strip_prefix("analysis") else { return false };
-    rest.contains("assistantfinal") || rest.starts_with(char::is_uppercase)
+    let Some(bytes) = thoughts::find(answer) else { return false };
+    let mark = answer[bytes].trim_start();
+    mark.starts_with("analysis") || mark == "assistantfinal"
 }
 
 #[cfg(test)]

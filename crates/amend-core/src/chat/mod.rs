@@ -1,14 +1,22 @@
 //! Conversations as the model sees them: turns, and the chat template that renders
 //! them to a prompt.
 
+mod conversation;
+mod detect;
 mod inline;
+mod jinja;
+mod marks;
+mod placeholder;
 mod reasoning;
 mod template;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use inline::{has_lost_channels, split_inline};
-pub use reasoning::{Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart};
+pub use reasoning::{
+    Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, ThoughtSwitch, TurnStart,
+};
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 
 /// The role of a turn.
@@ -17,21 +25,37 @@ pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 pub enum Role {
     /// Instructions for the conversation.
     System,
+    /// Instructions of an application's developer, for models that distinguish them.
+    Developer,
     /// The user.
     User,
     /// The model.
     Assistant,
+    /// What a tool returned to the model.
+    Tool,
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] =
+        [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool];
+
     /// The name that chat templates and datasets use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",
+            Role::Developer => "developer",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
+    }
+
+    /// Whether a turn of this role has instructions for the conversation.
+    #[must_use]
+    pub fn is_instruction(self) -> bool {
+        matches!(self, Role::System | Role::Developer)
     }
 }
 
@@ -45,11 +69,27 @@ pub struct Message {
     /// What the model thought before it wrote the text.
     #[serde(rename = "reasoning_content", default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// The tool calls of the model, a JSON array in the form of the OpenAI API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Value>,
+    /// The name of the tool whose result the text is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The id of the tool call whose result the text is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
 }
 
 impl Message {
     /// Creates a turn.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), reasoning: None }
+        Self {
+            role,
+            content: content.into(),
+            reasoning: None,
+            tool_calls: None,
+            name: None,
+            tool_call_id: None,
+        }
     }
 }

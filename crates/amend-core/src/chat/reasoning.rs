@@ -1,11 +1,12 @@
 //! What a model thinks before it answers: the settings, the marks around a thought, and
 //! the separation of thought and answer in what the model writes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Whether a model thinks before it answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReasoningMode {
     /// It does not think if its chat template has a switch for that.
@@ -77,7 +78,7 @@ impl Reasoning {
 }
 
 /// How a model marks its thoughts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasoningFormat {
     /// The texts that begin a thought (`<think>`).
     pub starts: Vec<String>,
@@ -86,6 +87,8 @@ pub struct ReasoningFormat {
     /// The texts that begin the answer after a thought, or in its place. Empty if the
     /// answer begins at once.
     pub answer_starts: Vec<String>,
+    /// The texts that end the answer, if something does before the turn ends.
+    pub answer_ends: Vec<String>,
     /// What to write before a given thought (`<think>\n`), if the prompt has not opened it.
     pub open: String,
     /// What to write between a thought and the answer (`\n</think>\n\n`).
@@ -93,16 +96,39 @@ pub struct ReasoningFormat {
     /// What to write in place of a thought, if the prompt has not opened it
     /// (`<think>\n\n</think>\n\n`).
     pub empty: String,
-    /// The variable of the chat template that switches thoughts on and off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub switch: Option<String>,
+    /// What switches thoughts on and off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<ThoughtSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Whether the chat template reads `reasoning_effort`.
     pub has_effort: bool,
+}
+
+impl ReasoningFormat {
+    /// Whether the model thinks in this mode.
+    #[must_use]
+    pub fn thinks(&self, mode: ReasoningMode) -> bool {
+        match mode {
+            ReasoningMode::On => true,
+            ReasoningMode::Off => false,
+            ReasoningMode::Auto => self.thinks_by_default && self.switch.is_none(),
+        }
+    }
+}
+
+/// A variable of the chat template that switches thoughts on and off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThoughtSwitch {
+    /// The name of the variable (`enable_thinking`).
+    pub name: String,
+    /// Its value with thoughts.
+    pub on: Value,
+    /// Its value without thoughts.
+    pub off: Value,
 }
 
 /// How the assistant's next turn begins, as far as the prompt has written it.
@@ -130,8 +156,8 @@ pub enum Part {
 /// White space between the end of a thought and the answer belongs to neither. A thought is
 /// only recognised before the answer: marks inside the answer stay part of it.
 #[derive(Debug, Clone)]
-pub struct ThoughtSplitter<'f> {
-    format: &'f ReasoningFormat,
+pub struct ThoughtSplitter {
+    format: ReasoningFormat,
     state: State,
     /// Text that may become a mark.
     held: String,
@@ -145,10 +171,10 @@ enum State {
     Answering,
 }
 
-impl<'f> ThoughtSplitter<'f> {
+impl ThoughtSplitter {
     /// A splitter of the text that follows a prompt.
     #[must_use]
-    pub fn new(format: &'f ReasoningFormat, start: TurnStart) -> Self {
+    pub fn new(format: ReasoningFormat, start: TurnStart) -> Self {
         let state = match start {
             TurnStart::Free => State::Between,
             TurnStart::Thinking => State::Thinking,
@@ -205,19 +231,21 @@ impl<'f> ThoughtSplitter<'f> {
 
     fn leave_gap(&mut self) -> bool {
         let text = self.held.trim_start();
-        let format = self.format;
+        let format = &self.format;
         let marks = || format.answer_starts.iter().chain(&format.starts);
         if let Some(mark) = marks().find(|mark| text.starts_with(&***mark)) {
             let is_answer = format.answer_starts.contains(mark);
+            let rest = text[mark.len()..].to_owned();
             self.state = if is_answer { State::Answering } else { State::Thinking };
-            self.held = text[mark.len()..].to_owned();
+            self.held = rest;
             return true;
         }
         if text.is_empty() || marks().any(|mark| mark.starts_with(text)) {
             return false;
         }
+        let rest = text.to_owned();
         self.state = State::Answering;
-        self.held = text.to_owned();
+        self.held = rest;
         true
     }
 
@@ -254,6 +282,7 @@ mod tests {
             starts: vec!["<think>".to_owned()],
             ends: vec!["</think>".to_owned()],
             answer_starts: Vec::new(),
+            answer_ends: Vec::new(),
             open: "<think>\n".to_owned(),
             close: "\n</think>\n\n".to_owned(),
             empty: "<think>\n\n</think>\n\n".to_owned(),
@@ -283,7 +312,7 @@ mod tests {
     /// Splits a text, given as a whole and character by character, to thought and answer.
     fn split(format: &ReasoningFormat, start: TurnStart, text: &str) -> (String, String) {
         let run = |pieces: &mut dyn Iterator<Item = String>| {
-            let mut splitter = ThoughtSplitter::new(format, start);
+            let mut splitter = ThoughtSplitter::new(format.clone(), start);
             let (mut thought, mut answer) = (String::new(), String::new());
             let mut parts: Vec<Part> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
             parts.extend(splitter.finish());

@@ -10,6 +10,7 @@ use super::{
     CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Plan, Policy, Select,
     StepSampling, defaults,
 };
+use crate::chat::{Reasoning, ReasoningMode};
 use crate::constitution::Thresholds;
 use crate::document::schema::{ID, TEXT};
 use crate::judge::{Calibration, Mode};
@@ -254,13 +255,15 @@ impl ExportForm {
 
 /// The lint rules by which an export can leave rows out, by name. A test of the crate
 /// that has the rules compares them.
-pub const EXPORT_FILTERS: [&str; 13] = [
+pub const EXPORT_FILTERS: [&str; 15] = [
     "empty",
     "same-sides",
     "roles",
     "identical-after-truncation",
     "chosen-cut",
     "template-tokens",
+    "thoughts-left",
+    "thoughts-one-sided",
     "chatty-prefix",
     "leaked-critique",
     "label-noise",
@@ -343,6 +346,20 @@ struct SamplingForm {
     /// The maximum number of tokens that the step generates.
     #[schemars(range(min = 1, max = 131_072))]
     max_tokens: Option<u32>,
+    /// Whether the model thinks before it answers. `auto`: not if its chat template has a
+    /// switch for that. `off`: an empty thought takes the place of the model's own.
+    #[schemars(extend("default" = Reasoning::default().mode))]
+    reasoning: Option<ReasoningMode>,
+    /// The maximum number of tokens in a thought, apart from `max_tokens`. At the limit,
+    /// the thought is closed and the answer follows.
+    #[schemars(range(min = 1, max = 131_072), extend("default" = Reasoning::default().budget))]
+    reasoning_budget: Option<u32>,
+    /// The effort that the chat template or the server is asked for, such as `low`,
+    /// `medium` or `high`.
+    #[schemars(regex(pattern = TEXT))]
+    reasoning_effort: Option<String>,
+    /// Further variables for the chat template.
+    chat_template_kwargs: Option<Map<String, Value>>,
 }
 
 impl SamplingForm {
@@ -354,6 +371,15 @@ impl SamplingForm {
         set(&mut sampling.repeat_penalty, self.repeat_penalty);
         set(&mut sampling.repeat_last_n, self.repeat_last_n);
         set(&mut sampling.max_tokens, self.max_tokens);
+        let reasoning = &mut sampling.reasoning;
+        set(&mut reasoning.mode, self.reasoning);
+        set(&mut reasoning.budget, self.reasoning_budget);
+        if let Some(effort) = &self.reasoning_effort {
+            reasoning.effort = Some(effort.clone());
+        }
+        if let Some(kwargs) = &self.chat_template_kwargs {
+            reasoning.chat_template_kwargs.clone_from(kwargs);
+        }
     }
 }
 

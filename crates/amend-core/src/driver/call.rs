@@ -4,6 +4,7 @@
 //! the second continues the first.
 
 use super::{Job, sampling};
+use crate::chat::{Message, ReasoningMode, Role};
 use crate::constitution::{Constitution, Layout};
 use crate::judge::{Likelihood, Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
@@ -74,11 +75,22 @@ enum CallState {
         questions: Vec<Question>,
         /// Questions for each template and order.
         samples: usize,
-        /// Whether the judge reasons before it answers.
-        reasons: bool,
+        /// How the judge reasons before it answers.
+        reasons: JudgeReasons,
         /// The sum over all requests.
         usage: Usage,
     },
+}
+
+/// How a judge reasons before it answers.
+#[derive(Clone, Copy)]
+enum JudgeReasons {
+    /// It does not.
+    None,
+    /// It writes its reasons as a turn.
+    Written,
+    /// It thinks.
+    Thought,
 }
 
 /// One of the questions behind a verdict.
@@ -86,6 +98,7 @@ struct Question {
     template: String,
     /// 0: the answers in the order of the step's `about`, 1: exchanged.
     order: usize,
+    /// What the judge wrote or thought.
     reasons: Option<String>,
     reading: Option<Reading>,
 }
@@ -122,7 +135,11 @@ impl Call {
                 CallState::Verdict {
                     questions: questions(&judge.templates, samples),
                     samples,
-                    reasons: judge.reasons > 0,
+                    reasons: match constitution.sampling.judge.reasoning.mode {
+                        _ if judge.reasons == 0 => JudgeReasons::None,
+                        ReasoningMode::On => JudgeReasons::Thought,
+                        ReasoningMode::Auto | ReasoningMode::Off => JudgeReasons::Written,
+                    },
                     usage: Usage::default(),
                 }
             }
@@ -152,8 +169,9 @@ impl Call {
         let task = match &self.work {
             CallState::Text(_) => {
                 // A revision repeats much of the answer that its prompt shows.
-                let copies = ask.kind.output() == StepOutput::Revision;
-                complete(ask.kind, ask.stream, job, copies)
+                let is_revision = ask.kind.output() == StepOutput::Revision;
+                let decodes = if is_revision { Decodes::Copy } else { Decodes::Text };
+                complete(ask.kind, ask.stream, job, decodes)
             }
             CallState::Score { scale: None, .. } => choose(ask.kind, labels::yes_no(), job),
             CallState::Score { scale: Some(scale), .. } => {
@@ -185,23 +203,41 @@ impl Call {
         &self,
         part: usize,
         question: &Question,
-        reasons_first: bool,
+        judge: JudgeReasons,
         trajectory: &ItemLoop,
         job: &Job,
     ) -> Result<Submission, Failure> {
         let ask = &self.ask;
-        let reasons = match &question.reasons {
-            Some(reasons) => Reasons::Given(reasons),
-            None if reasons_first => Reasons::Wanted,
-            None => Reasons::None,
+        let reasons = match (judge, &question.reasons) {
+            (JudgeReasons::Written, None) => Reasons::Wanted,
+            (JudgeReasons::Written, Some(reasons)) => Reasons::Given(reasons),
+            (JudgeReasons::None | JudgeReasons::Thought, _) => Reasons::None,
         };
         let context = trajectory.context(ask, question.order, reasons);
-        let rendered = job.templates.render_judge(&question.template, &context)?;
-        let task = match reasons {
-            Reasons::Wanted => complete(ask.kind, ask.stream.child(&part.to_string()), job, false),
-            Reasons::None | Reasons::Given(_) => {
-                let shown = job.constitution.labels(trajectory.principle(ask));
-                choose(ask.kind, labels::answers(shown), job)
+        let mut rendered = job.templates.render_judge(&question.template, &context)?;
+        let shown = job.constitution.labels(trajectory.principle(ask));
+        let label = || choose(ask.kind, labels::answers(shown), job);
+        let stream = || ask.stream.child(&part.to_string());
+        let task = match (judge, &question.reasons) {
+            (JudgeReasons::None, _) | (JudgeReasons::Written, Some(_)) => label(),
+            (JudgeReasons::Written, None) => complete(ask.kind, stream(), job, Decodes::Text),
+            (JudgeReasons::Thought, None) => {
+                // The label's opening follows the thought.
+                rendered.turns.pop_if(|turn| turn.role == Role::Assistant);
+                complete(ask.kind, stream(), job, Decodes::Thought)
+            }
+            (JudgeReasons::Thought, Some(thought)) => {
+                match rendered.turns.last_mut() {
+                    Some(turn) if turn.role == Role::Assistant => {
+                        turn.reasoning = Some(thought.clone());
+                    }
+                    _ => {
+                        let mut turn = Message::new(Role::Assistant, "");
+                        turn.reasoning = Some(thought.clone());
+                        rendered.turns.push(turn);
+                    }
+                }
+                label()
             }
         };
         Ok(Submission { rendered, continues: question.reasons.is_some(), task })
@@ -235,9 +271,16 @@ impl Call {
                 *likelihood = Some((found, usage));
                 Ok(false)
             }
-            (CallState::Verdict { questions, usage: sum, .. }, EngineReply::Text(completion)) => {
+            (
+                CallState::Verdict { questions, usage: sum, reasons, .. },
+                EngineReply::Text(completion),
+            ) => {
                 *sum = *sum + completion.usage;
-                questions[part].reasons = Some(completion.text);
+                let reasons = match reasons {
+                    JudgeReasons::Thought => completion.reasoning.unwrap_or_default(),
+                    JudgeReasons::None | JudgeReasons::Written => completion.text,
+                };
+                questions[part].reasons = Some(reasons);
                 Ok(true)
             }
             (
@@ -300,10 +343,24 @@ fn poll(questions: &[Question]) -> Poll {
     Poll { template: questions[0].template.clone(), forward: readings(0), backward: readings(1) }
 }
 
-fn complete(kind: StepKind, stream: Stream, job: &Job, copies: bool) -> Task {
-    let sampling = sampling(&job.constitution.sampling, kind).clone();
-    let ignore_eos = job.ignore_eos;
-    Task::Complete { sampling, stream, ignore_eos, copies, thought_only: false }
+/// What a completion decodes.
+#[derive(Clone, Copy, PartialEq)]
+enum Decodes {
+    Text,
+    /// A text that repeats much of its prompt.
+    Copy,
+    /// Only the thought before a text.
+    Thought,
+}
+
+fn complete(kind: StepKind, stream: Stream, job: &Job, decodes: Decodes) -> Task {
+    Task::Complete {
+        sampling: sampling(&job.constitution.sampling, kind).clone(),
+        stream,
+        ignore_eos: job.ignore_eos,
+        copies: decodes == Decodes::Copy,
+        thought_only: decodes == Decodes::Thought,
+    }
 }
 
 fn choose(kind: StepKind, choices: Vec<Vec<String>>, job: &Job) -> Task {

@@ -387,7 +387,7 @@ fn render_errors_name_their_place() {
         ),
         (
             "{% call turn('judge') %}x{% endcall %}",
-            "generate.j2:1: a turn's role must be system, user or assistant, not \"judge\" \
+            "generate.j2:1: a turn's role must be one of system, developer, user, assistant, tool, not \"judge\" \
              [turn('judge')]",
         ),
         (

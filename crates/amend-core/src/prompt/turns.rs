@@ -2,6 +2,7 @@
 
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
+use serde::Deserialize;
 
 use super::delimiter::{Delimiter, is_label};
 use super::{FUEL, MAX_OUTPUT_BYTES, Rendered};
@@ -36,23 +37,25 @@ pub(super) fn install(environment: &mut Environment<'_>, fence: &Delimiter) {
     });
 }
 
-/// Adds a turn: `{% call turn(role, shared=false, trim=true) %}content{% endcall %}`.
-/// `shared` promises that the turn is the same for every item.
+/// Adds a turn: `{% call turn(role, shared=false, trim=true, given=none) %}content{% endcall %}`.
+/// `shared` promises that the turn is the same for every item. `given` is the message of the
+/// conversation that the turn repeats: its thought and its tool calls go with it.
 fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, Error> {
     let shared = kwargs.get::<Option<bool>>("shared")?.unwrap_or(false);
     let trim = kwargs.get::<Option<bool>>("trim")?.unwrap_or(true);
+    let given = kwargs.get::<Option<Value>>("given")?;
     let body = kwargs.get::<Option<Value>>("caller")?;
     kwargs.assert_all_used()?;
     let Some(body) = body else {
         return Err(refusal("write a turn as {% call turn(…) %}content{% endcall %}"));
     };
-    let Some(role) = [Role::System, Role::User, Role::Assistant]
-        .into_iter()
-        .find(|known| known.as_str() == role)
-    else {
-        return Err(refusal(format!(
-            "a turn's role must be system, user or assistant, not {role:?}"
-        )));
+    let Some(role) = Role::ALL.into_iter().find(|known| known.as_str() == role) else {
+        let known = Role::ALL.map(Role::as_str).join(", ");
+        return Err(refusal(format!("a turn's role must be one of {known}, not {role:?}")));
+    };
+    let given = match given.filter(|given| !given.is_none()) {
+        Some(given) => Message::deserialize(given)?,
+        None => Message::new(role, ""),
     };
 
     let collected = state.get_or_insert_extension_with(Collected::default);
@@ -73,7 +76,7 @@ fn turn(state: &mut State, role: &str, kwargs: Kwargs) -> Result<&'static str, E
         }
         *shared_turns += 1;
     }
-    turns.push(Message::new(role, content));
+    turns.push(Message { role, content: content.to_owned(), ..given });
     Ok("")
 }
 

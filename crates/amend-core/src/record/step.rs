@@ -371,4 +371,16 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
+
+    #[test]
+    fn a_thought_and_its_tokens_have_their_own_keys() {
+        let plain = Step::new(StepKind::Generate, 0);
+        let json = serde_json::to_value(&plain).unwrap();
+        assert_eq!((json.get("reasoning"), json["usage"].get("reasoning")), (None, None));
+        let usage = Usage { decoded: 5, reasoning: 3, ..Usage::default() };
+        let thinking = Step { reasoning: Some("Tea?".to_owned()), usage, ..plain };
+        let json = serde_json::to_value(&thinking).unwrap();
+        assert_eq!((&json["reasoning"], &json["usage"]["reasoning"]), (&"Tea?".into(), &3.into()));
+        assert_eq!(serde_json::from_value::<Step>(json).unwrap(), thinking);
+    }
 }

@@ -1,8 +1,9 @@
-//! Detects personal data, secrets and refusals in a text, compares texts, and writes
-//! figures and lists. All functions are pure and independent of datasets and models.
+//! Detects personal data, secrets, refusals and thoughts in a text, compares texts, and
+//! writes figures and lists. All functions are pure and independent of datasets and models.
 
 pub mod format;
 pub mod minhash;
 pub mod patterns;
 pub mod refusal;
+pub mod thoughts;
 pub mod word_diff;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::statistics::ExportStatistics;
 use crate::export::{Counts, ExportError, ExportOptions, SIMILAR, Splits};
 use crate::format::features;
+use crate::format::thoughts::Thoughts;
 use crate::store::run_dir::RunDir;
 use amend_core::text::format::percent;
 
@@ -30,6 +31,7 @@ pub(super) struct DatasetCard<'a> {
     /// The total size of the files, in bytes.
     pub download: u64,
     pub schema: &'a Schema,
+    pub thoughts: &'a Thoughts,
     pub counts: &'a Counts,
     pub statistics: &'a ExportStatistics,
 }
@@ -84,6 +86,10 @@ impl DatasetCard<'_> {
             "written": self.counts.written,
             "dropped": dropped,
             "filtered": filtered,
+            "thoughts": self.thoughts.in_words(),
+            "with_thoughts": self.counts.with_thoughts,
+            "without_thoughts": self.counts.without_thoughts,
+            "has_switch": self.thoughts.column().is_some(),
             "reviewed": self.statistics.reviewed(),
             "lengths": self.statistics.spreads(),
             "categories": self.statistics.categories(),

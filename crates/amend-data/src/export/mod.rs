@@ -24,13 +24,15 @@ use self::filter::Log;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::pairs::{self, DropReason, Which};
 use crate::format::origin::Provenance;
-use crate::format::write::ExportRow;
+use crate::format::thoughts::{RowThoughts, Thoughts};
+use crate::format::write::{ExportRow, MadeRow};
 use crate::store::atomic;
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::record::Item;
 
+pub use crate::format::thoughts::ReasoningPolicy;
 pub use crate::format::write::{ExportFormat, FORMATS};
 pub use filter::{DropFault, Examine, RowFilter, Unfit};
 pub use folder::{Folder, write_folder};
@@ -48,6 +50,8 @@ pub struct ExportOptions<'a> {
     pub file_format: FileFormat,
     /// How reviews affect the export.
     pub reviews: ReviewPolicy,
+    /// What becomes of the thoughts before answers. Trajectories have all of them.
+    pub reasoning: ReasoningPolicy,
     /// Removes rows.
     pub filter: Option<&'a dyn RowFilter>,
 }
@@ -75,6 +79,10 @@ pub struct Counts {
     pub splits: Vec<(String, u64)>,
     /// Pairs or items that gave no row, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// Rows with the thoughts of their answers.
+    pub with_thoughts: u64,
+    /// Rows that lack thoughts of their answers although the export writes thoughts.
+    pub without_thoughts: u64,
     /// Rows removed by the filter, by the name of the rule and what it detects.
     pub filtered: BTreeMap<(&'static str, &'static str), u64>,
     /// The log of the rows that the filter removed, if one was written.
@@ -108,6 +116,17 @@ pub enum ExportError {
         format: &'static str,
         /// The requested pairing.
         which: Which,
+    },
+    /// The format has no place for thoughts.
+    #[error(
+        "the format {format} has no place for thoughts (--reasoning {policy}): use one of {}",
+        ExportFormat::with_thoughts(*.policy).collect::<Vec<_>>().join(", ")
+    )]
+    Reasoning {
+        /// The format.
+        format: &'static str,
+        /// The requested policy.
+        policy: ReasoningPolicy,
     },
     /// The folder has other files in it.
     #[error("{path} already exists and is not empty: choose a new folder, or remove it")]
@@ -172,13 +191,16 @@ impl ExportError {
 }
 
 impl ExportOptions<'_> {
-    /// Checks that the format supports the requested pairing.
+    /// Checks that the format supports the requested pairing and has a place for thoughts.
     fn check(&self) -> Result<(), ExportError> {
-        if self.format.takes(self.which) {
-            Ok(())
-        } else {
-            Err(ExportError::Which { format: self.format.name, which: self.which })
+        let format = self.format.name;
+        if !self.format.takes(self.which) {
+            return Err(ExportError::Which { format, which: self.which });
         }
+        if !self.format.thoughts.takes(self.reasoning) {
+            return Err(ExportError::Reasoning { format, policy: self.reasoning });
+        }
+        Ok(())
     }
 
     /// Collects the provenance of rows. Fails if a required review is missing.
@@ -188,7 +210,8 @@ impl ExportOptions<'_> {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let provenance = Provenance::new(run, reviews);
+        let thoughts = Thoughts::new(self.reasoning, self.format.thoughts, &run.manifest().model);
+        let provenance = Provenance::new(run, reviews, thoughts);
         let rules = &provenance.rules;
         if !rules.require_reviews() {
             return Ok(provenance);
@@ -236,7 +259,7 @@ impl ExportOptions<'_> {
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             for row in self.format.rows(&trajectory, self.which, provenance) {
-                let row = match row {
+                let MadeRow { row, thoughts } = match row {
                     Ok(row) => row,
                     Err(reason) => {
                         *counts.dropped.entry(reason).or_default() += 1;
@@ -251,6 +274,8 @@ impl ExportOptions<'_> {
                 }
                 take(&trajectory.item, row)?;
                 counts.written += 1;
+                counts.with_thoughts += u64::from(thoughts == RowThoughts::Written);
+                counts.without_thoughts += u64::from(thoughts == RowThoughts::LeftOut);
             }
         }
         Ok(counts)
@@ -277,7 +302,8 @@ fn stream(
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
     let provenance = export.provenance(run)?;
-    let mut sink = export.sink(&export.format.schema(), false, out)?;
+    let schema = export.format.schema(&provenance.thoughts);
+    let mut sink = export.sink(&schema, false, out)?;
     let counts = export.each_row(run, &provenance, log, |_, row| sink.write(row))?;
     sink.finish()?;
     Ok(counts)

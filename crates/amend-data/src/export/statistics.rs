@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::format::write::ExportRow;
+use amend_core::text::thoughts;
 
 /// The columns whose lengths are reported, if the format has them.
 const MEASURED: [&str; 9] = [
@@ -134,10 +135,11 @@ fn rounded(length: u64) -> u64 {
     length / unit * unit
 }
 
-/// The number of characters in a text, in a turn, or in a list of turns.
+/// The number of characters in a text, in a turn, or in a list of turns. A thought at the
+/// start of a text does not count.
 fn characters(value: &Value) -> u64 {
     match value {
-        Value::String(text) => text.chars().count() as u64,
+        Value::String(text) => thoughts::without_leading(text).chars().count() as u64,
         Value::Array(turns) => turns.iter().map(characters).sum(),
         Value::Object(turn) => {
             ["content", "value"].iter().filter_map(|&key| turn.get(key)).map(characters).sum()
@@ -156,6 +158,7 @@ mod tests {
     fn texts_and_turns_are_measured_in_characters() {
         for (value, expected) in [
             (json!("größe"), 5),
+            (json!("<think>\nnine?\n</think>\n\nnine"), 4),
             (json!({"role": "user", "content": "hello"}), 5),
             (json!([{"from": "human", "value": "ab"}, {"from": "gpt", "value": "c"}]), 3),
             (json!(null), 0),

@@ -98,6 +98,7 @@ pub(super) fn export(name: &str) -> ExportOptions<'static> {
         which: Which::Last,
         file_format: FileFormat::Jsonl,
         reviews: ReviewPolicy::Override,
+        reasoning: ReasoningPolicy::Drop,
         filter: None,
     }
 }
@@ -112,7 +113,8 @@ fn lines(run: &RunDir, export: &ExportOptions<'_>) -> String {
 /// The rows of an export with only the columns of the format itself.
 fn own_columns(run: &RunDir, name: &str) -> String {
     let export = export(name);
-    let own = (export.format.schema().fields().iter())
+    let schema = export.format.schema(&export.provenance(run).unwrap().thoughts);
+    let own = (schema.fields().iter())
         .map(|field| field.name().clone())
         .take_while(|name| name != "id")
         .collect::<Vec<_>>();
@@ -231,10 +233,10 @@ fn each_format_writes_its_columns() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"ideal":null}}],"metadata":{},"run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":{},"run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
-    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?"}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
+    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
     "#);
 }
 
@@ -308,7 +310,7 @@ fn parquet_has_the_same_rows_as_json_lines() {
         let path = folder.path().join("rows.parquet");
         let counts = write_file(&run, &parquet, &path).unwrap();
         let rows = parquet_rows(&path);
-        let schema = format.schema();
+        let schema = format.schema(&export.provenance(&run).unwrap().thoughts);
         let columns: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut expected = Vec::new();
@@ -739,3 +741,5 @@ fn formats_are_found_by_name() {
     }
     assert!(ExportFormat::named("csv").is_none());
 }
+
+mod thoughts;

@@ -83,6 +83,13 @@ pub(crate) fn turns(name: &str) -> Field {
     records(name, turn_columns())
 }
 
+/// A column of lists of turns that end with an answer: `{role, content}`, and the key of
+/// its thought, if there is one.
+pub(crate) fn answered_turns(name: &str, thought_key: Option<&str>) -> Field {
+    let thought = thought_key.map(optional_text);
+    records(name, turn_columns().into_iter().chain(thought).collect())
+}
+
 /// A column of turns, `{role, content}`.
 pub(crate) fn turn(name: &str) -> Field {
     record(name, turn_columns())

@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
+use amend_core::text::thoughts;
+
 /// A row as a JSON object.
 pub type Object = Map<String, Value>;
 
@@ -31,6 +33,8 @@ pub struct ExampleTurn {
     /// Whether it continues the turn before it: some formats store one turn under
     /// two keys.
     pub continues: bool,
+    /// The thought before the text, if the row has it under a key of its own.
+    pub thought: Option<String>,
 }
 
 /// The answers of a row.
@@ -89,8 +93,10 @@ pub struct Tokens {
     /// The number of tokens of the prompt, including the chat template's markup.
     pub prompt: usize,
     /// The tokens of each answer, in the order of [`Example::answers`], without the
-    /// end token.
+    /// end token. A thought comes first.
     pub answers: Vec<Vec<i64>>,
+    /// The number of tokens of each answer without its thought.
+    pub lengths: Vec<usize>,
 }
 
 /// A row in the shape that the checks read.
@@ -129,14 +135,15 @@ impl Example {
         .into_iter()
     }
 
-    /// The length of an answer: in tokens if they are known, else in words.
+    /// The length of an answer without its thought: in tokens if they are known, else in
+    /// words.
     #[must_use]
     pub fn length(&self, side: Side) -> usize {
         let mut answers = self.answers().enumerate().filter(|(_, (name, _))| *name == side);
         let Some((at, (_, turns))) = answers.next() else { return 0 };
-        match self.tokens.as_ref().and_then(|tokens| tokens.answers.get(at)) {
-            Some(tokens) => tokens.len(),
-            None => turns.iter().map(|turn| turn.text.split_whitespace().count()).sum(),
+        match self.tokens.as_ref().and_then(|tokens| tokens.lengths.get(at)) {
+            Some(&length) => length,
+            None => turns.iter().map(|turn| turn.answer().split_whitespace().count()).sum(),
         }
     }
 
@@ -168,6 +175,12 @@ pub fn joined(turns: &[ExampleTurn]) -> String {
     turns.iter().map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
 }
 
+/// The texts of turns without their thoughts, joined by line breaks.
+#[must_use]
+pub fn joined_answers(turns: &[ExampleTurn]) -> String {
+    turns.iter().map(ExampleTurn::answer).collect::<Vec<_>>().join("\n")
+}
+
 /// A change to one string of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextEdit {
@@ -185,7 +198,13 @@ impl ExampleTurn {
     pub fn new(role: &str, text: &str, pointer: impl Into<String>) -> Self {
         let place = TextPlace { pointer: pointer.into(), start: 0 };
         let (role, text) = (role.to_owned(), text.to_owned());
-        Self { role, text, places: vec![place], continues: false }
+        Self { role, text, places: vec![place], continues: false, thought: None }
+    }
+
+    /// The text without a thought at its start.
+    #[must_use]
+    pub fn answer(&self) -> &str {
+        thoughts::without_leading(&self.text)
     }
 
     /// The edits that replace the bytes `span` of the text in all of its places.

@@ -5,4 +5,5 @@ pub mod example;
 pub mod features;
 pub mod origin;
 pub mod read;
+pub mod thoughts;
 pub mod write;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{LintFilter, LintOptions, TrainerSettings, lint};
-use crate::export::{self, ExportFormat, ExportOptions, FileFormat, ReviewPolicy};
+use crate::export::{self, ExportFormat, ExportOptions, FileFormat, ReasoningPolicy, ReviewPolicy};
 use crate::pairs::Which;
 use crate::store::journal::Record;
 use crate::store::reviews::{Choice, ReviewsWriter};
@@ -45,6 +45,7 @@ fn a_review_against_the_judge_is_not_label_noise() {
             which: Which::Last,
             file_format: FileFormat::Jsonl,
             reviews: ReviewPolicy::Override,
+            reasoning: ReasoningPolicy::Drop,
             filter: Some(&filter),
         };
         let counts = export::write(&run, &export, io::sink()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::format::example::{Example, ExampleTurn, Tokens, joined};
+use crate::format::example::{Example, ExampleTurn, Tokens, joined, joined_answers};
 use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, Role, Segment};
 use amend_core::model::Vocabulary;
 
@@ -107,15 +107,26 @@ impl Tokenizer {
 
     /// The tokens of an example. A conversation's prompt is rendered with the chat
     /// template up to the beginning of the answer. Prompt and answers are tokenized
-    /// separately, as trainers do before they concatenate them.
+    /// separately, as trainers do before they concatenate them. The marks that the chat
+    /// template writes around a thought are not counted.
     #[must_use]
     pub fn tokens(&self, example: &Example) -> Tokens {
         let rendered = if example.chat { self.render(&example.prompt) } else { None };
         let prompt = rendered.unwrap_or_else(|| joined(&example.prompt));
-        Tokens {
-            prompt: self.encode(&prompt).len(),
-            answers: example.answers().map(|(_, turns)| self.encode(&joined(turns))).collect(),
+        let mut tokens =
+            Tokens { prompt: self.encode(&prompt).len(), answers: Vec::new(), lengths: Vec::new() };
+        for (_, turns) in example.answers() {
+            let mut whole: String =
+                turns.iter().filter_map(|turn| turn.thought.as_deref()).collect();
+            whole.push_str(&joined(turns));
+            let whole_tokens = self.encode(&whole);
+            let answer = joined_answers(turns);
+            let length =
+                if answer == whole { whole_tokens.len() } else { self.encode(&answer).len() };
+            tokens.answers.push(whole_tokens);
+            tokens.lengths.push(length);
         }
+        tokens
     }
 
     /// Renders a prompt up to the beginning of the answer. `None` if there is no
@@ -135,14 +146,14 @@ impl Tokenizer {
         let rendered =
             self.template.as_ref()?.render(&messages, &reasoning, NextTurn::Reply).ok()?;
         let text = |segment: Segment| match segment {
-            Segment::Scaffold(text) | Segment::Content(_, text) => text,
+            Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => text,
         };
         Some(rendered.segments.into_iter().map(text).collect())
     }
 }
 
 fn role(name: &str) -> Option<Role> {
-    [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.as_str() == name)
+    Role::ALL.into_iter().find(|role| role.as_str() == name)
 }
 
 /// The chat template in the folder of a `tokenizer.json`. `None` if it does not
@@ -229,7 +240,17 @@ pub(super) mod tests {
             (&chat, turns("wizard"), 2, vec![vec![3, 3, 4]]),
             (&chat, texts, 2, vec![vec![3], vec![4, 5]]),
         ] {
-            assert_eq!(tokenizer.tokens(&example), Tokens { prompt, answers });
+            let lengths = answers.iter().map(Vec::len).collect();
+            assert_eq!(tokenizer.tokens(&example), Tokens { prompt, answers, lengths });
+        }
+        // A thought is a part of the sequence, but not of the answer's length.
+        for thinking in [
+            json!({"role": "assistant", "reasoning_content": "a b ", "content": "yes"}),
+            json!({"role": "assistant", "content": "<think>a b</think> yes"}),
+        ] {
+            let tokens = chat.tokens(&example(json!({"prompt": "a", "completion": [thinking]})));
+            assert!(tokens.answers[0].len() > 2, "{thinking}");
+            assert_eq!(tokens.lengths, [1], "{thinking}");
         }
         let mut control = chat.control_tokens();
         control.sort();

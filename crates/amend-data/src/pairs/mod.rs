@@ -13,6 +13,7 @@ use crate::store::reviews::{Decision, Opinion};
 use crate::store::trajectories::Trajectory;
 use amend_core::model::Finish;
 use amend_core::record::{Item, Outcome, Step, StepKind, answer_steps};
+use amend_core::text::thoughts;
 
 /// Which responses of a trajectory are paired. Here r₀ is the first response (the best
 /// of several candidates) and r₁ … r_n are the revisions.
@@ -105,10 +106,11 @@ impl<'a> Pair<'a> {
             && self.rejected.text.trim() == other.rejected.text.trim()
     }
 
-    /// The text of the critique.
+    /// The text of the critique. `None` if a thought is left in it.
     #[must_use]
     pub fn reason(&self) -> Option<&'a str> {
-        self.critique.map(|critique| critique.text.as_str())
+        let text = self.critique?.text.as_str();
+        if thoughts::find(text).is_some() { None } else { Some(text) }
     }
 }
 
@@ -124,6 +126,8 @@ pub enum DropReason {
     Empty,
     /// A response was cut off at `max_tokens`.
     Cut,
+    /// A thought is left in a response.
+    Thought,
     /// Both responses are the same, ignoring surrounding white space.
     Same,
     /// The trajectory already gave the same pair, or the same response with the same
@@ -149,11 +153,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
         Self::Cut,
+        Self::Thought,
         Self::Same,
         Self::Repeated,
         Self::Mixed,
@@ -174,6 +179,7 @@ impl DropReason {
             Self::NoRevision => "no_revision",
             Self::Empty => "empty",
             Self::Cut => "cut",
+            Self::Thought => "thought",
             Self::Same => "same",
             Self::Repeated => "repeated",
             Self::Mixed => "mixed",
@@ -195,6 +201,7 @@ impl DropReason {
             Self::NoRevision => "no revision",
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
+            Self::Thought => "a thought is left in a side",
             Self::Same => "both sides are the same",
             Self::Repeated => "a duplicate of an earlier pair or labelled answer",
             Self::Mixed => "the answer is chosen in one pair and rejected in another",
@@ -204,7 +211,9 @@ impl DropReason {
             Self::BothBad => "reviewers judged both sides bad",
             Self::Disputed => "reviewers disagree",
             Self::Unreviewed => "a required review is missing",
-            Self::Conversation => "the format does not support a system turn or earlier turns",
+            Self::Conversation => {
+                "the format does not support a system turn, earlier turns or tool calls"
+            }
         }
     }
 }
@@ -322,7 +331,7 @@ fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<
     let between =
         if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
-    for fault in [is_empty, is_cut] {
+    for fault in [is_empty, is_cut, has_thought] {
         [chosen, rejected].into_iter().try_for_each(fault)?;
     }
     if chosen.text.trim() == rejected.text.trim() {
@@ -367,19 +376,21 @@ fn decided<'a>(
         }
         Some(Opinion::Answer(_)) => Pair { judgement: judgement([b, a]), ..flipped(pair) },
     };
-    let chosen = edited(pair.chosen, decision);
+    let chosen = edited(pair.chosen, decision)?;
     if chosen.text.trim() == pair.rejected.text.trim() {
         return Err(DropReason::Same);
     }
     Ok(Pair { chosen, review: Some(Reviewed::new(decision)), ..pair })
 }
 
-/// Applies the edit of a reviewer, if any, to the chosen step.
-fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Cow<'a, Step> {
-    match decision.edited {
-        None => step,
-        Some(text) => Cow::Owned(Step { text: text.to_owned(), raw: None, ..step.into_owned() }),
-    }
+/// Applies the edit of a reviewer, if any, to the chosen step. The model's thought led to
+/// the text before the edit, so it is removed.
+fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Result<Cow<'a, Step>, DropReason> {
+    let Some(text) = decision.edited else { return Ok(step) };
+    let text = text.to_owned();
+    let step = Step { text, raw: None, reasoning: None, ..step.into_owned() };
+    has_thought(&step)?;
+    Ok(Cow::Owned(step))
 }
 
 /// Returns the response of a trajectory to train on, and its review, if any. It is the
@@ -411,17 +422,18 @@ pub fn answer<'a>(
             answer_steps(steps).nth(number).ok_or(DropReason::Empty)?
         }
     };
-    let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision);
+    let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision)?;
     Ok((step, Some(Reviewed::new(&decision))))
 }
 
-/// Returns the step if its text is complete.
+/// Returns the step if its text is complete and nothing else.
 ///
 /// # Errors
-/// The text is blank or was cut off.
+/// The text is blank or was cut off, or a thought is left in it.
 pub fn whole(step: &Step) -> Result<&Step, DropReason> {
     is_empty(step)?;
     is_cut(step)?;
+    has_thought(step)?;
     Ok(step)
 }
 
@@ -431,6 +443,15 @@ fn is_empty(step: &Step) -> Result<(), DropReason> {
 
 fn is_cut(step: &Step) -> Result<(), DropReason> {
     if step.finish == Some(Finish::Length) { Err(DropReason::Cut) } else { Ok(()) }
+}
+
+/// Returns an error if a thought is left in the text of the step, as in runs of a version
+/// that did not separate thoughts from answers, or behind a server that does not.
+///
+/// # Errors
+/// [`DropReason::Thought`].
+pub fn has_thought(step: &Step) -> Result<(), DropReason> {
+    if thoughts::find(&step.text).is_some() { Err(DropReason::Thought) } else { Ok(()) }
 }
 
 /// The ids of the principles of the revisions in `steps`, without repetition, in order.

@@ -315,6 +315,8 @@ fn a_dropped_pair_has_the_first_reason_that_applies() {
         (vec![cut(generate("x")), revise("k", "")], Err(DropReason::Empty)),
         (vec![cut(generate("x")), revise("k", "y")], Err(DropReason::Cut)),
         (vec![generate("x"), cut(revise("k", "x"))], Err(DropReason::Cut)),
+        (vec![generate("<think>a</think>x"), revise("k", "y")], Err(DropReason::Thought)),
+        (vec![generate("x"), revise("k", "a</think>\n\ny")], Err(DropReason::Thought)),
         (vec![generate("x"), revise("k", "x \n")], Err(DropReason::Same)),
         (vec![generate("x"), revise("k", "y"), revise("l", "x")], Err(DropReason::Same)),
         // Cut off in between or in the critique: both responses are complete.

@@ -124,12 +124,25 @@ pub enum RowProblem {
         turn: usize,
     },
     /// A turn has an unknown role.
-    #[error("turn {turn} has the role {role:?}: use \"system\", \"user\" or \"assistant\"")]
+    #[error(
+        "turn {turn} has the role {role:?}: use \"system\", \"developer\", \"user\", \
+         \"assistant\" or \"tool\""
+    )]
     Role {
         /// The number of the turn, from 1.
         turn: usize,
         /// The role found.
         role: String,
+    },
+    /// A key of a turn has the wrong form.
+    #[error("{key:?} of turn {turn} must be {expected}")]
+    TurnKey {
+        /// The number of the turn, from 1.
+        turn: usize,
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
     },
     /// A turn is blank.
     #[error("turn {turn} is blank: fill it in, or remove it")]
@@ -140,7 +153,8 @@ pub enum RowProblem {
     /// The turns are out of order.
     #[error(
         "turn {turn} has the role \"{}\", expected \"{}\": after an optional system turn, \
-         user and assistant must alternate, starting with the user",
+         user and assistant must alternate, starting with the user, and tool turns must follow \
+         the assistant's tool calls",
         .found.as_str(), .due.as_str()
     )]
     Order {
@@ -151,6 +165,9 @@ pub enum RowProblem {
         /// The expected role.
         due: Role,
     },
+    /// The last turn calls a tool.
+    #[error("the conversation ends with a tool call: add the tool's turn, or remove the call")]
+    OpenCall,
     /// There is no user turn.
     #[error("the conversation has no user turn: add one to respond to")]
     NoUser,
@@ -355,42 +372,109 @@ pub(crate) fn answer(key: &str, value: &Value) -> Result<Option<String>, RowProb
     if text.trim().is_empty() { Ok(None) } else { Ok(Some(text.to_owned())) }
 }
 
-/// Checks a list of turns, and splits off the last turn if it is the assistant's.
+/// Checks a list of turns, and splits off the last turn if it is the assistant's. Its thought
+/// is dropped.
 pub(crate) fn conversation(
     turns: Vec<Value>,
 ) -> Result<(Vec<Message>, Option<String>), RowProblem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     for (turn, value) in (1..).zip(turns) {
-        let Value::Object(mut value) = value else { return Err(RowProblem::Turn { turn }) };
-        let (Some(Value::String(role)), Some(Value::String(content))) =
-            (value.remove("role"), value.remove("content"))
-        else {
-            return Err(RowProblem::Turn { turn });
-        };
-        let found = match role.as_str() {
-            "system" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            _ => return Err(RowProblem::Role { turn, role }),
-        };
-        let due = match messages.last().map(|message| message.role) {
-            None if found == Role::System => Role::System,
-            Some(Role::User) => Role::Assistant,
-            None | Some(Role::System | Role::Assistant) => Role::User,
+        let message = message(turn, value)?;
+        let found = message.role;
+        let due = match messages.last() {
+            None if found.is_instruction() => found,
+            None => Role::User,
+            Some(last) => match last.role {
+                Role::System | Role::Developer => Role::User,
+                Role::User => Role::Assistant,
+                Role::Assistant if last.tool_calls.is_some() => Role::Tool,
+                Role::Assistant => Role::User,
+                Role::Tool if found == Role::Tool => Role::Tool,
+                Role::Tool => Role::Assistant,
+            },
         };
         if found != due {
             return Err(RowProblem::Order { turn, found, due });
         }
-        if content.trim().is_empty() {
-            return Err(RowProblem::BlankTurn { turn });
-        }
-        messages.push(Message::new(found, content));
+        messages.push(message);
+    }
+    if messages.last().is_some_and(|last| last.tool_calls.is_some()) {
+        return Err(RowProblem::OpenCall);
     }
     let answer = messages.pop_if(|last| last.role == Role::Assistant).map(|last| last.content);
-    if messages.iter().all(|message| message.role == Role::System) {
+    if messages.iter().all(|message| message.role.is_instruction()) {
         return Err(RowProblem::NoUser);
     }
     Ok((messages, answer))
+}
+
+/// The keys that may hold the thought of an assistant's turn, in the order in which they are
+/// tried.
+const THOUGHTS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// Parses a turn. Keys that a turn of its role does not have are dropped.
+fn message(turn: usize, value: Value) -> Result<Message, RowProblem> {
+    let Value::Object(mut value) = value else { return Err(RowProblem::Turn { turn }) };
+    let Some(Value::String(role)) = value.remove("role") else {
+        return Err(RowProblem::Turn { turn });
+    };
+    let Some(role) = Role::ALL.into_iter().find(|known| known.as_str() == role) else {
+        return Err(RowProblem::Role { turn, role });
+    };
+    let mut message = Message::new(role, "");
+    match role {
+        Role::Assistant => {
+            for key in THOUGHTS {
+                match value.remove(key) {
+                    None | Some(Value::Null) => {}
+                    Some(Value::String(thought)) if thought.trim().is_empty() => {}
+                    Some(Value::String(thought)) => {
+                        message.reasoning.get_or_insert(thought);
+                    }
+                    Some(_) => {
+                        return Err(RowProblem::TurnKey { turn, key, expected: "a string" });
+                    }
+                }
+            }
+            message.tool_calls = tool_calls(turn, value.remove("tool_calls"))?;
+        }
+        Role::Tool => {
+            let mut text = |key| match value.remove(key) {
+                None | Some(Value::Null) => Ok(None),
+                Some(Value::String(text)) => Ok(Some(text)),
+                Some(_) => Err(RowProblem::TurnKey { turn, key, expected: "a string" }),
+            };
+            message.name = text("name")?;
+            message.tool_call_id = text("tool_call_id")?;
+        }
+        Role::System | Role::Developer | Role::User => {}
+    }
+    let may_be_blank = message.tool_calls.is_some() || role == Role::Tool;
+    message.content = match value.remove("content") {
+        Some(Value::String(content)) => content,
+        None | Some(Value::Null) if may_be_blank => String::new(),
+        _ => return Err(RowProblem::Turn { turn }),
+    };
+    if message.content.trim().is_empty() && !may_be_blank {
+        return Err(RowProblem::BlankTurn { turn });
+    }
+    Ok(message)
+}
+
+/// Checks the tool calls of a turn. An empty list counts as absent.
+fn tool_calls(turn: usize, calls: Option<Value>) -> Result<Option<Value>, RowProblem> {
+    let key = "tool_calls";
+    match calls {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(calls)) if calls.is_empty() => Ok(None),
+        Some(calls @ Value::Array(_)) if !shallow(&calls, MAX_DEPTH) => {
+            Err(RowProblem::TooDeep { key: key.to_owned(), limit: MAX_DEPTH })
+        }
+        Some(Value::Array(calls)) if calls.iter().all(Value::is_object) => {
+            Ok(Some(Value::Array(calls)))
+        }
+        Some(_) => Err(RowProblem::TurnKey { turn, key, expected: "a list of objects" }),
+    }
 }
 
 pub(crate) fn wrong(key: &str, expected: &'static str, found: &Value) -> RowProblem {

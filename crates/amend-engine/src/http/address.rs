@@ -114,12 +114,12 @@ impl Key {
     }
 
     /// The value of the `Authorization` header.
-    pub(super) fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }
 
     /// Replaces the key in a text by `***`: servers quote it in errors.
-    pub(super) fn hide_in(&self, text: &str) -> String {
+    pub(crate) fn hide_in(&self, text: &str) -> String {
         text.replace(&self.0, "***")
     }
 }

@@ -26,7 +26,7 @@ pub enum Dialect {
 
 /// The field that switches thoughts off and on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThoughtSwitch {
+pub enum SwitchField {
     /// `chat_template_kwargs`, with the variables of the chat templates.
     Template,
     /// `reasoning_effort`, which is `none` for off.
@@ -77,36 +77,32 @@ impl Dialect {
     }
 
     /// The switch that it has for thoughts.
-    pub fn switch(self) -> ThoughtSwitch {
+    pub fn switch(self) -> SwitchField {
         match self {
-            Self::LlamaServer | Self::Vllm | Self::Sglang => ThoughtSwitch::Template,
-            Self::Ollama | Self::LmStudio => ThoughtSwitch::Effort,
-            Self::OpenRouter => ThoughtSwitch::Object,
-            Self::Other => ThoughtSwitch::Unknown,
+            Self::LlamaServer | Self::Vllm | Self::Sglang => SwitchField::Template,
+            Self::Ollama | Self::LmStudio => SwitchField::Effort,
+            Self::OpenRouter => SwitchField::Object,
+            Self::Other => SwitchField::Unknown,
         }
     }
 
     /// The fields that ask for no thought.
-    pub fn without_thought(
-        self,
-        switch: ThoughtSwitch,
-        reasoning: &Reasoning,
-    ) -> Map<String, Value> {
+    pub fn without_thought(self, switch: SwitchField, reasoning: &Reasoning) -> Map<String, Value> {
         let mut fields = Map::new();
         switch_template(switch, false, reasoning, &mut fields);
         match switch {
-            ThoughtSwitch::Template => {}
-            ThoughtSwitch::Effort => drop(fields.insert("reasoning_effort".into(), "none".into())),
-            ThoughtSwitch::Object => {
+            SwitchField::Template => {}
+            SwitchField::Effort => drop(fields.insert("reasoning_effort".into(), "none".into())),
+            SwitchField::Object => {
                 drop(fields.insert("reasoning".into(), json!({"effort": "none"})))
             }
-            ThoughtSwitch::Unknown => {}
+            SwitchField::Unknown => {}
         }
         fields
     }
 
     /// The fields that ask for a thought of at most the budget.
-    pub fn with_thought(self, switch: ThoughtSwitch, reasoning: &Reasoning) -> Map<String, Value> {
+    pub fn with_thought(self, switch: SwitchField, reasoning: &Reasoning) -> Map<String, Value> {
         let mut fields = Map::new();
         switch_template(switch, true, reasoning, &mut fields);
         let budget = reasoning.budget;
@@ -256,13 +252,13 @@ impl Dialect {
 
 /// Adds the variables of the chat template, if they switch thoughts or the user sets any.
 fn switch_template(
-    switch: ThoughtSwitch,
+    switch: SwitchField,
     thinks: bool,
     reasoning: &Reasoning,
     fields: &mut Map<String, Value>,
 ) {
     let mut variables = Map::new();
-    if switch == ThoughtSwitch::Template {
+    if switch == SwitchField::Template {
         // Templates call it by one name or the other, and ignore the other.
         variables.insert("enable_thinking".into(), thinks.into());
         variables.insert("thinking".into(), thinks.into());

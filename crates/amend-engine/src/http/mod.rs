@@ -18,7 +18,6 @@
 //!   prompt, each in its own format.
 
 mod address;
-mod certificates;
 mod client;
 mod dialect;
 mod gate;

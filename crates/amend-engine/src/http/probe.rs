@@ -2,7 +2,7 @@
 //! and one choice if the run judges.
 
 use super::client::{Client, ClientError, PARSE_ITSELF, connection_error};
-use super::dialect::ThoughtSwitch;
+use super::dialect::SwitchField;
 use super::profile::{ChoiceWay, Profile};
 use super::retry::Cancellation;
 use super::send_error::SendError;
@@ -75,15 +75,15 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
         return Ok(());
     }
     // An unknown server may know one of the common switches.
-    if client.profile().switch == ThoughtSwitch::Unknown {
-        for switch in [ThoughtSwitch::Effort, ThoughtSwitch::Template] {
+    if client.profile().switch == SwitchField::Unknown {
+        for switch in [SwitchField::Effort, SwitchField::Template] {
             client.lock().switch = switch;
             let is_quiet = ask().is_ok_and(|reply| !reply.has_thought());
             if is_quiet {
                 return Ok(());
             }
         }
-        client.lock().switch = ThoughtSwitch::Unknown;
+        client.lock().switch = SwitchField::Unknown;
     }
     {
         let mut profile = client.lock();

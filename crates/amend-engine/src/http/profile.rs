@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Dialect, ThoughtSwitch};
+use super::dialect::{Dialect, SwitchField};
 use super::wire::{Position, ServerReply};
 
 /// How many of the most likely tokens to request: the maximum that the API allows.
@@ -50,7 +50,7 @@ impl ChoiceWay {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// The switch for thoughts.
-    pub switch: ThoughtSwitch,
+    pub switch: SwitchField,
     /// Whether the model thinks although it was asked not to.
     pub thinks_anyway: bool,
     /// Whether the model returned a thought that it was asked for.

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::http::Response;
-use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
 use super::address::{Address, Key};
-use super::certificates;
 use super::gate::RateLimitGate;
 use super::retry::{Cancellation, Retry};
 use super::send_error::{SendError, from_status, in_body, shorten};
 use super::wire;
+use crate::certificates;
 
 /// The maximum size of a response, in bytes.
 const MAX_RESPONSE: u64 = 64 << 20;
@@ -48,12 +47,8 @@ impl Transport {
             Some(_) => PROXIES.into_iter().find(|name| names_proxy(name)),
             None => None,
         };
-        let mut config = Agent::config_builder();
-        if address.uri().scheme_str() == Some("https") {
-            let roots = certificates::roots();
-            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
-        }
-        let agent = config
+        let agent = Agent::config_builder()
+            .tls_config(certificates::tls(&address.to_string()))
             .proxy(proxy)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))

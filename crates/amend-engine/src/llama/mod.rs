@@ -7,12 +7,15 @@
 
 mod kv;
 mod log;
+mod lora;
 pub mod measure;
 mod model;
+mod placement;
 mod sampling;
 mod scheduler;
 mod settings;
 mod tokenize;
+mod turn_tokens;
 mod vocabulary;
 
 use std::collections::{HashMap, VecDeque};
@@ -26,9 +29,12 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
+pub use self::lora::{Lora, LoraError};
 pub use self::model::Model;
+pub use self::placement::{CpuTensors, CpuTensorsError, GpuLayers, GpuLayersError, SplitMode};
 pub use self::settings::{CacheType, LlamaSettings, MAX_PARALLEL, Switch};
 use self::tokenize::{Decoded, Prompt};
+use self::turn_tokens::TurnTokens;
 pub use self::vocabulary::GgufVocabulary;
 use crate::llama::kv::batch::{Batch, Bounds};
 use crate::llama::kv::shared_prefix::{KindId, SharedPrefixes};
@@ -36,9 +42,10 @@ use crate::llama::kv::trie::{KvTrie, Token};
 use crate::llama::measure::oracle::OraclePrefill;
 use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
-use crate::llama::scheduler::active::{Active, Completing, Goal, Queued, Root};
+use crate::llama::scheduler::active::{Active, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
-use amend_core::chat::{Message, NextTurn, Reasoning};
+use crate::llama::scheduler::completing::{Completing, Thought};
+use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, ThoughtSplitter, TurnStart};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task,
@@ -94,7 +101,7 @@ pub struct Llama<'m> {
     sequence_limit: usize,
     /// The layout of the cache after creation and after a reset.
     first_layout: Switch,
-    end_tokens: Vec<Token>,
+    turn_tokens: TurnTokens,
     waiting: VecDeque<Queued>,
     active: Vec<Active>,
     /// Sequences of finished requests that are kept as prefixes, oldest first.
@@ -141,17 +148,23 @@ fn new_context<'m>(
         .with_swa_full(true)
         .with_no_perf(true);
     let backend = model::backend()?;
-    log::with_cause(|| model.inner.new_context(backend, params)).map_err(|error| {
-        EngineError::new(format!(
+    let mut context =
+        log::with_cause(|| model.inner.new_context(backend, params)).map_err(|error| {
+            EngineError::new(format!(
             "failed to create a context of {} tokens for {} sequences",
             settings.ctx_size, settings.parallel
         ))
         .hinted(
-            "lower --ctx-size or --parallel to use less memory; a quantised value cache needs \
-             flash attention; to see the log of llama.cpp, run with -vv",
+            "lower --ctx-size or --parallel to use less memory, or -ngl to use less of the GPU's; \
+             a quantised value cache needs flash attention; to see the log of llama.cpp, run \
+             with -vv",
         )
         .caused_by(error)
-    })
+        })?;
+    if let Some(adapter) = &model.adapter {
+        adapter.apply(&mut context)?;
+    }
+    Ok(context)
 }
 
 /// Creates a batch for a context.
@@ -178,7 +191,8 @@ impl<'m> Llama<'m> {
             );
         }
         let requested = settings.kv_unified;
-        let mut settings = settings.resolved().laid_out(model.stream_cell_bytes(settings));
+        let placed = LlamaSettings { n_gpu_layers: model.gpu_layers(), ..settings.clone() };
+        let mut settings = placed.resolved().laid_out(model.stream_cell_bytes(settings));
         if requested == Switch::Off && !settings.has_streams() {
             tracing::warn!("--kv-unified off has no effect: this model needs a unified cache");
         }
@@ -192,7 +206,6 @@ impl<'m> Llama<'m> {
         let mut context = new_context(model, &settings)?;
         let can_cut = measure::probe::can_cut(&mut context)? && model.can_share();
         let vocab = model.inner.vocab();
-        let vocabulary = vocab.n_tokens();
         let settings = LlamaSettings { ctx_size: context.n_ctx(), ..settings };
         // If the user requested streams, the engine never gives them up.
         let limit = match requested {
@@ -209,7 +222,7 @@ impl<'m> Llama<'m> {
             can_cut,
             window,
             sequence_limit: limit.min(model.trained_context() as usize),
-            end_tokens: (0..vocabulary).filter(|&t| vocab.is_eog(LlamaToken(t))).collect(),
+            turn_tokens: TurnTokens::new(&vocab, &model.template),
             settings,
             waiting: VecDeque::new(),
             active: Vec::new(),
@@ -309,6 +322,30 @@ impl<'m> Llama<'m> {
         }
     }
 
+    /// The thought of a completion whose turn begins with `start`; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Failure::CannotThink`] if a thought was asked for and the model marks none.
+    fn thought(
+        &self,
+        reasoning: &Reasoning,
+        start: TurnStart,
+        is_alone: bool,
+    ) -> Result<Option<Thought>, Failure> {
+        let is_asked_for = is_alone || reasoning.mode == ReasoningMode::On;
+        match self.model.template.reasoning() {
+            Some(format) if start != TurnStart::Answer => {
+                let splitter = ThoughtSplitter::new(format.clone(), start);
+                let vocab = self.model.inner.vocab();
+                let close = vocab.tokenize(format.close.as_bytes(), false, true);
+                let close = close.iter().map(|token| token.0).collect();
+                Ok(Some(Thought::new(splitter, close, is_alone)))
+            }
+            None if is_asked_for => Err(Failure::CannotThink),
+            _ => Ok(None),
+        }
+    }
+
     /// Converts a request to tokens.
     ///
     /// # Errors
@@ -326,16 +363,19 @@ impl<'m> Llama<'m> {
         };
         let Request { turns, shared_turns, task, .. } = request;
         let settings = task.reasoning();
-        let Prompt { mut tokens, shared, start: _ } =
+        let Prompt { mut tokens, shared, start } =
             tokenize::prompt(&vocab, template, &turns, shared_turns, settings, &history)?;
         let Some(last) = tokens.len().checked_sub(1) else {
             let message = "the prompt has no tokens".to_owned();
             return Err(Failure::ChatTemplate { message });
         };
         let goal = match task {
-            Task::Complete { sampling, stream, ignore_eos, copies, thought_only: _ } => {
+            Task::Complete { sampling, stream, ignore_eos, copies, thought_only } => {
+                let thought = self.thought(&sampling.reasoning, start, thought_only)?;
                 let copying = self.uses_prompt_lookup(copies).then(|| PromptLookup::new(&tokens));
-                Goal::Complete(Box::new(Completing::new(sampling, stream, ignore_eos, copying)))
+                Goal::Complete(Box::new(Completing::new(
+                    sampling, stream, ignore_eos, copying, thought,
+                )))
             }
             Task::Choose { choices, .. } => {
                 let tokens = choices.iter().map(|spellings| self.model.tokens_of(spellings));

@@ -16,8 +16,11 @@ use sha2::{Digest, Sha256};
 
 use super::LlamaSettings;
 use super::log::{self, Cause};
+use super::lora::Adapter;
+use super::placement::{GpuLayers, Placement};
 use crate::llama::kv::trie::Token;
-use amend_core::chat::ChatTemplate;
+use crate::shards::{self, ShardError};
+use amend_core::chat::{ChatTemplate, ReasoningFormat};
 use amend_core::hash;
 use amend_core::model::{EngineError, Failure};
 
@@ -25,9 +28,12 @@ use amend_core::model::{EngineError, Failure};
 pub struct Model {
     pub(super) inner: LlamaModel,
     pub(super) template: ChatTemplate,
-    path: PathBuf,
+    pub(super) adapter: Option<Adapter>,
+    /// The number of layers on the GPU.
+    gpu_layers: GpuLayers,
+    /// The file, or all shards in order, with the SHA-256 of each once it is known.
+    files: Vec<(PathBuf, OnceCell<String>)>,
     template_source: String,
-    sha256: OnceCell<String>,
     /// The tokens of each piece of text, computed on first use.
     pieces: OnceCell<HashMap<Vec<u8>, Vec<Token>>>,
 }
@@ -66,7 +72,7 @@ impl Model {
             EngineError::new(format!("failed to load model {}: {message}", path.display()))
                 .hinted(hint)
         };
-        check_header(path).map_err(|(message, hint)| fail(&message, hint))?;
+        let files = check_files(path).map_err(|(message, hint)| fail(&message, &hint))?;
         let template_override = settings
             .chat_template
             .as_ref()
@@ -78,12 +84,15 @@ impl Model {
             })
             .transpose()?;
 
-        let params = LlamaModelParams::default()
-            .with_n_gpu_layers(settings.n_gpu_layers)
-            .with_use_mmap(settings.mmap);
-        let inner = load_file(path, &params, |error| {
-            let hint = "the usual cause is an incomplete download; \
-                        to see the log of llama.cpp, run with -vv";
+        let placement = Placement::new(path, settings)?;
+        let mut inner = load_file(path, placement.params(), |error| {
+            let hint = if settings.cpu_tensors.is_empty() {
+                "the usual cause is an incomplete download; \
+                 to see the log of llama.cpp, run with -vv"
+            } else {
+                "the usual causes are an incomplete download and a pattern of --override-tensor \
+                 that is not a regular expression; to see the log of llama.cpp, run with -vv"
+            };
             fail("llama.cpp rejected it", hint).caused_by(error)
         })?;
 
@@ -96,6 +105,10 @@ impl Model {
                 "use a model that generates text from left to right",
             ));
         }
+        let adapter = match &settings.lora {
+            Some(lora) => Some(Adapter::load(&mut inner, lora)?),
+            None => None,
+        };
         let template_source = match template_override {
             Some(source) => source,
             None => inner
@@ -121,13 +134,38 @@ impl Model {
         let template = ChatTemplate::new(&template_source, &bos, &eos)
             .map_err(|error| fail(&error.to_string(), "pass another one: --chat-template FILE"))?;
         Ok(Self {
+            gpu_layers: placement.layers(&inner),
             inner,
             template,
-            path: path.to_owned(),
+            adapter,
+            files: files.into_iter().map(|file| (file, OnceCell::new())).collect(),
             template_source,
-            sha256: OnceCell::new(),
             pieces: OnceCell::new(),
         })
+    }
+
+    /// How the model marks its thoughts. `None` if it does not think.
+    #[must_use]
+    pub fn reasoning(&self) -> Option<&ReasoningFormat> {
+        self.template.reasoning()
+    }
+
+    /// This model, with the SHA-256 of its file or shards in hexadecimal, as far as they
+    /// are known. They are not computed again.
+    #[must_use]
+    pub(crate) fn with_hashes(self, sha256: Vec<Option<String>>) -> Self {
+        for ((_, known), sha256) in self.files.iter().zip(sha256) {
+            if let Some(sha256) = sha256 {
+                known.get_or_init(|| sha256);
+            }
+        }
+        self
+    }
+
+    /// The number of layers on the GPU, including the output.
+    #[must_use]
+    pub fn gpu_layers(&self) -> GpuLayers {
+        self.gpu_layers
     }
 
     /// The context length that the model was trained for, in tokens.
@@ -155,8 +193,7 @@ impl Model {
 
     /// A value of the metadata about the attention of the model's family.
     fn attention(&self, key: &str) -> Option<String> {
-        let architecture = self.inner.meta_val_str("general.architecture").ok()?;
-        self.inner.meta_val_str(&format!("{architecture}.attention.{key}")).ok()
+        attention(&self.inner, key)
     }
 
     /// The size of a KV cache cell in bytes. `None` if sequences can't have separate
@@ -166,11 +203,7 @@ impl Model {
         if !self.can_share() || self.window().is_some() {
             return None;
         }
-        let length = |key: &str| self.attention(key)?.parse().ok();
-        let head = self.inner.n_embd() as u64 / u64::from(self.inner.n_head().max(1));
-        let bits = length("key_length").unwrap_or(head) * settings.cache_type_k.bits()
-            + length("value_length").unwrap_or(head) * settings.cache_type_v.bits();
-        Some(u64::from(self.inner.n_layer()) * u64::from(self.inner.n_head_kv()) * bits / 8)
+        Some(cell_bytes(&self.inner, settings))
     }
 
     /// The tokens whose text is one of `spellings`, without control tokens.
@@ -204,42 +237,53 @@ impl Model {
     }
 
     /// Identifies the model by the name, size and modification time of its file, without
-    /// reading the whole file.
+    /// reading the whole file. The size and time of a split model are those of all shards.
     #[must_use]
     pub fn fingerprint(&self) -> Value {
-        let file = std::fs::metadata(&self.path).ok();
-        let changed = file.as_ref().and_then(|file| file.modified().ok());
+        let files: Option<Vec<_>> =
+            self.files.iter().map(|(path, _)| std::fs::metadata(path).ok()).collect();
+        let bytes = files.as_ref().map(|files| files.iter().map(|file| file.len()).sum::<u64>());
+        let changed =
+            files.unwrap_or_default().iter().filter_map(|file| file.modified().ok()).max();
         let since = changed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        json!({
+        let mut fingerprint = json!({
             "file": self.file_name(),
-            "bytes": file.map(|file| file.len()),
+            "bytes": bytes,
             "changed": since.map(|since| since.as_secs_f64()),
-        })
+        });
+        if let Some(adapter) = &self.adapter {
+            fingerprint["lora"] = adapter.fingerprint();
+        }
+        fingerprint
     }
 
-    /// The name of the model file.
+    /// The name of the model file, or of its first shard.
     #[must_use]
     pub fn file_name(&self) -> Option<String> {
-        self.path.file_name().map(|name| name.to_string_lossy().into_owned())
+        let (path, _) = self.files.first()?;
+        path.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// Identifies the model by the hash of its file and its metadata.
+    /// Identifies the model by the hash of its file and its metadata. The hash of a split
+    /// model is the SHA-256 of the hashes of its shards in order, each in hexadecimal and
+    /// followed by a newline; `shards` lists them. `bytes` is the size of all weights. An
+    /// adapter has the hash of its own file.
     ///
     /// # Errors
-    /// The file can no longer be read.
+    /// A file can no longer be read.
     pub fn describe(&self) -> Result<Value, EngineError> {
-        let sha256 = match self.sha256.get() {
-            Some(sha256) => sha256.clone(),
-            None => {
-                let sha256 = file_hash(&self.path).map_err(|error| {
-                    EngineError::new(format!("failed to hash model {}", self.path.display()))
-                        .caused_by(error)
-                })?;
-                self.sha256.get_or_init(|| sha256).clone()
-            }
+        let mut hashes = Vec::new();
+        for (path, known) in &self.files {
+            hashes.push(hash_of(path, known)?);
+        }
+        let sha256 = match hashes.as_slice() {
+            [sha256] => sha256.clone(),
+            _ => hash::sha256(
+                hashes.iter().map(|sha256| format!("{sha256}\n")).collect::<String>().as_bytes(),
+            ),
         };
         let meta = |key: &str| self.inner.meta_val_str(key).ok();
-        Ok(json!({
+        let mut description = json!({
             "sha256": sha256,
             "name": meta("general.name"),
             "architecture": meta("general.architecture"),
@@ -249,30 +293,85 @@ impl Model {
             "vocabulary": self.inner.n_vocab(),
             "license": meta("general.license"),
             "chat_template_sha256": hash::sha256(self.template_source.as_bytes()),
-        }))
+        });
+        if hashes.len() > 1 {
+            description["shards"] = json!(hashes);
+        }
+        if let Some(adapter) = &self.adapter {
+            description["lora"] = adapter.describe()?;
+        }
+        Ok(description)
     }
 }
 
-/// Checks for mistakes that llama.cpp would only log, or abort on. Returns the message
-/// and hint of an error.
-pub(super) fn check_header(path: &Path) -> Result<(), (String, &'static str)> {
+/// A value of the metadata about the attention of the model's family.
+fn attention(model: &LlamaModel, key: &str) -> Option<String> {
+    let architecture = model.meta_val_str("general.architecture").ok()?;
+    model.meta_val_str(&format!("{architecture}.attention.{key}")).ok()
+}
+
+/// The size of a KV cache cell in bytes, if all layers have attention of the same size.
+pub(super) fn cell_bytes(model: &LlamaModel, settings: &LlamaSettings) -> u64 {
+    let length = |key: &str| attention(model, key)?.parse().ok();
+    let head = model.n_embd() as u64 / u64::from(model.n_head().max(1));
+    let bits = length("key_length").unwrap_or(head) * settings.cache_type_k.bits()
+        + length("value_length").unwrap_or(head) * settings.cache_type_v.bits();
+    u64::from(model.n_layer()) * u64::from(model.n_head_kv()) * bits / 8
+}
+
+/// Checks a model for mistakes that llama.cpp would only log, or abort on. Returns its
+/// file or its shards, or the message and hint of an error.
+pub(super) fn check_files(path: &Path) -> Result<Vec<PathBuf>, (String, String)> {
     const HINT: &str = "pass a GGUF file: -m MODEL.gguf, or set AMEND_MODEL";
+    let files = shards::files(path).map_err(|error| {
+        let hint = match &error {
+            ShardError::NotFirst { first, .. } => format!("pass the first: {}", first.display()),
+            ShardError::Missing { .. } => "put all parts into one folder".to_owned(),
+        };
+        (error.to_string(), hint)
+    })?;
+    for file in &files {
+        check_header(file).map_err(|message| {
+            let message =
+                if file == path { message } else { format!("{}: {message}", file.display()) };
+            (message, HINT.to_owned())
+        })?;
+    }
+    Ok(files)
+}
+
+/// Checks that a file starts as a GGUF file does. Returns the message of an error.
+pub(super) fn check_header(path: &Path) -> Result<(), String> {
     let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ("no such file".to_owned(), HINT),
-        _ => (error.to_string(), HINT),
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
     })?;
     if path.is_dir() {
-        return Err(("it is a folder".to_owned(), HINT));
+        return Err("it is a folder".to_owned());
     }
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
         Ok(()) if &magic == b"GGUF" => Ok(()),
-        Ok(()) => Err(("it is not a GGUF file".to_owned(), HINT)),
+        Ok(()) => Err("it is not a GGUF file".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(("it is shorter than a GGUF header".to_owned(), HINT))
+            Err("it is shorter than a GGUF header".to_owned())
         }
-        Err(error) => Err((error.to_string(), HINT)),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+/// The SHA-256 of the file at `path` in hexadecimal, which is computed at most once.
+///
+/// # Errors
+/// The file can no longer be read.
+pub(super) fn hash_of(path: &Path, known: &OnceCell<String>) -> Result<String, EngineError> {
+    if let Some(sha256) = known.get() {
+        return Ok(sha256.clone());
+    }
+    let sha256 = file_hash(path).map_err(|error| {
+        EngineError::new(format!("failed to hash {}", path.display())).caused_by(error)
+    })?;
+    Ok(known.get_or_init(|| sha256).clone())
 }
 
 fn file_hash(path: &Path) -> std::io::Result<String> {

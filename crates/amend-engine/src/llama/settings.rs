@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use llama_cpp_2::context::params::KvCacheType;
 use serde::{Deserialize, Serialize};
 
+use super::lora::Lora;
+use super::placement::{CpuTensors, GpuLayers, SplitMode};
 use crate::llama::measure::costs::Costs;
 
 /// How the engine loads and runs a model. Zeros are replaced by a choice for the machine:
@@ -16,6 +18,10 @@ pub struct LlamaSettings {
     pub parallel: usize,
     /// The number of cells of the KV cache, for all sequences together.
     pub ctx_size: u32,
+    /// The maximum number of tokens in a thought. If the size of the KV cache is open, it
+    /// gets so many more cells for each sequence.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub thought_tokens: u32,
     /// Whether all sequences share a unified KV cache, or each has a separate stream.
     pub kv_unified: Switch,
     /// The maximum number of rows of a batch.
@@ -26,8 +32,19 @@ pub struct LlamaSettings {
     pub threads: usize,
     /// The number of threads that prefill.
     pub threads_batch: usize,
-    /// The number of layers on the GPU.
-    pub n_gpu_layers: u32,
+    /// The number of layers on the GPU. In the settings of an engine it is the number of
+    /// the loaded model.
+    pub n_gpu_layers: GpuLayers,
+    /// How the model is split between GPUs. `None` leaves it to llama.cpp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_mode: Option<SplitMode>,
+    /// The number of the GPU that has the whole model, or its intermediate results,
+    /// depending on the split mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub main_gpu: Option<u32>,
+    /// The tensors that stay in the memory of the CPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpu_tensors: Vec<CpuTensors>,
     /// Whether to use flash attention.
     pub flash_attention: Switch,
     /// The type of the cached keys.
@@ -36,6 +53,12 @@ pub struct LlamaSettings {
     pub cache_type_v: CacheType,
     /// Whether to map the model file into memory instead of reading it.
     pub mmap: bool,
+    /// Whether to keep the model in memory even if memory is short.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mlock: bool,
+    /// The adapter to apply. It is part of the model's description.
+    #[serde(skip)]
+    pub lora: Option<Lora>,
     /// The file of a chat template to use instead of the model's.
     pub chat_template: Option<PathBuf>,
     /// Whether sequences share the cells of common prefixes.
@@ -55,16 +78,22 @@ impl Default for LlamaSettings {
         Self {
             parallel: 0,
             ctx_size: 0,
+            thought_tokens: 0,
             kv_unified: Switch::Auto,
             batch_size: 512,
             ubatch_size: 512,
             threads: 0,
             threads_batch: 0,
-            n_gpu_layers: 0,
+            n_gpu_layers: GpuLayers::Auto,
+            split_mode: None,
+            main_gpu: None,
+            cpu_tensors: Vec::new(),
             flash_attention: Switch::Auto,
             cache_type_k: CacheType::F16,
             cache_type_v: CacheType::F16,
             mmap: true,
+            mlock: false,
+            lora: None,
             chat_template: None,
             share_prefixes: true,
             speculate: Switch::Auto,
@@ -72,6 +101,11 @@ impl Default for LlamaSettings {
             costs: Costs::default(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The number of cells per sequence in a unified cache if the user sets no context size,
@@ -126,10 +160,11 @@ impl LlamaSettings {
     pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
         let split = Self { kv_unified: Switch::Off, ..self.clone() };
         let sequences = split.sequences() as u32;
+        let per_sequence = CELLS_PER_SEQUENCE + self.thought_tokens;
         let stream = match (self.ctx_size, cell_bytes) {
             (0, Some(bytes)) => {
                 let affordable = MAX_STREAM_BYTES / (bytes.max(1) * u64::from(sequences));
-                affordable.min(CELLS_PER_STREAM.into()) as u32
+                affordable.min((CELLS_PER_STREAM + self.thought_tokens).into()) as u32
             }
             (size, _) => size / sequences,
         } / STREAM_STEP
@@ -139,14 +174,15 @@ impl LlamaSettings {
             Switch::Off => true,
             Switch::On => false,
             Switch::Auto => {
-                self.parallel > 1 && self.n_gpu_layers == 0 && stream >= CELLS_PER_SEQUENCE
+                let is_on_cpu = self.n_gpu_layers == GpuLayers::Count(0);
+                self.parallel > 1 && is_on_cpu && stream >= per_sequence
             }
         };
         if streams {
             return Self { ctx_size: stream.max(STREAM_STEP) * sequences, ..split };
         }
         let ctx_size = match self.ctx_size {
-            0 => (self.parallel as u32 * CELLS_PER_SEQUENCE).max(SMALLEST_CONTEXT),
+            0 => (self.parallel as u32 * per_sequence).max(SMALLEST_CONTEXT),
             size => size,
         };
         Self { kv_unified: Switch::On, ctx_size, ..self.clone() }
@@ -323,7 +359,7 @@ mod tests {
                 parallel,
                 ctx_size,
                 kv_unified,
-                n_gpu_layers,
+                n_gpu_layers: GpuLayers::Count(n_gpu_layers),
                 ..LlamaSettings::default()
             };
             let chosen = settings.laid_out(cell_bytes);
@@ -345,5 +381,14 @@ mod tests {
         assert_eq!(chosen(8, 100, Off, 0, small), (Off, 10 * 256, 10));
         assert_eq!(chosen(8, 0, Off, 0, None), (On, 8192, 24));
         assert_eq!(chosen(1, 0, On, 0, small), (On, 4096, 10));
+
+        // Thoughts need room too, unless the user set a size.
+        let thinking = |ctx_size| {
+            let settings = LlamaSettings { parallel: 8, ctx_size, ..LlamaSettings::default() };
+            let chosen = LlamaSettings { thought_tokens: 1024, ..settings }.laid_out(small);
+            (chosen.kv_unified, chosen.ctx_size)
+        };
+        assert_eq!(thinking(0), (Off, 10 * 2560));
+        assert_eq!(thinking(8192), (On, 8192));
     }
 }

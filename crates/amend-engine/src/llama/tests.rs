@@ -151,7 +151,7 @@ fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
                 for (row, &taken) in logits(&model, &tokens, first).iter().zip(&answer.tokens) {
                     // The engine bans tokens that end a turn here.
                     let is_allowed = |&(token, _): &(usize, &f32)| {
-                        !engine.end_tokens.contains(&(token as Token))
+                        !engine.turn_tokens.ends.contains(&(token as Token))
                     };
                     let allowed =
                         row.iter().enumerate().filter(is_allowed).map(|(_, &logit)| logit);

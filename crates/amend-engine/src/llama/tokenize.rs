@@ -55,8 +55,16 @@ pub fn prompt(
         .map_err(|error| Failure::ChatTemplate { message: error.to_string() })?;
     let mut tokens: Vec<Token> = Vec::new();
     let mut shared = 0;
-    let mut turns_done = 0;
-    for segment in &segments {
+    // A chat template may move a turn, so the shared turns end at the first other one. The
+    // scaffold that opens it is shared too, but not that of the assistant's next turn.
+    let mut is_shared = true;
+    let is_scaffold = |segment: &Segment| matches!(segment, Segment::Scaffold(_));
+    let opening = segments.iter().rposition(|segment| !is_scaffold(segment)).map_or(0, |at| at + 1);
+    for (at, segment) in segments.iter().enumerate() {
+        is_shared &= match segment {
+            Segment::Scaffold(_) => true,
+            Segment::Content(turn, _) | Segment::Thought(turn, _) => *turn < shared_turns,
+        };
         match segment {
             Segment::Scaffold(text) => {
                 let parsed = vocab.tokenize(text.as_bytes(), false, true);
@@ -65,11 +73,8 @@ pub fn prompt(
                     tokens.push(bos.0);
                 }
                 tokens.extend(parsed.iter().map(|token| token.0));
-                // The scaffold that opens the turn after the shared ones is shared too.
-                if turns_done <= shared_turns && turns_done < turns.len() {
-                    shared = tokens.len();
-                }
             }
+            Segment::Thought(_, text) => tokens.extend(content(vocab, text)?),
             Segment::Content(turn, text) => {
                 let is_assistant = turns[*turn].role == Role::Assistant;
                 let mut completions = history.iter().rev().filter(|_| is_assistant);
@@ -77,11 +82,10 @@ pub fn prompt(
                     Some(decoded) => tokens.extend_from_slice(&decoded.tokens),
                     None => tokens.extend(content(vocab, text)?),
                 }
-                turns_done = turn + 1;
-                if turns_done <= shared_turns {
-                    shared = tokens.len();
-                }
             }
+        }
+        if is_shared && at < opening {
+            shared = tokens.len();
         }
     }
     Ok(Prompt { tokens, shared, start })

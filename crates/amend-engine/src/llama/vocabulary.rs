@@ -7,7 +7,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::model::{check_header, load_file};
+use super::model::{check_files, load_file};
 use amend_core::model::EngineError;
 
 /// A vocabulary loaded from a GGUF file.
@@ -27,7 +27,7 @@ impl GgufVocabulary {
             EngineError::new(format!("failed to load the vocabulary of {path}: {message}"))
                 .hinted(hint)
         };
-        check_header(path).map_err(|(message, hint)| fail(&message, hint))?;
+        check_files(path).map_err(|(message, hint)| fail(&message, &hint))?;
         let params = LlamaModelParams::default().with_vocab_only(true);
         let inner = load_file(path, &params, |error| {
             let hint = "to see the log of llama.cpp, run with -vv";

@@ -9,7 +9,7 @@ use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
 
 use crate::models::tiny_model_path;
 
-fn settings() -> LlamaSettings {
+pub fn settings() -> LlamaSettings {
     LlamaSettings {
         parallel: 4,
         ctx_size: 2048,
@@ -52,6 +52,7 @@ pub fn drain(engine: &mut Llama<'_>) -> Outcomes {
     let mut events = Vec::new();
     loop {
         let more = engine.step(&mut events).unwrap();
+        eprintln!("{more} {events:?} {:?}", engine.counters());
         for event in events.drain(..) {
             match event {
                 Event::Text { id, text } => streamed.entry(id).or_default().push_str(&text),
@@ -106,7 +107,7 @@ fn a_continuation_reuses_the_decoded_tokens() {
 
 /// Runs a request and submits the one that `then` makes of its completion before the next
 /// step of the engine. Returns the completion.
-fn complete_and_submit(
+pub fn complete_and_submit(
     engine: &mut Llama<'_>,
     then: impl FnOnce(&Completion) -> Option<Request>,
 ) -> Completion {
@@ -131,7 +132,7 @@ fn complete_and_submit(
 }
 
 /// The request that goes on with a conversation after an answer.
-fn after(request: &Request, answer: &str, question: &str) -> Request {
+pub fn after(request: &Request, answer: &str, question: &str) -> Request {
     let mut next = Request { id: request.id + 1, continues: Some(request.id), ..request.clone() };
     next.turns.push(Message::new(Role::Assistant, answer));
     next.turns.push(Message::new(Role::User, question));

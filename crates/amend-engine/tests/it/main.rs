@@ -3,6 +3,8 @@
 
 mod engine;
 mod families;
+mod files;
 mod meaning;
 #[path = "../../../../tests/it/common/models.rs"]
 mod models;
+mod thinking;

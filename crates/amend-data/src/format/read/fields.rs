@@ -106,8 +106,12 @@ pub(super) fn some_text(
     Ok(if turn.text.trim().is_empty() { None } else { Some(turn) })
 }
 
-/// Reads a turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`. The content
-/// may be one typed part with a text. Null, as in tool calls, is an empty text.
+/// The keys of a thought beside the text of its turn.
+const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
+/// Reads a turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`, and its thought,
+/// if it has one. The content may be one typed part with a text, with thoughts before it.
+/// Null, as in tool calls, is an empty text.
 fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
     let Value::Object(object) = value else {
         return Err(wrong(pointer, "a turn: an object with \"role\" and \"content\"", value));
@@ -120,16 +124,52 @@ fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
         None => "",
     };
     let pointer = format!("{pointer}/{text_key}");
+    let thought = thought(object.iter());
     match object.get(text_key) {
-        Some(Value::String(text)) => Ok(ExampleTurn::new(role, text, pointer)),
-        None | Some(Value::Null) => Ok(ExampleTurn::new(role, "", pointer)),
-        // Only a single part, so that the text has one place.
-        Some(Value::Array(parts)) if parts.len() == 1 && parts[0]["text"].is_string() => {
-            let text = parts[0]["text"].as_str().unwrap_or_default();
-            Ok(ExampleTurn::new(role, text, format!("{pointer}/0/text")))
+        Some(Value::String(text)) => {
+            Ok(ExampleTurn { thought, ..ExampleTurn::new(role, text, pointer) })
         }
+        None | Some(Value::Null) => {
+            Ok(ExampleTurn { thought, ..ExampleTurn::new(role, "", pointer) })
+        }
+        Some(Value::Array(parts)) => parts_turn(role, parts, thought, &pointer)
+            .ok_or_else(|| wrong(&pointer, "a text", &object[text_key])),
         Some(other) => Err(wrong(&pointer, "a text", other)),
     }
+}
+
+/// The first thought among the entries of an object: a text that is not blank, or the
+/// texts of a list of parts.
+fn thought<'a>(mut entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Option<String> {
+    entries.find_map(|(key, value)| {
+        let text = match value {
+            _ if !THOUGHTS.contains(&key.as_str()) => return None,
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => return None,
+        };
+        if text.trim().is_empty() { None } else { Some(text) }
+    })
+}
+
+/// The turn of typed parts: thoughts, and a single text, so that the text has one place.
+/// `None` for other parts.
+fn parts_turn(
+    role: &str,
+    parts: &[Value],
+    mut before: Option<String>,
+    pointer: &str,
+) -> Option<ExampleTurn> {
+    let mut turn = None;
+    for (at, part) in parts.iter().enumerate() {
+        let part = part.as_object()?;
+        match part.get("text").and_then(Value::as_str) {
+            Some(_) if turn.is_some() => return None,
+            Some(text) => turn = Some(ExampleTurn::new(role, text, format!("{pointer}/{at}/text"))),
+            None => before = before.or(Some(thought(part.iter())?)),
+        }
+    }
+    Some(ExampleTurn { thought: before, ..turn? })
 }
 
 /// Translates ShareGPT's role names into those of chat templates.

@@ -10,22 +10,24 @@ use serde_json::json;
 use super::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::format::cells::{answer, conversation, row, text, turns};
 use crate::format::origin::Provenance;
+use crate::format::thoughts::{Sides, ThoughtPlace};
 use crate::pairs::{self, DropReason, Pair};
 use amend_core::record::StepKind;
 
 pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
     name: "constitutional-ai",
     about: "Hugging Face constitutional-AI columns",
-    columns: || {
+    columns: |_| {
         let steps = ["init_prompt", "init_response", "critic_prompt", "critic_response"];
         let steps = steps.into_iter().chain(["revision_prompt", "revision_response", "prompt"]);
         steps.map(text).chain(["messages", "chosen", "rejected"].map(turns)).collect()
     },
     rows: Rows::Pairs(columns),
+    thoughts: ThoughtPlace::Never,
     dataset_info: None,
 };
 
-fn columns(pair: &Pair<'_>, run: &Provenance<'_>) -> Result<ExportRow, DropReason> {
+fn columns(pair: &Pair<'_>, _: &Sides<'_>, run: &Provenance<'_>) -> Result<ExportRow, DropReason> {
     let prompt = lone_prompt(pair.item)?;
     if pair.chosen.kind != StepKind::Revise {
         return Err(DropReason::NoRevision);

@@ -7,20 +7,22 @@ use serde_json::json;
 
 use super::{ExportFormat, Rows};
 use crate::format::cells::{row, text};
+use crate::format::thoughts::ThoughtPlace;
 use crate::pairs::DropReason;
 use amend_core::chat::{Message, Role};
 
 pub(super) const HH_RLHF: ExportFormat = ExportFormat {
     name: "hh-rlhf",
     about: "Anthropic hh-rlhf transcripts",
-    columns: || vec![text("chosen"), text("rejected")],
-    rows: Rows::Pairs(|pair, _| {
-        let side = |text| transcript(&pair.item.messages, text);
+    columns: |_| vec![text("chosen"), text("rejected")],
+    rows: Rows::Pairs(|pair, sides, _| {
+        let side = |text: &str| transcript(&pair.item.messages, text);
         Ok(row([
-            ("chosen", json!(side(&pair.chosen.text)?)),
-            ("rejected", json!(side(&pair.rejected.text)?)),
+            ("chosen", json!(side(&sides.chosen.text)?)),
+            ("rejected", json!(side(&sides.rejected.text)?)),
         ]))
     }),
+    thoughts: ThoughtPlace::Nowhere,
     dataset_info: None,
 };
 
@@ -33,7 +35,9 @@ fn transcript(messages: &[Message], answer: &str) -> Result<String, DropReason> 
         match turn.role {
             Role::User => add("Human", &turn.content),
             Role::Assistant => add("Assistant", &turn.content),
-            Role::System => return Err(DropReason::Conversation),
+            Role::System | Role::Developer | Role::Tool => {
+                return Err(DropReason::Conversation);
+            }
         }
     }
     add("Assistant", answer);

@@ -4,18 +4,20 @@
 use serde_json::json;
 
 use super::{ExportFormat, Rows};
-use crate::format::cells::{answer, conversation, flag, row, turns};
+use crate::format::cells::{answered_turns, conversation, flag, row, turns};
+use crate::format::thoughts::ThoughtPlace;
 
 pub(super) const KTO: ExportFormat = ExportFormat {
     name: "kto",
     about: "TRL unpaired preferences with labels",
-    columns: || vec![turns("prompt"), turns("completion"), flag("label")],
-    rows: Rows::Labels(|item, text, label| {
+    columns: |key| vec![turns("prompt"), answered_turns("completion", key), flag("label")],
+    rows: Rows::Labels(|item, response, label| {
         Ok(row([
             ("prompt", conversation(&item.messages, [])),
-            ("completion", json!([answer(text)])),
+            ("completion", json!([response.turn()])),
             ("label", json!(label)),
         ]))
     }),
+    thoughts: ThoughtPlace::KeyAndKwargs,
     dataset_info: None,
 };

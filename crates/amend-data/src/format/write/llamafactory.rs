@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{flag, record, records, row, text, text_lists};
+use crate::format::thoughts::{Response, Sides, ThoughtPlace};
 use crate::pairs::{DropReason, Pair};
 use amend_core::chat::{Message, Role};
 use amend_core::record::Item;
@@ -13,11 +14,12 @@ use amend_core::record::Item;
 pub(super) const ALPACA: ExportFormat = ExportFormat {
     name: "llamafactory-alpaca",
     about: "LLaMA-Factory ranking, alpaca",
-    columns: || {
+    columns: |_| {
         let own = [text("instruction"), text("input"), text("chosen"), text("rejected")];
         own.into_iter().chain([text("system"), text_lists("history")]).collect()
     },
-    rows: Rows::Pairs(|pair, _| alpaca(pair)),
+    rows: Rows::Pairs(|pair, sides, _| alpaca(pair, sides)),
+    thoughts: ThoughtPlace::Text,
     dataset_info: Some(|| {
         row([
             ("formatting", json!("alpaca")),
@@ -37,7 +39,7 @@ pub(super) const ALPACA: ExportFormat = ExportFormat {
 pub(super) const SHAREGPT: ExportFormat = ExportFormat {
     name: "llamafactory-sharegpt",
     about: "LLaMA-Factory ranking, sharegpt",
-    columns: || {
+    columns: |_| {
         let sides = ["chosen", "rejected"].map(|side| record(side, sharegpt_columns()));
         [records("conversations", sharegpt_columns())]
             .into_iter()
@@ -45,14 +47,15 @@ pub(super) const SHAREGPT: ExportFormat = ExportFormat {
             .chain([text("system")])
             .collect()
     },
-    rows: Rows::Pairs(|pair, _| {
+    rows: Rows::Pairs(|pair, sides, _| {
         Ok(row([
             ("conversations", sharegpt_turns(turns(pair.item))),
-            ("chosen", answer(&pair.chosen.text)),
-            ("rejected", answer(&pair.rejected.text)),
+            ("chosen", answer(&sides.chosen)),
+            ("rejected", answer(&sides.rejected)),
             ("system", json!(system(pair.item))),
         ]))
     }),
+    thoughts: ThoughtPlace::Text,
     dataset_info: Some(|| {
         let mut info = sharegpt_info(json!({"chosen": "chosen", "rejected": "rejected"}));
         info.insert("ranking".to_owned(), json!(true));
@@ -64,15 +67,18 @@ pub(super) const SHAREGPT: ExportFormat = ExportFormat {
 pub(super) const KTO: ExportFormat = ExportFormat {
     name: "llamafactory-kto",
     about: "LLaMA-Factory KTO, sharegpt with kto_tag",
-    columns: || vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")],
-    rows: Rows::Labels(|item, text, label| {
-        let last = Message::new(Role::Assistant, text);
+    columns: |_| {
+        vec![records("conversations", sharegpt_columns()), flag("kto_tag"), text("system")]
+    },
+    rows: Rows::Labels(|item, response, label| {
+        let last = Message::new(Role::Assistant, &*response.text);
         Ok(row([
             ("conversations", sharegpt_turns(turns(item).iter().chain([&last]))),
             ("kto_tag", json!(label)),
             ("system", json!(system(item))),
         ]))
     }),
+    thoughts: ThoughtPlace::Text,
     dataset_info: Some(|| sharegpt_info(json!({"kto_tag": "kto_tag"}))),
 };
 
@@ -85,7 +91,7 @@ fn sharegpt_info(further: Value) -> ExportRow {
     row([("formatting", json!("sharegpt")), ("columns", Value::Object(columns))])
 }
 
-fn alpaca(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
+fn alpaca(pair: &Pair<'_>, sides: &Sides<'_>) -> Result<ExportRow, DropReason> {
     let turns = turns(pair.item);
     let (last, before) = turns.split_last().ok_or(DropReason::Conversation)?;
     let history: Vec<[&str; 2]> = before
@@ -95,8 +101,8 @@ fn alpaca(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
     Ok(row([
         ("instruction", json!(last.content)),
         ("input", json!("")),
-        ("chosen", json!(pair.chosen.text)),
-        ("rejected", json!(pair.rejected.text)),
+        ("chosen", json!(sides.chosen.text)),
+        ("rejected", json!(sides.rejected.text)),
         ("system", json!(system(pair.item))),
         ("history", json!(history)),
     ]))
@@ -105,14 +111,14 @@ fn alpaca(pair: &Pair<'_>) -> Result<ExportRow, DropReason> {
 /// The text of the system turn; empty without one.
 fn system(item: &Item) -> &str {
     match item.messages.first() {
-        Some(first) if first.role == Role::System => &first.content,
+        Some(first) if first.role.is_instruction() => &first.content,
         _ => "",
     }
 }
 
 /// The turns after the system turn.
 fn turns(item: &Item) -> &[Message] {
-    let skipped = item.messages.iter().take_while(|turn| turn.role == Role::System).count();
+    let skipped = item.messages.iter().take_while(|turn| turn.role.is_instruction()).count();
     &item.messages[skipped..]
 }
 
@@ -124,15 +130,16 @@ fn sharegpt_turns<'a>(turns: impl IntoIterator<Item = &'a Message>) -> Value {
     turns.into_iter().map(sharegpt_turn).collect()
 }
 
-fn answer(text: &str) -> Value {
-    sharegpt_turn(&Message::new(Role::Assistant, text))
+fn answer(response: &Response<'_>) -> Value {
+    sharegpt_turn(&Message::new(Role::Assistant, &*response.text))
 }
 
 fn sharegpt_turn(turn: &Message) -> Value {
     let from = match turn.role {
-        Role::System => "system",
+        Role::System | Role::Developer => "system",
         Role::User => "human",
         Role::Assistant => "gpt",
+        Role::Tool => "observation",
     };
     json!({"from": from, "value": turn.content})
 }

@@ -19,6 +19,7 @@ use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
+use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, Thoughts};
 use crate::pairs::{self, DropReason, Pair, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
@@ -34,9 +35,12 @@ pub struct ExportFormat {
     pub name: &'static str,
     /// A short description: the trainer and the kind of rows.
     pub about: &'static str,
-    /// The columns of the format, without those of the origin.
-    columns: fn() -> Vec<Field>,
+    /// The columns of the format, without those of the origin. Turns that are answers have
+    /// the key of thoughts, if one is given.
+    columns: fn(Option<&str>) -> Vec<Field>,
     rows: Rows,
+    /// Where its trainer reads thoughts.
+    pub(crate) thoughts: ThoughtPlace,
     /// The entry in LLaMA-Factory's `dataset_info.json`, without the file name.
     pub(crate) dataset_info: Option<fn() -> ExportRow>,
 }
@@ -45,15 +49,27 @@ pub struct ExportFormat {
 #[derive(Debug)]
 enum Rows {
     /// One row for each pair.
-    Pairs(fn(&Pair<'_>, &Provenance<'_>) -> Result<ExportRow, DropReason>),
+    Pairs(fn(&Pair<'_>, &Sides<'_>, &Provenance<'_>) -> Result<ExportRow, DropReason>),
     /// One row for each response of a pair, labelled true if it is the chosen one.
-    Labels(fn(&Item, &str, bool) -> Result<ExportRow, DropReason>),
+    Labels(fn(&Item, &Response<'_>, bool) -> Result<ExportRow, DropReason>),
     /// One row for each item's last answer.
-    Answers(fn(&Item, &str) -> Result<ExportRow, DropReason>),
+    Answers(fn(&Item, &Response<'_>) -> Result<ExportRow, DropReason>),
     /// One row for each model call.
-    Steps(fn(&Trajectory, &Provenance<'_>) -> Vec<Result<ExportRow, DropReason>>),
+    Steps(StepRows),
     /// One row for each finished item, failed items included.
     Trajectories(fn(&Trajectory) -> ExportRow),
+}
+
+/// Makes the rows of a trajectory's model calls.
+type StepRows =
+    fn(&Trajectory, &Provenance<'_>) -> Vec<Result<(ExportRow, RowThoughts), DropReason>>;
+
+/// A complete row.
+#[derive(Debug)]
+pub(crate) struct MadeRow {
+    pub row: ExportRow,
+    /// What became of the thoughts of its answers.
+    pub thoughts: RowThoughts,
 }
 
 /// All export formats.
@@ -112,9 +128,26 @@ impl ExportFormat {
         !matches!(self.rows, Rows::Trajectories(_))
     }
 
+    /// Returns whether a policy writes thoughts into the texts of answers.
+    #[must_use]
+    pub fn has_thoughts_in_texts(&self, policy: ReasoningPolicy) -> bool {
+        match policy {
+            ReasoningPolicy::Drop => false,
+            ReasoningPolicy::Field => self.thoughts == ThoughtPlace::Text,
+            ReasoningPolicy::Inline => true,
+        }
+    }
+
+    /// Returns the names of the formats that support a policy for thoughts.
+    pub fn with_thoughts(policy: ReasoningPolicy) -> impl Iterator<Item = &'static str> {
+        let supports = move |format: &&Self| format.thoughts.takes(policy);
+        FORMATS.iter().filter(supports).map(|format| format.name)
+    }
+
     /// All columns of the rows, in order.
-    pub(crate) fn schema(&self) -> Schema {
-        let mut fields = (self.columns)();
+    pub(crate) fn schema(&self, thoughts: &Thoughts) -> Schema {
+        let mut fields = (self.columns)(thoughts.key());
+        fields.extend(thoughts.column());
         if self.trains() {
             fields.extend(Origin::columns());
         }
@@ -128,24 +161,39 @@ impl ExportFormat {
         trajectory: &Trajectory,
         which: Which,
         run: &Provenance<'_>,
-    ) -> Vec<Result<ExportRow, DropReason>> {
+    ) -> Vec<Result<MadeRow, DropReason>> {
         let item = &trajectory.item;
         let required = run.rules.require_review(&trajectory.steps);
         let open = required && pairs::decision(trajectory, &run.rules).is_none();
         // Every principle contributed to the last answer.
         let whole =
             || Origin { principles: pairs::principles(&trajectory.steps), ..Origin::new(item) };
-        match self.rows {
+        let decided = |pair: &Pair<'_>| run.thoughts.decide(&[&pair.chosen, &pair.rejected]);
+        let complete = |mut row: ExportRow, thoughts: RowThoughts, origin: &Origin<'_>| {
+            run.thoughts.add_kwargs(&mut row, thoughts);
+            MadeRow { row: origin.add_to(row, run), thoughts }
+        };
+        let rows = match self.rows {
             Rows::Pairs(make) => pairs::pairs(trajectory, which, &run.rules)
                 .into_iter()
                 .map(|pair| {
                     let pair = pair?;
-                    Ok(Origin::from_pair(&pair).add_to(make(&pair, run)?, run))
+                    let thoughts = decided(&pair);
+                    let sides = Sides {
+                        chosen: run.thoughts.response(&pair.chosen, thoughts),
+                        rejected: run.thoughts.response(&pair.rejected, thoughts),
+                    };
+                    let row = make(&pair, &sides, run)?;
+                    Ok(complete(row, thoughts, &Origin::from_pair(&pair)))
                 })
                 .collect(),
             Rows::Labels(make) => {
                 let pairs = pairs::pairs(trajectory, which, &run.rules);
                 let mut labels = Labels::new(pairs.iter().flatten());
+                // A row has one label only. If another pair of the item has no thoughts, a
+                // thought would go with one of the labels.
+                let all_written =
+                    pairs.iter().flatten().all(|pair| decided(pair) == RowThoughts::Written);
                 pairs
                     .iter()
                     .flat_map(|pair| match pair {
@@ -153,8 +201,13 @@ impl ExportFormat {
                         Ok(pair) => [(&pair.chosen, true), (&pair.rejected, false)]
                             .map(|(answer, label)| {
                                 labels.claim(&answer.text)?;
-                                let row = make(item, &answer.text, label)?;
-                                Ok(Origin::from_pair(pair).add_to(row, run))
+                                let mut thoughts = run.thoughts.decide(&[answer]);
+                                if thoughts == RowThoughts::Written && !all_written {
+                                    thoughts = RowThoughts::LeftOut;
+                                }
+                                let response = run.thoughts.response(answer, thoughts);
+                                let row = make(item, &response, label)?;
+                                Ok(complete(row, thoughts, &Origin::from_pair(pair)))
                             })
                             .into(),
                     })
@@ -162,18 +215,28 @@ impl ExportFormat {
             }
             Rows::Answers(make) => {
                 let row = pairs::answer(trajectory, &run.rules).and_then(|(step, review)| {
-                    let row = make(item, &step.text)?;
-                    Ok(Origin { review, ..whole() }.add_to(row, run))
+                    let thoughts = run.thoughts.decide(&[&step]);
+                    let row = make(item, &run.thoughts.response(&step, thoughts))?;
+                    Ok(complete(row, thoughts, &Origin { review, ..whole() }))
                 });
                 vec![row]
             }
             Rows::Steps(_) | Rows::Trajectories(_) if open => vec![Err(DropReason::Unreviewed)],
             Rows::Steps(make) => {
                 let rows = make(trajectory, run).into_iter();
-                rows.map(|row| row.map(|row| whole().add_to(row, run))).collect()
+                rows.map(|row| row.map(|(row, thoughts)| complete(row, thoughts, &whole())))
+                    .collect()
             }
-            Rows::Trajectories(make) => vec![Ok(run.add_run(make(trajectory)))],
+            Rows::Trajectories(make) => {
+                let row = run.add_run(make(trajectory));
+                vec![Ok(MadeRow { row, thoughts: RowThoughts::None })]
+            }
+        };
+        // No format has columns for tool calls.
+        if item.messages.iter().any(|turn| turn.role == Role::Tool) {
+            return rows.into_iter().map(|row| row.and(Err(DropReason::Conversation))).collect();
         }
+        rows
     }
 }
 
@@ -221,7 +284,7 @@ fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
 fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
     match item.messages.as_slice() {
         [user] if user.role == Role::User => Ok((None, &user.content)),
-        [system, user] if system.role == Role::System && user.role == Role::User => {
+        [system, user] if system.role.is_instruction() && user.role == Role::User => {
             Ok((Some(&system.content), &user.content))
         }
         _ => Err(DropReason::Conversation),

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{
-    answer, conversation, integer, message, optional_text, row, text, turns,
+    answer, answered_turns, conversation, integer, message, optional_text, row, text, turns,
 };
 use crate::format::origin::Provenance;
+use crate::format::thoughts::{RowThoughts, ThoughtPlace};
 use crate::pairs::{self, DropReason};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
@@ -21,30 +22,36 @@ use amend_core::record::{Outcome, Step, StepOutput, answers};
 pub(super) const SFT: ExportFormat = ExportFormat {
     name: "sft",
     about: "TRL prompt and completion, last answers",
-    columns: || vec![turns("prompt"), turns("completion")],
-    rows: Rows::Answers(|item, text| {
+    columns: |key| vec![turns("prompt"), answered_turns("completion", key)],
+    rows: Rows::Answers(|item, response| {
         Ok(row([
             ("prompt", conversation(&item.messages, [])),
-            ("completion", json!([answer(text)])),
+            ("completion", json!([response.turn()])),
         ]))
     }),
+    thoughts: ThoughtPlace::KeyAndKwargs,
     dataset_info: None,
 };
 
 pub(super) const STEPS: ExportFormat = ExportFormat {
     name: "sft-steps",
     about: "TRL prompt and completion, every step",
-    columns: || {
+    columns: |key| {
         let step = [text("step"), integer("round"), optional_text("principle")];
-        [turns("prompt"), turns("completion")].into_iter().chain(step).collect()
+        [turns("prompt"), answered_turns("completion", key)].into_iter().chain(step).collect()
     },
     rows: Rows::Steps(steps),
+    thoughts: ThoughtPlace::KeyAndKwargs,
     dataset_info: None,
 };
 
-/// Makes a row for each complete step that writes text. Every candidate answers the
+/// Makes a row for each complete step that writes text, unless a thought is left in the
+/// texts before it. Every candidate answers the
 /// prompt; the steps that follow are about the best candidate.
-fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<ExportRow, DropReason>> {
+fn steps(
+    trajectory: &Trajectory,
+    run: &Provenance<'_>,
+) -> Vec<Result<(ExportRow, RowThoughts), DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
@@ -58,6 +65,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<ExportRow,
         let request = |request| message(Role::User, request);
         let about = last.or(first.filter(|_| step.kind.output() != StepOutput::Answer));
         let mut so_far: Vec<Value> = about.iter().map(|about| answer(&about.text)).collect();
+        let mut context: Vec<&Step> = about.into_iter().collect();
         match step.kind.output() {
             StepOutput::Answer => {}
             StepOutput::Critique => {
@@ -68,6 +76,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<ExportRow,
                 if let Some(critique) = critique.take() {
                     so_far.push(request(run.critique_request(principle)));
                     so_far.push(answer(&critique.text));
+                    context.push(critique);
                 }
                 so_far.push(request(run.revision_request(principle)));
                 last = Some(step);
@@ -77,14 +86,17 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<ExportRow,
         }
         // The model did not write an answer that came with the input.
         if step.finish.is_some() {
-            rows.push(pairs::whole(step).map(|step| {
-                row([
+            let clean = context.into_iter().try_for_each(pairs::has_thought);
+            rows.push(clean.and_then(|()| pairs::whole(step)).map(|step| {
+                let thoughts = run.thoughts.decide(&[step]);
+                let row = row([
                     ("prompt", conversation(&trajectory.item.messages, so_far)),
-                    ("completion", json!([answer(&step.text)])),
+                    ("completion", json!([run.thoughts.response(step, thoughts).turn()])),
                     ("step", json!(step.kind.as_str())),
                     ("round", json!(step.round)),
                     ("principle", json!(principle)),
-                ])
+                ]);
+                (row, thoughts)
             }));
         }
     }

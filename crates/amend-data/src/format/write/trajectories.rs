@@ -4,17 +4,22 @@ use serde_json::{Value, json};
 
 use super::{ExportFormat, ExportRow, Rows};
 use crate::format::cells::{
-    conversation, free_form, integer, optional_integer, optional_text, record, records, row, text,
-    turns, value,
+    answered_turns, free_form, integer, optional_integer, optional_text, record, records, row,
+    text, value,
 };
+use crate::format::thoughts::ThoughtPlace;
 use crate::store::trajectories::Trajectory;
+use amend_core::chat::Message;
 use amend_core::record::{Outcome, Step};
+
+/// The key of the thought of a turn.
+const REASONING: &str = "reasoning_content";
 
 pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
     name: "trajectories",
     about: "every item with all of its steps",
-    columns: || {
-        let usage = ["prompt", "cached", "decoded"].map(integer).into_iter();
+    columns: |_| {
+        let usage = ["prompt", "cached", "decoded", "reasoning"].map(integer).into_iter();
         let usage = usage.chain([optional_integer("ideal")]).collect();
         let step = vec![
             text("kind"),
@@ -22,6 +27,7 @@ pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
             optional_text("principle"),
             text("text"),
             optional_text("raw"),
+            optional_text("reasoning"),
             optional_text("finish"),
             free_form("judgement"),
             record("usage", usage),
@@ -30,7 +36,7 @@ pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
             text("key"),
             optional_text("id"),
             integer("row"),
-            turns("messages"),
+            answered_turns("messages", Some(REASONING)),
             optional_text("response"),
             text("outcome"),
             optional_text("stop"),
@@ -41,6 +47,8 @@ pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
         ]
     },
     rows: Rows::Trajectories(whole),
+    // A step has its thought in any case.
+    thoughts: ThoughtPlace::Never,
     dataset_info: None,
 };
 
@@ -54,7 +62,7 @@ fn whole(trajectory: &Trajectory) -> ExportRow {
         ("key", json!(item.key)),
         ("id", json!(item.id)),
         ("row", json!(item.row)),
-        ("messages", conversation(&item.messages, [])),
+        ("messages", item.messages.iter().map(turn).collect()),
         ("response", json!(item.response)),
         ("outcome", json!(outcome)),
         ("stop", stop),
@@ -62,6 +70,11 @@ fn whole(trajectory: &Trajectory) -> ExportRow {
         ("steps", trajectory.steps.iter().map(step).collect()),
         ("metadata", Value::Object(item.metadata.clone())),
     ])
+}
+
+/// A turn of the conversation, with the thought that the input gives.
+fn turn(turn: &Message) -> Value {
+    json!({"role": turn.role, "content": turn.content, REASONING: turn.reasoning})
 }
 
 /// A step with every key: null if the journal leaves it out.
@@ -72,12 +85,14 @@ fn step(step: &Step) -> Value {
         "principle": step.principle,
         "text": step.text,
         "raw": step.raw,
+        "reasoning": step.reasoning,
         "finish": step.finish,
         "judgement": judgement(step),
         "usage": {
             "prompt": step.usage.prompt,
             "cached": step.usage.cached,
             "decoded": step.usage.decoded,
+            "reasoning": step.usage.reasoning,
             "ideal": step.usage.ideal,
         },
     })

@@ -1,7 +1,7 @@
 //! Finds empty answers, and pairs of identical answers.
 
 use super::{Check, Fix, Hit, LintRule, Needs, opening};
-use crate::format::example::{Answers, Example, joined};
+use crate::format::example::{Answers, Example, joined_answers};
 use amend_core::document::Severity;
 
 pub(super) static EMPTY: LintRule = LintRule {
@@ -31,14 +31,14 @@ impl Check for Sides {
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         for (side, turns) in example.answers() {
             // A turn that calls tools has no text. An answer is empty if no turn has.
-            if joined(turns).trim().is_empty() {
+            if joined_answers(turns).trim().is_empty() {
                 let excerpt = format!("{} after: {}", side.name(), opening(&example.prompt));
                 hits.push(Hit { rule: &EMPTY, excerpt, fix: Fix::Remove });
                 return;
             }
         }
         if let Answers::Pair { chosen, rejected } = &example.answers
-            && same(&joined(chosen), &joined(rejected))
+            && same(&joined_answers(chosen), &joined_answers(rejected))
         {
             hits.push(Hit { rule: &SAME, excerpt: opening(chosen), fix: Fix::Remove });
         }

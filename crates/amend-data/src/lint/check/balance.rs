@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{LintRule, Needs, opening};
-use crate::format::example::{Example, ExampleTurn, Side, joined};
+use crate::format::example::{Example, ExampleTurn, Side, joined_answers};
 use crate::lint::report::Sample;
 use amend_core::document::Severity;
 use amend_core::stats::{Moments, cohens_d};
@@ -147,7 +147,7 @@ impl Balance {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        let refuses = |turns: &[ExampleTurn]| is_refusal(&joined(turns));
+        let refuses = |turns: &[ExampleTurn]| is_refusal(&joined_answers(turns));
         if let Some((_, turns)) = chosen
             && refuses(turns)
         {

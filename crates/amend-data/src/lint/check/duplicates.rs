@@ -2,7 +2,7 @@
 //! nearly repeat a prompt of another split.
 
 use super::{Fix, Hit, LintRule, Needs, opening};
-use crate::format::example::{Example, ExampleTurn, joined};
+use crate::format::example::{Example, ExampleTurn, joined_answers};
 use amend_core::document::Severity;
 use amend_core::text::minhash::{Nearest, Signature};
 
@@ -70,7 +70,8 @@ impl Duplicates {
         name: impl Fn(Location) -> String,
     ) -> Option<Hit> {
         let prompt = without_system(&example.prompt);
-        let answers: Vec<String> = example.answers().map(|(_, turns)| joined(turns)).collect();
+        let answers: Vec<String> =
+            example.answers().map(|(_, turns)| joined_answers(turns)).collect();
         let answers = answers.join("\n");
         let prompt_signature = Signature::from_text(&prompt);
         let hit = |rule, like: Location| {

@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
+use super::thoughts::is_written;
 use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
 use crate::format::example::{Example, ExampleTurn};
 use amend_core::document::Severity;
+use amend_core::text::thoughts;
 
 pub(super) static MARKUP: LintRule = LintRule {
     name: "template-tokens",
@@ -71,7 +73,7 @@ static MARKERS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\n\n(?:Human|Assistant): |^\s*<s>|</s>\s*$").expect("the pattern is fixed")
 });
 
-/// Checks all texts for control tokens.
+/// Checks all texts for control tokens. Those around a thought have a rule of their own.
 pub(super) struct Markup {
     tokens: Option<Regex>,
 }
@@ -103,7 +105,10 @@ impl Check for Markup {
             Some(excerpt(&turn.text, token.start(), token.len()))
         };
         for (side, turns) in example.sides() {
-            if let Some(text) = turns.iter().find_map(find) {
+            let is_thought =
+                |turn: &ExampleTurn| is_written(side, turn) && thoughts::find(&turn.text).is_some();
+            let found = turns.iter().find_map(|turn| find(turn).filter(|_| !is_thought(turn)));
+            if let Some(text) = found {
                 let excerpt = format!("{}: {text}", side.name());
                 hits.push(Hit { rule: &MARKUP, excerpt, fix: Fix::Remove });
                 return;

@@ -9,6 +9,7 @@ mod leftovers;
 mod markup;
 mod private;
 mod roles;
+mod thoughts;
 mod truncation;
 mod verdict;
 
@@ -99,6 +100,8 @@ pub const RULES: &[&LintRule] = &[
     &truncation::IDENTICAL,
     &truncation::CUT,
     &markup::MARKUP,
+    &thoughts::LEFT,
+    &thoughts::ONE_SIDED,
     &leftovers::INTRODUCTION,
     &leftovers::CRITIQUE,
     &verdict::VERDICT,
@@ -110,6 +113,10 @@ pub const RULES: &[&LintRule] = &[
     &balance::LENGTH,
     &balance::REFUSALS,
 ];
+
+/// The name of the rule about thoughts in texts, which contradicts an export that writes
+/// them there.
+pub const THOUGHTS_LEFT: &str = "thoughts-left";
 
 /// The rules by which an export can leave out rows.
 pub fn filters() -> impl Iterator<Item = &'static LintRule> {
@@ -127,6 +134,7 @@ pub(super) fn checks(
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
+        Box::new(thoughts::Thoughts),
         Box::new(leftovers::Leftovers),
         Box::new(verdict::LabelNoise),
         Box::new(private::Private),

@@ -32,9 +32,10 @@ impl Check for Truncation {
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let (Some(tokens), Some((side, _))) = (&example.tokens, example.chosen()) else { return };
-        // One more token ends the answer.
-        let length = tokens.prompt + example.length(side) + 1;
+        let (Some(tokens), Some(_)) = (&example.tokens, example.chosen()) else { return };
+        // The chosen answer is the first one. One more token ends it.
+        let Some(chosen) = tokens.answers.first() else { return };
+        let length = tokens.prompt + chosen.len() + 1;
         let mut hit = |rule| {
             let (most, prompt) = (self.max_length, opening(&example.prompt));
             let excerpt = format!("{length} tokens of at most {most}; prompt: {prompt}");

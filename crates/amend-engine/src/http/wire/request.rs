@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::dialect::{Dialect, ThoughtSwitch};
+use crate::http::dialect::{Dialect, SwitchField};
 use crate::http::profile::{ChoiceWay, Profile};
 use amend_core::chat::{Message, Reasoning, ReasoningMode, Role};
 use amend_core::model::Sampling;
@@ -87,7 +87,7 @@ impl Asking<'_> {
         body.extend(thinking);
         match way {
             ChoiceWay::Unthinking => {
-                for switch in [ThoughtSwitch::Template, ThoughtSwitch::Effort] {
+                for switch in [SwitchField::Template, SwitchField::Effort] {
                     body.extend(self.dialect.without_thought(switch, reasoning));
                 }
             }
@@ -114,7 +114,7 @@ impl Asking<'_> {
         }
         let switch = match (switch, reasoning.mode) {
             // The user insists.
-            (ThoughtSwitch::Unknown, ReasoningMode::Off) => ThoughtSwitch::Effort,
+            (SwitchField::Unknown, ReasoningMode::Off) => SwitchField::Effort,
             (switch, _) => switch,
         };
         let mut fields = self.dialect.without_thought(switch, reasoning);

@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::vocab::LlamaVocab;
-
 use crate::llama::kv::shared_prefix::KindId;
 use crate::llama::kv::trie::{SeqId, Token};
 use crate::llama::sampling::prompt_lookup::PromptLookup;
-use crate::llama::sampling::sampler::Sampler;
 use crate::llama::sampling::softmax;
-use crate::llama::tokenize::{Decoded, Utf8};
-use amend_core::model::{
-    Completion, Counters, EngineError, Event, Failure, Finish, RequestId, Sampling, Usage,
-};
-use amend_core::random::Stream;
+use crate::llama::scheduler::completing::{Completing, SamplingContext};
+use crate::llama::tokenize::Decoded;
+use amend_core::model::{EngineError, Event, Failure, RequestId, Usage};
 
 /// A request in tokens, before it has a sequence.
 #[derive(Debug)]
@@ -64,51 +58,12 @@ pub enum Goal {
     },
 }
 
-/// A text that is being decoded.
-#[derive(Debug)]
-pub struct Completing {
-    /// How to sample tokens.
-    pub sampling: Sampling,
-    /// The source of the random numbers.
-    pub stream: Stream,
-    /// Whether to decode past the end of the turn.
-    pub ignore_eos: bool,
-    /// Its prompt lookup, if it uses one.
-    copying: Option<PromptLookup>,
-    decoded: Vec<Token>,
-    text: String,
-    utf8: Utf8,
-    finish: Option<Finish>,
-}
-
-impl Completing {
-    /// A text before its first token. Uses prompt lookup if `copying` is given.
-    #[must_use]
-    pub fn new(
-        sampling: Sampling,
-        stream: Stream,
-        ignore_eos: bool,
-        copying: Option<PromptLookup>,
-    ) -> Self {
-        Self {
-            sampling,
-            stream,
-            ignore_eos,
-            copying,
-            decoded: Vec::new(),
-            text: String::new(),
-            utf8: Utf8::default(),
-            finish: None,
-        }
-    }
-}
-
 impl Queued {
     /// The maximum number of tokens to decode.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         match &self.goal {
-            Goal::Complete(completing) => completing.sampling.max_tokens as usize,
+            Goal::Complete(completing) => completing.max_tokens(),
             Goal::Choose(_) | Goal::Score { .. } => 0,
         }
     }
@@ -164,15 +119,15 @@ impl Active {
     #[must_use]
     pub fn next(&self) -> Option<(Token, usize)> {
         let Goal::Complete(completing) = &self.queued.goal else { return None };
-        let &token = completing.decoded.last()?;
-        Some((token, self.queued.tokens.len() + completing.decoded.len() - 1))
+        let &token = completing.decoded().last()?;
+        Some((token, self.queued.tokens.len() + completing.decoded().len() - 1))
     }
 
     /// Its prompt lookup, if it uses one.
     #[must_use]
     pub fn copying(&self) -> Option<&PromptLookup> {
         match &self.queued.goal {
-            Goal::Complete(completing) => completing.copying.as_ref(),
+            Goal::Complete(completing) => completing.copying(),
             Goal::Choose(_) | Goal::Score { .. } => None,
         }
     }
@@ -187,7 +142,7 @@ impl Active {
     #[must_use]
     pub fn decoded(&self) -> &[Token] {
         match &self.queued.goal {
-            Goal::Complete(completing) => &completing.decoded,
+            Goal::Complete(completing) => completing.decoded(),
             Goal::Choose(_) | Goal::Score { .. } => &[],
         }
     }
@@ -210,7 +165,10 @@ impl Active {
             prompt: self.queued.tokens.len() as u32,
             cached: self.cached as u32,
             decoded: self.decoded().len() as u32,
-            reasoning: 0,
+            reasoning: match &self.queued.goal {
+                Goal::Complete(completing) => completing.thought_tokens() as u32,
+                Goal::Choose(_) | Goal::Score { .. } => 0,
+            },
             ideal: self.queued.ideal,
         }
     }
@@ -278,94 +236,17 @@ impl Active {
                 let log_probs = std::mem::take(log_probs);
                 events.push(Event::Likelihood { id, log_probs, usage });
             }
-            Goal::Complete(completing) => {
-                let rest = completing.utf8.finish();
-                if !rest.is_empty() {
-                    completing.text.push_str(&rest);
-                    events.push(Event::Text { id, text: rest });
-                }
-                // The text has ended, so that `finish` is set.
-                let finish = completing.finish.unwrap_or(Finish::Length);
-                let text = completing.text.clone();
-                events.push(Event::Done {
-                    id,
-                    completion: Completion { text, reasoning: None, finish, usage },
-                });
-            }
+            Goal::Complete(completing) => completing.conclude(id, usage, events),
         }
     }
 
-    /// The text and tokens of a finished completion.
+    /// The text and tokens of a finished answer, if the tokens are exactly those of the
+    /// text.
     #[must_use]
     pub fn into_decoded(self) -> Option<Decoded> {
-        let Goal::Complete(mut completing) = self.queued.goal else { return None };
-        if completing.finish == Some(Finish::Stop) {
-            completing.decoded.pop();
+        match self.queued.goal {
+            Goal::Complete(completing) => completing.into_decoded(),
+            Goal::Choose(_) | Goal::Score { .. } => None,
         }
-        Some(Decoded { text: completing.text, tokens: completing.decoded })
     }
-}
-
-/// The parts of the engine that sampling uses.
-pub struct SamplingContext<'a> {
-    /// The vocabulary.
-    pub vocab: &'a LlamaVocab<'a>,
-    /// The tokens that end a turn.
-    pub end_tokens: &'a [Token],
-    /// The sampler.
-    pub sampler: &'a mut Sampler,
-    /// The engine's counts.
-    pub counters: &'a mut Counters,
-}
-
-impl Completing {
-    /// Samples the next token. Returns whether the text ends with it, or `None` if the
-    /// logits are not finite.
-    fn draw(
-        &mut self,
-        id: RequestId,
-        prompt: &[Token],
-        logits: &[f32],
-        tools: &mut SamplingContext<'_>,
-        events: &mut Vec<Event>,
-    ) -> Option<bool> {
-        let banned: &[Token] = if self.ignore_eos { tools.end_tokens } else { &[] };
-        let uniform = self.stream.uniform(self.decoded.len() as u64);
-        let recent = self.recent(prompt);
-        let token = tools.sampler.sample(logits, &self.sampling, &recent, banned, uniform)?;
-        tools.counters.decoded += 1;
-        self.decoded.push(token);
-        if let Some(copying) = &mut self.copying {
-            copying.push(token);
-        }
-        let token = LlamaToken(token);
-        if is_end(tools.vocab, token) {
-            self.finish = Some(Finish::Stop);
-            return Some(true);
-        }
-        let text = self.utf8.push(&tools.vocab.token_to_piece(token, false, None));
-        if !text.is_empty() {
-            self.text.push_str(&text);
-            events.push(Event::Text { id, text });
-        }
-        if self.decoded.len() >= self.sampling.max_tokens as usize {
-            self.finish = Some(Finish::Length);
-        }
-        Some(self.finish.is_some())
-    }
-
-    /// The tokens that the repeat penalty applies to.
-    fn recent(&self, prompt: &[Token]) -> Vec<Token> {
-        if self.sampling.repeat_penalty == 1.0 {
-            return Vec::new();
-        }
-        let backwards = self.decoded.iter().rev().chain(prompt.iter().rev());
-        backwards.take(self.sampling.repeat_last_n as usize).copied().collect()
-    }
-}
-
-/// Whether a token ends the turn. Every control token does, so that an answer never
-/// contains one.
-fn is_end(vocab: &LlamaVocab<'_>, token: LlamaToken) -> bool {
-    vocab.is_eog(token) || vocab.is_control(token)
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::active::{Active, SamplingContext};
+use super::active::Active;
 use super::admission::{Idle, drop_cells};
+use super::completing::SamplingContext;
 use crate::llama::measure::costs::BELOW_A_TILE;
 use crate::llama::sampling::prompt_lookup as draft;
 use crate::llama::settings::Switch;
@@ -125,7 +126,7 @@ impl Llama<'_> {
         let (batch, context) = (&self.batch, &self.context);
         let mut tools = SamplingContext {
             vocab: &vocab,
-            end_tokens: &self.end_tokens,
+            turn_tokens: &self.turn_tokens,
             sampler: &mut self.sampler,
             counters: &mut self.counters,
         };

@@ -2,5 +2,6 @@
 
 pub(crate) mod active;
 pub(crate) mod admission;
-pub(crate) mod compose;
+pub(crate) mod completing;
+mod compose;
 pub(crate) mod streams;

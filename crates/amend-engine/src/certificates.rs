@@ -2,16 +2,21 @@
 
 use std::sync::LazyLock;
 
-use ureq::tls::{Certificate, RootCerts};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The variables that replace the system's certificates.
 const VARIABLES: &str = "SSL_CERT_FILE and SSL_CERT_DIR";
 
-/// The certificates of the operating system, or those that `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name. If there are none, those of Mozilla, which are built in.
-pub fn roots() -> RootCerts {
+/// How to trust the server of a URL: by the certificates of the operating system, or those
+/// that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. If there are none, by those of Mozilla, which
+/// are built in. They are only read if the URL needs them.
+pub fn tls(url: &str) -> TlsConfig {
     static ROOTS: LazyLock<RootCerts> = LazyLock::new(load);
-    ROOTS.clone()
+    if url.starts_with("https:") {
+        TlsConfig::builder().root_certs(ROOTS.clone()).build()
+    } else {
+        TlsConfig::default()
+    }
 }
 
 fn load() -> RootCerts {
