@@ -20,6 +20,12 @@ impl Session<'_> {
             Some(judge) => Some(judge.describe()?),
             None => None,
         };
+        let mut settings = engine.settings;
+        if let Some(judge) = &judge
+            && let Some(probe) = judge.settings.get("probe")
+        {
+            settings["judge_probe"] = probe.clone();
+        }
         Ok(Manifest {
             format: FORMAT,
             command: self.command.to_owned(),
@@ -40,7 +46,16 @@ impl Session<'_> {
             fence_style: job.fence.style().as_str().to_owned(),
             procedure,
             reproducible: job.cohorts,
-            settings: engine.settings,
+            settings,
         })
     }
+}
+
+/// How a run asks for choices, as its judging engine described it when the run was started.
+pub(super) fn recorded_way(manifest: &Manifest) -> Option<String> {
+    let settings = &manifest.settings;
+    let way = ["/judge_probe/choices", "/probe/choices"]
+        .iter()
+        .find_map(|pointer| settings.pointer(pointer)?.as_str());
+    way.map(str::to_owned)
 }

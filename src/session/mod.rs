@@ -58,6 +58,8 @@ pub struct Session<'a> {
     destination: Destination,
     /// Whether the run directory exists and the run continues.
     resumes: bool,
+    /// Whether the engines were asked what they can do.
+    is_probed: bool,
     is_interrupted: fn() -> bool,
 }
 
@@ -95,6 +97,7 @@ impl<'a> PreparedSession<'a> {
             input,
             destination: Destination::new(args.out.as_deref())?,
             resumes: args.resume,
+            is_probed: false,
             is_interrupted: interrupt::requested,
         })
     }
@@ -130,15 +133,17 @@ impl<'a> Session<'a> {
     /// them. Does nothing if the session resumes a run, which has these steps already.
     ///
     /// # Errors
-    /// `steps` fails, or the run directory can't be written.
+    /// `steps` fails, the run directory can't be written, or an engine can't do what the run
+    /// needs.
     pub fn start_with(
         &mut self,
-        engines: &Engines<'_>,
+        engines: &mut Engines<'_>,
         steps: impl FnOnce(&Manifest) -> Result<Vec<(String, Vec<Step>)>, CommandError>,
     ) -> Result<(), CommandError> {
         if self.resumes {
             return Ok(());
         }
+        self.probe(engines)?;
         let manifest = self.manifest(engines)?;
         let steps = steps(&manifest)?;
         RunDir::create(&self.destination.path, &manifest)?.begin(steps)?;
@@ -150,14 +155,17 @@ impl<'a> Session<'a> {
     /// a summary. The summary of a run in `--out` suggests the command `next`.
     ///
     /// # Errors
-    /// The run directory can't be written or resumed, the engine fails, or the user
-    /// interrupts the run. Items that fail are no error yet: see [`Finished::finish`].
+    /// The run directory can't be written or resumed, an engine fails or can't do what the run
+    /// needs, or the user interrupts the run. Items that fail are no error yet: see [`Finished::finish`].
     pub fn run<'e>(
-        self,
+        mut self,
         engines: impl Into<Engines<'e>>,
         next: Option<&str>,
     ) -> Result<Finished, CommandError> {
         let mut engines = engines.into();
+        if !self.resumes {
+            self.probe(&mut engines)?;
+        }
         let manifest = self.manifest(&engines)?;
         let out = &self.destination.path;
         let (mut writer, mut state) = if self.resumes {
@@ -177,6 +185,9 @@ impl<'a> Session<'a> {
         }
         let total = self.items.len() as u64;
         let work = store::left(self.items.iter().cloned(), &mut state, self.args.retry_errors);
+        if work.len() > 0 {
+            self.probe(&mut engines)?;
+        }
         let done_before = total - work.len() as u64;
         let mut recorder = Recorder::new(writer, governance_log, total, done_before);
         recorder.max_errors = self.args.max_errors;
@@ -200,6 +211,23 @@ impl<'a> Session<'a> {
             failed: tally.failed,
             _destination: self.destination,
         })
+    }
+
+    /// Lets the engines find out, once, whether they can do what the run needs. A run that is
+    /// resumed keeps its way to ask for choices.
+    ///
+    /// # Errors
+    /// An engine fails, or can't do it.
+    fn probe(&mut self, engines: &mut Engines<'_>) -> Result<(), CommandError> {
+        if std::mem::replace(&mut self.is_probed, true) {
+            return Ok(());
+        }
+        let recorded_way = if self.resumes {
+            manifest::recorded_way(RunDir::open(&self.destination.path)?.manifest())
+        } else {
+            None
+        };
+        Ok(engines.probe(&self.job, recorded_way.as_deref())?)
     }
 
     /// Records that failed items are tried again, and returns how many.

@@ -183,8 +183,8 @@ fn recorded_steps_of_another_loop_end_the_session() {
     let wrong = Step { text: "A text.".to_owned(), ..Step::new(StepKind::Revise, 1) };
     let key = first.items[0].key.clone();
     let mut engine = engine();
-    let engines = Engines::from(&mut engine);
-    first.start_with(&engines, |_| Ok(vec![(key, vec![wrong])])).unwrap();
+    let mut engines = Engines::from(&mut engine);
+    first.start_with(&mut engines, |_| Ok(vec![(key, vec![wrong])])).unwrap();
     assert_eq!(kind(first.run(engines, None)), Some(Kind::Environment));
 }
 
@@ -201,9 +201,9 @@ fn session_continues_from_the_steps_that_it_starts_with() {
     };
     let key = first.items[0].key.clone();
     let mut engine = engine();
-    let engines = Engines::from(&mut engine);
+    let mut engines = Engines::from(&mut engine);
     first
-        .start_with(&engines, |manifest| {
+        .start_with(&mut engines, |manifest| {
             assert_eq!(manifest.command, "run");
             Ok(vec![(key, vec![answer])])
         })
@@ -216,8 +216,8 @@ fn session_continues_from_the_steps_that_it_starts_with() {
     let resumed = resumed(&out);
     let mut second = session(&resumed, 1);
     let mut unused = unused();
-    let engines = Engines::from(&mut unused);
-    second.start_with(&engines, |_| panic!("the steps are not needed")).unwrap();
+    let mut engines = Engines::from(&mut unused);
+    second.start_with(&mut engines, |_| panic!("the steps are not needed")).unwrap();
     second.run(engines, None).unwrap().finish().unwrap();
 }
 

@@ -11,7 +11,7 @@ use amend_core::record::{Item, Outcome, Step};
 /// Runs the job over the items and records nothing. `observer` shows what happens.
 ///
 /// # Errors
-/// The engine or the observer fails, the user interrupts the command, or items failed:
+/// An engine fails or can't do what the job needs, the observer fails, the user interrupts the command, or items failed:
 /// [`CommandError::reported`].
 pub fn run_unrecorded<'e>(
     engines: impl Into<Engines<'e>>,
@@ -19,9 +19,11 @@ pub fn run_unrecorded<'e>(
     items: impl IntoIterator<Item = Arc<Item>>,
     observer: &mut impl Observer<Error = CommandError>,
 ) -> Result<(), CommandError> {
+    let mut engines = engines.into();
+    engines.probe(job, None)?;
     let work = items.into_iter().map(|item| Work { item, steps: Vec::new() });
     let mut watched = Watched { observer, has_failures: false };
-    match drive(engines, job, work, &mut watched)? {
+    match drive(&mut engines, job, work, &mut watched)? {
         Ended::Stopped => Err(CommandError::interrupted()),
         Ended::Done if watched.has_failures => Err(CommandError::reported()),
         Ended::Done => Ok(()),

@@ -6,85 +6,15 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::common::server::{Asked, Reply, Server, models, says};
+use crate::common::http::{choose, complete, engine, failure, request, result, results, settings};
+use crate::common::server::{Asked, Reply, Server, labels, models, says};
 use crate::common::{Place, Ran};
-use amend_core::chat::{Message, NextTurn, Reasoning, Role};
-use amend_core::model::{
-    Completion, Engine, EngineError, Event, Failure, Finish, Request, Sampling, Task, Usage,
-};
+use amend_core::chat::{NextTurn, Reasoning};
+use amend_core::model::{Completion, Engine, EngineError, Event, Failure, Finish, Task, Usage};
 use amend_core::random::Stream;
 use amend_data::store::run_dir::RunDir;
 use amend_engine::http::{EndpointSettings, Http, Key, Retry};
 use serde_json::{Value, json};
-
-/// Settings with short pauses.
-fn settings(url: &str) -> EndpointSettings {
-    EndpointSettings {
-        parallel: 3,
-        timeout: Duration::from_secs(20),
-        retry: Retry {
-            tries: 3,
-            first_pause: Duration::from_millis(5),
-            longest_pause: Duration::from_millis(200),
-        },
-        ..EndpointSettings::new(url.parse().unwrap())
-    }
-}
-
-fn engine(url: &str) -> Http {
-    Http::connect(&settings(url)).unwrap()
-}
-
-fn request(id: u64, says: &str, task: Task) -> Request {
-    let turns = vec![Message::new(Role::User, says)];
-    Request { id, turns, shared_turns: 0, continues: None, task }
-}
-
-fn complete(id: u64, says: &str) -> Request {
-    let sampling = Sampling { temperature: 0.5, max_tokens: 7, ..Sampling::default() };
-    request(
-        id,
-        says,
-        Task::Complete {
-            sampling,
-            stream: Stream::new(id),
-            ignore_eos: false,
-            copies: false,
-            thought_only: false,
-        },
-    )
-}
-
-fn choose(id: u64) -> Request {
-    let choices = [vec!["A", " A"], vec!["B", " B"]];
-    let choices =
-        choices.map(|spellings| spellings.into_iter().map(str::to_owned).collect()).into();
-    request(id, "A or B?", Task::Choose { choices, reasoning: Reasoning::default() })
-}
-
-/// The results of all requests, without events for partial text.
-fn results(engine: &mut Http) -> Result<Vec<Event>, EngineError> {
-    let mut events = Vec::new();
-    while engine.step(&mut events)? {}
-    events.retain(|event| !matches!(event, Event::Text { .. }));
-    Ok(events)
-}
-
-/// The result of one request.
-fn result(url: &str, request: Request) -> Event {
-    let mut engine = engine(url);
-    engine.submit(request);
-    let mut events = results(&mut engine).unwrap();
-    assert_eq!(events.len(), 1, "{events:?}");
-    events.remove(0)
-}
-
-fn failure(url: &str, request: Request) -> Failure {
-    match result(url, request) {
-        Event::Failed { failure, .. } => failure,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[test]
 fn each_response_belongs_to_its_request() {
@@ -126,6 +56,7 @@ fn each_response_belongs_to_its_request() {
             "model": "tiny", "messages": [{"role": "user", "content": "Grüße 3?"}],
             "temperature": 0.5, "top_p": 0.95, "max_tokens": 7, "top_k": 40, "min_p": 0.05,
             "repeat_penalty": 1.0, "repeat_last_n": 64, "cache_prompt": true,
+            "chat_template_kwargs": {"enable_thinking": false, "thinking": false},
             "seed": Stream::new(3).bits(0) >> 33,
         })
     );
@@ -180,7 +111,7 @@ fn transient_errors_are_retried() {
         before += 1;
         match before {
             1 => Reply::Status(500, "oh".to_owned()),
-            2 => Reply::Later(60),
+            2 => Reply::Later(0),
             _ => says("here"),
         }
     });
@@ -195,7 +126,7 @@ fn transient_errors_are_retried() {
 #[test]
 fn a_request_cancelled_during_a_retry_pause_is_not_sent_again() {
     let server = Server::start(|asked| match asked.last() {
-        "Busy." => Reply::Later(30),
+        "Busy." => Reply::Status(500, "oh".to_owned()),
         _ => says("yes"),
     });
     let pause = Duration::from_secs(30);
@@ -255,7 +186,7 @@ fn permanent_errors_fail_only_their_request() {
         // The server still lists its models.
         (403, "moderated", 1),
         (200, "<html>", 1),
-        (200, r#"{"choices":[]}"#, 1),
+        (200, r#"{"choices":[]}"#, 3),
         (200, "", 1),
     ];
     let mut failures = String::new();
@@ -265,14 +196,14 @@ fn permanent_errors_fail_only_their_request() {
         assert_eq!(server.asked().len(), tries, "{code} {text}");
         failures += &format!("{}\n", failure.to_string().replace(&server.url, "URL"));
     }
-    insta::assert_snapshot!(failures, @r"
+    insta::assert_snapshot!(failures, @r#"
     the endpoint failed: URL/v1/chat/completions responded with status 503: full
     the endpoint failed: URL/v1/chat/completions responded with status 400: the prompt is too long
     the endpoint failed: URL/v1/chat/completions responded with status 403: moderated
     the endpoint failed: failed to read the response of URL/v1/chat/completions: it is not valid JSON (expected value at line 1 column 1): <html>
-    the endpoint failed: its response is not as expected: it has no choices
+    the endpoint failed: URL/v1/chat/completions responded without choices: {"choices":[]}
     the endpoint failed: failed to read the response of URL/v1/chat/completions: it is not valid JSON (EOF while parsing a value at line 1 column 0): (empty)
-    ");
+    "#);
 
     // The server has stopped.
     let (url, thread) = one_response_per_connection(vec![Some(models())]);
@@ -658,6 +589,7 @@ fn a_failed_request_fails_its_item() {
     let server = Server::start(|asked| match asked.last() {
         "Hang." => Reply::Hang,
         "Long." => Reply::Status(400, r#"{"error":{"message":"too long"}}"#.to_owned()),
+        _ if asked.body["logprobs"] == true => labels(&[("A", 0.5), ("B", 0.5)]),
         _ => says("yes"),
     });
     let place = Place::new();

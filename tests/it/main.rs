@@ -3,6 +3,8 @@
 
 mod audit;
 mod bench;
+mod canned;
+mod certificates;
 mod cli;
 mod common;
 mod docs;
@@ -14,6 +16,7 @@ mod kill;
 mod lint;
 mod meaning;
 mod model;
+mod probe;
 mod report;
 mod review;
 mod run;

@@ -2,6 +2,7 @@
 //! and where models come from.
 //! This is the only crate that links llama.cpp.
 
+mod certificates;
 pub mod http;
 pub mod hub;
 pub mod llama;

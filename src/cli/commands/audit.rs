@@ -109,13 +109,13 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let mut models = args.models(config, generates)?;
     let mut model_engines = models.engines(&session.job)?;
     model_engines.count_ideal();
-    let engines = Engines::from(&mut model_engines);
+    let mut engines = Engines::from(&mut model_engines);
     let label_words = &session.job.constitution.audit.label_words;
     let unsupported = unsupported_labels(label_words, engines.judging());
     let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
     session.job.procedure = questions.procedure(first, &unsupported);
     if let Some(reuse) = reuse {
-        session.start_with(&engines, |manifest| Ok(reuse.steps(manifest)?))?;
+        session.start_with(&mut engines, |manifest| Ok(reuse.steps(manifest)?))?;
     }
     let finished = session.run(engines, Some("report"))?;
     let mut judged = HashMap::new();

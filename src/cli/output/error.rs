@@ -16,7 +16,7 @@ use crate::review::ServeError;
 use amend_analysis::audit::plan as survey;
 use amend_core::document::diagnostic::Diagnostics;
 use amend_core::driver::DriveError;
-use amend_core::model::{EngineError, Failure};
+use amend_core::model::{EngineError, Failure, ProbeError};
 use amend_core::{constitution, prompt as template};
 use amend_data::eval_set as set;
 use amend_data::export::ExportError;
@@ -227,6 +227,15 @@ impl From<set::ResponsesError> for CommandError {
 impl From<InputErrors> for CommandError {
     fn from(error: InputErrors) -> Self {
         Self::new(Kind::Usage, error)
+    }
+}
+
+impl From<ProbeError> for CommandError {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::Engine(error) => error.into(),
+            ProbeError::Unfit { message, hint } => Self::usage(message, hint),
+        }
     }
 }
 

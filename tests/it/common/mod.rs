@@ -1,6 +1,7 @@
 //! Runs the program in a temporary folder, isolated from the user's settings.
 
 pub mod browser;
+pub mod http;
 pub mod hub;
 pub mod made;
 pub mod models;

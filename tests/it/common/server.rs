@@ -28,6 +28,10 @@ impl Asked {
 pub enum Reply {
     Json(Value),
     Status(u16, String),
+    /// Status 200 and these bytes.
+    Bytes(Vec<u8>),
+    /// A status, and a header such as `Retry-After: 1`.
+    Head(u16, String),
     /// Status 429, and the seconds after which to retry.
     Later(u64),
     /// The server never replies.
@@ -107,14 +111,22 @@ fn converse(
     let mut writer = stream;
     while let Some(asked) = read(&mut reader)? {
         all.lock().unwrap().push(asked.clone());
-        let (status, more, text) = match (*reply.lock().unwrap())(&asked) {
-            Reply::Json(value) => (200, String::new(), value.to_string()),
-            Reply::Status(code, text) => (code, String::new(), text),
-            Reply::Later(seconds) => (429, format!("Retry-After: {seconds}\r\n"), "busy".into()),
+        let (status, header, bytes) = match (*reply.lock().unwrap())(&asked) {
+            Reply::Json(value) => (200, None, value.to_string().into_bytes()),
+            Reply::Bytes(bytes) => (200, None, bytes),
+            Reply::Status(code, text) => (code, None, text.into_bytes()),
+            Reply::Head(code, header) => (code, Some(header), b"busy".to_vec()),
+            Reply::Later(seconds) => {
+                (429, Some(format!("Retry-After: {seconds}")), b"busy".to_vec())
+            }
             Reply::Hang => continue,
         };
-        let length = text.len();
-        write!(writer, "HTTP/1.1 {status} -\r\n{more}Content-Length: {length}\r\n\r\n{text}")?;
+        let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
+        let length = bytes.len();
+        let mut response =
+            format!("HTTP/1.1 {status} -\r\n{header}Content-Length: {length}\r\n\r\n").into_bytes();
+        response.extend(bytes);
+        writer.write_all(&response)?;
     }
     Ok(())
 }
@@ -159,4 +171,14 @@ pub fn says(text: &str) -> Reply {
         "usage": {"prompt_tokens": 10, "completion_tokens": text.split_whitespace().count(),
                   "prompt_tokens_details": {"cached_tokens": 4}},
     }))
+}
+
+/// A reply that begins with one of these tokens, with these probabilities.
+pub fn labels(tokens: &[(&str, f64)]) -> Reply {
+    let top: Vec<Value> =
+        tokens.iter().map(|(token, p)| json!({"token": token, "logprob": p.ln()})).collect();
+    Reply::Json(json!({"choices": [{
+        "message": {"content": tokens[0].0}, "finish_reason": "length",
+        "logprobs": {"content": [{"token": tokens[0].0, "top_logprobs": top}]},
+    }]}))
 }

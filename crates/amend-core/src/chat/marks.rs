@@ -126,14 +126,28 @@ impl Marks {
         let occurs = |family: &&Family| family.evidence.iter().all(|mark| text.contains(mark));
         let family = FAMILIES.iter().find(occurs)?;
         let is_certain = family.evidence != THINK.evidence || text.contains(DEEPSEEK);
-        Some(Self {
+        Some(Self { is_certain, ..Self::of_family(family) })
+    }
+
+    /// The marks of every known family.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FAMILIES.iter().map(Self::of_family)
+    }
+
+    /// The marks of a family whose thoughts stand between two texts.
+    pub fn between(start: &'static str, end: &'static str) -> Self {
+        Self::of_family(&tags(&[], start, end))
+    }
+
+    fn of_family(family: &Family) -> Self {
+        Self {
             open: family.open.to_owned(),
             end: family.end.to_owned(),
             close: family.close.to_owned(),
             answer: family.answer.to_owned(),
             answer_end: family.answer_end.to_owned(),
-            is_certain,
-        })
+            is_certain: true,
+        }
     }
 
     /// The marks around a thought that a template wrote. `tail` is what opens a turn, `before`

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod detect;
+mod inline;
 mod jinja;
 mod marks;
 mod placeholder;
@@ -12,6 +13,7 @@ mod template;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use inline::{has_lost_channels, split_inline};
 pub use reasoning::{
     Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
     TurnStart,

@@ -6,13 +6,17 @@
 //! prefix in the cache. Judgements that share a prefix are submitted together.
 
 mod call;
+mod needs;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
-use crate::model::{Counters, Engine, EngineError, Event, Failure, Request, RequestId, Sampling};
+use crate::model::{
+    Counters, Engine, EngineError, Event, Failure, ProbeError, ProbeNeeds, Request, RequestId,
+    Sampling,
+};
 use crate::procedure::{ItemLoop, Next, Procedure, ReplayError, StepRequest};
 use crate::prompt::{Delimiter, Templates};
 use crate::random::Stream;
@@ -192,6 +196,25 @@ impl Engines<'_> {
     #[must_use]
     pub fn judging(&self) -> &dyn Engine {
         self.judge.as_deref().unwrap_or(self.writer)
+    }
+
+    /// Lets the engines find out whether they can do what a job needs. `recorded_way` is how
+    /// the run asked for choices before it was interrupted.
+    ///
+    /// # Errors
+    /// An engine fails, or can't do it.
+    pub fn probe(&mut self, job: &Job, recorded_way: Option<&str>) -> Result<(), ProbeError> {
+        let (writer, judge) = needs::needs(job, recorded_way);
+        match &mut self.judge {
+            Some(engine) => {
+                self.writer.probe(&writer)?;
+                engine.probe(&judge)
+            }
+            None => {
+                let texts = writer.texts.or(judge.texts);
+                self.writer.probe(&ProbeNeeds { texts, ..judge })
+            }
+        }
     }
 
     fn each(&mut self, mut act: impl FnMut(&mut dyn Engine)) {

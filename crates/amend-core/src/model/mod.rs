@@ -1,5 +1,6 @@
 //! Engines that run a model, behind one trait: requests go in, events come out.
 
+mod probe;
 mod scripted;
 mod vocabulary;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::{Message, NextTurn, Reasoning, ReasoningFormat};
 use crate::random::Stream;
 
+pub use probe::{ChoiceNeeds, ProbeError, ProbeNeeds};
 pub use scripted::Scripted;
 pub use vocabulary::Vocabulary;
 
@@ -481,6 +483,15 @@ pub trait Engine {
     /// # Errors
     /// [`Failure::NoSuchToken`] for the first choice that is not a single token.
     fn can_choose(&self, _choices: &[Vec<String>]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Asks for one of each kind of request that a run will make, before its first item, and
+    /// adapts to what it learns. An engine that knows in advance what it can do does nothing.
+    ///
+    /// # Errors
+    /// The engine can't do what the run needs.
+    fn probe(&mut self, _needs: &ProbeNeeds) -> Result<(), ProbeError> {
         Ok(())
     }
 

@@ -43,7 +43,7 @@ const CRATES: [Floors; 5] = [
     Floors {
         name: "amend-engine",
         folder: "crates/amend-engine",
-        modules: &["shards", "llama", "http", "hub", "source"],
+        modules: &["certificates", "shards", "llama", "http", "hub", "source"],
     },
     Floors {
         name: "amend-data",

@@ -18,6 +18,14 @@
 //!   prompt, each in its own format.
 
 mod address;
+mod client;
+mod dialect;
+mod gate;
+mod notices;
+mod probe;
+mod profile;
+mod retry;
+mod send_error;
 mod transport;
 mod wire;
 
@@ -28,13 +36,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use self::address::{Address, AddressError, Key};
-pub use self::transport::Retry;
-use self::transport::{Cancellation, SendError, Transport};
-use self::wire::{Body, Dialect, ServerReply};
+use self::client::{Client, connection_error};
+use self::dialect::Dialect;
+use self::profile::Profile;
+use self::retry::Cancellation;
+pub use self::retry::Retry;
+use self::transport::Transport;
 use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
-    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
-    RequestId, Task, Usage,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
+    ProbeNeeds, Request, RequestId, Usage,
 };
 
 /// What this engine can do. A server batches requests as it likes, so its results
@@ -100,6 +111,8 @@ pub struct Http {
     settings: EndpointSettings,
     /// The model's entry in the server's list.
     entry: Value,
+    client: Client,
+    is_probed: bool,
     jobs: mpsc::Sender<Job>,
     results: mpsc::Receiver<JobResult>,
     /// The requests that have no result yet.
@@ -140,11 +153,15 @@ impl Http {
             .map_err(|error| connection_error(&error, settings.key_variable))?;
         let entry = choose_model(&settings, &list)?;
         let name = entry["id"].as_str().unwrap_or_default().to_owned();
+        let dialect = Dialect::detect(&settings.address, entry["owned_by"].as_str());
         let client = Client {
             transport,
+            address: settings.address.clone(),
             key_variable: settings.key_variable,
-            dialect: Dialect::from_owner(entry["owned_by"].as_str()),
+            dialect,
             model: settings.model.clone().unwrap_or(name),
+            profile: Arc::new(Mutex::new(Profile::new(dialect))),
+            notices: Arc::default(),
         };
 
         let (jobs, job_receiver) = mpsc::channel();
@@ -164,7 +181,8 @@ impl Http {
                 })?;
         }
         let (pending, counters) = (HashMap::new(), Counters::default());
-        Ok(Self { settings, entry, jobs, results, pending, counters })
+        let is_probed = false;
+        Ok(Self { settings, entry, client, is_probed, jobs, results, pending, counters })
     }
 
     /// Counts the result of a request and appends its events to `events`.
@@ -235,121 +253,6 @@ fn choose_model(settings: &EndpointSettings, list: &Value) -> Result<Value, Engi
     })
 }
 
-/// The error that a server can't be used at all, with a hint.
-fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
-    let hint = match error {
-        SendError::Status { code: 401 | 403, .. } => {
-            format!("put the server's key in {key_variable}")
-        }
-        SendError::Status { code: 404, .. } => {
-            "is the address right? The address of an OpenAI-compatible server usually ends in /v1; \
-             choose a model with --endpoint-model"
-                .to_owned()
-        }
-        SendError::Unreachable { proxy: Some(variable), .. } => format!(
-            "is the proxy in {variable} right, and is the server running? To reach it without a \
-             proxy, add its host to NO_PROXY"
-        ),
-        SendError::Unreachable { proxy: None, .. } => {
-            "is the server running, and is this its address?".to_owned()
-        }
-        SendError::Timeout { .. } | SendError::Status { .. } | SendError::Malformed { .. } => {
-            "is this an OpenAI-compatible server?".to_owned()
-        }
-    };
-    EngineError::new(error.to_string()).hinted(hint)
-}
-
-/// The state of each thread.
-#[derive(Clone)]
-struct Client {
-    transport: Transport,
-    key_variable: &'static str,
-    dialect: Dialect,
-    model: String,
-}
-
-impl Client {
-    /// Runs a request and returns its events.
-    ///
-    /// # Errors
-    /// Only errors that every further request would meet too.
-    fn run(
-        &self,
-        request: &Request,
-        cancellation: &Cancellation,
-        usage: &mut Usage,
-    ) -> Result<Vec<Event>, EngineError> {
-        let id = request.id;
-        let outcome = match &request.task {
-            Task::Complete { sampling, stream, ignore_eos, .. } => {
-                let body = Body::complete(
-                    self.dialect,
-                    &self.model,
-                    &request.turns,
-                    sampling,
-                    *stream,
-                    *ignore_eos,
-                );
-                self.send(&body, cancellation)?.map(|response| {
-                    let completion = response.into_completion();
-                    *usage = completion.usage;
-                    let text = completion.text.clone();
-                    vec![Event::Text { id, text }, Event::Done { id, completion }]
-                })
-            }
-            Task::Choose { choices, .. } => {
-                let body = Body::choose(self.dialect, &self.model, &request.turns);
-                self.send(&body, cancellation)?.and_then(|response| {
-                    *usage = response.usage();
-                    let log_probs = response.log_probs(choices).ok_or(Failure::NoLogProbs)?;
-                    Ok(vec![Event::Chosen { id, log_probs, usage: *usage }])
-                })
-            }
-            Task::Likelihood { .. } => Err(Failure::CannotScore),
-        };
-        Ok(outcome.unwrap_or_else(|failure| vec![Event::Failed { id, failure }]))
-    }
-
-    /// Sends a request body. The inner result is that of this request; the outer error
-    /// ends the engine.
-    fn send(
-        &self,
-        body: &Body<'_>,
-        cancellation: &Cancellation,
-    ) -> Result<Result<ServerReply, Failure>, EngineError> {
-        let failed = |message: String| Ok(Err(Failure::Endpoint { message }));
-        let body = match body.to_json() {
-            Ok(body) => body,
-            Err(error) => return failed(format!("the request can't be written as JSON: {error}")),
-        };
-        match self.transport.post("chat/completions", &body, cancellation) {
-            Ok(value) => match ServerReply::read(value) {
-                Ok(response) => Ok(Ok(response)),
-                Err(message) => failed(format!("its response is not as expected: {message}")),
-            },
-            Err(error) if self.is_final(&error, cancellation) => {
-                Err(connection_error(&error, self.key_variable))
-            }
-            Err(error) => failed(error.to_string()),
-        }
-    }
-
-    /// Whether every further request would fail too. Status 403 may mean that the key
-    /// is invalid, or that a service moderated this one prompt. In the second case the
-    /// server still lists its models.
-    fn is_final(&self, error: &SendError, cancellation: &Cancellation) -> bool {
-        match error {
-            SendError::Status { code: 401 | 404, .. } => true,
-            SendError::Status { code: 403, .. } => {
-                let models = self.transport.get("models", cancellation);
-                matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
-            }
-            _ => false,
-        }
-    }
-}
-
 impl Engine for Http {
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
@@ -365,13 +268,17 @@ impl Engine for Http {
         if let Some(meta) = model.pointer_mut("/meta").and_then(Value::as_object_mut) {
             meta.remove("n_ctx");
         }
+        let mut settings = json!({
+            "endpoint": address,
+            "parallel": parallel,
+            "timeout_seconds": timeout.as_secs_f64(),
+        });
+        if self.is_probed {
+            settings["probe"] = self.client.profile().to_json();
+        }
         Ok(Description {
             model: json!({ "engine": "http", "name": self.entry["id"], "server": model }),
-            settings: json!({
-                "endpoint": address,
-                "parallel": parallel,
-                "timeout_seconds": timeout.as_secs_f64(),
-            }),
+            settings,
         })
     }
 
@@ -387,6 +294,12 @@ impl Engine for Http {
         _: NextTurn,
     ) -> Result<Prepared, Failure> {
         Err(Failure::TokensUnknown)
+    }
+
+    fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {
+        probe::probe(&self.client, needs)?;
+        self.is_probed = true;
+        Ok(())
     }
 
     fn submit(&mut self, request: Request) {
@@ -439,5 +352,6 @@ impl Drop for Http {
         for cancellation in self.pending.values() {
             cancellation.cancel();
         }
+        self.client.notices.summarise();
     }
 }

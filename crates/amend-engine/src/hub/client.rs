@@ -12,6 +12,7 @@ use ureq::{Agent, Body, Proxy};
 
 use super::HubSettings;
 use super::cache::{is_commit, is_hash, is_inside};
+use crate::certificates;
 use crate::http::Key;
 use amend_core::model::EngineError;
 
@@ -173,6 +174,7 @@ impl Client {
         // A server on this machine is reached without a proxy.
         let proxy = if is_loopback(&endpoint) { None } else { Proxy::try_from_env() };
         let agent = Agent::config_builder()
+            .tls_config(certificates::tls(&endpoint))
             .proxy(proxy)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))

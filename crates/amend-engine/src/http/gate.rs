@@ -1,0 +1,144 @@
+//! The pause of all requests to a server that limits their rate.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::retry::{Cancellation, Retry};
+
+/// Stands before every request to one server. A rate limit closes it for all of them, for as
+/// long as the server asks. If the server does not say how long, the pauses double from the
+/// shortest to the longest of [`Retry`] until a request succeeds.
+#[derive(Debug, Default)]
+pub struct RateLimitGate(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the gate was closed last, and until when.
+    closed: Option<(Instant, Instant)>,
+    /// How often it was closed since a request succeeded.
+    strikes: u32,
+}
+
+impl RateLimitGate {
+    /// Waits until the gate is open, and a random moment longer, so that not all requests
+    /// are sent at once. Returns false if the request was cancelled.
+    pub fn pass(&self, retry: Retry, cancellation: &Cancellation) -> bool {
+        let mut has_waited = false;
+        loop {
+            let left = self.left();
+            if left.is_zero() {
+                break;
+            }
+            has_waited = true;
+            if cancellation.pause(left) {
+                return false;
+            }
+        }
+        !(has_waited && cancellation.pause(retry.first_pause.mul_f32(fastrand::f32())))
+    }
+
+    /// Closes the gate after the rate limit of a request that was sent at `sent`. Returns how
+    /// long it is closed from now on, or `None` if this changes nothing.
+    pub fn close(
+        &self,
+        retry: Retry,
+        sent: Instant,
+        requested: Option<Duration>,
+    ) -> Option<Duration> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests that were under way when the gate was closed meet the same limit.
+        let is_known = state.closed.is_some_and(|(closed, _)| sent <= closed);
+        if !is_known {
+            state.strikes += 1;
+        }
+        let pause = match requested {
+            Some(requested) => requested,
+            None if is_known => return None,
+            None => {
+                let doublings = (state.strikes - 1).min(16);
+                retry.first_pause.saturating_mul(1 << doublings).min(retry.longest_pause)
+            }
+        };
+        let now = Instant::now();
+        // A date so far away that the clock can't hold it is as good as a year.
+        let until = now.checked_add(pause).unwrap_or(now + Duration::from_secs(365 * 86400));
+        if state.closed.is_some_and(|(_, open)| until <= open) {
+            return None;
+        }
+        // The first of many requests reports the pause; the others prolong it by the moment
+        // that they came later.
+        let is_longer = match state.closed {
+            Some((_, open)) if is_known => until.duration_since(open) > retry.first_pause,
+            _ => true,
+        };
+        state.closed = Some((now, until));
+        if is_longer { Some(pause) } else { None }
+    }
+
+    /// Notes that a request succeeded.
+    pub fn succeeded(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).strikes = 0;
+    }
+
+    /// How long it is still closed.
+    fn left(&self) -> Duration {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.closed {
+            Some((_, open)) => open.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Retry = Retry {
+        tries: 1,
+        first_pause: Duration::from_millis(500),
+        longest_pause: Duration::from_secs(3),
+    };
+
+    #[test]
+    fn bare_limits_close_the_gate_for_doubling_pauses_until_a_request_succeeds() {
+        let gate = RateLimitGate::default();
+        let close = || {
+            // The clock must pass the moment of the last closing.
+            std::thread::sleep(Duration::from_millis(1));
+            gate.close(RETRY, Instant::now(), None).map(|pause| pause.as_secs_f64())
+        };
+        let pauses: Vec<_> = (0..5).map(|_| close()).collect();
+        // The gate was still closed for most of the last pause.
+        assert_eq!(pauses, [Some(0.5), Some(1.0), Some(2.0), Some(3.0), Some(3.0)]);
+        gate.succeeded();
+        assert_eq!(close(), None, "half a second is less than what is left");
+    }
+
+    #[test]
+    fn requests_that_were_under_way_share_one_pause() {
+        let gate = RateLimitGate::default();
+        let sent = Instant::now();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(gate.close(RETRY, sent, None).is_some());
+        assert_eq!(gate.close(RETRY, sent, None), None);
+        let minute = Duration::from_secs(60);
+        assert_eq!(gate.close(RETRY, sent, Some(minute)), Some(minute));
+        assert_eq!(gate.close(RETRY, sent, Some(minute)), None, "it is the same minute");
+        let far = Duration::from_secs(u64::MAX);
+        assert_eq!(gate.close(RETRY, sent, Some(far)), Some(far));
+    }
+
+    #[test]
+    fn cancelling_ends_a_pause() {
+        let gate = RateLimitGate::default();
+        let cancellation = Cancellation::default();
+        assert!(gate.pass(RETRY, &cancellation));
+        gate.close(RETRY, Instant::now(), Some(Duration::from_secs(3600)));
+        std::thread::scope(|scope| {
+            let passed = scope.spawn(|| gate.pass(RETRY, &cancellation));
+            cancellation.cancel();
+            assert!(!passed.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,12 @@
+//! The requests to a server and its replies: the OpenAI API, and the extensions of servers
+//! for open models.
+
+mod lenient;
+mod logprobs;
+mod reply;
+mod request;
+
+pub use lenient::parse;
+pub use logprobs::Position;
+pub use reply::{ReplyError, ServerReply, error_in};
+pub use request::{Asking, Body};
