@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conversation::ThoughtForm;
+use super::conversation::{MessageForm, ThoughtForm};
 use super::marks::Marks;
 use super::template::{ChatTemplate, THOUGHT_KEYS};
 use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
@@ -186,8 +186,9 @@ impl Probe<'_> {
         for (form, key) in FORMS {
             for variables in [Map::new(), thinking.clone()] {
                 for (turns, opens_turn) in [(&turns[..2], false), (&turns[..], true)] {
+                    let message = MessageForm { thought: form, ..self.template.form() };
                     let rendered =
-                        self.template.conversation_as(turns, form, &variables, opens_turn);
+                        self.template.conversation_as(turns, message, &variables, opens_turn);
                     let Ok(segments) = rendered else { continue };
                     let Some((before, between)) = around_thought(&segments) else { continue };
                     // A template that writes the block itself does not read it.
