@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::{MessageForm, ThoughtForm};
 use super::marks::Marks;
-use super::template::{ChatTemplate, THOUGHT_KEYS};
+use super::template::{ChatTemplate, THOUGHT_KEYS, has_written_blocks};
 use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
 
 /// The variables that switch thoughts on and off in some family.
@@ -191,8 +191,7 @@ impl Probe<'_> {
                         self.template.conversation_as(turns, message, &variables, opens_turn);
                     let Ok(segments) = rendered else { continue };
                     let Some((before, between)) = around_thought(&segments) else { continue };
-                    // A template that writes the block itself does not read it.
-                    if form == ThoughtForm::Block && before.contains("thinking") {
+                    if form == ThoughtForm::Block && has_written_blocks(&segments) {
                         continue;
                     }
                     let form = match key {

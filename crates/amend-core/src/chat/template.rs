@@ -99,8 +99,8 @@ impl ChatTemplate {
         let user = [Message::new(Role::User, "u")];
         let text = template.form;
         let blocks = MessageForm { has_blocks: true, ..text };
-        let reads = |form| template.conversation_as(&user, form, &Map::new(), true).is_ok();
-        if !reads(text) && reads(blocks) {
+        let written = |form| template.conversation_as(&user, form, &Map::new(), true);
+        if written(text).is_err() && written(blocks).is_ok_and(|it| !has_written_blocks(&it)) {
             template.form = blocks;
         }
         let accepts = |role| {
@@ -297,6 +297,12 @@ impl ChatTemplate {
             .and_then(|template| template.render(Value::from(Serde(all))))
             .map_err(ChatError::Render)
     }
+}
+
+/// Whether a template wrote the blocks of a content as they are, because it does not read them.
+pub(super) fn has_written_blocks(segments: &[Segment]) -> bool {
+    let is_block = |text: &str| text.contains("'type': ") || text.contains("\"type\": ");
+    segments.iter().any(|it| matches!(it, Segment::Scaffold(text) if is_block(text)))
 }
 
 /// The keys under which templates read an earlier thought. Each template reads one of them,
