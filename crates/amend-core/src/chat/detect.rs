@@ -401,6 +401,13 @@ mod tests {
         let found = format(&hunyuan);
         let switch = found.switch.as_ref().unwrap();
         assert_eq!((&*switch.name, &switch.off), ("reasoning_effort", &json!("no_think")));
+        let closed = ("\n<think:opensource></think:opensource>", TurnStart::Answer);
+        check(&hunyuan, ReasoningMode::Auto, NextTurn::Reply, closed);
+        let reasoning = Reasoning { effort: Some("low".to_owned()), ..Reasoning::default() };
+        let turns = [Message::new(Role::User, "u")];
+        let start = |next| hunyuan.render(&turns, &reasoning, next).unwrap().start;
+        assert_eq!(start(NextTurn::Reply), TurnStart::Thinking);
+        assert_eq!(start(NextTurn::Answer), TurnStart::Answer);
     }
 
     #[test]

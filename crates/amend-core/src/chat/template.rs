@@ -166,14 +166,15 @@ impl ChatTemplate {
             variables.insert("reasoning_effort".to_owned(), effort.clone().into());
         }
         if let Some(switch) = self.reasoning.as_ref().and_then(|format| format.switch.as_ref()) {
-            let thinks = match begins {
-                Begins::Thought(_) => true,
-                Begins::Answer => false,
-                Begins::Free => reasoning.mode == ReasoningMode::On,
+            let mode = match begins {
+                Begins::Thought(_) => ReasoningMode::On,
+                Begins::Answer => ReasoningMode::Off,
+                Begins::Free => reasoning.mode,
             };
-            let keeps_effort = thinks && variables.contains_key(&switch.name);
-            if !keeps_effort {
-                let value = if thinks { &switch.on } else { &switch.off };
+            // The switch may be the effort. Asking for one is asking for thoughts.
+            let has_effort = variables.contains_key(&switch.name);
+            if !has_effort || mode == ReasoningMode::Off {
+                let value = if mode == ReasoningMode::On { &switch.on } else { &switch.off };
                 variables.insert(switch.name.clone(), value.clone());
             }
         }
