@@ -166,7 +166,8 @@ fn filtered_rows_are_removed_counted_and_logged() {
         record,
         json!({
             "out": "pairs.jsonl", "format": "trl", "file_format": "jsonl", "which": "last",
-            "written": 29, "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
+            "reasoning": "drop", "written": 29, "with_thoughts": 0, "without_thoughts": 0,
+            "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
             "log": "pairs.jsonl.removed.jsonl",
         })
     );

@@ -15,7 +15,7 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::cli::output::progress::download_bar;
 use crate::cli::output::terminal::Output;
-use amend_core::chat::NextTurn;
+use amend_core::chat::{NextTurn, ReasoningFormat};
 use amend_core::driver;
 use amend_core::model::Prepared;
 use amend_core::prompt::{PromptContext, Rendered};
@@ -101,7 +101,7 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
         .templates
         .render(args.step.kind(), &context)
         .map_err(|error| amend_core::document::diagnostic::Diagnostics(vec![*error.0]))?;
-    let prepared = match args.model.named(config)? {
+    let prompt = match args.model.named(config)? {
         None => Err("pass -m MODEL.gguf or -hf ORG/REPO to see the tokens"),
         Some(source) if !source.capabilities().knows_tokens => {
             Err("token counts are not available from a server")
@@ -111,18 +111,19 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
             let reasoning =
                 &driver::sampling(&job.constitution.sampling, args.step.kind()).reasoning;
             let engine = model.engine()?;
-            Ok(engine.prepare(
+            let tokens = engine.prepare(
                 &rendered.turns,
                 rendered.shared_turns,
                 reasoning,
                 NextTurn::Reply,
-            )?)
+            )?;
+            Ok(Prompt { tokens, thoughts: engine.reasoning_format().cloned() })
         }
     };
     if args.json {
-        return print_json(&rendered, prepared.as_ref().ok());
+        return print_json(&rendered, prompt.as_ref().ok());
     }
-    print(&rendered, prepared.as_ref()).map_err(CommandError::output)
+    print(&rendered, prompt.as_ref()).map_err(CommandError::output)
 }
 
 impl RenderArgs {
@@ -141,24 +142,32 @@ impl RenderArgs {
     }
 }
 
-fn print_json(rendered: &Rendered, prepared: Option<&Prepared>) -> Result<(), CommandError> {
-    let tokens = prepared.map(|prepared| {
+/// What is known with a model.
+struct Prompt {
+    tokens: Prepared,
+    /// How the model marks its thoughts. `None` if it does not think.
+    thoughts: Option<ReasoningFormat>,
+}
+
+fn print_json(rendered: &Rendered, prompt: Option<&Prompt>) -> Result<(), CommandError> {
+    let tokens = prompt.map(|Prompt { tokens, .. }| {
         json!({
-            "count": prepared.tokens.len(),
-            "shared": prepared.shared,
-            "ids": prepared.tokens.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-            "texts": prepared.tokens.iter().map(|(_, text)| text).collect::<Vec<_>>(),
+            "count": tokens.tokens.len(),
+            "shared": tokens.shared,
+            "ids": tokens.tokens.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            "texts": tokens.tokens.iter().map(|(_, text)| text).collect::<Vec<_>>(),
         })
     });
     print::json_lines(&[json!({
         "turns": rendered.turns,
         "shared_turns": rendered.shared_turns,
         "tokens": tokens,
+        "reasoning": prompt.and_then(|prompt| prompt.thoughts.as_ref()),
     })])
 }
 
 /// Prints the turns and their tokens, or the reason why there are no tokens.
-fn print(rendered: &Rendered, prepared: Result<&Prepared, &&'static str>) -> io::Result<()> {
+fn print(rendered: &Rendered, prompt: Result<&Prompt, &&'static str>) -> io::Result<()> {
     const BOLD: &str = "1";
     const DIM: &str = "2";
     let output = Output::stdout();
@@ -169,19 +178,23 @@ fn print(rendered: &Rendered, prepared: Result<&Prepared, &&'static str>) -> io:
         writeln!(out, "{}{}", output.paint(BOLD, &heading), output.paint(DIM, shared))?;
         writeln!(out, "{}\n", output.text(&turn.content))?;
     }
-    match prepared {
+    match prompt {
         Err(reason) => writeln!(out, "{}", output.paint(DIM, reason)),
-        Ok(prepared) => {
+        Ok(Prompt { tokens, thoughts }) => {
             writeln!(out, "{}", output.paint(BOLD, "── tokens"))?;
             let texts: Vec<String> =
-                prepared.tokens.iter().map(|(_, text)| text.escape_debug().to_string()).collect();
+                tokens.tokens.iter().map(|(_, text)| text.escape_debug().to_string()).collect();
             writeln!(out, "{}", texts.join(&output.paint(DIM, "|")))?;
             writeln!(
                 out,
                 "\n{} tokens, {} of them the same for every item",
-                output.paint(BOLD, &prepared.tokens.len().to_string()),
-                prepared.shared,
-            )
+                output.paint(BOLD, &tokens.tokens.len().to_string()),
+                tokens.shared,
+            )?;
+            match thoughts {
+                Some(format) => writeln!(out, "thoughts: {}", output.text(&format.to_string())),
+                None => writeln!(out, "thoughts: none, the model does not think"),
+            }
         }
     }
 }

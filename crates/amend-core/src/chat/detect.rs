@@ -9,13 +9,23 @@ use serde_json::{Map, Value, json};
 use super::conversation::ThoughtForm;
 use super::marks::Marks;
 use super::template::{ChatTemplate, THOUGHT_KEYS};
-use super::{Message, ReasoningFormat, Role, Segment, ThoughtSwitch};
+use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
 
-/// The variables that switch thoughts on and off: name, value for on, value for off.
-const SWITCHES: [(&str, Value, Value); 2] = [
-    ("enable_thinking", Value::Bool(true), Value::Bool(false)),
-    ("thinking", Value::Bool(true), Value::Bool(false)),
-];
+/// The variables that switch thoughts on and off in some family.
+fn switches() -> impl Iterator<Item = ThinkingSwitch> {
+    [
+        ("enable_thinking", json!(true), json!(false)),
+        ("thinking", json!(true), json!(false)),
+        ("thinking_mode", json!("enabled"), json!("disabled")),
+        ("thinking_option", json!("on"), json!("off")),
+        ("thinking_budget", json!(-1), json!(0)),
+        ("reasoning_effort", json!("high"), json!("none")),
+        ("reasoning_effort", json!("high"), json!("no_think")),
+        ("reasoning_effort", json!("high"), json!("minimal")),
+    ]
+    .into_iter()
+    .map(|(name, on, off)| ThinkingSwitch { name: name.to_owned(), on, off })
+}
 
 /// What the assistant's next turn begins with in a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,75 +94,71 @@ struct Probe<'t> {
 
 impl Probe<'_> {
     fn format(&self, source: &str, shown: Option<&Shown>) -> Option<ReasoningFormat> {
-        let plain = self.prompt(&[])?;
-        let switches =
-            || SWITCHES.into_iter().chain(words()).filter(|(name, ..)| source.contains(name));
-        let mut haystack = format!("{source}\n{}", plain.text);
-        for (name, on, off) in switches() {
-            for value in [on, off] {
-                haystack.extend(self.prompt(&[(name, value)]).map(|prompt| prompt.text));
-            }
-        }
-        haystack.extend(shown.map(|shown| &*shown.text));
+        let plain = self.prompt(None)?;
+        let switches: Vec<Switched> = switches()
+            .filter(|switch| source.contains(&switch.name))
+            .filter_map(|switch| self.switched(switch))
+            .collect();
         let answered = self.answered();
-        let marks = Marks::known(&haystack).or_else(|| {
-            Marks::around(&plain.tail, answered.as_deref(), &shown?.before, &shown?.between)
-        })?;
+        let answered = answered.as_deref();
+
+        let mut everything = format!("{source}\n{}", plain.text);
+        everything.extend(shown.map(|shown| &*shown.text));
+        for Switched { on, off, .. } in &switches {
+            everything.extend([&*on.text, &*off.text]);
+        }
+        let marks = Marks::known(&everything)
+            .or_else(|| Marks::around(&plain.tail, answered, &shown?.before, &shown?.between))?;
 
         let mut format = marks.format();
+        let is_switch = |it: &&Switched| {
+            let changes_turn = Tail::of(&it.on.tail, &format) != Tail::of(&it.off.tail, &format);
+            // A word may change the prompt for another reason.
+            changes_turn || it.switch.on.is_boolean()
+        };
+        let switched = switches.iter().find(is_switch);
+        format.switch = switched.map(|it| it.switch.clone());
         format.key = shown.and_then(|shown| shown.key).map(str::to_owned);
         format.has_effort = self.reads_effort();
-        let mut switch = None;
-        for (name, on, off) in switches() {
-            let (Some(with), Some(without)) =
-                (self.prompt(&[(name, on.clone())]), self.prompt(&[(name, off.clone())]))
-            else {
-                continue;
-            };
-            let closes = Tail::of(&with.tail, &format) != Tail::of(&without.tail, &format);
-            if with.text != without.text && (closes || on.is_boolean()) {
-                switch = Some((ThoughtSwitch { name: name.to_owned(), on, off }, with, without));
-                break;
-            }
-        }
-
-        let (on, off) = match &switch {
-            Some((_, on, off)) => (on, Some(off)),
-            None => (&plain, None),
-        };
-        format.thinks_by_default = match off {
-            Some(off) if plain.text == off.text => false,
-            Some(_) if plain.text == on.text => true,
+        format.thinks_by_default = match switched {
+            Some(it) if it.off.text == plain.text => false,
+            Some(it) if it.on.text == plain.text => true,
             _ => match Tail::of(&plain.tail, &format) {
                 Tail::Open => true,
                 Tail::Closed | Tail::Answer => false,
                 Tail::Bare => marks.is_certain,
             },
         };
-        let off_tail = off.map(|off| &*off.tail);
-        let closed = [off_tail, answered.as_deref()].into_iter().flatten();
-        let closed = closed.filter(|tail| Tail::of(tail, &format) == Tail::Closed).next();
-        if Tail::of(&on.tail, &format) == Tail::Open {
-            format.open = marks.opening(&on.tail, off_tail.unwrap_or(""));
-        } else if let Some(shown) = shown {
-            format.open = marks.opening(&shown.before, &on.tail);
-        } else if let Some((open, _)) = closed.and_then(|closed| marks.halves(closed)) {
-            format.open = open;
-        }
+
+        let on = switched.map_or(&*plain.tail, |it| &*it.on.tail);
+        let off = switched.map(|it| &*it.off.tail);
+        let is_closed = |tail: &&str| Tail::of(tail, &format) == Tail::Closed;
+        let closed = off.into_iter().chain(answered).find(is_closed);
+        let is_open = Tail::of(on, &format) == Tail::Open;
         if let Some(shown) = shown {
+            format.open = marks.opening(&shown.before, on);
             format.close.clone_from(&shown.between);
-        } else if let Some((_, close)) = closed.and_then(|closed| marks.halves(closed)) {
-            format.close = close;
+        } else if let Some((open, close)) = closed.and_then(|closed| marks.halves(closed)) {
+            (format.open, format.close) = (open, close);
+        }
+        if is_open {
+            format.open = marks.opening(on, off.unwrap_or(""));
         }
         marks.finish(&mut format, closed);
-        format.switch = switch.map(|(switch, ..)| switch);
         Some(format)
     }
 
-    /// The prompt of one user turn with these variables. `None` if the template fails.
-    fn prompt(&self, variables: &[(&str, Value)]) -> Option<Prompt> {
-        let variables = variables.iter().cloned();
-        let variables = variables.map(|(name, value)| (name.to_owned(), value)).collect();
+    /// The prompts with a switch on and off. `None` if they are equal.
+    fn switched(&self, switch: ThinkingSwitch) -> Option<Switched> {
+        let on = self.prompt(Some((&switch.name, &switch.on)))?;
+        let off = self.prompt(Some((&switch.name, &switch.off)))?;
+        (on.text != off.text).then_some(Switched { switch, on, off })
+    }
+
+    /// The prompt of one user turn with this variable. `None` if the template fails.
+    fn prompt(&self, variable: Option<(&str, &Value)>) -> Option<Prompt> {
+        let variables = variable.map(|(name, value)| (name.to_owned(), value.clone()));
+        let variables = variables.into_iter().collect();
         let turns = [Message::new(Role::User, "u")];
         let segments = self.template.conversation(&turns, &variables, true).ok()?;
         let tail = match segments.last() {
@@ -171,8 +177,9 @@ impl Probe<'_> {
             (ThoughtForm::Keys(&["reasoning"]), Some("reasoning")),
             (ThoughtForm::Block, None),
         ];
+        let thinking = ["enable_thinking", "thinking"];
         let thinking: Map<String, Value> =
-            SWITCHES.into_iter().map(|(name, on, _)| (name.to_owned(), on)).collect();
+            thinking.into_iter().map(|name| (name.to_owned(), true.into())).collect();
         let answer =
             Message { reasoning: Some("t".to_owned()), ..Message::new(Role::Assistant, "a") };
         let turns = [Message::new(Role::User, "u"), answer, Message::new(Role::User, "v")];
@@ -214,7 +221,7 @@ impl Probe<'_> {
     }
 
     fn reads_effort(&self) -> bool {
-        let prompt = |effort: &str| self.prompt(&[("reasoning_effort", json!(effort))]);
+        let prompt = |effort: &str| self.prompt(Some(("reasoning_effort", &effort.into())));
         match (prompt("low"), prompt("high")) {
             (Some(low), Some(high)) => low.text != high.text,
             (low, high) => low.is_some() != high.is_some(),
@@ -229,18 +236,11 @@ struct Prompt {
     tail: String,
 }
 
-/// The variables whose values are words or numbers. They only count if the prompt then
-/// begins the turn in another way.
-fn words() -> impl Iterator<Item = (&'static str, Value, Value)> {
-    [
-        ("thinking_mode", json!("enabled"), json!("disabled")),
-        ("thinking_option", json!("on"), json!("off")),
-        ("thinking_budget", json!(-1), json!(0)),
-        ("reasoning_effort", json!("high"), json!("none")),
-        ("reasoning_effort", json!("high"), json!("no_think")),
-        ("reasoning_effort", json!("high"), json!("minimal")),
-    ]
-    .into_iter()
+/// The prompts with a switch on and off, which differ.
+struct Switched {
+    switch: ThinkingSwitch,
+    on: Prompt,
+    off: Prompt,
 }
 
 fn text(segment: &Segment) -> &str {

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 pub use inline::{has_lost_channels, split_inline};
 pub use reasoning::{
-    Part, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, ThoughtSwitch, TurnStart,
+    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
+    TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 

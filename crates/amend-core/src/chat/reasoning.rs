@@ -86,8 +86,10 @@ pub struct ReasoningFormat {
     pub ends: Vec<String>,
     /// The texts that begin the answer after a thought, or in its place. Empty if the
     /// answer begins at once.
+    #[serde(default)]
     pub answer_starts: Vec<String>,
     /// The texts that end the answer, if something does before the turn ends.
+    #[serde(default)]
     pub answer_ends: Vec<String>,
     /// What to write before a given thought (`<think>\n`), if the prompt has not opened it.
     pub open: String,
@@ -98,7 +100,7 @@ pub struct ReasoningFormat {
     pub empty: String,
     /// What switches thoughts on and off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switch: Option<ThoughtSwitch>,
+    pub switch: Option<ThinkingSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
@@ -120,9 +122,23 @@ impl ReasoningFormat {
     }
 }
 
+impl std::fmt::Display for ReasoningFormat {
+    /// Says what marks a thought and what switches thoughts on or off.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = |marks: &[String]| marks.first().cloned().unwrap_or_default();
+        write!(f, "{} … {}, ", first(&self.starts), first(&self.ends))?;
+        match (&self.switch, self.thinks_by_default) {
+            (Some(ThinkingSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
+            (Some(ThinkingSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
+            (None, true) => write!(f, "always"),
+            (None, false) => write!(f, "if at all"),
+        }
+    }
+}
+
 /// A variable of the chat template that switches thoughts on and off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThoughtSwitch {
+pub struct ThinkingSwitch {
     /// The name of the variable (`enable_thinking`).
     pub name: String,
     /// Its value with thoughts.
@@ -144,7 +160,7 @@ pub enum TurnStart {
 
 /// A part of what a model writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum ReplyPart {
     /// Text of the thought.
     Thought(String),
     /// Text of the answer.
@@ -169,6 +185,8 @@ enum State {
     Between,
     Thinking,
     Answering,
+    /// After the mark that ends the answer.
+    Ended,
 }
 
 impl ThoughtSplitter {
@@ -195,8 +213,14 @@ impl ThoughtSplitter {
         self.state == State::Answering
     }
 
+    /// Whether the answer has ended before the turn. Text after it is dropped.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
     /// Adds text and returns the parts that are now certain.
-    pub fn push(&mut self, text: &str) -> Vec<Part> {
+    pub fn push(&mut self, text: &str) -> Vec<ReplyPart> {
         self.held.push_str(text);
         let mut parts = Vec::new();
         while self.advance(&mut parts) {}
@@ -204,26 +228,42 @@ impl ThoughtSplitter {
     }
 
     /// Returns the rest at the end of the text.
-    pub fn finish(&mut self) -> Vec<Part> {
+    pub fn finish(&mut self) -> Vec<ReplyPart> {
         let rest = std::mem::take(&mut self.held);
         match self.state {
-            State::Thinking if !rest.is_empty() => vec![Part::Thought(rest)],
-            State::Between if !rest.trim().is_empty() => vec![Part::Answer(rest)],
-            State::Answering if !rest.is_empty() => vec![Part::Answer(rest)],
-            State::Between | State::Thinking | State::Answering => Vec::new(),
+            State::Thinking if !rest.is_empty() => vec![ReplyPart::Thought(rest)],
+            State::Between if !rest.trim().is_empty() => vec![ReplyPart::Answer(rest)],
+            State::Answering if !rest.is_empty() => vec![ReplyPart::Answer(rest)],
+            State::Between | State::Thinking | State::Answering | State::Ended => Vec::new(),
         }
     }
 
     /// Handles the beginning of the held text. Returns whether more can be handled.
-    fn advance(&mut self, parts: &mut Vec<Part>) -> bool {
+    fn advance(&mut self, parts: &mut Vec<ReplyPart>) -> bool {
         match self.state {
             State::Between => self.leave_gap(),
-            State::Thinking => self.think(parts),
-            State::Answering => {
-                let rest = std::mem::take(&mut self.held);
-                if !rest.is_empty() {
-                    parts.push(Part::Answer(rest));
+            State::Thinking => {
+                let (text, has_ended) = take_until(&mut self.held, &self.format.ends);
+                if !text.is_empty() {
+                    parts.push(ReplyPart::Thought(text));
                 }
+                if has_ended {
+                    self.state = State::Between;
+                }
+                has_ended
+            }
+            State::Answering => {
+                let (text, has_ended) = take_until(&mut self.held, &self.format.answer_ends);
+                if !text.is_empty() {
+                    parts.push(ReplyPart::Answer(text));
+                }
+                if has_ended {
+                    self.state = State::Ended;
+                }
+                has_ended
+            }
+            State::Ended => {
+                self.held.clear();
                 false
             }
         }
@@ -248,29 +288,22 @@ impl ThoughtSplitter {
         self.held = rest;
         true
     }
+}
 
-    fn think(&mut self, parts: &mut Vec<Part>) -> bool {
-        let ends = || self.format.ends.iter().map(String::as_str);
-        let first = ends().filter_map(|end| Some((self.held.find(end)?, end.len()))).min();
-        if let Some((at, length)) = first {
-            let rest = self.held.split_off(at);
-            if !self.held.is_empty() {
-                parts.push(Part::Thought(std::mem::take(&mut self.held)));
-            }
-            self.held = rest[length..].to_owned();
-            self.state = State::Between;
-            return true;
-        }
-        // Keep what may be the beginning of an end mark.
-        let is_beginning = |at: usize| ends().any(|end| end.starts_with(&self.held[at..]));
-        let kept = self.held.char_indices().map(|(at, _)| at).find(|&at| is_beginning(at));
-        let rest = self.held.split_off(kept.unwrap_or(self.held.len()));
-        let certain = std::mem::replace(&mut self.held, rest);
-        if !certain.is_empty() {
-            parts.push(Part::Thought(certain));
-        }
-        false
+/// Takes the text before the first of some marks, and the mark. Without a mark, takes what
+/// can't be the beginning of one. Returns the text and whether a mark follows it.
+fn take_until(held: &mut String, marks: &[String]) -> (String, bool) {
+    let first = marks.iter().filter_map(|mark| Some((held.find(&**mark)?, mark.len()))).min();
+    if let Some((at, length)) = first {
+        let rest = held.split_off(at + length);
+        let mut text = std::mem::replace(held, rest);
+        text.truncate(at);
+        return (text, true);
     }
+    let is_beginning = |at: usize| marks.iter().any(|mark| mark.starts_with(&held[at..]));
+    let kept = held.char_indices().map(|(at, _)| at).find(|&at| is_beginning(at));
+    let rest = held.split_off(kept.unwrap_or(held.len()));
+    (std::mem::replace(held, rest), false)
 }
 
 #[cfg(test)]
@@ -301,6 +334,7 @@ mod tests {
                 "<|start|>assistant<|channel|>analysis<|message|>",
             ]),
             ends: strings(&["<|end|>"]),
+            answer_ends: strings(&["<|end|>"]),
             answer_starts: strings(&[
                 "<|channel|>final<|message|>",
                 "<|start|>assistant<|channel|>final<|message|>",
@@ -314,12 +348,13 @@ mod tests {
         let run = |pieces: &mut dyn Iterator<Item = String>| {
             let mut splitter = ThoughtSplitter::new(format.clone(), start);
             let (mut thought, mut answer) = (String::new(), String::new());
-            let mut parts: Vec<Part> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
+            let mut parts: Vec<ReplyPart> =
+                pieces.flat_map(|piece| splitter.push(&piece)).collect();
             parts.extend(splitter.finish());
             for part in parts {
                 match part {
-                    Part::Thought(text) => thought.push_str(&text),
-                    Part::Answer(text) => answer.push_str(&text),
+                    ReplyPart::Thought(text) => thought.push_str(&text),
+                    ReplyPart::Answer(text) => answer.push_str(&text),
                 }
             }
             (thought, answer)
@@ -358,6 +393,8 @@ mod tests {
                 "Tea.",
             ),
             ("<|channel|>final<|message|>Tea.", "", "Tea."),
+            ("<|channel|>final<|message|>Tea.<|end|><|start|>user", "", "Tea."),
+            ("<|channel|>final<|message|>Tea <|en", "", "Tea <|en"),
             ("<|channel|>analysis<|message|>Tea?", "Tea?", ""),
         ] {
             let expected = (thought.to_owned(), answer.to_owned());

@@ -6,7 +6,7 @@ mod vocabulary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{Message, NextTurn, Reasoning};
+use crate::chat::{Message, NextTurn, Reasoning, ReasoningFormat};
 use crate::random::Stream;
 
 pub use probe::{ChoiceNeeds, ProbeError, ProbeNeeds};
@@ -465,6 +465,12 @@ pub trait Engine {
         reasoning: &Reasoning,
         next: NextTurn,
     ) -> Result<Prepared, Failure>;
+
+    /// How the model marks its thoughts. `None` if it does not think, or if the engine does
+    /// not know its chat template.
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        None
+    }
 
     /// From now on reports how many prompt tokens of each request an unlimited cache
     /// would have had to compute ([`Usage::ideal`]). Does nothing if the engine does

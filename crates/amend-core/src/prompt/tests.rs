@@ -122,6 +122,34 @@ fn show(rendered: &Rendered) -> String {
     text
 }
 
+#[test]
+fn what_belongs_to_a_given_turn_goes_with_it() {
+    let call = serde_json::json!([{"function": {"name": "look_up", "arguments": {"x": "y"}}}]);
+    let messages = vec![
+        Message::new(Role::Developer, "Be brief."),
+        Message::new(Role::User, "Hi"),
+        Message {
+            reasoning: Some("A greeting.".into()),
+            tool_calls: Some(call),
+            ..Message::new(Role::Assistant, "")
+        },
+        Message { tool_call_id: Some("1".into()), ..Message::new(Role::Tool, "Nothing.") },
+    ];
+    let constitution = constitution(vec![kindness()], 0);
+    let item = item(messages.clone());
+    let context = PromptContext::new(&constitution, &item);
+    let generate = built_in().render(StepKind::Generate, &context).unwrap();
+    assert_eq!(generate.turns, messages);
+    let review = context.reviewing(1, &constitution.principles[0], "Hello.");
+    let continued = Templates::load(None, &fence(), Layout::Conversation).unwrap();
+    let critique = continued.render(StepKind::Critique, &review).unwrap();
+    assert_eq!(critique.turns[..4], messages);
+    // A quoted conversation has the calls and no thoughts.
+    let quoted = show(&built_in().render(StepKind::Critique, &review).unwrap());
+    assert!(quoted.contains(r#"[{"function": {"name": "look_up", "#), "{quoted}");
+    assert!(!quoted.contains("A greeting."), "{quoted}");
+}
+
 /// Formats a diagnostic on one line: file name, line, message, underlined text, hint.
 fn brief(diagnostic: &Diagnostic) -> String {
     let file = Path::new(&diagnostic.file).file_name().unwrap().to_str().unwrap();

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use amend_core::chat::{
-    ChatTemplate, Message, NextTurn, Part, Reasoning, ReasoningMode, RenderedChat, Role, Segment,
-    ThoughtSplitter, TurnStart,
+    ChatTemplate, Message, NextTurn, Reasoning, ReasoningMode, RenderedChat, ReplyPart, Role,
+    Segment, ThoughtSplitter, TurnStart,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// The shapes of conversations to compare.
-const SHAPES: [&str; 7] = [
+const SHAPES: [&str; 8] = [
     "user",
     "system and user",
     "three turns",
@@ -24,7 +24,12 @@ const SHAPES: [&str; 7] = [
     "spaces",
     "a thought",
     "developer and user",
+    "a tool call",
 ];
+
+/// The template that writes an argument in another way if it contains certain characters. In
+/// amend no text can influence a template.
+const LOOKS_AT_TEXT: (&str, &str) = ("openbmb-MiniCPM5-1B", "a tool call");
 
 /// A template of the reference.
 #[derive(Deserialize)]
@@ -118,7 +123,14 @@ fn every_template_renders_as_the_reference_does() {
                     }
                     _ => {}
                 }
-                if expected.iter().all(|case| case.text.is_none()) {
+                let texts: Vec<&String> =
+                    expected.iter().filter_map(|case| case.text.as_ref()).collect();
+                let loses_call =
+                    |text: &&String| shape == "a tool call" && !text.contains("look_up");
+                if texts.is_empty() || texts.iter().any(loses_call) {
+                    continue;
+                }
+                if (name.as_str(), shape) == LOOKS_AT_TEXT {
                     continue;
                 }
                 let reasoning = Reasoning { mode: *mode, ..Reasoning::default() };
@@ -135,9 +147,8 @@ fn every_template_renders_as_the_reference_does() {
                 let answer = format.and_then(|format| format.answer_starts.first());
                 let answer = answer.map_or("", String::as_str);
                 let is_same = |text: &String| found == *text || found == format!("{text}{answer}");
-                if !expected.iter().filter_map(|case| case.text.as_ref()).any(is_same) {
-                    let text = expected[0].text.as_deref().unwrap_or("");
-                    let difference = difference(text, &found);
+                if !texts.iter().any(|text| is_same(text)) {
+                    let difference = difference(texts[0], &found);
                     problems.push(format!("{name}, {shape}, {mode}: {difference}"));
                 }
             }
@@ -145,6 +156,29 @@ fn every_template_renders_as_the_reference_does() {
     }
     assert!(problems.is_empty(), "{}\n{} problems", problems.join("\n"), problems.len());
     println!("{compared} renderings of {} templates are those of the reference", templates.len());
+}
+
+/// Where the reference raises an exception, amend puts the system turn elsewhere or goes without
+/// tools.
+#[test]
+fn templates_that_the_reference_refuses_render_too() {
+    // It needs a variable that only its own application gives.
+    const NEEDS_A_VARIABLE: &str = "fireworks-ai-llama-3-firefunction-v2";
+    let Some(templates) = templates() else { return };
+    for (name, reference) in &templates {
+        let template = reference.compile();
+        let refused = reference.cases.iter().filter(|case| case.text.is_none());
+        for case in refused.filter(|case| case.shape != "a tool call") {
+            let reasoning = Reasoning::default();
+            let rendered = template.render(&case.messages, &reasoning, NextTurn::Reply);
+            assert_eq!(rendered.is_err(), name == NEEDS_A_VARIABLE, "{name}, {}", case.shape);
+            let Ok(rendered) = rendered else { continue };
+            let text = joined(&rendered.segments);
+            for message in &case.messages {
+                assert!(text.contains(message.content.trim()), "{name}, {}", case.shape);
+            }
+        }
+    }
 }
 
 /// What is detected for every template, as written in `formats.json`, one template a line.
@@ -219,8 +253,8 @@ fn a_given_thought_continues_the_prompt_of_a_thought() {
         let (mut thought, mut text) = (String::new(), String::new());
         for part in splitter.push(written).into_iter().chain(splitter.finish()) {
             match part {
-                Part::Thought(part) => thought.push_str(&part),
-                Part::Answer(part) => text.push_str(&part),
+                ReplyPart::Thought(part) => thought.push_str(&part),
+                ReplyPart::Answer(part) => text.push_str(&part),
             }
         }
         assert_eq!((thought.trim(), &*text), ("A thought.", "An answer."), "{name}");

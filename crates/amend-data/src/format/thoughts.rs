@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::cells::record;
 use crate::format::write::ExportRow;
-use amend_core::chat::{ReasoningFormat, Role, ThoughtSwitch};
+use amend_core::chat::{ReasoningFormat, Role, ThinkingSwitch};
 use amend_core::record::{Step, StepOutput};
 
 /// The column that TRL passes to the chat template.
@@ -108,7 +108,7 @@ pub(crate) struct Thoughts {
     form: ThoughtForm,
     /// The variable of the model's chat template that switches thoughts on and off, if the
     /// rows have a column for it.
-    switch: Option<ThoughtSwitch>,
+    switch: Option<ThinkingSwitch>,
 }
 
 #[derive(Debug)]

@@ -139,7 +139,17 @@ impl Manifest {
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
-        walk("", Some(&self.task()), Some(&other.task()), &mut differences);
+        let (ours, mut theirs) = (self.task(), other.task());
+        for model in ["model", "judge_model"] {
+            // Manifests of earlier versions do not say how a model marks its thoughts. The
+            // chat template, by which it is detected, is compared.
+            if ours[model].get("reasoning").is_none()
+                && let Some(theirs) = theirs[model].as_object_mut()
+            {
+                theirs.shift_remove("reasoning");
+            }
+        }
+        walk("", Some(&ours), Some(&theirs), &mut differences);
         if self.reproducible && other.reproducible {
             // The results depend on the settings of the engine.
             walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
@@ -286,6 +296,15 @@ mod tests {
             other.input.files = vec!["/elsewhere/prompts.jsonl".to_owned()];
         });
         assert_eq!(differences, "");
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_say_how_the_model_thinks_can_be_resumed() {
+        let thinks = |value: Value| move |other: &mut Manifest| other.model["reasoning"] = value;
+        assert_eq!(differences(thinks(json!({"open": "<think>"}))), "");
+        let mut known = manifest();
+        known.model["reasoning"] = Value::Null;
+        assert_eq!(known.difference(&manifest()).len(), 1);
     }
 
     #[test]

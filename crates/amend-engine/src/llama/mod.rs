@@ -44,8 +44,10 @@ use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::scheduler::active::{Active, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
-use crate::llama::scheduler::completing::{Completing, Thought};
-use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, ThoughtSplitter, TurnStart};
+use crate::llama::scheduler::completing::{Completing, DecodingThought};
+use amend_core::chat::{
+    Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart,
+};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
     RequestId, Task,
@@ -331,7 +333,7 @@ impl<'m> Llama<'m> {
         reasoning: &Reasoning,
         start: TurnStart,
         is_alone: bool,
-    ) -> Result<Option<Thought>, Failure> {
+    ) -> Result<Option<DecodingThought>, Failure> {
         let is_asked_for = is_alone || reasoning.mode == ReasoningMode::On;
         match self.model.template.reasoning() {
             Some(format) if start != TurnStart::Answer => {
@@ -339,7 +341,7 @@ impl<'m> Llama<'m> {
                 let vocab = self.model.inner.vocab();
                 let close = vocab.tokenize(format.close.as_bytes(), false, true);
                 let close = close.iter().map(|token| token.0).collect();
-                Ok(Some(Thought::new(splitter, close, is_alone)))
+                Ok(Some(DecodingThought::new(splitter, close, is_alone)))
             }
             None if is_asked_for => Err(Failure::CannotThink),
             _ => Ok(None),
@@ -460,6 +462,10 @@ impl Engine for Llama<'_> {
             tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
             shared: prompt.shared,
         })
+    }
+
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.model.template.reasoning()
     }
 
     fn count_ideal(&mut self) {

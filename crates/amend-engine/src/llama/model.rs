@@ -293,6 +293,7 @@ impl Model {
             "vocabulary": self.inner.n_vocab(),
             "license": meta("general.license"),
             "chat_template_sha256": hash::sha256(self.template_source.as_bytes()),
+            "reasoning": self.template.reasoning(),
         });
         if hashes.len() > 1 {
             description["shards"] = json!(hashes);

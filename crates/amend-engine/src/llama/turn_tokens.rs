@@ -33,7 +33,8 @@ impl TurnTokens {
             scaffolds(template).iter().flat_map(|text| control(text)).collect();
         let mut marks = BTreeSet::new();
         if let Some(format) = template.reasoning() {
-            let texts = || format.starts.iter().chain(&format.ends).chain(&format.answer_starts);
+            let thought = || format.starts.iter().chain(&format.ends);
+            let texts = || thought().chain(&format.answer_starts).chain(&format.answer_ends);
             marks.extend(texts().flat_map(|text| control(text)));
             // Where channels tell thought and answer apart, their marks border the answer too.
             if format.answer_starts.is_empty() {

@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::rehearsal::Rehearsal;
+use super::rehearsal::{Rehearsal, thought_tokens};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use amend_core::chat::NextTurn;
 use amend_core::constitution::Select;
-use amend_core::driver;
 use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
 use amend_core::model::{Counters, Engine, Failure};
 use amend_core::procedure::{ItemLoop, Next};
@@ -31,7 +30,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
     for item in items {
         let trajectory = job.trajectory(item.clone());
         let Next::Ask(asks) = trajectory.next() else { continue };
-        let reasoning = &driver::sampling(&job.constitution.sampling, asks[0].kind).reasoning;
+        let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
         let prepared = job
             .templates
             .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
@@ -58,7 +57,10 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
     };
     let revisions = u64::from(plan.rounds) * steps_per_round;
     let critiques = if plan.critique { revisions } else { 0 };
-    let max_tokens = |kind| u64::from(sampling(&job.constitution.sampling, kind).max_tokens);
+    let max_tokens = |kind| {
+        let sampling = sampling(&job.constitution.sampling, kind);
+        u64::from(sampling.max_tokens) + thought_tokens(engine, &sampling.reasoning)
+    };
     let candidates = u64::from(plan.candidates);
     let generated = counts.len() + unknown;
     let decoded = (generated as u64 * candidates) * max_tokens(StepKind::Generate)

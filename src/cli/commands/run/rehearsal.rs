@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use amend_core::chat::{Message, NextTurn, Reasoning, Role};
+use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, Role};
 use amend_core::model::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
-    Prepared, Request, RequestId, Task, Usage,
+    Prepared, Request, RequestId, Sampling, Task, Usage,
 };
 use amend_engine::llama::measure::oracle::OraclePrefill;
 
@@ -65,10 +65,21 @@ impl<'e> Rehearsal<'e> {
         self.counters.cached += prompt.len() as u64 - u64::from(computed);
         let usage = Usage::default();
         Ok(match task {
-            Task::Complete { sampling, .. } => {
-                self.counters.decoded += u64::from(sampling.max_tokens);
-                let text = self.placeholder(request, &prompt, sampling.max_tokens)?;
-                let completion = Completion { text, reasoning: None, finish: Finish::Stop, usage };
+            Task::Complete { sampling, thought_only, .. } => {
+                let thought = thought_tokens(self.engine, &sampling.reasoning);
+                self.counters.decoded += thought;
+                let mut completion = Completion {
+                    text: String::new(),
+                    reasoning: None,
+                    finish: Finish::Stop,
+                    usage,
+                };
+                if *thought_only {
+                    completion.reasoning = Some(WORD.repeat(thought as usize));
+                } else {
+                    self.counters.decoded += u64::from(sampling.max_tokens);
+                    completion.text = self.placeholder(request, &prompt, sampling)?;
+                }
                 Event::Done { id: *id, completion }
             }
             Task::Choose { choices, .. } => {
@@ -81,16 +92,16 @@ impl<'e> Rehearsal<'e> {
         })
     }
 
-    /// A text of about `length` tokens, which are in the cache afterwards. No two requests get
-    /// the same, since a loop stops at a revision that changes nothing, and an answer equal to
+    /// A text of about `max_tokens` tokens. They are in the cache afterwards, unless a thought
+    /// would stand between them and the prompt. No two requests get the same, since a loop stops at a revision that changes nothing, and an answer equal to
     /// the first is not judged.
     fn placeholder(
         &mut self,
         request: &Request,
         prompt: &[i32],
-        length: u32,
+        sampling: &Sampling,
     ) -> Result<String, Failure> {
-        let length = length as usize;
+        let length = sampling.max_tokens as usize;
         let numbered = |words: usize| format!("{}{}", request.id, WORD.repeat(words));
         let mut text = numbered(length.saturating_sub(1));
         if self.is_blind {
@@ -108,9 +119,20 @@ impl<'e> Rehearsal<'e> {
             text = numbered(length * length / taken);
             all = with(&text)?;
         }
-        self.cache.add_decoded(prompt, all.get(prompt.len()..).unwrap_or_default());
+        if thought_tokens(self.engine, &sampling.reasoning) == 0 {
+            self.cache.add_decoded(prompt, all.get(prompt.len()..).unwrap_or_default());
+        }
         Ok(text)
     }
+}
+
+/// The most tokens in a thought of a step with these settings.
+pub fn thought_tokens(engine: &dyn Engine, reasoning: &Reasoning) -> u64 {
+    let thinks = match engine.reasoning_format() {
+        Some(format) => format.thinks(reasoning.mode),
+        None => reasoning.mode == ReasoningMode::On,
+    };
+    if thinks { u64::from(reasoning.budget) } else { 0 }
 }
 
 impl Engine for Rehearsal<'_> {

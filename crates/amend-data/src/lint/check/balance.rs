@@ -238,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn thoughts_count_neither_in_lengths_nor_as_refusals() {
+        let (statistics, _) = balance(&[
+            ("<think>\nI can't help with that.\n</think>\n\nxx", "xx"),
+            ("<think>x x x</think>I can't help with that.", "xx"),
+        ]);
+        assert_eq!((statistics.wanted.mean, statistics.unwanted.mean), (3.5, 2.0));
+        assert_eq!(statistics.refusals, Refusals { wanted: 1, unwanted: 0 });
+    }
+
+    #[test]
     fn refusals_are_counted_on_each_side() {
         let no = "I'm sorry, but I can't help with that request here.";
         let yes = "Of course. One takes the first left, then the right.";

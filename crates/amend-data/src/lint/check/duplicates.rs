@@ -159,6 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_compared_without_their_thoughts() {
+        let thinking = |thought: &str| pair("p", &format!("<think>{thought}</think>{LONG}"));
+        let other = LONG.to_uppercase().replace("E", "X");
+        let rows = [("", thinking("short")), ("", thinking(&other)), ("", pair("p", LONG))];
+        let like = Some(("near-duplicate", "1".to_owned()));
+        assert_eq!(examine(false, &rows), [None, like.clone(), like]);
+    }
+
+    #[test]
     fn rows_that_nearly_repeat_earlier_rows_are_reported() {
         let found = examine(
             false,

@@ -56,6 +56,44 @@ fn rows_are_read_in_every_form() {
     }
 }
 
+/// Reads a conversation and writes its turns as they are sent.
+fn turns(messages: &str) -> String {
+    let line = format!(r#"{{"messages":{messages}}}"#);
+    serde_json::to_string(&row::json(&line, None, false).unwrap().messages).unwrap()
+}
+
+#[test]
+fn thoughts_and_tool_calls_are_kept() {
+    let user = r#"{"role":"user","content":"u"}"#;
+    for (assistant, kept) in [
+        (
+            r#"{"role":"assistant","content":"a","thinking":"t","name":"n"}"#,
+            r#"{"role":"assistant","content":"a","reasoning_content":"t"}"#,
+        ),
+        (
+            r#"{"role":"assistant","content":"a","reasoning_content":"t","reasoning":"r"}"#,
+            r#"{"role":"assistant","content":"a","reasoning_content":"t"}"#,
+        ),
+        (
+            r#"{"role":"assistant","content":"<think>t</think>a","reasoning":" ","tool_calls":[]}"#,
+            r#"{"role":"assistant","content":"<think>t</think>a"}"#,
+        ),
+    ] {
+        let turns = turns(&format!("[{user},{assistant},{user}]"));
+        assert_eq!(turns, format!("[{user},{kept},{user}]"));
+    }
+    let developer = r#"{"role":"developer","content":"d"}"#;
+    let call =
+        r#"{"role":"assistant","content":"","tool_calls":[{"id":"1","function":{"name":"f"}}]}"#;
+    let results = r#"{"role":"tool","content":"r","name":"f","tool_call_id":"1"},{"role":"tool","content":""}"#;
+    let conversation = format!("[{developer},{user},{call},{results}]");
+    assert_eq!(turns(&conversation), conversation);
+    assert_eq!(
+        turns(&conversation.replace(r#""content":"","tool_c"#, r#""content":null,"tool_c"#)),
+        conversation
+    );
+}
+
 #[test]
 fn the_first_row_decides_whether_rows_are_comparisons() {
     let read = |text: &str| {
@@ -236,7 +274,8 @@ fn errors_say_what_is_wrong_with_a_row() {
         (
             JSON,
             br#"{"messages":[{"role":"human","content":"u"}]}"#,
-            "in:1: turn 1 has the role \"human\": use \"system\", \"user\" or \"assistant\"",
+            "in:1: turn 1 has the role \"human\": use \"system\", \"developer\", \
+             \"user\", \"assistant\" or \"tool\"",
         ),
         (
             JSON,
@@ -247,19 +286,44 @@ fn errors_say_what_is_wrong_with_a_row() {
             JSON,
             br#"{"messages":[{"role":"assistant","content":"a"}]}"#,
             "in:1: turn 1 has the role \"assistant\", expected \"user\": after an optional system \
-             turn, user and assistant must alternate, starting with the user",
+             turn, user and assistant must alternate, starting with the user, and tool turns must \
+             follow the assistant's tool calls",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]}"#,
             "in:1: turn 2 has the role \"user\", expected \"assistant\": after an optional system \
-             turn, user and assistant must alternate, starting with the user",
+             turn, user and assistant must alternate, starting with the user, and tool turns must \
+             follow the assistant's tool calls",
         ),
         (
             JSON,
             br#"{"messages":[{"role":"user","content":"a"},{"role":"system","content":"b"}]}"#,
             "in:1: turn 2 has the role \"system\", expected \"assistant\": after an optional system \
-             turn, user and assistant must alternate, starting with the user",
+             turn, user and assistant must alternate, starting with the user, and tool turns must \
+             follow the assistant's tool calls",
+        ),
+        (
+            JSON,
+            br#"{"messages":[{"role":"user","content":"a"},{"role":"tool","content":"b"}]}"#,
+            "in:1: turn 2 has the role \"tool\", expected \"assistant\": after an optional system \
+             turn, user and assistant must alternate, starting with the user, and tool turns must \
+             follow the assistant's tool calls",
+        ),
+        (
+            JSON,
+            br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{}]}]}"#,
+            "in:1: the conversation ends with a tool call: add the tool's turn, or remove the call",
+        ),
+        (
+            JSON,
+            br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","tool_calls":"c"}]}"#,
+            "in:1: \"tool_calls\" of turn 2 must be a list of objects",
+        ),
+        (
+            JSON,
+            br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","thinking":1}]}"#,
+            "in:1: \"thinking\" of turn 2 must be a string",
         ),
         (
             JSON,

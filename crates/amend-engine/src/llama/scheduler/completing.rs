@@ -10,7 +10,7 @@ use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
 use crate::llama::tokenize::{Decoded, Utf8};
 use crate::llama::turn_tokens::TurnTokens;
-use amend_core::chat::{Part, ThoughtSplitter};
+use amend_core::chat::{ReplyPart, ThoughtSplitter};
 use amend_core::model::{Completion, Counters, Event, Failure, Finish, RequestId, Sampling, Usage};
 use amend_core::random::Stream;
 
@@ -25,7 +25,7 @@ pub struct Completing {
     /// Its prompt lookup, if it uses one.
     copying: Option<PromptLookup>,
     /// Its thought, if it may have one.
-    thought: Option<Thought>,
+    thought: Option<DecodingThought>,
     decoded: Vec<Token>,
     /// The answer.
     text: String,
@@ -35,7 +35,7 @@ pub struct Completing {
 
 /// The thought before an answer.
 #[derive(Debug)]
-pub struct Thought {
+pub struct DecodingThought {
     splitter: ThoughtSplitter,
     /// The tokens that close it when its budget is used up.
     close: Vec<Token>,
@@ -54,7 +54,7 @@ pub struct Thought {
     is_exact: bool,
 }
 
-impl Thought {
+impl DecodingThought {
     /// A thought before its first token. `close` closes it when its budget is used up.
     /// If `is_alone`, nothing is decoded after it.
     #[must_use]
@@ -72,9 +72,16 @@ impl Thought {
         }
     }
 
-    /// The most tokens that the marks around it take.
+    /// The most tokens that the marks around it take: those of its own beginning and end,
+    /// also if it has several parts, and those that close it.
     fn marks(&self) -> usize {
-        2 * self.close.len()
+        3 * self.close.len()
+    }
+
+    /// Whether it has to be closed now.
+    fn is_used_up(&self, budget: usize) -> bool {
+        let in_parts = self.tokens >= budget + self.close.len();
+        self.splitter.is_thinking() && (self.inside >= budget || in_parts)
     }
 
     /// Adds the text of a token and returns the text that it adds to the answer.
@@ -95,12 +102,12 @@ impl Thought {
     }
 
     /// Keeps the parts of the thought and returns those of the answer.
-    fn take(&mut self, parts: Vec<Part>) -> String {
+    fn take(&mut self, parts: Vec<ReplyPart>) -> String {
         let mut answer = String::new();
         for part in parts {
             match part {
-                Part::Thought(text) => self.text.push_str(&text),
-                Part::Answer(text) => answer.push_str(&text),
+                ReplyPart::Thought(text) => self.text.push_str(&text),
+                ReplyPart::Answer(text) => answer.push_str(&text),
             }
         }
         answer
@@ -127,7 +134,7 @@ impl Completing {
         stream: Stream,
         ignore_eos: bool,
         copying: Option<PromptLookup>,
-        thought: Option<Thought>,
+        thought: Option<DecodingThought>,
     ) -> Self {
         Self {
             sampling,
@@ -248,13 +255,18 @@ impl Completing {
         let Some(thought) = &mut self.thought else {
             return if length >= most { Some(Finish::Length) } else { None };
         };
+        if thought.splitter.has_ended() {
+            // The tokens of the mark are not part of the answer.
+            thought.is_exact = false;
+            return Some(Finish::Stop);
+        }
         let is_thinking = thought.splitter.is_thinking();
         let is_over = thought.splitter.is_answering() || (thought.has_begun && !is_thinking);
         if thought.is_alone && is_over {
             return Some(Finish::Stop);
         }
         let budget = self.sampling.reasoning.budget as usize;
-        if is_thinking && thought.inside >= budget {
+        if thought.is_used_up(budget) {
             if thought.is_alone {
                 return Some(Finish::Length);
             }
