@@ -115,8 +115,11 @@ fn thoughts_that_cannot_be_are_reported() {
     let place = place_with_questions();
     let arguments = "run in.jsonl --out r --reasoning on";
     let ran = place.run(&mut with_model(&place, "plain", arguments));
-    assert_ne!(ran.code, Some(0));
-    assert!(ran.err.contains("marks no thoughts"), "{}", ran.err);
+    assert_eq!(ran.code, Some(2));
+    insta::assert_snapshot!(ran.err, @r"
+    error: the chat template of this model marks no thoughts
+    pass --reasoning auto, or use a model that thinks
+    ");
 
     let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";
     let ran = place.run(&mut with_model(&place, "breaks", arguments));

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::marks::Marks;
-use super::reasoning::{Part, ReasoningFormat, ThoughtSplitter, TurnStart};
+use super::reasoning::{ReasoningFormat, ReplyPart, ThoughtSplitter, TurnStart};
 use crate::text::thoughts;
 
 /// What ends a message of gpt-oss, if the server shows it.
@@ -68,8 +68,8 @@ fn split(text: &str, format: &ReasoningFormat, start: TurnStart) -> (String, Str
     let (mut thought, mut answer) = (String::new(), String::new());
     for part in parts {
         match part {
-            Part::Thought(text) => thought.push_str(&text),
-            Part::Answer(text) => answer.push_str(&text),
+            ReplyPart::Thought(text) => thought.push_str(&text),
+            ReplyPart::Answer(text) => answer.push_str(&text),
         }
     }
     let is_harmony = format.ends.iter().any(|end| HARMONY_ENDS.contains(&&**end));

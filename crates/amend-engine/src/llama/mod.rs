@@ -49,8 +49,8 @@ use amend_core::chat::{
     Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart,
 };
 use amend_core::model::{
-    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, Request,
-    RequestId, Task,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
+    ProbeNeeds, Request, RequestId, Task,
 };
 
 /// The version of the bindings that `Cargo.toml` pins, for manifests of runs.
@@ -474,6 +474,25 @@ impl Engine for Llama<'_> {
 
     fn can_choose(&self, choices: &[Vec<String>]) -> Result<(), Failure> {
         choices.iter().try_for_each(|spellings| self.model.tokens_of(spellings).map(drop))
+    }
+
+    /// Computes nothing: the chat template and the vocabulary tell what is possible.
+    fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {
+        let thinks = |reasoning: &Reasoning| reasoning.mode == ReasoningMode::On;
+        let choices = needs.choices.as_ref();
+        let needs_thoughts = needs.texts.as_ref().is_some_and(thinks)
+            || choices.is_some_and(|choices| choices.thought_turns.is_some());
+        if needs_thoughts && self.model.template.reasoning().is_none() {
+            return Err(ProbeError::Unfit {
+                message: "the chat template of this model marks no thoughts".to_owned(),
+                hint: "pass --reasoning auto, or use a model that thinks".to_owned(),
+            });
+        }
+        let labels = choices.map_or(&[][..], |choices| &choices.labels);
+        self.can_choose(labels).map_err(|failure| ProbeError::Unfit {
+            message: failure.to_string(),
+            hint: "give the judge other `labels` in `[judge]`".to_owned(),
+        })
     }
 
     fn submit(&mut self, request: Request) {
