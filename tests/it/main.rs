@@ -14,6 +14,7 @@ mod export;
 mod judge;
 mod kill;
 mod lint;
+mod llama_server;
 mod meaning;
 mod model;
 mod probe;

@@ -63,7 +63,7 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
     if reasoning.mode == ReasoningMode::On {
         if !thinks {
             tracing::warn!(
-                "{} returns no thoughts, although they are switched on: {}",
+                "{} returns no thoughts, although they are switched on: use a model that thinks, or {}",
                 client.address,
                 client.dialect.how_to_separate_thoughts()
             );
@@ -245,7 +245,8 @@ fn no_thought(client: &Client) -> ProbeError {
             client.address
         ),
         hint: format!(
-            "{}; or pass --reasoning auto, and the judge writes its reasons as an answer",
+            "pass --reasoning auto, and the judge writes its reasons as an answer; or use a model \
+             that thinks, and {}",
             client.dialect.how_to_separate_thoughts()
         ),
     }

@@ -119,8 +119,9 @@ impl Asking<'_> {
         };
         let mut fields = self.dialect.without_thought(switch, reasoning);
         if self.dialect == Dialect::LlamaServer && reasoning.mode == ReasoningMode::Off {
-            // It closes the thought of a model that has no switch.
-            fields.insert("reasoning_budget_tokens".into(), 0.into());
+            // It closes the thought of a model that has no switch. The server ignores 0 if
+            // the chat template has opened the thought.
+            fields.insert("reasoning_budget_tokens".into(), 1.into());
         }
         fields
     }
@@ -296,7 +297,7 @@ mod tests {
         let field = |body: &Body, key: &str| body.get(key).cloned().unwrap_or_default();
         for (server, mode, thought_only, max_tokens, budget, thinks) in [
             (llama(|_| {}), ReasoningMode::Auto, false, 9, json!(null), false),
-            (llama(|_| {}), ReasoningMode::Off, false, 9, json!(0), false),
+            (llama(|_| {}), ReasoningMode::Off, false, 9, json!(1), false),
             (llama(|_| {}), ReasoningMode::On, false, 109, json!(100), true),
             (llama(|_| {}), ReasoningMode::On, true, 116, json!(100), true),
             (
@@ -307,7 +308,7 @@ mod tests {
                 json!(100),
                 true,
             ),
-            (llama(|it| it.thinks_anyway = true), ReasoningMode::Off, false, 109, json!(0), false),
+            (llama(|it| it.thinks_anyway = true), ReasoningMode::Off, false, 109, json!(1), false),
         ] {
             let body = complete(&server, &with(mode), thought_only);
             assert_eq!(field(&body, "max_tokens"), json!(max_tokens), "{mode}");
