@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
         }
         let total = self.items.len() as u64;
         let work = store::left(self.items.iter().cloned(), &mut state, self.args.retry_errors);
-        if work.len() > 0 {
+        if !work.is_empty() {
             self.probe(&mut engines)?;
         }
         let done_before = total - work.len() as u64;

@@ -376,7 +376,7 @@ fn no_thought_is_exported_or_shown_to_another_step() {
     let (place, server) = (Place::new(), Server::start(thinking));
     let prompts: Vec<Value> = (1..5).map(|n| json!("Why? ".repeat(400 * n))).collect();
     let lines: Vec<String> = prompts.iter().map(Value::to_string).collect();
-    place.write("in.jsonl", &lines.join("\n"));
+    place.write("in.jsonl", lines.join("\n"));
     let mut command = place.small("run in.jsonl --out r");
     let ran = place.run(command.env("AMEND_MODEL", &server.url));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
