@@ -118,7 +118,7 @@ fn thoughts_that_cannot_be_are_reported() {
     assert_eq!(ran.code, Some(2));
     insta::assert_snapshot!(ran.err, @r"
     error: the chat template of this model marks no thoughts
-    pass --reasoning auto, or use a model that thinks
+    help: pass --reasoning auto, or use a model that thinks
     ");
 
     let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";

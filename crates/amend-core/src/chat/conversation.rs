@@ -24,6 +24,15 @@ pub(super) enum ThoughtForm {
     Block,
 }
 
+/// The form in which a template reads messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MessageForm {
+    /// Whether a content is a list of blocks instead of a text.
+    pub has_blocks: bool,
+    /// How it reads earlier thoughts.
+    pub thought: ThoughtForm,
+}
+
 /// What a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -63,18 +72,18 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Puts placeholders in place of the texts, without the white space around them.
-    pub fn new(turns: &[TemplateTurn], form: ThoughtForm) -> Self {
+    pub fn new(turns: &[TemplateTurn], form: MessageForm) -> Self {
         Self::with(turns, form, false)
     }
 
     /// Puts placeholders in place of the texts, with the white space around them, so that
     /// the template can trim it. `None` if no text has any.
-    pub fn with_margins(turns: &[TemplateTurn], form: ThoughtForm) -> Option<Self> {
+    pub fn with_margins(turns: &[TemplateTurn], form: MessageForm) -> Option<Self> {
         let conversation = Self::with(turns, form, true);
         conversation.texts.iter().any(|text| text.text != text.text.trim()).then_some(conversation)
     }
 
-    fn with(turns: &[TemplateTurn], form: ThoughtForm, has_margins: bool) -> Self {
+    fn with(turns: &[TemplateTurn], form: MessageForm, has_margins: bool) -> Self {
         let mut conversation = Self { texts: Vec::new(), messages: Vec::new(), has_margins };
         for turn in turns {
             let message = conversation.message(turn, form);
@@ -88,29 +97,30 @@ impl Conversation {
         self.messages.clone().into()
     }
 
-    fn message(&mut self, turn: &TemplateTurn, form: ThoughtForm) -> Json {
+    fn message(&mut self, turn: &TemplateTurn, form: MessageForm) -> Json {
         let TemplateTurn { index, message } = turn;
         let mut map = Map::new();
         map.insert("role".to_owned(), message.role.as_str().into());
         let may_move = message.role.is_instruction();
         let content = self.hold(*index, Purpose::Content, &message.content, may_move);
         let is_only_calls = message.content.is_empty() && message.tool_calls.is_some();
+        let block = |text: &str| json!({"type": "text", "text": text});
         if !is_only_calls {
-            map.insert("content".to_owned(), content.clone().into());
+            let content =
+                if form.has_blocks { json!([block(&content)]) } else { content.clone().into() };
+            map.insert("content".to_owned(), content);
         }
         if let Some(thought) = &message.reasoning {
             let thought = self.hold(*index, Purpose::Thought, thought, false);
-            match form {
+            match form.thought {
                 ThoughtForm::Keys(keys) => {
                     for key in keys {
                         map.insert((*key).to_owned(), thought.clone().into());
                     }
                 }
                 ThoughtForm::Block => {
-                    let blocks = json!([
-                        {"type": "thinking", "thinking": thought},
-                        {"type": "text", "text": content},
-                    ]);
+                    let blocks =
+                        json!([{"type": "thinking", "thinking": thought}, block(&content)]);
                     map.insert("content".to_owned(), blocks);
                 }
             }

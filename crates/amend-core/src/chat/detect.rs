@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conversation::ThoughtForm;
+use super::conversation::{MessageForm, ThoughtForm};
 use super::marks::Marks;
-use super::template::{ChatTemplate, THOUGHT_KEYS};
+use super::template::{ChatTemplate, THOUGHT_KEYS, has_written_blocks};
 use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
 
 /// The variables that switch thoughts on and off in some family.
@@ -186,12 +186,12 @@ impl Probe<'_> {
         for (form, key) in FORMS {
             for variables in [Map::new(), thinking.clone()] {
                 for (turns, opens_turn) in [(&turns[..2], false), (&turns[..], true)] {
+                    let message = MessageForm { thought: form, ..self.template.form() };
                     let rendered =
-                        self.template.conversation_as(turns, form, &variables, opens_turn);
+                        self.template.conversation_as(turns, message, &variables, opens_turn);
                     let Ok(segments) = rendered else { continue };
                     let Some((before, between)) = around_thought(&segments) else { continue };
-                    // A template that writes the block itself does not read it.
-                    if form == ThoughtForm::Block && before.contains("thinking") {
+                    if form == ThoughtForm::Block && has_written_blocks(&segments) {
                         continue;
                     }
                     let form = match key {
@@ -401,6 +401,13 @@ mod tests {
         let found = format(&hunyuan);
         let switch = found.switch.as_ref().unwrap();
         assert_eq!((&*switch.name, &switch.off), ("reasoning_effort", &json!("no_think")));
+        let closed = ("\n<think:opensource></think:opensource>", TurnStart::Answer);
+        check(&hunyuan, ReasoningMode::Auto, NextTurn::Reply, closed);
+        let reasoning = Reasoning { effort: Some("low".to_owned()), ..Reasoning::default() };
+        let turns = [Message::new(Role::User, "u")];
+        let start = |next| hunyuan.render(&turns, &reasoning, next).unwrap().start;
+        assert_eq!(start(NextTurn::Reply), TurnStart::Thinking);
+        assert_eq!(start(NextTurn::Answer), TurnStart::Answer);
     }
 
     #[test]

@@ -75,7 +75,7 @@ const FAMILIES: [Family; 17] = [
         answer: "<|open|>response<|sep|>",
         answer_end: "<|close|>response<|sep|>",
     },
-    tags(&["<|channel>thought", "<channel|>"], "<|channel>thought\n", "<channel|>"),
+    tags(&["<|channel>", "<channel|>"], "<|channel>thought\n", "<channel|>"),
     tags(&["<|inner_prefix|>", "<|inner_suffix|>"], "<|inner_prefix|>", "<|inner_suffix|>"),
     tags(&["[THINK]", "[/THINK]"], "[THINK]", "[/THINK]"),
     tags(&["<seed:think>", "</seed:think>"], "<seed:think>", "</seed:think>"),

@@ -9,7 +9,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, Value};
 use serde_json::{Map, Value as Json};
 
-use super::conversation::{Conversation, TemplateTurn, ThoughtForm};
+use super::conversation::{Conversation, MessageForm, TemplateTurn, ThoughtForm};
 use super::detect::{self, Tail};
 use super::jinja;
 use super::{Message, Reasoning, ReasoningFormat, ReasoningMode, Role, TurnStart};
@@ -76,7 +76,7 @@ pub struct ChatTemplate {
     takes_system: bool,
     /// Whether the template knows developer turns.
     takes_developer: bool,
-    thought_form: ThoughtForm,
+    form: MessageForm,
     reasoning: Option<ReasoningFormat>,
 }
 
@@ -93,9 +93,16 @@ impl ChatTemplate {
             eos: eos.to_owned(),
             takes_system: true,
             takes_developer: true,
-            thought_form: ThoughtForm::Keys(&THOUGHT_KEYS),
+            form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(&THOUGHT_KEYS) },
             reasoning: None,
         };
+        let user = [Message::new(Role::User, "u")];
+        let text = template.form;
+        let blocks = MessageForm { has_blocks: true, ..text };
+        let written = |form| template.conversation_as(&user, form, &Map::new(), true);
+        if written(text).is_err() && written(blocks).is_ok_and(|it| !has_written_blocks(&it)) {
+            template.form = blocks;
+        }
         let accepts = |role| {
             let turns = [Message::new(role, "s"), Message::new(Role::User, "u")];
             template.conversation(&turns, &Map::new(), true).is_ok()
@@ -107,7 +114,7 @@ impl ChatTemplate {
         let takes_developer = names_developer && accepts(Role::Developer);
         template.takes_system = takes_system;
         template.takes_developer = takes_developer;
-        (template.thought_form, template.reasoning) = detect::detect(&template, source);
+        (template.form.thought, template.reasoning) = detect::detect(&template, source);
         Ok(template)
     }
 
@@ -159,14 +166,15 @@ impl ChatTemplate {
             variables.insert("reasoning_effort".to_owned(), effort.clone().into());
         }
         if let Some(switch) = self.reasoning.as_ref().and_then(|format| format.switch.as_ref()) {
-            let thinks = match begins {
-                Begins::Thought(_) => true,
-                Begins::Answer => false,
-                Begins::Free => reasoning.mode == ReasoningMode::On,
+            let mode = match begins {
+                Begins::Thought(_) => ReasoningMode::On,
+                Begins::Answer => ReasoningMode::Off,
+                Begins::Free => reasoning.mode,
             };
-            let keeps_effort = thinks && variables.contains_key(&switch.name);
-            if !keeps_effort {
-                let value = if thinks { &switch.on } else { &switch.off };
+            // The switch may be the effort. Asking for one is asking for thoughts.
+            let has_effort = variables.contains_key(&switch.name);
+            if !has_effort || mode == ReasoningMode::Off {
+                let value = if mode == ReasoningMode::On { &switch.on } else { &switch.off };
                 variables.insert(switch.name.clone(), value.clone());
             }
         }
@@ -225,15 +233,20 @@ impl ChatTemplate {
         variables: &Map<String, Json>,
         opens_turn: bool,
     ) -> Result<Vec<Segment>, ChatError> {
-        self.conversation_as(turns, self.thought_form, variables, opens_turn)
+        self.conversation_as(turns, self.form, variables, opens_turn)
     }
 
-    /// Renders turns, with earlier thoughts in this form. `opens_turn` opens the assistant's
+    /// The form in which the template reads messages.
+    pub(super) fn form(&self) -> MessageForm {
+        self.form
+    }
+
+    /// Renders turns, with messages in this form. `opens_turn` opens the assistant's
     /// next turn at the end.
     pub(super) fn conversation_as(
         &self,
         turns: &[Message],
-        form: ThoughtForm,
+        form: MessageForm,
         variables: &Map<String, Json>,
         opens_turn: bool,
     ) -> Result<Vec<Segment>, ChatError> {
@@ -285,6 +298,12 @@ impl ChatTemplate {
             .and_then(|template| template.render(Value::from(Serde(all))))
             .map_err(ChatError::Render)
     }
+}
+
+/// Whether a template wrote the blocks of a content as they are, because it does not read them.
+pub(super) fn has_written_blocks(segments: &[Segment]) -> bool {
+    let is_block = |text: &str| text.contains("'type': ") || text.contains("\"type\": ");
+    segments.iter().any(|it| matches!(it, Segment::Scaffold(text) if is_block(text)))
 }
 
 /// The keys under which templates read an earlier thought. Each template reads one of them,

@@ -161,6 +161,24 @@ fn white_space_is_kept_where_the_template_keeps_it() {
 }
 
 #[test]
+fn a_template_may_read_contents_as_blocks() {
+    let source = "{% for m in messages %}{{ m.role }}:{% for b in m.content %}\
+        {% if b.type == 'text' %}{{ b.text }}{% endif %}{% endfor %};{% endfor %}";
+    let template = ChatTemplate::new(source, "", "").unwrap();
+    let turns = [Message::new(Role::System, "s"), Message::new(Role::User, " u ")];
+    assert_eq!(
+        render(&template, &turns).unwrap(),
+        [
+            scaffold("system:"),
+            content(0, "s"),
+            scaffold(";user:"),
+            content(1, " u "),
+            scaffold(";")
+        ]
+    );
+}
+
+#[test]
 fn blank_contents_reach_the_template_as_they_are() {
     let source = "{% for m in messages %}{{ m.content or 'nothing' }};{% endfor %}";
     let template = ChatTemplate::new(source, "", "").unwrap();
