@@ -11,11 +11,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, Ran, tiny_model_path};
+use crate::common::{Place, Ran, has_thoughts, tiny_model_path};
 use amend_core::record::{Step, StepKind};
-use amend_data::store::run_dir::RunDir;
-
-const THOUGHTS: [&str; 4] = ["mull", "ponder", "weigh", "doubt"];
 
 /// A chat template with a switch for thoughts.
 const TEMPLATE: &str = r"
@@ -101,13 +98,7 @@ fn run(place: &Place, server: &LlamaServer, flags: &str) -> (Ran, Vec<Step>) {
     if ran.code == Some(2) {
         return (ran, Vec::new());
     }
-    let run = RunDir::open(&place.path("r")).unwrap();
-    let steps = run.trajectories().unwrap().flat_map(|trajectory| trajectory.unwrap().steps);
-    (ran, steps.collect())
-}
-
-fn has_thoughts(text: &str) -> bool {
-    THOUGHTS.iter().any(|word| text.contains(word))
+    (ran, place.steps("r"))
 }
 
 /// The probability of both labels together, in the verdicts of a run.

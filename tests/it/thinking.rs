@@ -3,27 +3,14 @@
 
 use std::process::Command;
 
-use crate::common::{Place, tiny_model_path};
-use amend_core::record::{Step, StepKind};
-use amend_data::store::run_dir::RunDir;
-
-const THOUGHTS: [&str; 4] = ["mull", "ponder", "weigh", "doubt"];
+use crate::common::{Place, has_thoughts, tiny_model_path};
+use amend_core::record::StepKind;
 
 /// The small loop with a model that thinks.
 fn with_model(place: &Place, model: &str, arguments: &str) -> Command {
     let mut command = place.small(arguments);
     command.env("AMEND_MODEL", tiny_model_path(model));
     command
-}
-
-fn has_thoughts(text: &str) -> bool {
-    THOUGHTS.iter().any(|word| text.contains(word))
-}
-
-/// The steps of all items of a run.
-fn steps(place: &Place, run: &str) -> Vec<Step> {
-    let run = RunDir::open(&place.path(run)).unwrap();
-    run.trajectories().unwrap().flat_map(|trajectory| trajectory.unwrap().steps).collect()
 }
 
 fn place_with_questions() -> Place {
@@ -41,7 +28,7 @@ fn thoughts_are_recorded_and_never_part_of_an_answer() {
         let ran = place.run(&mut with_model(&place, model, &arguments));
         assert_eq!(ran.code, Some(0), "{model}: {}", ran.err);
 
-        let steps = steps(&place, "r");
+        let steps = place.steps("r");
         for step in &steps {
             assert!(!has_thoughts(&step.text), "{model}: {step:?}");
             assert!(!has_thoughts(step.raw()), "{model}: {step:?}");
@@ -71,7 +58,7 @@ fn models_with_a_switch_do_not_think_unless_asked() {
     let place = place_with_questions();
     let ran = place.run(&mut with_model(&place, "thinks", "run in.jsonl --out r"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    for step in steps(&place, "r") {
+    for step in place.steps("r") {
         assert_eq!((step.reasoning, step.usage.reasoning), (None, 0));
     }
 }
@@ -90,7 +77,7 @@ fn a_judge_thinks_in_place_of_written_reasons() {
         let ran = place.run(&mut with_model(&place, model, "run in.jsonl --out r"));
         assert_eq!(ran.code, Some(0), "{model}: {}", ran.err);
         let mut verdicts = 0;
-        for step in steps(&place, "r") {
+        for step in place.steps("r") {
             if step.kind != StepKind::Judge {
                 continue;
             }
@@ -125,5 +112,5 @@ fn thoughts_that_cannot_be_are_reported() {
     let ran = place.run(&mut with_model(&place, "breaks", arguments));
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains("gave no answer: raise --reasoning-budget"), "{}", ran.err);
-    assert!(steps(&place, "s").is_empty());
+    assert!(place.steps("s").is_empty());
 }

@@ -10,6 +10,9 @@ pub mod server;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use amend_core::record::Step;
+use amend_data::store::run_dir::RunDir;
+
 pub use models::{example_model_path, tiny_model_path};
 
 /// A constitution whose loop is cheap: one principle, short steps, short prompts. It
@@ -50,6 +53,12 @@ pub struct Place {
     folder: tempfile::TempDir,
 }
 
+/// Whether a text has words of thoughts. Those of the tiny models that think differ from the
+/// words of their answers.
+pub fn has_thoughts(text: &str) -> bool {
+    ["mull", "ponder", "weigh", "doubt"].iter().any(|word| text.contains(word))
+}
+
 /// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
@@ -71,6 +80,12 @@ impl Place {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The steps of all items of a run.
+    pub fn steps(&self, run: &str) -> Vec<Step> {
+        let run = RunDir::open(&self.path(run)).unwrap();
+        run.trajectories().unwrap().flat_map(|trajectory| trajectory.unwrap().steps).collect()
     }
 
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
