@@ -289,39 +289,11 @@ fn a_date_is_honoured() {
     // The date has whole seconds: the pause is between one and two of them.
     let limit = || {
         let date = std::time::SystemTime::now() + Duration::from_secs(2);
-        Reply::Head(429, format!("Retry-After: {}", http_date(date)))
+        Reply::Head(429, format!("Retry-After: {}", httpdate::fmt_http_date(date)))
     };
     let times = limited(1, limit, 1, short(2));
     let pause = times[1].duration_since(times[0]);
     assert!((0.9..4.0).contains(&pause.as_secs_f64()), "{pause:?}");
-}
-
-/// A date as HTTP writes it.
-fn http_date(time: std::time::SystemTime) -> String {
-    let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let (days, rest) = (seconds / 86400, seconds % 86400);
-    // The civil date of a day number, after Howard Hinnant.
-    let era_days = days + 719_468;
-    let era = era_days / 146_097;
-    let day_of_era = era_days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = (shifted + 2) % 12;
-    let year = year_of_era + era * 400 + u64::from(month < 2);
-    let names = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let weekdays = "ThuFriSatSunMonTueWed";
-    let name = |names: &'static str, at: u64| &names[3 * at as usize..3 * at as usize + 3];
-    format!(
-        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        name(weekdays, days % 7),
-        name(names, month),
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
 }
 
 #[test]

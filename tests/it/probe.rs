@@ -216,10 +216,14 @@ fn a_label_is_read_after_a_thought() {
             "message": {"content": "<think>A?</think>\n\nA"}, "finish_reason": "stop",
             "logprobs": {"content": positions}}]}))
     });
-    let (mut engine, found) = probed(&server, &needs(ReasoningMode::Auto)).unwrap();
-    assert_eq!((&found["choices"], &found["thinks_anyway"]), (&json!("label"), &json!(true)));
-    let (log_probs, _) = next_choice(&mut engine, &server);
-    assert!((log_probs[0].exp() - 0.9).abs() < 1e-9, "{log_probs:?}");
+    // A server that only judges is asked for a text as well, because it thinks.
+    for texts in [Some(Reasoning::default()), None] {
+        let needs = ProbeNeeds { texts, ..needs(ReasoningMode::Auto) };
+        let (mut engine, found) = probed(&server, &needs).unwrap();
+        assert_eq!((&found["choices"], &found["thinks_anyway"]), (&json!("label"), &json!(true)));
+        let (log_probs, _) = next_choice(&mut engine, &server);
+        assert!((log_probs[0].exp() - 0.9).abs() < 1e-9, "{log_probs:?}");
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
         probe_text(client, reasoning)?;
     }
     if let Some(choices) = &needs.choices {
-        probe_choice(client, choices)?;
+        probe_choice(client, choices, needs.texts.is_some())?;
     }
     let profile = client.profile();
     let thoughts = match (needs.texts.as_ref().map(|reasoning| reasoning.mode), &profile) {
@@ -136,8 +136,13 @@ fn complete(
     })
 }
 
-/// Learns how to ask for a choice.
-fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> {
+/// Learns how to ask for a choice. `knows_thoughts` is whether it is known already if the model
+/// thinks unasked.
+fn probe_choice(
+    client: &Client,
+    needs: &ChoiceNeeds,
+    knows_thoughts: bool,
+) -> Result<(), ProbeError> {
     let mut turns = needs.turns.clone();
     if let Some(thought_turns) = &needs.thought_turns {
         let thought = complete(client, thought_turns, &needs.reasoning, true)?.thought;
@@ -162,6 +167,10 @@ fn probe_choice(client: &Client, needs: &ChoiceNeeds) -> Result<(), ProbeError> 
     let mut refusal = None;
     let mut last_body = None;
     for &way in &ways {
+        if way == ChoiceWay::Label && !knows_thoughts {
+            // A thought before the label needs room.
+            probe_text(client, &needs.reasoning)?;
+        }
         let profile = Profile { way, ..client.profile() };
         let body = client.asking(&profile).choose(&turns, &needs.labels, &needs.reasoning);
         if last_body.as_ref() == Some(&body) {
