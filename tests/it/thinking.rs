@@ -111,6 +111,6 @@ fn thoughts_that_cannot_be_are_reported() {
     let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";
     let ran = place.run(&mut with_model(&place, "breaks", arguments));
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    assert!(ran.err.contains("gave no answer: raise --reasoning-budget"), "{}", ran.err);
+    assert!(ran.err.contains("gave no answer: in a new run, pass --reasoning off"), "{}", ran.err);
     assert!(place.steps("s").is_empty());
 }

@@ -347,7 +347,7 @@ struct SamplingForm {
     #[schemars(range(min = 1, max = 131_072))]
     max_tokens: Option<u32>,
     /// Whether the model thinks before it answers. `auto`: not if its chat template has a
-    /// switch for that. `off`: an empty thought takes the place of the model's own.
+    /// switch for that. `off`: not; without a switch, an empty thought is written.
     #[schemars(extend("default" = Reasoning::default().mode))]
     reasoning: Option<ReasoningMode>,
     /// The maximum number of tokens in a thought, apart from `max_tokens`. At the limit,

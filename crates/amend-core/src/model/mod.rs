@@ -205,15 +205,20 @@ impl std::ops::Add for Usage {
 pub enum Failure {
     /// The prompt and the longest possible response don't fit in the context.
     #[error(
-        "the step needs {needed} tokens of context (prompt {prompt} + answer {answer}), but only \
-         {available} are available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to \
-         the context length that the model was trained for)"
+        "the step needs {needed} tokens of context (prompt {prompt} + {}), but only {available} are \
+         available: lower {}, shorten the prompt, or raise --ctx-size (up to the context length \
+         that the model was trained for)",
+        if *.thought > 0 { format!("thought {thought} + answer {answer}") } else { format!("answer {answer}") },
+        if *.thought > 0 { "--reasoning-budget or --max-tokens" } else { "--max-tokens" }
     )]
     ContextOverflow {
         /// Tokens of the prompt and the answer.
         needed: u32,
         /// Tokens in the prompt.
         prompt: u32,
+        /// The maximum number of tokens in the thought and the marks around it.
+        #[serde(default)]
+        thought: u32,
         /// The maximum number of tokens in the answer.
         answer: u32,
         /// The maximum number of tokens in one sequence.
@@ -251,8 +256,9 @@ pub enum Failure {
     },
     /// The model thought and gave no answer.
     #[error(
-        "the model thought for {tokens} tokens and gave no answer: raise --reasoning-budget or \
-         max_tokens, or pass --reasoning off"
+        "the model thought{} and gave no answer: in a new run, pass --reasoning off, or raise \
+         --reasoning-budget or --max-tokens if the thought was cut off",
+        if *.tokens > 0 { format!(" for {tokens} tokens") } else { String::new() }
     )]
     NoAnswer {
         /// Tokens of the thought; 0 if the server does not report them.

@@ -410,10 +410,12 @@ impl<'m> Llama<'m> {
             growth.tokens = growth.tokens.max(needed.saturating_sub(root.length));
         }
         if needed > self.sequence_limit {
+            let answer = queued.max_answer_tokens();
             return Err(Failure::ContextOverflow {
                 needed: needed as u32,
                 prompt: queued.tokens.len() as u32,
-                answer: queued.max_tokens() as u32,
+                thought: (queued.max_tokens() - answer) as u32,
+                answer: answer as u32,
                 available: self.sequence_limit as u32,
             });
         }
@@ -476,7 +478,7 @@ impl Engine for Llama<'_> {
         choices.iter().try_for_each(|spellings| self.model.tokens_of(spellings).map(drop))
     }
 
-    /// Computes nothing: the chat template and the vocabulary tell what is possible.
+    /// Needs no request: the answers follow from the chat template and the vocabulary.
     fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {
         let thinks = |reasoning: &Reasoning| reasoning.mode == ReasoningMode::On;
         let choices = needs.choices.as_ref();
@@ -491,7 +493,7 @@ impl Engine for Llama<'_> {
         let labels = choices.map_or(&[][..], |choices| &choices.labels);
         self.can_choose(labels).map_err(|failure| ProbeError::Unfit {
             message: failure.to_string(),
-            hint: "give the judge other `labels` in `[judge]`".to_owned(),
+            hint: "use another model, or give the judge other `labels` in `[judge]`".to_owned(),
         })
     }
 

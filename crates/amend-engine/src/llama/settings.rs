@@ -18,8 +18,8 @@ pub struct LlamaSettings {
     pub parallel: usize,
     /// The number of cells of the KV cache, for all sequences together.
     pub ctx_size: u32,
-    /// The maximum number of tokens in a thought. If the size of the KV cache is open, it
-    /// gets so many more cells for each sequence.
+    /// The maximum number of tokens in a thought. If the user sets no size of the KV cache,
+    /// each sequence gets this many more cells.
     #[serde(skip_serializing_if = "is_zero")]
     pub thought_tokens: u32,
     /// Whether all sequences share a unified KV cache, or each has a separate stream.

@@ -202,13 +202,16 @@ fn a_judge_can_think_before_the_label() {
                 *thought_only = true;
             }
         };
+        let mut thoughts = 0;
         for outcome in complete(name, &thinking(ReasoningMode::On, 12), 12, only) {
             let Completion { text, reasoning, .. } = outcome.unwrap();
             assert_eq!(text, "");
             let thought = reasoning.unwrap_or_default();
             assert!(consists_of(&thought, &THOUGHTS), "{name}: {thought:?}");
             assert!(thought.split_whitespace().count() <= 12, "{name}: {thought:?}");
+            thoughts += u32::from(!thought.is_empty());
         }
+        assert!(thoughts > 6, "{name}: {thoughts}");
     }
 }
 

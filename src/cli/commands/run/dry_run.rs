@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::rehearsal::{Rehearsal, thought_tokens};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use amend_core::chat::NextTurn;
+use amend_core::chat::{NextTurn, ReasoningMode};
 use amend_core::constitution::Select;
 use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
 use amend_core::model::{Counters, Engine, Failure};
@@ -68,6 +68,8 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
             * (critiques * max_tokens(StepKind::Critique)
                 + revisions * max_tokens(StepKind::Revise));
     let cost = rehearse(engine, job, items)?;
+    let verdicts = cost.as_ref().map_or(0, |cost| cost.verdicts) * items.len() as u64;
+    let decoded = decoded + verdicts * reasons_of_a_verdict(engine, job);
     let mut out = std::io::stdout().lock();
     let mut write = || {
         writeln!(out, "items                  {}", items.len())?;
@@ -92,7 +94,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
             "steps of an item       answers {candidates}, critiques {critiques}, revisions {revisions}"
         )?;
         writeln!(out, "decoded, at most       {decoded} tokens")?;
-        if let Some(Cost { computed, decoded }) = cost {
+        if let Some(Cost { computed, decoded, .. }) = cost {
             let computed =
                 computed.map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
             writeln!(out, "per item, about        {computed}{decoded} tokens decoded")?;
@@ -103,12 +105,26 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
     if failed == 0 { Ok(()) } else { Err(CommandError::reported()) }
 }
 
-/// The mean cost of an item.
+/// The most tokens that the judge decodes for a verdict.
+fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
+    let judge = &job.constitution.judge;
+    let sampling = sampling(&job.constitution.sampling, StepKind::Judge);
+    let thought = thought_tokens(engine, &sampling.reasoning);
+    let sample = match sampling.reasoning.mode {
+        ReasoningMode::On => thought,
+        ReasoningMode::Auto | ReasoningMode::Off => u64::from(sampling.max_tokens) + thought,
+    };
+    2 * judge.templates.len() as u64 * u64::from(judge.reasons) * sample
+}
+
+/// The cost of an item.
 struct Cost {
-    /// Prompt tokens computed, if the engine can count them.
+    /// Prompt tokens computed, if the engine can count them. A mean.
     computed: Option<u64>,
-    /// Tokens decoded.
+    /// Tokens decoded. A mean.
     decoded: u64,
+    /// Verdicts, at most.
+    verdicts: u64,
 }
 
 /// Runs the loop of some of the items with placeholders for all texts. `None` if all of them
@@ -121,7 +137,7 @@ fn rehearse(
     let step = items.len().div_ceil(REHEARSED).max(1);
     let sample = items.iter().step_by(step).cloned();
     let mut rehearsal = Rehearsal::new(engine);
-    let mut done = Done { items: 0 };
+    let mut done = Done { items: 0, verdicts: 0 };
     let work = sample.map(|item| Work { item, steps: Vec::new() });
     let job = Job { cohorts: false, ..job.clone() };
     drive(&mut rehearsal, &job, work, &mut done).map_err(|error| match error {
@@ -135,12 +151,13 @@ fn rehearse(
     let Counters { prefilled, decoded, .. } = rehearsal.counters();
     let per_item = |tokens: u64| tokens.div_ceil(done.items);
     let computed = if rehearsal.is_blind { None } else { Some(per_item(prefilled)) };
-    Ok(Some(Cost { computed, decoded: per_item(decoded) }))
+    Ok(Some(Cost { computed, decoded: per_item(decoded), verdicts: done.verdicts }))
 }
 
-/// Counts the items that end.
+/// Counts the items that end, and the most verdicts of one.
 struct Done {
     items: u64,
+    verdicts: u64,
 }
 
 impl Observer for Done {
@@ -150,9 +167,12 @@ impl Observer for Done {
         Ok(())
     }
 
-    fn end(&mut self, _: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error> {
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error> {
         if matches!(outcome, Outcome::Done { .. }) {
             self.items += 1;
+            let steps = trajectory.steps().iter();
+            let verdicts = steps.filter(|step| step.kind == StepKind::Judge).count() as u64;
+            self.verdicts = self.verdicts.max(verdicts);
         }
         Ok(())
     }

@@ -68,7 +68,16 @@ impl Queued {
         }
     }
 
-    /// The maximum length of its sequence in tokens: prompt and answer.
+    /// The maximum number of tokens in its answer.
+    #[must_use]
+    pub fn max_answer_tokens(&self) -> usize {
+        match &self.goal {
+            Goal::Complete(completing) => completing.max_answer_tokens(),
+            Goal::Choose(_) | Goal::Score { .. } => 0,
+        }
+    }
+
+    /// The maximum length of its sequence in tokens: prompt, thought and answer.
     #[must_use]
     pub fn length(&self) -> usize {
         self.tokens.len() + self.max_tokens()

@@ -72,8 +72,8 @@ impl DecodingThought {
         }
     }
 
-    /// The most tokens that the marks around it take: those of its own beginning and end,
-    /// also if it has several parts, and those that close it.
+    /// An upper estimate of the tokens in its marks: those that the model writes around each
+    /// part of the thought, and those that close it.
     fn marks(&self) -> usize {
         3 * self.close.len()
     }
@@ -152,12 +152,19 @@ impl Completing {
     /// The maximum number of tokens to decode, those of a thought included.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
-        let answer = self.sampling.max_tokens as usize;
-        let budget = self.sampling.reasoning.budget as usize;
+        let thought = match &self.thought {
+            Some(thought) => self.sampling.reasoning.budget as usize + thought.marks(),
+            None => 0,
+        };
+        thought + self.max_answer_tokens()
+    }
+
+    /// The maximum number of tokens in the answer.
+    #[must_use]
+    pub fn max_answer_tokens(&self) -> usize {
         match &self.thought {
-            None => answer,
-            Some(thought) if thought.is_alone => budget + thought.marks(),
-            Some(thought) => answer + budget + thought.marks(),
+            Some(thought) if thought.is_alone => 0,
+            _ => self.sampling.max_tokens as usize,
         }
     }
 
