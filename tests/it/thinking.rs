@@ -108,6 +108,12 @@ fn thoughts_that_cannot_be_are_reported() {
     help: pass --reasoning auto, or use a model that thinks
     ");
 
+    place.write("broken.j2", "{{ messages[0].content }}{% include 'other' %}");
+    let arguments = "run in.jsonl --out r --reasoning on --chat-template broken.j2";
+    let ran = place.run(&mut with_model(&place, "thinks", arguments));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.starts_with("error: the model's chat template fails: "), "{}", ran.err);
+
     let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";
     let ran = place.run(&mut with_model(&place, "breaks", arguments));
     assert_eq!(ran.code, Some(1), "{}", ran.err);

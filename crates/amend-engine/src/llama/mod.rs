@@ -46,7 +46,7 @@ use crate::llama::scheduler::active::{Active, Goal, Queued, Root};
 use crate::llama::scheduler::admission::Idle;
 use crate::llama::scheduler::completing::{Completing, DecodingThought};
 use amend_core::chat::{
-    Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, ThoughtSplitter, TurnStart,
+    Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, Role, ThoughtSplitter, TurnStart,
 };
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
@@ -480,11 +480,19 @@ impl Engine for Llama<'_> {
 
     /// Needs no request: the answers follow from the chat template and the vocabulary.
     fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {
+        let question = [Message::new(Role::User, "Why?")];
+        let template = &self.model.template;
+        if let Err(error) = template.render(&question, &Reasoning::default(), NextTurn::Reply) {
+            return Err(ProbeError::Unfit {
+                message: format!("the model's chat template fails: {error}"),
+                hint: "pass another one: --chat-template FILE".to_owned(),
+            });
+        }
         let thinks = |reasoning: &Reasoning| reasoning.mode == ReasoningMode::On;
         let choices = needs.choices.as_ref();
         let needs_thoughts = needs.texts.as_ref().is_some_and(thinks)
             || choices.is_some_and(|choices| choices.thought_turns.is_some());
-        if needs_thoughts && self.model.template.reasoning().is_none() {
+        if needs_thoughts && template.reasoning().is_none() {
             return Err(ProbeError::Unfit {
                 message: "the chat template of this model marks no thoughts".to_owned(),
                 hint: "pass --reasoning auto, or use a model that thinks".to_owned(),
