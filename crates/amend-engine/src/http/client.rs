@@ -223,7 +223,7 @@ impl Client {
     fn is_final(&self, error: &SendError, cancellation: &Cancellation) -> bool {
         match error {
             SendError::Status { is_out_of_credit: true, .. }
-            | SendError::Status { code: 401 | 404, .. } => true,
+            | SendError::Status { code: 300..400 | 401 | 404, .. } => true,
             SendError::Status { code: 403, .. } => {
                 let models = self.transport.get("models", cancellation);
                 matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
@@ -248,6 +248,9 @@ pub fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
         SendError::Status { code: 401 | 403, .. } => {
             format!("put the server's key in {key_variable}")
         }
+        SendError::Status { code: 300..400, .. } => {
+            "pass the address that the server names: -m URL".to_owned()
+        }
         SendError::Status { code: 404, .. } => {
             "is the address right? The address of an OpenAI-compatible server usually ends in /v1; \
              choose a model with --endpoint-model"
@@ -271,6 +274,7 @@ pub fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
         SendError::Timeout { .. }
         | SendError::Status { .. }
         | SendError::NoChoices { .. }
+        | SendError::CutOff { .. }
         | SendError::Cancelled
         | SendError::Malformed { .. } => "is this an OpenAI-compatible server?".to_owned(),
     };

@@ -56,6 +56,12 @@ pub enum SendError {
         /// The response.
         message: String,
     },
+    /// The response ends in the middle.
+    #[error("the response of {url} ends early")]
+    CutOff {
+        /// The URL of the request.
+        url: String,
+    },
     /// The request was cancelled before it was sent.
     #[error("the request was cancelled")]
     Cancelled,
@@ -73,7 +79,7 @@ impl SendError {
     /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NoChoices { .. } => true,
+            Self::Unreachable { .. } | Self::NoChoices { .. } | Self::CutOff { .. } => true,
             Self::Status { code, .. } => {
                 matches!(code, 408 | 409 | 425 | 500..) && !self.is_parse_failure()
             }
@@ -91,6 +97,7 @@ impl SendError {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::NoChoices { .. }
+            | Self::CutOff { .. }
             | Self::Cancelled
             | Self::Malformed { .. } => false,
         }
@@ -117,6 +124,16 @@ impl SendError {
 
 fn proxy_suffix(proxy: Option<&str>) -> String {
     proxy.map_or_else(String::new, |variable| format!(" through the proxy in {variable}"))
+}
+
+/// The error of a response that names another address. The request was not sent there.
+pub fn from_redirect(url: String, code: u16, headers: &HeaderMap) -> SendError {
+    let location = headers.get("Location").and_then(|value| value.to_str().ok());
+    let message = match location {
+        Some(location) => format!("it redirects to {location}: use that address"),
+        None => "it redirects, but does not say where to".to_owned(),
+    };
+    SendError::Status { url, code, message, retry_after: None, is_out_of_credit: false }
 }
 
 /// The error of a response with an error status.

@@ -11,7 +11,7 @@ use ureq::{Agent, Proxy};
 use super::address::{Address, Key};
 use super::gate::RateLimitGate;
 use super::retry::{Cancellation, Retry};
-use super::send_error::{SendError, from_status, in_body, shorten};
+use super::send_error::{SendError, from_redirect, from_status, in_body, shorten};
 use super::wire;
 use crate::certificates;
 
@@ -53,6 +53,9 @@ impl Transport {
             .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             .http_status_as_error(false)
+            // A POST that is redirected would become a GET.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
@@ -186,10 +189,16 @@ impl Transport {
         let text = || String::from_utf8_lossy(bytes);
         let status = response.status();
         let hide_key = |text: &str| self.hide_key(text);
+        if status.is_redirection() {
+            return Err(from_redirect(url, status.as_u16(), response.headers()));
+        }
         if !status.is_success() {
             return Err(from_status(url, status.as_u16(), response.headers(), &text(), hide_key));
         }
         let body = wire::parse(bytes).map_err(|error| {
+            if error.is_eof() {
+                return SendError::CutOff { url: url.clone() };
+            }
             let message = format!("it is not valid JSON ({error}): {}", shorten(&text()));
             SendError::Malformed { url: url.clone(), message: self.hide_key(&message) }
         })?;

@@ -1,6 +1,8 @@
 //! The most likely tokens that a server reports, in the form of chat completions and in the
 //! older one of completions.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use amend_core::stats::log_sum_exp;
@@ -65,14 +67,16 @@ impl ReportedTokens {
         self.0.first()
     }
 
-    /// The position at which the answer begins. A thought may stand before it.
+    /// The position at which the answer begins. A thought may stand before it, and the token
+    /// that ends the turn after it. `None` if the reported tokens do not end with the answer.
     pub fn at_answer(&self, answer: &str) -> Option<&Position> {
         let answer = answer.trim();
-        // The shortest rest of the reply that begins with the answer.
+        let is_end = |text: &str| text.is_empty() || (text.starts_with('<') && text.ends_with('>'));
         let mut rest = String::new();
         for position in self.0.iter().rev() {
             rest.insert_str(0, &position.token);
-            if !answer.is_empty() && rest.trim_start().starts_with(answer) {
+            let after = rest.trim().strip_prefix(answer);
+            if !answer.is_empty() && after.is_some_and(|after| is_end(after.trim())) {
                 return Some(position);
             }
         }
@@ -88,8 +92,16 @@ fn token(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The tokens of one position: a list of objects, or a map.
+/// The tokens of one position: a list of objects, or a map. A token that is listed twice
+/// counts once.
 fn tokens(value: &Value) -> Vec<(String, f64)> {
+    let mut tokens = listed(value);
+    let mut known = HashSet::new();
+    tokens.retain(|(token, _)| known.insert(token.clone()));
+    tokens
+}
+
+fn listed(value: &Value) -> Vec<(String, f64)> {
     match value {
         Value::Array(list) => {
             list.iter().map(|each| (token(&each["token"]), log_prob(&each["logprob"]))).collect()
@@ -103,10 +115,11 @@ fn pairs(map: &Map<String, Value>) -> Vec<(String, f64)> {
     map.iter().map(|(token, value)| (token.clone(), log_prob(value))).collect()
 }
 
-/// A log-probability. One that is not finite or not reported is the least possible.
+/// A log-probability. One that is not finite, above 0 or not reported is the least possible.
 fn log_prob(value: &Value) -> f64 {
     match value.as_f64() {
-        Some(log_prob) if log_prob.is_finite() => log_prob.max(LEAST),
+        // Rounding may make a certain token a little more than certain.
+        Some(log_prob) if log_prob.is_finite() && log_prob < 1e-3 => log_prob.clamp(LEAST, 0.0),
         _ => LEAST,
     }
 }
@@ -214,6 +227,8 @@ mod tests {
         );
         assert_close(reply(&["A", " or", " A"]).at_answer("A or A").unwrap().log_probs(&a), &[0.5]);
         assert_eq!(reply(&["B"]).at_answer("A"), None);
+        // Only the tokens of the thought are reported.
+        assert_eq!(reply(&["A", " or", " B"]).at_answer("A"), None);
         assert_eq!(reply(&["B"]).at_answer(""), None);
     }
 }
