@@ -223,7 +223,7 @@ impl Client {
     fn is_final(&self, error: &SendError, cancellation: &Cancellation) -> bool {
         match error {
             SendError::Status { is_out_of_credit: true, .. }
-            | SendError::Status { code: 300..400 | 401 | 404, .. } => true,
+            | SendError::Status { code: 300..=399 | 401 | 404, .. } => true,
             SendError::Status { code: 403, .. } => {
                 let models = self.transport.get("models", cancellation);
                 matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
@@ -248,7 +248,7 @@ pub fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
         SendError::Status { code: 401 | 403, .. } => {
             format!("put the server's key in {key_variable}")
         }
-        SendError::Status { code: 300..400, .. } => {
+        SendError::Status { code: 300..=399, .. } => {
             "pass the address that the server names: -m URL".to_owned()
         }
         SendError::Status { code: 404, .. } => {
