@@ -18,7 +18,8 @@ use amend_core::model::{EngineError, Event, Failure, Request, Task, Usage};
 
 /// What to do about a server that fails to parse what its model writes.
 pub const PARSE_ITSELF: &str = "start llama-server with --skip-chat-parsing --special: amend then \
-                                separates thoughts and answers";
+                                separates thoughts and answers. If the probe then finds no way to \
+                                read verdicts, judge with a model file (--judge-model MODEL.gguf)";
 
 /// How often a request is changed because the server refuses a part of it.
 const MAX_CHANGES: usize = 8;
