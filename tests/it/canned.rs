@@ -1,7 +1,7 @@
 //! A server of canned replies: what each form of reply that servers send must come to.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::Place;
 use crate::common::http::{choose, complete, engine, failure, result, results, settings};
@@ -50,11 +50,27 @@ fn thoughts_in_the_content_are_separated() {
 }
 
 #[test]
+fn the_token_that_ends_a_turn_is_no_part_of_a_text() {
+    for (content, thought) in [
+        ("Tea.<|im_end|>", None),
+        ("<think>\nTea?\n</think>\n\nTea.<|im_end|>", Some("Tea?")),
+        (
+            "<|channel|>analysis<|message|>Tea?<|end|><|start|>assistant<|channel|>final<|message|>\
+             Tea.<|return|>",
+            Some("Tea?"),
+        ),
+    ] {
+        let found = completion(message(json!({"content": content}), "stop")).unwrap();
+        assert_eq!((found.text.as_str(), found.reasoning.as_deref()), ("Tea.", thought));
+    }
+}
+
+#[test]
 fn channels_without_marks_are_a_failure_that_names_the_switch() {
     let choice = message(json!({"content": "analysisThey want tea.assistantfinalTea."}), "stop");
     let failure = completion(choice).unwrap_err().to_string();
     assert!(failure.contains("gpt-oss without the marks"), "{failure}");
-    assert!(failure.contains("start llama-server with --jinja"), "{failure}");
+    assert!(failure.contains("start llama-server with --jinja and"), "{failure}");
 }
 
 #[test]
@@ -233,7 +249,7 @@ fn transient_statuses_are_retried() {
 }
 
 /// Runs requests against a server that answers the first ones with a rate limit. Returns the
-/// times at which requests arrived.
+/// times at which requests arrived, in order.
 fn limited(limits: usize, limit: fn() -> Reply, requests: u64, retry: Retry) -> Vec<Instant> {
     let times = Arc::new(Mutex::new(Vec::new()));
     let arrived = Arc::clone(&times);
@@ -273,27 +289,33 @@ fn all_requests_pause_as_long_as_the_server_says() {
             "Retry-After: 0.4" => || Reply::Head(503, "Retry-After: 0.4".to_owned()),
             _ => || Reply::Head(429, "retry-after-ms: 400".to_owned()),
         };
-        // Three requests at once: the first one meets the limit, and those that are under way.
-        let times = limited(1, limit, 9, short(2));
-        let first = times[0];
-        let early = times.iter().filter(|&&time| time > first + Duration::from_millis(100));
-        let next = early.min().unwrap();
-        let pause = next.duration_since(first);
-        assert!(pause >= Duration::from_millis(390), "{header}: {pause:?}");
-        assert!(times.len() <= 10, "{header}: {}", times.len());
+        // Three threads meet the limit, or one of them meets it again after its pause.
+        let times = limited(3, limit, 9, short(2));
+        assert_eq!(times.len(), 12, "{header}");
+        let pause = times[3].duration_since(times[0]);
+        assert!(pause >= Duration::from_millis(400), "{header}: {pause:?}");
     }
 }
 
 #[test]
 fn a_date_is_honoured() {
-    // The date has whole seconds: the pause is between one and two of them.
-    let limit = || {
-        let date = std::time::SystemTime::now() + Duration::from_secs(2);
-        Reply::Head(429, format!("Retry-After: {}", httpdate::fmt_http_date(date)))
-    };
-    let times = limited(1, limit, 1, short(2));
-    let pause = times[1].duration_since(times[0]);
-    assert!((0.9..4.0).contains(&pause.as_secs_f64()), "{pause:?}");
+    // The date has whole seconds.
+    let date = SystemTime::now() + Duration::from_secs(2);
+    let header = format!("Retry-After: {}", httpdate::fmt_http_date(date));
+    let mut requests = 0;
+    let (sender, receiver) = mpsc::channel();
+    let server = Server::start(move |_| {
+        requests += 1;
+        if requests == 1 {
+            return Reply::Head(429, header.clone());
+        }
+        sender.send(SystemTime::now()).unwrap();
+        says("Tea.")
+    });
+    assert!(matches!(result(&server.url, complete(1, "Tea?")), Event::Done { .. }));
+    let retried = receiver.recv().unwrap();
+    let early = date.duration_since(retried).unwrap_or_default();
+    assert!(early < Duration::from_secs(1), "{early:?} too early");
 }
 
 #[test]
@@ -310,8 +332,7 @@ fn a_pause_ends_when_its_requests_are_cancelled() {
         engine.cancel(id);
     }
     assert!(!engine.step(&mut Vec::new()).unwrap());
-    // The threads did not send what was cancelled.
-    std::thread::sleep(Duration::from_millis(50));
+    // Each thread sent one request at most, and nothing waits for the rest of the hour.
     assert!(server.asked().len() <= 3, "{}", server.asked().len());
 }
 

@@ -154,6 +154,28 @@ fn thoughts_without_a_switch_get_a_budget_and_can_be_closed() {
     }
 }
 
+/// The templates of these models say nothing about thoughts.
+#[test]
+fn a_budget_that_the_server_does_not_enforce_is_reported() {
+    let place = Place::new();
+    let Some(server) = LlamaServer::start(&place, "forgets", &[]) else { return };
+    let (ran, _) = run(&place, &server, "--reasoning on --reasoning-budget 8");
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    let warning = "does not enforce the budget of thoughts";
+    assert_eq!(ran.err.matches(warning).count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("gave no answer"), "{}", ran.err);
+}
+
+#[test]
+fn a_model_that_the_server_fails_to_parse_is_reported_before_the_first_item() {
+    let place = Place::new();
+    let Some(server) = LlamaServer::start(&place, "channels", &[]) else { return };
+    let (ran, _) = run(&place, &server, "");
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("--skip-chat-parsing --special"), "{}", ran.err);
+    assert!(ran.err.contains("--judge-model MODEL.gguf"), "{}", ran.err);
+}
+
 #[test]
 fn a_judge_thinks_before_its_verdicts() {
     let place = Place::new();

@@ -109,11 +109,14 @@ fn a_run_with_an_adapter_is_resumed_with_it_alone() {
 }
 
 #[test]
-fn an_adapter_is_refused_for_a_server_and_unused_flags_are_reported() {
+fn what_changes_answers_is_refused_for_a_server_and_unused_flags_are_reported() {
     let place = Place::new();
     let ran = place.run(&mut place.small("-m http://localhost:1 --lora a.gguf tea?"));
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("--lora a.gguf has no effect on a server"), "{}", ran.err);
+    let ran = place.run(&mut place.small("-m http://localhost:1 --chat-template a.jinja tea?"));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("--chat-template a.jinja has no effect on a server"), "{}", ran.err);
 
     // The tests run builds without a GPU.
     let ran = place.run(&mut place.small("-ngl 99 -sm row -mg 1 -cmoe -ncmoe 2 -ot a=CPU tea?"));

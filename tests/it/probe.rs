@@ -216,8 +216,10 @@ fn a_label_is_read_after_a_thought() {
             "message": {"content": "<think>A?</think>\n\nA"}, "finish_reason": "stop",
             "logprobs": {"content": positions}}]}))
     });
-    // A server that only judges is asked for a text as well, because it thinks.
-    for texts in [Some(Reasoning::default()), None] {
+    // A server that only judges, or writes with thoughts, is asked for a text without thoughts
+    // as well.
+    let on = Reasoning { mode: ReasoningMode::On, ..Reasoning::default() };
+    for texts in [Some(Reasoning::default()), None, Some(on)] {
         let needs = ProbeNeeds { texts, ..needs(ReasoningMode::Auto) };
         let (mut engine, found) = probed(&server, &needs).unwrap();
         assert_eq!((&found["choices"], &found["thinks_anyway"]), (&json!("label"), &json!(true)));
@@ -286,6 +288,47 @@ fn a_model_that_always_thinks_gets_a_budget() {
     results(&mut engine).unwrap();
     // The answer's seven tokens and the budget of the thought.
     assert_eq!(server.asked().last().unwrap().body["max_tokens"], 7 + 1024);
+}
+
+/// What a run reports about a server.
+fn reports(server: &Server, arguments: &str) -> String {
+    let place = Place::new();
+    place.write("in.jsonl", "\"Why?\"\n\"Who?\"\n");
+    small(&place, server, &format!("run in.jsonl --out r {arguments}")).err
+}
+
+#[test]
+fn a_server_that_does_not_limit_thoughts_is_reported_once() {
+    let unlimited = |_: &Asked| {
+        Reply::Json(json!({"choices": [{
+            "message": {"content": "<think>Let me"}, "finish_reason": "length"}]}))
+    };
+    let ignores = owned_by("llamacpp", move |asked| match chooses(asked) {
+        true => labels(&[(" A", 0.9)]),
+        false => unlimited(asked),
+    });
+    for arguments in ["", "--reasoning off", "--reasoning on"] {
+        let err = reports(&ignores, arguments);
+        let warning = "does not enforce the budget of thoughts";
+        assert_eq!(err.matches(warning).count(), 1, "{arguments}: {err}");
+        assert!(err.contains("--chat-template-file"), "{err}");
+    }
+    let refuses = owned_by("vllm", |asked| {
+        let has = |field: &str| asked.body.get(field).is_some();
+        if has("thinking_token_budget") {
+            refusal("thinking_token_budget is set but reasoning_config is not configured.")
+        } else if has("min_p") {
+            refusal("min_p: Extra inputs are not permitted")
+        } else if chooses(asked) {
+            labels(&[(" A", 0.9)])
+        } else {
+            says("<think>Hm.</think>OK")
+        }
+    });
+    let err = reports(&refuses, "--reasoning on");
+    assert!(err.contains("min_p is no longer sent"), "{err}");
+    assert_eq!(err.matches("does not enforce the budget of thoughts").count(), 1, "{err}");
+    assert!(err.contains("--reasoning-config"), "{err}");
 }
 
 /// A request for the thought before an answer.

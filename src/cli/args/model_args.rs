@@ -183,8 +183,8 @@ impl ModelArgs {
     /// The model given by flag, environment or config file, if any.
     ///
     /// # Errors
-    /// An address is malformed, two models are given, or an adapter is given for a model
-    /// behind a server.
+    /// An address is malformed, two models are given, or an adapter or a chat template is
+    /// given for a model behind a server.
     pub fn named(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
         if let Some(model) = self.hub.model() {
             if self.typed.model {
@@ -195,13 +195,27 @@ impl ModelArgs {
         let name = self.model.as_ref().or(config.model.as_ref());
         let Some(name) = name else { return Ok(None) };
         let source = self.at(name, config)?;
-        if let (ModelSource::Endpoint(_), Some(lora)) = (&source, &self.lora) {
-            return Err(CommandError::usage(
-                format!("--lora {} has no effect on a server", lora.file.display()),
-                "start the server with the adapter, or use a model file: -m MODEL.gguf",
-            ));
+        if matches!(source, ModelSource::Endpoint(_)) {
+            self.check_for_server()?;
         }
         Ok(Some(source))
+    }
+
+    /// Refuses what would change the answers and can't reach a server.
+    fn check_for_server(&self) -> Result<(), CommandError> {
+        let refuse = |flag: &str, file: &Path, what: &str| {
+            Err(CommandError::usage(
+                format!("{flag} {} has no effect on a server", file.display()),
+                format!("start the server with the {what}, or use a model file: -m MODEL.gguf"),
+            ))
+        };
+        if let Some(lora) = &self.lora {
+            return refuse("--lora", &lora.file, "adapter");
+        }
+        if let Some(file) = &self.chat_template {
+            return refuse("--chat-template", file, "chat template");
+        }
+        Ok(())
     }
 
     /// The separate judge model, if one is given.

@@ -21,17 +21,50 @@ static FORMATS: LazyLock<Vec<ReasoningFormat>> = LazyLock::new(|| {
     formats
 });
 
+/// What models write at the end of a turn. Servers that show control tokens leave it in the
+/// text.
+const TURN_ENDS: [&str; 13] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|eot|>",
+    "<|end|>",
+    "<|return|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+];
+
+/// A text without the control token that ends the turn, if it is the last thing in the text.
+#[must_use]
+pub fn without_turn_end(text: &str) -> &str {
+    for end in TURN_ENDS {
+        if let Some(rest) = text.trim_end().strip_suffix(end) {
+            // It also closes a tag of HTML.
+            let is_html = end == "</s>" && rest.contains("<s>");
+            return if is_html { text } else { rest };
+        }
+    }
+    text
+}
+
 /// Separates a thought at the beginning of a reply from the answer, in the spelling of any
-/// known family. The thought may lack its opening mark, which many chat templates write,
-/// and its closing mark, if the reply was cut off.
+/// known family. The thought may lack its closing mark, if the reply was cut off, and its
+/// opening mark, which many chat templates write. A closing mark alone counts if the line
+/// ends after it, or if the model is known to think (`thinks`). Otherwise it may be a word
+/// of an answer about such marks.
 ///
 /// Returns the thought without surrounding white space, if there is one, and the answer.
 #[must_use]
-pub fn split_inline(text: &str) -> (Option<String>, String) {
+pub fn split_inline(text: &str, thinks: bool) -> (Option<String>, String) {
     let trimmed = text.trim_start();
     let (thought, answer) = match FORMATS.iter().find(|format| begins(trimmed, format)) {
         Some(format) => split(trimmed, format, TurnStart::Free),
-        None => match opened_before(text) {
+        None => match opened_before(text, thinks) {
             Some(format) => split(text, format, TurnStart::Thinking),
             None => return (None, text.to_owned()),
         },
@@ -48,17 +81,40 @@ fn begins(text: &str, format: &ReasoningFormat) -> bool {
     let has_end = || format.ends.iter().any(|end| text.contains(end));
     let begins_thought =
         format.starts.iter().any(|start| text.starts_with(start) && (is_tag(start) || has_end()));
-    // A tag such as `<response>` may be a part of the answer.
-    let is_token = |mark: &str| mark.starts_with("<|");
     let begins_answer =
         format.answer_starts.iter().any(|start| text.starts_with(start) && is_token(start));
-    begins_thought || begins_answer
+    (begins_thought && fits_answer(text, format)) || begins_answer
+}
+
+/// Whether a mark is a control token, and not a tag that an answer may contain.
+fn is_token(mark: &str) -> bool {
+    mark.starts_with("<|")
+}
+
+/// Whether the tags that a format has around its answers (`<response>`) enclose the whole
+/// answer of a text. Elsewhere such tags are a part of the answer.
+fn fits_answer(text: &str, format: &ReasoningFormat) -> bool {
+    let Some(tag) = format.answer_starts.iter().find(|mark| !is_token(mark)) else { return true };
+    let after_thought = format.ends.iter().find_map(|end| text.split_once(&**end));
+    let Some((_, answer)) = after_thought else { return false };
+    let Some(answer) = answer.trim().strip_prefix(&**tag) else { return false };
+    let is_closed =
+        |end: &String| answer.strip_suffix(&**end).is_some_and(|answer| !answer.contains(&**end));
+    format.answer_ends.iter().any(is_closed)
 }
 
 /// The format of a thought whose beginning the text lacks.
-fn opened_before(text: &str) -> Option<&'static ReasoningFormat> {
-    let mark = &text[thoughts::find(text)?];
-    FORMATS.iter().find(|format| format.ends.iter().any(|end| end == mark))
+fn opened_before(text: &str, thinks: bool) -> Option<&'static ReasoningFormat> {
+    let bytes = thoughts::find(text)?;
+    let rest = text[bytes.end..].trim_start_matches([' ', '\t', '\r']);
+    let ends_line = rest.is_empty() || rest.starts_with('\n');
+    if !(thinks || ends_line) {
+        return None;
+    }
+    let mark = &text[bytes];
+    FORMATS
+        .iter()
+        .find(|format| format.ends.iter().any(|end| end == mark) && fits_answer(text, format))
 }
 
 fn split(text: &str, format: &ReasoningFormat, start: TurnStart) -> (String, String) {
@@ -109,6 +165,7 @@ mod tests {
             ("<think>\n\n</think>\n\nTea.", None, "Tea."),
             ("</think>\n\nTea.", None, "Tea."),
             ("<think>Tea?</think><response>Tea.</response>", Some("Tea?"), "Tea."),
+            ("Tea?</think>\n<response>Tea.</response>\n", Some("Tea?"), "Tea."),
             ("[THINK]Tea?[/THINK]Tea.", Some("Tea?"), "Tea."),
             ("<|channel>thought\nTea?\n<channel|>Tea.", Some("Tea?"), "Tea."),
             ("◁think▷Tea?◁/think▷Tea.", Some("Tea?"), "Tea."),
@@ -131,8 +188,55 @@ mod tests {
             ("<think>Let me", Some("Let me"), ""),
             ("<|channel|>analysis<|message|>Let me", Some("Let me"), ""),
         ] {
-            let (found, rest) = split_inline(text);
+            let (found, rest) = split_inline(text, false);
             assert_eq!((found.as_deref(), &*rest), (thought, answer), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tags_inside_an_answer_belong_to_it() {
+        for answer in [
+            "Use <response>b</response> c",
+            "<response>b</response> c",
+            "<response>b</response> and <response>c</response>",
+            "Use <response>b</response>",
+        ] {
+            for text in [format!("<think>a</think>{answer}"), format!("a\n</think>\n\n{answer}")] {
+                let expected = (Some("a".to_owned()), answer.to_owned());
+                assert_eq!(split_inline(&text, false), expected, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_mark_within_a_line_ends_the_thought_of_a_model_that_thinks() {
+        for (text, thought, answer) in [
+            ("The tag </think> closes it.", "The tag", "closes it."),
+            ("Tea?</think>Tea.", "Tea?", "Tea."),
+        ] {
+            assert_eq!(split_inline(text, false), (None, text.to_owned()));
+            assert_eq!(split_inline(text, true), (Some(thought.to_owned()), answer.to_owned()));
+        }
+        for (text, thought) in [("Tea? </think> \r\nTea.", "Tea?"), ("Tea?</think>", "Tea?")] {
+            for thinks in [false, true] {
+                assert_eq!(split_inline(text, thinks).0.as_deref(), Some(thought), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_token_that_ends_a_turn_is_removed() {
+        for (text, rest) in [
+            ("Tea.<|im_end|>", "Tea."),
+            ("Tea.\n<|eot_id|>\n", "Tea.\n"),
+            ("Tea.</s>", "Tea."),
+            ("<|im_end|>", ""),
+            ("<s>Coffee</s>", "<s>Coffee</s>"),
+            ("<|im_end|> ends a turn.", "<|im_end|> ends a turn."),
+            ("It is `<|im_end|>`", "It is `<|im_end|>`"),
+            ("Tea.", "Tea."),
+        ] {
+            assert_eq!(without_turn_end(text), rest);
         }
     }
 
@@ -146,7 +250,9 @@ mod tests {
             "A thought ends with `</think>`.",
             "Here is my response: Tea.",
         ] {
-            assert_eq!(split_inline(text), (None, text.to_owned()));
+            for thinks in [false, true] {
+                assert_eq!(split_inline(text, thinks), (None, text.to_owned()));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ mod template;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use inline::{has_lost_channels, split_inline};
+pub use inline::{has_lost_channels, split_inline, without_turn_end};
 pub use reasoning::{
     Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
     TurnStart,

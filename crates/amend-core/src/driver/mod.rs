@@ -211,7 +211,7 @@ impl Engines<'_> {
                 engine.probe(&judge)
             }
             None => {
-                let texts = writer.texts.or(judge.texts);
+                let texts = needs::least_thinking(writer.texts.iter().chain(&judge.texts));
                 self.writer.probe(&ProbeNeeds { texts, ..judge })
             }
         }

@@ -21,7 +21,7 @@ pub(super) fn needs(job: &Job, recorded_way: Option<&str>) -> (ProbeNeeds, Probe
     let texts = match &job.procedure {
         Procedure::Revise { .. } | Procedure::Rubric { revise: true, .. } => {
             let steps = [&sampling.generate, &sampling.critique, &sampling.revise];
-            Some(least_thinking(steps.map(|step| &step.reasoning)))
+            least_thinking(steps.map(|step| &step.reasoning))
         }
         Procedure::Compare { .. } | Procedure::Rubric { revise: false, .. } => {
             Some(sampling.generate.reasoning.clone())
@@ -47,9 +47,13 @@ pub(super) fn needs(job: &Job, recorded_way: Option<&str>) -> (ProbeNeeds, Probe
 }
 
 /// The settings that let the model think least: they show whether it thinks unasked.
-fn least_thinking<const N: usize>(settings: [&Reasoning; N]) -> Reasoning {
+/// `None` if there are no settings.
+pub(super) fn least_thinking<'a>(
+    settings: impl IntoIterator<Item = &'a Reasoning>,
+) -> Option<Reasoning> {
+    let settings: Vec<&Reasoning> = settings.into_iter().collect();
     let least = settings.iter().find(|settings| settings.mode != ReasoningMode::On);
-    Reasoning::clone(least.unwrap_or(&settings[0]))
+    least.or(settings.first()).map(|&settings| settings.clone())
 }
 
 /// The search for the first choice of a job.
@@ -173,6 +177,19 @@ mod tests {
             (Role::Assistant, "The better answer is Answer")
         );
         assert_eq!(choice.thought_turns, None);
+    }
+
+    #[test]
+    fn settings_without_thoughts_show_whether_a_model_thinks() {
+        let [on, auto, off] = [ReasoningMode::On, ReasoningMode::Auto, ReasoningMode::Off]
+            .map(|mode| Reasoning { mode, ..Reasoning::default() });
+        let least = |settings: &[&Reasoning]| {
+            least_thinking(settings.iter().copied()).map(|settings| settings.mode)
+        };
+        assert_eq!(least(&[&on, &auto]), Some(ReasoningMode::Auto));
+        assert_eq!(least(&[&off, &on]), Some(ReasoningMode::Off));
+        assert_eq!(least(&[&on]), Some(ReasoningMode::On));
+        assert_eq!(least(&[]), None);
     }
 
     #[test]

@@ -264,10 +264,10 @@ pub enum Failure {
         /// Tokens of the thought; 0 if the server does not report them.
         tokens: u32,
     },
-    /// The model has no thoughts, and a thought was asked for.
+    /// A thought was asked for. The model marks none, or the server returned none.
     #[error(
-        "the chat template of this model marks no thoughts: pass --reasoning auto, or use a model \
-         that thinks"
+        "a thought was asked for, and the model gives none: pass --reasoning auto, or use a model that \
+         thinks and, behind a server, a server that returns thoughts"
     )]
     CannotThink,
     /// The server ended the answer for a reason that makes it unusable.

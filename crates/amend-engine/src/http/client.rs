@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::address::Address;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, is_budget};
 use super::notices::Notices;
 use super::profile::Profile;
 use super::retry::Cancellation;
 use super::send_error::SendError;
 use super::transport::Transport;
-use super::wire::{Asking, Body, ServerReply};
+use super::wire::{Body, RequestWriter, ServerReply};
 use amend_core::chat::{Message, Role};
 use amend_core::model::{EngineError, Event, Failure, Request, Task, Usage};
 
 /// What to do about a server that fails to parse what its model writes.
 pub const PARSE_ITSELF: &str = "start llama-server with --skip-chat-parsing --special: amend then \
-                                separates thoughts and answers";
+                                separates thoughts and answers. If the probe then finds no way to \
+                                read verdicts, judge with a model file (--judge-model MODEL.gguf)";
 
 /// How often a request is changed because the server refuses a part of it.
 const MAX_CHANGES: usize = 8;
@@ -62,13 +63,14 @@ impl Client {
             Task::Complete { sampling, stream, ignore_eos, thought_only, .. } => {
                 let write = |profile: &Profile| {
                     let mut body =
-                        self.asking(profile).complete(turns, sampling, *stream, *thought_only);
+                        self.writer(profile).complete(turns, sampling, *stream, *thought_only);
                     if *ignore_eos {
                         body.insert("ignore_eos".into(), true.into());
                     }
                     body
                 };
-                self.send(write, cancellation).and_then(|mut reply| {
+                let thinks = *thought_only || self.profile().thinks(&sampling.reasoning);
+                self.send(write, thinks, cancellation).and_then(|mut reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
                     self.notices.replaced(&self.address, reply.replaced());
@@ -89,8 +91,9 @@ impl Client {
             }
             Task::Choose { choices, reasoning } => {
                 let write =
-                    |profile: &Profile| self.asking(profile).choose(turns, choices, reasoning);
-                self.send(write, cancellation).and_then(|reply| {
+                    |profile: &Profile| self.writer(profile).choose(turns, choices, reasoning);
+                let thinks = self.profile().thinks_anyway;
+                self.send(write, thinks, cancellation).and_then(|reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
                     let position = self.profile().way.position(&reply);
@@ -120,15 +123,17 @@ impl Client {
     }
 
     /// Writes requests by a profile.
-    pub fn asking<'a>(&'a self, profile: &'a Profile) -> Asking<'a> {
-        Asking { dialect: self.dialect, model: &self.model, profile }
+    pub fn writer<'a>(&'a self, profile: &'a Profile) -> RequestWriter<'a> {
+        RequestWriter { dialect: self.dialect, model: &self.model, profile }
     }
 
     /// Sends the request that `write` makes of what is known about the server. If the server
     /// refuses a part that the request can do without, sends it again without that part.
+    /// `thinks` is whether the model is known to think before this answer.
     pub fn exchange(
         &self,
         write: impl Fn(&Profile) -> Body,
+        thinks: bool,
         cancellation: &Cancellation,
     ) -> Result<ServerReply, ClientError> {
         let mut changes = 0;
@@ -136,7 +141,13 @@ impl Client {
             let body = write(&self.profile());
             let text = Value::Object(body.clone()).to_string();
             let error = match self.transport.post("chat/completions", &text, cancellation) {
-                Ok(reply) => return Ok(ServerReply::read(&reply)),
+                Ok(reply) => {
+                    let reply = ServerReply::read(&reply, thinks);
+                    if reply.is_all_thought() && body.keys().any(|field| is_budget(field)) {
+                        self.report_unlimited_thoughts();
+                    }
+                    return Ok(reply);
+                }
                 Err(error) => error,
             };
             if self.is_final(&error, cancellation) {
@@ -169,23 +180,26 @@ impl Client {
         }
         let Some(change) = profile.refused.learn(message, body) else { return false };
         tracing::warn!("{} refuses a request ({message}): {change}", self.address);
-        if profile.refused.contains("thinking_token_budget")
-            && let Some(remedy) = self.dialect.how_to_enforce_budget()
-        {
-            tracing::warn!(
-                "thoughts are limited together with their answers only: to limit them apart, {remedy}"
-            );
+        if profile.refused.has_budget() {
+            self.report_unlimited_thoughts();
         }
         true
+    }
+
+    fn report_unlimited_thoughts(&self) {
+        if let Some(remedy) = self.dialect.how_to_enforce_budget() {
+            self.notices.unlimited_thoughts(&self.address, remedy);
+        }
     }
 
     /// As [`Client::exchange`], with errors as results of a request.
     fn send(
         &self,
         write: impl Fn(&Profile) -> Body,
+        thinks: bool,
         cancellation: &Cancellation,
     ) -> Result<ServerReply, Stop> {
-        self.exchange(write, cancellation).map_err(|error| match error {
+        self.exchange(write, thinks, cancellation).map_err(|error| match error {
             ClientError::Final(error) => Stop::Engine(error),
             ClientError::Failed(error) if error.is_parse_failure() => {
                 Stop::Failed(Failure::Endpoint { message: format!("{error}: {PARSE_ITSELF}") })

@@ -170,7 +170,9 @@ impl Dialect {
     /// How to start the server so that thoughts are separated from answers.
     pub fn how_to_separate_thoughts(self) -> &'static str {
         match self {
-            Self::LlamaServer => "start llama-server with --jinja and without --skip-chat-parsing",
+            Self::LlamaServer => {
+                "start llama-server with --jinja and, if it has --skip-chat-parsing, with --special"
+            }
             Self::Vllm => {
                 "start vLLM with the --reasoning-parser of the model (openai_gptoss for gpt-oss)"
             }
@@ -217,18 +219,21 @@ impl Dialect {
         }
     }
 
-    /// How to make the server enforce the budget of a thought. `None` if it can't.
+    /// How to make the server enforce the budget of a thought. `None` if it has no budgets.
     pub fn how_to_enforce_budget(self) -> Option<&'static str> {
         match self {
+            Self::LlamaServer => Some(
+                "start llama-server with a chat template that shows how the model marks its \
+                 thoughts (--chat-template-file), use the model file itself (-m MODEL.gguf), or \
+                 raise --reasoning-budget",
+            ),
             Self::Vllm => Some(
                 "start vLLM with --reasoning-parser, and with --reasoning-config if it asks for it",
             ),
             Self::Sglang => {
                 Some("start SGLang with --reasoning-parser and --enable-strict-thinking")
             }
-            Self::LlamaServer | Self::Ollama | Self::LmStudio | Self::OpenRouter | Self::Other => {
-                None
-            }
+            Self::Ollama | Self::LmStudio | Self::OpenRouter | Self::Other => None,
         }
     }
 
@@ -248,6 +253,11 @@ impl Dialect {
             Self::Vllm | Self::Other => "raise the context length of the server",
         }
     }
+}
+
+/// Whether a field limits the length of a thought.
+pub fn is_budget(field: &str) -> bool {
+    matches!(field, "reasoning_budget_tokens" | "thinking_token_budget" | "custom_params")
 }
 
 /// Adds the variables of the chat template, if they switch thoughts or the user sets any.

@@ -25,7 +25,7 @@ impl RateLimitGate {
     pub fn pass(&self, retry: Retry, cancellation: &Cancellation) -> bool {
         let mut has_waited = false;
         loop {
-            let left = self.left();
+            let left = self.left(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -38,11 +38,12 @@ impl RateLimitGate {
     }
 
     /// Closes the gate after the rate limit of a request that was sent at `sent`. Returns how
-    /// long it is closed from now on, or `None` if this changes nothing.
+    /// long it is closed from `now` on, or `None` if this changes nothing.
     pub fn close(
         &self,
         retry: Retry,
         sent: Instant,
+        now: Instant,
         requested: Option<Duration>,
     ) -> Option<Duration> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +60,6 @@ impl RateLimitGate {
                 retry.first_pause.saturating_mul(1 << doublings).min(retry.longest_pause)
             }
         };
-        let now = Instant::now();
         // A date so far away that the clock can't hold it is as good as a year.
         let until = now.checked_add(pause).unwrap_or(now + Duration::from_secs(365 * 86400));
         if state.closed.is_some_and(|(_, open)| until <= open) {
@@ -81,10 +81,10 @@ impl RateLimitGate {
     }
 
     /// How long it is still closed.
-    fn left(&self) -> Duration {
+    fn left(&self, now: Instant) -> Duration {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match state.closed {
-            Some((_, open)) => open.saturating_duration_since(Instant::now()),
+            Some((_, open)) => open.saturating_duration_since(now),
             None => Duration::ZERO,
         }
     }
@@ -103,30 +103,32 @@ mod tests {
     #[test]
     fn bare_limits_close_the_gate_for_doubling_pauses_until_a_request_succeeds() {
         let gate = RateLimitGate::default();
-        let close = || {
-            // The clock must pass the moment of the last closing.
-            std::thread::sleep(Duration::from_millis(1));
-            gate.close(RETRY, Instant::now(), None).map(|pause| pause.as_secs_f64())
-        };
-        let pauses: Vec<_> = (0..5).map(|_| close()).collect();
-        // The gate was still closed for most of the last pause.
-        assert_eq!(pauses, [Some(0.5), Some(1.0), Some(2.0), Some(3.0), Some(3.0)]);
+        let mut now = Instant::now();
+        for seconds in [0.5, 1.0, 2.0, 3.0, 3.0] {
+            let pause = gate.close(RETRY, now, now, None).unwrap();
+            assert_eq!(pause.as_secs_f64(), seconds);
+            assert_eq!(gate.left(now), pause);
+            now += pause + Duration::from_millis(1);
+            assert_eq!(gate.left(now), Duration::ZERO);
+        }
         gate.succeeded();
-        assert_eq!(close(), None, "half a second is less than what is left");
+        assert_eq!(gate.close(RETRY, now, now, None), Some(RETRY.first_pause));
     }
 
     #[test]
     fn requests_that_were_under_way_share_one_pause() {
         let gate = RateLimitGate::default();
         let sent = Instant::now();
-        std::thread::sleep(Duration::from_millis(1));
-        assert!(gate.close(RETRY, sent, None).is_some());
-        assert_eq!(gate.close(RETRY, sent, None), None);
+        let close = |milliseconds, requested| {
+            gate.close(RETRY, sent, sent + Duration::from_millis(milliseconds), requested)
+        };
+        assert!(close(1, None).is_some());
+        assert_eq!(close(2, None), None);
         let minute = Duration::from_secs(60);
-        assert_eq!(gate.close(RETRY, sent, Some(minute)), Some(minute));
-        assert_eq!(gate.close(RETRY, sent, Some(minute)), None, "it is the same minute");
+        assert_eq!(close(3, Some(minute)), Some(minute));
+        assert_eq!(close(4, Some(minute)), None, "it is the same minute");
         let far = Duration::from_secs(u64::MAX);
-        assert_eq!(gate.close(RETRY, sent, Some(far)), Some(far));
+        assert_eq!(close(5, Some(far)), Some(far));
     }
 
     #[test]
@@ -134,7 +136,8 @@ mod tests {
         let gate = RateLimitGate::default();
         let cancellation = Cancellation::default();
         assert!(gate.pass(RETRY, &cancellation));
-        gate.close(RETRY, Instant::now(), Some(Duration::from_secs(3600)));
+        let now = Instant::now();
+        gate.close(RETRY, now, now, Some(Duration::from_secs(3600)));
         std::thread::scope(|scope| {
             let passed = scope.spawn(|| gate.pass(RETRY, &cancellation));
             cancellation.cancel();

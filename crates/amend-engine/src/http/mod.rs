@@ -1,4 +1,5 @@
-//! A model behind an OpenAI-compatible server: vLLM, SGLang, llama-server.
+//! A model behind an OpenAI-compatible server: llama-server, vLLM, SGLang, Ollama, LM Studio,
+//! OpenRouter, or another.
 //!
 //! A pool of threads talks to the server, one for each request in flight.
 //! [`Http::step`] waits for their results. It differs from a model in this process as
@@ -12,8 +13,12 @@
 //! - The probability of a choice is read from the twenty most likely tokens, the
 //!   maximum that the API allows. A choice that is not among them gets the
 //!   log-probability of the least likely one, which is an upper bound.
-//! - A final assistant turn is the beginning of the response. The servers named above
-//!   continue it; others may treat it as a complete turn.
+//! - A final assistant turn is the beginning of the response. Some servers continue it, some
+//!   only if they are told to, and some start a new turn. The probe finds out which, and how
+//!   choices are asked for.
+//! - Servers differ in the names of settings, in how they switch, limit and return thoughts,
+//!   and in what they refuse. The dialect has what is known in advance, and the profile what
+//!   was found out.
 //! - A given text can't be scored: only some servers report the log-probabilities of a
 //!   prompt, each in its own format.
 

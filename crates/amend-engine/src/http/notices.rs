@@ -1,7 +1,7 @@
 //! What is reported once about a server, however often it occurs.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::address::Address;
@@ -13,6 +13,7 @@ pub struct Notices {
     replaced: AtomicU64,
     reported: AtomicU64,
     prompts: Mutex<Prompts>,
+    has_reported_budget: AtomicBool,
 }
 
 impl Notices {
@@ -32,6 +33,17 @@ impl Notices {
         let replaced = self.replaced.load(Ordering::Relaxed);
         if replaced > self.reported.load(Ordering::Relaxed) {
             tracing::warn!("{replaced} characters that are no text were replaced in all replies");
+        }
+    }
+
+    /// Reports once that the server does not limit thoughts.
+    pub fn unlimited_thoughts(&self, address: &Address, remedy: &str) {
+        if !self.has_reported_budget.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{address} does not enforce the budget of thoughts for this model: a long thought \
+                 takes the tokens of its answer, and the item fails (no_answer). To limit thoughts \
+                 apart from answers, {remedy}"
+            );
         }
     }
 

@@ -6,20 +6,17 @@ use super::dialect::SwitchField;
 use super::profile::{ChoiceWay, Profile};
 use super::retry::Cancellation;
 use super::send_error::SendError;
-use super::wire::ServerReply;
+use super::wire::{FEW_TOKENS, ServerReply};
 use amend_core::chat::{Message, Reasoning, ReasoningMode, Role};
 use amend_core::model::{ChoiceNeeds, ProbeError, ProbeNeeds, Sampling};
 use amend_core::random::Stream;
-
-/// The tokens of the answer to the tiny completion.
-const FEW_TOKENS: u32 = 16;
 
 /// If the labels have less than this part of the floor, verdicts are impossible, and not just
 /// uncertain.
 const UNUSABLE: f64 = 0.1;
 
 /// What became of a choice that was asked for in one way.
-enum Tried {
+enum ChoiceOutcome {
     /// The probability of all labels together.
     Mass(f64),
     /// The server reports no probabilities.
@@ -37,7 +34,9 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
         probe_text(client, reasoning)?;
     }
     if let Some(choices) = &needs.choices {
-        probe_choice(client, choices, needs.texts.is_some())?;
+        // A text with thoughts does not show whether the model thinks unasked.
+        let knows_thoughts = needs.texts.as_ref().is_some_and(|it| it.mode != ReasoningMode::On);
+        probe_choice(client, choices, knows_thoughts)?;
     }
     let profile = client.profile();
     let thoughts = match (needs.texts.as_ref().map(|reasoning| reasoning.mode), &profile) {
@@ -58,7 +57,7 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
 
 /// Learns whether the model thinks, and whether thoughts can be switched off.
 fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> {
-    let ask = || complete(client, &test(), reasoning, false);
+    let ask = || complete(client, &test_conversation(), reasoning, false);
     let thinks = ask()?.has_thought();
     if reasoning.mode == ReasoningMode::On {
         if !thinks {
@@ -103,7 +102,7 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
 }
 
 /// The conversation of the tiny completion.
-fn test() -> [Message; 1] {
+fn test_conversation() -> [Message; 1] {
     [Message::new(Role::User, "This is a test. Reply with OK.")]
 }
 
@@ -119,9 +118,10 @@ fn complete(
     let reasoning = Reasoning { budget, ..reasoning.clone() };
     let sampling = Sampling { max_tokens: FEW_TOKENS, reasoning, ..Sampling::default() };
     let write = |profile: &Profile| {
-        client.asking(profile).complete(turns, &sampling, Stream::new(0), thought_only)
+        client.writer(profile).complete(turns, &sampling, Stream::new(0), thought_only)
     };
-    client.exchange(write, &Cancellation::default()).map_err(|error| match error {
+    // The answer that is asked for has no marks of its own.
+    client.exchange(write, true, &Cancellation::default()).map_err(|error| match error {
         ClientError::Final(error) => error.into(),
         ClientError::Refused(error) => ProbeError::Unfit {
             message: format!("the server refuses a short test request: {error}"),
@@ -169,16 +169,20 @@ fn probe_choice(
     for &way in &ways {
         if way == ChoiceWay::Label && !knows_thoughts {
             // A thought before the label needs room.
-            probe_text(client, &needs.reasoning)?;
+            let mode = match needs.reasoning.mode {
+                ReasoningMode::On | ReasoningMode::Auto => ReasoningMode::Auto,
+                ReasoningMode::Off => ReasoningMode::Off,
+            };
+            probe_text(client, &Reasoning { mode, ..needs.reasoning.clone() })?;
         }
         let profile = Profile { way, ..client.profile() };
-        let body = client.asking(&profile).choose(&turns, &needs.labels, &needs.reasoning);
+        let body = client.writer(&profile).choose(&turns, &needs.labels, &needs.reasoning);
         if last_body.as_ref() == Some(&body) {
             continue;
         }
         last_body = Some(body);
         match choose(client, way, &turns, needs)? {
-            Tried::Mass(mass) => {
+            ChoiceOutcome::Mass(mass) => {
                 if best.is_none_or(|(_, most)| mass > most) {
                     best = Some((way, mass));
                 }
@@ -186,8 +190,8 @@ fn probe_choice(
                     break;
                 }
             }
-            Tried::NoLogProbs => {}
-            Tried::Refused(message) => refusal = refusal.or(Some(message)),
+            ChoiceOutcome::NoLogProbs => {}
+            ChoiceOutcome::Refused(message) => refusal = refusal.or(Some(message)),
         }
     }
     let Some((way, mass)) = best else {
@@ -224,26 +228,27 @@ fn choose(
     way: ChoiceWay,
     turns: &[Message],
     needs: &ChoiceNeeds,
-) -> Result<Tried, ProbeError> {
+) -> Result<ChoiceOutcome, ProbeError> {
     let write = |profile: &Profile| {
         let profile = Profile { way, ..profile.clone() };
-        client.asking(&profile).choose(turns, &needs.labels, &needs.reasoning)
+        client.writer(&profile).choose(turns, &needs.labels, &needs.reasoning)
     };
-    let reply = match client.exchange(write, &Cancellation::default()) {
+    let thinks = client.profile().thinks_anyway;
+    let reply = match client.exchange(write, thinks, &Cancellation::default()) {
         Ok(reply) => reply,
         Err(ClientError::Final(error)) => return Err(error.into()),
         Err(
             ClientError::Refused(error) | ClientError::Failed(error @ SendError::Status { .. }),
         ) => {
-            return Ok(Tried::Refused(error.to_string()));
+            return Ok(ChoiceOutcome::Refused(error.to_string()));
         }
         Err(ClientError::Failed(error)) => {
             return Err(connection_error(&error, client.key_variable).into());
         }
     };
     Ok(match way.position(&reply).and_then(|at| at.mass(&needs.labels)) {
-        Some(mass) => Tried::Mass(mass),
-        None => Tried::NoLogProbs,
+        Some(mass) => ChoiceOutcome::Mass(mass),
+        None => ChoiceOutcome::NoLogProbs,
     })
 }
 

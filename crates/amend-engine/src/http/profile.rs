@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Dialect, SwitchField};
+use super::dialect::{Dialect, SwitchField, is_budget};
 use super::wire::{Position, ServerReply};
+use amend_core::chat::{Reasoning, ReasoningMode};
 
 /// How many of the most likely tokens to request: the maximum that the API allows.
 const TOP_LOGPROBS: u64 = 20;
@@ -71,6 +72,11 @@ impl Profile {
             way: ChoiceWay::Begun,
             refused: Refused::default(),
         }
+    }
+
+    /// Whether the model will think before an answer.
+    pub fn thinks(&self, reasoning: &Reasoning) -> bool {
+        reasoning.mode == ReasoningMode::On || self.thinks_anyway
     }
 
     /// The profile for manifests.
@@ -178,9 +184,9 @@ impl Refused {
         }
     }
 
-    /// Whether the server refuses a field.
-    pub fn contains(&self, field: &str) -> bool {
-        self.fields.contains(field)
+    /// Whether the server refuses a budget of thoughts.
+    pub fn has_budget(&self) -> bool {
+        self.fields.iter().any(|field| is_budget(field))
     }
 
     /// The names of what it refuses.

@@ -123,7 +123,9 @@ impl Transport {
                 return Err(error);
             }
             if error.is_rate_limit() {
-                if let Some(pause) = self.gate.close(self.retry, sent, error.retry_after()) {
+                let requested = error.retry_after();
+                let pause = self.gate.close(self.retry, sent, Instant::now(), requested);
+                if let Some(pause) = pause {
                     let seconds = pause.as_secs_f32();
                     tracing::warn!("{error}; all requests wait for {seconds:.1} s");
                 }

@@ -9,4 +9,4 @@ mod request;
 pub use lenient::parse;
 pub use logprobs::Position;
 pub use reply::{ReplyError, ServerReply, error_in};
-pub use request::{Asking, Body};
+pub use request::{Body, FEW_TOKENS, RequestWriter};

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::logprobs::{Position, ReportedTokens};
-use amend_core::chat::{has_lost_channels, split_inline};
+use amend_core::chat::{has_lost_channels, split_inline, without_turn_end};
 use amend_core::model::{Completion, Failure, Finish, Usage};
 
 /// An error that a server reports in the body of a response.
@@ -73,8 +73,9 @@ pub struct ServerReply {
 }
 
 impl ServerReply {
-    /// Reads a reply that has a choice.
-    pub fn read(body: &Value) -> Self {
+    /// Reads a reply that has a choice. `thinks` is whether the model is known to think before
+    /// this answer.
+    pub fn read(body: &Value, thinks: bool) -> Self {
         let choice = &body["choices"][0];
         let message = &choice["message"];
         let mut parts = Parts::default();
@@ -84,11 +85,18 @@ impl ServerReply {
         parts.add(content);
         let refusal = message["refusal"].as_str().unwrap_or_default();
         parts.refusal.push_str(refusal);
-        // NUL is no text, but JSON has an escape for it.
-        let (inline, answer) = split_inline(&parts.answer.replace('\0', "\u{fffd}"));
         let separate = separate_thought(message);
-        let thoughts = separate.into_iter().chain(Some(parts.thought)).chain(inline);
-        let thoughts: Vec<String> = thoughts.filter(|thought| !thought.trim().is_empty()).collect();
+        // NUL is no text, but JSON has an escape for it.
+        let content = parts.answer.replace('\0', "\u{fffd}");
+        let (inline, answer) =
+            split_inline(without_turn_end(&content), thinks && separate.is_none());
+        let mut thoughts = Vec::new();
+        for thought in [separate.as_deref(), Some(&*parts.thought), inline.as_deref()] {
+            let thought = thought.unwrap_or_default().trim();
+            if !thought.is_empty() {
+                thoughts.push(thought);
+            }
+        }
         let is_refusal = answer.trim().is_empty() && !parts.refusal.is_empty();
         Self {
             answer: if is_refusal { parts.refusal } else { answer },
@@ -121,8 +129,12 @@ impl ServerReply {
     /// Whether the model thought, as far as the reply shows it: servers that hide thoughts
     /// report their tokens, or an empty answer that reached its limit.
     pub fn has_thought(&self) -> bool {
-        let is_cut_off = self.finish() == Ok(Finish::Length) && self.answer.trim().is_empty();
-        self.thought.is_some() || self.usage.reasoning > 0 || is_cut_off
+        self.thought.is_some() || self.usage.reasoning > 0 || self.is_all_thought()
+    }
+
+    /// Whether the thought took all tokens, and left none for an answer.
+    pub fn is_all_thought(&self) -> bool {
+        self.finish() == Ok(Finish::Length) && self.answer.trim().is_empty()
     }
 
     /// The reply as a completion.
@@ -285,18 +297,21 @@ mod tests {
     use super::*;
 
     fn choice(choice: Value) -> ServerReply {
-        ServerReply::read(&json!({ "choices": [choice] }))
+        ServerReply::read(&json!({ "choices": [choice] }), false)
     }
 
     #[test]
     fn a_reply_becomes_a_completion() {
-        let completion = ServerReply::read(&json!({
-            "choices": [{"message": {"role": "assistant", "content": "Grüße 🐝"},
-                         "finish_reason": "length", "logprobs": null}],
-            "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17,
-                      "prompt_tokens_details": {"cached_tokens": 8},
-                      "completion_tokens_details": {"reasoning_tokens": 3}},
-        }))
+        let completion = ServerReply::read(
+            &json!({
+                "choices": [{"message": {"role": "assistant", "content": "Grüße 🐝"},
+                             "finish_reason": "length", "logprobs": null}],
+                "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17,
+                          "prompt_tokens_details": {"cached_tokens": 8},
+                          "completion_tokens_details": {"reasoning_tokens": 3}},
+            }),
+            false,
+        )
         .completion();
         let usage = Usage { prompt: 12, cached: 8, decoded: 5, reasoning: 3, ideal: None };
         let text = "Grüße 🐝".to_owned();
@@ -316,7 +331,7 @@ mod tests {
         ] {
             let body = json!({"choices": [{"message": {"content": "Tea."}}], "usage": usage});
             let expected = Usage { prompt, decoded, ..Usage::default() };
-            assert_eq!(ServerReply::read(&body).usage, expected, "{body}");
+            assert_eq!(ServerReply::read(&body, false).usage, expected, "{body}");
         }
     }
 
@@ -324,7 +339,7 @@ mod tests {
     fn thoughts_are_found_wherever_servers_put_them() {
         for message in [
             json!({"content": "Tea.", "reasoning_content": "Tea?"}),
-            json!({"content": "Tea.", "reasoning": "Tea?"}),
+            json!({"content": "Tea.", "reasoning": "\nTea?\n"}),
             json!({"content": "Tea.", "reasoning": "Tea?", "reasoning_content": "Tea?"}),
             json!({"content": "Tea.", "reasoning": null,
                    "reasoning_details": [{"type": "reasoning.text", "text": "Tea?"}]}),
@@ -337,6 +352,16 @@ mod tests {
             let reply = choice(json!({"message": message, "finish_reason": "stop"}));
             assert_eq!((reply.thought.as_deref(), &*reply.answer), (Some("Tea?"), "Tea."));
         }
+    }
+
+    #[test]
+    fn a_server_that_separates_thoughts_leaves_marks_to_the_answer() {
+        let body = |message: Value| json!({"choices": [{"message": message}]});
+        let content = "The tag </think> closes it.";
+        let reply = ServerReply::read(&body(json!({"content": content, "reasoning": "Hm."})), true);
+        assert_eq!((reply.thought.as_deref(), &*reply.answer), (Some("Hm."), content));
+        let reply = ServerReply::read(&body(json!({"content": content})), true);
+        assert_eq!((reply.thought.as_deref(), &*reply.answer), (Some("The tag"), "closes it."));
     }
 
     #[test]

@@ -2,21 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::dialect::{Dialect, SwitchField};
+use crate::http::dialect::{Dialect, SwitchField, is_budget};
 use crate::http::profile::{ChoiceWay, Profile};
 use amend_core::chat::{Message, Reasoning, ReasoningMode, Role};
 use amend_core::model::Sampling;
 use amend_core::random::Stream;
 
-/// The tokens of an answer that is not needed, or is one label.
-const FEW_TOKENS: u32 = 16;
+/// The tokens of an answer that is short, or not needed.
+pub const FEW_TOKENS: u32 = 16;
 
 /// The body of a request.
 pub type Body = Map<String, Value>;
 
 /// Writes requests to a model of a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct RequestWriter<'a> {
     /// The kind of server.
     pub dialect: Dialect,
     /// The model's name.
@@ -25,7 +25,7 @@ pub struct Asking<'a> {
     pub profile: &'a Profile,
 }
 
-impl Asking<'_> {
+impl RequestWriter<'_> {
     /// A request for a completion, or for the thought before it alone.
     pub fn complete(
         &self,
@@ -35,7 +35,7 @@ impl Asking<'_> {
         thought_only: bool,
     ) -> Body {
         let reasoning = &sampling.reasoning;
-        let thinks = thought_only || self.thinks(reasoning);
+        let thinks = thought_only || self.profile.thinks(reasoning);
         let answer = if thought_only { FEW_TOKENS } else { sampling.max_tokens };
         let mut body = self.sampled(turns, sampling, stream);
         self.limit(&mut body, answer, thinks, reasoning);
@@ -100,11 +100,6 @@ impl Asking<'_> {
         body.insert("logprobs".into(), true.into());
         self.profile.refused.apply(&mut body);
         body
-    }
-
-    /// Whether the model will think before an answer.
-    fn thinks(&self, reasoning: &Reasoning) -> bool {
-        reasoning.mode == ReasoningMode::On || self.profile.thinks_anyway
     }
 
     fn thinking(&self, thinks: bool, reasoning: &Reasoning) -> Body {
@@ -174,11 +169,6 @@ fn is_begun(turns: &[Message]) -> bool {
     turns.last().is_some_and(|turn| turn.role == Role::Assistant)
 }
 
-/// Whether a field limits the length of a thought.
-fn is_budget(field: &str) -> bool {
-    matches!(field, "reasoning_budget_tokens" | "thinking_token_budget" | "custom_params")
-}
-
 /// A number with the digits that it is written with: 0.8 and not the double next to it.
 fn number(value: f32) -> Value {
     json!(value.to_string().parse::<f64>().unwrap_or_default())
@@ -218,8 +208,8 @@ mod tests {
         (dialect, profile)
     }
 
-    fn asking((dialect, profile): &(Dialect, Profile)) -> Asking<'_> {
-        Asking { dialect: *dialect, model: "tiny", profile }
+    fn writer_for((dialect, profile): &(Dialect, Profile)) -> RequestWriter<'_> {
+        RequestWriter { dialect: *dialect, model: "tiny", profile }
     }
 
     fn neutral() -> Sampling {
@@ -238,7 +228,7 @@ mod tests {
     fn complete(server: &(Dialect, Profile), sampling: &Sampling, thought_only: bool) -> Body {
         let turns = [Message::new(Role::User, "Why?")];
         let stream = Stream::new(4);
-        let mut body = asking(server).complete(&turns, sampling, stream, thought_only);
+        let mut body = writer_for(server).complete(&turns, sampling, stream, thought_only);
         // The seed is the same in all cases.
         let seed = body.shift_remove("seed").unwrap().as_u64().unwrap();
         assert_eq!(seed, stream.bits(0) >> 33);
@@ -332,7 +322,7 @@ mod tests {
     #[test]
     fn a_choice_requests_one_token_with_unmodified_probabilities() {
         let server = ask(Dialect::Other, |_| {});
-        let body = asking(&server).choose(&begun()[..1], &choices(), &Reasoning::default());
+        let body = writer_for(&server).choose(&begun()[..1], &choices(), &Reasoning::default());
         let field = |key: &str| body[key].clone();
         assert_eq!(
             ["max_tokens", "logprobs", "top_logprobs", "temperature", "top_p"].map(field),
@@ -344,7 +334,7 @@ mod tests {
     fn a_begun_reply_is_continued_in_the_words_of_the_server() {
         let server = |dialect, way| ask(dialect, |profile| profile.way = way);
         let flags = |server: &(Dialect, Profile), turns: &[Message]| {
-            let body = asking(server).choose(turns, &choices(), &Reasoning::default());
+            let body = writer_for(server).choose(turns, &choices(), &Reasoning::default());
             ["continue_final_message", "add_generation_prompt"]
                 .map(|key| body.get(key).cloned().unwrap_or_default())
         };
@@ -369,7 +359,7 @@ mod tests {
         turns[1].reasoning = Some("A is shorter.".to_owned());
         let server = ask(Dialect::LlamaServer, |profile| profile.way = ChoiceWay::Continued);
         let reasoning = Reasoning { mode: ReasoningMode::On, ..Reasoning::default() };
-        let body = asking(&server).choose(&turns, &choices(), &reasoning);
+        let body = writer_for(&server).choose(&turns, &choices(), &reasoning);
         assert_eq!(
             body["messages"][1],
             json!({"role": "assistant", "content": "Answer:", "reasoning_content": "A is shorter."})
@@ -381,7 +371,7 @@ mod tests {
     #[test]
     fn thoughts_are_switched_off_in_every_way() {
         let server = ask(Dialect::Other, |profile| profile.way = ChoiceWay::Unthinking);
-        let body = asking(&server).choose(&begun(), &choices(), &Reasoning::default());
+        let body = writer_for(&server).choose(&begun(), &choices(), &Reasoning::default());
         assert_eq!(body["reasoning_effort"], json!("none"));
         assert_eq!(body["chat_template_kwargs"]["enable_thinking"], json!(false));
     }
@@ -393,7 +383,7 @@ mod tests {
             profile.thinks_anyway = true;
         });
         let reasoning = Reasoning { budget: 100, ..Reasoning::default() };
-        let body = asking(&server).choose(&begun(), &choices(), &reasoning);
+        let body = writer_for(&server).choose(&begun(), &choices(), &reasoning);
         assert_eq!(
             body["messages"],
             json!([{"role": "user", "content": "A or B?\n\nReply with A or B and nothing else."}])
