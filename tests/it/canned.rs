@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::common::Place;
 use crate::common::http::{choose, complete, engine, failure, result, results, settings};
 use crate::common::server::{Asked, Reply, Server, labels, says};
-use amend_core::model::{Completion, Engine, Event, Failure, Finish, Usage};
+use amend_core::chat::ReasoningMode;
+use amend_core::model::{Completion, Engine, Event, Failure, Finish, Task, Usage};
 use amend_engine::http::{EndpointSettings, Http, Retry};
 use serde_json::{Value, json};
 
@@ -382,4 +383,54 @@ fn no_thought_is_exported_or_shown_to_another_step() {
     for asked in server.asked() {
         assert!(!asked.body["messages"].to_string().contains("SECRET"), "{asked:?}");
     }
+}
+
+#[test]
+fn a_thought_that_was_cut_off_without_any_mark_is_no_answer() {
+    let reply = |content: &str, finish: &str| {
+        Reply::Json(json!({"choices": [message(json!({"content": content}), finish)]}))
+    };
+    let server = Server::start(move |asked| match asked.last() {
+        "cut" => reply("Let me think about", "length"),
+        _ => reply("Tea?\n</think>\n\nTea.", "stop"),
+    });
+    let mut engine = engine(&server.url);
+    let mut ask = |id, prompt| {
+        let mut request = complete(id, prompt);
+        if let Task::Complete { sampling, .. } = &mut request.task {
+            sampling.reasoning.mode = ReasoningMode::On;
+        }
+        engine.submit(request);
+        results(&mut engine).unwrap().remove(0)
+    };
+    assert!(matches!(ask(1, "whole"), Event::Done { .. }));
+    let Event::Failed { failure: Failure::NoAnswer { .. }, .. } = ask(2, "cut") else { panic!() };
+}
+
+#[test]
+fn a_refused_prompt_that_names_a_setting_changes_no_other_request() {
+    let server = Server::start(|asked| match asked.last() {
+        prompt @ "What temperature does bread need?" => Reply::Status(
+            400,
+            json!({"error": {"message": format!("unsupported content: {prompt}")}}).to_string(),
+        ),
+        _ => says("Tea."),
+    });
+    let mut engine = engine(&server.url);
+    for (id, prompt) in [(1, "What temperature does bread need?"), (2, "Tea?")] {
+        engine.submit(complete(id, prompt));
+        let result = results(&mut engine).unwrap().remove(0);
+        assert_eq!(matches!(result, Event::Failed { .. }), id == 1, "{result:?}");
+    }
+    let bodies: Vec<Value> = server.asked().into_iter().map(|asked| asked.body).collect();
+    assert!(bodies.last().unwrap()["temperature"].is_number(), "{bodies:?}");
+}
+
+#[test]
+fn a_redirect_ends_the_engine_and_names_the_address() {
+    let server = Server::start(|_| Reply::Head(307, "Location: http://other/v1".into()));
+    let mut engine = engine(&server.url);
+    engine.submit(complete(1, "Tea?"));
+    let error = results(&mut engine).unwrap_err();
+    assert!(error.message.contains("redirects to http://other/v1"), "{error}");
 }

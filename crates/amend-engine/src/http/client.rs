@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::address::Address;
 use super::dialect::{Dialect, is_budget};
 use super::notices::Notices;
-use super::profile::Profile;
+use super::profile::{Profile, Refused};
 use super::retry::Cancellation;
 use super::send_error::SendError;
 use super::transport::Transport;
@@ -137,12 +137,22 @@ impl Client {
         cancellation: &Cancellation,
     ) -> Result<ServerReply, ClientError> {
         let mut changes = 0;
+        // The words of the last refusal, and what was known to be refused before it.
+        let mut last: Option<(String, Refused)> = None;
         loop {
             let body = write(&self.profile());
             let text = Value::Object(body.clone()).to_string();
             let error = match self.transport.post("chat/completions", &text, cancellation) {
                 Ok(reply) => {
-                    let reply = ServerReply::read(&reply, thinks);
+                    let mut reply = ServerReply::read(&reply, thinks);
+                    let opens_thoughts = {
+                        let mut profile = self.lock();
+                        profile.opens_thoughts |= reply.lacks_start();
+                        profile.opens_thoughts
+                    };
+                    if thinks && opens_thoughts {
+                        reply.take_cut_thought();
+                    }
                     if reply.is_all_thought() && body.keys().any(|field| is_budget(field)) {
                         self.report_unlimited_thoughts();
                     }
@@ -158,12 +168,23 @@ impl Client {
             };
             // Some servers report a refusal as an error of their own.
             let may_be_refusal = matches!(code, 400 | 403 | 405 | 413 | 415 | 422 | 500);
+            let before = self.profile().refused;
             if !may_be_refusal || changes == MAX_CHANGES || !self.adapt(message, &body) {
+                // The same words for a request without the parts that they name: they quote
+                // the prompt.
+                if let Some((words, before)) = last
+                    && words == *message
+                {
+                    self.lock().refused = before;
+                }
                 let is_refusal = may_be_refusal && *code != 500;
                 return Err(match is_refusal {
                     true => ClientError::Refused(error),
                     false => ClientError::Failed(error),
                 });
+            }
+            if last.as_ref().is_none_or(|(words, _)| words != message) {
+                last = Some((message.clone(), before));
             }
             changes += 1;
         }

@@ -53,9 +53,11 @@ impl RateLimitGate {
             state.strikes += 1;
         }
         let pause = match requested {
-            Some(requested) => requested,
-            None if is_known => return None,
-            None => {
+            Some(requested) if requested >= retry.first_pause => requested,
+            // A server that asks for no pause may do so forever.
+            Some(requested) if state.strikes <= 1 => requested,
+            _ if is_known => return None,
+            _ => {
                 let doublings = (state.strikes - 1).min(16);
                 retry.first_pause.saturating_mul(1 << doublings).min(retry.longest_pause)
             }
@@ -129,6 +131,19 @@ mod tests {
         assert_eq!(close(4, Some(minute)), None, "it is the same minute");
         let far = Duration::from_secs(u64::MAX);
         assert_eq!(close(5, Some(far)), Some(far));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_pause_is_not_asked_without_end() {
+        let gate = RateLimitGate::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            now += Duration::from_secs(10);
+            gate.close(RETRY, now, now, Some(Duration::ZERO));
+            pauses.push(gate.left(now).as_millis());
+        }
+        assert_eq!(pauses, [0, 1000, 2000, 3000]);
     }
 
     #[test]

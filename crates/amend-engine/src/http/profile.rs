@@ -56,6 +56,8 @@ pub struct Profile {
     pub thinks_anyway: bool,
     /// Whether the model returned a thought that it was asked for.
     pub is_known_to_think: bool,
+    /// Whether thoughts begin in the prompt, so that the reply lacks the mark of it.
+    pub opens_thoughts: bool,
     /// How choices are asked for.
     pub way: ChoiceWay,
     /// What the server refuses.
@@ -69,6 +71,7 @@ impl Profile {
             switch: dialect.switch(),
             thinks_anyway: false,
             is_known_to_think: false,
+            opens_thoughts: false,
             way: ChoiceWay::Begun,
             refused: Refused::default(),
         }

@@ -198,7 +198,7 @@ impl Transport {
             return Err(from_status(url, status.as_u16(), response.headers(), &text(), hide_key));
         }
         let body = wire::parse(bytes).map_err(|error| {
-            if error.is_eof() {
+            if error.is_eof() && bytes.starts_with(b"{") {
                 return SendError::CutOff { url: url.clone() };
             }
             let message = format!("it is not valid JSON ({error}): {}", shorten(&text()));

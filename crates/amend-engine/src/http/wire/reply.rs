@@ -67,6 +67,8 @@ pub struct ServerReply {
     /// Its token counts; 0 where the server does not report them.
     pub usage: Usage,
     is_refusal: bool,
+    /// Whether the content begins with a thought without the mark of its beginning.
+    lacks_start: bool,
     /// The server's name for why the text ended.
     finish: String,
     log_probs: ReportedTokens,
@@ -90,6 +92,8 @@ impl ServerReply {
         let content = parts.answer.replace('\0', "\u{fffd}");
         let (inline, answer) =
             split_inline(without_turn_end(&content), thinks && separate.is_none());
+        let begins_with = |thought: &str| content.trim_start().starts_with(thought);
+        let lacks_start = inline.as_deref().is_some_and(begins_with);
         let mut thoughts = Vec::new();
         for thought in [separate.as_deref(), Some(&*parts.thought), inline.as_deref()] {
             let thought = thought.unwrap_or_default().trim();
@@ -103,6 +107,7 @@ impl ServerReply {
             thought: if thoughts.is_empty() { None } else { Some(thoughts.join("\n")) },
             usage: usage(&body["usage"]),
             is_refusal,
+            lacks_start,
             finish: match &choice["finish_reason"] {
                 // Some servers leave it out. None of them writes null when a text is whole.
                 Value::Null if choice.get("finish_reason").is_none() => "stop".to_owned(),
@@ -110,6 +115,20 @@ impl ServerReply {
                 other => other.to_string(),
             },
             log_probs: ReportedTokens::read(&choice["logprobs"]),
+        }
+    }
+
+    /// Whether the content begins with a thought whose beginning the chat template wrote into
+    /// the prompt.
+    pub fn lacks_start(&self) -> bool {
+        self.lacks_start
+    }
+
+    /// Takes a text that was cut off, and has no thought, for the thought: its beginning is
+    /// known to stand in the prompt, and its end is missing.
+    pub fn take_cut_thought(&mut self) {
+        if self.thought.is_none() && self.finish() == Ok(Finish::Length) {
+            self.thought = Some(std::mem::take(&mut self.answer).trim().to_owned());
         }
     }
 
@@ -284,10 +303,16 @@ fn usage(value: &Value) -> Usage {
     }
 }
 
-/// A number of tokens; 0 if it is unknown.
+/// More tokens than a reply can have.
+const MAX_COUNT: f64 = 1e8;
+
+/// A number of tokens; 0 if it is unknown or impossible.
 fn count(value: &Value) -> u32 {
-    // Some servers write counts as floats. The conversion saturates.
-    value.as_f64().map_or(0, |count| count.round() as u32)
+    // Some servers write counts as floats.
+    match value.as_f64() {
+        Some(count) if count < MAX_COUNT => count.round() as u32,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -328,6 +353,7 @@ mod tests {
             (json!({"prompt_tokens": 12.0, "completion_tokens": null}), 12, 0),
             (json!({"prompt_tokens": "12", "completion_tokens": -1}), 0, 0),
             (json!({"prompt_tokens": 3, "prompt_tokens_details": null}), 3, 0),
+            (json!({"prompt_tokens": 3, "completion_tokens": 1e30}), 3, 0),
         ] {
             let body = json!({"choices": [{"message": {"content": "Tea."}}], "usage": usage});
             let expected = Usage { prompt, decoded, ..Usage::default() };
