@@ -138,13 +138,13 @@ impl Probe<'_> {
         if let Some(shown) = shown {
             format.open = marks.opening(&shown.before, on);
             format.close.clone_from(&shown.between);
-        } else if let Some((open, close)) = closed.and_then(|closed| marks.halves(closed)) {
+        } else if let Some((open, close)) = closed.and_then(|closed| marks.open_and_close(closed)) {
             (format.open, format.close) = (open, close);
         }
         if is_open {
             format.open = marks.opening(on, off.unwrap_or(""));
         }
-        marks.finish(&mut format, closed);
+        marks.complete(&mut format, closed);
         Some(format)
     }
 

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod detect;
+mod families;
 mod inline;
 mod jinja;
 mod marks;
