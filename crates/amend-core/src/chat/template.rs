@@ -56,6 +56,12 @@ pub enum ChatError {
     /// The template dropped, repeated or reordered a turn.
     #[error("the chat template dropped, repeated or reordered turn {0}")]
     LostTurn(usize),
+    /// The template can't write the tool calls of a turn.
+    #[error(
+        "this model's chat template has no place for tool calls, and turn {0} has some: remove \
+         them, or use --chat-template with a template that writes them"
+    )]
+    NoToolCalls(usize),
 }
 
 fn describe(error: &Error) -> String {
@@ -72,6 +78,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    /// Whether the template mentions tool calls.
+    names_tool_calls: bool,
     /// Whether the template accepts a system turn.
     takes_system: bool,
     /// Whether the template knows developer turns.
@@ -91,6 +99,7 @@ impl ChatTemplate {
             environment: jinja::compile(source).map_err(ChatError::Syntax)?,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
+            names_tool_calls: source.contains("tool_calls"),
             takes_system: true,
             takes_developer: true,
             form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(&THOUGHT_KEYS) },
@@ -252,7 +261,13 @@ impl ChatTemplate {
     ) -> Result<Vec<Segment>, ChatError> {
         let turns = self.accepted_turns(turns);
         let conversation = Conversation::new(&turns, form);
-        let written = self.run(&conversation, variables, opens_turn)?;
+        let written = self.run(&conversation, variables, opens_turn).map_err(|error| {
+            let call = turns.iter().find(|turn| turn.message.tool_calls.is_some());
+            match call {
+                Some(turn) if !self.names_tool_calls => ChatError::NoToolCalls(turn.index),
+                _ => error,
+            }
+        })?;
         let with_margins = match Conversation::with_margins(&turns, form) {
             Some(conversation) => Some(self.run(&conversation, variables, opens_turn)?),
             None => None,
