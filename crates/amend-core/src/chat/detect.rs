@@ -489,7 +489,6 @@ mod tests {
         assert!(format(&template).has_effort);
         let mut reasoning = Reasoning { effort: Some("low".to_owned()), ..Reasoning::default() };
         reasoning.chat_template_kwargs.insert("style".to_owned(), json!("terse"));
-        reasoning.chat_template_kwargs.insert("messages".to_owned(), json!([]));
         let turns = [Message::new(Role::User, "u")];
         let prompt = |reasoning: &Reasoning| -> String {
             let rendered = template.render(&turns, reasoning, NextTurn::Reply).unwrap();
@@ -498,5 +497,23 @@ mod tests {
         assert_eq!(prompt(&reasoning), "u|low|False|terseassistant");
         reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), json!(true));
         assert_eq!(prompt(&reasoning), "u|low|True|terseassistant");
+        assert!(format(&template).thinks(&reasoning));
+        // The answer begins all the same.
+        let turns = [Message::new(Role::User, "u")];
+        let rendered = template.render(&turns, &reasoning, NextTurn::Answer).unwrap();
+        let written: String = rendered.segments.iter().map(text).collect();
+        assert_eq!(written, "u|low|False|terseassistant");
+        // An explicit mode is not overridden in silence.
+        reasoning.mode = ReasoningMode::Off;
+        let error = template.render(&turns, &reasoning, NextTurn::Reply).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`reasoning` is off, but `chat_template_kwargs` sets enable_thinking = true, which \
+             switches thoughts on: remove one of the two"
+        );
+        reasoning.mode = ReasoningMode::On;
+        assert_eq!(prompt(&reasoning), "u|low|True|terseassistant");
+        reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), json!(false));
+        assert!(template.render(&turns, &reasoning, NextTurn::Reply).is_err());
     }
 }

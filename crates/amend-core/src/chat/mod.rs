@@ -16,8 +16,8 @@ use serde_json::Value;
 
 pub use inline::{has_lost_channels, split_inline};
 pub use reasoning::{
-    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
-    TurnStart,
+    RESERVED_VARIABLES, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode,
+    ReplyPart, ThinkingSwitch, ThoughtSplitter, TurnStart,
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 

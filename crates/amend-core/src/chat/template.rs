@@ -12,7 +12,9 @@ use serde_json::{Map, Value as Json};
 use super::conversation::{Conversation, MessageForm, TemplateTurn, ThoughtForm};
 use super::detect::{self, Tail};
 use super::jinja;
-use super::{Message, Reasoning, ReasoningFormat, ReasoningMode, Role, TurnStart};
+use super::{
+    Message, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode, Role, TurnStart,
+};
 
 /// A piece of a rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub enum ChatError {
          them, or use --chat-template with a template that writes them"
     )]
     NoToolCalls(usize),
+    /// The settings contradict each other.
+    #[error("{0}: remove one of the two")]
+    Contradiction(#[from] ReasoningContradiction),
 }
 
 fn describe(error: &Error) -> String {
@@ -142,13 +147,17 @@ impl ChatTemplate {
     /// If it moves the system turn, the segments come in its order.
     ///
     /// # Errors
-    /// The template fails, raises an exception, or does not keep every turn in order.
+    /// The template fails, raises an exception, or does not keep every turn in order. The
+    /// settings contradict each other.
     pub fn render(
         &self,
         turns: &[Message],
         reasoning: &Reasoning,
         next: NextTurn,
     ) -> Result<RenderedChat, ChatError> {
+        if let Some(format) = &self.reasoning {
+            format.check(reasoning)?;
+        }
         let (before, begun) = match turns.split_last() {
             Some((last, before)) if last.role == Role::Assistant => (before, Some(last)),
             _ => (turns, None),
@@ -168,26 +177,31 @@ impl ChatTemplate {
         Ok(RenderedChat { segments, start })
     }
 
-    /// The variables for thoughts.
+    /// The variables for thoughts. Those of the settings win where the mode leaves it open
+    /// whether the model thinks.
     fn variables(&self, reasoning: &Reasoning, begins: Begins<'_>) -> Map<String, Json> {
         let mut variables = Map::new();
         if let Some(effort) = &reasoning.effort {
             variables.insert("reasoning_effort".to_owned(), effort.clone().into());
         }
+        variables.extend(reasoning.chat_template_kwargs.clone());
         if let Some(switch) = self.reasoning.as_ref().and_then(|format| format.switch.as_ref()) {
             let mode = match begins {
                 Begins::Thought(_) => ReasoningMode::On,
                 Begins::Answer => ReasoningMode::Off,
                 Begins::Free => reasoning.mode,
             };
-            // The switch may be the effort. Asking for one is asking for thoughts.
-            let has_effort = variables.contains_key(&switch.name);
-            if !has_effort || mode == ReasoningMode::Off {
+            // A value may be one of several with thoughts, such as an effort.
+            let is_set = match (variables.get(&switch.name), mode) {
+                (None, _) | (Some(_), ReasoningMode::Off) => false,
+                (Some(_), ReasoningMode::Auto) => true,
+                (Some(value), ReasoningMode::On) => *value != switch.off,
+            };
+            if !is_set {
                 let value = if mode == ReasoningMode::On { &switch.on } else { &switch.off };
                 variables.insert(switch.name.clone(), value.clone());
             }
         }
-        variables.extend(reasoning.chat_template_kwargs.clone());
         variables
     }
 
