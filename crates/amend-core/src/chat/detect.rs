@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::{MessageForm, ThoughtForm};
 use super::marks::Marks;
-use super::template::{ChatTemplate, THOUGHT_KEYS, has_written_blocks};
-use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
+use super::template::{ChatTemplate, USUAL_KEYS, has_written_blocks};
+use super::{Message, ReasoningFormat, Role, Segment, THOUGHT_KEYS, ThinkingSwitch};
 
 /// The variables that switch thoughts on and off in some family.
 fn switches() -> impl Iterator<Item = ThinkingSwitch> {
@@ -83,7 +83,7 @@ pub(super) fn detect(
 ) -> (ThoughtForm, Option<ReasoningFormat>) {
     let probe = Probe { template };
     let shown = probe.shown();
-    let form = shown.as_ref().map_or(ThoughtForm::Keys(&THOUGHT_KEYS), |shown| shown.form);
+    let form = shown.as_ref().map_or(ThoughtForm::Keys(USUAL_KEYS), |shown| shown.form);
     (form, probe.format(source, shown.as_ref()))
 }
 
@@ -171,19 +171,15 @@ impl Probe<'_> {
 
     /// Finds the form in which the template writes an earlier thought.
     fn shown(&self) -> Option<Shown> {
-        const FORMS: [(ThoughtForm, Option<&str>); 4] = [
-            (ThoughtForm::Keys(&["reasoning_content"]), Some("reasoning_content")),
-            (ThoughtForm::Keys(&["thinking"]), Some("thinking")),
-            (ThoughtForm::Keys(&["reasoning"]), Some("reasoning")),
-            (ThoughtForm::Block, None),
-        ];
+        let keys = THOUGHT_KEYS.chunks(1).map(|key| (ThoughtForm::Keys(key), Some(key[0])));
+        let forms = keys.chain([(ThoughtForm::Block, None)]);
         let thinking = ["enable_thinking", "thinking"];
         let thinking: Map<String, Value> =
             thinking.into_iter().map(|name| (name.to_owned(), true.into())).collect();
         let answer =
             Message { reasoning: Some("t".to_owned()), ..Message::new(Role::Assistant, "a") };
         let turns = [Message::new(Role::User, "u"), answer, Message::new(Role::User, "v")];
-        for (form, key) in FORMS {
+        for (form, key) in forms {
             for variables in [Map::new(), thinking.clone()] {
                 for (turns, opens_turn) in [(&turns[..2], false), (&turns[..], true)] {
                     let message = MessageForm { thought: form, ..self.template.form() };
@@ -195,9 +191,7 @@ impl Probe<'_> {
                         continue;
                     }
                     let form = match key {
-                        Some(key) if THOUGHT_KEYS.contains(&key) => {
-                            ThoughtForm::Keys(&THOUGHT_KEYS)
-                        }
+                        Some(key) if USUAL_KEYS.contains(&key) => ThoughtForm::Keys(USUAL_KEYS),
                         _ => form,
                     };
                     let text = segments.iter().map(text).collect();

@@ -21,6 +21,10 @@ pub use reasoning::{
 };
 pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
 
+/// The keys under which a turn may have its thought beside its content, in rows and in what
+/// chat templates read. Where a turn has several, the first that is not blank counts.
+pub const THOUGHT_KEYS: &[&str; 3] = &["reasoning_content", "thinking", "reasoning"];
+
 /// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,7 +13,8 @@ use super::conversation::{Conversation, MessageForm, TemplateTurn, ThoughtForm};
 use super::detect::{self, Tail};
 use super::jinja;
 use super::{
-    Message, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode, Role, TurnStart,
+    Message, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode, Role, THOUGHT_KEYS,
+    TurnStart,
 };
 
 /// A piece of a rendered conversation.
@@ -107,7 +108,7 @@ impl ChatTemplate {
             names_tool_calls: source.contains("tool_calls"),
             takes_system: true,
             takes_developer: true,
-            form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(&THOUGHT_KEYS) },
+            form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(USUAL_KEYS) },
             reasoning: None,
         };
         let user = [Message::new(Role::User, "u")];
@@ -335,9 +336,8 @@ pub(super) fn has_written_blocks(segments: &[Segment]) -> bool {
     segments.iter().any(|it| matches!(it, Segment::Scaffold(text) if is_block(text)))
 }
 
-/// The keys under which templates read an earlier thought. Each template reads one of them,
-/// and Transformers gives both too.
-pub(super) const THOUGHT_KEYS: [&str; 2] = ["reasoning_content", "thinking"];
+/// The keys of a thought that a template gets together. Each template reads one of them.
+pub(super) const USUAL_KEYS: &[&str] = THOUGHT_KEYS.split_at(2).0;
 
 /// How the assistant's next turn begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
