@@ -1,5 +1,8 @@
 //! Conversations as the model sees them: turns, and the chat template that renders
 //! them to a prompt.
+//!
+//! In names, *reasoning* is for settings and for keys of files (`Reasoning`, `reasoning_content`),
+//! and *thought* for the text that a model writes before its answer (`ThoughtSplitter`).
 
 mod conversation;
 mod detect;
@@ -7,6 +10,7 @@ mod families;
 mod inline;
 mod jinja;
 mod marks;
+mod opening;
 mod placeholder;
 mod reasoning;
 mod template;
@@ -15,11 +19,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use inline::{has_lost_channels, split_inline};
+pub use opening::{NextTurn, TurnStart};
 pub use reasoning::{
     RESERVED_VARIABLES, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode,
-    ReplyPart, ThinkingSwitch, ThoughtSplitter, TurnStart,
+    ReasoningSwitch, ReplyPart, ThoughtSplitter,
 };
-pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
+pub use template::{ChatError, ChatTemplate, RenderedChat, Segment};
 
 /// The keys under which a turn may have its thought beside its content, in rows and in what
 /// chat templates read. Where a turn has several, the first that is not blank counts.

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::TurnStart;
+
 /// Whether a model thinks before it answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -128,7 +130,7 @@ pub struct ReasoningFormat {
     pub empty: String,
     /// What switches thoughts on and off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switch: Option<ThinkingSwitch>,
+    pub switch: Option<ReasoningSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
@@ -179,8 +181,8 @@ impl std::fmt::Display for ReasoningFormat {
         let first = |marks: &[String]| marks.first().cloned().unwrap_or_default();
         write!(f, "{} … {}, ", first(&self.starts), first(&self.ends))?;
         match (&self.switch, self.thinks_by_default) {
-            (Some(ThinkingSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
-            (Some(ThinkingSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
+            (Some(ReasoningSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
+            (Some(ReasoningSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
             (None, true) => write!(f, "always"),
             (None, false) => write!(f, "if at all"),
         }
@@ -189,24 +191,13 @@ impl std::fmt::Display for ReasoningFormat {
 
 /// A variable of the chat template that switches thoughts on and off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThinkingSwitch {
+pub struct ReasoningSwitch {
     /// The name of the variable (`enable_thinking`).
     pub name: String,
     /// Its value with thoughts.
     pub on: Value,
     /// Its value without thoughts.
     pub off: Value,
-}
-
-/// How the assistant's next turn begins, as far as the prompt has written it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnStart {
-    /// The model may begin with a thought or with the answer.
-    Free,
-    /// The prompt has opened a thought.
-    Thinking,
-    /// The answer begins.
-    Answer,
 }
 
 /// A part of what a model writes.

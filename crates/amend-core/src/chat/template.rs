@@ -10,11 +10,11 @@ use minijinja::{Environment, Error, Value};
 use serde_json::{Map, Value as Json};
 
 use super::conversation::{Conversation, MessageForm, TemplateTurn, ThoughtForm};
-use super::detect::{self, Tail};
+use super::detect;
 use super::jinja;
+use super::opening::{Begins, NextTurn, TurnStart, begin};
 use super::{
     Message, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode, Role, THOUGHT_KEYS,
-    TurnStart,
 };
 
 /// A piece of a rendered conversation.
@@ -29,15 +29,6 @@ pub enum Segment {
     Thought(usize, String),
 }
 
-/// What the assistant's next turn may begin with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextTurn {
-    /// A thought, if the settings allow one, or the answer.
-    Reply,
-    /// The answer: a thought that the template opens is closed.
-    Answer,
-}
-
 /// A rendered conversation, up to where the model continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedChat {
@@ -45,6 +36,24 @@ pub struct RenderedChat {
     pub segments: Vec<Segment>,
     /// What the model continues.
     pub start: TurnStart,
+}
+
+impl RenderedChat {
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        joined(&self.segments)
+    }
+}
+
+/// The text of segments.
+pub(super) fn joined(segments: &[Segment]) -> String {
+    let texts = segments.iter().map(|segment| match segment {
+        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => {
+            text.as_str()
+        }
+    });
+    texts.collect()
 }
 
 /// An error rendering a conversation.
@@ -170,7 +179,8 @@ impl ChatTemplate {
         };
         let variables = self.variables(reasoning, begins);
         let mut segments = self.conversation(before, &variables, true)?;
-        let mut start = self.begin(&mut segments, reasoning, begins, before.len());
+        let mut start =
+            begin(&mut segments, self.reasoning.as_ref(), reasoning.mode, begins, before.len());
         if let Some(begun) = begun {
             segments.push(Segment::Content(before.len(), begun.content.clone()));
             start = TurnStart::Answer;
@@ -204,50 +214,6 @@ impl ChatTemplate {
             }
         }
         variables
-    }
-
-    /// Writes what the prompt still needs before the turn begins as it should. `index` is that
-    /// of the turn.
-    fn begin(
-        &self,
-        segments: &mut Vec<Segment>,
-        reasoning: &Reasoning,
-        begins: Begins<'_>,
-        index: usize,
-    ) -> TurnStart {
-        let Some(format) = &self.reasoning else {
-            return match begins {
-                Begins::Free => TurnStart::Free,
-                Begins::Thought(_) | Begins::Answer => TurnStart::Answer,
-            };
-        };
-        let tail = match segments.last() {
-            Some(Segment::Scaffold(text)) => Tail::of(text, format),
-            _ => Tail::Bare,
-        };
-        let is_off = reasoning.mode == ReasoningMode::Off && format.switch.is_none();
-        let answer = format.answer_starts.first().map_or("", String::as_str);
-        // A model that its template has told not to think needs no empty thought.
-        let needs_empty = is_off || (format.thinks_by_default && format.switch.is_none());
-        let empty = if needs_empty { &*format.empty } else { "" };
-        match (begins, tail) {
-            (Begins::Thought(thought), _) => {
-                if tail != Tail::Open {
-                    segments.push(Segment::Scaffold(format.open.clone()));
-                }
-                segments.push(Segment::Thought(index, thought.to_owned()));
-                segments.push(Segment::Scaffold(format.close.clone()));
-                TurnStart::Answer
-            }
-            (Begins::Answer, Tail::Open) => extend(segments, &format.close),
-            (Begins::Answer, Tail::Bare) => extend(segments, empty),
-            (Begins::Free | Begins::Answer, Tail::Closed) => extend(segments, answer),
-            (Begins::Free | Begins::Answer, Tail::Answer) => TurnStart::Answer,
-            (Begins::Free, Tail::Open) if is_off => extend(segments, &format.close),
-            (Begins::Free, Tail::Bare) if is_off => extend(segments, empty),
-            (Begins::Free, Tail::Open) => TurnStart::Thinking,
-            (Begins::Free, Tail::Bare) => TurnStart::Free,
-        }
     }
 
     /// Renders turns, without what the settings of thoughts add.
@@ -338,26 +304,6 @@ pub(super) fn has_written_blocks(segments: &[Segment]) -> bool {
 
 /// The keys of a thought that a template gets together. Each template reads one of them.
 pub(super) const USUAL_KEYS: &[&str] = THOUGHT_KEYS.split_at(2).0;
-
-/// How the assistant's next turn begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begins<'a> {
-    /// As the settings say.
-    Free,
-    /// With this thought.
-    Thought(&'a str),
-    Answer,
-}
-
-/// Appends scaffold before the answer.
-fn extend(segments: &mut Vec<Segment>, scaffold: &str) -> TurnStart {
-    match segments.last_mut() {
-        _ if scaffold.is_empty() => {}
-        Some(Segment::Scaffold(text)) => text.push_str(scaffold),
-        _ => segments.push(Segment::Scaffold(scaffold.to_owned())),
-    }
-    TurnStart::Answer
-}
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::cells::record;
 use crate::format::write::ExportRow;
-use amend_core::chat::{ReasoningFormat, Role, THOUGHT_KEYS, ThinkingSwitch};
+use amend_core::chat::{ReasoningFormat, ReasoningSwitch, Role, THOUGHT_KEYS};
 use amend_core::record::{Step, StepOutput};
 
 /// The column that TRL passes to the chat template.
@@ -105,7 +105,7 @@ pub(crate) struct Thoughts {
     form: ThoughtForm,
     /// The variable of the model's chat template that switches thoughts on and off, if the
     /// rows have a column for it.
-    switch: Option<ThinkingSwitch>,
+    switch: Option<ReasoningSwitch>,
 }
 
 #[derive(Debug)]

@@ -323,12 +323,3 @@ fn whatever_a_template_does_with_placeholders_is_safe_or_an_error() {
         assert_eq!(found.ok().as_deref(), expected, "{source}");
     }
 }
-
-fn joined(segments: &[Segment]) -> String {
-    let texts = segments.iter().map(|segment| match segment {
-        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => {
-            text.as_str()
-        }
-    });
-    texts.collect()
-}
