@@ -127,7 +127,7 @@ impl LoadedModel {
     pub fn reserve_for_thoughts<'r>(&mut self, steps: impl IntoIterator<Item = &'r Reasoning>) {
         let Some((model, settings)) = self.llama_mut() else { return };
         let Some(format) = model.reasoning() else { return };
-        let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning.mode));
+        let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning));
         settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max().unwrap_or(0);
     }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::one_of;
-use amend_core::chat::ReasoningMode;
+use amend_core::chat::{RESERVED_VARIABLES, ReasoningMode};
 use amend_core::constitution::StepSampling;
 
 /// How the model thinks before it answers.
@@ -44,7 +44,12 @@ pub struct ReasoningArgs {
 
 fn json_object(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Object(object)) => {
+            match RESERVED_VARIABLES.iter().find(|name| object.contains_key(**name)) {
+                Some(name) => Err(format!("amend sets {name:?} itself: remove it")),
+                None => Ok(object),
+            }
+        }
         Ok(_) => Err("it is not an object, such as {\"enable_thinking\": false}".to_owned()),
         Err(error) => Err(error.to_string()),
     }

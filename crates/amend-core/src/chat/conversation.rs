@@ -103,13 +103,9 @@ impl Conversation {
         map.insert("role".to_owned(), message.role.as_str().into());
         let may_move = message.role.is_instruction();
         let content = self.hold(*index, Purpose::Content, &message.content, may_move);
-        let is_only_calls = message.content.is_empty() && message.tool_calls.is_some();
         let block = |text: &str| json!({"type": "text", "text": text});
-        if !is_only_calls {
-            let content =
-                if form.has_blocks { json!([block(&content)]) } else { content.clone().into() };
-            map.insert("content".to_owned(), content);
-        }
+        let value = if form.has_blocks { json!([block(&content)]) } else { content.clone().into() };
+        map.insert("content".to_owned(), value);
         if let Some(thought) = &message.reasoning {
             let thought = self.hold(*index, Purpose::Thought, thought, false);
             match form.thought {
@@ -198,7 +194,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`ChatError::LostTurn`] if a text is damaged, or a content is missing, repeated or out
-    /// of order.
+    /// of order. [`ChatError::NoToolCalls`] if the texts of a turn's tool calls are missing.
     pub fn restore(
         &self,
         written: &str,
@@ -323,7 +319,10 @@ impl Conversation {
                 }
             };
             if is_lost {
-                return Err(ChatError::LostTurn(text.index));
+                return Err(match text.purpose {
+                    Purpose::Tool => ChatError::NoToolCalls(text.index),
+                    Purpose::Content | Purpose::Thought => ChatError::LostTurn(text.index),
+                });
             }
         }
         Ok(())

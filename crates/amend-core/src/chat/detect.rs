@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::{MessageForm, ThoughtForm};
 use super::marks::Marks;
-use super::template::{ChatTemplate, THOUGHT_KEYS, has_written_blocks};
-use super::{Message, ReasoningFormat, Role, Segment, ThinkingSwitch};
+use super::opening::Tail;
+use super::template::{ChatTemplate, USUAL_KEYS, has_written_blocks, joined};
+use super::{Message, ReasoningFormat, ReasoningSwitch, Role, Segment, THOUGHT_KEYS};
 
 /// The variables that switch thoughts on and off in some family.
-fn switches() -> impl Iterator<Item = ThinkingSwitch> {
+fn switches() -> impl Iterator<Item = ReasoningSwitch> {
     [
         ("enable_thinking", json!(true), json!(false)),
         ("thinking", json!(true), json!(false)),
@@ -24,42 +25,7 @@ fn switches() -> impl Iterator<Item = ThinkingSwitch> {
         ("reasoning_effort", json!("high"), json!("minimal")),
     ]
     .into_iter()
-    .map(|(name, on, off)| ThinkingSwitch { name: name.to_owned(), on, off })
-}
-
-/// What the assistant's next turn begins with in a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tail {
-    /// Neither a thought nor the answer.
-    Bare,
-    /// A thought.
-    Open,
-    /// A thought and its end.
-    Closed,
-    /// The answer.
-    Answer,
-}
-
-impl Tail {
-    /// Reads the scaffold after the last content.
-    pub fn of(scaffold: &str, format: &ReasoningFormat) -> Self {
-        let last = |marks: &[String]| {
-            let ends = marks.iter().map(|mark| Some(scaffold.rfind(mark)? + mark.len()));
-            ends.max().flatten()
-        };
-        let (start, end) = (last(&format.starts), last(&format.ends));
-        let answer = last(&format.answer_starts);
-        if answer.is_some() && answer > start && answer >= end {
-            return Self::Answer;
-        }
-        match (start, end) {
-            (Some(start), Some(end)) if end > start => Self::Closed,
-            (Some(_), _) => Self::Open,
-            // The end without its start, which may also be the end of the turn before.
-            (None, Some(end)) if scaffold[end..].trim().is_empty() => Self::Closed,
-            (None, _) => Self::Bare,
-        }
-    }
+    .map(|(name, on, off)| ReasoningSwitch { name: name.to_owned(), on, off })
 }
 
 /// An earlier thought as a template writes it.
@@ -83,7 +49,7 @@ pub(super) fn detect(
 ) -> (ThoughtForm, Option<ReasoningFormat>) {
     let probe = Probe { template };
     let shown = probe.shown();
-    let form = shown.as_ref().map_or(ThoughtForm::Keys(&THOUGHT_KEYS), |shown| shown.form);
+    let form = shown.as_ref().map_or(ThoughtForm::Keys(USUAL_KEYS), |shown| shown.form);
     (form, probe.format(source, shown.as_ref()))
 }
 
@@ -112,7 +78,8 @@ impl Probe<'_> {
 
         let mut format = marks.format();
         let is_switch = |it: &&Switched| {
-            let changes_turn = Tail::of(&it.on.tail, &format) != Tail::of(&it.off.tail, &format);
+            let changes_turn =
+                Tail::read(&it.on.tail, &format) != Tail::read(&it.off.tail, &format);
             // A word may change the prompt for another reason.
             changes_turn || it.switch.on.is_boolean()
         };
@@ -123,7 +90,7 @@ impl Probe<'_> {
         format.thinks_by_default = match switched {
             Some(it) if it.off.text == plain.text => false,
             Some(it) if it.on.text == plain.text => true,
-            _ => match Tail::of(&plain.tail, &format) {
+            _ => match Tail::read(&plain.tail, &format) {
                 Tail::Open => true,
                 Tail::Closed | Tail::Answer => false,
                 Tail::Bare => marks.is_certain,
@@ -132,24 +99,24 @@ impl Probe<'_> {
 
         let on = switched.map_or(&*plain.tail, |it| &*it.on.tail);
         let off = switched.map(|it| &*it.off.tail);
-        let is_closed = |tail: &&str| Tail::of(tail, &format) == Tail::Closed;
+        let is_closed = |tail: &&str| Tail::read(tail, &format) == Tail::Closed;
         let closed = off.into_iter().chain(answered).find(is_closed);
-        let is_open = Tail::of(on, &format) == Tail::Open;
+        let is_open = Tail::read(on, &format) == Tail::Open;
         if let Some(shown) = shown {
             format.open = marks.opening(&shown.before, on);
             format.close.clone_from(&shown.between);
-        } else if let Some((open, close)) = closed.and_then(|closed| marks.halves(closed)) {
+        } else if let Some((open, close)) = closed.and_then(|closed| marks.open_and_close(closed)) {
             (format.open, format.close) = (open, close);
         }
         if is_open {
             format.open = marks.opening(on, off.unwrap_or(""));
         }
-        marks.finish(&mut format, closed);
+        marks.complete(&mut format, closed);
         Some(format)
     }
 
     /// The prompts with a switch on and off. `None` if they are equal.
-    fn switched(&self, switch: ThinkingSwitch) -> Option<Switched> {
+    fn switched(&self, switch: ReasoningSwitch) -> Option<Switched> {
         let on = self.prompt(Some((&switch.name, &switch.on)))?;
         let off = self.prompt(Some((&switch.name, &switch.off)))?;
         (on.text != off.text).then_some(Switched { switch, on, off })
@@ -165,25 +132,21 @@ impl Probe<'_> {
             Some(Segment::Scaffold(text)) => text.clone(),
             _ => String::new(),
         };
-        let text = segments.iter().map(text).collect();
+        let text = joined(&segments);
         Some(Prompt { text, tail })
     }
 
     /// Finds the form in which the template writes an earlier thought.
     fn shown(&self) -> Option<Shown> {
-        const FORMS: [(ThoughtForm, Option<&str>); 4] = [
-            (ThoughtForm::Keys(&["reasoning_content"]), Some("reasoning_content")),
-            (ThoughtForm::Keys(&["thinking"]), Some("thinking")),
-            (ThoughtForm::Keys(&["reasoning"]), Some("reasoning")),
-            (ThoughtForm::Block, None),
-        ];
+        let keys = THOUGHT_KEYS.chunks(1).map(|key| (ThoughtForm::Keys(key), Some(key[0])));
+        let forms = keys.chain([(ThoughtForm::Block, None)]);
         let thinking = ["enable_thinking", "thinking"];
         let thinking: Map<String, Value> =
             thinking.into_iter().map(|name| (name.to_owned(), true.into())).collect();
         let answer =
             Message { reasoning: Some("t".to_owned()), ..Message::new(Role::Assistant, "a") };
         let turns = [Message::new(Role::User, "u"), answer, Message::new(Role::User, "v")];
-        for (form, key) in FORMS {
+        for (form, key) in forms {
             for variables in [Map::new(), thinking.clone()] {
                 for (turns, opens_turn) in [(&turns[..2], false), (&turns[..], true)] {
                     let message = MessageForm { thought: form, ..self.template.form() };
@@ -195,12 +158,10 @@ impl Probe<'_> {
                         continue;
                     }
                     let form = match key {
-                        Some(key) if THOUGHT_KEYS.contains(&key) => {
-                            ThoughtForm::Keys(&THOUGHT_KEYS)
-                        }
+                        Some(key) if USUAL_KEYS.contains(&key) => ThoughtForm::Keys(USUAL_KEYS),
                         _ => form,
                     };
-                    let text = segments.iter().map(text).collect();
+                    let text = joined(&segments);
                     return Some(Shown { form, key, text, before, between });
                 }
             }
@@ -238,15 +199,9 @@ struct Prompt {
 
 /// The prompts with a switch on and off, which differ.
 struct Switched {
-    switch: ThinkingSwitch,
+    switch: ReasoningSwitch,
     on: Prompt,
     off: Prompt,
-}
-
-fn text(segment: &Segment) -> &str {
-    match segment {
-        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => text,
-    }
 }
 
 /// The scaffold before the thought of turn 1, and that between the thought and the answer.
@@ -294,7 +249,7 @@ mod tests {
         let reasoning = Reasoning { mode, ..Reasoning::default() };
         let turns = [Message::new(Role::User, "u")];
         let rendered = template.render(&turns, &reasoning, next).unwrap();
-        let text: String = rendered.segments.iter().map(text).collect();
+        let text: String = rendered.text();
         let (_, after) = text.split_once("assistant").unwrap();
         (after.to_owned(), rendered.start)
     }
@@ -489,14 +444,31 @@ mod tests {
         assert!(format(&template).has_effort);
         let mut reasoning = Reasoning { effort: Some("low".to_owned()), ..Reasoning::default() };
         reasoning.chat_template_kwargs.insert("style".to_owned(), json!("terse"));
-        reasoning.chat_template_kwargs.insert("messages".to_owned(), json!([]));
         let turns = [Message::new(Role::User, "u")];
         let prompt = |reasoning: &Reasoning| -> String {
             let rendered = template.render(&turns, reasoning, NextTurn::Reply).unwrap();
-            rendered.segments.iter().map(text).collect()
+            rendered.text()
         };
         assert_eq!(prompt(&reasoning), "u|low|False|terseassistant");
         reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), json!(true));
         assert_eq!(prompt(&reasoning), "u|low|True|terseassistant");
+        assert!(format(&template).thinks(&reasoning));
+        // The answer begins all the same.
+        let turns = [Message::new(Role::User, "u")];
+        let rendered = template.render(&turns, &reasoning, NextTurn::Answer).unwrap();
+        let written: String = rendered.text();
+        assert_eq!(written, "u|low|False|terseassistant");
+        // An explicit mode is not overridden in silence.
+        reasoning.mode = ReasoningMode::Off;
+        let error = template.render(&turns, &reasoning, NextTurn::Reply).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`reasoning` is off, but `chat_template_kwargs` sets enable_thinking = true, which \
+             switches thoughts on: remove one of the two"
+        );
+        reasoning.mode = ReasoningMode::On;
+        assert_eq!(prompt(&reasoning), "u|low|True|terseassistant");
+        reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), json!(false));
+        assert!(template.render(&turns, &reasoning, NextTurn::Reply).is_err());
     }
 }

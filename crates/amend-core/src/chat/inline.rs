@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use super::marks::Marks;
-use super::reasoning::{ReasoningFormat, ReplyPart, ThoughtSplitter, TurnStart};
+use super::opening::TurnStart;
+use super::reasoning::{ReasoningFormat, ReplyPart, ThoughtSplitter};
 use crate::text::thoughts;
 
 /// What ends a message of gpt-oss, if the server shows it.

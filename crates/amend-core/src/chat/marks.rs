@@ -1,9 +1,13 @@
-//! The marks of thoughts: those of known families of models, and those found around a thought
-//! that a chat template wrote.
+//! The marks of a model's thoughts, read off what its chat template writes: those of its
+//! family, or those around a thought.
 
 use super::ReasoningFormat;
+use super::families::{self, FAMILIES, Family, HARMONY_THOUGHT};
 
-/// The marks of a family.
+/// What gpt-oss says about its tool calls, which is no part of the answer.
+const HARMONY_COMMENTARY: &str = "<|channel|>commentary<|message|>";
+
+/// The marks of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marks {
     /// Opens a thought, with the white space after it.
@@ -21,132 +25,31 @@ pub(super) struct Marks {
     pub is_certain: bool,
 }
 
-/// A family of models.
-struct Family {
-    /// The texts that all occur in its templates or in what they write.
-    evidence: &'static [&'static str],
-    open: &'static str,
-    end: &'static str,
-    close: &'static str,
-    answer: &'static str,
-    answer_end: &'static str,
-}
-
-/// A family whose thoughts stand between two tags.
-const fn tags(evidence: &'static [&'static str], open: &'static str, end: &'static str) -> Family {
-    Family { evidence, open, end, close: end, answer: "", answer_end: "" }
-}
-
-const HARMONY_THOUGHT: &str = "<|channel|>analysis<|message|>";
-/// What the model says about its tool calls, which is no part of the answer.
-const HARMONY_COMMENTARY: &str = "<|channel|>commentary<|message|>";
-
-/// The known families. The first whose evidence occurs is that of a template.
-const FAMILIES: [Family; 17] = [
-    Family {
-        evidence: &[HARMONY_THOUGHT, "<|channel|>final<|message|>"],
-        open: HARMONY_THOUGHT,
-        end: "<|end|>",
-        close: "<|end|><|start|>assistant<|channel|>final<|message|>",
-        answer: "<|channel|>final<|message|>",
-        answer_end: "",
-    },
-    Family {
-        evidence: &["<|START_THINKING|>", "<|START_RESPONSE|>"],
-        open: "<|START_THINKING|>",
-        end: "<|END_THINKING|>",
-        close: "<|END_THINKING|><|START_RESPONSE|>",
-        answer: "<|START_RESPONSE|>",
-        answer_end: "<|END_RESPONSE|>",
-    },
-    Family {
-        evidence: &["<|START_THINKING|>", "<|START_TEXT|>"],
-        open: "<|START_THINKING|>",
-        end: "<|END_THINKING|>",
-        close: "<|END_THINKING|><|START_TEXT|>",
-        answer: "<|START_TEXT|>",
-        answer_end: "<|END_TEXT|>",
-    },
-    Family {
-        evidence: &["<|open|>think<|sep|>", "<|open|>response<|sep|>"],
-        open: "<|open|>think<|sep|>",
-        end: "<|close|>think<|sep|>",
-        close: "<|close|>think<|sep|><|open|>response<|sep|>",
-        answer: "<|open|>response<|sep|>",
-        answer_end: "<|close|>response<|sep|>",
-    },
-    tags(&["<|channel>", "<channel|>"], "<|channel>thought\n", "<channel|>"),
-    tags(&["<|inner_prefix|>", "<|inner_suffix|>"], "<|inner_prefix|>", "<|inner_suffix|>"),
-    tags(&["[THINK]", "[/THINK]"], "[THINK]", "[/THINK]"),
-    tags(&["<seed:think>", "</seed:think>"], "<seed:think>", "</seed:think>"),
-    tags(&["<mm:think>", "</mm:think>"], "<mm:think>", "</mm:think>"),
-    tags(&["◁think▷", "◁/think▷"], "◁think▷", "◁/think▷"),
-    tags(&["<think:opensource>"], "<think:opensource>", "</think:opensource>"),
-    Family {
-        evidence: &["[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"],
-        answer_end: "[END FINAL RESPONSE]",
-        ..APRIEL
-    },
-    APRIEL,
-    Family {
-        close: "\n\nHere is my response:",
-        ..tags(
-            &["Here is my thought process:", "Here is my response:"],
-            "Here is my thought process:",
-            "Here is my response:",
-        )
-    },
-    Family {
-        evidence: &["<think></think>", "<response></response>"],
-        open: "<think>",
-        end: "</think>",
-        close: "</think><response>",
-        answer: "<response>",
-        answer_end: "</response>",
-    },
-    Family { evidence: &["<think>", "</think>"], ..THINK },
-    THINK,
-];
-
-const APRIEL: Family = Family {
-    close: "\n[BEGIN FINAL RESPONSE]\n",
-    ..tags(&["[BEGIN FINAL RESPONSE]"], "Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]")
-};
-
-/// A template that only removes thoughts from earlier turns. The model may never have any.
-const THINK: Family =
-    Family { close: "\n</think>\n\n", ..tags(&["</think>"], "<think>\n", "</think>") };
-
-/// Opens turns of models of DeepSeek, whose first templates only remove thoughts.
-const DEEPSEEK: &str = "<｜Assistant｜>";
-
 impl Marks {
-    /// The marks of the first family whose evidence occurs in the text.
+    /// The marks of the family whose templates write a text like this.
     pub fn known(text: &str) -> Option<Self> {
-        let occurs = |family: &&Family| family.evidence.iter().all(|mark| text.contains(mark));
-        let family = FAMILIES.iter().find(occurs)?;
-        let is_certain = family.evidence != THINK.evidence || text.contains(DEEPSEEK);
-        Some(Self { is_certain, ..Self::of_family(family) })
+        let family = families::find(text)?;
+        Some(Self::from_family(family, family.is_certain(text)))
     }
 
     /// The marks of every known family.
     pub fn all() -> impl Iterator<Item = Self> {
-        FAMILIES.iter().map(Self::of_family)
+        FAMILIES.iter().map(|family| Self::from_family(family, true))
     }
 
-    /// The marks of a family whose thoughts stand between two texts.
+    /// The marks of a family that no template shows, whose thoughts stand between two texts.
     pub fn between(start: &'static str, end: &'static str) -> Self {
-        Self::of_family(&tags(&[], start, end))
+        Self::from_family(&families::tags(&[], start, end), true)
     }
 
-    fn of_family(family: &Family) -> Self {
+    fn from_family(family: &Family, is_certain: bool) -> Self {
         Self {
             open: family.open.to_owned(),
             end: family.end.to_owned(),
             close: family.close.to_owned(),
             answer: family.answer.to_owned(),
             answer_end: family.answer_end.to_owned(),
-            is_certain: true,
+            is_certain,
         }
     }
 
@@ -251,7 +154,7 @@ impl Marks {
     }
 
     /// What opens and closes an empty thought in a rendered text that ends with one.
-    pub fn halves(&self, text: &str) -> Option<(String, String)> {
+    pub fn open_and_close(&self, text: &str) -> Option<(String, String)> {
         let (_, rest) = text.rsplit_once(self.start())?;
         let (gap, after) = rest.split_once(&*self.end)?;
         if !gap.trim().is_empty() {
@@ -268,17 +171,17 @@ impl Marks {
 
     /// Completes what is written between a thought and the answer, and in place of a thought.
     /// `closed` is a rendered text that ends with an empty thought.
-    pub fn finish(&self, format: &mut ReasoningFormat, closed: Option<&str>) {
-        let complete = |mut text: String| {
+    pub fn complete(&self, format: &mut ReasoningFormat, closed: Option<&str>) {
+        let with_answer = |mut text: String| {
             if !text.contains(&*self.answer) {
                 text.push_str(&self.answer);
             }
             text
         };
-        format.close = complete(std::mem::take(&mut format.close));
+        format.close = with_answer(std::mem::take(&mut format.close));
         format.empty = match closed.and_then(|text| Some(&text[self.empty_at(text)?..])) {
             _ if self.header().is_some() => self.answer.clone(),
-            Some(empty) => complete(empty.to_owned()),
+            Some(empty) => with_answer(empty.to_owned()),
             None => format!("{}{}", format.open, format.close),
         };
     }

@@ -1,11 +1,16 @@
 //! Conversations as the model sees them: turns, and the chat template that renders
 //! them to a prompt.
+//!
+//! In names, *reasoning* is for settings and for keys of files (`Reasoning`, `reasoning_content`),
+//! and *thought* for the text that a model writes before its answer (`ThoughtSplitter`).
 
 mod conversation;
 mod detect;
+mod families;
 mod inline;
 mod jinja;
 mod marks;
+mod opening;
 mod placeholder;
 mod reasoning;
 mod template;
@@ -14,11 +19,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use inline::{has_lost_channels, split_inline, without_turn_end};
+pub use opening::{NextTurn, TurnStart};
 pub use reasoning::{
-    Reasoning, ReasoningFormat, ReasoningMode, ReplyPart, ThinkingSwitch, ThoughtSplitter,
-    TurnStart,
+    RESERVED_VARIABLES, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode,
+    ReasoningSwitch, ReplyPart, ThoughtSplitter,
 };
-pub use template::{ChatError, ChatTemplate, NextTurn, RenderedChat, Segment};
+pub use template::{ChatError, ChatTemplate, RenderedChat, Segment};
+
+/// The keys under which a turn may have its thought beside its content, in rows and in what
+/// chat templates read. Where a turn has several, the first that is not blank counts.
+pub const THOUGHT_KEYS: &[&str; 3] = &["reasoning_content", "thinking", "reasoning"];
 
 /// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::TurnStart;
+
 /// Whether a model thinks before it answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -53,10 +55,14 @@ pub struct Reasoning {
     /// `high`, or another word that it knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effort: Option<String>,
-    /// Further variables for the chat template.
+    /// Further variables for the chat template. They win over `effort`, and over `mode` if it
+    /// is [`ReasoningMode::Auto`]. None of [`RESERVED_VARIABLES`].
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub chat_template_kwargs: Map<String, Value>,
 }
+
+/// The variables of chat templates that only amend sets.
+pub const RESERVED_VARIABLES: [&str; 2] = ["messages", "add_generation_prompt"];
 
 impl Default for Reasoning {
     fn default() -> Self {
@@ -75,6 +81,30 @@ impl Reasoning {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The value that the chat template's variable `name` gets from `effort` or
+    /// `chat_template_kwargs`, if any.
+    pub(super) fn variable(&self, name: &str) -> Option<Value> {
+        match (self.chat_template_kwargs.get(name), &self.effort) {
+            (Some(value), _) => Some(value.clone()),
+            (None, Some(effort)) if name == "reasoning_effort" => Some(effort.clone().into()),
+            (None, _) => None,
+        }
+    }
+}
+
+/// The mode says one thing about thoughts, and a variable of the chat template the contrary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`reasoning` is {mode}, but `chat_template_kwargs` sets {name} = {value}, which switches \
+     thoughts {}",
+    if *.mode == ReasoningMode::On { "off" } else { "on" }
+)]
+pub struct ReasoningContradiction {
+    mode: ReasoningMode,
+    /// The name of the variable.
+    name: String,
+    value: Value,
 }
 
 /// How a model marks its thoughts.
@@ -100,7 +130,7 @@ pub struct ReasoningFormat {
     pub empty: String,
     /// What switches thoughts on and off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switch: Option<ThinkingSwitch>,
+    pub switch: Option<ReasoningSwitch>,
     /// Whether the model thinks if nothing switches thoughts off.
     pub thinks_by_default: bool,
     /// The key under which the chat template reads the thought of an earlier turn.
@@ -111,14 +141,37 @@ pub struct ReasoningFormat {
 }
 
 impl ReasoningFormat {
-    /// Whether the model thinks in this mode.
+    /// Whether the model thinks with these settings.
     #[must_use]
-    pub fn thinks(&self, mode: ReasoningMode) -> bool {
-        match mode {
-            ReasoningMode::On => true,
-            ReasoningMode::Off => false,
-            ReasoningMode::Auto => self.thinks_by_default && self.switch.is_none(),
+    pub fn thinks(&self, reasoning: &Reasoning) -> bool {
+        match (reasoning.mode, &self.switch) {
+            (ReasoningMode::On, _) => true,
+            (ReasoningMode::Off, _) => false,
+            (ReasoningMode::Auto, None) => self.thinks_by_default,
+            (ReasoningMode::Auto, Some(switch)) => {
+                reasoning.variable(&switch.name).is_some_and(|value| value != switch.off)
+            }
         }
+    }
+
+    /// Checks that the variables for the chat template don't switch thoughts to the contrary
+    /// of the mode.
+    ///
+    /// # Errors
+    /// They do.
+    pub fn check(&self, reasoning: &Reasoning) -> Result<(), ReasoningContradiction> {
+        let Some(switch) = &self.switch else { return Ok(()) };
+        let Some(value) = reasoning.chat_template_kwargs.get(&switch.name) else { return Ok(()) };
+        let is_contrary = match reasoning.mode {
+            ReasoningMode::Auto => false,
+            ReasoningMode::On => *value == switch.off,
+            ReasoningMode::Off => *value != switch.off,
+        };
+        if is_contrary {
+            let (name, value) = (switch.name.clone(), value.clone());
+            return Err(ReasoningContradiction { mode: reasoning.mode, name, value });
+        }
+        Ok(())
     }
 }
 
@@ -128,8 +181,8 @@ impl std::fmt::Display for ReasoningFormat {
         let first = |marks: &[String]| marks.first().cloned().unwrap_or_default();
         write!(f, "{} … {}, ", first(&self.starts), first(&self.ends))?;
         match (&self.switch, self.thinks_by_default) {
-            (Some(ThinkingSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
-            (Some(ThinkingSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
+            (Some(ReasoningSwitch { name, off, .. }), true) => write!(f, "off by {name} = {off}"),
+            (Some(ReasoningSwitch { name, on, .. }), false) => write!(f, "on by {name} = {on}"),
             (None, true) => write!(f, "always"),
             (None, false) => write!(f, "if at all"),
         }
@@ -138,24 +191,13 @@ impl std::fmt::Display for ReasoningFormat {
 
 /// A variable of the chat template that switches thoughts on and off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThinkingSwitch {
+pub struct ReasoningSwitch {
     /// The name of the variable (`enable_thinking`).
     pub name: String,
     /// Its value with thoughts.
     pub on: Value,
     /// Its value without thoughts.
     pub off: Value,
-}
-
-/// How the assistant's next turn begins, as far as the prompt has written it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnStart {
-    /// The model may begin with a thought or with the answer.
-    Free,
-    /// The prompt has opened a thought.
-    Thinking,
-    /// The answer begins.
-    Answer,
 }
 
 /// A part of what a model writes.

@@ -10,9 +10,12 @@ use minijinja::{Environment, Error, Value};
 use serde_json::{Map, Value as Json};
 
 use super::conversation::{Conversation, MessageForm, TemplateTurn, ThoughtForm};
-use super::detect::{self, Tail};
+use super::detect;
 use super::jinja;
-use super::{Message, Reasoning, ReasoningFormat, ReasoningMode, Role, TurnStart};
+use super::opening::{Begins, NextTurn, TurnStart, begin};
+use super::{
+    Message, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode, Role, THOUGHT_KEYS,
+};
 
 /// A piece of a rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +29,6 @@ pub enum Segment {
     Thought(usize, String),
 }
 
-/// What the assistant's next turn may begin with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextTurn {
-    /// A thought, if the settings allow one, or the answer.
-    Reply,
-    /// The answer: a thought that the template opens is closed.
-    Answer,
-}
-
 /// A rendered conversation, up to where the model continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedChat {
@@ -42,6 +36,24 @@ pub struct RenderedChat {
     pub segments: Vec<Segment>,
     /// What the model continues.
     pub start: TurnStart,
+}
+
+impl RenderedChat {
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        joined(&self.segments)
+    }
+}
+
+/// The text of segments.
+pub(super) fn joined(segments: &[Segment]) -> String {
+    let texts = segments.iter().map(|segment| match segment {
+        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => {
+            text.as_str()
+        }
+    });
+    texts.collect()
 }
 
 /// An error rendering a conversation.
@@ -56,6 +68,15 @@ pub enum ChatError {
     /// The template dropped, repeated or reordered a turn.
     #[error("the chat template dropped, repeated or reordered turn {0}")]
     LostTurn(usize),
+    /// The template can't write the tool calls of a turn.
+    #[error(
+        "this model's chat template has no place for tool calls, and turn {0} has some: remove \
+         them, or use --chat-template with a template that writes them"
+    )]
+    NoToolCalls(usize),
+    /// The settings contradict each other.
+    #[error("{0}: remove one of the two")]
+    Contradiction(#[from] ReasoningContradiction),
 }
 
 fn describe(error: &Error) -> String {
@@ -72,6 +93,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    /// Whether the template mentions tool calls.
+    names_tool_calls: bool,
     /// Whether the template accepts a system turn.
     takes_system: bool,
     /// Whether the template knows developer turns.
@@ -91,9 +114,10 @@ impl ChatTemplate {
             environment: jinja::compile(source).map_err(ChatError::Syntax)?,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
+            names_tool_calls: source.contains("tool_calls"),
             takes_system: true,
             takes_developer: true,
-            form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(&THOUGHT_KEYS) },
+            form: MessageForm { has_blocks: false, thought: ThoughtForm::Keys(USUAL_KEYS) },
             reasoning: None,
         };
         let user = [Message::new(Role::User, "u")];
@@ -133,13 +157,17 @@ impl ChatTemplate {
     /// If it moves the system turn, the segments come in its order.
     ///
     /// # Errors
-    /// The template fails, raises an exception, or does not keep every turn in order.
+    /// The template fails, raises an exception, or does not keep every turn in order. The
+    /// settings contradict each other.
     pub fn render(
         &self,
         turns: &[Message],
         reasoning: &Reasoning,
         next: NextTurn,
     ) -> Result<RenderedChat, ChatError> {
+        if let Some(format) = &self.reasoning {
+            format.check(reasoning)?;
+        }
         let (before, begun) = match turns.split_last() {
             Some((last, before)) if last.role == Role::Assistant => (before, Some(last)),
             _ => (turns, None),
@@ -151,7 +179,8 @@ impl ChatTemplate {
         };
         let variables = self.variables(reasoning, begins);
         let mut segments = self.conversation(before, &variables, true)?;
-        let mut start = self.begin(&mut segments, reasoning, begins, before.len());
+        let mut start =
+            begin(&mut segments, self.reasoning.as_ref(), reasoning.mode, begins, before.len());
         if let Some(begun) = begun {
             segments.push(Segment::Content(before.len(), begun.content.clone()));
             start = TurnStart::Answer;
@@ -159,71 +188,32 @@ impl ChatTemplate {
         Ok(RenderedChat { segments, start })
     }
 
-    /// The variables for thoughts.
+    /// The variables for thoughts. Those of the settings win where the mode leaves it open
+    /// whether the model thinks.
     fn variables(&self, reasoning: &Reasoning, begins: Begins<'_>) -> Map<String, Json> {
         let mut variables = Map::new();
         if let Some(effort) = &reasoning.effort {
             variables.insert("reasoning_effort".to_owned(), effort.clone().into());
         }
+        variables.extend(reasoning.chat_template_kwargs.clone());
         if let Some(switch) = self.reasoning.as_ref().and_then(|format| format.switch.as_ref()) {
             let mode = match begins {
                 Begins::Thought(_) => ReasoningMode::On,
                 Begins::Answer => ReasoningMode::Off,
                 Begins::Free => reasoning.mode,
             };
-            // The switch may be the effort. Asking for one is asking for thoughts.
-            let has_effort = variables.contains_key(&switch.name);
-            if !has_effort || mode == ReasoningMode::Off {
+            // A value may be one of several with thoughts, such as an effort.
+            let is_set = match (variables.get(&switch.name), mode) {
+                (None, _) | (Some(_), ReasoningMode::Off) => false,
+                (Some(_), ReasoningMode::Auto) => true,
+                (Some(value), ReasoningMode::On) => *value != switch.off,
+            };
+            if !is_set {
                 let value = if mode == ReasoningMode::On { &switch.on } else { &switch.off };
                 variables.insert(switch.name.clone(), value.clone());
             }
         }
-        variables.extend(reasoning.chat_template_kwargs.clone());
         variables
-    }
-
-    /// Writes what the prompt still needs before the turn begins as it should. `index` is that
-    /// of the turn.
-    fn begin(
-        &self,
-        segments: &mut Vec<Segment>,
-        reasoning: &Reasoning,
-        begins: Begins<'_>,
-        index: usize,
-    ) -> TurnStart {
-        let Some(format) = &self.reasoning else {
-            return match begins {
-                Begins::Free => TurnStart::Free,
-                Begins::Thought(_) | Begins::Answer => TurnStart::Answer,
-            };
-        };
-        let tail = match segments.last() {
-            Some(Segment::Scaffold(text)) => Tail::of(text, format),
-            _ => Tail::Bare,
-        };
-        let is_off = reasoning.mode == ReasoningMode::Off && format.switch.is_none();
-        let answer = format.answer_starts.first().map_or("", String::as_str);
-        // A model that its template has told not to think needs no empty thought.
-        let needs_empty = is_off || (format.thinks_by_default && format.switch.is_none());
-        let empty = if needs_empty { &*format.empty } else { "" };
-        match (begins, tail) {
-            (Begins::Thought(thought), _) => {
-                if tail != Tail::Open {
-                    segments.push(Segment::Scaffold(format.open.clone()));
-                }
-                segments.push(Segment::Thought(index, thought.to_owned()));
-                segments.push(Segment::Scaffold(format.close.clone()));
-                TurnStart::Answer
-            }
-            (Begins::Answer, Tail::Open) => extend(segments, &format.close),
-            (Begins::Answer, Tail::Bare) => extend(segments, empty),
-            (Begins::Free | Begins::Answer, Tail::Closed) => extend(segments, answer),
-            (Begins::Free | Begins::Answer, Tail::Answer) => TurnStart::Answer,
-            (Begins::Free, Tail::Open) if is_off => extend(segments, &format.close),
-            (Begins::Free, Tail::Bare) if is_off => extend(segments, empty),
-            (Begins::Free, Tail::Open) => TurnStart::Thinking,
-            (Begins::Free, Tail::Bare) => TurnStart::Free,
-        }
     }
 
     /// Renders turns, without what the settings of thoughts add.
@@ -252,7 +242,13 @@ impl ChatTemplate {
     ) -> Result<Vec<Segment>, ChatError> {
         let turns = self.accepted_turns(turns);
         let conversation = Conversation::new(&turns, form);
-        let written = self.run(&conversation, variables, opens_turn)?;
+        let written = self.run(&conversation, variables, opens_turn).map_err(|error| {
+            let call = turns.iter().find(|turn| turn.message.tool_calls.is_some());
+            match call {
+                Some(turn) if !self.names_tool_calls => ChatError::NoToolCalls(turn.index),
+                _ => error,
+            }
+        })?;
         let with_margins = match Conversation::with_margins(&turns, form) {
             Some(conversation) => Some(self.run(&conversation, variables, opens_turn)?),
             None => None,
@@ -306,29 +302,8 @@ pub(super) fn has_written_blocks(segments: &[Segment]) -> bool {
     segments.iter().any(|it| matches!(it, Segment::Scaffold(text) if is_block(text)))
 }
 
-/// The keys under which templates read an earlier thought. Each template reads one of them,
-/// and Transformers gives both too.
-pub(super) const THOUGHT_KEYS: [&str; 2] = ["reasoning_content", "thinking"];
-
-/// How the assistant's next turn begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begins<'a> {
-    /// As the settings say.
-    Free,
-    /// With this thought.
-    Thought(&'a str),
-    Answer,
-}
-
-/// Appends scaffold before the answer.
-fn extend(segments: &mut Vec<Segment>, scaffold: &str) -> TurnStart {
-    match segments.last_mut() {
-        _ if scaffold.is_empty() => {}
-        Some(Segment::Scaffold(text)) => text.push_str(scaffold),
-        _ => segments.push(Segment::Scaffold(scaffold.to_owned())),
-    }
-    TurnStart::Answer
-}
+/// The keys of a thought that a template gets together. Each template reads one of them.
+pub(super) const USUAL_KEYS: &[&str] = THOUGHT_KEYS.split_at(2).0;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::{
     Constitution, Dimension, Export, FewShotExample, Governance, Judge, Plan, Principle,
     StepSampling, defaults,
 };
+use crate::chat::RESERVED_VARIABLES;
 use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, closest};
 use crate::document::schema::SourceText;
@@ -130,6 +131,16 @@ fn contradictions(
         errors.push((
             "at temperature 0, all samples of the judge's reasons are identical",
             "set `temperature` in `[sampling.judge]` above 0, or `reasons` in `[judge]` to 1",
+        ));
+    }
+    let steps = [&sampling.generate, &sampling.critique, &sampling.revise, &sampling.judge];
+    let is_set = |name: &&str| {
+        steps.iter().any(|step| step.reasoning.chat_template_kwargs.contains_key(*name))
+    };
+    if RESERVED_VARIABLES.iter().any(is_set) {
+        errors.push((
+            "`chat_template_kwargs` can't have the keys `messages` and `add_generation_prompt`",
+            "remove them: amend sets these variables of chat templates itself",
         ));
     }
     if judge.clamp[0] > judge.clamp[1] {

@@ -204,6 +204,10 @@ impl Engines<'_> {
     /// # Errors
     /// An engine fails, or can't do it.
     pub fn probe(&mut self, job: &Job, recorded_way: Option<&str>) -> Result<(), ProbeError> {
+        let StepSampling { generate, critique, revise, judge } = &job.constitution.sampling;
+        let writing = [generate, critique, revise].map(|step| &step.reasoning);
+        needs::check_settings(self.writer.reasoning_format(), &writing)?;
+        needs::check_settings(self.judging().reasoning_format(), &[&judge.reasoning])?;
         let (writer, judge) = needs::needs(job, recorded_way);
         match &mut self.judge {
             Some(engine) => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Job;
 use super::call::{Call, EngineReply, Submission};
-use crate::chat::{Message, Reasoning, ReasoningMode};
-use crate::model::{ChoiceNeeds, Completion, Finish, ProbeNeeds, Task, Usage};
+use crate::chat::{Message, Reasoning, ReasoningFormat, ReasoningMode};
+use crate::model::{ChoiceNeeds, Completion, Finish, ProbeError, ProbeNeeds, Task, Usage};
 use crate::procedure::{Next, Procedure};
 use crate::record::{Item, StepKind, StepModel};
 
@@ -44,6 +44,24 @@ pub(super) fn needs(job: &Job, recorded_way: Option<&str>) -> (ProbeNeeds, Probe
     let writer = ProbeNeeds { texts, choices: None };
     let judge = ProbeNeeds { texts: search.judge_texts, choices };
     (writer, judge)
+}
+
+/// Checks the settings of steps against what is known about the model's thoughts.
+///
+/// # Errors
+/// The settings of a step contradict each other.
+pub(super) fn check_settings(
+    format: Option<&ReasoningFormat>,
+    steps: &[&Reasoning],
+) -> Result<(), ProbeError> {
+    let Some(format) = format else { return Ok(()) };
+    for reasoning in steps {
+        format.check(reasoning).map_err(|contradiction| ProbeError::Unfit {
+            message: contradiction.to_string(),
+            hint: "remove one of the two, or pass --reasoning auto".to_owned(),
+        })?;
+    }
+    Ok(())
 }
 
 /// The settings that let the model think least: they show whether it thinks unasked.
@@ -135,7 +153,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Role;
+    use crate::chat::{ChatTemplate, Role};
     use crate::constitution::Constitution;
     use crate::judge::labels;
     use crate::prompt::{Delimiter, Templates};
@@ -155,6 +173,26 @@ mod tests {
             ignore_eos: false,
             cohorts: false,
         }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_unfit() {
+        let source = "{{ messages[0].content }}{% if enable_thinking %}<think>{% else %}\
+            <think></think>{% endif %}";
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        let mut reasoning = Reasoning::default();
+        reasoning.chat_template_kwargs.insert("enable_thinking".to_owned(), true.into());
+        let mut check = |mode| {
+            reasoning.mode = mode;
+            check_settings(template.reasoning(), &[&Reasoning::default(), &reasoning])
+        };
+        assert!(check(ReasoningMode::Auto).is_ok());
+        assert!(check(ReasoningMode::On).is_ok());
+        let Err(ProbeError::Unfit { message, .. }) = check(ReasoningMode::Off) else {
+            panic!("it is a contradiction");
+        };
+        assert!(message.contains("`reasoning` is off"), "{message}");
+        assert!(message.contains("enable_thinking = true"), "{message}");
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! Detects thoughts in a text that should be an answer alone: the marks that models write
-//! around them, and the one table of these marks.
+//! Detects thoughts in a text that should be an answer alone, by the marks that models write
+//! around them. What chat templates write, and how to tell a family by its template, is in
+//! `chat`, which may only use marks that are known here.
 //!
 //! The rule of [`find`]:
 //!
 //! - A mark counts anywhere in the text, with or without its partner: a thought may be
 //!   left open, and a chat template may have opened it in the prompt.
-//! - `<|end|>` and the words of Granite are also used for other purposes. `<|end|>` alone
-//!   does not count. Granite's words count only at the start of the text.
+//! - `<|end|>` and the words of Granite and Apriel are also used for other purposes. `<|end|>`
+//!   alone does not count. The words count only at the start of the text.
+//! - A mark that begins an answer after a thought counts as well, since it is no part of the
+//!   answer.
 //! - A mark in Markdown code does not count: the text is about the mark. Code is a span
 //!   within one paragraph, or a fenced block that is closed. In a block, an end without a
 //!   start before it counts, because the block may have begun inside a thought.
@@ -41,6 +44,8 @@ pub const SPELLINGS: &[Spelling] = &[
     Spelling { start: "<mm:think>", end: "</mm:think>" },
     // Seed.
     Spelling { start: "<seed:think>", end: "</seed:think>" },
+    // Hunyuan.
+    Spelling { start: "<think:opensource>", end: "</think:opensource>" },
     // Kimi.
     Spelling { start: "◁think▷", end: "◁/think▷" },
     Spelling { start: "<|open|>think<|sep|>", end: "<|close|>think<|sep|>" },
@@ -48,41 +53,58 @@ pub const SPELLINGS: &[Spelling] = &[
     Spelling { start: "[THINK]", end: "[/THINK]" },
     // Command A.
     Spelling { start: "<|START_THINKING|>", end: "<|END_THINKING|>" },
+    // Apertus.
+    Spelling { start: "<|inner_prefix|>", end: "<|inner_suffix|>" },
     // Gemma.
     Spelling { start: "<|channel>thought", end: "<channel|>" },
     // Harmony.
     Spelling { start: "<|channel|>analysis<|message|>", end: HARMONY_END },
     // Granite 3.2.
-    Spelling { start: GRANITE.start, end: GRANITE.end },
+    Spelling { start: "Here is my thought process:", end: GRANITE_END },
+    // Apriel.
+    Spelling { start: "Here are my reasoning steps:", end: "[BEGIN FINAL RESPONSE]" },
 ];
 
 /// Ends any message of harmony and of Phi, not only a thought.
 const HARMONY_END: &str = "<|end|>";
 
 /// Ordinary English.
-const GRANITE: Spelling =
-    Spelling { start: "Here is my thought process:", end: "Here is my response:" };
+const GRANITE_END: &str = "Here is my response:";
 
-/// Later messages of a reply in harmony's channels, with and without their marks.
-const FINAL_CHANNEL: [&str; 2] = ["<|channel|>final<|message|>", "assistantfinal"];
+/// The marks of messages beside a thought, which begin the answer or announce a tool call.
+const OTHER_MESSAGES: &[&str] = &[
+    FINAL_CHANNEL,
+    "<|channel|>commentary<|message|>",
+    // The final channel after a server removed its marks.
+    "assistantfinal",
+    "<|START_RESPONSE|>",
+    "<|START_TEXT|>",
+    "<|open|>response<|sep|>",
+];
+
+const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
+
+/// Whether a mark is a sentence, which an answer may contain as well.
+fn is_prose(mark: &str) -> bool {
+    mark.starts_with(char::is_uppercase)
+}
 
 /// The marks that count anywhere. Only literals, which are searched fastest.
 static MARKS: LazyLock<Regex> = LazyLock::new(|| {
-    let mut marks = FINAL_CHANNEL.map(regex::escape).to_vec();
-    for spelling in SPELLINGS.iter().filter(|spelling| **spelling != GRANITE) {
-        marks.push(regex::escape(spelling.start));
-        if spelling.end != HARMONY_END {
-            marks.push(regex::escape(spelling.end));
-        }
-    }
+    let ends = SPELLINGS.iter().map(|spelling| spelling.end).filter(|end| *end != HARMONY_END);
+    let starts = SPELLINGS.iter().map(|spelling| spelling.start);
+    let marks = OTHER_MESSAGES.iter().copied().chain(starts).chain(ends);
+    let marks: Vec<String> = marks.filter(|mark| !is_prose(mark)).map(regex::escape).collect();
     Regex::new(&marks.join("|")).expect("the pattern is fixed")
 });
 
 /// What counts only at the start of a text.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| {
-    let granite = regex::escape(GRANITE.start);
-    let channel = r"analysis(?:We|I|The|User|Need|Let|Okay|This)\b";
-    Regex::new(&format!(r"^\s*(?:{granite}|{channel})")).expect("the pattern is fixed")
+    let starts = SPELLINGS.iter().map(|spelling| spelling.start);
+    let mut openings: Vec<String> =
+        starts.filter(|start| is_prose(start)).map(regex::escape).collect();
+    openings.push(r"analysis(?:We|I|The|User|Need|Let|Okay|This)\b".to_owned());
+    Regex::new(&format!(r"^\s*(?:{})", openings.join("|"))).expect("the pattern is fixed")
 });
 
 /// The bytes of the first mark of a thought in an answer. `None` if the answer has no
@@ -124,7 +146,8 @@ pub fn without_leading(text: &str) -> &str {
         {
             let answer = rest[at + end.len()..].trim_start();
             let answer = answer.strip_prefix("<|start|>assistant").unwrap_or(answer);
-            return answer.strip_prefix(FINAL_CHANNEL[0]).unwrap_or(answer);
+            let mark = OTHER_MESSAGES.iter().find(|mark| answer.starts_with(**mark));
+            return answer.strip_prefix(*mark.unwrap_or(&"")).unwrap_or(answer).trim_start();
         }
     }
     text
@@ -220,7 +243,7 @@ mod tests {
                 assert!(find(&text).is_some(), "{text}");
             }
             let closed = format!("Tea?\n{end}\n\nTea.");
-            let ambiguous = [HARMONY_END, GRANITE.end].contains(end);
+            let ambiguous = [HARMONY_END, GRANITE_END].contains(end);
             assert_eq!(find(&closed).is_some(), !ambiguous, "{closed}");
         }
     }
@@ -265,6 +288,7 @@ mod tests {
             "~~~~\n<think>\n~~~\n</think>\n~~~~\n",
             "Phi ends with <|end|>.",
             "Dear Ann,\nHere is my response: no. Here is my thought process: none.",
+            "Tea. Here are my reasoning steps: none.",
             "The List<thing> holds <thinkers>.",
         ] {
             assert_eq!(find(text), None, "{text}");
@@ -296,6 +320,7 @@ mod tests {
                  <|message|>Tea.",
                 "Tea.",
             ),
+            ("<|START_THINKING|>Tea?<|END_THINKING|><|START_TEXT|>Tea.", "Tea."),
             ("<think>Tea?", "<think>Tea?"),
             ("Tea. <think>x</think>", "Tea. <think>x</think>"),
             ("Tea.", "Tea."),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use amend_core::chat::{
     ChatTemplate, Message, NextTurn, Reasoning, ReasoningMode, RenderedChat, ReplyPart, Role,
-    Segment, ThoughtSplitter, TurnStart,
+    ThoughtSplitter, TurnStart,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -75,15 +75,6 @@ fn templates() -> Option<BTreeMap<String, Template>> {
     }
 }
 
-fn joined(segments: &[Segment]) -> String {
-    let texts = segments.iter().map(|segment| match segment {
-        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => {
-            text.as_str()
-        }
-    });
-    texts.collect()
-}
-
 /// Where two texts differ, with what stands around.
 fn difference(expected: &str, found: &str) -> String {
     let same = expected.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();
@@ -137,7 +128,7 @@ fn every_template_renders_as_the_reference_does() {
                 compared += 1;
                 let rendered = template.render(&case.messages, &reasoning, NextTurn::Reply);
                 let found = match rendered {
-                    Ok(rendered) => joined(&rendered.segments),
+                    Ok(rendered) => rendered.text(),
                     Err(error) => {
                         problems.push(format!("{name}, {shape}, {mode}: {error}"));
                         continue;
@@ -173,7 +164,7 @@ fn templates_that_the_reference_refuses_render_too() {
             let rendered = template.render(&case.messages, &reasoning, NextTurn::Reply);
             assert_eq!(rendered.is_err(), name == NEEDS_A_VARIABLE, "{name}, {}", case.shape);
             let Ok(rendered) = rendered else { continue };
-            let text = joined(&rendered.segments);
+            let text = rendered.text();
             for message in &case.messages {
                 assert!(text.contains(message.content.trim()), "{name}, {}", case.shape);
             }
@@ -221,7 +212,7 @@ fn a_prompt_for_the_answer_has_no_open_thought() {
         for mode in ReasoningMode::ALL {
             let rendered = prompt(&template, mode, NextTurn::Answer).expect("a prompt");
             assert_eq!(rendered.start, TurnStart::Answer, "{name}, {mode}");
-            let text = joined(&rendered.segments);
+            let text = rendered.text();
             let last = |marks: &[String]| marks.iter().filter_map(|mark| text.rfind(&**mark)).max();
             let closes = last(&format.ends).max(last(&format.answer_starts));
             assert!(last(&format.starts) <= closes, "{name}, {mode}: {text}");
@@ -244,11 +235,11 @@ fn a_given_thought_continues_the_prompt_of_a_thought() {
         let given = template.render(&turns, &reasoning, NextTurn::Reply).expect("a prompt");
         let open = if free.start == TurnStart::Thinking { "" } else { &format.open };
         let close = &format.close;
-        let expected = format!("{}{open}A thought.{close}An answer.", joined(&free.segments));
-        assert_eq!(joined(&given.segments), expected, "{name}");
+        let expected = format!("{}{open}A thought.{close}An answer.", free.text());
+        assert_eq!(given.text(), expected, "{name}");
 
         // The splitter finds in it what was given.
-        let written = &expected[joined(&free.segments).len()..];
+        let written = &expected[free.text().len()..];
         let mut splitter = ThoughtSplitter::new(format.clone(), free.start);
         let (mut thought, mut text) = (String::new(), String::new());
         for part in splitter.push(written).into_iter().chain(splitter.finish()) {

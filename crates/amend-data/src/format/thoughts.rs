@@ -15,14 +15,11 @@ use serde_json::{Value, json};
 
 use super::cells::record;
 use crate::format::write::ExportRow;
-use amend_core::chat::{ReasoningFormat, Role, ThinkingSwitch};
+use amend_core::chat::{ReasoningFormat, ReasoningSwitch, Role, THOUGHT_KEYS};
 use amend_core::record::{Step, StepOutput};
 
 /// The column that TRL passes to the chat template.
 const KWARGS: &str = "chat_template_kwargs";
-
-/// The key of a thought if the model's chat template reads none.
-const KEY: &str = "reasoning_content";
 
 /// What an export does with thoughts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,7 +105,7 @@ pub(crate) struct Thoughts {
     form: ThoughtForm,
     /// The variable of the model's chat template that switches thoughts on and off, if the
     /// rows have a column for it.
-    switch: Option<ThinkingSwitch>,
+    switch: Option<ReasoningSwitch>,
 }
 
 #[derive(Debug)]
@@ -141,7 +138,7 @@ impl Thoughts {
         let form = match (policy, place) {
             (ReasoningPolicy::Drop, _) => ThoughtForm::Dropped,
             (ReasoningPolicy::Field, ThoughtPlace::Key | ThoughtPlace::KeyAndKwargs) => {
-                ThoughtForm::Key(key().unwrap_or_else(|| KEY.to_owned()))
+                ThoughtForm::Key(key().unwrap_or_else(|| THOUGHT_KEYS[0].to_owned()))
             }
             (ReasoningPolicy::Field | ReasoningPolicy::Inline, _) => inline(),
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::format::example::{Example, ExampleTurn, Tokens, joined, joined_answers};
-use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, Role, Segment};
+use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, Role};
 use amend_core::model::Vocabulary;
 
 /// The reason why a tokenizer cannot be loaded.
@@ -145,10 +145,7 @@ impl Tokenizer {
         let reasoning = Reasoning::default();
         let rendered =
             self.template.as_ref()?.render(&messages, &reasoning, NextTurn::Reply).ok()?;
-        let text = |segment: Segment| match segment {
-            Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => text,
-        };
-        Some(rendered.segments.into_iter().map(text).collect())
+        Some(rendered.text())
     }
 }
 

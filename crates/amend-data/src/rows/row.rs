@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use serde_json::{Map, Value};
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, Role, THOUGHT_KEYS};
 
 /// The keys that may hold the prompt, in the order in which they are tried if no key is
 /// named. Each may hold a string or a list of messages. If the key is `instruction` and
@@ -408,10 +408,6 @@ pub(crate) fn conversation(
     Ok((messages, answer))
 }
 
-/// The keys that may hold the thought of an assistant's turn, in the order in which they are
-/// tried.
-const THOUGHTS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
-
 /// Parses a turn. Keys that a turn of its role does not have are dropped.
 fn message(turn: usize, value: Value) -> Result<Message, RowProblem> {
     let Value::Object(mut value) = value else { return Err(RowProblem::Turn { turn }) };
@@ -424,7 +420,7 @@ fn message(turn: usize, value: Value) -> Result<Message, RowProblem> {
     let mut message = Message::new(role, "");
     match role {
         Role::Assistant => {
-            for key in THOUGHTS {
+            for &key in THOUGHT_KEYS {
                 match value.remove(key) {
                     None | Some(Value::Null) => {}
                     Some(Value::String(thought)) if thought.trim().is_empty() => {}

@@ -498,6 +498,16 @@ impl Engine for Llama<'_> {
                 hint: "pass --reasoning auto, or use a model that thinks".to_owned(),
             });
         }
+        let mut settings = needs.texts.iter().chain(choices.map(|choices| &choices.reasoning));
+        let effort = settings.find_map(|reasoning| reasoning.effort.as_ref());
+        if let Some(effort) = effort
+            && !self.model.template.reasoning().is_some_and(|format| format.has_effort)
+        {
+            tracing::warn!(
+                "the reasoning effort {effort:?} has no effect: the chat template of this model \
+                 does not read `reasoning_effort`"
+            );
+        }
         let labels = choices.map_or(&[][..], |choices| &choices.labels);
         self.can_choose(labels).map_err(|failure| ProbeError::Unfit {
             message: failure.to_string(),

@@ -129,7 +129,7 @@ impl<'e> Rehearsal<'e> {
 /// The most tokens in a thought of a step with these settings.
 pub fn thought_tokens(engine: &dyn Engine, reasoning: &Reasoning) -> u64 {
     let thinks = match engine.reasoning_format() {
-        Some(format) => format.thinks(reasoning.mode),
+        Some(format) => format.thinks(reasoning),
         None => reasoning.mode == ReasoningMode::On,
     };
     if thinks { u64::from(reasoning.budget) } else { 0 }

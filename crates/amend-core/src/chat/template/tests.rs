@@ -237,7 +237,41 @@ fn tool_calls_are_content() {
     );
     let deaf = "{% for m in messages %}{{ m.content }}{% endfor %}";
     let template = ChatTemplate::new(deaf, "", "").unwrap();
-    assert!(matches!(render(&template, &turns), Err(ChatError::LostTurn(1))));
+    assert!(matches!(render(&template, &turns), Err(ChatError::NoToolCalls(1))));
+}
+
+#[test]
+fn a_turn_of_tool_calls_has_an_empty_content() {
+    let chatml = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + \
+        '<|im_end|>\\n' }}{% endfor %}";
+    let turns = |arguments: serde_json::Value| {
+        let call = json!([{"function": {"name": "look_up", "arguments": arguments}}]);
+        [
+            Message::new(Role::User, "u"),
+            Message { tool_calls: Some(call), ..Message::new(Role::Assistant, "") },
+            Message::new(Role::Tool, "r"),
+        ]
+    };
+    let template = ChatTemplate::new(chatml, "", "").unwrap();
+    let written = render(&template, &turns(json!({"n": 3}))).unwrap();
+    assert_eq!(
+        written,
+        [
+            scaffold("<|im_start|>user\n"),
+            content(0, "u"),
+            scaffold("<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>tool\n"),
+            content(2, "r"),
+            scaffold("<|im_end|>\n"),
+        ]
+    );
+    // Calls with texts would be missing.
+    let lossy = render(&template, &turns(json!({"what": "tea"})));
+    assert!(matches!(lossy, Err(ChatError::NoToolCalls(1))), "{lossy:?}");
+    // The template refuses the roles.
+    let strict = chatml.replace("m['content']", "m['content'] + raise_exception('roles')");
+    let strict = ChatTemplate::new(&strict, "", "").unwrap();
+    let refused = render(&strict, &turns(json!({})));
+    assert!(matches!(refused, Err(ChatError::NoToolCalls(1))), "{refused:?}");
 }
 
 #[test]
@@ -288,13 +322,4 @@ fn whatever_a_template_does_with_placeholders_is_safe_or_an_error() {
         let found = render(&template, &turns).map(|segments| joined(&segments));
         assert_eq!(found.ok().as_deref(), expected, "{source}");
     }
-}
-
-fn joined(segments: &[Segment]) -> String {
-    let texts = segments.iter().map(|segment| match segment {
-        Segment::Scaffold(text) | Segment::Content(_, text) | Segment::Thought(_, text) => {
-            text.as_str()
-        }
-    });
-    texts.collect()
 }

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::format::example::{Answers, Contradiction, Example, ExampleTurn, Object};
+use amend_core::chat::THOUGHT_KEYS;
 use amend_core::text::format::first_of;
 
 /// How many keys an error lists.
@@ -106,9 +107,6 @@ pub(super) fn some_text(
     Ok(if turn.text.trim().is_empty() { None } else { Some(turn) })
 }
 
-/// The keys of a thought beside the text of its turn.
-const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
-
 /// Reads a turn: `{"role", "content"}`, or ShareGPT's `{"from", "value"}`, and its thought,
 /// if it has one. The content may be one typed part with a text, with thoughts before it.
 /// Null, as in tool calls, is an empty text.
@@ -124,7 +122,7 @@ fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
         None => "",
     };
     let pointer = format!("{pointer}/{text_key}");
-    let thought = thought(object.iter());
+    let thought = thought(object);
     match object.get(text_key) {
         Some(Value::String(text)) => {
             Ok(ExampleTurn { thought, ..ExampleTurn::new(role, text, pointer) })
@@ -138,12 +136,11 @@ fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
     }
 }
 
-/// The first thought among the entries of an object: a text that is not blank, or the
-/// texts of a list of parts.
-fn thought<'a>(mut entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Option<String> {
-    entries.find_map(|(key, value)| {
-        let text = match value {
-            _ if !THOUGHTS.contains(&key.as_str()) => return None,
+/// The thought of an object under the first of [`THOUGHT_KEYS`] that has one: a text that is
+/// not blank, or the texts of a list of parts.
+fn thought(object: &Object) -> Option<String> {
+    THOUGHT_KEYS.iter().find_map(|key| {
+        let text = match object.get(*key)? {
             Value::String(text) => text.clone(),
             Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
             _ => return None,
@@ -166,7 +163,7 @@ fn parts_turn(
         match part.get("text").and_then(Value::as_str) {
             Some(_) if turn.is_some() => return None,
             Some(text) => turn = Some(ExampleTurn::new(role, text, format!("{pointer}/{at}/text"))),
-            None => before = before.or(Some(thought(part.iter())?)),
+            None => before = before.or(Some(thought(part)?)),
         }
     }
     Some(ExampleTurn { thought: before, ..turn? })
