@@ -275,7 +275,7 @@ fn view(manifest: &Manifest, trajectory: &Trajectory) -> ItemView {
 fn texts(view: &ItemView) -> impl Iterator<Item = &item::Text> {
     view.blocks.iter().filter_map(|block| match block {
         Block::Text(text) => Some(text),
-        Block::Table(_) | Block::Thought(_) => None,
+        Block::Table(_) => None,
     })
 }
 
