@@ -357,7 +357,7 @@ pub(super) fn check_header(path: &Path) -> Result<(), String> {
 }
 
 /// What to do about a model that llama.cpp rejects for this cause.
-fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings) -> &'static str {
+pub(super) fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings) -> &'static str {
     let is_any = |words: &[&str]| words.iter().any(|word| cause.contains(word));
     if is_adapter(path) {
         "it is a LoRA adapter: pass it as --lora FILE, and its model as -m MODEL.gguf"
@@ -377,11 +377,10 @@ fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings) -> &'stati
     }
 }
 
-/// Whether a GGUF file says that it is a LoRA adapter.
+/// Whether a GGUF file has the key of a LoRA adapter.
 fn is_adapter(path: &Path) -> bool {
-    let Some(file) = GgufContext::from_file(path) else { return false };
-    let key = file.find_key("general.type");
-    key >= 0 && file.val_str(key) == Some("adapter")
+    let file = log::with_cause(|| GgufContext::from_file(path).ok_or("not a GGUF file"));
+    file.is_ok_and(|file| file.find_key("adapter.type") >= 0)
 }
 
 /// The SHA-256 of the file at `path` in hexadecimal, which is computed at most once.
