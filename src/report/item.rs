@@ -65,7 +65,7 @@ pub struct TurnView {
     pub text: String,
 }
 
-/// A step that wrote a text, or consecutive steps that judged, or a thought of one of them.
+/// A step that wrote a text, or consecutive steps that judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Block {
@@ -73,16 +73,12 @@ pub enum Block {
     Text(Text),
     /// A table of judgements.
     Table(Table),
-    /// What the model thought before a judgement.
-    Thought(Thought),
 }
 
-/// What the model thought before it wrote or judged.
+/// What the model thought before it wrote a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Thought {
-    /// The principle or dimension of the judgement. Empty before a text.
-    pub about: String,
-    /// Its number of tokens, or an empty string.
+    /// Its number of tokens with its marks, or an empty string.
     pub note: String,
     /// The thought.
     pub text: String,
@@ -216,13 +212,13 @@ fn plain(text: &str) -> String {
 }
 
 /// The thought of a step, if it has one.
-fn thought(step: &Step, about: String) -> Option<Thought> {
+fn thought(step: &Step) -> Option<Thought> {
     let text = plain(step.reasoning.as_deref()?);
     let note = match step.usage.reasoning {
         0 => String::new(),
-        tokens => format!("{} tokens", count(tokens)),
+        tokens => format!("{} tokens with its marks", count(tokens)),
     };
-    Some(Thought { about, note, text })
+    Some(Thought { note, text })
 }
 
 /// An item's steps, with what is needed to name principles and answers.
@@ -252,16 +248,7 @@ impl View<'_> {
                     blocks.push(Block::Text(text));
                     number += usize::from(step.kind.is_answer());
                 }
-                group => {
-                    blocks.push(Block::Table(self.judgements(group)));
-                    for step in group {
-                        let about = match &step.dimension {
-                            Some(dimension) => dimension.clone(),
-                            None => self.principle_name(step),
-                        };
-                        blocks.extend(thought(step, about).map(Block::Thought));
-                    }
-                }
+                group => blocks.push(Block::Table(self.judgements(group))),
             }
         }
         blocks
@@ -324,7 +311,7 @@ impl View<'_> {
                 .and_then(|id| self.subject.principle(id))
                 .map_or_else(String::new, |found| found.principle.clone()),
             note: notes.join(", "),
-            thought: thought(step, String::new()),
+            thought: thought(step),
             text,
             class: if step.kind.is_answer() { "answer" } else { "critique" },
             from,

@@ -15,12 +15,11 @@ use super::view::Section;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 4] = [
     ("page.html", include_str!("page.html")),
     ("section.html", include_str!("section.html")),
     ("item.html", include_str!("item.html")),
     ("table.html", include_str!("table.html")),
-    ("thought.html", include_str!("thought.html")),
 ];
 
 /// The content of a page.

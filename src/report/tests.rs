@@ -275,7 +275,7 @@ fn view(manifest: &Manifest, trajectory: &Trajectory) -> ItemView {
 fn texts(view: &ItemView) -> impl Iterator<Item = &item::Text> {
     view.blocks.iter().filter_map(|block| match block {
         Block::Text(text) => Some(text),
-        Block::Table(_) | Block::Thought(_) => None,
+        Block::Table(_) => None,
     })
 }
 
@@ -294,7 +294,6 @@ fn item_shows_its_steps_in_order_with_the_changes_of_revisions() {
                 format!("{} under {:?}: {} ({})", text.title, text.principle, text.text, text.note)
             }
             Block::Table(table) => format!("{}: {}", table.title, rows(table).join("; ")),
-            Block::Thought(thought) => format!("thought: {}", thought.text),
         })
         .collect();
     assert_eq!(
@@ -315,7 +314,7 @@ fn item_shows_its_steps_in_order_with_the_changes_of_revisions() {
 }
 
 #[test]
-fn thoughts_are_apart_from_texts_and_judgements() {
+fn thoughts_are_apart_from_texts() {
     let thinking = |step: Step, thought: &str| {
         let usage = Usage { decoded: 7, reasoning: 4, ..step.usage };
         Step { reasoning: Some(thought.to_owned()), usage, ..step }
@@ -323,18 +322,18 @@ fn thoughts_are_apart_from_texts_and_judgements() {
     let steps = [
         thinking(step(StepKind::Generate, None, "Tea."), "<b>Tea?</b>"),
         thinking(step(StepKind::Revise, Some("kind"), "Have tea."), "Kinder."),
-        thinking(judged(Some("kind"), verdict(1.0, 0.0, 1.0)), "The second is kinder."),
     ];
     let trajectory = done("a", &steps);
     let view = view(&manifest(), &trajectory);
     let first = texts(&view).next().unwrap();
     assert_eq!((first.text.as_str(), first.note.as_str()), ("Tea.", "3 tokens"));
     let thought = first.thought.as_ref().unwrap();
-    assert_eq!((thought.text.as_str(), thought.note.as_str()), ("<b>Tea?</b>", "4 tokens"));
+    assert_eq!(
+        (thought.text.as_str(), thought.note.as_str()),
+        ("<b>Tea?</b>", "4 tokens with its marks")
+    );
     // Changes are those of the answer.
     assert_eq!(texts(&view).last().unwrap().note, "3 tokens, 0 % of r0 kept");
-    let Some(Block::Thought(thought)) = view.blocks.last() else { panic!("{:?}", view.blocks) };
-    assert_eq!((thought.about.as_str(), thought.text.as_str()), ("kind", "The second is kinder."));
     let work = &sections(&manifest(), &[trajectory]);
     let table = &section(work, "work").tables[0];
     assert_eq!(rows(table)[0], "generate | 1 | 9 | 44 % | 7 | 4");

@@ -100,7 +100,9 @@ impl Summary<'_> {
         if let Some(out) = self.kept_in {
             let out = out.display();
             text.push_str(&format!("\nthe run is in {out}"));
-            if let Some(next) = next {
+            if let Some(next) = next
+                && self.tally.done > 0
+            {
                 text.push_str(&format!("; next: amend {next} {out}"));
             }
         }
@@ -231,6 +233,12 @@ mod tests {
             cost(&counters, 11, 5),
             "; per item 12 prompt tokens computed and 6 decoded, 2 of them in thoughts"
         );
+    }
+
+    #[test]
+    fn summary_of_a_run_without_a_done_item_names_no_next_command() {
+        let text = text(0, 5, Counters::default(), Some(Path::new("out")));
+        assert!(text.ends_with("\nthe run is in out\n"), "{text}");
     }
 
     #[test]

@@ -62,6 +62,15 @@ fn the_flag_decides_which_thoughts_are_exported_and_the_summary_counts_them() {
     assert_eq!((&record["with_thoughts"], &record["without_thoughts"]), (&json!(1), &json!(1)));
     let rows = std::fs::read_to_string(place.path("rows.jsonl")).unwrap();
     assert!(rows.contains(r#""thinking":"Why generate?"#) && !rows.contains("Why revise?"));
+    // Revisions have no thoughts to write. The default applies to every format.
+    let ran = export("--format trl --reasoning field");
+    assert!(
+        ran.err.starts_with("1 pair written, 0 of them with thoughts, 1 without: an answer")
+            && ran.err.contains("help: only thoughts of first answers can be exported: pass"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(export("--format trajectories --reasoning drop").code, Some(0));
     let ran = export("--format plain-sft --reasoning inline");
     assert!(ran.out.contains(r#""response":"<think>\nWhy generate?\n</think>\n\ngenerate""#));
     // The critique's and the revision's thoughts are in the record of the run only.
@@ -102,7 +111,10 @@ fn the_report_shows_thoughts_apart_from_the_answers() {
     let ran = place.run(&mut place.amend("report r"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let page = std::fs::read_to_string(place.path("r/report.html")).unwrap();
-    assert!(page.contains("<summary>thought <small>5 tokens</small></summary>"), "{page}");
+    assert!(
+        page.contains("<summary>thought <small>5 tokens with its marks</small></summary>"),
+        "{page}"
+    );
     assert!(page.contains("Why critique?") && page.contains("in thoughts"), "{page}");
 }
 

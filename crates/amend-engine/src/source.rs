@@ -23,6 +23,8 @@ pub enum ModelSource {
     Hub {
         /// The model in its repository.
         model: HubModel,
+        /// Where it is downloaded from, and to.
+        hub: HubSettings,
         /// The settings of llama.cpp.
         settings: Box<llama::LlamaSettings>,
     },
@@ -67,8 +69,8 @@ impl ModelSource {
     /// See [`Model::load`]; or the download fails.
     pub fn load(self, observer: &mut DownloadObserver<'_>) -> Result<LoadedModel, EngineError> {
         match self {
-            Self::Hub { model, settings } => {
-                let files = hub::fetch(&model, &HubSettings::from_env(), observer)?;
+            Self::Hub { model, hub, settings } => {
+                let files = hub::fetch(&model, &hub, observer)?;
                 let model = Model::load(&files.path, &settings)?.with_hashes(files.sha256);
                 Ok(LoadedModel::File { model: Box::new(model), settings })
             }

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use amend_engine::hub::HubModel;
+use amend_engine::hub::{HubModel, HubSettings};
 
 /// Models in repositories.
 #[derive(Debug, Args)]
@@ -26,6 +26,11 @@ impl HubArgs {
     pub fn model(&self) -> Option<HubModel> {
         let model = self.hf_repo.clone()?;
         Some(model.with_file(self.hf_file.clone()))
+    }
+
+    /// Where models are downloaded from, and to: see [`HubSettings::from_variables`].
+    pub fn settings() -> HubSettings {
+        HubSettings::from_variables(|name| std::env::var_os(name))
     }
 
     /// The separate judge model, if one is given.

@@ -301,7 +301,11 @@ impl ModelArgs {
 
     /// The model of a repository.
     fn hub_source(&self, model: HubModel, config: &Config) -> ModelSource {
-        ModelSource::Hub { model, settings: Box::new(self.settings(config)) }
+        ModelSource::Hub {
+            model,
+            hub: HubArgs::settings(),
+            settings: Box::new(self.settings(config)),
+        }
     }
 
     /// The model given by flag, environment or config file.

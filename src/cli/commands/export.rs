@@ -44,9 +44,14 @@ pub struct ExportArgs {
     reviews: Reviews,
     /// What becomes of the thoughts before first responses: drop writes responses only,
     /// field writes a thought where the trainer reads it, inline before the response's
-    /// text. A revision's thought is never written [default: drop]
-    #[arg(long, value_name = "POLICY", value_parser = reasoning_policies())]
-    reasoning: Option<ReasoningPolicy>,
+    /// text. A revision's thought is never written
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_parser = reasoning_policies(),
+        default_value_t = ReasoningPolicy::Drop,
+    )]
+    reasoning: ReasoningPolicy,
     /// Findings of amend lint whose rows are left out, overriding those that the
     /// constitution names in [export]; none keeps all rows
     #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
@@ -162,14 +167,13 @@ impl ExportArgs {
             Reviews::Override => ReviewPolicy::Override,
             Reviews::Ignore => ReviewPolicy::Ignore,
         };
-        let reasoning = self.reasoning.unwrap_or_default();
-        let (format, which) = (self.format, self.which);
+        let Self { format, which, reasoning, .. } = *self;
         ExportOptions { format, which, file_format, reviews, reasoning, filter }
     }
 
     /// Checks that `--reasoning` has an effect.
     fn check_reasoning(&self) -> Result<(), CommandError> {
-        if self.reasoning.is_none() || self.format.trains() {
+        if self.reasoning == ReasoningPolicy::Drop || self.format.trains() {
             return Ok(());
         }
         Err(CommandError::usage(
@@ -203,7 +207,7 @@ impl ExportArgs {
             _ => Vec::new(),
         };
         if drop.iter().any(|name| name == check::THOUGHTS_LEFT)
-            && self.format.has_thoughts_in_texts(self.reasoning.unwrap_or_default())
+            && self.format.has_thoughts_in_texts(self.reasoning)
         {
             return Err(CommandError::usage(
                 format!(
@@ -261,7 +265,7 @@ fn constitution_filters(run: &RunDir) -> Vec<String> {
 
 /// What was written and what was left out, in a line.
 fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
-    let mut text = format!("{} {} written", counts.written, export.format.noun());
+    let mut text = format!("{} written", export.in_words(counts.written));
     if counts.splits.len() > 1 {
         let splits: Vec<String> =
             counts.splits.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
@@ -283,6 +287,12 @@ fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
         text.push_str(&format!(", {count} left out by {rule}"));
     }
     text.push('\n');
+    if counts.without_thoughts > 0 && counts.with_thoughts == 0 {
+        text.push_str(
+            "help: only thoughts of first answers can be exported: pass --format sft-steps, or \
+             export a run that thinks and only compares candidates (`rounds = 0`)\n",
+        );
+    }
     text
 }
 

@@ -96,7 +96,7 @@ impl Show {
         let Some(thought) = step.reasoning.as_deref() else { return Ok(()) };
         let tokens = match step.usage.reasoning {
             0 => String::new(),
-            tokens => format!(" ({tokens} {})", plural(tokens as usize, "token")),
+            tokens => format!(" ({tokens} {} with its marks)", plural(tokens as usize, "token")),
         };
         self.line(out, "2", &format!("│ thought{tokens}:"))?;
         for line in thought.trim().lines() {
@@ -153,7 +153,7 @@ mod tests {
         };
         assert_eq!(
             shown(Output { color: false, escapes: true }),
-            "── answer\n│ thought (6 tokens):\n│ Tea?\n│ \\u{1b}[8mYes.\n\nTea.\n\n"
+            "── answer\n│ thought (6 tokens with its marks):\n│ Tea?\n│ \\u{1b}[8mYes.\n\nTea.\n\n"
         );
         let colored = shown(Output { color: true, escapes: true });
         assert!(colored.contains("\u{1b}[2m│ Tea?\u{1b}[0m\n"), "{colored:?}");

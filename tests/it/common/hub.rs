@@ -26,6 +26,8 @@ pub struct HubFile {
 #[derive(Clone, Default)]
 pub struct Answers {
     pub files: Vec<HubFile>,
+    /// The number of entries on a page of the list of files; 0 for all of them.
+    pub page_size: usize,
     /// The connection of the next contents is cut after so many bytes each.
     pub cuts: Vec<usize>,
     /// The status and the name of the error that all contents get.
@@ -102,10 +104,20 @@ fn answer(
     let answers_now = answers.lock().unwrap().clone();
     if path == format!("/api/models/{REPO}/refs") {
         let branches = json!([{"name": "main", "targetCommit": COMMIT}]);
-        return send_json(&mut stream, &json!({"branches": branches, "tags": []}));
+        return send_json(&mut stream, "", &json!({"branches": branches, "tags": []}));
     }
-    if path == format!("/api/models/{REPO}/tree/{COMMIT}?recursive=true") {
-        return send_json(&mut stream, &tree(&answers_now.files));
+    let list = format!("/api/models/{REPO}/tree/{COMMIT}?recursive=true");
+    if let Some(cursor) = path.strip_prefix(&list) {
+        let entries = tree(&answers_now.files);
+        let from = cursor.strip_prefix("&cursor=").map_or(0, |from| from.parse().unwrap());
+        let size = if answers_now.page_size == 0 { entries.len() } else { answers_now.page_size };
+        let end = entries.len().min(from + size);
+        let link = if end < entries.len() {
+            format!("Link: <https://other.example{list}&cursor={end}>; rel=\"next\"\r\n")
+        } else {
+            String::new()
+        };
+        return send_json(&mut stream, &link, &json!(entries[from..end]));
     }
     let content = path.strip_prefix(&format!("/{REPO}/resolve/{COMMIT}/"));
     if let (Some(_), Some((status, error))) = (content, answers_now.refused) {
@@ -150,19 +162,20 @@ fn answer(
     stream.write_all(&rest[..sent.min(rest.len())])
 }
 
-fn send_json(stream: &mut TcpStream, value: &Value) -> std::io::Result<()> {
+fn send_json(stream: &mut TcpStream, headers: &str, value: &Value) -> std::io::Result<()> {
     let text = value.to_string();
     let length = text.len();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+        "HTTP/1.1 200 OK\r\n{headers}Content-Type: application/json\r\n\
+         Content-Length: {length}\r\n\
          Connection: close\r\n\r\n{text}"
     )
 }
 
 /// The list of files, as the Hub gives it: with folders, and with small files that are not
 /// in large file storage.
-fn tree(files: &[HubFile]) -> Value {
+fn tree(files: &[HubFile]) -> Vec<Value> {
     let mut entries = vec![
         json!({"type": "directory", "oid": "a".repeat(40), "size": 0, "path": "folder"}),
         json!({"type": "file", "oid": "b".repeat(40), "size": 7, "path": "README.md"}),
@@ -174,5 +187,5 @@ fn tree(files: &[HubFile]) -> Value {
             "lfs": {"oid": sha256, "size": size, "pointerSize": 134},
         }));
     }
-    Value::Array(entries)
+    entries
 }

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_thoughts_of_every_family_are_split_off() {
         for Family { open, close, .. } in &FAMILIES {
-            let (thought, _) = split_inline(&format!("{open}Tea?{close}Tea."));
+            let (thought, _) = split_inline(&format!("{open}Tea?{close}Tea."), false);
             assert_eq!(thought.as_deref(), Some("Tea?"), "{open} … {close}");
         }
     }

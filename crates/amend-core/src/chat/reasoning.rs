@@ -141,6 +141,25 @@ pub struct ReasoningFormat {
 }
 
 impl ReasoningFormat {
+    /// The marks that most models write, for a model of which nothing is known: `<think>` and
+    /// `</think>` on lines of their own.
+    #[must_use]
+    pub fn think() -> Self {
+        Self {
+            starts: vec!["<think>".to_owned()],
+            ends: vec!["</think>".to_owned()],
+            answer_starts: Vec::new(),
+            answer_ends: Vec::new(),
+            open: "<think>\n".to_owned(),
+            close: "\n</think>\n\n".to_owned(),
+            empty: "<think>\n\n</think>\n\n".to_owned(),
+            switch: None,
+            thinks_by_default: true,
+            key: None,
+            has_effort: false,
+        }
+    }
+
     /// Whether the model thinks with these settings.
     #[must_use]
     pub fn thinks(&self, reasoning: &Reasoning) -> bool {
@@ -352,22 +371,6 @@ fn take_until(held: &mut String, marks: &[String]) -> (String, bool) {
 mod tests {
     use super::*;
 
-    fn think() -> ReasoningFormat {
-        ReasoningFormat {
-            starts: vec!["<think>".to_owned()],
-            ends: vec!["</think>".to_owned()],
-            answer_starts: Vec::new(),
-            answer_ends: Vec::new(),
-            open: "<think>\n".to_owned(),
-            close: "\n</think>\n\n".to_owned(),
-            empty: "<think>\n\n</think>\n\n".to_owned(),
-            switch: None,
-            thinks_by_default: true,
-            key: None,
-            has_effort: false,
-        }
-    }
-
     fn harmony() -> ReasoningFormat {
         let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         ReasoningFormat {
@@ -381,7 +384,7 @@ mod tests {
                 "<|channel|>final<|message|>",
                 "<|start|>assistant<|channel|>final<|message|>",
             ]),
-            ..think()
+            ..ReasoningFormat::think()
         }
     }
 
@@ -421,7 +424,7 @@ mod tests {
             (TurnStart::Free, "<thi", "", "<thi"),
         ] {
             let expected = (thought.to_owned(), answer.to_owned());
-            assert_eq!(split(&think(), start, text), expected, "{text:?}");
+            assert_eq!(split(&ReasoningFormat::think(), start, text), expected, "{text:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::statistics::ExportStatistics;
 use crate::export::{Counts, ExportError, ExportOptions, SIMILAR, Splits};
 use crate::format::features;
-use crate::format::thoughts::Thoughts;
+use crate::format::thoughts::ThoughtWriter;
 use crate::store::run_dir::RunDir;
 use amend_core::text::format::percent;
 
@@ -31,7 +31,7 @@ pub(super) struct DatasetCard<'a> {
     /// The total size of the files, in bytes.
     pub download: u64,
     pub schema: &'a Schema,
-    pub thoughts: &'a Thoughts,
+    pub thoughts: &'a ThoughtWriter,
     pub counts: &'a Counts,
     pub statistics: &'a ExportStatistics,
 }
@@ -71,7 +71,8 @@ impl DatasetCard<'_> {
             "fence": fence(&full),
             "format": self.export.format.name,
             "about": self.export.format.about,
-            "noun": self.export.format.noun(),
+            "noun": self.export.format.nouns()[1],
+            "written_rows": self.export.in_words(self.counts.written),
             "which": self.export.which.as_str(),
             "file_format": self.export.file_format.as_str(),
             "split_shares": self.splits.to_string(),

@@ -18,13 +18,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_schema::Schema;
+use fs_err as fs;
 use parquet::errors::ParquetError;
 
 use self::filter::Log;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::pairs::{self, DropReason, Which};
 use crate::format::origin::Provenance;
-use crate::format::thoughts::{RowThoughts, Thoughts};
+use crate::format::thoughts::{RowThoughts, ThoughtWriter};
 use crate::format::write::{ExportRow, MadeRow};
 use crate::store::atomic;
 use crate::store::journal::JournalError;
@@ -81,7 +82,7 @@ pub struct Counts {
     pub dropped: BTreeMap<DropReason, u64>,
     /// Rows with the thoughts of their answers.
     pub with_thoughts: u64,
-    /// Rows that lack thoughts of their answers although the export writes thoughts.
+    /// Rows without the thoughts of their answers, if the export writes thoughts.
     pub without_thoughts: u64,
     /// Rows removed by the filter, by the name of the rule and what it detects.
     pub filtered: BTreeMap<(&'static str, &'static str), u64>,
@@ -191,6 +192,13 @@ impl ExportError {
 }
 
 impl ExportOptions<'_> {
+    /// This number of rows in words, such as `1 pair` or `3 pairs`.
+    #[must_use]
+    pub fn in_words(&self, rows: u64) -> String {
+        let [singular, plural] = self.format.nouns();
+        format!("{rows} {}", if rows == 1 { singular } else { plural })
+    }
+
     /// Checks that the format supports the requested pairing and has a place for thoughts.
     fn check(&self) -> Result<(), ExportError> {
         let format = self.format.name;
@@ -210,7 +218,8 @@ impl ExportOptions<'_> {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let thoughts = Thoughts::new(self.reasoning, self.format.thoughts, &run.manifest().model);
+        let thoughts =
+            ThoughtWriter::new(self.reasoning, self.format.thoughts, &run.manifest().model);
         let provenance = Provenance::new(run, reviews, thoughts);
         let rules = &provenance.rules;
         if !rules.require_reviews() {
@@ -275,7 +284,7 @@ impl ExportOptions<'_> {
                 take(&trajectory.item, row)?;
                 counts.written += 1;
                 counts.with_thoughts += u64::from(thoughts == RowThoughts::Written);
-                counts.without_thoughts += u64::from(thoughts == RowThoughts::LeftOut);
+                counts.without_thoughts += u64::from(thoughts == RowThoughts::Missing);
             }
         }
         Ok(counts)
@@ -292,25 +301,25 @@ pub fn write(
     export: &ExportOptions<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
-    stream(run, export, &mut Log::default(), out)
+    stream(run, export, &export.provenance(run)?, &mut Log::default(), out)
 }
 
 fn stream(
     run: &RunDir,
     export: &ExportOptions<'_>,
+    provenance: &Provenance<'_>,
     log: &mut Log<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
-    let provenance = export.provenance(run)?;
     let schema = export.format.schema(&provenance.thoughts);
     let mut sink = export.sink(&schema, false, out)?;
-    let counts = export.each_row(run, &provenance, log, |_, row| sink.write(row))?;
+    let counts = export.each_row(run, provenance, log, |_, row| sink.write(row))?;
     sink.finish()?;
     Ok(counts)
 }
 
 /// Writes the rows of a run to a file, atomically, and the rows that the filter
-/// removed to its log. A path that is not a regular file (a pipe, a terminal) is
+/// removed to its log. Folders that are missing are created. A path that is not a regular file (a pipe, a terminal) is
 /// written directly, without a log.
 ///
 /// # Errors
@@ -320,11 +329,16 @@ pub fn write_file(
     export: &ExportOptions<'_>,
     path: &Path,
 ) -> Result<Counts, ExportError> {
+    let provenance = export.provenance(run)?;
     let counts = if atomic::is_special(path) {
-        atomic::write(path, |out| write(run, export, out))
+        let mut log = Log::default();
+        atomic::write(path, |out| stream(run, export, &provenance, &mut log, out))
     } else {
+        let folder = atomic::parent(path);
+        let failed = |source| ExportError::File { path: folder.to_owned(), source };
+        fs::create_dir_all(folder).map_err(failed)?;
         filter::logged(path, export.filter.is_some(), |log| {
-            atomic::write(path, |out| stream(run, export, log, out))
+            atomic::write(path, |out| stream(run, export, &provenance, log, out))
         })
     };
     counts.map_err(|error| error.at(path))

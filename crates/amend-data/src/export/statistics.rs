@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::format::write::ExportRow;
 use amend_core::text::thoughts;
@@ -20,6 +20,9 @@ const MEASURED: [&str; 9] = [
     "completion",
     "response",
 ];
+
+/// The columns whose texts are answers.
+const ANSWERS: [&str; 4] = ["chosen", "rejected", "completion", "response"];
 
 /// Counts over rows.
 #[derive(Debug, Default)]
@@ -54,7 +57,7 @@ pub(super) struct LengthSpread {
 impl ExportStatistics {
     /// Counts a row.
     pub fn add(&mut self, row: &ExportRow) {
-        let length = |name| row.get(name).map(characters);
+        let length = |name| row.get(name).map(|value| characters(value, ANSWERS.contains(&name)));
         for name in MEASURED {
             if let Some(length) = length(name) {
                 *self.lengths.entry(name).or_default().0.entry(rounded(length)).or_default() += 1;
@@ -136,16 +139,26 @@ fn rounded(length: u64) -> u64 {
 }
 
 /// The number of characters in a text, in a turn, or in a list of turns. A thought at the
-/// start of a text does not count.
-fn characters(value: &Value) -> u64 {
+/// start of an answer does not count. The role of a turn decides whether it is an answer.
+fn characters(value: &Value, is_answer: bool) -> u64 {
     match value {
-        Value::String(text) => thoughts::without_leading(text).chars().count() as u64,
-        Value::Array(turns) => turns.iter().map(characters).sum(),
+        Value::String(text) => {
+            let text = if is_answer { thoughts::without_leading(text) } else { text };
+            text.chars().count() as u64
+        }
+        Value::Array(turns) => turns.iter().map(|turn| characters(turn, is_answer)).sum(),
         Value::Object(turn) => {
-            ["content", "value"].iter().filter_map(|&key| turn.get(key)).map(characters).sum()
+            let texts = ["content", "value"].iter().filter_map(|&key| turn.get(key));
+            texts.map(|text| characters(text, is_assistant(turn))).sum()
         }
         _ => 0,
     }
+}
+
+/// Whether a turn is one of the assistant.
+fn is_assistant(turn: &Map<String, Value>) -> bool {
+    let role = turn.get("role").or_else(|| turn.get("from")).and_then(Value::as_str);
+    matches!(role, Some("assistant" | "gpt"))
 }
 
 #[cfg(test)]
@@ -156,14 +169,17 @@ mod tests {
 
     #[test]
     fn texts_and_turns_are_measured_in_characters() {
-        for (value, expected) in [
-            (json!("größe"), 5),
-            (json!("<think>\nnine?\n</think>\n\nnine"), 4),
-            (json!({"role": "user", "content": "hello"}), 5),
-            (json!([{"from": "human", "value": "ab"}, {"from": "gpt", "value": "c"}]), 3),
-            (json!(null), 0),
+        let thought = "<think>nine?</think>nine";
+        for (value, as_prompt, as_answer) in [
+            (json!("größe"), 5, 5),
+            (json!(thought), 24, 4),
+            (json!({"role": "user", "content": "hello"}), 5, 5),
+            (json!({"role": "user", "content": thought}), 24, 24),
+            (json!([{"from": "human", "value": "ab"}, {"from": "gpt", "value": thought}]), 6, 6),
+            (json!(null), 0, 0),
         ] {
-            assert_eq!(characters(&value), expected, "{value}");
+            assert_eq!(characters(&value, false), as_prompt, "{value}");
+            assert_eq!(characters(&value, true), as_answer, "{value}");
         }
     }
 

@@ -404,9 +404,23 @@ fn a_file_has_the_same_rows_as_a_stream() {
         assert_eq!(fs::read(&path).unwrap(), out);
     }
 
-    let missing = folder.path().join("no/such/folder.jsonl");
-    let error = write_file(&run, &export, &missing).unwrap_err();
-    assert_eq!(error.to_string(), format!("failed to write {}", missing.display()));
+    let missing = folder.path().join("new/folder");
+    write_file(&run, &export, &missing.join("rows.jsonl")).unwrap();
+    assert_eq!(fs::read(missing.join("rows.jsonl")).unwrap(), out);
+    let no_folder = path.join("new");
+    let error = write_file(&run, &export, &no_folder.join("rows.jsonl")).unwrap_err();
+    assert_eq!(error.to_string(), format!("failed to write {}", no_folder.display()));
+}
+
+#[test]
+fn a_contradiction_is_reported_before_a_folder_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    let export =
+        ExportOptions { reasoning: ReasoningPolicy::Inline, ..export("constitutional-ai") };
+    let error = write_file(&run, &export, &folder.path().join("new/rows.jsonl")).unwrap_err();
+    assert!(matches!(error, ExportError::Reasoning { .. }), "{error}");
+    assert!(!folder.path().join("new").exists());
 }
 
 #[test]

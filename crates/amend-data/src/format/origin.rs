@@ -4,7 +4,7 @@ use arrow_schema::Field;
 use serde_json::{Value, json};
 
 use super::cells::{free_form, optional_number, optional_text, text, texts};
-use super::thoughts::Thoughts;
+use super::thoughts::ThoughtWriter;
 use crate::format::write::ExportRow;
 use crate::pairs::judgement::{Judgement, Rules};
 use crate::pairs::{Pair, Reviewed};
@@ -21,12 +21,12 @@ pub(crate) struct Provenance<'a> {
     /// How verdicts and reviews affect pairs.
     pub rules: Rules,
     /// How thoughts are written.
-    pub thoughts: Thoughts,
+    pub thoughts: ThoughtWriter,
 }
 
 impl<'a> Provenance<'a> {
     /// The provenance of a run with these reviews, whose thoughts are written like this.
-    pub fn new(run: &'a RunDir, reviews: Reviews, thoughts: Thoughts) -> Self {
+    pub fn new(run: &'a RunDir, reviews: Reviews, thoughts: ThoughtWriter) -> Self {
         let rules = Rules::from_constitution(&run.manifest().constitution.value);
         Self { run, rules: rules.with_reviews(reviews), thoughts }
     }

@@ -88,28 +88,28 @@ impl ThoughtPlace {
     }
 }
 
-/// What became of the thoughts of a row's answers.
+/// Whether a row has the thoughts of its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowThoughts {
-    /// There are none, or the export drops them.
+    /// The export adds no thoughts.
     None,
     /// Each answer of the row has its thought.
     Written,
-    /// There are some, but the row has none.
-    LeftOut,
+    /// No answer has one: there is an answer whose thought can't be written.
+    Missing,
 }
 
 /// How an export writes thoughts.
 #[derive(Debug)]
-pub(crate) struct Thoughts {
-    form: ThoughtForm,
+pub(crate) struct ThoughtWriter {
+    style: ThoughtStyle,
     /// The variable of the model's chat template that switches thoughts on and off, if the
     /// rows have a column for it.
     switch: Option<ReasoningSwitch>,
 }
 
 #[derive(Debug)]
-enum ThoughtForm {
+enum ThoughtStyle {
     Dropped,
     /// A key of the turn.
     Key(String),
@@ -120,27 +120,22 @@ enum ThoughtForm {
     },
 }
 
-impl Thoughts {
+impl ThoughtWriter {
     /// How an export with this policy writes the thoughts of a model, which `model`
     /// describes as the manifest does, for a trainer that reads them at `place`.
     pub fn new(policy: ReasoningPolicy, place: ThoughtPlace, model: &Value) -> Self {
         let format = ReasoningFormat::deserialize(&model["reasoning"]).ok();
-        let inline = || match &format {
-            Some(format) => {
-                ThoughtForm::Inline { open: format.open.clone(), close: format.close.clone() }
-            }
-            None => ThoughtForm::Inline {
-                open: "<think>\n".to_owned(),
-                close: "\n</think>\n\n".to_owned(),
-            },
-        };
         let key = || format.as_ref().and_then(|format| format.key.clone());
-        let form = match (policy, place) {
-            (ReasoningPolicy::Drop, _) => ThoughtForm::Dropped,
+        let style = match (policy, place) {
+            (ReasoningPolicy::Drop, _) => ThoughtStyle::Dropped,
             (ReasoningPolicy::Field, ThoughtPlace::Key | ThoughtPlace::KeyAndKwargs) => {
-                ThoughtForm::Key(key().unwrap_or_else(|| THOUGHT_KEYS[0].to_owned()))
+                ThoughtStyle::Key(key().unwrap_or_else(|| THOUGHT_KEYS[0].to_owned()))
             }
-            (ReasoningPolicy::Field | ReasoningPolicy::Inline, _) => inline(),
+            (ReasoningPolicy::Field | ReasoningPolicy::Inline, _) => {
+                let ReasoningFormat { open, close, .. } =
+                    format.clone().unwrap_or_else(ReasoningFormat::think);
+                ThoughtStyle::Inline { open, close }
+            }
         };
         let switch = match format {
             Some(format)
@@ -151,47 +146,46 @@ impl Thoughts {
             }
             _ => None,
         };
-        Self { form, switch }
+        Self { style, switch }
     }
 
     /// The key of thoughts in turns, if turns have one.
     pub fn key(&self) -> Option<&str> {
-        match &self.form {
-            ThoughtForm::Key(key) => Some(key),
-            ThoughtForm::Dropped | ThoughtForm::Inline { .. } => None,
+        match &self.style {
+            ThoughtStyle::Key(key) => Some(key),
+            ThoughtStyle::Dropped | ThoughtStyle::Inline { .. } => None,
         }
     }
 
     /// Which thoughts rows have, and where. `None` if they have none.
     pub fn in_words(&self) -> Option<String> {
-        match &self.form {
-            ThoughtForm::Dropped => None,
-            ThoughtForm::Key(key) => {
+        match &self.style {
+            ThoughtStyle::Dropped => None,
+            ThoughtStyle::Key(key) => {
                 Some(format!("of first answers, under the key `{key}` of their turns"))
             }
-            ThoughtForm::Inline { .. } => Some("of first answers, in their texts".to_owned()),
+            ThoughtStyle::Inline { .. } => Some("of first answers, in their texts".to_owned()),
         }
     }
 
     /// Decides whether a row with these answers has their thoughts.
     pub fn decide(&self, answers: &[&Step]) -> RowThoughts {
-        let is_dropped = matches!(self.form, ThoughtForm::Dropped);
-        if is_dropped || answers.iter().all(|step| thought(step).is_none()) {
-            return RowThoughts::None;
-        }
-        if answers.iter().all(|step| self.writable(step).is_some()) {
+        if matches!(self.style, ThoughtStyle::Dropped) {
+            RowThoughts::None
+        } else if answers.iter().all(|step| self.writable(step).is_some()) {
             RowThoughts::Written
         } else {
-            RowThoughts::LeftOut
+            RowThoughts::Missing
         }
     }
 
-    /// The thought of a first answer. `None` if the template's marks could not enclose it.
+    /// The thought of a first answer. `None` if it has none, or if the template's marks could
+    /// not enclose it.
     fn writable<'s>(&self, step: &'s Step) -> Option<&'s str> {
         let thought = thought(step)?;
-        let encloses = match &self.form {
-            ThoughtForm::Inline { close, .. } => !thought.contains(close.trim()),
-            ThoughtForm::Dropped | ThoughtForm::Key(_) => true,
+        let encloses = match &self.style {
+            ThoughtStyle::Inline { close, .. } => !thought.contains(close.trim()),
+            ThoughtStyle::Dropped | ThoughtStyle::Key(_) => true,
         };
         if step.kind.output() == StepOutput::Answer && encloses { Some(thought) } else { None }
     }
@@ -200,15 +194,15 @@ impl Thoughts {
     pub fn response<'s>(&'s self, step: &'s Step, thoughts: RowThoughts) -> Response<'s> {
         let thought = match thoughts {
             RowThoughts::Written => self.writable(step),
-            RowThoughts::None | RowThoughts::LeftOut => None,
+            RowThoughts::None | RowThoughts::Missing => None,
         };
         let text = step.text.as_str();
-        match (&self.form, thought) {
-            (ThoughtForm::Inline { open, close }, Some(thought)) => {
+        match (&self.style, thought) {
+            (ThoughtStyle::Inline { open, close }, Some(thought)) => {
                 let text = format!("{open}{thought}{close}{text}").into();
                 Response { text, thought: None }
             }
-            (ThoughtForm::Key(key), thought) => {
+            (ThoughtStyle::Key(key), thought) => {
                 Response { text: text.into(), thought: Some((key, thought)) }
             }
             _ => Response { text: text.into(), thought: None },

@@ -331,7 +331,7 @@ fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<
     let between =
         if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
-    for fault in [is_empty, is_cut, has_thought] {
+    for fault in [check_not_empty, check_not_cut, check_no_thought] {
         [chosen, rejected].into_iter().try_for_each(fault)?;
     }
     if chosen.text.trim() == rejected.text.trim() {
@@ -389,7 +389,7 @@ fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Result<Cow<'a, St
     let Some(text) = decision.edited else { return Ok(step) };
     let text = text.to_owned();
     let step = Step { text, raw: None, reasoning: None, ..step.into_owned() };
-    has_thought(&step)?;
+    check_no_thought(&step)?;
     Ok(Cow::Owned(step))
 }
 
@@ -431,26 +431,26 @@ pub fn answer<'a>(
 /// # Errors
 /// The text is blank or was cut off, or a thought is left in it.
 pub fn whole(step: &Step) -> Result<&Step, DropReason> {
-    is_empty(step)?;
-    is_cut(step)?;
-    has_thought(step)?;
+    check_not_empty(step)?;
+    check_not_cut(step)?;
+    check_no_thought(step)?;
     Ok(step)
 }
 
-fn is_empty(step: &Step) -> Result<(), DropReason> {
+fn check_not_empty(step: &Step) -> Result<(), DropReason> {
     if step.text.trim().is_empty() { Err(DropReason::Empty) } else { Ok(()) }
 }
 
-fn is_cut(step: &Step) -> Result<(), DropReason> {
+fn check_not_cut(step: &Step) -> Result<(), DropReason> {
     if step.finish == Some(Finish::Length) { Err(DropReason::Cut) } else { Ok(()) }
 }
 
-/// Returns an error if a thought is left in the text of the step, as in runs of a version
-/// that did not separate thoughts from answers, or behind a server that does not.
+/// Checks that no thought is left in the text of the step, as behind a server that does not
+/// separate thoughts from answers.
 ///
 /// # Errors
 /// [`DropReason::Thought`].
-pub fn has_thought(step: &Step) -> Result<(), DropReason> {
+pub fn check_no_thought(step: &Step) -> Result<(), DropReason> {
     if thoughts::find(&step.text).is_some() { Err(DropReason::Thought) } else { Ok(()) }
 }
 

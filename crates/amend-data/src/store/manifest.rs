@@ -141,8 +141,8 @@ impl Manifest {
         let mut differences = Vec::new();
         let (ours, mut theirs) = (self.task(), other.task());
         for model in ["model", "judge_model"] {
-            // Manifests of earlier versions do not say how a model marks its thoughts. The
-            // chat template, by which it is detected, is compared.
+            // The key is optional. The marks of thoughts are detected in the chat template,
+            // which is compared.
             if ours[model].get("reasoning").is_none()
                 && let Some(theirs) = theirs[model].as_object_mut()
             {

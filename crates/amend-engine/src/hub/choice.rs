@@ -13,24 +13,18 @@ const COMPANIONS: [&str; 6] = ["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-"
 /// The most files or quantisations that an error lists.
 const MAX_LISTED: usize = 30;
 
-/// The files of the chosen model.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    /// The paths in the repository: all shards in order, or one file.
-    pub paths: Vec<String>,
-}
-
-/// Chooses among the `paths` of a repository.
+/// Chooses the files of a model among the `paths` of its repository: all shards in order, or
+/// one file.
 ///
 /// # Errors
 /// No file matches, or a shard is missing.
-pub(super) fn choose(model: &HubModel, paths: &[&str]) -> Result<Choice, EngineError> {
+pub(super) fn choose(model: &HubModel, paths: &[&str]) -> Result<Vec<String>, EngineError> {
     let chosen = match &model.file {
         Some(file) => named(model, file, paths)?,
         None => of_quant(model, paths)?,
     };
     let Some(shard) = Shard::parse(chosen) else {
-        return Ok(Choice { paths: vec![chosen.to_owned()] });
+        return Ok(vec![chosen.to_owned()]);
     };
     let shards: Vec<String> = shard.names().collect();
     for name in &shards {
@@ -39,7 +33,7 @@ pub(super) fn choose(model: &HubModel, paths: &[&str]) -> Result<Choice, EngineE
                 .hinted("the model is split, and this part is missing: choose another one"));
         }
     }
-    Ok(Choice { paths: shards })
+    Ok(shards)
 }
 
 /// The file that the user named.
@@ -140,10 +134,8 @@ mod tests {
 
     fn chosen(name: &str, file: Option<&str>, files: &[&str]) -> Result<Vec<String>, String> {
         let model: HubModel = name.parse().unwrap();
-        match choose(&model.with_file(file.map(str::to_owned)), files) {
-            Ok(choice) => Ok(choice.paths),
-            Err(error) => Err(format!("{error}; {}", error.hint.as_deref().unwrap_or_default())),
-        }
+        choose(&model.with_file(file.map(str::to_owned)), files)
+            .map_err(|error| format!("{error}; {}", error.hint.as_deref().unwrap_or_default()))
     }
 
     #[test]

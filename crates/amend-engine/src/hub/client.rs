@@ -19,6 +19,9 @@ use amend_core::model::EngineError;
 /// The maximum size of a list of files, in bytes.
 const MAX_LIST: u64 = 16 << 20;
 
+/// The most pages of a list of files that are read.
+const MAX_PAGES: usize = 100;
+
 /// The timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -208,7 +211,7 @@ impl Client {
             target_commit: String,
         }
         let url = format!("{}/api/models/{repo}/refs", self.endpoint);
-        let refs: Refs = self.json(&url)?;
+        let (refs, _): (Refs, _) = self.page(&url)?;
         let mut branches = refs.branches;
         branches.retain(|branch| is_commit(&branch.target_commit) && is_inside(&branch.name));
         let main = branches.iter().position(|branch| branch.name == "main").unwrap_or(0);
@@ -219,7 +222,7 @@ impl Client {
         Ok(Branch { name, commit: target_commit })
     }
 
-    /// The files of a commit, in the order of the Hub.
+    /// The files of a commit, in the order of the Hub, from all pages of its list.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -239,8 +242,19 @@ impl Client {
             oid: String,
             size: u64,
         }
-        let url = format!("{}/api/models/{repo}/tree/{commit}?recursive=true", self.endpoint);
-        let entries: Vec<Entry> = self.json(&url)?;
+        let list = format!("{}/api/models/{repo}/tree/{commit}", self.endpoint);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut query = Some("recursive=true".to_owned());
+        for _ in 0..MAX_PAGES {
+            let Some(current) = query.take() else { break };
+            let (page, next): (Vec<Entry>, _) = self.page(&format!("{list}?{current}"))?;
+            entries.extend(page);
+            query = next;
+        }
+        if query.is_some() {
+            let message = format!("the repository has more files than fit on {MAX_PAGES} pages");
+            return Err(RequestError::Malformed { url: list, message });
+        }
         let mut files = Vec::new();
         for Entry { r#type, path, size, oid, lfs } in entries {
             let (oid, size, is_sha256) = match lfs {
@@ -266,14 +280,19 @@ impl Client {
         self.get(url, range.as_deref())
     }
 
-    fn json<T: DeserializeOwned>(&self, url: &str) -> Result<T, RequestError> {
+    /// Requests a page of JSON. Returns its value, and the query of the next page if there is
+    /// one.
+    fn page<T: DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>), RequestError> {
         let mut response = self.get(url, None)?;
+        let link = response.headers().get("Link").and_then(|link| link.to_str().ok());
+        let next = link.and_then(next_query);
         let bytes = response.body_mut().with_config().limit(MAX_LIST).read_to_vec();
         let bytes = bytes.map_err(|error| unreachable(url, error))?;
-        serde_json::from_slice(&bytes).map_err(|error| RequestError::Malformed {
+        let value = serde_json::from_slice(&bytes).map_err(|error| RequestError::Malformed {
             url: url.to_owned(),
             message: error.to_string(),
-        })
+        })?;
+        Ok((value, next))
     }
 
     fn get(&self, url: &str, range: Option<&str>) -> Result<Response<Body>, RequestError> {
@@ -316,6 +335,19 @@ impl Client {
             text.chars().take(MAX_MESSAGE).collect()
         }
     }
+}
+
+/// The query of the next page, from a `Link` header. Its host is ignored: a mirror may pass
+/// on the address of the Hub, and the token must not be sent elsewhere.
+fn next_query(link: &str) -> Option<String> {
+    for link in link.split(',') {
+        if let Some((target, parameters)) = link.split_once('>')
+            && parameters.contains("rel=\"next\"")
+        {
+            return target.split_once('?').map(|(_, query)| query.to_owned());
+        }
+    }
+    None
 }
 
 fn unreachable(url: &str, error: ureq::Error) -> RequestError {

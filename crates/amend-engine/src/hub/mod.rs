@@ -10,6 +10,7 @@ mod choice;
 mod client;
 mod download;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -101,12 +102,11 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// The settings in the environment, from the variables that llama.cpp reads:
-    /// `MODEL_ENDPOINT` or `HF_ENDPOINT` for the address, `HF_TOKEN` for the token, and
-    /// those of the cache.
+    /// The settings from the values of the variables that llama.cpp reads: `MODEL_ENDPOINT` or
+    /// `HF_ENDPOINT` for the address, `HF_TOKEN` for the token, and those of the cache.
     #[must_use]
-    pub fn from_env() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    pub fn from_variables(value: impl Fn(&str) -> Option<OsString>) -> Self {
+        let variable = |name: &str| value(name).filter(|value| !value.is_empty());
         let text = |name: &str| variable(name)?.into_string().ok();
         let endpoint = text("MODEL_ENDPOINT").or_else(|| text("HF_ENDPOINT"));
         Self {
@@ -177,7 +177,7 @@ pub(crate) fn fetch(
         Ok((branch, files)) => {
             let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
             let chosen = choice::choose(model, &paths)?;
-            let files = with_paths(&files, &chosen.paths);
+            let files = with_paths(&files, &chosen);
             let fetched = download_all(&client, &cache, &branch.commit, &files, observer)?;
             // Last, so that the branch never points to files that are not there.
             cache.set_branch(&branch.name, &branch.commit).map_err(|error| {
@@ -237,8 +237,8 @@ fn cached(model: &HubModel, cache: &RepoCache) -> Option<HubFiles> {
     let paths = cache.files(&commit);
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let chosen = choice::choose(model, &paths).ok()?;
-    let first = cache.snapshot(&commit, chosen.paths.first()?);
-    Some(HubFiles { path: first, sha256: vec![None; chosen.paths.len()] })
+    let first = cache.snapshot(&commit, chosen.first()?);
+    Some(HubFiles { path: first, sha256: vec![None; chosen.len()] })
 }
 
 /// The error of a repository whose files can't be listed, and that is not in the cache.

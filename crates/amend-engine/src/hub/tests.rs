@@ -94,6 +94,24 @@ fn a_model_is_downloaded_once_into_the_layout_of_the_hub() {
 }
 
 #[test]
+fn every_page_of_the_list_of_files_is_read() {
+    let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
+    // The model is on the third page.
+    hub.change(|answers| answers.page_size = 1);
+    assert!(fetched(&model(""), &settings(&hub, &folder)).0.unwrap().path.exists());
+    let [refs, tree] = list();
+    let pages = [refs, tree.clone(), format!("{tree}&cursor=1"), format!("{tree}&cursor=2")];
+    assert_eq!(hub.requests()[..4], pages);
+
+    let many = (0..200).map(|number| file(&format!("{number}.gguf"), Vec::new())).collect();
+    hub.change(|answers| answers.files = many);
+    let folder = tempfile::tempdir().unwrap();
+    let error = fetched(&model(""), &settings(&hub, &folder)).0.unwrap_err();
+    let cause = error.source.unwrap().to_string();
+    assert!(cause.ends_with("the repository has more files than fit on 100 pages"), "{cause}");
+}
+
+#[test]
 fn a_cached_model_needs_no_network() {
     let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
     let mut settings = settings(&hub, &folder);

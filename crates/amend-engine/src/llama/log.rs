@@ -14,33 +14,47 @@ const TARGET: &str = "llama-cpp-2";
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs `call`. If it fails, the cause is the first error that llama.cpp logged or, without
-/// one, the error of the bindings.
+/// one, the error of the bindings. The first one is the most specific: later ones say which
+/// outer step failed for that reason. As the cause is reported, none of them is logged as an
+/// error.
 pub(super) fn with_cause<T, E: Into<Cause>>(
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, Cause> {
-    let (result, logged) = first_error(call);
-    result.map_err(|error| match logged {
-        Some(message) => message.into(),
-        None => error.into(),
-    })
+    let (result, errors) = with_errors(call);
+    match result {
+        Ok(value) => {
+            for message in errors {
+                tracing::error!(target: TARGET, "{message}");
+            }
+            Ok(value)
+        }
+        Err(error) => {
+            for message in &errors {
+                tracing::info!(target: TARGET, "{message}");
+            }
+            match errors.into_iter().next() {
+                Some(message) => Err(message.into()),
+                None => Err(error.into()),
+            }
+        }
+    }
 }
 
-/// Runs `call`, and returns the first error that llama.cpp logged on this thread meanwhile,
-/// whether or not logs are shown. The first one is the most specific: later ones say which
-/// outer step failed for that reason.
-fn first_error<T>(call: impl FnOnce() -> T) -> (T, Option<String>) {
-    let first = Arc::default();
+/// Runs `call`, and returns the errors that llama.cpp logged on this thread meanwhile,
+/// whether or not logs are shown.
+fn with_errors<T>(call: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let errors = Arc::default();
     let outer = dispatcher::get_default(Dispatch::clone);
-    let listener = ErrorListener { outer, first: Arc::clone(&first) };
+    let listener = ErrorListener { outer, errors: Arc::clone(&errors) };
     let value = dispatcher::with_default(&Dispatch::new(listener), call);
-    let error = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-    (value, error)
+    let errors = std::mem::take(&mut *errors.lock().unwrap_or_else(PoisonError::into_inner));
+    (value, errors)
 }
 
-/// Keeps the first error of llama.cpp, and passes everything on to the `outer` subscriber.
+/// Keeps the errors of llama.cpp, and passes everything else on to the `outer` subscriber.
 struct ErrorListener {
     outer: Dispatch,
-    first: Arc<Mutex<Option<String>>>,
+    errors: Arc<Mutex<Vec<String>>>,
 }
 
 fn is_error(metadata: &Metadata<'_>) -> bool {
@@ -59,12 +73,9 @@ impl Subscriber for ErrorListener {
 
     fn event(&self, event: &Event<'_>) {
         if is_error(event.metadata()) {
-            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            if first.is_none() {
-                event.record(&mut Message(&mut first));
-            }
-        }
-        if self.outer.enabled(event.metadata()) {
+            let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+            event.record(&mut Message(&mut errors));
+        } else if self.outer.enabled(event.metadata()) {
             self.outer.event(event);
         }
     }
@@ -91,12 +102,12 @@ impl Subscriber for ErrorListener {
 }
 
 /// Stores the message of a log line.
-struct Message<'a>(&'a mut Option<String>);
+struct Message<'a>(&'a mut Vec<String>);
 
 impl Visit for Message<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            *self.0 = Some(value.trim().to_owned());
+            self.0.push(value.trim().to_owned());
         }
     }
 
@@ -110,15 +121,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_error_of_llama_cpp_is_returned() {
-        let (value, error) = first_error(|| {
+    fn the_errors_of_llama_cpp_are_returned_and_the_first_is_the_cause() {
+        let (value, errors) = with_errors(|| {
             tracing::error!(target: "other", "no");
             tracing::warn!(target: TARGET, "no");
             tracing::error!(target: TARGET, "the file is {}", "incomplete");
             tracing::error!(target: TARGET, "failed");
             7
         });
-        assert_eq!((value, error.as_deref()), (7, Some("the file is incomplete")));
-        assert_eq!(first_error(|| ()).1, None);
+        assert_eq!(value, 7);
+        assert_eq!(errors, ["the file is incomplete", "failed"]);
+        let failed = with_cause(|| {
+            tracing::error!(target: TARGET, "the file is incomplete");
+            tracing::error!(target: TARGET, "failed");
+            Err::<(), _>("null pointer")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the file is incomplete");
+        let silent = with_cause(|| Err::<(), _>("null pointer"));
+        assert_eq!(silent.unwrap_err().to_string(), "null pointer");
     }
 }

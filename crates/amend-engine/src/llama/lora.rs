@@ -1,7 +1,7 @@
 //! A LoRA adapter, which changes a model's weights while it runs.
 
 use std::cell::{OnceCell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use llama_cpp_2::context::LlamaContext;
@@ -46,6 +46,14 @@ impl FromStr for Lora {
     }
 }
 
+impl Lora {
+    /// The text after the last colon, if it is no number and the text before it is a file.
+    fn mistaken_scale(&self) -> Option<&str> {
+        let (file, scale) = self.file.to_str()?.rsplit_once(':')?;
+        if !self.file.exists() && Path::new(file).is_file() { Some(scale) } else { None }
+    }
+}
+
 /// An adapter that is loaded for a model.
 pub(super) struct Adapter {
     lora: Lora,
@@ -66,7 +74,13 @@ impl Adapter {
                 .hinted(hint)
         };
         const HINT: &str = "pass a LoRA adapter as a GGUF file: --lora FILE[:SCALE]";
-        check_header(&lora.file).map_err(|message| fail(&message, HINT))?;
+        check_header(&lora.file).map_err(|message| match lora.mistaken_scale() {
+            Some(scale) => fail(
+                &format!("{scale:?} is not a scale"),
+                "pass a number after the colon, such as --lora adapter.gguf:0.5",
+            ),
+            None => fail(&message, HINT),
+        })?;
         let inner = log::with_cause(|| model.lora_adapter_init(&lora.file)).map_err(|cause| {
             let hint = "use an adapter that was trained on this model and converted to GGUF with \
                         llama.cpp's convert_lora_to_gguf.py";

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use llama_cpp_2::gguf::GgufContext;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -86,13 +87,7 @@ impl Model {
 
         let placement = Placement::new(path, settings)?;
         let mut inner = load_file(path, placement.params(), |error| {
-            let hint = if settings.cpu_tensors.is_empty() {
-                "the usual cause is an incomplete download; \
-                 to see the log of llama.cpp, run with -vv"
-            } else {
-                "the usual causes are an incomplete download and a pattern of --override-tensor \
-                 that is not a regular expression; to see the log of llama.cpp, run with -vv"
-            };
+            let hint = rejection_hint(path, &error.to_string(), settings);
             fail("llama.cpp rejected it", hint).caused_by(error)
         })?;
 
@@ -359,6 +354,33 @@ pub(super) fn check_header(path: &Path) -> Result<(), String> {
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// What to do about a model that llama.cpp rejects for this cause.
+pub(super) fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings) -> &'static str {
+    let is_any = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    if is_adapter(path) {
+        "it is a LoRA adapter: pass it as --lora FILE, and its model as -m MODEL.gguf"
+    } else if is_any(&["split"]) {
+        "the parts of a split model must have their own names, NAME-00001-of-00003.gguf and so \
+         on: name them as they were, or download them again"
+    } else if is_any(&["file bounds", "incomplete", "remaining file size", "failed to read"]) {
+        "the download is incomplete: download the file again"
+    } else if is_any(&["unknown model architecture"]) {
+        "use a model of a family that llama.cpp supports"
+    } else if !settings.cpu_tensors.is_empty() {
+        "check that the pattern of --override-tensor is a regular expression; to see the log of \
+         llama.cpp, run with -vv"
+    } else {
+        "check that the file is complete and a language model; to see the log of llama.cpp, run \
+         with -vv"
+    }
+}
+
+/// Whether a GGUF file has the key of a LoRA adapter.
+fn is_adapter(path: &Path) -> bool {
+    let file = log::with_cause(|| GgufContext::from_file(path).ok_or("not a GGUF file"));
+    file.is_ok_and(|file| file.find_key("adapter.type") >= 0)
 }
 
 /// The SHA-256 of the file at `path` in hexadecimal, which is computed at most once.

@@ -15,7 +15,7 @@ use llama_cpp_2::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::LlamaSettings;
-use super::model::{backend, cell_bytes, load_file};
+use super::model::{backend, cell_bytes, load_file, rejection_hint};
 use amend_core::model::EngineError;
 
 /// The memory of each GPU in bytes that is left free for the buffers of computations.
@@ -329,7 +329,7 @@ fn fitting(
     let params = LlamaModelParams::default().with_no_alloc(true);
     let model = load_file(path, &params, |error| {
         EngineError::new(format!("failed to read the size of {}", path.display()))
-            .hinted("the usual cause is an incomplete download")
+            .hinted(rejection_hint(path, &error.to_string(), settings))
             .caused_by(error)
     })?;
     let cell = cell_bytes(&model, settings);

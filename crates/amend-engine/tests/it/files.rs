@@ -130,6 +130,45 @@ fn files_that_are_no_adapter_of_the_model_are_rejected() {
     }
 }
 
+#[test]
+fn the_hint_of_a_rejected_model_names_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let copied = |from: &str, to: &str| {
+        let path = folder.path().join(to);
+        std::fs::copy(tiny_model_path(from), &path).unwrap();
+        path
+    };
+    let renamed = copied(SHARDS[0], "first.gguf");
+    let swapped = copied(SHARDS[1], "swapped-00001-of-00003.gguf");
+    copied(SHARDS[1], "swapped-00002-of-00003.gguf");
+    copied(SHARDS[2], "swapped-00003-of-00003.gguf");
+    let foreign = copied(SHARDS[0], "foreign-00001-of-00003.gguf");
+    copied("llama", "foreign-00002-of-00003.gguf");
+    copied(SHARDS[2], "foreign-00003-of-00003.gguf");
+    let bytes = std::fs::read(tiny_model_path("llama")).unwrap();
+    let cut = folder.path().join("cut.gguf");
+    std::fs::write(&cut, &bytes[..bytes.len() - 1]).unwrap();
+    for (path, expected) in [
+        (tiny_model_path("lora"), "it is a LoRA adapter: pass it as --lora FILE"),
+        (renamed, "the parts of a split model must have their own names"),
+        (swapped, "the parts of a split model must have their own names"),
+        (foreign, "the parts of a split model must have their own names"),
+        (cut, "the download is incomplete: download the file again"),
+    ] {
+        let error = Model::load(&path, &settings()).err().expect("must fail");
+        let hint = error.hint.unwrap_or_default();
+        assert!(hint.starts_with(expected), "{path:?}: {:?}: {hint}", error.source);
+    }
+}
+
+#[test]
+fn a_scale_that_is_no_number_is_named() {
+    let file = PathBuf::from(format!("{}:x", tiny_model_path("lora").display()));
+    let settings = LlamaSettings { lora: Some(Lora { file, scale: 1.0 }), ..settings() };
+    let rejected = error(&tiny_model_path("llama"), &settings);
+    assert!(rejected.contains(": \"x\" is not a scale; pass a number after"), "{rejected}");
+}
+
 /// Without a GPU, placement changes nothing, and what an engine reports is what it reported
 /// before there were these settings.
 #[test]

@@ -22,6 +22,12 @@ pub enum RowFault {
         /// The row's keys.
         keys: Vec<String>,
     },
+    /// The row is a trajectory, which `amend export --format trajectories` wrote.
+    #[error(
+        "this is a trajectory in amend's own format, which no trainer reads: lint the run \
+         directory, or an export in a trainer's format"
+    )]
+    Trajectory,
     /// A key is missing.
     #[error("the key {key:?} is missing, which earlier rows have: add it, or remove the row")]
     Missing {

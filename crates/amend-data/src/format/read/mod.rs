@@ -36,8 +36,12 @@ const FORMATS: &[&dyn RowFormat] = &[
 /// Recognises the format of a row, and returns it with its name.
 ///
 /// # Errors
-/// Fails with [`RowFault::Unknown`] if no format has the row's keys.
+/// Fails with [`RowFault::Unknown`] if no format has the row's keys, and with
+/// [`RowFault::Trajectory`] if it is a trajectory.
 pub fn recognise(row: &Object) -> Result<(&'static dyn RowFormat, &'static str), RowFault> {
+    if ["messages", "outcome", "steps"].iter().all(|key| row.contains_key(*key)) {
+        return Err(RowFault::Trajectory);
+    }
     FORMATS
         .iter()
         .find_map(|format| Some((*format, format.recognise(row)?)))

@@ -198,6 +198,10 @@ fn faults_are_reported_with_their_fix() {
         (json!({"a": 1, "b": 2}), "no known format has the keys \"a\", \"b\": rename them to"),
         (json!({}), "no known format has the keys (none)"),
         (
+            json!({"key": "a", "messages": [], "outcome": "done", "steps": []}),
+            "this is a trajectory in amend's own format, which no trainer reads: lint the run",
+        ),
+        (
             json!({"prompt": 3, "chosen": "r", "rejected": "w"}),
             "/prompt must be a text, not a number",
         ),

@@ -19,7 +19,7 @@ use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
-use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, Thoughts};
+use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, ThoughtWriter};
 use crate::pairs::{self, DropReason, Pair, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
@@ -68,7 +68,7 @@ type StepRows =
 #[derive(Debug)]
 pub(crate) struct MadeRow {
     pub row: ExportRow,
-    /// What became of the thoughts of its answers.
+    /// Whether it has the thoughts of its answers.
     pub thoughts: RowThoughts,
 }
 
@@ -101,15 +101,15 @@ impl ExportFormat {
         FORMATS.iter().find(|format| format.name == name)
     }
 
-    /// The plural noun for its rows.
+    /// The noun for one of its rows, and for several.
     #[must_use]
-    pub fn noun(&self) -> &'static str {
+    pub fn nouns(&self) -> [&'static str; 2] {
         match self.rows {
-            Rows::Pairs(_) => "pairs",
-            Rows::Labels(_) => "labelled answers",
-            Rows::Answers(_) => "answers",
-            Rows::Steps(_) => "steps",
-            Rows::Trajectories(_) => "trajectories",
+            Rows::Pairs(_) => ["pair", "pairs"],
+            Rows::Labels(_) => ["labelled answer", "labelled answers"],
+            Rows::Answers(_) => ["answer", "answers"],
+            Rows::Steps(_) => ["step", "steps"],
+            Rows::Trajectories(_) => ["trajectory", "trajectories"],
         }
     }
 
@@ -145,7 +145,7 @@ impl ExportFormat {
     }
 
     /// All columns of the rows, in order.
-    pub(crate) fn schema(&self, thoughts: &Thoughts) -> Schema {
+    pub(crate) fn schema(&self, thoughts: &ThoughtWriter) -> Schema {
         let mut fields = (self.columns)(thoughts.key());
         fields.extend(thoughts.column());
         if self.trains() {
@@ -163,6 +163,10 @@ impl ExportFormat {
         run: &Provenance<'_>,
     ) -> Vec<Result<MadeRow, DropReason>> {
         let item = &trajectory.item;
+        // No format has columns for tool calls.
+        if item.messages.iter().any(|turn| turn.role == Role::Tool) {
+            return vec![Err(DropReason::Conversation)];
+        }
         let required = run.rules.require_review(&trajectory.steps);
         let open = required && pairs::decision(trajectory, &run.rules).is_none();
         // Every principle contributed to the last answer.
@@ -173,7 +177,7 @@ impl ExportFormat {
             run.thoughts.add_kwargs(&mut row, thoughts);
             MadeRow { row: origin.add_to(row, run), thoughts }
         };
-        let rows = match self.rows {
+        match self.rows {
             Rows::Pairs(make) => pairs::pairs(trajectory, which, &run.rules)
                 .into_iter()
                 .map(|pair| {
@@ -203,7 +207,7 @@ impl ExportFormat {
                                 labels.claim(&answer.text)?;
                                 let mut thoughts = run.thoughts.decide(&[answer]);
                                 if thoughts == RowThoughts::Written && !all_written {
-                                    thoughts = RowThoughts::LeftOut;
+                                    thoughts = RowThoughts::Missing;
                                 }
                                 let response = run.thoughts.response(answer, thoughts);
                                 let row = make(item, &response, label)?;
@@ -231,12 +235,7 @@ impl ExportFormat {
                 let row = run.add_run(make(trajectory));
                 vec![Ok(MadeRow { row, thoughts: RowThoughts::None })]
             }
-        };
-        // No format has columns for tool calls.
-        if item.messages.iter().any(|turn| turn.role == Role::Tool) {
-            return rows.into_iter().map(|row| row.and(Err(DropReason::Conversation))).collect();
         }
-        rows
     }
 }
 

@@ -86,7 +86,7 @@ fn steps(
         }
         // The model did not write an answer that came with the input.
         if step.finish.is_some() {
-            let clean = context.into_iter().try_for_each(pairs::has_thought);
+            let clean = context.into_iter().try_for_each(pairs::check_no_thought);
             rows.push(clean.and_then(|()| pairs::whole(step)).map(|step| {
                 let thoughts = run.thoughts.decide(&[step]);
                 let row = row([

@@ -134,7 +134,7 @@ pub(super) fn checks(
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
-        Box::new(thoughts::Thoughts),
+        Box::new(thoughts::LeftThoughts),
         Box::new(leftovers::Leftovers),
         Box::new(verdict::LabelNoise),
         Box::new(private::Private),

@@ -10,7 +10,7 @@ pub(super) static LEFT: LintRule = LintRule {
     name: THOUGHTS_LEFT,
     severity: Severity::Error,
     about: "the marks of a thought are in a turn of the assistant, which learns them as a part of its answer",
-    fix: "the row is removed; if the thoughts belong there, skip this finding",
+    fix: "the row is removed; if the thoughts belong there, pass --skip thoughts-left",
     needs: Needs::Row,
 };
 
@@ -23,9 +23,9 @@ pub(super) static ONE_SIDED: LintRule = LintRule {
 };
 
 /// Checks turns of the assistant: others may write about marks.
-pub(super) struct Thoughts;
+pub(super) struct LeftThoughts;
 
-impl Check for Thoughts {
+impl Check for LeftThoughts {
     fn rules(&self) -> &'static [&'static LintRule] {
         const { &[&LEFT, &ONE_SIDED] }
     }
@@ -100,7 +100,7 @@ mod tests {
                 vec!["thoughts-left", "thoughts-one-sided"],
             ),
         ] {
-            assert_eq!(broken_rules(&Thoughts, row.clone()), expected, "{row}");
+            assert_eq!(broken_rules(&LeftThoughts, row.clone()), expected, "{row}");
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
             (blocks, json!({}), true),
         ] {
             let row = json!({"prompt": "p", "chosen": side(chosen), "rejected": side(rejected)});
-            let found = broken_rules(&Thoughts, row.clone());
+            let found = broken_rules(&LeftThoughts, row.clone());
             assert_eq!(found.contains(&"thoughts-one-sided"), one_sided, "{row}");
         }
     }
