@@ -384,8 +384,14 @@ mod tests {
 
         // Thoughts need room too, unless the user set a size.
         let thinking = |ctx_size| {
-            let settings = LlamaSettings { parallel: 8, ctx_size, ..LlamaSettings::default() };
-            let chosen = LlamaSettings { thought_tokens: 1024, ..settings }.laid_out(small);
+            let settings = LlamaSettings {
+                parallel: 8,
+                ctx_size,
+                thought_tokens: 1024,
+                n_gpu_layers: GpuLayers::Count(0),
+                ..LlamaSettings::default()
+            };
+            let chosen = settings.laid_out(small);
             (chosen.kv_unified, chosen.ctx_size)
         };
         assert_eq!(thinking(0), (Off, 10 * 2560));
