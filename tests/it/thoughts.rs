@@ -111,7 +111,10 @@ fn the_report_shows_thoughts_apart_from_the_answers() {
     let ran = place.run(&mut place.amend("report r"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let page = std::fs::read_to_string(place.path("r/report.html")).unwrap();
-    assert!(page.contains("<summary>thought <small>5 tokens with its marks</small></summary>"), "{page}");
+    assert!(
+        page.contains("<summary>thought <small>5 tokens with its marks</small></summary>"),
+        "{page}"
+    );
     assert!(page.contains("Why critique?") && page.contains("in thoughts"), "{page}");
 }
 
