@@ -178,7 +178,7 @@ fn failed_items_are_counted_recorded_and_retried() {
     let stopped = run("--ctx-size 1536 --max-errors 1");
     assert_eq!(stopped.code, Some(1));
     let failure = "the step needs 1825 tokens of context (prompt 1819 + answer 6), but only 1536 are \
-                   available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to \
+                   available: lower --max-tokens, shorten the prompt, or raise --ctx-size (up to \
                    the context length that the model was trained for)";
     assert!(stopped.err.starts_with(&format!(" WARN row 1: {failure} key=")), "{}", stopped.err);
     let (_, stopped) = stopped.err.split_once('\n').unwrap();
@@ -371,7 +371,7 @@ fn a_prompt_that_does_not_fit_is_an_error() {
     insta::assert_snapshot!(
         ran.err,
         @"error: the step needs 2425 tokens of context (prompt 2419 + answer 6), but only 256 are \
-         available: lower max_tokens, shorten the prompt, or raise --ctx-size (up to the context \
+         available: lower --max-tokens, shorten the prompt, or raise --ctx-size (up to the context \
          length that the model was trained for)"
     );
 }

@@ -2,7 +2,6 @@
 //! and where models come from.
 //! This is the only crate that links llama.cpp.
 
-mod certificates;
 pub mod http;
 pub mod hub;
 pub mod llama;
@@ -10,6 +9,7 @@ pub mod llama;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../../tests/it/common/models.rs"]
 mod models;
+mod network;
 mod shards;
 mod source;
 

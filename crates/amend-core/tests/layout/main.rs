@@ -43,7 +43,7 @@ const CRATES: [Floors; 5] = [
     Floors {
         name: "amend-engine",
         folder: "crates/amend-engine",
-        modules: &["certificates", "shards", "llama", "http", "hub", "source"],
+        modules: &["network", "shards", "llama", "http", "hub", "source"],
     },
     Floors {
         name: "amend-data",

@@ -1,7 +1,6 @@
 //! The address of a server, and its API key.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -38,13 +37,6 @@ impl Address {
     #[must_use]
     pub fn is_of_server(&self, other: &Self) -> bool {
         self.server() == other.server()
-    }
-
-    /// Whether the server is on this machine.
-    pub(super) fn is_loopback(&self) -> bool {
-        let (_, host, _) = self.server();
-        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// The URL of a page below the address.
@@ -180,17 +172,6 @@ mod tests {
             ("http://a.example", "http://b.example", false),
         ] {
             assert_eq!(address(left).is_of_server(&address(right)), is_same, "{left} {right}");
-        }
-        for (text, is_loopback) in [
-            ("http://localhost:8080", true),
-            ("http://LOCALHOST", true),
-            ("http://127.1.2.3/v1", true),
-            ("http://[::1]:8000", true),
-            ("http://localhost.example", false),
-            ("http://192.168.0.1", false),
-            ("http://[::2]", false),
-        ] {
-            assert_eq!(address(text).is_loopback(), is_loopback, "{text}");
         }
     }
 

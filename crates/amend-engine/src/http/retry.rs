@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 /// is at fault. Pauses double from try to try, and random jitter lengthens each by up to its
 /// own length, so that requests that fail together are not retried together.
 ///
-/// A rate limit uses up no try: see [`super::gate::RateLimitGate`].
+/// A rate limit uses up no try: it pauses all requests instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// The maximum number of tries, including the first.

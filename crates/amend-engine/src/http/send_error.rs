@@ -6,9 +6,7 @@ use serde_json::Value;
 use ureq::http::HeaderMap;
 
 use super::wire::{ReplyError, error_in};
-
-/// How many characters of an error page are displayed.
-const MAX_MESSAGE: usize = 300;
+use crate::network::shorten;
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -202,18 +200,6 @@ fn error_message(body: &Value, page: &str) -> String {
     shorten(message.unwrap_or(page))
 }
 
-/// The beginning of a text, for messages.
-pub fn shorten(text: &str) -> String {
-    let text = text.trim();
-    if text.is_empty() {
-        return "(empty)".to_owned();
-    }
-    match text.char_indices().nth(MAX_MESSAGE) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +218,7 @@ mod tests {
             assert_eq!(error_message(&body, page), message);
         }
         let long = "é".repeat(400);
-        assert_eq!(error_message(&Value::Null, &long), format!("{}…", "é".repeat(MAX_MESSAGE)));
+        assert_eq!(error_message(&Value::Null, &long), format!("{}…", "é".repeat(300)));
     }
 
     #[test]

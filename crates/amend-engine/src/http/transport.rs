@@ -11,15 +11,12 @@ use ureq::{Agent, Proxy};
 use super::address::{Address, Key};
 use super::gate::RateLimitGate;
 use super::retry::{Cancellation, Retry};
-use super::send_error::{SendError, from_redirect, from_status, in_body, shorten};
+use super::send_error::{SendError, from_redirect, from_status, in_body};
 use super::wire;
-use crate::certificates;
+use crate::network::{self, CONNECT_TIMEOUT, shorten};
 
 /// The maximum size of a response, in bytes.
 const MAX_RESPONSE: u64 = 64 << 20;
-
-/// The timeout for opening a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The variables that name a proxy, in the order in which ureq reads them.
 const PROXIES: [&str; 6] =
@@ -40,23 +37,18 @@ pub struct Transport {
 
 impl Transport {
     pub fn new(address: Address, key: Option<Key>, timeout: Duration, retry: Retry) -> Self {
-        // A server on this machine is reached without a proxy.
-        let proxy = Proxy::try_from_env()
-            .filter(|proxy| !address.is_loopback() && !proxy.is_no_proxy(&address.uri()));
+        let uri = address.uri();
+        let proxy = network::proxy(&uri).filter(|proxy| !proxy.is_no_proxy(&uri));
         let variable = match &proxy {
             Some(_) => PROXIES.into_iter().find(|name| names_proxy(name)),
             None => None,
         };
-        let agent = Agent::config_builder()
-            .tls_config(certificates::tls(&address.to_string()))
-            .proxy(proxy)
+        let agent = network::agent(&address.to_string(), proxy)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
-            .http_status_as_error(false)
             // A POST that is redirected would become a GET.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
         let gate = Arc::default();

@@ -1,19 +1,18 @@
 //! Requests to the Hub: the commit of a branch, the files of a commit, and their contents.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
 use super::HubSettings;
 use super::cache::{is_commit, is_hash, is_inside};
-use crate::certificates;
 use crate::http::Key;
+use crate::network;
 use amend_core::model::EngineError;
 
 /// The maximum size of a list of files, in bytes.
@@ -22,14 +21,8 @@ const MAX_LIST: u64 = 16 << 20;
 /// The most pages of a list of files that are read.
 const MAX_PAGES: usize = 100;
 
-/// The timeout for opening a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The timeout for the next bytes of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How many characters of an error page are displayed.
-const MAX_MESSAGE: usize = 200;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -174,17 +167,12 @@ pub(super) struct Client {
 impl Client {
     pub fn new(settings: &HubSettings) -> Self {
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        // A server on this machine is reached without a proxy.
-        let proxy = if is_loopback(&endpoint) { None } else { Proxy::try_from_env() };
-        let agent = Agent::config_builder()
-            .tls_config(certificates::tls(&endpoint))
-            .proxy(proxy)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
+        // An address that is no URL is reported by the first request.
+        let proxy = network::proxy(&endpoint.parse().unwrap_or_default());
+        let agent = network::agent(&endpoint, proxy)
             .timeout_per_read(Some(READ_TIMEOUT))
-            .http_status_as_error(false)
             // Contents come from another host, which must not see the token.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
         Self { agent, endpoint, token: settings.token.clone() }
@@ -323,17 +311,13 @@ impl Client {
         }
         let text = match serde_json::from_str::<Page>(page) {
             Ok(page) => page.error,
-            Err(_) => page.trim().to_owned(),
+            Err(_) => page.to_owned(),
         };
         let text = match &self.token {
             Some(token) => token.hide_in(&text),
             None => text,
         };
-        if text.is_empty() {
-            "(empty)".to_owned()
-        } else {
-            text.chars().take(MAX_MESSAGE).collect()
-        }
+        network::shorten(&text)
     }
 }
 
@@ -352,14 +336,6 @@ fn next_query(link: &str) -> Option<String> {
 
 fn unreachable(url: &str, error: ureq::Error) -> RequestError {
     RequestError::Unreachable { url: url.to_owned(), source: Box::new(error) }
-}
-
-/// Whether an address is on this machine.
-fn is_loopback(endpoint: &str) -> bool {
-    let Ok(uri) = endpoint.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default();
-    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A path as a part of a URL.
@@ -383,18 +359,6 @@ mod tests {
     #[test]
     fn paths_are_escaped() {
         assert_eq!(escaped("Q8_0/my model+é.gguf"), "Q8_0/my%20model%2B%C3%A9.gguf");
-    }
-
-    #[test]
-    fn a_mirror_on_this_machine_is_recognised() {
-        for (endpoint, is_local) in [
-            ("http://localhost:8080", true),
-            ("http://127.0.0.1:1/hf", true),
-            ("http://[::1]:1", true),
-            ("https://huggingface.co", false),
-        ] {
-            assert_eq!(is_loopback(endpoint), is_local, "{endpoint}");
-        }
     }
 
     #[test]
