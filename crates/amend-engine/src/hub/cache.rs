@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The variables that name the cache, in the order in which llama.cpp reads them, and the
 /// folder below each.
@@ -81,7 +82,7 @@ impl RepoCache {
         let folder = path.parent().unwrap_or(&self.0);
         fs::create_dir_all(folder)?;
         // By rename, so that another process never reads half a name.
-        let part = path.with_extension(format!("{}.tmp", std::process::id()));
+        let part = temporary(&path);
         fs::write(&part, commit)?;
         fs::rename(&part, &path)
     }
@@ -128,18 +129,28 @@ impl RepoCache {
 /// # Errors
 /// Neither is possible.
 pub(super) fn link(blob: &Path, path: &Path) -> io::Result<()> {
+    // Another process may have been faster.
+    if path.exists() {
+        return Ok(());
+    }
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder)?;
-    // A link whose content was deleted.
-    if path.is_symlink() {
-        fs::remove_file(path)?;
-    }
-    match symlink(&relative(blob, folder), path) {
-        Ok(()) => Ok(()),
-        // Another process was faster.
-        Err(_) if path.exists() => Ok(()),
+    // By rename, which replaces a link whose content was deleted, and never leaves a moment
+    // without a link.
+    let part = temporary(path);
+    match symlink(&relative(blob, folder), &part) {
+        Ok(()) => fs::rename(&part, path),
         Err(_) => fs::rename(blob, path),
     }
+}
+
+/// The name of a file beside `path` that no other call uses.
+fn temporary(path: &Path) -> PathBuf {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}-{call}.tmp", std::process::id()));
+    name.into()
 }
 
 #[cfg(unix)]
