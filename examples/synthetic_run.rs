@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use amend_core::chat::{Message, Role};
+use amend_core::chat::{Message, ReasoningFormat, ReasoningSwitch, Role};
 use amend_core::constitution::{self, Constitution};
 use amend_core::model::{Failure, Finish, Usage};
 use amend_core::random::Stream;
@@ -194,13 +194,16 @@ fn constitution() -> Constitution {
 }
 
 fn manifest(items: u64) -> Manifest {
+    let switch =
+        ReasoningSwitch { name: "enable_thinking".to_owned(), on: true.into(), off: false.into() };
+    let reasoning = ReasoningFormat { switch: Some(switch), ..ReasoningFormat::think() };
     Manifest {
         format: FORMAT,
         command: "run".to_owned(),
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({
             "name": "no model", "sha256": "00",
-            "reasoning": {"switch": "enable_thinking", "thinks_by_default": true},
+            "reasoning": reasoning,
         }),
         judge_model: None,
         constitution: Hashed::constitution(constitution()),
