@@ -34,6 +34,8 @@ pub struct Answers {
     pub refused: Option<(u16, &'static str)>,
     /// Whether contents are sent from the start whatever range is asked for.
     pub ignores_ranges: bool,
+    /// Whether the answer to a range names another range.
+    pub misstates_ranges: bool,
 }
 
 /// The server. It runs until the test ends.
@@ -148,7 +150,8 @@ fn answer(
     let start = if answers_now.ignores_ranges { 0 } else { from };
     let rest = &content[start.min(size)..];
     let head = if start > 0 {
-        format!("206 -\r\nContent-Range: bytes {start}-{}/{size}", size - 1)
+        let stated = if answers_now.misstates_ranges { 0 } else { start };
+        format!("206 -\r\nContent-Range: bytes {stated}-{}/{size}", size - 1)
     } else {
         "200 OK".to_owned()
     };

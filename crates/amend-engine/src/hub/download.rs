@@ -181,7 +181,12 @@ impl Partial {
             Err(error) => return Err(ReceiveError::Request(error)),
         };
         let start = if response.status() == StatusCode::PARTIAL_CONTENT { self.done } else { 0 };
-        check_size(&response, start, file).map_err(ReceiveError::Request)?;
+        match check_size(&response, start, file) {
+            Ok(()) => {}
+            // A server that can't continue the content may be able to send all of it.
+            Err(_) if self.done > 0 => return self.clear().map_err(ReceiveError::Disk),
+            Err(error) => return Err(ReceiveError::Request(error)),
+        }
         if start == 0 && self.done > 0 {
             self.clear().map_err(ReceiveError::Disk)?;
         }
@@ -248,11 +253,18 @@ fn interrupted(
     {
         return refusal.error(&file.repo, client.has_token());
     }
+    let hint = match error {
+        Some(RequestError::Malformed { .. }) => {
+            "the server does not send what its list promises: try again later, or choose another \
+             one with HF_ENDPOINT"
+        }
+        _ => "run the command again: it continues where the download stopped",
+    };
     let interrupted = EngineError::new(format!(
         "failed to download {}: it ended after {done} of {} bytes",
         file.path, file.size
     ))
-    .hinted("run the command again: it continues where the download stopped");
+    .hinted(hint);
     match error {
         Some(error) => interrupted.caused_by(error),
         None => interrupted,

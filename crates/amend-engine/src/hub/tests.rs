@@ -174,6 +174,17 @@ fn simultaneous_downloads_wait_for_each_other() {
 }
 
 #[test]
+fn a_server_that_misstates_ranges_is_asked_for_everything() {
+    let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
+    hub.change(|answers| {
+        answers.cuts = vec![700_000];
+        answers.misstates_ranges = true;
+    });
+    let (result, _) = fetched(&model(""), &settings(&hub, &folder));
+    assert_eq!(fs::read(result.unwrap().path).unwrap(), content(1));
+}
+
+#[test]
 fn a_server_without_ranges_sends_everything_again() {
     let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
     hub.change(|answers| {
