@@ -55,10 +55,11 @@ impl Tail {
         }
         match (start, end) {
             (Some(start), Some(end)) if end > start => Self::Closed,
-            (Some(_), _) => Self::Open,
+            // A mark before other text belongs to the turn before.
+            (Some(start), _) if scaffold[start..].trim().is_empty() => Self::Open,
             // The end without its start, which may also be the end of the turn before.
             (None, Some(end)) if scaffold[end..].trim().is_empty() => Self::Closed,
-            (None, _) => Self::Bare,
+            (_, _) => Self::Bare,
         }
     }
 }
@@ -126,4 +127,23 @@ fn extend(segments: &mut Vec<Segment>, scaffold: &str) -> TurnStart {
         _ => segments.push(Segment::Scaffold(scaffold.to_owned())),
     }
     TurnStart::Answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_prompt_is_read() {
+        for (scaffold, expected) in [
+            ("<|im_end|>\n<|im_start|>assistant\n", Tail::Bare),
+            ("<|im_end|>\n<|im_start|>assistant\n<think>\n", Tail::Open),
+            ("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", Tail::Closed),
+            ("<|im_end|>\n<|im_start|>assistant\n</think>", Tail::Closed),
+            // Text of the user's turn.
+            ("\n<think><|im_end|>\n<|im_start|>assistant\n", Tail::Bare),
+        ] {
+            assert_eq!(Tail::read(scaffold, &ReasoningFormat::think()), expected, "{scaffold:?}");
+        }
+    }
 }
