@@ -128,7 +128,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::super::marks::Marks;
-    use super::super::split_inline;
+    use super::super::{LoneEnd, split_inline};
     use super::*;
     use crate::text::thoughts;
 
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_thoughts_of_every_family_are_split_off() {
         for Family { open, close, .. } in &FAMILIES {
-            let (thought, _) = split_inline(&format!("{open}Tea?{close}Tea."), false);
+            let (thought, _) = split_inline(&format!("{open}Tea?{close}Tea."), LoneEnd::Never);
             assert_eq!(thought.as_deref(), Some("Tea?"), "{open} … {close}");
         }
     }

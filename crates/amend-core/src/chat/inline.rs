@@ -53,19 +53,29 @@ pub fn without_turn_end(text: &str) -> &str {
     text
 }
 
+/// When a closing mark without its opening mark ends a thought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoneEnd {
+    /// Never: the server has separated the thought.
+    Never,
+    /// If the line ends after it.
+    AtLineEnd,
+    /// Always: the model is known to think.
+    Always,
+}
+
 /// Separates a thought at the beginning of a reply from the answer, in the spelling of any
 /// known family. The thought may lack its closing mark, if the reply was cut off, and its
-/// opening mark, which many chat templates write. A closing mark alone counts if the line
-/// ends after it, or if the model is known to think (`thinks`). Otherwise it may be a word
-/// of an answer about such marks.
+/// opening mark, which many chat templates write. `lone_end` says when a closing mark alone
+/// counts: it may be a word of an answer about such marks.
 ///
 /// Returns the thought without surrounding white space, if there is one, and the answer.
 #[must_use]
-pub fn split_inline(text: &str, thinks: bool) -> (Option<String>, String) {
+pub fn split_inline(text: &str, lone_end: LoneEnd) -> (Option<String>, String) {
     let trimmed = text.trim_start();
     let (thought, answer) = match FORMATS.iter().find(|format| begins(trimmed, format)) {
         Some(format) => split(trimmed, format, TurnStart::Free),
-        None => match opened_before(text, thinks) {
+        None => match opened_before(text, lone_end) {
             Some(format) => split(text, format, TurnStart::Thinking),
             None => return (None, text.to_owned()),
         },
@@ -105,11 +115,16 @@ fn fits_answer(text: &str, format: &ReasoningFormat) -> bool {
 }
 
 /// The format of a thought whose beginning the text lacks.
-fn opened_before(text: &str, thinks: bool) -> Option<&'static ReasoningFormat> {
+fn opened_before(text: &str, lone_end: LoneEnd) -> Option<&'static ReasoningFormat> {
     let bytes = thoughts::find(text)?;
     let rest = text[bytes.end..].trim_start_matches([' ', '\t', '\r']);
     let ends_line = rest.is_empty() || rest.starts_with('\n');
-    if !(thinks || ends_line) {
+    let counts = match lone_end {
+        LoneEnd::Never => false,
+        LoneEnd::AtLineEnd => ends_line,
+        LoneEnd::Always => true,
+    };
+    if !counts {
         return None;
     }
     let mark = &text[bytes];
@@ -189,7 +204,7 @@ mod tests {
             ("<think>Let me", Some("Let me"), ""),
             ("<|channel|>analysis<|message|>Let me", Some("Let me"), ""),
         ] {
-            let (found, rest) = split_inline(text, false);
+            let (found, rest) = split_inline(text, LoneEnd::AtLineEnd);
             assert_eq!((found.as_deref(), &*rest), (thought, answer), "{text:?}");
         }
     }
@@ -204,7 +219,7 @@ mod tests {
         ] {
             for text in [format!("<think>a</think>{answer}"), format!("a\n</think>\n\n{answer}")] {
                 let expected = (Some("a".to_owned()), answer.to_owned());
-                assert_eq!(split_inline(&text, false), expected, "{text:?}");
+                assert_eq!(split_inline(&text, LoneEnd::AtLineEnd), expected, "{text:?}");
             }
         }
     }
@@ -215,12 +230,17 @@ mod tests {
             ("The tag </think> closes it.", "The tag", "closes it."),
             ("Tea?</think>Tea.", "Tea?", "Tea."),
         ] {
-            assert_eq!(split_inline(text, false), (None, text.to_owned()));
-            assert_eq!(split_inline(text, true), (Some(thought.to_owned()), answer.to_owned()));
+            assert_eq!(split_inline(text, LoneEnd::AtLineEnd), (None, text.to_owned()));
+            assert_eq!(
+                split_inline(text, LoneEnd::Always),
+                (Some(thought.to_owned()), answer.to_owned())
+            );
         }
+        let separated = "Close it:\n</think>\nTea.";
+        assert_eq!(split_inline(separated, LoneEnd::Never), (None, separated.to_owned()));
         for (text, thought) in [("Tea? </think> \r\nTea.", "Tea?"), ("Tea?</think>", "Tea?")] {
-            for thinks in [false, true] {
-                assert_eq!(split_inline(text, thinks).0.as_deref(), Some(thought), "{text:?}");
+            for lone_end in [LoneEnd::AtLineEnd, LoneEnd::Always] {
+                assert_eq!(split_inline(text, lone_end).0.as_deref(), Some(thought), "{text:?}");
             }
         }
     }
@@ -251,8 +271,8 @@ mod tests {
             "A thought ends with `</think>`.",
             "Here is my response: Tea.",
         ] {
-            for thinks in [false, true] {
-                assert_eq!(split_inline(text, thinks), (None, text.to_owned()));
+            for lone_end in [LoneEnd::AtLineEnd, LoneEnd::Always] {
+                assert_eq!(split_inline(text, lone_end), (None, text.to_owned()));
             }
         }
     }

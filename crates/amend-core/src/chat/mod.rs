@@ -18,7 +18,7 @@ mod template;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use inline::{has_lost_channels, split_inline, without_turn_end};
+pub use inline::{LoneEnd, has_lost_channels, split_inline, without_turn_end};
 pub use opening::{NextTurn, TurnStart};
 pub use reasoning::{
     RESERVED_VARIABLES, Reasoning, ReasoningContradiction, ReasoningFormat, ReasoningMode,

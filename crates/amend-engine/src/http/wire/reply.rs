@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::logprobs::{Position, ReportedTokens};
-use amend_core::chat::{has_lost_channels, split_inline, without_turn_end};
+use amend_core::chat::{LoneEnd, has_lost_channels, split_inline, without_turn_end};
 use amend_core::model::{Completion, Failure, Finish, Usage};
 
 /// An error that a server reports in the body of a response.
@@ -90,8 +90,12 @@ impl ServerReply {
         let separate = separate_thought(message);
         // NUL is no text, but JSON has an escape for it.
         let content = parts.answer.replace('\0', "\u{fffd}");
-        let (inline, answer) =
-            split_inline(without_turn_end(&content), thinks && separate.is_none());
+        let lone_end = match (&separate, thinks) {
+            (Some(_), _) => LoneEnd::Never,
+            (None, true) => LoneEnd::Always,
+            (None, false) => LoneEnd::AtLineEnd,
+        };
+        let (inline, answer) = split_inline(without_turn_end(&content), lone_end);
         let begins_with = |thought: &str| content.trim_start().starts_with(thought);
         let lacks_start = inline.as_deref().is_some_and(begins_with);
         let mut thoughts = Vec::new();
