@@ -73,7 +73,7 @@ pub enum LoneEnd {
 #[must_use]
 pub fn split_inline(text: &str, lone_end: LoneEnd) -> (Option<String>, String) {
     let trimmed = text.trim_start();
-    let (thought, answer) = match FORMATS.iter().find(|format| begins(trimmed, format)) {
+    let (thought, answer) = match begun_format(trimmed) {
         Some(format) => split(trimmed, format, TurnStart::Free),
         None => match opened_before(text, lone_end) {
             Some(format) => split(text, format, TurnStart::Thinking),
@@ -83,6 +83,19 @@ pub fn split_inline(text: &str, lone_end: LoneEnd) -> (Option<String>, String) {
     let thought = thought.trim();
     let thought = if thought.is_empty() { None } else { Some(thought.to_owned()) };
     (thought, answer)
+}
+
+/// The format of a thought at the beginning of a text. If several begin in the same way, the
+/// one whose mark introduces the answer.
+fn begun_format(text: &str) -> Option<&'static ReasoningFormat> {
+    let introduces_answer = |format: &&ReasoningFormat| {
+        let after =
+            format.ends.iter().find_map(|end| Some(text.split_once(&**end)?.1.trim_start()));
+        after
+            .is_some_and(|after| format.answer_starts.iter().any(|mark| after.starts_with(&**mark)))
+    };
+    let mut formats = FORMATS.iter().filter(|format| begins(text, format));
+    formats.clone().find(introduces_answer).or_else(|| formats.next())
 }
 
 /// Whether a text begins with a thought, or with a mark that introduces an answer. Words of
@@ -187,6 +200,11 @@ mod tests {
             ("◁think▷Tea?◁/think▷Tea.", Some("Tea?"), "Tea."),
             ("<|open|>think<|sep|>Tea?<|close|>think<|sep|>Tea.", Some("Tea?"), "Tea."),
             ("<mm:think>Tea?</mm:think>Tea.", Some("Tea?"), "Tea."),
+            (
+                "<|START_THINKING|>Tea?<|END_THINKING|><|START_TEXT|>Tea.<|END_TEXT|>",
+                Some("Tea?"),
+                "Tea.",
+            ),
             (
                 "<|START_THINKING|>Tea?<|END_THINKING|><|START_RESPONSE|>Tea.<|END_RESPONSE|>",
                 Some("Tea?"),

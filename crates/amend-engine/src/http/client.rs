@@ -176,6 +176,10 @@ impl Client {
                     && words == *message
                 {
                     self.lock().refused = before;
+                    tracing::warn!(
+                        "{}: that refusal quotes the prompt; nothing changes",
+                        self.address
+                    );
                 }
                 let is_refusal = may_be_refusal && *code != 500;
                 return Err(match is_refusal {
