@@ -108,6 +108,14 @@ fn thoughts_that_cannot_be_are_reported() {
     help: pass --reasoning auto, or use a model that thinks
     ");
 
+    let arguments = "run in.jsonl --out r --reasoning on --ctx-size 512";
+    let ran = place.run(&mut with_model(&place, "thinks", arguments));
+    assert_eq!(ran.code, Some(2));
+    insta::assert_snapshot!(ran.err, @r"
+    error: a thought of 1024 tokens does not fit in a context of 512
+    help: lower --reasoning-budget, or raise --ctx-size
+    ");
+
     place.write("broken.j2", "{{ messages[0].content }}{% include 'other' %}");
     let arguments = "run in.jsonl --out r --reasoning on --chat-template broken.j2";
     let ran = place.run(&mut with_model(&place, "thinks", arguments));

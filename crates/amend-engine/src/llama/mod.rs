@@ -508,6 +508,18 @@ impl Engine for Llama<'_> {
                  does not read `reasoning_effort`"
             );
         }
+        if let (Some(format), Some(reasoning)) = (template.reasoning(), &needs.texts)
+            && format.thinks(reasoning)
+            && reasoning.budget as usize >= self.sequence_limit
+        {
+            return Err(ProbeError::Unfit {
+                message: format!(
+                    "a thought of {} tokens does not fit in a context of {}",
+                    reasoning.budget, self.sequence_limit
+                ),
+                hint: "lower --reasoning-budget, or raise --ctx-size".to_owned(),
+            });
+        }
         let labels = choices.map_or(&[][..], |choices| &choices.labels);
         self.can_choose(labels).map_err(|failure| ProbeError::Unfit {
             message: failure.to_string(),
