@@ -10,7 +10,7 @@ use amend_core::constitution::{
 use amend_core::driver::{DriveError, Job, Observer, Work, drive};
 use amend_core::model::{Engine, EngineError, Event, Request, Sampling, Task};
 use amend_core::procedure::{ItemLoop, Procedure};
-use amend_core::prompt::{Delimiter, Templates, TemplatesError};
+use amend_core::prompt::{Delimiter, TemplatesError};
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys, Outcome, Step};
 
@@ -226,19 +226,12 @@ fn sampling(max_tokens: u32) -> Sampling {
 }
 
 fn run_loop(engine: &mut dyn Engine, size: Size) -> Result<(), WorkloadError> {
-    let stream = Stream::new(1);
+    const SEED: u64 = 1;
+    let stream = Stream::new(SEED);
     let fence = Delimiter::from_stream(stream);
-    let constitution = constitution(size);
-    let job = Job {
-        procedure: Procedure::Revise { judging: false },
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout)?),
-        constitution: Arc::new(constitution),
-        fence,
-        seed: 1,
-        stream,
-        ignore_eos: true,
-        cohorts: false,
-    };
+    let procedure = Procedure::Revise { judging: false };
+    let job = Job::new(procedure, constitution(size), None, fence, SEED)?;
+    let job = Job { ignore_eos: true, ..job };
     let mut keys = Keys::default();
     let work = (1..=size.prompts as u64).map(|row| {
         let prompt = words(stream.child(&format!("prompt {row}")), PROMPT_WORDS);

@@ -8,8 +8,7 @@ use amend_core::chat::{Message, Role};
 use amend_core::driver::Observer;
 use amend_core::model::{Failure, Request, Scripted};
 use amend_core::procedure::ItemLoop;
-use amend_core::prompt::{Delimiter, Templates};
-use amend_core::random::Stream;
+use amend_core::prompt::Delimiter;
 use amend_core::record::{Keys, Outcome, StepKind};
 
 /// One round of critique and revision.
@@ -18,16 +17,7 @@ fn job() -> Job {
     constitution.plan.rounds = 1;
     constitution.plan.principles_per_round = 1;
     let fence = Delimiter::new("3f9c2a81").unwrap();
-    Job {
-        procedure: Procedure::Revise { judging: false },
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
-        constitution: Arc::new(constitution),
-        fence,
-        seed: 7,
-        stream: Stream::new(7),
-        ignore_eos: false,
-        cohorts: false,
-    }
+    Job::new(Procedure::Revise { judging: false }, constitution, None, fence, 7).unwrap()
 }
 
 /// Items with different questions.

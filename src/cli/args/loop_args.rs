@@ -2,7 +2,6 @@
 //! the constitution that are handy to change for one call.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -14,7 +13,7 @@ use amend_core::constitution::{self, Constitution};
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
-use amend_core::prompt::{Delimiter, DelimiterStyle, Templates};
+use amend_core::prompt::{Delimiter, DelimiterStyle};
 use amend_core::random::Stream;
 
 /// The default constitution.
@@ -112,12 +111,13 @@ impl PromptArgs {
         input: &str,
     ) -> Result<Job, CommandError> {
         self.reasoning.apply(&mut constitution.sampling);
-        let stream = Stream::new(self.seed);
-        let fence = Delimiter::from_stream(stream.child(input)).in_style(self.fence);
+        let delimiter_stream = Stream::new(self.seed).child(input);
+        let fence = Delimiter::from_stream(delimiter_stream).in_style(self.fence);
         let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
-        let templates = Arc::new(Templates::load(overlay, &fence, constitution.plan.layout)?);
-        for name in &constitution.judge.templates {
-            if !templates.has(name) {
+        let procedure = Procedure::Revise { judging: constitution.judge.enabled };
+        let job = Job::new(procedure, constitution, overlay, fence, self.seed)?;
+        for name in &job.constitution.judge.templates {
+            if !job.templates.has(name) {
                 return Err(CommandError::usage(
                     format!("the judge template {name:?} does not exist"),
                     format!(
@@ -126,16 +126,7 @@ impl PromptArgs {
                 ));
             }
         }
-        Ok(Job {
-            procedure: Procedure::Revise { judging: constitution.judge.enabled },
-            constitution: Arc::new(constitution),
-            templates,
-            fence,
-            seed: self.seed,
-            stream,
-            ignore_eos: false,
-            cohorts: false,
-        })
+        Ok(job)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -21,7 +20,7 @@ use crate::report::chart::{Point, throughput_svg};
 use amend_core::constitution;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
-use amend_core::prompt::{Delimiter, Templates};
+use amend_core::prompt::Delimiter;
 use amend_core::random::Stream;
 use amend_data::rows::input::{self, Input};
 use amend_data::store::atomic;
@@ -195,19 +194,9 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
 
 /// The job whose revisions are measured.
 fn revision_job() -> Result<Job, CommandError> {
-    let stream = Stream::new(0);
-    let fence = Delimiter::from_stream(stream);
+    let fence = Delimiter::from_stream(Stream::new(0));
     let constitution = constitution::load("harmless")?.constitution;
-    Ok(Job {
-        procedure: Procedure::Revise { judging: false },
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout)?),
-        constitution: Arc::new(constitution),
-        fence,
-        seed: 0,
-        stream,
-        ignore_eos: false,
-        cohorts: false,
-    })
+    Ok(Job::new(Procedure::Revise { judging: false }, constitution, None, fence, 0)?)
 }
 
 fn print_revisions(revisions: &Revisions) -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::judge::RubricScore;
 use amend_core::model::{Failure, Scripted};
 use amend_core::procedure::Procedure;
-use amend_core::prompt::{Delimiter, Templates};
+use amend_core::prompt::Delimiter;
 use amend_core::random::Stream;
 use amend_core::record::{Item, Outcome, Step, StepKind, Stop};
 use amend_core::stats::Interval;
@@ -352,18 +352,9 @@ fn evaluated(id: &str, revise: bool) -> (Trajectory, amend_core::procedure::Item
     });
     let mut items = planted().items(None).into_iter();
     let item = Arc::new(items.find(|item| item.id.as_deref() == Some(id)).unwrap());
-    let stream = Stream::new(0);
-    let fence = Delimiter::from_stream(stream);
-    let job = Job {
-        procedure: Procedure::Rubric { dimensions: [0].into(), revise },
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
-        constitution,
-        fence,
-        seed: 0,
-        stream,
-        ignore_eos: false,
-        cohorts: false,
-    };
+    let fence = Delimiter::from_stream(Stream::new(0));
+    let procedure = Procedure::Rubric { dimensions: [0].into(), revise };
+    let job = Job::new(procedure, constitution, None, fence, 0).unwrap();
     let work = Work { item: Arc::clone(&item), steps: Vec::new() };
     let mut collected = Collected::default();
     drive(&mut engine, &job, [work], &mut collected).unwrap();

@@ -10,7 +10,7 @@ use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::judge::Calibration;
 use amend_core::model::{Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
-use amend_core::prompt::{Delimiter, Templates};
+use amend_core::prompt::Delimiter;
 use amend_core::record::{Item, Label, Outcome, Step};
 use amend_core::stats::{Estimate, sigmoid};
 use amend_data::rows::input::{self, Input};
@@ -61,16 +61,7 @@ fn judged_under(
     let items = input::read_comparisons(&[Input::Path(path)], None, Stream::new(0)).unwrap();
     let fence = Delimiter::new(DELIMITER).unwrap();
     let constitution = Arc::new(constitution);
-    let job = Job {
-        procedure,
-        constitution: constitution.clone(),
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
-        fence,
-        seed: 0,
-        stream: Stream::new(0),
-        ignore_eos: false,
-        cohorts: false,
-    };
+    let job = Job::new(procedure, constitution.clone(), None, fence, 0).unwrap();
     let mut engine =
         Scripted::new(|_| Ok("Both say something.".to_owned())).judging(move |request| {
             let prompt: String = request.turns.iter().map(|turn| turn.content.as_str()).collect();

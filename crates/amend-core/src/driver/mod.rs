@@ -10,6 +10,7 @@ mod needs;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::constitution::{Constitution, StepSampling};
@@ -18,7 +19,7 @@ use crate::model::{
     Sampling,
 };
 use crate::procedure::{ItemLoop, Next, Procedure, ReplayError, StepRequest};
-use crate::prompt::{Delimiter, Templates};
+use crate::prompt::{Delimiter, Templates, TemplatesError};
 use crate::random::Stream;
 use crate::record::{Item, Outcome, Step, StepKind, StepModel, StepOutput};
 
@@ -49,6 +50,33 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job with the templates of the constitution's layout. Files of the folder `overlay`
+    /// replace those with the same name. Texts end where the model ends them, and there are no
+    /// cohorts.
+    ///
+    /// # Errors
+    /// A template can't be read or is invalid: see [`Templates::load`].
+    pub fn new(
+        procedure: Procedure,
+        constitution: impl Into<Arc<Constitution>>,
+        overlay: Option<&Path>,
+        fence: Delimiter,
+        seed: u64,
+    ) -> Result<Self, TemplatesError> {
+        let constitution = constitution.into();
+        let templates = Templates::load(overlay, &fence, constitution.plan.layout)?;
+        Ok(Self {
+            procedure,
+            constitution,
+            templates: Arc::new(templates),
+            fence,
+            seed,
+            stream: Stream::new(seed),
+            ignore_eos: false,
+            cohorts: false,
+        })
+    }
+
     /// The loop of an item, before its first step.
     #[must_use]
     pub fn trajectory(&self, item: Arc<Item>) -> ItemLoop {
@@ -629,18 +657,8 @@ mod tests {
     fn an_interrupt_cancels_the_last_request_first() {
         let constitution = crate::constitution::load("harmless").unwrap().constitution;
         let delimiter = Delimiter::new("3f9c2a81").unwrap();
-        let job = Job {
-            procedure: Procedure::Revise { judging: false },
-            templates: Arc::new(
-                Templates::load(None, &delimiter, constitution.plan.layout).unwrap(),
-            ),
-            constitution: Arc::new(constitution),
-            fence: delimiter,
-            seed: 7,
-            stream: Stream::new(7),
-            ignore_eos: false,
-            cohorts: false,
-        };
+        let procedure = Procedure::Revise { judging: false };
+        let job = Job::new(procedure, constitution, None, delimiter, 7).unwrap();
         let work = (0..40).map(|number| Work {
             item: Arc::new(Item::of_prompt(format!("Question {number}?"))),
             steps: Vec::new(),

@@ -156,23 +156,13 @@ mod tests {
     use crate::chat::{ChatTemplate, Role};
     use crate::constitution::Constitution;
     use crate::judge::labels;
-    use crate::prompt::{Delimiter, Templates};
-    use crate::random::Stream;
+    use crate::prompt::Delimiter;
 
     fn job(procedure: Procedure, change: impl FnOnce(&mut Constitution)) -> Job {
         let mut constitution = crate::constitution::load("harmless").unwrap().constitution;
         change(&mut constitution);
         let fence = Delimiter::new("3f9c2a81").unwrap();
-        Job {
-            procedure,
-            templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
-            constitution: Arc::new(constitution),
-            fence,
-            seed: 7,
-            stream: Stream::new(7),
-            ignore_eos: false,
-            cohorts: false,
-        }
+        Job::new(procedure, constitution, None, fence, 7).unwrap()
     }
 
     #[test]

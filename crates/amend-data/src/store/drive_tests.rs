@@ -18,8 +18,7 @@ use amend_core::constitution::Constitution;
 use amend_core::driver::{DriveError, Ended, Engines, Job, Observer, drive};
 use amend_core::model::{Engine, Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
-use amend_core::prompt::{Delimiter, Templates};
-use amend_core::random::Stream;
+use amend_core::prompt::Delimiter;
 use amend_core::record::{Item, Keys, Outcome, Step, StepKind, Stop};
 use std::sync::Arc;
 
@@ -29,16 +28,7 @@ fn job(rounds: u32, critique: bool) -> Job {
     constitution.plan.critique = critique;
     constitution.plan.few_shot = 0;
     let fence = Delimiter::new("3f9c2a81").unwrap();
-    Job {
-        procedure: Procedure::Revise { judging: false },
-        templates: Arc::new(Templates::load(None, &fence, constitution.plan.layout).unwrap()),
-        constitution: Arc::new(constitution),
-        fence,
-        seed: 7,
-        stream: Stream::new(7),
-        ignore_eos: false,
-        cohorts: false,
-    }
+    Job::new(Procedure::Revise { judging: false }, constitution, None, fence, 7).unwrap()
 }
 
 /// Items with different questions. The rows in `given` come with an answer.

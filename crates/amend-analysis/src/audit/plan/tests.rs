@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::audit::{AuditScore, Better, Cost, FindingKind, audit};
-use amend_core::constitution::{self, Constitution, Layout};
+use amend_core::constitution::{self, Constitution};
 use amend_core::driver::{Job, Observer, Work, drive};
 use amend_core::model::{Request, Scripted, Task};
 use amend_core::procedure::{ItemLoop, Procedure};
-use amend_core::prompt::{Delimiter, Templates};
+use amend_core::prompt::Delimiter;
 use amend_core::record::{Outcome, Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
 use amend_data::store::journal::Record;
@@ -83,16 +83,8 @@ fn judge(request: &Request) -> Vec<f64> {
 
 fn survey(survey: &AuditPlan, questions: &Questions) -> HashMap<String, trajectories::Trajectory> {
     let fence = Delimiter::new(DELIMITER).unwrap();
-    let job = Job {
-        procedure: questions.procedure(&[], &[&UNKNOWN_WORDS.map(str::to_owned)]),
-        constitution: Arc::new(questions.constitution().clone()),
-        templates: Arc::new(Templates::load(None, &fence, Layout::Quoted).unwrap()),
-        fence,
-        seed: 0,
-        stream: Stream::new(0),
-        ignore_eos: false,
-        cohorts: false,
-    };
+    let procedure = questions.procedure(&[], &[&UNKNOWN_WORDS.map(str::to_owned)]);
+    let job = Job::new(procedure, questions.constitution().clone(), None, fence, 0).unwrap();
     let mut answers = 0;
     let mut engine = Scripted::new(move |_| {
         answers += 1;
