@@ -4,7 +4,7 @@ The policy and the reference are random Llama models in full precision. TRL has
 them from transformers, amend as GGUF files with the same weights, tokens and
 merges. TRL counts what its chat template puts after an answer, the end of the
 turn, and amend does not: so TRL's tokenizer gets a template here that leaves it
-off after the last answer. What it would come to is told too.
+off after the last answer. The output says by how much that would change a loss.
 """
 
 import json

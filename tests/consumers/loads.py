@@ -96,8 +96,8 @@ def filtered():
 
 
 def thoughts():
-    """Thoughts are in the turns of first answers, and the template is told which rows
-    have one."""
+    """Thoughts are in the turns of first answers, and a variable for the chat template says
+    which rows have one."""
     flags = ["--reasoning", "field"]
     lines = Dataset.from_json(str(export("sft-steps", "thinking.jsonl", *flags)))
     parquet = Dataset.from_parquet(str(export("sft-steps", "thinking.parquet", *flags)))

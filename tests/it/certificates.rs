@@ -1,13 +1,13 @@
 //! Servers whose certificate is signed by an authority of their own. `certificates` holds one
 //! for localhost, its key, and the authority: all three are for this test only.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::Place;
-use crate::common::server::models;
+use crate::common::server::{models, read};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -48,21 +48,10 @@ fn start() -> String {
 fn reply(
     stream: &mut BufReader<StreamOwned<ServerConnection, std::net::TcpStream>>,
 ) -> std::io::Result<()> {
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
+    let Some(asked) = read(stream)? else {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        stream.read_line(&mut header)?;
-        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.parse().unwrap();
-        }
-    }
-    stream.read_exact(&mut vec![0; length])?;
-    let body = match line.starts_with("GET") {
+    };
+    let body = match asked.line.starts_with("GET") {
         true => models(),
         false => json!({"choices": [{"message": {"content": "Tea."}, "finish_reason": "stop"}]}),
     };

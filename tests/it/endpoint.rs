@@ -111,7 +111,7 @@ fn transient_errors_are_retried() {
         before += 1;
         match before {
             1 => Reply::Status(500, "oh".to_owned()),
-            2 => Reply::Later(0),
+            2 => Reply::Head(429, "Retry-After: 0".to_owned()),
             _ => says("here"),
         }
     });

@@ -146,7 +146,7 @@ fn thoughts_of_a_server_are_switched_and_limited() {
 #[test]
 fn thoughts_without_a_switch_get_a_budget_and_can_be_closed() {
     let place = Place::new();
-    // The second server does not continue a begun reply unless it is told to.
+    // The second server continues a begun reply only on request.
     for flags in [&[][..], &["--no-prefill-assistant"]] {
         let Some(server) = LlamaServer::start(&place, "opened", flags) else { return };
         check(&run(&place, &server, "--reasoning-budget 8"), true);

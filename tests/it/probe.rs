@@ -30,7 +30,7 @@ fn needs(mode: ReasoningMode) -> ProbeNeeds {
 
 /// A server with an owner that amend does not know.
 fn unknown(mut reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Server {
-    owned_by("nobody", move |asked| reply(asked))
+    owned_by("unlisted", move |asked| reply(asked))
 }
 
 fn owned_by(
@@ -163,7 +163,7 @@ fn a_refused_begun_reply_is_continued_explicitly() {
 
 #[test]
 fn a_begun_reply_inside_a_thought_is_asked_for_with_thoughts_off() {
-    let found = way("nobody", |asked| match chooses(asked) {
+    let found = way("unlisted", |asked| match chooses(asked) {
         true if asked.body["reasoning_effort"] == "none" => labels(&[(" A", 0.9)]),
         true => labels(&[("Okay", 0.9), (",", 0.1)]),
         false => says("OK"),
@@ -239,7 +239,7 @@ fn a_server_that_can_give_no_verdict_is_reported() {
         ("llamacpp", refuses),
         ("vllm", refuses),
         ("library", |_| says("OK")),
-        ("nobody", |_| says("OK")),
+        ("unlisted", |_| says("OK")),
     ] {
         let (message, hint) = way(owner, reply).unwrap_err();
         errors += &format!("{message}\n  {hint}\n");
@@ -398,7 +398,7 @@ fn a_run_stops_before_its_first_item_if_the_server_can_give_no_verdict() {
 
 /// A server whose begun replies work only sometimes.
 fn fickle(continues: bool) -> Server {
-    owned_by("nobody", move |asked| match chooses(asked) {
+    owned_by("unlisted", move |asked| match chooses(asked) {
         true if is_begun(asked) == continues => labels(&[(" A", 0.75), (" B", 0.25)]),
         true => labels(&[("The", 1.0)]),
         false => says("Tea."),
@@ -411,7 +411,7 @@ fn a_resumed_run_keeps_its_way_to_read_verdicts() {
     place.write("in.jsonl", "\"Why?\"\n\"Who?\"\n");
     let first = fickle(false);
     // One item only, so that the run can be resumed.
-    let failing = owned_by("nobody", |asked| match chooses(asked) {
+    let failing = owned_by("unlisted", |asked| match chooses(asked) {
         true if !is_begun(asked) => labels(&[("A", 0.75), ("B", 0.25)]),
         true => labels(&[("The", 1.0)]),
         false if asked.last() == "Who?" => Reply::Status(400, "no".to_owned()),

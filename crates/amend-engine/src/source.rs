@@ -130,7 +130,7 @@ impl LoadedModel {
         let Some((model, settings)) = self.llama_mut() else { return };
         let Some(format) = model.reasoning() else { return };
         let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning));
-        settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max().unwrap_or(0);
+        settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max();
     }
 
     /// Creates an engine.

@@ -32,8 +32,6 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// A status, and a header such as `Retry-After: 1`.
     Head(u16, String),
-    /// Status 429, and the seconds after which to retry.
-    Later(u64),
     /// The server never replies.
     Hang,
 }
@@ -116,9 +114,6 @@ fn converse(
             Reply::Bytes(bytes) => (200, None, bytes),
             Reply::Status(code, text) => (code, None, text.into_bytes()),
             Reply::Head(code, header) => (code, Some(header), b"busy".to_vec()),
-            Reply::Later(seconds) => {
-                (429, Some(format!("Retry-After: {seconds}")), b"busy".to_vec())
-            }
             Reply::Hang => continue,
         };
         let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
@@ -132,7 +127,7 @@ fn converse(
 }
 
 /// The next request. `None` at the end of the connection.
-fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
+pub fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);

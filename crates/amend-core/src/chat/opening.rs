@@ -96,7 +96,7 @@ pub(super) fn begin(
     };
     let is_off = mode == ReasoningMode::Off && format.switch.is_none();
     let answer = format.answer_starts.first().map_or("", String::as_str);
-    // A model that its template has told not to think needs no empty thought.
+    // If the template switches thoughts off, the model needs no empty thought.
     let needs_empty = is_off || (format.thinks_by_default && format.switch.is_none());
     let empty = if needs_empty { &*format.empty } else { "" };
     match (begins, tail) {

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chat::ReasoningMode;
 use crate::judge::{Calibration, Mode, VerdictSettings};
 use crate::model::Sampling;
 
@@ -64,7 +65,28 @@ pub struct Constitution {
     pub audit: Thresholds,
 }
 
+/// How a judge reasons before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JudgeReasons {
+    /// It does not.
+    None,
+    /// It writes its reasons as a turn.
+    Written,
+    /// It thinks.
+    Thought,
+}
+
 impl Constitution {
+    /// How the judge reasons before it answers.
+    #[must_use]
+    pub fn judge_reasons(&self) -> JudgeReasons {
+        match self.sampling.judge.reasoning.mode {
+            _ if self.judge.reasons == 0 => JudgeReasons::None,
+            ReasoningMode::On => JudgeReasons::Thought,
+            ReasoningMode::Auto | ReasoningMode::Off => JudgeReasons::Written,
+        }
+    }
+
     /// The constitution as JSON, as manifests record it.
     #[must_use]
     pub fn to_json(&self) -> Value {

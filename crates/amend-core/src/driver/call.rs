@@ -4,8 +4,8 @@
 //! the second continues the first.
 
 use super::{Job, sampling};
-use crate::chat::{Message, ReasoningMode, Role};
-use crate::constitution::{Constitution, Layout};
+use crate::chat::{Message, Role};
+use crate::constitution::{Constitution, JudgeReasons, Layout};
 use crate::judge::{Likelihood, Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
 use crate::procedure::{AcceptError, ItemLoop, StepRequest, StepResult};
@@ -82,17 +82,6 @@ enum CallState {
     },
 }
 
-/// How a judge reasons before it answers.
-#[derive(Clone, Copy)]
-enum JudgeReasons {
-    /// It does not.
-    None,
-    /// It writes its reasons as a turn.
-    Written,
-    /// It thinks.
-    Thought,
-}
-
 /// One of the questions behind a verdict.
 struct Question {
     template: String,
@@ -135,11 +124,7 @@ impl Call {
                 CallState::Verdict {
                     questions: questions(&judge.templates, samples),
                     samples,
-                    reasons: match constitution.sampling.judge.reasoning.mode {
-                        _ if judge.reasons == 0 => JudgeReasons::None,
-                        ReasoningMode::On => JudgeReasons::Thought,
-                        ReasoningMode::Auto | ReasoningMode::Off => JudgeReasons::Written,
-                    },
+                    reasons: constitution.judge_reasons(),
                     usage: Usage::default(),
                 }
             }

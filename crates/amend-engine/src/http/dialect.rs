@@ -37,6 +37,24 @@ pub enum SwitchField {
     Unknown,
 }
 
+impl SwitchField {
+    /// The fields that ask for no thought.
+    pub fn without_thought(self, reasoning: &Reasoning) -> Map<String, Value> {
+        let mut fields = Map::new();
+        switch_template(self, false, reasoning, &mut fields);
+        match self {
+            SwitchField::Effort => {
+                fields.insert("reasoning_effort".into(), "none".into());
+            }
+            SwitchField::Object => {
+                fields.insert("reasoning".into(), json!({"effort": "none"}));
+            }
+            SwitchField::Template | SwitchField::Unknown => {}
+        }
+        fields
+    }
+}
+
 impl Dialect {
     /// The dialect of a server, from its address and the owner of its model.
     pub fn detect(address: &Address, owned_by: Option<&str>) -> Self {
@@ -84,21 +102,6 @@ impl Dialect {
             Self::OpenRouter => SwitchField::Object,
             Self::Other => SwitchField::Unknown,
         }
-    }
-
-    /// The fields that ask for no thought.
-    pub fn without_thought(self, switch: SwitchField, reasoning: &Reasoning) -> Map<String, Value> {
-        let mut fields = Map::new();
-        switch_template(switch, false, reasoning, &mut fields);
-        match switch {
-            SwitchField::Template => {}
-            SwitchField::Effort => drop(fields.insert("reasoning_effort".into(), "none".into())),
-            SwitchField::Object => {
-                drop(fields.insert("reasoning".into(), json!({"effort": "none"})))
-            }
-            SwitchField::Unknown => {}
-        }
-        fields
     }
 
     /// The fields that ask for a thought of at most the budget.
@@ -161,9 +164,9 @@ impl Dialect {
         fields
     }
 
-    /// Whether the server starts a new turn after a begun reply, unless it is told to
-    /// continue.
-    pub fn must_be_told_to_continue(self) -> bool {
+    /// Whether the server starts a new turn after a begun reply unless the request has
+    /// [`Dialect::continuing`].
+    pub fn needs_continuing(self) -> bool {
         matches!(self, Self::Vllm | Self::Sglang)
     }
 
@@ -186,20 +189,12 @@ impl Dialect {
         }
     }
 
-    /// How to get log-probabilities.
-    pub fn how_to_get_logprobs(self) -> &'static str {
-        const JUDGE: &str = "judge with another server or a model file (--judge-model), or set \
-                             `enabled = false` in `[judge]`";
+    /// What the server itself needs to report log-probabilities. `None` if nothing helps.
+    pub fn how_to_get_logprobs(self) -> Option<&'static str> {
         match self {
-            Self::Ollama => {
-                "update Ollama: versions before 0.12.11 report none. Otherwise judge with another \
-                 server or a model file (--judge-model), or set `enabled = false` in `[judge]`"
-            }
-            Self::OpenRouter => {
-                "choose a model and provider that support `logprobs`. Otherwise judge with another \
-                 server or a model file (--judge-model), or set `enabled = false` in `[judge]`"
-            }
-            Self::LlamaServer | Self::Vllm | Self::Sglang | Self::LmStudio | Self::Other => JUDGE,
+            Self::Ollama => Some("update Ollama: versions before 0.12.11 report none"),
+            Self::OpenRouter => Some("choose a model and provider that support `logprobs`"),
+            Self::LlamaServer | Self::Vllm | Self::Sglang | Self::LmStudio | Self::Other => None,
         }
     }
 
@@ -352,7 +347,7 @@ mod tests {
         ] {
             let switch = dialect.switch();
             let fields = |map: Map<String, Value>| Value::Object(map);
-            assert_eq!(fields(dialect.without_thought(switch, &eager)), off, "{dialect:?}");
+            assert_eq!(fields(switch.without_thought(&eager)), off, "{dialect:?}");
             assert_eq!(fields(dialect.with_thought(switch, &reasoning)), on, "{dialect:?}");
             assert_eq!(fields(dialect.with_thought(switch, &eager)), with_effort, "{dialect:?}");
         }
@@ -363,7 +358,7 @@ mod tests {
         let own = json!({"thinking": "yes", "preserve_thinking": true});
         let chat_template_kwargs = own.as_object().unwrap().clone();
         let reasoning = Reasoning { chat_template_kwargs, ..Reasoning::default() };
-        let fields = |dialect: Dialect| dialect.without_thought(dialect.switch(), &reasoning);
+        let fields = |dialect: Dialect| dialect.switch().without_thought(&reasoning);
         assert_eq!(
             fields(Dialect::Vllm)["chat_template_kwargs"],
             json!({"enable_thinking": false, "thinking": "yes", "preserve_thinking": true})

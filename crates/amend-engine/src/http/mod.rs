@@ -14,7 +14,7 @@
 //!   maximum that the API allows. A choice that is not among them gets the
 //!   log-probability of the least likely one, which is an upper bound.
 //! - A final assistant turn is the beginning of the response. Some servers continue it, some
-//!   only if they are told to, and some start a new turn. The probe finds out which, and how
+//!   only on request, and some start a new turn. The probe finds out which, and how
 //!   choices are asked for.
 //! - Servers differ in the names of settings, in how they switch, limit and return thoughts,
 //!   and in what they refuse. The dialect has what is known in advance, and the profile what

@@ -15,7 +15,7 @@ use amend_core::random::Stream;
 /// uncertain.
 const UNUSABLE: f64 = 0.1;
 
-/// What became of a choice that was asked for in one way.
+/// The result of asking for a choice in one way.
 enum ChoiceOutcome {
     /// The probability of all labels together.
     Mass(f64),
@@ -197,14 +197,7 @@ fn probe_choice(
     let Some((way, mass)) = best else {
         return Err(match refusal {
             Some(message) => cannot_continue(client, needs, &message),
-            None => ProbeError::Unfit {
-                message: format!(
-                    "{} reports no log-probabilities (logprobs, top_logprobs), from which verdicts \
-                     are read",
-                    client.address
-                ),
-                hint: client.dialect.how_to_get_logprobs().to_owned(),
-            },
+            None => no_log_probs(client),
         });
     };
     client.lock().way = way;
@@ -263,6 +256,21 @@ fn no_thought(client: &Client) -> ProbeError {
              that thinks, and {}",
             client.dialect.how_to_separate_thoughts()
         ),
+    }
+}
+
+fn no_log_probs(client: &Client) -> ProbeError {
+    const JUDGE: &str = "judge with another server or a model file (--judge-model), or set \
+                         `enabled = false` in `[judge]`";
+    ProbeError::Unfit {
+        message: format!(
+            "{} reports no log-probabilities (logprobs, top_logprobs), from which verdicts are read",
+            client.address
+        ),
+        hint: match client.dialect.how_to_get_logprobs() {
+            Some(remedy) => format!("{remedy}. Otherwise {JUDGE}"),
+            None => JUDGE.to_owned(),
+        },
     }
 }
 

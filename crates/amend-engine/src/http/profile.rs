@@ -16,7 +16,7 @@ const TOP_LOGPROBS: u64 = 20;
 pub enum ChoiceWay {
     /// The last turn begins the reply, as the server continues it by default.
     Begun,
-    /// The server is told to continue the last turn.
+    /// The request says that the last turn is to be continued.
     Continued,
     /// As `Begun`, with thoughts switched off in every known way.
     Unthinking,

@@ -20,8 +20,8 @@ pub struct LlamaSettings {
     pub ctx_size: u32,
     /// The maximum number of tokens in a thought. If the user sets no size of the KV cache,
     /// each sequence gets this many more cells.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub thought_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thought_tokens: Option<u32>,
     /// Whether all sequences share a unified KV cache, or each has a separate stream.
     pub kv_unified: Switch,
     /// The maximum number of rows of a batch.
@@ -78,7 +78,7 @@ impl Default for LlamaSettings {
         Self {
             parallel: 0,
             ctx_size: 0,
-            thought_tokens: 0,
+            thought_tokens: None,
             kv_unified: Switch::Auto,
             batch_size: 512,
             ubatch_size: 512,
@@ -101,11 +101,6 @@ impl Default for LlamaSettings {
             costs: Costs::default(),
         }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// The number of cells per sequence in a unified cache if the user sets no context size,
@@ -160,11 +155,12 @@ impl LlamaSettings {
     pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
         let split = Self { kv_unified: Switch::Off, ..self.clone() };
         let sequences = split.sequences() as u32;
-        let per_sequence = CELLS_PER_SEQUENCE + self.thought_tokens;
+        let thought = self.thought_tokens.unwrap_or(0);
+        let per_sequence = CELLS_PER_SEQUENCE + thought;
         let stream = match (self.ctx_size, cell_bytes) {
             (0, Some(bytes)) => {
                 let affordable = MAX_STREAM_BYTES / (bytes.max(1) * u64::from(sequences));
-                affordable.min((CELLS_PER_STREAM + self.thought_tokens).into()) as u32
+                affordable.min((CELLS_PER_STREAM + thought).into()) as u32
             }
             (size, _) => size / sequences,
         } / STREAM_STEP
@@ -387,7 +383,7 @@ mod tests {
             let settings = LlamaSettings {
                 parallel: 8,
                 ctx_size,
-                thought_tokens: 1024,
+                thought_tokens: Some(1024),
                 n_gpu_layers: GpuLayers::Count(0),
                 ..LlamaSettings::default()
             };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::rehearsal::{Rehearsal, thought_tokens};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use amend_core::chat::{NextTurn, ReasoningMode};
-use amend_core::constitution::Select;
+use amend_core::chat::NextTurn;
+use amend_core::constitution::{JudgeReasons, Select};
 use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
 use amend_core::model::{Counters, Engine, Failure};
 use amend_core::procedure::{ItemLoop, Next};
@@ -110,9 +110,10 @@ fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
     let judge = &job.constitution.judge;
     let sampling = sampling(&job.constitution.sampling, StepKind::Judge);
     let thought = thought_tokens(engine, &sampling.reasoning);
-    let sample = match sampling.reasoning.mode {
-        ReasoningMode::On => thought,
-        ReasoningMode::Auto | ReasoningMode::Off => u64::from(sampling.max_tokens) + thought,
+    let sample = match job.constitution.judge_reasons() {
+        JudgeReasons::None => 0,
+        JudgeReasons::Written => u64::from(sampling.max_tokens) + thought,
+        JudgeReasons::Thought => thought,
     };
     2 * judge.templates.len() as u64 * u64::from(judge.reasons) * sample
 }

@@ -40,13 +40,7 @@ impl RequestWriter<'_> {
         let mut body = self.sampled(turns, sampling, stream);
         self.limit(&mut body, answer, thinks, reasoning);
         body.extend(self.thinking(thinks, reasoning));
-        let must_continue =
-            self.dialect.must_be_told_to_continue() || self.profile.way == ChoiceWay::Continued;
-        if is_begun(turns) && must_continue {
-            body.extend(self.dialect.continuing());
-        }
-        self.profile.refused.apply(&mut body);
-        body
+        self.finish(body, turns)
     }
 
     /// A request for the most likely tokens at the beginning of an answer, with their
@@ -88,16 +82,22 @@ impl RequestWriter<'_> {
         match way {
             ChoiceWay::Unthinking => {
                 for switch in [SwitchField::Template, SwitchField::Effort] {
-                    body.extend(self.dialect.without_thought(switch, reasoning));
+                    body.extend(switch.without_thought(reasoning));
                 }
             }
             ChoiceWay::Begun | ChoiceWay::Continued | ChoiceWay::Label => {}
         }
-        let must_continue = self.dialect.must_be_told_to_continue() || way == ChoiceWay::Continued;
-        if is_begun(&turns) && must_continue {
+        body.insert("logprobs".into(), true.into());
+        self.finish(body, &turns)
+    }
+
+    /// Makes the server continue a begun reply, and leaves out what it refuses.
+    fn finish(&self, mut body: Body, turns: &[Message]) -> Body {
+        let needs_continuing =
+            self.dialect.needs_continuing() || self.profile.way == ChoiceWay::Continued;
+        if is_begun(turns) && needs_continuing {
             body.extend(self.dialect.continuing());
         }
-        body.insert("logprobs".into(), true.into());
         self.profile.refused.apply(&mut body);
         body
     }
@@ -112,7 +112,7 @@ impl RequestWriter<'_> {
             (SwitchField::Unknown, ReasoningMode::Off) => SwitchField::Effort,
             (switch, _) => switch,
         };
-        let mut fields = self.dialect.without_thought(switch, reasoning);
+        let mut fields = switch.without_thought(reasoning);
         if self.dialect == Dialect::LlamaServer && reasoning.mode == ReasoningMode::Off {
             // It closes the thought of a model that has no switch. The server ignores 0 if
             // the chat template has opened the thought.

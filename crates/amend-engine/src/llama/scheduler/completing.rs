@@ -221,7 +221,7 @@ impl Completing {
         }
         let piece = tools.vocab.token_to_piece(LlamaToken(token), is_mark, None);
         let text = self.utf8.push(&piece);
-        self.push(id, &text, events);
+        self.push(id, text, events);
         self.finish = self.finished();
         Some(self.finish.is_some())
     }
@@ -239,10 +239,10 @@ impl Completing {
     }
 
     /// Adds the text of a token.
-    fn push(&mut self, id: RequestId, text: &str, events: &mut Vec<Event>) {
+    fn push(&mut self, id: RequestId, text: String, events: &mut Vec<Event>) {
         let answer = match &mut self.thought {
-            Some(thought) => thought.push(text),
-            None => text.to_owned(),
+            Some(thought) => thought.push(&text),
+            None => text,
         };
         self.add(id, answer, events);
     }
