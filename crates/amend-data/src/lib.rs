@@ -7,6 +7,7 @@
 pub mod eval_set;
 pub mod export;
 pub mod format;
+pub mod items;
 pub mod lint;
 pub mod pairs;
 pub mod rows;

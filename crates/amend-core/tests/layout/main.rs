@@ -48,7 +48,7 @@ const CRATES: [Floors; 5] = [
     Floors {
         name: "amend-data",
         folder: "crates/amend-data",
-        modules: &["rows", "eval_set", "store", "pairs", "format", "export", "lint"],
+        modules: &["rows", "eval_set", "store", "pairs", "format", "items", "export", "lint"],
     },
     Floors {
         name: "amend-analysis",

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use amend_core::record::Label;
 use amend_core::text::thoughts;
 
-/// A row as a JSON object.
-pub type Object = Map<String, Value>;
+pub use crate::rows::Object;
 
 /// The place of a text in a row: a string, and the byte where the text begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct TextPlace {
 
 /// A turn of a conversation. In a format without turns, the prompt is a turn of the
 /// user and an answer is a turn of the assistant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExampleTurn {
     /// The role, by its name in chat templates if it is known, else as in the row.
     pub role: String,
@@ -35,11 +35,19 @@ pub struct ExampleTurn {
     pub continues: bool,
     /// The thought before the text, if the row has it under a key of its own.
     pub thought: Option<String>,
+    /// The tool calls of an assistant's turn: a list of objects, as in the row.
+    pub tool_calls: Option<Value>,
+    /// The name of the tool, in a tool's turn.
+    pub name: Option<String>,
+    /// The id of the call that a tool's turn answers.
+    pub tool_call_id: Option<String>,
 }
 
 /// The answers of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answers {
+    /// The row has only a prompt.
+    None,
     /// A preference pair.
     Pair {
         /// The chosen answer.
@@ -55,6 +63,15 @@ pub enum Answers {
         /// labels, so that every answer counts as chosen.
         label: Option<bool>,
     },
+    /// Two answers in the order of the row, which says nothing about which is better.
+    Comparison {
+        /// The first answer.
+        a: Vec<ExampleTurn>,
+        /// The second answer.
+        b: Vec<ExampleTurn>,
+        /// Which is better, if the row says so.
+        label: Option<Label>,
+    },
 }
 
 /// A part of an example.
@@ -68,6 +85,10 @@ pub enum Side {
     Rejected,
     /// The only answer.
     Answer,
+    /// The first answer of a comparison without a better one.
+    A,
+    /// The second answer of a comparison without a better one.
+    B,
 }
 
 impl Side {
@@ -79,6 +100,8 @@ impl Side {
             Self::Chosen => "chosen",
             Self::Rejected => "rejected",
             Self::Answer => "answer",
+            Self::A => "answer a",
+            Self::B => "answer b",
         }
     }
 }
@@ -115,6 +138,10 @@ pub struct Example {
     pub contradiction: Option<Contradiction>,
     /// The tokens, if a tokenizer is given.
     pub tokens: Option<Tokens>,
+    /// The critique that led to the chosen answer, if the row has it.
+    pub critique: Option<String>,
+    /// The names of the columns that were read, as they are in the row.
+    pub used: Vec<String>,
 }
 
 impl Example {
@@ -130,7 +157,13 @@ impl Example {
             Answers::Pair { chosen, rejected } => {
                 vec![(Side::Chosen, chosen.as_slice()), (Side::Rejected, rejected.as_slice())]
             }
+            Answers::Comparison { a, b, label } => match label {
+                Some(Label::A) => vec![(Side::Chosen, a.as_slice()), (Side::Rejected, b)],
+                Some(Label::B) => vec![(Side::Chosen, b.as_slice()), (Side::Rejected, a)],
+                Some(Label::Tie) | None => vec![(Side::A, a.as_slice()), (Side::B, b)],
+            },
             Answers::Single { answer, .. } => vec![(Side::Answer, answer.as_slice())],
+            Answers::None => Vec::new(),
         }
         .into_iter()
     }
@@ -151,21 +184,25 @@ impl Example {
     /// answer is labelled false.
     #[must_use]
     pub fn chosen(&self) -> Option<(Side, &[ExampleTurn])> {
-        match &self.answers {
-            Answers::Pair { chosen, .. } => Some((Side::Chosen, chosen)),
-            Answers::Single { label: Some(false), .. } => None,
-            Answers::Single { answer, .. } => Some((Side::Answer, answer)),
+        if matches!(self.answers, Answers::Single { label: Some(false), .. }) {
+            return None;
         }
+        self.answers().find(|(side, _)| matches!(side, Side::Chosen | Side::Answer))
     }
 
     /// The rejected answer: the one a model is trained away from, if any.
     #[must_use]
     pub fn rejected(&self) -> Option<(Side, &[ExampleTurn])> {
-        match &self.answers {
-            Answers::Pair { rejected, .. } => Some((Side::Rejected, rejected)),
-            Answers::Single { answer, label: Some(false) } => Some((Side::Answer, answer)),
-            Answers::Single { .. } => None,
-        }
+        let is_answer = matches!(self.answers, Answers::Single { label: Some(false), .. });
+        self.answers()
+            .find(|(side, _)| *side == Side::Rejected || (is_answer && *side == Side::Answer))
+    }
+
+    /// The chosen and the rejected answer, if the row has both.
+    #[must_use]
+    pub fn pair(&self) -> Option<[&[ExampleTurn]; 2]> {
+        let side = |side| self.answers().find(|&(name, _)| name == side).map(|(_, turns)| turns);
+        Some([side(Side::Chosen)?, side(Side::Rejected)?])
     }
 }
 
@@ -198,7 +235,7 @@ impl ExampleTurn {
     pub fn new(role: &str, text: &str, pointer: impl Into<String>) -> Self {
         let place = TextPlace { pointer: pointer.into(), start: 0 };
         let (role, text) = (role.to_owned(), text.to_owned());
-        Self { role, text, places: vec![place], continues: false, thought: None }
+        Self { role, text, places: vec![place], ..Self::default() }
     }
 
     /// The text without a thought at its start.

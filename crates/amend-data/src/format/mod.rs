@@ -1,4 +1,5 @@
-//! Row formats of trainers: [`read`] recognises and reads them, [`write`](mod@write) writes them.
+//! The shapes of rows: what their columns mean. A shape is one file, which recognises its
+//! rows, reads them as an [`example::Example`], and, where amend exports it, writes them.
 
 pub mod cells;
 pub mod example;
@@ -7,3 +8,6 @@ pub mod origin;
 pub mod read;
 pub mod thoughts;
 pub mod write;
+
+pub use example::Object;
+pub use read::{RowFault, RowFormat as Shape, recognise};

@@ -265,9 +265,18 @@ pub(super) fn example(
 ) -> Example {
     let contradiction = match answers {
         Answers::Pair { .. } => contradiction(row),
-        Answers::Single { .. } => None,
+        Answers::None | Answers::Single { .. } | Answers::Comparison { .. } => None,
     };
-    Example { prompt, answers, chat, mismatch: None, contradiction, tokens: None }
+    Example {
+        prompt,
+        answers,
+        chat,
+        mismatch: None,
+        contradiction,
+        tokens: None,
+        critique: None,
+        used: Vec::new(),
+    }
 }
 
 /// The first verdict in the row, its `verdict` or its `metadata` that prefers the

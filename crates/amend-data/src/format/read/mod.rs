@@ -2,8 +2,10 @@
 //! of one family of formats into examples.
 
 mod alpaca;
+mod comparison;
 mod conversation;
 mod fields;
+mod plain;
 mod preference;
 mod transcript;
 mod unpaired;
@@ -31,6 +33,8 @@ const FORMATS: &[&dyn RowFormat] = &[
     &transcript::Transcript,
     &preference::Preference,
     &unpaired::Unpaired,
+    &comparison::Comparison,
+    &plain::PromptOnly,
 ];
 
 /// Recognises the format of a row, and returns it with its name.

@@ -27,6 +27,10 @@ fn read(row: &Value) -> (&'static str, String) {
         Answers::Single { answer, label } => {
             shown += &format!(" | {} {label:?}", show(answer));
         }
+        Answers::Comparison { a, b, label } => {
+            shown += &format!(" | {} ? {} {label:?}", show(a), show(b));
+        }
+        Answers::None => {}
     }
     assert_eq!(example.mismatch, None);
     (name, shown)

@@ -51,7 +51,7 @@ fn turns(transcript: &str, pointer: &str) -> Vec<ExampleTurn> {
         let start = from + text.len() - text.trim_start().len();
         let place = TextPlace { pointer: pointer.to_owned(), start };
         let (role, text) = (role.to_owned(), text.trim().to_owned());
-        ExampleTurn { role, text, places: vec![place], continues: false, thought: None }
+        ExampleTurn { role, text, places: vec![place], ..ExampleTurn::default() }
     };
     openings.iter().zip(ends).map(turn).collect()
 }

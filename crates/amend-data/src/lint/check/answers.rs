@@ -1,7 +1,7 @@
 //! Finds empty answers, and pairs of identical answers.
 
 use super::{Check, Fix, Hit, LintRule, Needs, opening};
-use crate::format::example::{Answers, Example, joined_answers};
+use crate::format::example::{Example, joined_answers};
 use amend_core::document::Severity;
 
 pub(super) static EMPTY: LintRule = LintRule {
@@ -37,7 +37,7 @@ impl Check for Sides {
                 return;
             }
         }
-        if let Answers::Pair { chosen, rejected } = &example.answers
+        if let Some([chosen, rejected]) = example.pair()
             && same(&joined_answers(chosen), &joined_answers(rejected))
         {
             hits.push(Hit { rule: &SAME, excerpt: opening(chosen), fix: Fix::Remove });

@@ -2,7 +2,7 @@
 //! side has a thought.
 
 use super::{Check, Fix, Hit, LintRule, Needs, THOUGHTS_LEFT, excerpt, opening};
-use crate::format::example::{Answers, Example, ExampleTurn, Side};
+use crate::format::example::{Example, ExampleTurn, Side};
 use amend_core::document::Severity;
 use amend_core::text::thoughts;
 
@@ -39,7 +39,7 @@ impl Check for LeftThoughts {
                 break;
             }
         }
-        let Answers::Pair { chosen, rejected } = &example.answers else { return };
+        let Some([chosen, rejected]) = example.pair() else { return };
         let thinks = |turns: &[ExampleTurn]| turns.iter().any(has_thought);
         if thinks(chosen) != thinks(rejected) {
             let side = if thinks(chosen) { Side::Chosen } else { Side::Rejected };
