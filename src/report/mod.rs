@@ -98,7 +98,7 @@ pub enum ReportError {
 /// The run can't be read, or the results in its directory can't be parsed.
 pub fn report(run: &RunDir) -> Result<Report, ReportError> {
     let manifest = run.manifest();
-    let subject = Subject::new(manifest).with_reviews(Reviews::read(run)?);
+    let subject = Subject::from_run(run).with_reviews(Reviews::read(run)?);
     let mut verdicts = review::RecordedVerdicts::default();
     let audit: Option<Audit> = derived(&run.path().join(AUDIT))?;
     let evaluation: Option<Results> = derived(&run.path().join(RESULTS))?;
@@ -177,8 +177,17 @@ fn about(run: &RunDir) -> Vec<(&'static str, String)> {
         ("Run", words::preview(run.hash(), 16)),
         ("amend", manifest.amend.clone()),
     ];
-    if let Some(judge) = &manifest.judge_model {
+    if let Some(verdicts) = run.verdicts() {
+        let judges: Vec<String> = verdicts.models().map(model).collect();
+        let Constitution { name, version, .. } = verdicts.constitution();
+        let judges = format!("{} (verdicts {})", judges.join(", "), verdicts.name());
+        facts.insert(1, ("Judge", judges));
+        facts.insert(3, ("Judged under", format!("{name} {version}")));
+    } else if let Some(judge) = &manifest.judge_model {
         facts.insert(1, ("Judge", model(judge)));
+    }
+    if let Some(source) = &manifest.input.run {
+        facts.insert(1, ("First answers", model(&source.model)));
     }
     facts.retain(|(_, value)| !value.is_empty());
     facts

@@ -5,6 +5,7 @@ use amend_core::judge::VerdictSettings;
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::reviews::Reviews;
+use amend_data::store::run_dir::RunDir;
 
 /// A run's manifest, and how its verdicts count.
 #[derive(Debug, Clone)]
@@ -16,8 +17,15 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The subject of a report on the run of a manifest, without reviews.
+    #[cfg(test)]
     pub fn new(manifest: &'a Manifest) -> Self {
         Self { manifest, rules: Rules::from_constitution(&manifest.constitution.value) }
+    }
+
+    /// The subject of a report on a run, without reviews. If other verdicts stand for its
+    /// own, they count.
+    pub fn from_run(run: &'a RunDir) -> Self {
+        Self { manifest: run.manifest(), rules: Rules::from_run(run) }
     }
 
     /// Adds the decisions of reviewers.
@@ -41,7 +49,7 @@ impl<'a> Subject<'a> {
 
     /// The settings that turn log-probabilities into verdicts.
     pub fn standing(&self) -> VerdictSettings {
-        self.constitution().judge.standing()
+        self.rules.standing()
     }
 
     /// The least violation at which a principle is applied, if there is a gate.

@@ -153,7 +153,7 @@ impl ReviewSession {
     pub fn open(run: &RunDir, options: &ReviewOptions) -> Result<Self, RunError> {
         let writer = ReviewsWriter::open(run)?;
         let constitution = &run.manifest().constitution.value;
-        let rules = Rules::from_constitution(constitution);
+        let rules = Rules::from_run(run);
         let stream = Stream::new(options.seed).child("review");
         let me = options.reviewer.as_str();
         let mut candidates = Vec::new();

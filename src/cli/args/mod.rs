@@ -8,6 +8,7 @@ mod placement_args;
 pub mod reasoning_args;
 pub mod recording;
 pub mod trainer;
+pub mod verdict_args;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{audit, eval};
+use crate::cli::args::verdict_args;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{lines, number, signed_range};
 use crate::cli::output::print;
@@ -23,7 +24,6 @@ use amend_core::random::Stream;
 use amend_core::stats::{Bootstrap, RESAMPLES};
 use amend_core::text::word_diff::Part;
 use amend_data::store::manifest::Difference;
-use amend_data::store::run_dir::RunDir;
 
 /// The maximum number of entries that a list shows.
 const SHOWN: usize = 20;
@@ -44,6 +44,11 @@ pub struct DiffArgs {
     /// (its audit.json or its run directory)
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
     audits: Vec<PathBuf>,
+    /// With two runs: use the verdicts that `amend judge` made of them under this name,
+    /// instead of their own. If it is given twice, the first is for BEFORE and the second
+    /// for AFTER
+    #[arg(long, value_name = "NAME")]
+    verdicts: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,7 +65,15 @@ pub fn run(args: &DiffArgs) -> Result<(), CommandError> {
             "--audits is for two constitutions, not for runs",
             "pass the two constitutions that were audited",
         )),
+        (true, true) if args.verdicts.len() > 2 => Err(CommandError::usage(
+            format!("--verdicts is given {} times, but there are two runs", args.verdicts.len()),
+            "pass it once for both runs, or once for each",
+        )),
         (true, true) => runs(args),
+        _ if !args.verdicts.is_empty() => Err(CommandError::usage(
+            "--verdicts is for two runs, not for constitutions",
+            "omit it, or pass two run directories",
+        )),
         (false, false) => constitutions(args),
         _ => Err(CommandError::usage(
             "a run directory and a constitution can't be compared",
@@ -74,6 +87,9 @@ pub fn run(args: &DiffArgs) -> Result<(), CommandError> {
 struct RunDiff {
     /// The command that made both.
     command: String,
+    /// The names of the verdicts that stand for those of the runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    verdicts: Vec<String>,
     started_with: Vec<Difference>,
     #[serde(flatten)]
     comparison: PairedComparison,
@@ -83,8 +99,10 @@ struct RunDiff {
 }
 
 fn runs(args: &DiffArgs) -> Result<(), CommandError> {
-    let open = |path: &str| RunDir::open(Path::new(path));
-    let (before, after) = (open(&args.before)?, open(&args.after)?);
+    let first = args.verdicts.first().map(String::as_str);
+    let second = args.verdicts.last().map(String::as_str);
+    let before = verdict_args::open(Path::new(&args.before), first, None)?;
+    let after = verdict_args::open(Path::new(&args.after), second, None)?;
     let manifest = before.manifest();
     if manifest.command != after.manifest().command {
         return Err(CommandError::usage(
@@ -101,7 +119,7 @@ fn runs(args: &DiffArgs) -> Result<(), CommandError> {
         let units = |dir| Ok::<_, CommandError>(diff::units_of_evaluation(&eval::read(dir)?));
         (diff::compare(&units(&before)?, &units(&after)?, &bootstrap), None)
     } else {
-        let (before, after) = (loops(&before)?, loops(&after)?);
+        let (before, after) = (LoopRun::read(&before)?, LoopRun::read(&after)?);
         let comparison = diff::compare(&before.units(), &after.units(), &bootstrap);
         let gate = if manifest.command == "run" {
             Gate::between(&before, &after, &bootstrap)
@@ -111,13 +129,14 @@ fn runs(args: &DiffArgs) -> Result<(), CommandError> {
         (comparison, gate)
     };
     let started_with = manifest.difference(after.manifest());
-    let diff = RunDiff { command: manifest.command.clone(), started_with, comparison, gate };
+    let diff = RunDiff {
+        command: manifest.command.clone(),
+        verdicts: args.verdicts.clone(),
+        started_with,
+        comparison,
+        gate,
+    };
     if args.json { print::json(&diff) } else { print::text(&report(&diff)) }
-}
-
-fn loops(dir: &RunDir) -> Result<LoopRun<'_>, CommandError> {
-    let trajectories: Result<Vec<_>, _> = dir.trajectories()?.collect();
-    Ok(LoopRun { manifest: dir.manifest(), trajectories: trajectories? })
 }
 
 fn constitutions(args: &DiffArgs) -> Result<(), CommandError> {
@@ -156,6 +175,15 @@ fn report(diff: &RunDiff) -> String {
     let PairedComparison { common, changes, texts, newly_failing, newly_passing, .. } =
         &diff.comparison;
     let mut text = String::new();
+    match &diff.verdicts[..] {
+        [] => {}
+        [both] => {
+            let _ = writeln!(text, "both with the verdicts {both}");
+        }
+        [before, after, ..] => {
+            let _ = writeln!(text, "with the verdicts {before} and {after}");
+        }
+    }
     for difference in diff.started_with.iter().take(SHOWN) {
         let _ = writeln!(text, "started with {difference}");
     }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::trainer::TrainerArgs;
+use crate::cli::args::verdict_args::{self, VerdictArgs};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::{print, terminal};
 use amend_data::export::{
@@ -56,6 +57,12 @@ pub struct ExportArgs {
     /// constitution names in [export]; none keeps all rows
     #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
     drop: Vec<String>,
+    #[command(flatten)]
+    verdicts: VerdictArgs,
+    /// With --verdicts of a panel: leave out pairs on which the judges disagree more, as
+    /// the standard deviation of their probabilities (0 to 0.5)
+    #[arg(long, value_name = "X", requires = "verdicts", value_parser = verdict_args::disagreement)]
+    max_disagreement: Option<f64>,
     #[command(flatten)]
     trainer: TrainerArgs,
     /// The file format [default: by the extension of --out, otherwise jsonl; with --card, parquet]
@@ -128,7 +135,8 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
             "pass --licence ID, such as cc-by-4.0; check the terms of the model and the prompts",
         ));
     }
-    let run = RunDir::open(&args.run)?;
+    let verdicts = args.verdicts.verdicts.as_deref();
+    let run = verdict_args::open(&args.run, verdicts, args.max_disagreement)?;
     if let Some(out) = &args.out {
         run.check_output(out)?;
     }

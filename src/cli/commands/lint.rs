@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::cli::args::one_of;
 use crate::cli::args::trainer::TrainerArgs;
+use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::part;
 use crate::cli::output::print;
@@ -28,6 +29,8 @@ pub struct LintArgs {
     /// A run directory, a .jsonl, .json or .parquet file, or a folder of splits
     #[arg(value_name = "DATA")]
     data: PathBuf,
+    #[command(flatten)]
+    verdicts: VerdictArgs,
     #[command(flatten)]
     trainer: TrainerArgs,
     /// A finding to skip; may be repeated
@@ -60,6 +63,10 @@ pub fn run(args: &LintArgs) -> Result<(), CommandError> {
         trainer: args.trainer.load()?,
         skip: args.skip.clone(),
         fix: args.fix.clone(),
+        run: match args.verdicts.verdicts {
+            Some(_) => Some(args.verdicts.open(&args.data)?),
+            None => None,
+        },
     };
     let report = lint::lint(&args.data, &options)?;
     if args.json {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::report::{self, Report};
 use amend_data::store::atomic;
-use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::REPORT;
 
 /// Write a run as one HTML file: figures, charts, and every item with its steps
@@ -23,6 +23,8 @@ pub struct ReportArgs {
     /// The file to write, - for stdout [default: report.html in the run directory]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    verdicts: VerdictArgs,
 }
 
 /// Writes the report.
@@ -30,7 +32,7 @@ pub struct ReportArgs {
 /// # Errors
 /// The run can't be read, or the file can't be written.
 pub fn run(args: &ReportArgs) -> Result<(), CommandError> {
-    let run = RunDir::open(&args.run)?;
+    let run = args.verdicts.open(&args.run)?;
     let report = report::report(&run)?;
     match args.out.as_deref() {
         Some(out) if out == Path::new("-") => print::text(&report.html)?,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{estimate, percent};
 use crate::cli::output::print;
@@ -54,6 +55,8 @@ pub struct ReviewArgs {
     /// on which each response is shown
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+    #[command(flatten)]
+    verdicts: VerdictArgs,
     /// Print a summary of the reviews, and serve no page
     #[arg(long)]
     summary: bool,
@@ -104,7 +107,7 @@ fn share(text: &str) -> Result<f64, String> {
 /// The run or its reviews can't be read, another process is reviewing the run, or
 /// the port is not available.
 pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
-    let run = RunDir::open(&args.run)?;
+    let run = args.verdicts.open(&args.run)?;
     if args.summary {
         return args.summarise(&run);
     }
@@ -142,7 +145,7 @@ pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
 impl ReviewArgs {
     fn summarise(&self, run: &RunDir) -> Result<(), CommandError> {
         let reviews = Reviews::read(run)?;
-        let rules = Rules::from_constitution(&run.manifest().constitution.value);
+        let rules = Rules::from_run(run);
         let mut verdicts = RecordedVerdicts::default();
         for trajectory in run.trajectories()? {
             verdicts.add(&trajectory?, &rules);

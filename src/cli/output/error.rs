@@ -253,7 +253,10 @@ impl From<RunError> for CommandError {
             | RunError::Manifest { .. }
             | RunError::Format { .. }
             | RunError::Locked { .. }
-            | RunError::Differs { .. } => Kind::Usage,
+            | RunError::Differs { .. }
+            | RunError::UnknownVerdicts { .. }
+            | RunError::OtherVerdicts { .. }
+            | RunError::Panel { .. } => Kind::Usage,
         };
         Self::new(kind, error)
     }

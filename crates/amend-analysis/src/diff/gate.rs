@@ -320,8 +320,8 @@ mod tests {
 
     fn between(gated: Vec<Trajectory>, ungated: Vec<Trajectory>) -> Gate {
         let (with, without) = (manifest(Some(0.5)), manifest(None));
-        let gated = LoopRun { manifest: &with, trajectories: gated };
-        let ungated = LoopRun { manifest: &without, trajectories: ungated };
+        let gated = LoopRun::new(&with, gated);
+        let ungated = LoopRun::new(&without, ungated);
         let bootstrap = Bootstrap::new(Stream::new(1), 1000);
         let gate = Gate::between(&gated, &ungated, &bootstrap).unwrap();
         let swapped = Gate::between(&ungated, &gated, &bootstrap).unwrap();

@@ -5,7 +5,9 @@ use amend_core::model::Usage;
 use amend_core::record::{Outcome, answer};
 use amend_core::text::word_diff as words;
 use amend_data::pairs::judgement::Rules;
+use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::Manifest;
+use amend_data::store::run_dir::RunDir;
 use amend_data::store::trajectories::Trajectory;
 
 /// A run of the loop, for a comparison.
@@ -15,9 +17,27 @@ pub struct LoopRun<'a> {
     pub manifest: &'a Manifest,
     /// The run's ended items.
     pub trajectories: Vec<Trajectory>,
+    rules: Rules,
 }
 
-impl LoopRun<'_> {
+impl<'a> LoopRun<'a> {
+    /// Reads a run. If other verdicts stand for its own, they are compared.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub fn read(run: &'a RunDir) -> Result<Self, JournalError> {
+        let trajectories: Result<Vec<_>, _> = run.trajectories()?.collect();
+        let rules = Rules::from_run(run);
+        Ok(Self { manifest: run.manifest(), trajectories: trajectories?, rules })
+    }
+
+    /// The run with this manifest and these trajectories, which has its own verdicts.
+    #[cfg(test)]
+    pub(super) fn new(manifest: &'a Manifest, trajectories: Vec<Trajectory>) -> Self {
+        let rules = Rules::from_constitution(&manifest.constitution.value);
+        Self { manifest, trajectories, rules }
+    }
+
     /// The items as units, with their keys.
     ///
     /// The measures are:
@@ -30,13 +50,12 @@ impl LoopRun<'_> {
     /// the revision was `preferred`.
     #[must_use]
     pub fn units(&self) -> Vec<Unit> {
-        let rules = self.rules();
-        self.trajectories.iter().map(|trajectory| unit(trajectory, &rules)).collect()
+        self.trajectories.iter().map(|trajectory| unit(trajectory, &self.rules)).collect()
     }
 
     /// The rules by which the run's verdicts count.
-    pub(super) fn rules(&self) -> Rules {
-        Rules::from_constitution(&self.manifest.constitution.value)
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The gate: the least violation at which a principle is applied, if there is one.
@@ -95,7 +114,7 @@ mod tests {
         manifest.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
         let item = amend_core::record::Item::of_prompt("why");
         let trajectories = vec![Trajectory { item, steps, outcome }];
-        LoopRun { manifest: &manifest, trajectories }.units().remove(0)
+        LoopRun::new(&manifest, trajectories).units().remove(0)
     }
 
     const DONE: Outcome = Outcome::Done { stop: Stop::Rounds };

@@ -4,9 +4,11 @@
 
 pub mod labels;
 mod likelihood;
+mod panel;
 mod rubric;
 mod verdict;
 
 pub use likelihood::{Likelihood, LogProbs};
+pub use panel::{PanelVote, disagreement, panel};
 pub use rubric::RubricScore;
 pub use verdict::{Calibration, Combined, Mode, Poll, Reading, Verdict, VerdictSettings, combine};

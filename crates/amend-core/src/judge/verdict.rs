@@ -62,6 +62,12 @@ impl Poll {
         clamped_logit(probabilities.sum::<f64>() / readings.len() as f64)
     }
 
+    /// The log-odds of A over B by this wording, without position bias.
+    pub(super) fn preference(&self) -> f64 {
+        let (forward, backward) = self.both();
+        (forward - backward) / 2.0
+    }
+
     fn both(&self) -> (f64, f64) {
         (Self::log_odds(&self.forward), Self::log_odds(&self.backward))
     }

@@ -389,9 +389,14 @@ fn best(standings: &[f64]) -> usize {
 }
 
 /// The number of the first answer. Among several candidates, it is the one that
-/// the rounds start from.
+/// the rounds start from: the best one by the verdicts, unless a revision names the answer
+/// that it revised. Where other verdicts stand for those of the run, it does.
 #[must_use]
 pub fn first(steps: &[Step], standing: &VerdictSettings) -> usize {
+    let revision = steps.iter().find(|step| step.kind == StepKind::Revise);
+    if let Some(&[revised]) = revision.map(|step| &step.about[..]) {
+        return revised;
+    }
     let count = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
     let compared = steps[count..].iter().take_while(|step| step.kind == StepKind::Judge).count();
     best(&standings(count, &steps[count..count + compared], standing))

@@ -96,6 +96,8 @@ impl DatasetCard<'_> {
             "categories": self.statistics.categories(),
             "verdicts": self.statistics.verdicts(),
             "judge_model": manifest.judge_model,
+            "verdicts_of": verdicts_of(self.run),
+            "source_model": manifest.input.run.as_ref().map(|run| &run.model),
             "longer": self.statistics.longer_share().map(|share| percent(share, 1)),
         });
         let mut environment = Environment::new();
@@ -110,6 +112,18 @@ impl DatasetCard<'_> {
             .render_str(TEMPLATE, minijinja::Value::from(Serde(&context)))
             .map_err(ExportError::Card)
     }
+}
+
+/// The verdicts that stand for those of the run, for the template; null if none do.
+fn verdicts_of(run: &RunDir) -> Value {
+    let Some(verdicts) = run.verdicts() else { return Value::Null };
+    json!({
+        "name": verdicts.name(),
+        "judges": verdicts.models().collect::<Vec<_>>(),
+        "constitution": verdicts.constitution().name,
+        "version": verdicts.constitution().version,
+        "max_disagreement": verdicts.max_disagreement(),
+    })
 }
 
 /// Escapes a text for a table cell: one line, without column separators.

@@ -27,8 +27,16 @@ pub(crate) struct Provenance<'a> {
 impl<'a> Provenance<'a> {
     /// The provenance of a run with these reviews, whose thoughts are written like this.
     pub fn new(run: &'a RunDir, reviews: Reviews, thoughts: ThoughtWriter) -> Self {
-        let rules = Rules::from_constitution(&run.manifest().constitution.value);
+        let rules = Rules::from_run(run);
         Self { run, rules: rules.with_reviews(reviews), thoughts }
+    }
+
+    /// The columns about verdicts that stand for those of the run, if any do.
+    pub fn verdict_columns(&self) -> Vec<Field> {
+        match self.run.verdicts() {
+            Some(_) => vec![text("verdicts"), optional_number("disagreement")],
+            None => Vec::new(),
+        }
     }
 
     fn constitution(&self) -> &'a Constitution {
@@ -148,6 +156,14 @@ impl<'a> Origin<'a> {
         ];
         let names = Self::columns().map(|field| field.name().clone());
         row.extend(names.into_iter().zip(values));
+        if let Some(verdicts) = run.run.verdicts() {
+            let judgement = self.judgement.as_ref();
+            row.insert("verdicts".to_owned(), json!(verdicts.name()));
+            row.insert(
+                "disagreement".to_owned(),
+                json!(judgement.and_then(|judgement| judgement.disagreement)),
+            );
+        }
         row
     }
 }

@@ -73,6 +73,9 @@ pub struct LintOptions {
     pub skip: Vec<String>,
     /// Where to write a cleaned copy.
     pub fix: Option<PathBuf>,
+    /// The run whose pairs are checked, if it is open already: other verdicts may stand for
+    /// its own.
+    pub run: Option<RunDir>,
 }
 
 /// The reason why data cannot be linted.
@@ -163,7 +166,10 @@ fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
 /// Fails if the data cannot be read or is in no known format, or if the cleaned copy
 /// cannot be written.
 pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError> {
-    let data = Data::open(path)?;
+    let data = match &options.run {
+        Some(run) => Data::Run(Box::new(run.clone())),
+        None => Data::open(path)?,
+    };
     if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
         return Err(LintError::FixRun { path: path.to_owned() });
     }
@@ -238,7 +244,7 @@ fn lint_file(
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(run.path(), "train");
     let reviews = Reviews::read(run)?;
-    let rules = Rules::from_constitution(&run.manifest().constitution.value).with_reviews(reviews);
+    let rules = Rules::from_run(run).with_reviews(reviews);
     let mut left_out = 0_u64;
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;

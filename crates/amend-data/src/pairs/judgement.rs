@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::store::reviews::Reviews;
+use crate::store::run_dir::RunDir;
 use amend_core::constitution::{CandidatePairs, Constitution, DecideBy, Judge, Policy};
-use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
+use amend_core::judge::{Combined, Verdict, VerdictSettings, combine, disagreement};
 use amend_core::procedure::{current, first, standings};
 use amend_core::record::{Step, StepKind};
 
@@ -21,6 +22,10 @@ pub struct Rules {
     /// The ids of the principles whose items require a review.
     required: HashSet<String>,
     reviews: Reviews,
+    /// Whether each verdict is that of a panel.
+    is_panel: bool,
+    /// A verdict on which the judges of a panel disagree more does not count.
+    max_disagreement: Option<f64>,
 }
 
 /// The verdicts on two responses.
@@ -30,6 +35,9 @@ pub struct Judgement {
     pub decisive: Combined,
     /// The verdict under each principle that was judged.
     pub principles: Vec<(String, Combined)>,
+    /// How far the judges of a panel disagree, from 0 to ½. `None` for a single judge, and
+    /// if only one judge of the panel has a vote.
+    pub disagreement: Option<f64>,
 }
 
 impl Judgement {
@@ -39,6 +47,7 @@ impl Judgement {
         Self {
             decisive: self.decisive.swapped(standing),
             principles: self.principles.into_iter().map(swap).collect(),
+            disagreement: self.disagreement,
         }
     }
 }
@@ -54,6 +63,8 @@ pub enum Ruling {
     NotBetter,
     /// There is no verdict, or the verdict is undecided.
     Undecided,
+    /// The judges of a panel disagree too much.
+    Disagreement,
 }
 
 impl Rules {
@@ -68,7 +79,32 @@ impl Rules {
                 required.insert(principle.id.clone());
             }
         }
-        Self { judge: constitution.judge.clone(), weights, required, reviews: Reviews::default() }
+        let judge = constitution.judge.clone();
+        Self { judge, weights, required, ..Self::default() }
+    }
+
+    /// The rules of a run, without reviews: those of its constitution. If other verdicts
+    /// stand for its own, the `[judge]` table and the weights of the constitution under
+    /// which they were made.
+    #[must_use]
+    pub fn from_run(run: &RunDir) -> Self {
+        let mut rules = Self::from_constitution(&run.manifest().constitution.value);
+        if let Some(verdicts) = run.verdicts() {
+            rules.judge = verdicts.rules();
+            let principles = verdicts.constitution().principles.iter();
+            rules
+                .weights
+                .extend(principles.map(|principle| (principle.id.clone(), principle.weight)));
+            rules.is_panel = verdicts.is_panel();
+            rules.max_disagreement = verdicts.max_disagreement();
+        }
+        rules
+    }
+
+    /// The settings that turn log-probabilities into verdicts.
+    #[must_use]
+    pub fn standing(&self) -> VerdictSettings {
+        self.judge.standing()
     }
 
     /// Adds the reviews.
@@ -183,6 +219,7 @@ impl Rules {
         Some(Judgement {
             decisive: combine(&weighted, &standing)?,
             principles: verdicts.iter().filter_map(under).collect(),
+            disagreement: if self.is_panel { disagreement(&weighted) } else { None },
         })
     }
 
@@ -199,6 +236,9 @@ impl Rules {
     /// Applies the policy to a pair of a response and its revision.
     #[must_use]
     pub fn rule(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
+        if self.max_disagreement.is_some() && self.is_disputed(self.on(steps, pair).as_ref()) {
+            return Ruling::Disagreement;
+        }
         if !self.judge.enabled || self.judge.policy == Policy::Keep {
             return Ruling::Keep(None);
         }
@@ -224,8 +264,16 @@ impl Rules {
     #[must_use]
     pub fn rule_candidates(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         match self.on(steps, pair) {
+            judgement if self.is_disputed(judgement.as_ref()) => Ruling::Disagreement,
             Some(judgement) if judgement.decisive.is_for_first() => Ruling::Keep(Some(judgement)),
             _ => Ruling::Undecided,
+        }
+    }
+    /// Whether the judges disagree more on a pair than is allowed.
+    fn is_disputed(&self, judgement: Option<&Judgement>) -> bool {
+        match (judgement.and_then(|judgement| judgement.disagreement), self.max_disagreement) {
+            (Some(disagreement), Some(most)) => disagreement > most,
+            _ => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! candidate over another. Also selects the responses for supervised fine-tuning.
 
 pub mod judgement;
+pub mod rejudged;
 pub mod reviewed;
 
 use std::borrow::Cow;
@@ -139,6 +140,8 @@ pub enum DropReason {
     NotBetter,
     /// The judge is undecided or was not asked.
     Undecided,
+    /// The judges of a panel disagree more than `--max-disagreement`.
+    Disagreement,
     /// Reviewers judged the responses equally good.
     Tie,
     /// Reviewers judged both responses bad.
@@ -153,7 +156,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
@@ -164,6 +167,7 @@ impl DropReason {
         Self::Mixed,
         Self::NotBetter,
         Self::Undecided,
+        Self::Disagreement,
         Self::Tie,
         Self::BothBad,
         Self::Disputed,
@@ -185,6 +189,7 @@ impl DropReason {
             Self::Mixed => "mixed",
             Self::NotBetter => "not_better",
             Self::Undecided => "undecided",
+            Self::Disagreement => "disagreement",
             Self::Tie => "tie",
             Self::BothBad => "both_bad",
             Self::Disputed => "disputed",
@@ -207,6 +212,7 @@ impl DropReason {
             Self::Mixed => "the answer is chosen in one pair and rejected in another",
             Self::NotBetter => "the judge prefers the other side",
             Self::Undecided => "the judge is undecided",
+            Self::Disagreement => "the judges of the panel disagree",
             Self::Tie => "reviewers judged the sides equal",
             Self::BothBad => "reviewers judged both sides bad",
             Self::Disputed => "reviewers disagree",
@@ -248,6 +254,7 @@ pub fn pairs<'a>(
                     }
                     (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
                     (None, Ruling::Undecided) => Err(DropReason::Undecided),
+                    (None, Ruling::Disagreement) => Err(DropReason::Disagreement),
                 }
             });
         let repeats =

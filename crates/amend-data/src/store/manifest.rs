@@ -95,6 +95,21 @@ pub struct InputSummary {
     /// The evaluation set that the items come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<EvalSet>,
+    /// The run whose answers these items have: those that are judged again, or those that
+    /// the loop starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<SourceRun>,
+}
+
+/// The run whose answers the items of another run have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceRun {
+    /// The SHA-256 of its manifest: see [`RunDir::hash`].
+    ///
+    /// [`RunDir::hash`]: crate::store::run_dir::RunDir::hash
+    pub sha256: String,
+    /// The description of the model that wrote the answers.
+    pub model: Value,
 }
 
 impl InputSummary {
@@ -103,7 +118,7 @@ impl InputSummary {
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
         let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
         let sha256 = hash::sha256(keys.as_bytes());
-        Self { files, rows: items.len() as u64, sha256, set: None }
+        Self { files, rows: items.len() as u64, sha256, set: None, run: None }
     }
 }
 
@@ -177,6 +192,7 @@ impl Manifest {
                 "rows": self.input.rows,
                 "sha256": self.input.sha256,
                 "set": self.input.set,
+                "run": self.input.run,
             },
             "limit": self.limit,
             "seed": self.seed,

@@ -1,4 +1,5 @@
-//! The run directory: manifest, journal, reviews, governance log, locks and atomic writes.
+//! The run directory: manifest, journal, reviews, verdicts of other judges, governance log,
+//! locks and atomic writes.
 
 pub mod atomic;
 pub mod governance_log;
@@ -9,6 +10,7 @@ pub mod reviews;
 pub mod run_dir;
 mod time;
 pub mod trajectories;
+pub mod verdicts;
 mod work;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use self::files::{JOURNAL, LOCK, MANIFEST};
 use super::atomic;
@@ -14,6 +15,7 @@ use super::journal::{Journal, JournalError, Record, State};
 use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::trajectories::Trajectories;
+use super::verdicts::Verdicts;
 use amend_core::hash;
 use amend_core::record::Step;
 
@@ -41,6 +43,10 @@ pub mod files {
     pub const RESULTS: &str = "results.json";
     /// The audit of `amend audit`.
     pub const AUDIT: &str = "audit.json";
+    /// The folder with the verdicts of other judges, each in a folder of its own.
+    pub const VERDICT_RUNS: &str = "verdicts";
+    /// The number of judges of a panel.
+    pub const PANEL: &str = "panel.json";
     /// The page of `amend report`.
     pub const REPORT: &str = "report.html";
 
@@ -126,6 +132,35 @@ pub enum RunError {
         /// The differences between the run's manifest (ours) and the given one (theirs).
         differences: Vec<Difference>,
     },
+    /// The run has no verdicts with this name.
+    #[error(
+        "the run in {path} has no verdicts named {name:?}{}",
+        if .known.is_empty() { String::new() } else { format!(": it has {}", .known.join(", ")) }
+    )]
+    UnknownVerdicts {
+        /// The folder of the run.
+        path: PathBuf,
+        /// The given name.
+        name: String,
+        /// The names that it has.
+        known: Vec<String>,
+    },
+    /// Verdicts are about another run.
+    #[error("the verdicts in {path} are about another run: judge this one under another name")]
+    OtherVerdicts {
+        /// The folder of the verdicts.
+        path: PathBuf,
+    },
+    /// A panel has more judges than are given.
+    #[error("the panel in {path} has {recorded} judges, but {given} are given: give all of them")]
+    Panel {
+        /// The folder of the panel.
+        path: PathBuf,
+        /// The number of judges that it was started with.
+        recorded: usize,
+        /// The number of judges given.
+        given: usize,
+    },
     /// A line of the reviews can't be parsed.
     #[error("{path}:{line} is not a review that this version of amend can read")]
     Review {
@@ -182,6 +217,8 @@ pub struct RunDir {
     path: PathBuf,
     manifest: Manifest,
     hash: String,
+    /// The verdicts that stand for those of the run.
+    verdicts: Option<Arc<Verdicts>>,
 }
 
 impl RunDir {
@@ -219,7 +256,7 @@ impl RunDir {
             return Err(RunError::Format { path: file, found: format });
         }
         let manifest = serde_json::from_slice(&bytes).map_err(parsed)?;
-        Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes) })
+        Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes), verdicts: None })
     }
 
     /// Checks that a run can start in `path`: it does not exist or is an empty folder.
@@ -295,12 +332,40 @@ impl RunDir {
         atomic::write(&path, fill).map_err(|source| RunError::Io { action: "write", path, source })
     }
 
-    /// The finished items, in the order in which they ended.
+    /// The finished items, in the order in which they ended. With
+    /// [`RunDir::with_verdicts`], other verdicts stand for those of the run.
     ///
     /// # Errors
     /// The journal is damaged or can't be read.
     pub fn trajectories(&self) -> Result<Trajectories, JournalError> {
-        Trajectories::open(&self.path.join(JOURNAL))
+        let trajectories = Trajectories::open(&self.path.join(JOURNAL))?;
+        Ok(match &self.verdicts {
+            Some(verdicts) => {
+                let standing = self.manifest.constitution.value.judge.standing();
+                trajectories.with_verdicts(Arc::clone(verdicts), standing)
+            }
+            None => trajectories,
+        })
+    }
+
+    /// The same run, in which the verdicts with this name stand for its own. Those on which
+    /// the judges of a panel disagree more than `max_disagreement` do not count.
+    ///
+    /// # Errors
+    /// The run has no such verdicts, or they can't be read.
+    pub fn with_verdicts(
+        self,
+        name: &str,
+        max_disagreement: Option<f64>,
+    ) -> Result<Self, RunError> {
+        let verdicts = Verdicts::open(&self, name)?.with_max_disagreement(max_disagreement);
+        Ok(Self { verdicts: Some(Arc::new(verdicts)), ..self })
+    }
+
+    /// The verdicts that stand for those of the run, if any.
+    #[must_use]
+    pub fn verdicts(&self) -> Option<&Verdicts> {
+        self.verdicts.as_deref()
     }
 }
 

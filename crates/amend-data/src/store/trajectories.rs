@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::store::journal::{JournalError, Reader, Record};
+use crate::store::verdicts::Verdicts;
+use amend_core::judge::VerdictSettings;
 use amend_core::record::{Item, Outcome, Step};
 
 /// A finished item with its steps and its outcome.
@@ -36,6 +38,8 @@ pub struct Trajectories {
     steps: HashMap<String, Vec<Step>>,
     /// Items that replace the recorded ones, by key.
     current: HashMap<String, Arc<Item>>,
+    /// The verdicts that stand for the recorded ones, and the settings of the latter.
+    verdicts: Option<(Arc<Verdicts>, VerdictSettings)>,
 }
 
 impl Trajectories {
@@ -53,7 +57,13 @@ impl Trajectories {
             }
         }
         let (records, reader) = (reader.records(), open()?);
-        Ok(Self { reader, records, voided, steps: HashMap::new(), current: HashMap::new() })
+        let (steps, current) = Default::default();
+        Ok(Self { reader, records, voided, steps, current, verdicts: None })
+    }
+
+    /// Replaces the recorded verdicts, which count by `standing`, by others.
+    pub(super) fn with_verdicts(self, verdicts: Arc<Verdicts>, standing: VerdictSettings) -> Self {
+        Self { verdicts: Some((verdicts, standing)), ..self }
     }
 
     /// Replaces recorded items by those in `items` with the same key. Metadata such as
@@ -77,7 +87,11 @@ impl Trajectories {
                 Record::End { item, outcome } => {
                     let steps = self.steps.remove(&item.key).unwrap_or_default();
                     let item = self.current.remove(&item.key).map_or(item, Arc::unwrap_or_clone);
-                    return Ok(Some(Trajectory { item, steps, outcome }));
+                    let trajectory = Trajectory { item, steps, outcome };
+                    return Ok(Some(match &self.verdicts {
+                        Some((verdicts, standing)) => verdicts.apply(trajectory, standing),
+                        None => trajectory,
+                    }));
                 }
                 Record::Retry { .. } | Record::Cohort {} => {}
             }

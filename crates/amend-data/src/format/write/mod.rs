@@ -19,7 +19,7 @@ use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
-use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, ThoughtWriter};
+use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace};
 use crate::pairs::{self, DropReason, Pair, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
@@ -145,11 +145,12 @@ impl ExportFormat {
     }
 
     /// All columns of the rows, in order.
-    pub(crate) fn schema(&self, thoughts: &ThoughtWriter) -> Schema {
-        let mut fields = (self.columns)(thoughts.key());
-        fields.extend(thoughts.column());
+    pub(crate) fn schema(&self, run: &Provenance<'_>) -> Schema {
+        let mut fields = (self.columns)(run.thoughts.key());
+        fields.extend(run.thoughts.column());
         if self.trains() {
             fields.extend(Origin::columns());
+            fields.extend(run.verdict_columns());
         }
         Schema::new(fields)
     }

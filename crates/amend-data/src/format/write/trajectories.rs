@@ -100,7 +100,7 @@ fn step(step: &Step) -> Value {
 
 /// The result of a judging step, as the journal has it; null for other steps.
 fn judgement(step: &Step) -> Value {
-    if step.about.is_empty() {
+    if step.kind.is_text() {
         return Value::Null;
     }
     json!({
