@@ -87,6 +87,12 @@ impl<'a> PreparedSession<'a> {
         match &args.out {
             Some(out) if args.resume => RunDir::open(out).map(drop)?,
             Some(out) => RunDir::check_vacant(out)?,
+            None if args.resume => {
+                return Err(CommandError::usage(
+                    "--resume needs the directory of the run",
+                    "pass --out DIR",
+                ));
+            }
             None => {}
         }
         Ok(Session {

@@ -90,6 +90,14 @@ impl Models {
         let Some(judge) = model.sole_judge(config)? else {
             return Ok(Self::new(load_main(recording, model, config)?.for_judging(), None));
         };
+        Self::judging_with(recording, judge)
+    }
+
+    /// Loads one judge model, for a command that only judges.
+    ///
+    /// # Errors
+    /// The model can't be loaded, or does not support the run.
+    pub fn judging_with(recording: &RecordArgs, judge: ModelSource) -> Result<Self, CommandError> {
         check_source(recording, &judge, "--judge-model")?;
         let judge = with_recorded_costs(recording, judge.load(&mut download_bar())?.for_judging())?;
         Ok(Self::new(judge, None))

@@ -1,9 +1,12 @@
 //! Tests of `amend judge`.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::Place;
+use crate::common::made::{self, Words};
+use crate::common::{Place, tiny_model_path};
 use amend_core::stats::sigmoid;
+use amend_data::store::run_dir::RunDir;
 use serde_json::Value;
 
 const ROWS: &str = r#"{"id": "bees", "prompt": "What do bees make?", "a": "Bees make honey and wax.", "b": "Cars.", "label": "a"}
@@ -136,4 +139,208 @@ fn errors_are_printed_with_help() {
     help: did you mean "kind"?
     "#);
     insta::assert_snapshot!(error("judge rows.jsonl --principles --principle kind").lines().next().unwrap(), @"error: the argument '--principles' cannot be used with '--principle <ID>'");
+}
+
+/// A constitution whose judge decides which pairs are exported. Labels need no mass, since
+/// the tiny models write anything.
+const JUDGED: &str = "[constitution]\nname = \"judged\"\nextends = [\"small.toml\"]\n\
+                      [judge]\npolicy = \"drop\"\nmass_floor = 0.0\n";
+
+/// A place with a run `r` of four items with short texts.
+fn place_with_run() -> Place {
+    let place = Place::new();
+    place.write("judged.toml", JUDGED);
+    let words = |word: &str| Words {
+        prompt: format!("Say {word}."),
+        answer: format!("No {word}."),
+        critique: "It is rude.".to_owned(),
+        revision: format!("Here is {word} for you."),
+        category: word.to_owned(),
+    };
+    made::write(&place.path("r"), "of words", &["tea", "milk", "sun", "rain"].map(words));
+    place
+}
+
+/// The program with other models as judges.
+fn other(place: &Place, arguments: &str) -> Command {
+    let mut command = place.small(arguments);
+    command.env_remove("AMEND_MODEL");
+    command
+}
+
+fn judge_flag(name: &str) -> String {
+    format!("--judge-model {}", tiny_model_path(name).display())
+}
+
+/// The decisive log-odds of the exported rows, by id.
+fn margins(place: &Place, flags: &str) -> Vec<(String, f64)> {
+    let ran = place.run(&mut place.amend(&format!("export r --drop none {flags}")));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let rows = lines(&ran.out);
+    let margin = |row: &Value| {
+        (row["id"].as_str().unwrap().to_owned(), row["verdict_margin"].as_f64().unwrap())
+    };
+    rows.iter().map(margin).collect()
+}
+
+#[test]
+fn a_run_is_judged_again_and_every_command_can_use_the_verdicts() {
+    let place = place_with_run();
+    let line = format!("judge r -c judged.toml --name second {}", judge_flag("qwen2"));
+    let ran = place.run(&mut other(&place, &line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("next: amend export r --verdicts second\n"), "{}", ran.err);
+    let verdicts = std::fs::read_to_string(place.path("r/verdicts/second/verdicts.jsonl")).unwrap();
+    let verdicts = lines(&verdicts);
+    assert!(verdicts.iter().any(|row| row["category"] == "tea"), "{verdicts:?}");
+    // The verdicts are a recorded run of their own.
+    let judge = RunDir::open(&place.path("r/verdicts/second")).unwrap();
+    let judged = judge.manifest().input.run.as_ref().unwrap();
+    assert_eq!(judged.sha256, RunDir::open(&place.path("r")).unwrap().hash());
+    assert!(ran.err.contains("the run is in r/verdicts/second"), "{}", ran.err);
+
+    let again = place.run(&mut other(&place, &line));
+    assert_eq!(again.code, Some(2));
+    assert!(again.err.contains("r already has verdicts named \"second\""), "{}", again.err);
+    let resumed = place.run(&mut other(&place, &format!("{line} --resume")));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(resumed.err.contains("nothing left to compute"), "{}", resumed.err);
+
+    // Each export has the pairs that its verdicts prefer.
+    let preferred: Vec<f64> = verdicts
+        .iter()
+        .filter_map(|row| row["margin"].as_f64())
+        .filter(|margin| *margin > 0.0)
+        .collect();
+    let exported = margins(&place, "--verdicts second");
+    assert_eq!(exported.len(), preferred.len());
+    for (_, margin) in &exported {
+        assert!(preferred.contains(margin), "{margin} is not one of {preferred:?}");
+    }
+    let ran = place.run(&mut place.amend("export r --verdicts second --drop none"));
+    assert!(lines(&ran.out).iter().all(|row| row["verdicts"] == "second"), "{}", ran.out);
+    assert!(lines(&ran.out).iter().all(|row| row["disagreement"].is_null()), "{}", ran.out);
+
+    let report = place.run(&mut place.amend("report r --verdicts second --out -"));
+    assert!(report.out.contains("(verdicts second)"), "{}", report.err);
+    let diff = place.run(&mut place.amend("diff r r --verdicts second --json"));
+    assert_eq!(diff.code, Some(0), "{}", diff.err);
+    assert!(diff.out.contains("\"verdicts\": [\n    \"second\"\n  ]"), "{}", diff.out);
+    for line in ["lint r --verdicts second", "review r --summary --verdicts second"] {
+        let ran = place.run(&mut place.amend(line));
+        assert!(ran.code == Some(0) || ran.code == Some(1), "{line}: {}", ran.err);
+    }
+    let ran = place.run(&mut place.amend("export r --verdicts third"));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("has no verdicts named \"third\": it has second"), "{}", ran.err);
+}
+
+#[test]
+fn verdicts_of_a_run_that_grew_are_continued() {
+    let place = place_with_run();
+    let journal = std::fs::read_to_string(place.path("r/journal.jsonl")).unwrap();
+    // Keep what was written until half of the items had ended.
+    let ends: Vec<usize> = journal
+        .split_inclusive('\n')
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some((line.contains("\"type\":\"end\""), *end))
+        })
+        .filter(|(is_end, _)| *is_end)
+        .map(|(_, end)| end)
+        .collect();
+    place.write("r/journal.jsonl", &journal[..ends[1]]);
+    let line = format!("judge r -c judged.toml --name n {}", judge_flag("qwen2"));
+    let ran = place.run(&mut other(&place, &line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let judged = || {
+        let run = RunDir::open(&place.path("r/verdicts/n")).unwrap();
+        run.trajectories().unwrap().count()
+    };
+    let before = judged();
+    place.write("r/journal.jsonl", &journal);
+    let ran = place.run(&mut place.amend("export r --verdicts n --out x.jsonl --drop none"));
+    assert!(ran.err.contains("pairs have no verdict in \"n\""), "{}", ran.err);
+    let ran = place.run(&mut other(&place, &format!("{line} --resume")));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(judged() > before, "{} after {before}", judged());
+    let ran = place.run(&mut place.amend("export r --verdicts n --out y.jsonl --drop none"));
+    assert!(!ran.err.contains("no verdict"), "{}", ran.err);
+}
+
+#[test]
+fn a_panel_judges_files_and_runs_and_averages_its_judges() {
+    let place = place_with_run();
+    place.write("rows.jsonl", ROWS);
+    let judges = format!("{} {}", judge_flag("qwen2"), judge_flag("llama"));
+    let line = format!("judge rows.jsonl -c judged.toml --json --out p {judges}");
+    let ran = place.run(&mut other(&place, &line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let rows = lines(&ran.out);
+    let of_judge = |number: u64| {
+        let path = place.path(&format!("p/judge-{number}/verdicts.jsonl"));
+        lines(&std::fs::read_to_string(path).unwrap())
+    };
+    let [one, two] = [1, 2].map(of_judge);
+    for ((row, one), two) in rows.iter().zip(&one).zip(&two) {
+        let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
+        let mean = (number(one, "margin") + number(two, "margin")) / 2.0;
+        assert!((number(row, "margin") - mean).abs() < 1e-6, "{row}");
+        // The standard deviation of two numbers is half of their distance.
+        let apart = (number(one, "p") - number(two, "p")).abs() / 2.0;
+        assert!((number(row, "disagreement") - apart).abs() < 1e-6, "{row}");
+    }
+    assert!(ran.err.contains("the panel ") && ran.err.contains("same verdict"), "{}", ran.err);
+    let figures = std::fs::read_to_string(place.path("p/figures.json")).unwrap();
+    let figures: Value = serde_json::from_str(&figures).unwrap();
+    assert_eq!(figures["judges"].as_array().unwrap().len(), 2);
+    assert_eq!(figures["agreement"].as_array().unwrap().len(), 1);
+    let resumed = place.run(&mut other(&place, &format!("{line} --resume")));
+    assert_eq!((resumed.code, &resumed.out), (Some(0), &ran.out), "{}", resumed.err);
+    // A calibration for each judge: the second counts a tenth.
+    place.write("plain.toml", "[judge.calibration]\ntemperature = 1.0\noffset = 0.0\n");
+    place.write("cool.toml", "[judge.calibration]\ntemperature = 10.0\noffset = 0.0\n");
+    let line = format!(
+        "judge rows.jsonl -c judged.toml --json {judges} --calibration plain.toml --calibration \
+         cool.toml"
+    );
+    let cool = place.run(&mut other(&place, &line));
+    let margin = |rows: &[Value]| rows[0]["margin"].as_f64().unwrap();
+    let expected = (margin(&one) + margin(&two) / 10.0) / 2.0;
+    assert!((margin(&lines(&cool.out)) - expected).abs() < 1e-6, "{}", cool.err);
+
+    let ran =
+        place.run(&mut other(&place, &format!("judge r -c judged.toml --name both {judges}")));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let ran = place.run(&mut place.amend("export r --verdicts both --drop none"));
+    let disagreements: Vec<f64> =
+        lines(&ran.out).iter().map(|row| row["disagreement"].as_f64().unwrap()).collect();
+    assert!(!disagreements.is_empty(), "{}", ran.err);
+    let strict = "export r --verdicts both --drop none --max-disagreement 0 --out none.jsonl";
+    let ran = place.run(&mut place.amend(strict));
+    assert!(ran.err.contains("left out: the judges of the panel disagree"), "{}", ran.err);
+}
+
+#[test]
+fn several_judges_and_verdicts_are_refused_where_they_have_no_effect() {
+    let place = place_with_run();
+    place.write("rows.jsonl", ROWS);
+    place.write("prompts.jsonl", "\"Why?\"\n");
+    let two = format!("{} {}", judge_flag("qwen2"), judge_flag("llama"));
+    for (line, expected) in [
+        (format!("run prompts.jsonl --out q {two}"), "2 judge models are given"),
+        (format!("judge rows.jsonl {two} --fit f.toml"), "--fit is for one judge"),
+        ("judge rows.jsonl --name n".to_owned(), "--name is for the verdicts on a run"),
+        ("judge rows.jsonl --max-disagreement 0.1".to_owned(), "no effect with one judge"),
+        ("judge rows.jsonl --calibration a --calibration b".to_owned(), "2 times for 1 judges"),
+        ("judge r --out q".to_owned(), "the verdicts on a run are written to r/verdicts"),
+        ("judge r rows.jsonl".to_owned(), "r is a run, which is judged on its own"),
+        ("judge r --resume --name n".to_owned(), "has no verdicts named \"n\""),
+        ("judge rows.jsonl --resume".to_owned(), "--resume needs the directory of the run"),
+        ("judge r --name ../n".to_owned(), "a name has 1 to 64 letters"),
+    ] {
+        let ran = place.run(&mut place.small(&line));
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        assert!(ran.err.contains(expected), "{line}: {}", ran.err);
+    }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, Ran};
-use amend_core::record::Outcome;
+use crate::common::{Place, Ran, tiny_model_path};
+use amend_core::record::{Outcome, Step};
 use amend_data::store::run_dir::RunDir;
 use serde_json::Value;
 
@@ -389,4 +389,58 @@ fn a_closed_stdout_is_not_an_error() {
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*err), (Some(0), ""), "{flags}");
     }
+}
+
+#[test]
+fn a_run_starts_from_the_first_answers_of_another_one() {
+    let place = Place::new();
+    place.write("prompts.jsonl", "\"Say tea.\"\n\"Say milk.\"\n\"Say sun.\"\n");
+    let ran = place.run(&mut place.small("run prompts.jsonl --out first"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    place.write(
+        "other.toml",
+        "[constitution]\nname = \"other\"\nextends = [\"small.toml\"]\n[[principle]]\nid = \
+         \"brief\"\nprinciple = \"The answer is brief.\"\n[loop]\nselect = \"all\"\n",
+    );
+    let line = "run --answers-from first -c other.toml --out second";
+    let ran = place.run(&mut place.small(line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!ran.err.contains("are by"), "the same model: {}", ran.err);
+    let answers = |run: &str| {
+        let mut answers: Vec<(u64, Step)> = RunDir::open(&place.path(run))
+            .unwrap()
+            .trajectories()
+            .unwrap()
+            .map(Result::unwrap)
+            .map(|trajectory| (trajectory.item.row, trajectory.steps[0].clone()))
+            .collect();
+        answers.sort_by_key(|(row, _)| *row);
+        answers
+    };
+    assert_eq!(answers("second"), answers("first"));
+    assert!(place.steps("second").iter().any(|step| step.principle.as_deref() == Some("brief")));
+    let [first, second] = ["first", "second"].map(|run| RunDir::open(&place.path(run)).unwrap());
+    let source = second.manifest().input.run.as_ref().unwrap();
+    assert_eq!(source.sha256, first.hash());
+    assert_eq!(source.model, first.manifest().model);
+    assert_eq!(second.manifest().input.sha256, first.manifest().input.sha256);
+    let resumed = place.run(&mut place.small(&format!("{line} --resume")));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(resumed.err.contains("nothing left to compute"), "{}", resumed.err);
+
+    // Another model wrote the first answers. The report names it.
+    let mut command = place.small("run --answers-from first -c other.toml --out third");
+    let ran = place.run(command.env("AMEND_MODEL", tiny_model_path("qwen2")));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("the first answers, which become the rejected ones, are by "));
+    let report = place.run(&mut place.amend("report third --out -"));
+    assert!(report.out.contains("First answers"), "{}", report.err);
+
+    place.write(
+        "two.toml",
+        "[constitution]\nname = \"two\"\nextends = [\"small.toml\"]\n[loop]\ncandidates = 2\n",
+    );
+    let ran = place.run(&mut place.small("run --answers-from first -c two.toml --out fourth"));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("has 1 first answers"), "{}", ran.err);
 }

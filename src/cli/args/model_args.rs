@@ -34,9 +34,9 @@ pub struct ModelArgs {
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
     model: Option<PathBuf>,
     /// A different model for judging: a GGUF file, or a server's address (its key
-    /// goes in AMEND_JUDGE_API_KEY)
+    /// goes in AMEND_JUDGE_API_KEY). Several form a panel, in amend judge only
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
-    judge_model: Option<PathBuf>,
+    judge_model: Vec<PathBuf>,
     #[command(flatten)]
     hub: HubArgs,
     /// The name of the judge model on its server [default: the first that it lists]
@@ -223,7 +223,41 @@ impl ModelArgs {
     /// # Errors
     /// An address is malformed, or two judge models are given.
     pub fn judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
-        let mut source = match (self.hub.judge(), &self.judge_model) {
+        if self.judge_model.len() > 1 {
+            return Err(CommandError::usage(
+                format!(
+                    "{} judge models are given, but this command has one",
+                    self.judge_model.len()
+                ),
+                "pass one --judge-model; afterwards, a panel can judge the run again: amend judge \
+                 DIR --judge-model A --judge-model B",
+            ));
+        }
+        self.judge_named(self.judge_model.first(), config)
+    }
+
+    /// The judge models of a panel: those of `--judge-model`, if there are several.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::judge`].
+    pub fn panel(&self, config: &Config) -> Result<Vec<ModelSource>, CommandError> {
+        if self.judge_model.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut judges = Vec::new();
+        for name in &self.judge_model {
+            judges.extend(self.judge_named(Some(name), config)?);
+        }
+        Ok(judges)
+    }
+
+    /// The judge model with this name or, if there is none, that of `--judge-hf-repo`.
+    fn judge_named(
+        &self,
+        name: Option<&PathBuf>,
+        config: &Config,
+    ) -> Result<Option<ModelSource>, CommandError> {
+        let mut source = match (self.hub.judge(), name) {
             (Some(_), Some(_)) if self.typed.judge_model => {
                 return Err(two_models("--judge-model", "--judge-hf-repo"));
             }

@@ -7,7 +7,7 @@ use clap::Args;
 use amend_core::record::Item;
 
 /// The run directory, and how much to run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RecordArgs {
     /// The run directory to create or to resume
@@ -17,7 +17,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Continue the run in the directory
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     pub resume: bool,
     /// With --resume: retry items that failed
     #[arg(long, requires = "resume")]
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn flags_that_need_others_are_refused_alone() {
-        for arguments in ["--resume", "--out r --retry-errors", "--limit 0"] {
+        for arguments in ["--out r --retry-errors", "--limit 0"] {
             let words = ["amend"].into_iter().chain(arguments.split(' '));
             assert!(Call::try_parse_from(words).is_err(), "{arguments}");
         }

@@ -1,6 +1,8 @@
 //! `amend judge`: which of two given responses is better, and how reliable the judge
 //! is.
 
+mod input;
+mod panel;
 mod table;
 
 use std::io;
@@ -10,25 +12,26 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
+use self::input::JudgeInput;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
+use crate::cli::args::verdict_args;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::{print, terminal};
 use crate::report::chart::reliability_svg;
 use crate::session::{Finished, Models, Session};
 use amend_analysis::judge_quality as assess;
 use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
-use amend_core::constitution::Constitution;
+use amend_core::constitution::{Constitution, DecideBy};
+use amend_core::judge::Calibration;
 use amend_core::procedure::Procedure;
-use amend_core::random::Stream;
-use amend_core::record::Item;
-use amend_data::pairs::reviewed;
-use amend_data::rows::input::{self, Input};
 use amend_data::store::atomic;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::VERDICTS;
+use amend_data::store::verdicts;
+use amend_engine::ModelSource;
 
 /// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
@@ -39,10 +42,14 @@ const FEW: usize = 10;
 /// known, or {prompt, chosen, rejected}. Each pair is judged in both orders. The
 /// verdict comes from the probabilities of the reply's first word. With labels, the
 /// quality of the judge is measured too, beside baselines that read no text.
+///
+/// The directory of a run instead of files judges the run's pairs again. The verdicts
+/// stay beside the run, for --verdicts of amend export, report, diff, lint and review.
+/// Several --judge-model form a panel, whose log-odds are averaged.
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
-    /// Input files; `-` is stdin
-    #[arg(required_unless_present = "labels", value_name = "FILE")]
+    /// Input files, `-` for stdin, or the directory of one run
+    #[arg(required_unless_present = "labels", value_name = "FILE|RUN")]
     inputs: Vec<PathBuf>,
     /// Instead of input: the pairs of a run that were reviewed with amend review, with
     /// the decisions as labels
@@ -51,6 +58,9 @@ pub struct JudgeArgs {
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
+    /// With a run: the name of the verdicts [default: from the judge and the constitution]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    name: Option<String>,
     /// Judge by this principle instead of overall; may be repeated
     #[arg(long = "principle", value_name = "ID", conflicts_with = "principles")]
     principle: Vec<String>,
@@ -60,6 +70,18 @@ pub struct JudgeArgs {
     /// With principles: also judge overall, with weight 1
     #[arg(long)]
     overall: bool,
+    /// The calibration of a judge: a file that --fit wrote. For a panel, one for each
+    /// --judge-model in the same order [default: that of the constitution]
+    #[arg(long, value_name = "FILE.toml")]
+    calibration: Vec<PathBuf>,
+    /// With several --judge-model: a row on which the judges disagree more does not count.
+    /// The disagreement is the standard deviation of their probabilities (0 to 0.5)
+    #[arg(long, value_name = "X", value_parser = verdict_args::disagreement)]
+    max_disagreement: Option<f64>,
+    /// Report figures for each value of this column [default: the first of category,
+    /// subset, bias, dimension, scenario, source, dataset and task with several values]
+    #[arg(long, value_name = "COLUMN", help_heading = "Output")]
+    by: Option<String>,
     /// Show every row, even if there are many
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     show: bool,
@@ -81,33 +103,40 @@ pub struct JudgeArgs {
     model: ModelArgs,
 }
 
+fn name(text: &str) -> Result<String, &'static str> {
+    verdicts::check_name(text).map(|()| text.to_owned())
+}
+
 /// Judges the pairs and prints the verdicts and the judge's quality.
 ///
 /// # Errors
 /// The input is invalid, the run directory can't be written or resumed, or the
 /// engine fails; [`CommandError::reported`] if items failed or the fit failed.
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
-    let (files, items) = args.items()?;
-    let items = args.recording.limited(items);
-    let prepared = Session::prepare(&args.recording, "judge", files, items);
-    let constitution = args.task.constitution(config)?;
-    let procedure = args.procedure(&constitution)?;
-    let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
-    job.procedure = procedure;
-    let session = prepared.with_job(job)?;
-    let mut models = Models::judging(&args.recording, &args.model, config)?;
-    let mut engines = models.engines(&session.job)?;
-    let finished = session.run(&mut engines, None)?;
+    let judges = args.model.panel(config)?;
+    let calibrations = args.calibrations(judges.len())?;
+    let input = args.input(&judges, config)?;
+    if judges.len() > 1 {
+        return panel::run(args, &input, judges, &calibrations, config);
+    }
+    let out = input.folder.as_deref();
+    if args.max_disagreement.is_some() {
+        return Err(CommandError::usage(
+            "--max-disagreement has no effect with one judge",
+            "pass several --judge-model, or omit it",
+        ));
+    }
+    let finished = args.judge(&input, out, None, calibrations.first().copied(), config)?;
     let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
-    let rows = rows(&finished, constitution)?;
-    let figures = JudgeFigures::from_rows(&rows, stream);
+    let by = args.by(&input);
+    let rows = rows(&finished, constitution, by)?;
+    let figures = JudgeFigures::from_rows(&rows, by, stream);
     let judge = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
     finished.derive(VERDICTS, &lines, &figures)?;
-    args.print(&lines, &figures, judge)?;
-    if let Some(path) = &args.plot {
-        args.plot(path, &figures)?;
-    }
+    args.print(&lines, |out| table::figures(out, &figures, judge))?;
+    input.conclude(&rows);
+    args.plot(&figures)?;
     if let Some(path) = &args.fit {
         match assess::fit(&rows, constitution.judge.calibration, stream) {
             Ok(fitted) => args.write_fit(path, &fitted, judge)?,
@@ -125,55 +154,121 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
 struct Line<'a> {
     #[serde(flatten)]
     row: &'a JudgedRow,
-    /// The judge model.
+    /// The judge model, or those of the panel.
     judge: &'a str,
 }
 
 /// The judged rows, in the order of the input and with its labels. A row without an
 /// injection comes before its copy with one.
-fn rows(finished: &Finished, constitution: &Constitution) -> Result<Vec<JudgedRow>, CommandError> {
-    let mut rows =
-        finished.rows(|trajectory| [JudgedRow::from_trajectory(trajectory, constitution)])?;
-    rows.sort_by_key(|row| (row.row, !row.is_clean()));
+fn rows(
+    finished: &Finished,
+    constitution: &Constitution,
+    by: Option<&str>,
+) -> Result<Vec<JudgedRow>, CommandError> {
+    let mut rows = finished.rows(|trajectory| {
+        let row = JudgedRow::from_trajectory(trajectory, constitution);
+        [row.in_category(&trajectory.item, by)]
+    })?;
+    sort(&mut rows);
     Ok(rows)
 }
 
+/// Sorts rows by the input; those of one input row with the clean one first.
+fn sort(rows: &mut [JudgedRow]) {
+    rows.sort_by_key(|row| (row.row, !row.is_clean()));
+}
+
 impl JudgeArgs {
-    /// The items to judge, and the names of their sources.
-    fn items(&self) -> Result<(Vec<String>, Vec<Item>), CommandError> {
-        let order = Stream::new(self.task.prompting.seed).child("order");
-        let Some(labels) = &self.labels else {
-            let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
-            let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;
-            return Ok((inputs.iter().map(Input::name).collect(), items));
-        };
-        let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
-        let name = labels.display().to_string();
-        if items.is_empty() {
-            return Err(CommandError::usage(
-                format!("no pair of {name} is reviewed"),
-                format!("review pairs first: amend review {name}"),
-            ));
+    /// Judges the input with one judge: `source`, or the one that the flags name. Records
+    /// it in the folder `out`.
+    fn judge(
+        &self,
+        input: &JudgeInput,
+        out: Option<&Path>,
+        source: Option<ModelSource>,
+        calibration: Option<Calibration>,
+        config: &Config,
+    ) -> Result<Finished, CommandError> {
+        let mut recording = self.recording.clone();
+        recording.out = out.map(Path::to_owned);
+        if source.is_some() {
+            // A judge of a panel may not have begun.
+            recording.resume &= out.is_some_and(RunDir::exists);
         }
-        Ok((vec![name], items))
+        let mut constitution = self.task.constitution(config)?;
+        if let Some(calibration) = calibration {
+            constitution.judge.calibration = calibration;
+        }
+        let procedure = self.procedure(&mut constitution, input)?;
+        let files = input.files.clone();
+        let mut prepared = Session::prepare(&recording, "judge", files, input.items.clone());
+        input.summarise(&mut prepared.input);
+        let mut job = self.task.prompting.job(config, constitution, &prepared.input.sha256)?;
+        job.procedure = procedure;
+        let session = prepared.with_job(job)?;
+        let mut models = match source {
+            Some(source) => Models::judging_with(&recording, source)?,
+            None => Models::judging(&recording, &self.model, config)?,
+        };
+        let mut engines = models.engines(&session.job)?;
+        session.run(&mut engines, None)
     }
 
-    fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CommandError> {
-        let principles: Arc<[usize]> = if self.principles {
-            (0..constitution.principles.len()).collect()
-        } else {
-            let ids = self.principle.iter().map(|id| principle(constitution, id));
-            ids.collect::<Result<_, _>>()?
-        };
-        let overall = self.overall || principles.is_empty();
+    /// The questions. If a run is judged again, the constitution says by default whether
+    /// the judge is asked overall or by its principles, and every verdict that is asked for
+    /// decides.
+    fn procedure(
+        &self,
+        constitution: &mut Constitution,
+        input: &JudgeInput,
+    ) -> Result<Procedure, CommandError> {
+        let ids = self.principle.iter().map(|id| principle(constitution, id));
+        let mut principles: Arc<[usize]> = ids.collect::<Result<_, _>>()?;
+        let mut overall = self.overall;
+        let asked = self.principles || self.overall || !principles.is_empty();
+        let decide_by = constitution.judge.decide_by;
+        let by_constitution = input.run.is_some() && !asked;
+        if self.principles || (by_constitution && decide_by != DecideBy::Overall) {
+            principles = (0..constitution.principles.len()).collect();
+        }
+        overall |= principles.is_empty() || (by_constitution && decide_by == DecideBy::All);
+        if let Some(run) = &input.run {
+            constitution.judge.enabled = true;
+            constitution.judge.decide_by = verdicts::decide_by(overall, !principles.is_empty());
+            // Only overall verdicts rank candidates.
+            overall |= run.has_candidates;
+        }
         Ok(Procedure::Compare { principles, overall })
     }
 
+    /// The column that divides the rows into categories.
+    fn by<'a>(&'a self, input: &'a JudgeInput) -> Option<&'a str> {
+        match &self.by {
+            Some(by) => Some(by),
+            None => assess::usual_column(input.items.iter().map(|item| &item.metadata)),
+        }
+    }
+
+    /// The calibration of each judge, if they are given.
+    fn calibrations(&self, judges: usize) -> Result<Vec<Calibration>, CommandError> {
+        let judges = judges.max(1);
+        if !self.calibration.is_empty() && self.calibration.len() != judges {
+            return Err(CommandError::usage(
+                format!(
+                    "--calibration is given {} times for {judges} judges",
+                    self.calibration.len()
+                ),
+                "pass one file for each judge, in the order of --judge-model",
+            ));
+        }
+        self.calibration.iter().map(|path| input::calibration(path)).collect()
+    }
+
+    /// Prints the rows, if they are few or requested, and the figures.
     fn print(
         &self,
         lines: &[Line<'_>],
-        figures: &JudgeFigures,
-        judge: &str,
+        figures: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<(), CommandError> {
         if self.json {
             print::json_lines(lines)?;
@@ -182,7 +277,7 @@ impl JudgeArgs {
             table::rows(&mut out, lines.iter().map(|line| line.row))
                 .map_err(CommandError::output)?;
         }
-        self.print_table(|out| table::figures(out, figures, judge))
+        self.print_table(figures)
     }
 
     /// Prints a table to stdout, or to stderr if stdout has the rows as JSON.
@@ -200,7 +295,9 @@ impl JudgeArgs {
         print::text(&table)
     }
 
-    fn plot(&self, path: &Path, figures: &JudgeFigures) -> Result<(), CommandError> {
+    /// Draws the reliability diagram, if it is requested.
+    fn plot(&self, figures: &JudgeFigures) -> Result<(), CommandError> {
+        let Some(path) = &self.plot else { return Ok(()) };
         let Some(labelled) = &figures.labelled else {
             return Err(CommandError::usage(
                 "cannot draw the diagram: no judged row has the label a or b",

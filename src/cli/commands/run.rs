@@ -1,5 +1,6 @@
 //! `amend run`: many prompts, in a run directory that can be resumed.
 
+mod answers_from;
 mod dry_run;
 mod rehearsal;
 
@@ -30,8 +31,16 @@ use amend_data::rows::input::{self, Input};
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Input files; `-` is stdin
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "answers_from", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
+    /// Instead of input: start from the first answers of another run, under this call's
+    /// constitution
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["inputs", "field", "dry_run", "preview"],
+    )]
+    answers_from: Option<PathBuf>,
     /// The key that holds the prompt [default: the first common name found]
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -55,6 +64,9 @@ pub struct RunArgs {
 /// The input is invalid, the run directory can't be written or resumed, or the
 /// engine fails; [`CommandError::reported`] if items failed.
 pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
+    if let Some(other) = &args.answers_from {
+        return answers_from::run(args, other, config);
+    }
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
     let mut items = args.recording.limited(input::read(&inputs, args.field.as_deref())?);
     if let Some(first) = args.preview {
@@ -74,9 +86,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
         let mut preview = Preview { show: Show::new(Output::stdout()) };
         return run_unrecorded(&mut engines, &job, items.iter().cloned(), &mut preview);
     }
-    if args.recording.out.is_none() {
-        return Err(CommandError::usage("no run directory is given", "pass --out DIR"));
-    }
+    args.check_out()?;
     let count = items.len();
     let session = prepared.with_job(job)?;
     let mut models = args.models(config, count)?;
@@ -88,6 +98,13 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
 const WORTH_MEASURING: usize = 32;
 
 impl RunArgs {
+    fn check_out(&self) -> Result<(), CommandError> {
+        if self.recording.out.is_none() {
+            return Err(CommandError::usage("no run directory is given", "pass --out DIR"));
+        }
+        Ok(())
+    }
+
     /// Loads the models. Measures what batches cost, if that is unknown and the width of
     /// a long run is not given. A reproducible run that is resumed keeps the costs that it
     /// started with.

@@ -256,6 +256,7 @@ impl From<RunError> for CommandError {
             | RunError::Differs { .. }
             | RunError::UnknownVerdicts { .. }
             | RunError::OtherVerdicts { .. }
+            | RunError::NoPanel { .. }
             | RunError::Panel { .. } => Kind::Usage,
         };
         Self::new(kind, error)

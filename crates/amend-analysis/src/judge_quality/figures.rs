@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::category::{self, CategoryFigures};
 use super::injection::Injections;
 use super::row::favoured;
 use super::{JudgedRow, bootstrap};
@@ -29,6 +30,11 @@ pub struct JudgeFigures {
     pub position: PositionFigures,
     /// The agreement with the labels, if some mark one answer as better.
     pub labelled: Option<Labelled>,
+    /// If some labels are ties: the share of labelled rows whose label the judge gives,
+    /// where an undecided row is a tie.
+    pub three_way: Option<Estimate>,
+    /// The figures of each category, if rows have any.
+    pub by: Option<CategoryFigures>,
     /// The effect of prompt injections, if rows have any.
     pub injections: Option<Injections>,
 }
@@ -61,6 +67,8 @@ pub struct Labelled {
     pub accuracy: Estimate,
     /// The accuracy over the decided rows only.
     pub decided: Option<Estimate>,
+    /// The share of rows labelled a or b for which both orders favour the label.
+    pub both_orders: Option<Estimate>,
     /// Cohen's κ with the labels, where an undecided row is a tie.
     pub kappa: Option<Estimate>,
     /// The log-loss: the mean of −ln p of the label.
@@ -100,9 +108,10 @@ pub struct Baseline {
 }
 
 impl JudgeFigures {
-    /// Computes the figures of `rows`. The stream draws the bootstrap's resamples.
+    /// Computes the figures of `rows`, whose categories are in the column `by`. The stream
+    /// draws the bootstrap's resamples.
     #[must_use]
-    pub fn from_rows(rows: &[JudgedRow], stream: Stream) -> Self {
+    pub fn from_rows(rows: &[JudgedRow], by: Option<&str>, stream: Stream) -> Self {
         let clean: Vec<&JudgedRow> = rows.iter().filter(|row| row.is_clean()).collect();
         let judged: Vec<&JudgedRow> =
             clean.iter().copied().filter(|row| row.verdict.is_some()).collect();
@@ -113,6 +122,8 @@ impl JudgeFigures {
             undecided: judged.iter().filter(|row| row.choice() == Some(Label::Tie)).count(),
             position: PositionFigures::from_rows(&judged, &bootstrap),
             labelled: Labelled::from_rows(&judged, &bootstrap),
+            three_way: category::three_way(&judged),
+            by: by.and_then(|by| CategoryFigures::from_rows(by, &judged, &bootstrap)),
             injections: Injections::from_rows(rows, &bootstrap),
         }
     }
@@ -203,6 +214,7 @@ impl Labelled {
             labels,
             accuracy: estimate(&own)?,
             decided: share(decided.map(|case| case.choice == case.label)),
+            both_orders: category::both_orders(judged),
             kappa: bootstrap.estimate(all.len(), |rows| {
                 kappa(rows.iter().map(|&at| (all[at].choice, all[at].label)))
             }),

@@ -2,21 +2,26 @@
 //!
 //! A [`JudgedRow`] is one comparison with its verdict. [`JudgeFigures`] measure how consistent
 //! the judge is and, for labelled rows, how often it is right, next to baselines that
-//! do not read the answers. [`Fitted`] is a calibration of its probabilities, and
+//! do not read the answers. [`CategoryFigures`] are those of each category of rows, and
+//! [`PanelFigures`] those of several judges. [`Fitted`] is a calibration of its probabilities, and
 //! [`Injections`] measure the success of prompt injections. `docs/judging.md` has the
 //! formulas and their limits.
 
+mod category;
 mod figures;
 mod fit;
 mod injection;
+mod panel;
 mod row;
 
 #[cfg(test)]
 mod tests;
 
+pub use category::{Category, CategoryFigures, category, usual_column};
 pub use figures::{Baseline, Baselines, JudgeFigures, Labelled, PositionFigures};
 pub use fit::{FitError, Fitted, Quality, fit};
 pub use injection::{AttackSuccess, Injections};
+pub use panel::{JudgeAgreement, JudgeSummary, PanelFigures, PanelJudge, panel_rows};
 pub use row::{InjectionFacts, JudgedRow, UnderPrinciple, combined};
 
 use amend_core::random::Stream;

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use super::category;
 use amend_core::constitution::Constitution;
 use amend_core::judge::{Combined, Verdict, VerdictSettings, combine};
 use amend_core::model::Failure;
-use amend_core::record::{ComparisonFacts, Label, Outcome, Step};
+use amend_core::record::{ComparisonFacts, Item, Label, Outcome, Step};
 use amend_data::store::trajectories::Trajectory;
 
 /// A judged comparison of answers A and B.
@@ -21,6 +22,9 @@ pub struct JudgedRow {
     /// The better answer, if the input has a label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// The row's category, by the column that divides the rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
     /// The lengths of the answers, in characters.
     pub lengths: [usize; 2],
     /// The row's prompt injection, if it has one.
@@ -29,6 +33,11 @@ pub struct JudgedRow {
     /// All verdicts combined; `None` if the item failed.
     #[serde(flatten)]
     pub verdict: Option<Combined>,
+    /// How far the judges of a panel disagree: the standard deviation of their
+    /// probabilities, from 0 to ½. `None` for a single judge, and if only one judge of the
+    /// panel has a vote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<f64>,
     /// The verdict under each principle, in the order of the steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub principles: Vec<UnderPrinciple>,
@@ -107,6 +116,7 @@ impl JudgedRow {
             key: item.key.clone(),
             row: item.row,
             label,
+            category: None,
             lengths: [length(&item.response), length(&item.response_b)],
             injection: injection.map(|injection| InjectionFacts {
                 present: injection.present,
@@ -114,9 +124,16 @@ impl JudgedRow {
                 attack: injection.attack.map(str::to_owned),
             }),
             verdict: if failure.is_none() { combined(steps, weight, &standing) } else { None },
+            disagreement: None,
             principles,
             failure,
         }
+    }
+
+    /// The row with its category, by the column `by` of the item's metadata.
+    #[must_use]
+    pub fn in_category(self, item: &Item, by: Option<&str>) -> Self {
+        Self { category: by.and_then(|by| category(&item.metadata, by)), ..self }
     }
 
     /// Whether its answers contain no prompt injection.

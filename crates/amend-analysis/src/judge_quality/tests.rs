@@ -112,7 +112,7 @@ fn rows() -> String {
 }
 
 fn figures(rows: &[JudgedRow]) -> JudgeFigures {
-    JudgeFigures::from_rows(rows, Stream::new(1))
+    JudgeFigures::from_rows(rows, None, Stream::new(1))
 }
 
 #[track_caller]

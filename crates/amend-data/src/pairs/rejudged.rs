@@ -25,9 +25,7 @@ pub fn comparisons(run: &RunDir) -> Result<Rejudged, RunError> {
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         for numbers in compared(&trajectory, &rules) {
-            let texts = numbers.map(|number| {
-                answers(&trajectory.steps).nth(number).map_or("", |step| step.text.as_str())
-            });
+            let texts = texts(&trajectory, numbers);
             rejudged.items.push(verdicts::comparison(&trajectory.item, numbers, texts));
             rejudged.has_candidates |= numbers[0] < numbers[1];
         }
@@ -51,10 +49,18 @@ pub fn missing(run: &RunDir) -> Result<(u64, u64), RunError> {
         let trajectory = trajectory?;
         for numbers in compared(&trajectory, &rules) {
             all += 1;
-            missing += u64::from(!verdicts.has(&trajectory.item.key, numbers));
+            let texts = texts(&trajectory, numbers);
+            let has = verdicts.has(&trajectory.item.key, numbers, texts);
+            missing += u64::from(!has);
         }
     }
     Ok((all, missing))
+}
+
+/// The texts of two answers.
+fn texts(trajectory: &Trajectory, numbers: [usize; 2]) -> [&str; 2] {
+    numbers
+        .map(|number| answers(&trajectory.steps).nth(number).map_or("", |step| step.text.as_str()))
 }
 
 /// The numbers of the answers to compare: each two candidates, in their order, and the last

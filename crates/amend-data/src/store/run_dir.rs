@@ -151,6 +151,12 @@ pub enum RunError {
         /// The folder of the verdicts.
         path: PathBuf,
     },
+    /// A folder holds no verdicts of a panel.
+    #[error("{path} has no verdicts of a panel: it has no {}", files::PANEL)]
+    NoPanel {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A panel has more judges than are given.
     #[error("the panel in {path} has {recorded} judges, but {given} are given: give all of them")]
     Panel {
@@ -234,6 +240,12 @@ impl RunDir {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a run in the folder `path`.
+    #[must_use]
+    pub fn exists(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
     }
 
     /// Opens a run for reading. Another process may be writing to it.

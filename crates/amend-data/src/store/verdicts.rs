@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::atomic;
 use super::manifest::Manifest;
@@ -25,7 +25,7 @@ use amend_core::hash;
 use amend_core::judge::{Calibration, PanelVote, Verdict, VerdictSettings, panel};
 use amend_core::model::Usage;
 use amend_core::procedure::first;
-use amend_core::record::{Item, Outcome, Step, StepKind, answers};
+use amend_core::record::{INJECTED, Item, JUDGE_INJECTION, Outcome, Step, StepKind, answers};
 
 /// The longest name of verdicts, in bytes.
 const MAX_NAME: usize = 64;
@@ -153,6 +153,14 @@ fn read_panel(folder: &Path) -> Result<Option<Panel>, RunError> {
     }
 }
 
+/// Checks that a folder holds verdicts of a panel.
+///
+/// # Errors
+/// It does not.
+pub fn check_panel(folder: &Path) -> Result<(), RunError> {
+    if is_panel(folder) { Ok(()) } else { Err(RunError::NoPanel { path: folder.to_owned() }) }
+}
+
 /// Whether a folder holds verdicts of a panel.
 #[must_use]
 pub fn is_panel(folder: &Path) -> bool {
@@ -164,6 +172,13 @@ pub fn is_panel(folder: &Path) -> bool {
 #[must_use]
 pub fn comparison(item: &Item, numbers: [usize; 2], texts: [&str; 2]) -> Item {
     let [a, b] = numbers;
+    // What the row says about a comparison is about other answers.
+    const OTHERS: [&str; 7] =
+        ["label", "injection", INJECTED, "into", "place", "attack", JUDGE_INJECTION];
+    let mut metadata = item.metadata.clone();
+    metadata.retain(|key, _| !OTHERS.contains(&key.as_str()));
+    metadata.insert("item".to_owned(), json!(item.key));
+    metadata.insert("answers".to_owned(), json!(numbers));
     Item {
         key: format!("{}/{a}-{b}", item.key),
         row: item.row,
@@ -171,10 +186,7 @@ pub fn comparison(item: &Item, numbers: [usize; 2], texts: [&str; 2]) -> Item {
         messages: item.messages.clone(),
         response: Some(texts[0].to_owned()),
         response_b: Some(texts[1].to_owned()),
-        metadata: Map::from_iter([
-            ("item".to_owned(), json!(item.key)),
-            ("answers".to_owned(), json!(numbers)),
-        ]),
+        metadata,
     }
 }
 
@@ -347,11 +359,13 @@ impl Verdicts {
         if self.is_panel { panel_rules(&judge) } else { judge }
     }
 
-    /// Whether there is a verdict on these two answers of an item.
+    /// Whether there is a verdict on these two answers of an item, by their numbers and
+    /// texts.
     #[must_use]
-    pub fn has(&self, item: &str, answers: [usize; 2]) -> bool {
-        let pairs = self.pairs.get(item);
-        pairs.is_some_and(|pairs| pairs.iter().any(|pair| pair.about.answers == answers))
+    pub fn has(&self, item: &str, answers: [usize; 2], texts: [&str; 2]) -> bool {
+        let Some(pairs) = self.pairs.get(item) else { return false };
+        let texts = texts_hash(texts);
+        pairs.iter().any(|pair| pair.about.answers == answers && pair.about.texts == texts)
     }
 
     /// Replaces the judging steps of a trajectory, whose own verdicts count by `standing`.

@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::output::format::{NONE, range, signed_range};
+use crate::cli::output::format::{NONE, estimate, range, signed_range};
+use crate::cli::output::table::table;
 use amend_analysis::judge_quality::{
-    AttackSuccess, Baseline, Fitted, JudgeFigures, JudgedRow, Labelled, PositionFigures, Quality,
+    AttackSuccess, Baseline, CategoryFigures, Fitted, JudgeAgreement, JudgeFigures, JudgedRow,
+    Labelled, PanelFigures, PositionFigures, Quality,
 };
 use amend_core::record::Label;
 use amend_core::stats::Estimate;
@@ -69,7 +71,8 @@ fn label_name(label: Label) -> &'static str {
 /// # Errors
 /// `out` can't be written to.
 pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io::Result<()> {
-    let JudgeFigures { rows, failed, undecided, position, labelled, injections } = figures;
+    let JudgeFigures { rows, failed, undecided, position, labelled, three_way, by, injections } =
+        figures;
     write!(out, "{rows} rows judged by {judge}, {undecided} of them undecided")?;
     if *failed > 0 {
         write!(out, "; {failed} failed")?;
@@ -77,6 +80,13 @@ pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io:
     writeln!(out, "\n")?;
     if let Some(labelled) = labelled {
         by_label(out, labelled)?;
+    }
+    if three_way.is_some() {
+        line(out, "accuracy with ties (undecided is a tie)", *three_way)?;
+        writeln!(out)?;
+    }
+    if let Some(by) = by {
+        by_category(out, by)?;
     }
     position_lines(out, position)?;
     if let Some(injections) = injections {
@@ -97,6 +107,7 @@ fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
     heading(out, &format!("against the labels ({a} a, {b} b, {tie} tie)"))?;
     line(out, "accuracy, undecided as ½", Some(labelled.accuracy))?;
     line(out, "accuracy if decided", labelled.decided)?;
+    line(out, "right in both orders", labelled.both_orders)?;
     line(out, "  if the better one is longer", labelled.longer_better)?;
     line(out, "  if the better one is shorter", labelled.shorter_better)?;
     line(out, "Cohen's κ", labelled.kappa)?;
@@ -120,6 +131,74 @@ fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
         )?;
     }
     writeln!(out)
+}
+
+/// A line for each category. Figures without rows are dashes.
+fn by_category(out: &mut impl Write, by: &CategoryFigures) -> io::Result<()> {
+    let has_ties = by.categories.iter().any(|category| category.three_way.is_some());
+    let mut head = vec![by.column.as_str(), "rows", "labelled", "accuracy", "right in both orders"];
+    if has_ties {
+        head.push("with ties");
+    }
+    head.push("both orders agree");
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    for category in &by.categories {
+        let name: String = category.name.chars().take(NAME).collect();
+        let labelled: usize = category.labels.iter().sum();
+        let mut cells = vec![name, category.rows.to_string(), labelled.to_string()];
+        cells.extend([category.accuracy, category.both_orders].map(cell));
+        if has_ties {
+            cells.push(cell(category.three_way));
+        }
+        cells.push(cell(category.consistency));
+        rows.push(cells);
+    }
+    writeln!(out, "{}", table(1, &rows))
+}
+
+fn cell(figure: Option<Estimate>) -> String {
+    figure.as_ref().map_or_else(|| NONE.to_owned(), estimate)
+}
+
+/// Writes the figures of each judge of a panel side by side, then those of the panel.
+///
+/// # Errors
+/// `out` can't be written to.
+pub fn panel(out: &mut impl Write, figures: &PanelFigures) -> io::Result<()> {
+    let names: Vec<&str> = figures.judges.iter().map(|judge| judge.judge.as_str()).collect();
+    let head = ["judge", "accuracy", "right in both orders", "both orders agree", "undecided"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let all = figures.judges.iter().map(|judge| (judge.judge.as_str(), &judge.figures));
+    for (name, judge) in all.chain([("the panel", &figures.panel)]) {
+        let labelled = judge.labelled.as_ref();
+        rows.push(vec![
+            name.chars().take(NAME).collect(),
+            cell(labelled.map(|labelled| labelled.accuracy)),
+            cell(labelled.and_then(|labelled| labelled.both_orders)),
+            cell(judge.position.consistency),
+            format!("{} of {}", judge.undecided, judge.rows),
+        ]);
+    }
+    writeln!(out, "{}", table(1, &rows))?;
+    let mut rows = vec![["judges", "same verdict", "κ"].map(str::to_owned).to_vec()];
+    for JudgeAgreement { judges: [a, b], same, kappa } in &figures.agreement {
+        let kappa = kappa.map_or_else(|| NONE.to_owned(), |kappa| format!("{kappa:.2}"));
+        rows.push(vec![format!("{a} and {b}"), cell(*same), kappa]);
+    }
+    writeln!(out, "{}", table(1, &rows))?;
+    if let Some(disagreement) = figures.disagreement {
+        writeln!(out, "mean disagreement of the judges: {disagreement:.3} (0 to 0.5)")?;
+    }
+    if figures.disputed > 0 {
+        writeln!(
+            out,
+            "{} rows do not count for the panel: its judges disagree more than \
+             --max-disagreement",
+            figures.disputed
+        )?;
+    }
+    writeln!(out)?;
+    self::figures(out, &figures.panel, &format!("a panel of {}", names.join(", ")))
 }
 
 fn position_lines(out: &mut impl Write, position: &PositionFigures) -> io::Result<()> {

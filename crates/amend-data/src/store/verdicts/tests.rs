@@ -117,7 +117,7 @@ fn pairs_without_a_verdict_are_undecided_and_counted() {
     let some = run.with_verdicts("some", None).unwrap();
     let undecided = Err(DropReason::Undecided);
     assert_eq!(chosen(&some), [Ok("new a".to_owned()), undecided.clone(), undecided]);
-    assert_eq!(rejudged::missing(&some).unwrap().0, 3);
+    assert_eq!(rejudged::missing(&some).unwrap(), (3, 2));
 }
 
 /// Writes to the verdicts of a run after their start.

@@ -1,0 +1,246 @@
+//! What `amend judge` judges: rows of files, reviewed pairs, or the pairs of a run.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::JudgeArgs;
+use crate::cli::args::config::Config;
+use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
+use amend_analysis::judge_quality::JudgedRow;
+use amend_core::judge::Calibration;
+use amend_core::random::Stream;
+use amend_core::record::{Item, Label};
+use amend_data::pairs::{rejudged, reviewed};
+use amend_data::rows::input::{self, Input};
+use amend_data::store::manifest::{InputSummary, SourceRun};
+use amend_data::store::run_dir::{RunDir, RunError};
+use amend_data::store::verdicts;
+use amend_engine::ModelSource;
+
+/// The comparisons to judge.
+pub(super) struct JudgeInput {
+    /// The names of their sources.
+    pub files: Vec<String>,
+    pub items: Vec<Item>,
+    /// The run that is judged again.
+    pub run: Option<JudgedRun>,
+    /// The folder of the verdicts, if they stay.
+    pub folder: Option<PathBuf>,
+}
+
+/// A run that is judged again.
+pub(super) struct JudgedRun {
+    dir: RunDir,
+    /// The name of the verdicts.
+    name: String,
+    /// Whether the run has several candidates.
+    pub has_candidates: bool,
+}
+
+impl JudgeInput {
+    /// Changes the summary of the comparisons to that of the judged run, which stays the
+    /// same while the run grows.
+    pub fn summarise(&self, summary: &mut InputSummary) {
+        let Some(JudgedRun { dir, .. }) = &self.run else { return };
+        let judged = dir.manifest();
+        summary.rows = judged.input.rows;
+        summary.sha256.clone_from(&judged.input.sha256);
+        summary.run =
+            Some(SourceRun { sha256: dir.hash().to_owned(), model: judged.model.clone() });
+    }
+
+    /// After a run was judged: says how the judge compares revisions with the answers
+    /// before them, and how to use the verdicts.
+    pub fn conclude(&self, rows: &[JudgedRow]) {
+        let Some(JudgedRun { dir, name, .. }) = &self.run else { return };
+        // The key of a comparison ends with the numbers of its answers.
+        let is_revision = |row: &&JudgedRow| match row.key.rsplit_once('/') {
+            Some((_, numbers)) => numbers
+                .split_once('-')
+                .is_some_and(|(a, b)| a.parse::<usize>().ok() > b.parse::<usize>().ok()),
+            None => false,
+        };
+        let choices: Vec<Label> =
+            rows.iter().filter(is_revision).filter_map(JudgedRow::choice).collect();
+        let count = |label| choices.iter().filter(|choice| **choice == label).count();
+        if !choices.is_empty() {
+            print::message(&format!(
+                "of {} revisions, {} are judged better than the first answer, {} worse, {} \
+                 undecided\n",
+                choices.len(),
+                count(Label::A),
+                count(Label::B),
+                count(Label::Tie)
+            ));
+        }
+        print::message(&format!("next: amend export {} --verdicts {name}\n", dir.path().display()));
+    }
+}
+
+impl JudgeArgs {
+    /// Reads the comparisons.
+    pub(super) fn input(
+        &self,
+        judges: &[ModelSource],
+        config: &Config,
+    ) -> Result<JudgeInput, CommandError> {
+        if let Some(path) = self.inputs.iter().find(|path| RunDir::exists(path)) {
+            return self.input_of_run(path, judges, config);
+        }
+        if self.name.is_some() {
+            return Err(CommandError::usage(
+                "--name is for the verdicts on a run, but no run is given",
+                "pass a run directory, or write to a directory with --out",
+            ));
+        }
+        let (files, items) = self.rows_to_judge()?;
+        let items = self.recording.limited(items);
+        Ok(JudgeInput { files, items, run: None, folder: self.recording.out.clone() })
+    }
+
+    /// The rows of files or the reviewed pairs of a run, and the names of their sources.
+    fn rows_to_judge(&self) -> Result<(Vec<String>, Vec<Item>), CommandError> {
+        let order = Stream::new(self.task.prompting.seed).child("order");
+        let Some(labels) = &self.labels else {
+            let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
+            let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;
+            return Ok((inputs.iter().map(Input::name).collect(), items));
+        };
+        let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
+        let name = labels.display().to_string();
+        if items.is_empty() {
+            return Err(CommandError::usage(
+                format!("no pair of {name} is reviewed"),
+                format!("review pairs first: amend review {name}"),
+            ));
+        }
+        Ok((vec![name], items))
+    }
+
+    /// The pairs of a run, to judge them again.
+    fn input_of_run(
+        &self,
+        path: &Path,
+        judges: &[ModelSource],
+        config: &Config,
+    ) -> Result<JudgeInput, CommandError> {
+        let shown = path.display();
+        if self.inputs.len() > 1 {
+            return Err(CommandError::usage(
+                format!("{shown} is a run, which is judged on its own"),
+                "pass either one run directory or files",
+            ));
+        }
+        if self.recording.out.is_some() {
+            return Err(CommandError::usage(
+                format!("the verdicts on a run are written to {shown}/verdicts"),
+                "choose their name with --name NAME instead of --out",
+            ));
+        }
+        let dir = RunDir::open(path)?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => self.usual_name(judges, config)?,
+        };
+        let folder = verdicts::folder(&dir, &name);
+        let known = verdicts::names(&dir)?;
+        let exists = known.contains(&name);
+        if exists && !self.recording.resume {
+            return Err(CommandError::usage(
+                format!("{shown} already has verdicts named {name:?}"),
+                "pass --resume to continue them, or --name NAME to add others",
+            ));
+        }
+        if !exists && self.recording.resume {
+            return Err(RunError::UnknownVerdicts { path: path.to_owned(), name, known }.into());
+        }
+        if exists && verdicts::is_panel(&folder) != (judges.len() > 1) {
+            return Err(CommandError::usage(
+                format!(
+                    "the verdicts {name:?} of {shown} are of one judge, or of a panel, unlike \
+                         this call"
+                ),
+                "pass the same --judge-model again, or another --name",
+            ));
+        }
+        let comparisons = rejudged::comparisons(&dir)?;
+        let items = self.recording.limited(comparisons.items);
+        if items.is_empty() {
+            return Err(CommandError::usage(
+                format!("{shown} has no pair to judge: no finished item has two different answers"),
+                "pass a run of amend run with revisions or several candidates",
+            ));
+        }
+        let has_candidates = comparisons.has_candidates;
+        let run = Some(JudgedRun { dir, name, has_candidates });
+        Ok(JudgeInput { files: vec![shown.to_string()], items, run, folder: Some(folder) })
+    }
+
+    /// The name of verdicts if none is given: that of the judge model and of the
+    /// constitution.
+    fn usual_name(&self, judges: &[ModelSource], config: &Config) -> Result<String, CommandError> {
+        let judge = match judges {
+            [_, _, ..] => format!("panel-of-{}", judges.len()),
+            _ => match self.model.sole_judge(config)? {
+                Some(judge) => short_name(&judge),
+                None => short_name(&self.model.source(config)?),
+            },
+        };
+        let constitution = self.task.constitution(config)?.name;
+        let name: String = format!("{judge}-{constitution}")
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .collect();
+        Ok(name.trim_start_matches('.').chars().take(64).collect())
+    }
+}
+
+/// The name of a model's file, of its repository, or of its server.
+fn short_name(model: &ModelSource) -> String {
+    match model {
+        ModelSource::File { path, .. } => {
+            let stem = path.file_stem().unwrap_or(path.as_os_str());
+            stem.to_string_lossy().into_owned()
+        }
+        ModelSource::Hub { model, .. } => model.to_string(),
+        ModelSource::Endpoint(settings) => match &settings.model {
+            Some(model) => model.clone(),
+            None => settings.address.to_string().split("://").last().unwrap_or("server").to_owned(),
+        },
+    }
+}
+
+/// The part of a file of a calibration that is read.
+#[derive(Deserialize)]
+struct CalibrationFile {
+    judge: CalibrationTable,
+}
+
+#[derive(Deserialize)]
+struct CalibrationTable {
+    calibration: Calibration,
+}
+
+/// Reads the calibration that `--fit` wrote to a file.
+pub(super) fn calibration(path: &Path) -> Result<Calibration, CommandError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| CommandError::failed(format!("read {shown}"), source))?;
+    let wrong = |what: String| {
+        CommandError::usage(
+            format!("{shown} is not a calibration: {what}"),
+            "pass a file that amend judge --fit wrote",
+        )
+    };
+    let file: CalibrationFile =
+        toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+    let calibration = file.judge.calibration;
+    if !(calibration.temperature > 0.0 && calibration.temperature.is_finite())
+        || !calibration.offset.is_finite()
+    {
+        return Err(wrong("the temperature must be above 0, and both numbers finite".to_owned()));
+    }
+    Ok(calibration)
+}

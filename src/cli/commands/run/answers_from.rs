@@ -1,0 +1,81 @@
+//! `amend run --answers-from`: a run that starts from the first answers of another one.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::RunArgs;
+use crate::cli::args::config::Config;
+use crate::cli::output::error::CommandError;
+use crate::session::Session;
+use amend_core::driver::Engines;
+use amend_data::store::first_answers;
+use amend_data::store::run_dir::RunDir;
+
+/// Runs the loop over the items of `other`, from its first answers.
+///
+/// # Errors
+/// As [`super::run`]; or `other` has no first answers, or another number of candidates than
+/// the constitution.
+pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), CommandError> {
+    args.check_out()?;
+    let shown = other.display().to_string();
+    let mut answers = first_answers::read(&RunDir::open(other)?)?;
+    if answers.items.is_empty() {
+        return Err(CommandError::usage(
+            format!("no item of {shown} is done, so there are no first answers to start from"),
+            "pass a run of amend run that has ended",
+        ));
+    }
+    if answers.without > 0 {
+        tracing::warn!(
+            "{} items of {shown} failed or have not ended: they are left out",
+            answers.without
+        );
+    }
+    let items = args.recording.limited(std::mem::take(&mut answers.items));
+    let mut prepared = Session::prepare(&args.recording, "run", vec![shown.clone()], items);
+    prepared.input.run = Some(answers.run.clone());
+    let job = args.job.job(config, &prepared.input.sha256)?;
+    let candidates = job.constitution.plan.candidates.max(1) as usize;
+    if let Some(found) = answers.other_than(candidates) {
+        return Err(CommandError::usage(
+            format!(
+                "the constitution has {candidates} candidates, but an item of {shown} has {found} \
+                 first answers"
+            ),
+            format!("set `candidates = {found}` in `[loop]`"),
+        ));
+    }
+    let keys: HashSet<String> = prepared.items().iter().map(|item| item.key.clone()).collect();
+    let mut session = prepared.with_job(job)?;
+    let mut models = args.models(config, keys.len())?;
+    let mut model_engines = models.engines(&session.job)?;
+    let mut engines = Engines::from(&mut model_engines);
+    session.start_with(&mut engines, |manifest| {
+        warn_of_other_model(&answers.run.model, &manifest.model);
+        let mut steps = answers.steps;
+        steps.retain(|(key, _)| keys.contains(key.as_str()));
+        Ok(steps)
+    })?;
+    session.run(engines, Some("export"))?.finish()
+}
+
+/// Warns if another model wrote the first answers: it is then the author of the rejected
+/// answers. The manifest names it.
+fn warn_of_other_model(first: &Value, own: &Value) {
+    let is_same = match (&first["sha256"], &own["sha256"]) {
+        (Value::String(first), Value::String(own)) => first == own,
+        _ => first["name"] == own["name"],
+    };
+    if !is_same {
+        let name = |model: &Value| model["name"].as_str().unwrap_or("unnamed").to_owned();
+        tracing::warn!(
+            "the first answers, which become the rejected ones, are by {}, and the revisions by {}: \
+             a preference between them is also one between models",
+            name(first),
+            name(own)
+        );
+    }
+}
