@@ -1,6 +1,7 @@
 //! `amend judge`: which of two given responses is better, and how reliable the judge
 //! is.
 
+mod dry_run;
 mod table;
 
 use std::io;
@@ -11,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
@@ -23,9 +25,8 @@ use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
 use amend_core::constitution::Constitution;
 use amend_core::procedure::Procedure;
 use amend_core::random::Stream;
-use amend_core::record::Item;
+use amend_data::items::{ItemSource, Purpose};
 use amend_data::pairs::reviewed;
-use amend_data::rows::input::{self, Input};
 use amend_data::store::atomic;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::VERDICTS;
@@ -35,22 +36,21 @@ const FEW: usize = 10;
 
 /// Judge which of two given responses is better
 ///
-/// Input is JSON lines: {prompt, a, b}, with {label: "a" | "b" | "tie"} if it is
-/// known, or {prompt, chosen, rejected}. Each pair is judged in both orders. The
+/// Input is rows with two responses: {prompt, a, b}, with {label: "a" | "b" | "tie"}
+/// if it is known, {prompt, chosen, rejected}, and many other forms, in the kinds of
+/// files that amend run reads. Each pair is judged in both orders. The
 /// verdict comes from the probabilities of the reply's first word. With labels, the
-/// quality of the judge is measured too, beside baselines that read no text.
+/// quality of the judge is measured too, beside baselines that read no text. Pairs are
+/// read row by row; the figures need the verdicts of all of them, in memory.
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
-    /// Input files; `-` is stdin
+    /// Input files and folders; `-` is stdin
     #[arg(required_unless_present = "labels", value_name = "FILE")]
     inputs: Vec<PathBuf>,
     /// Instead of input: the pairs of a run that were reviewed with amend review, with
     /// the decisions as labels
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field", "map", "skip_bad"])]
     labels: Option<PathBuf>,
-    /// The key that holds the prompt [default: the first common name found]
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// Judge by this principle instead of overall; may be repeated
     #[arg(long = "principle", value_name = "ID", conflicts_with = "principles")]
     principle: Vec<String>,
@@ -60,6 +60,9 @@ pub struct JudgeArgs {
     /// With principles: also judge overall, with weight 1
     #[arg(long)]
     overall: bool,
+    /// Count the pairs, their labels and the tokens of the prompts; judge nothing
+    #[arg(long, conflicts_with_all = ["resume", "plot", "fit", "json"])]
+    dry_run: bool,
     /// Show every row, even if there are many
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     show: bool,
@@ -74,6 +77,8 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
     fit: Option<PathBuf>,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
     task: TaskArgs,
@@ -87,14 +92,16 @@ pub struct JudgeArgs {
 /// The input is invalid, the run directory can't be written or resumed, or the
 /// engine fails; [`CommandError::reported`] if items failed or the fit failed.
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
-    let (files, items) = args.items()?;
-    let items = args.recording.limited(items);
-    let prepared = Session::prepare(&args.recording, "judge", files, items);
+    let source = args.source()?;
     let constitution = args.task.constitution(config)?;
     let procedure = args.procedure(&constitution)?;
-    let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
+    let mut job = args.task.prompting.job(config, constitution, &source.summary.sha256)?;
     job.procedure = procedure;
-    let session = prepared.with_job(job)?;
+    if args.dry_run {
+        let mut models = Models::judging(&args.recording, &args.model, config)?;
+        return dry_run::run(models.engines(&job)?.main(), &job, &source);
+    }
+    let session = Session::prepare(&args.recording, "judge", source).with_job(job)?;
     let mut models = Models::judging(&args.recording, &args.model, config)?;
     let mut engines = models.engines(&session.job)?;
     let finished = session.run(&mut engines, None)?;
@@ -139,13 +146,12 @@ fn rows(finished: &Finished, constitution: &Constitution) -> Result<Vec<JudgedRo
 }
 
 impl JudgeArgs {
-    /// The items to judge, and the names of their sources.
-    fn items(&self) -> Result<(Vec<String>, Vec<Item>), CommandError> {
+    /// The items to judge.
+    fn source(&self) -> Result<ItemSource, CommandError> {
         let order = Stream::new(self.task.prompting.seed).child("order");
         let Some(labels) = &self.labels else {
-            let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
-            let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;
-            return Ok((inputs.iter().map(Input::name).collect(), items));
+            let purpose = Purpose::Comparisons(order);
+            return self.input.open(&self.inputs, purpose, self.recording.limit);
         };
         let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
         let name = labels.display().to_string();
@@ -155,7 +161,7 @@ impl JudgeArgs {
                 format!("review pairs first: amend review {name}"),
             ));
         }
-        Ok((vec![name], items))
+        Ok(ItemSource::from_items(vec![name], self.recording.limited(items)))
     }
 
     fn procedure(&self, constitution: &Constitution) -> Result<Procedure, CommandError> {

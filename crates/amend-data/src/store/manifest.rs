@@ -92,6 +92,9 @@ pub struct InputSummary {
     pub rows: u64,
     /// The SHA-256 of the keys of the items in order, each followed by a newline.
     pub sha256: String,
+    /// The number of rows that were left out because they were at fault.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The evaluation set that the items come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<EvalSet>,
@@ -103,8 +106,12 @@ impl InputSummary {
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
         let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
         let sha256 = hash::sha256(keys.as_bytes());
-        Self { files, rows: items.len() as u64, sha256, set: None }
+        Self { files, rows: items.len() as u64, sha256, skipped: 0, set: None }
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A difference between two manifests or other JSON values.

@@ -1,14 +1,25 @@
-//! An engine that computes nothing: it answers every request with a placeholder of the
+//! Dry runs: the cost of an item, found with an engine that computes nothing: it answers every request with a placeholder of the
 //! greatest length and counts the tokens that a run would compute and decode.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, Role};
+use amend_core::driver::{DriveError, Job, Observer, Work, drive};
 use amend_core::model::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
     Prepared, Request, RequestId, Sampling, Task, Usage,
 };
+use amend_core::procedure::ItemLoop;
+use amend_core::record::{Outcome, Step, StepKind};
+use amend_data::items::ItemSource;
 use amend_engine::llama::measure::oracle::OraclePrefill;
+
+use super::until_fault;
+use crate::cli::output::error::CommandError;
+
+/// How many items are rehearsed for the cost of an item.
+const REHEARSED: u64 = 32;
 
 /// The word that placeholders repeat.
 const WORD: &str = " time";
@@ -17,7 +28,7 @@ const WORD: &str = " time";
 const CERTAIN: f64 = 1.0 - 1e-9;
 
 /// The engine of a dry run.
-pub(super) struct Rehearsal<'e> {
+struct Rehearsal<'e> {
     /// The engine that knows the tokens.
     engine: &'e dyn Engine,
     /// The prefix cache, without a limit.
@@ -25,17 +36,20 @@ pub(super) struct Rehearsal<'e> {
     events: VecDeque<Event>,
     counters: Counters,
     /// Whether the engine can't tell how long prompts are.
-    pub(super) is_blind: bool,
+    is_blind: bool,
+    /// The number of requests.
+    requests: u64,
 }
 
 impl<'e> Rehearsal<'e> {
-    pub(super) fn new(engine: &'e dyn Engine) -> Self {
+    fn new(engine: &'e dyn Engine) -> Self {
         Self {
             engine,
             cache: OraclePrefill::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             is_blind: false,
+            requests: 0,
         }
     }
 
@@ -159,6 +173,7 @@ impl Engine for Rehearsal<'_> {
     }
 
     fn submit(&mut self, request: Request) {
+        self.requests += 1;
         let event = match self.answer(&request) {
             Ok(event) => event,
             Err(failure) => Event::Failed { id: request.id, failure },
@@ -185,5 +200,108 @@ impl Engine for Rehearsal<'_> {
 
     fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+/// The sum, the least and the greatest of numbers of tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spread {
+    /// How many numbers there are.
+    pub count: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Spread {
+    /// Adds a number.
+    pub fn add(&mut self, tokens: u64) {
+        self.min = if self.count == 0 { tokens } else { self.min.min(tokens) };
+        self.max = self.max.max(tokens);
+        self.sum += tokens;
+        self.count += 1;
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, sum, min, max } = self;
+        let mean = sum / (*count).max(1);
+        write!(f, "{sum} tokens (min {min}, mean {mean}, max {max})")
+    }
+}
+
+/// The cost of an item.
+pub struct ItemCost {
+    /// Prompt tokens computed, if the engine can count them. A mean.
+    pub computed: Option<u64>,
+    /// Tokens decoded. A mean.
+    pub decoded: u64,
+    /// Verdicts, at most.
+    pub verdicts: u64,
+    /// Requests. A mean.
+    pub requests: u64,
+}
+
+/// Runs the loop of some of the items with placeholders for all texts. `None` if all of them
+/// fail.
+///
+/// # Errors
+/// An engine fails, or the input has changed.
+pub fn rehearse(
+    engine: &dyn Engine,
+    job: &Job,
+    source: &ItemSource,
+) -> Result<Option<ItemCost>, CommandError> {
+    let step = usize::try_from(source.summary.rows.div_ceil(REHEARSED)).unwrap_or(usize::MAX);
+    let mut faults = None;
+    let sample = until_fault(source.items(), &mut faults).step_by(step.max(1));
+    let mut rehearsal = Rehearsal::new(engine);
+    let mut done = Done { items: 0, verdicts: 0 };
+    let work = sample.map(|item| Work { item, steps: Vec::new() });
+    let job = Job { cohorts: false, ..job.clone() };
+    drive(&mut rehearsal, &job, work, &mut done).map_err(|error| match error {
+        DriveError::Engine(error) => CommandError::from(error),
+        DriveError::Observer(never) => match never {},
+        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
+    })?;
+    if let Some(faults) = faults {
+        return Err(faults.into());
+    }
+    if done.items == 0 {
+        return Ok(None);
+    }
+    let Counters { prefilled, decoded, .. } = rehearsal.counters();
+    let per_item = |tokens: u64| tokens.div_ceil(done.items);
+    let computed = if rehearsal.is_blind { None } else { Some(per_item(prefilled)) };
+    Ok(Some(ItemCost {
+        computed,
+        decoded: per_item(decoded),
+        verdicts: done.verdicts,
+        requests: per_item(rehearsal.requests),
+    }))
+}
+
+/// Counts the items that end, and the most verdicts of one.
+struct Done {
+    items: u64,
+    verdicts: u64,
+}
+
+impl Observer for Done {
+    type Error = std::convert::Infallible;
+
+    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error> {
+        if matches!(outcome, Outcome::Done { .. }) {
+            self.items += 1;
+            let steps = trajectory.steps().iter();
+            let verdicts = steps.filter(|step| step.kind == StepKind::Judge).count() as u64;
+            self.verdicts = self.verdicts.max(verdicts);
+        }
+        Ok(())
     }
 }
