@@ -113,7 +113,7 @@ fn lines(run: &RunDir, export: &ExportOptions<'_>) -> String {
 /// The rows of an export with only the columns of the format itself.
 fn own_columns(run: &RunDir, name: &str) -> String {
     let export = export(name);
-    let schema = export.format.schema(&export.provenance(run).unwrap().thoughts);
+    let schema = export.format.schema(&export.provenance(run).unwrap());
     let own = (schema.fields().iter())
         .map(|field| field.name().clone())
         .take_while(|name| name != "id")
@@ -310,7 +310,7 @@ fn parquet_has_the_same_rows_as_json_lines() {
         let path = folder.path().join("rows.parquet");
         let counts = write_file(&run, &parquet, &path).unwrap();
         let rows = parquet_rows(&path);
-        let schema = format.schema(&export.provenance(&run).unwrap().thoughts);
+        let schema = format.schema(&export.provenance(&run).unwrap());
         let columns: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut expected = Vec::new();

@@ -4,10 +4,56 @@
 
 use serde_json::json;
 
-use super::{ExportFormat, Rows, system_and_prompt};
-use crate::format::cells::{conversation, message, optional_text, row, text, turn, turns};
-use crate::format::thoughts::{Response, ThoughtPlace};
+use super::cells::{conversation, message, optional_text, row, text, turn, turns};
+use super::conversation::read_list;
+use super::example::{Example, Object};
+use super::fault::RowFault;
+use super::fields::has_list;
+use super::preference;
+use super::read::{RowKind, Shape, ShapeFacts};
+use super::thoughts::{Response, ThoughtPlace};
+use super::write::{ExportFormat, Rows, system_and_prompt};
 use amend_core::chat::Role;
+
+/// `messages` or `question`, `chosen` and `rejected`.
+#[derive(Debug)]
+pub(super) struct Axolotl;
+
+static FACTS: ShapeFacts = ShapeFacts {
+    name: "Axolotl DPO",
+    about: "`messages`: turns, with `chosen` and `rejected`: the turn that follows; or \
+            `system`, `question`, `chosen`, `rejected`: texts",
+    columns: &["messages", "system", "question", "chosen", "rejected"],
+    used_by: "Axolotl (`chat_template.default`, `chatml.intel`, `chatml.ultra`); Orca DPO pairs",
+    labels: "",
+    kind: RowKind::Pair,
+    exports: &["axolotl-chatml-intel", "axolotl-chatml-ultra", "axolotl-chat-template"],
+};
+
+impl Shape for Axolotl {
+    fn facts(&self) -> &'static ShapeFacts {
+        &FACTS
+    }
+
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        if !row.contains_key("chosen") {
+            return None;
+        }
+        // If there is a prompt, the list repeats the chosen conversation.
+        if has_list(row, "messages") && !row.contains_key("prompt") {
+            return Some("Axolotl chat_template.default");
+        }
+        let asks = row.contains_key("question") && !row.contains_key("prompt");
+        (asks && row.contains_key("rejected")).then_some("Axolotl chatml.intel")
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        match has_list(row, "messages") {
+            true => read_list(row, "messages"),
+            false => preference::read(row, "question"),
+        }
+    }
+}
 
 /// `chatml.intel`: a system text, a question, two responses.
 pub(super) const INTEL: ExportFormat = ExportFormat {

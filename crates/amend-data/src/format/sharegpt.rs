@@ -1,39 +1,55 @@
-//! Preferences for LLaMA-Factory, each with its entry in `dataset_info.json`: alpaca
-//! and sharegpt rankings, and labelled responses for KTO.
+//! ShareGPT: `conversations` with turns of `from` and `value`, and a `system` text. The last
+//! turn is the answer, which a `kto_tag` may mark as chosen or rejected; a ranking has
+//! `chosen` and `rejected`.
 
 use serde_json::{Value, json};
 
-use super::{ExportFormat, ExportRow, Rows};
-use crate::format::cells::{flag, record, records, row, text, text_lists};
-use crate::format::thoughts::{Response, Sides, ThoughtPlace};
-use crate::pairs::{DropReason, Pair};
+use super::cells::{flag, record, records, row, text};
+use super::conversation::read_list;
+use super::example::{Example, Object};
+use super::fault::RowFault;
+use super::fields::{has_label, has_list};
+use super::read::{RowKind, Shape, ShapeFacts};
+use super::thoughts::{Response, ThoughtPlace};
+use super::write::{ExportFormat, ExportRow, Rows};
 use amend_core::chat::{Message, Role};
 use amend_core::record::Item;
 
-/// Alpaca: an instruction, a system text and the turns before the instruction.
-pub(super) const ALPACA: ExportFormat = ExportFormat {
-    name: "llamafactory-alpaca",
-    about: "LLaMA-Factory ranking, alpaca",
-    columns: |_| {
-        let own = [text("instruction"), text("input"), text("chosen"), text("rejected")];
-        own.into_iter().chain([text("system"), text_lists("history")]).collect()
-    },
-    rows: Rows::Pairs(|pair, sides, _| alpaca(pair, sides)),
-    thoughts: ThoughtPlace::Text,
-    dataset_info: Some(|| {
-        row([
-            ("formatting", json!("alpaca")),
-            ("ranking", json!(true)),
-            (
-                "columns",
-                json!({
-                    "prompt": "instruction", "query": "input", "chosen": "chosen",
-                    "rejected": "rejected", "system": "system", "history": "history",
-                }),
-            ),
-        ])
-    }),
+/// `conversations`, and answers in or beside it.
+#[derive(Debug)]
+pub(super) struct ShareGpt;
+
+static FACTS: ShapeFacts = ShapeFacts {
+    name: "ShareGPT",
+    about: "`conversations`: turns with `from` and `value`, or texts of the user and the \
+            assistant in turn; `system`; with `chosen` and `rejected`, turns that follow",
+    columns: &["conversations", "system", "chosen", "rejected", "label", "kto_tag"],
+    used_by: "LLaMA-Factory, Axolotl, ms-swift; ShareGPT, OpenHermes",
+    labels: "`kto_tag` or `label`: true, false, 1, 0",
+    kind: RowKind::Answer,
+    exports: &["llamafactory-sharegpt", "llamafactory-kto"],
 };
+
+impl Shape for ShareGpt {
+    fn facts(&self) -> &'static ShapeFacts {
+        &FACTS
+    }
+
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        if !has_list(row, "conversations") {
+            return None;
+        }
+        Some(match (row.contains_key("chosen"), has_label(row)) {
+            (true, _) => "LLaMA-Factory sharegpt ranking",
+            (false, true) => "LLaMA-Factory sharegpt KTO",
+            (false, false) => "sharegpt SFT",
+        })
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        read_list(row, "conversations")
+    }
+}
 
 /// ShareGPT: turns with `from` and `value`.
 pub(super) const SHAREGPT: ExportFormat = ExportFormat {
@@ -91,25 +107,8 @@ fn sharegpt_info(further: Value) -> ExportRow {
     row([("formatting", json!("sharegpt")), ("columns", Value::Object(columns))])
 }
 
-fn alpaca(pair: &Pair<'_>, sides: &Sides<'_>) -> Result<ExportRow, DropReason> {
-    let turns = turns(pair.item);
-    let (last, before) = turns.split_last().ok_or(DropReason::Conversation)?;
-    let history: Vec<[&str; 2]> = before
-        .chunks_exact(2)
-        .map(|exchange| [exchange[0].content.as_str(), exchange[1].content.as_str()])
-        .collect();
-    Ok(row([
-        ("instruction", json!(last.content)),
-        ("input", json!("")),
-        ("chosen", json!(sides.chosen.text)),
-        ("rejected", json!(sides.rejected.text)),
-        ("system", json!(system(pair.item))),
-        ("history", json!(history)),
-    ]))
-}
-
 /// The text of the system turn; empty without one.
-fn system(item: &Item) -> &str {
+pub(super) fn system(item: &Item) -> &str {
     match item.messages.first() {
         Some(first) if first.role.is_instruction() => &first.content,
         _ => "",
@@ -117,7 +116,7 @@ fn system(item: &Item) -> &str {
 }
 
 /// The turns after the system turn.
-fn turns(item: &Item) -> &[Message] {
+pub(super) fn turns(item: &Item) -> &[Message] {
     let skipped = item.messages.iter().take_while(|turn| turn.role.is_instruction()).count();
     &item.messages[skipped..]
 }

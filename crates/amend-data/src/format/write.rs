@@ -1,25 +1,17 @@
 //! The export formats, one file for each trainer. A format is a pure mapping from
 //! pairs, answers or trajectories to rows; it reads no run and writes no file.
 
-mod axolotl;
-mod constitutional_ai;
-mod hh_rlhf;
-mod kto;
-mod llamafactory;
-mod openrlhf;
-mod plain;
-mod reward;
-mod sft;
-mod trajectories;
-mod trl;
-
 use std::collections::HashMap;
 
 use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
-use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, ThoughtWriter};
+use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace};
+use super::{
+    alpaca, annotated_pairs, axolotl, completion, constitutional_ai, hh_rlhf, kto, ms_swift, nemo,
+    openai_preference, preference, sharegpt, trajectories,
+};
 use crate::pairs::{self, DropReason, Pair, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
@@ -35,10 +27,10 @@ pub struct ExportFormat {
     pub name: &'static str,
     /// A short description: the trainer and the kind of rows.
     pub about: &'static str,
-    /// The columns of the format, without those of the origin. Turns that are answers have
-    /// the key of thoughts, if one is given.
-    columns: fn(Option<&str>) -> Vec<Field>,
-    rows: Rows,
+    /// The columns of the format for a run, without those of the origin. Turns that are
+    /// answers have the key of thoughts, if there is one.
+    pub(super) columns: fn(&Provenance<'_>) -> Vec<Field>,
+    pub(super) rows: Rows,
     /// Where its trainer reads thoughts.
     pub(crate) thoughts: ThoughtPlace,
     /// The entry in LLaMA-Factory's `dataset_info.json`, without the file name.
@@ -47,7 +39,7 @@ pub struct ExportFormat {
 
 /// What a format makes rows from.
 #[derive(Debug)]
-enum Rows {
+pub(super) enum Rows {
     /// One row for each pair.
     Pairs(fn(&Pair<'_>, &Sides<'_>, &Provenance<'_>) -> Result<ExportRow, DropReason>),
     /// One row for each response of a pair, labelled true if it is the chosen one.
@@ -61,7 +53,7 @@ enum Rows {
 }
 
 /// Makes the rows of a trajectory's model calls.
-type StepRows =
+pub(super) type StepRows =
     fn(&Trajectory, &Provenance<'_>) -> Vec<Result<(ExportRow, RowThoughts), DropReason>>;
 
 /// A complete row.
@@ -74,23 +66,27 @@ pub(crate) struct MadeRow {
 
 /// All export formats.
 pub const FORMATS: &[ExportFormat] = &[
-    trl::CONVERSATIONAL,
-    trl::STANDARD,
+    preference::CONVERSATIONAL,
+    preference::STANDARD,
     kto::KTO,
-    sft::SFT,
-    sft::STEPS,
-    reward::REWARD,
+    completion::SFT,
+    completion::STEPS,
+    preference::REWARD,
     axolotl::INTEL,
     axolotl::ULTRA,
     axolotl::CHAT_TEMPLATE,
-    llamafactory::ALPACA,
-    llamafactory::SHAREGPT,
-    llamafactory::KTO,
-    openrlhf::OPENRLHF,
+    alpaca::ALPACA,
+    sharegpt::SHAREGPT,
+    sharegpt::KTO,
+    preference::OPENRLHF,
+    nemo::NEMO,
+    openai_preference::OPENAI_PREFERENCE,
+    ms_swift::MS_SWIFT,
     hh_rlhf::HH_RLHF,
     constitutional_ai::CONSTITUTIONAL_AI,
-    plain::SFT,
-    plain::PREFERENCE,
+    annotated_pairs::ANNOTATED_PAIRS,
+    completion::PLAIN,
+    preference::PLAIN,
     trajectories::TRAJECTORIES,
 ];
 
@@ -145,9 +141,9 @@ impl ExportFormat {
     }
 
     /// All columns of the rows, in order.
-    pub(crate) fn schema(&self, thoughts: &ThoughtWriter) -> Schema {
-        let mut fields = (self.columns)(thoughts.key());
-        fields.extend(thoughts.column());
+    pub(crate) fn schema(&self, run: &Provenance<'_>) -> Schema {
+        let mut fields = (self.columns)(run);
+        fields.extend(run.thoughts.column());
         if self.trains() {
             fields.extend(Origin::columns());
         }
@@ -272,7 +268,7 @@ impl<'a> Labels<'a> {
 }
 
 /// The user turn of a conversation that has only this turn.
-fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
+pub(super) fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
     match system_and_prompt(item)? {
         (None, prompt) => Ok(prompt),
         (Some(_), _) => Err(DropReason::Conversation),
@@ -280,7 +276,7 @@ fn lone_prompt(item: &Item) -> Result<&str, DropReason> {
 }
 
 /// The system turn, if any, and the only user turn of a conversation.
-fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
+pub(super) fn system_and_prompt(item: &Item) -> Result<(Option<&str>, &str), DropReason> {
     match item.messages.as_slice() {
         [user] if user.role == Role::User => Ok((None, &user.content)),
         [system, user] if system.role.is_instruction() && user.role == Role::User => {

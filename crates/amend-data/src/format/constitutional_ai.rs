@@ -7,12 +7,48 @@
 
 use serde_json::json;
 
-use super::{ExportFormat, ExportRow, Rows, lone_prompt};
-use crate::format::cells::{answer, conversation, row, text, turns};
-use crate::format::origin::Provenance;
-use crate::format::thoughts::{Sides, ThoughtPlace};
+use super::cells::{answer, conversation, row, text, turns};
+use super::example::{Example, Object};
+use super::fault::RowFault;
+use super::fields::has;
+use super::origin::Provenance;
+use super::preference;
+use super::read::{RowKind, Shape, ShapeFacts};
+use super::thoughts::{Sides, ThoughtPlace};
+use super::write::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::pairs::{self, DropReason, Pair};
 use amend_core::record::StepKind;
+
+/// The columns of constitutional AI, with `chosen` and `rejected`.
+#[derive(Debug)]
+pub(super) struct ConstitutionalAi;
+
+static FACTS: ShapeFacts = ShapeFacts {
+    name: "constitutional AI",
+    about: "`prompt`: a text; `chosen`, `rejected`: whole conversations; and `init_prompt`, \
+            `init_response`, `critic_prompt`, `critic_response`, `revision_prompt`, \
+            `revision_response`",
+    columns: &["init_prompt", "prompt", "chosen", "rejected"],
+    used_by: "Hugging Face's constitutional-AI datasets",
+    labels: "",
+    kind: RowKind::Pair,
+    exports: &["constitutional-ai"],
+};
+
+impl Shape for ConstitutionalAi {
+    fn facts(&self) -> &'static ShapeFacts {
+        &FACTS
+    }
+
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        let both = row.contains_key("chosen") && row.contains_key("rejected");
+        (both && has(row, "init_prompt")).then_some("constitutional-AI columns")
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        preference::read(row, "prompt")
+    }
+}
 
 pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
     name: "constitutional-ai",

@@ -1,28 +1,92 @@
-//! Prompts and completions for TRL's `SFTTrainer`: the last answer of each item
-//! (`sft`), or each of its model calls (`sft-steps`).
+//! A prompt and one answer, as TRL's SFT trainer and most instruction datasets have them.
 //!
-//! The prompt of a step is the conversation, the answer that the step is about, and
-//! the request of the step's principle. A model learns from it to criticise and to
-//! revise in a plain chat. The prompt of the run itself is different: it has few-shot
+//! The exports have the last answer of each item (`sft`, `plain-sft`), or each of its model
+//! calls (`sft-steps`). The prompt of a step is the conversation, the answer that the step
+//! is about, and the request of the step's principle. A model learns from it to criticise
+//! and to revise in a plain chat. The prompt of the run itself is different: it has few-shot
 //! examples and delimiters.
 
 use serde_json::{Value, json};
 
-use super::{ExportFormat, ExportRow, Rows};
-use crate::format::cells::{
+use super::cells::{
     answer, answered_turns, conversation, integer, message, optional_text, row, text, turns,
 };
-use crate::format::origin::Provenance;
-use crate::format::thoughts::{RowThoughts, ThoughtPlace};
+use super::example::{Answers, Example, Object};
+use super::fault::RowFault;
+use super::fields::{ANSWERS, Fields, first, has_list, prompt_key};
+use super::origin::Provenance;
+use super::read::{RowKind, Shape, ShapeFacts};
+use super::thoughts::{RowThoughts, ThoughtPlace};
+use super::write::{ExportFormat, ExportRow, Rows, lone_prompt};
 use crate::pairs::{self, DropReason};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::{Outcome, Step, StepOutput, answers};
 
+/// A prompt and one answer.
+#[derive(Debug)]
+pub(super) struct Completion;
+
+static FACTS: ShapeFacts = ShapeFacts {
+    name: "prompt and completion",
+    about: "a prompt (see prompts) and `completion`, `response`, `answer`, `output` or \
+            `generation`: a text or turns; `system`, `history`",
+    columns: &[
+        "prompt",
+        "question",
+        "query",
+        "input",
+        "system",
+        "history",
+        "completion",
+        "response",
+        "answer",
+        "output",
+        "generation",
+    ],
+    used_by: "TRL SFT, ms-swift; HelpSteer, HelpSteer2, BeaverTails, GSM8K",
+    labels: "",
+    kind: RowKind::Answer,
+    exports: &["sft", "sft-steps", "plain-sft"],
+};
+
+impl Shape for Completion {
+    fn facts(&self) -> &'static ShapeFacts {
+        &FACTS
+    }
+
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        let answer = first(row, &ANSWERS)?;
+        let prompt = prompt_key(row)?;
+        Some(match has_list(row, answer) || has_list(row, prompt) {
+            false => "prompt and completion, standard",
+            true => "prompt and completion, conversational",
+        })
+    }
+
+    fn read(&self, row: &Object) -> Result<Example, RowFault> {
+        read(row, false)
+    }
+}
+
+/// Reads the prompt and the answer of a row, and its label if it has one.
+pub(super) fn read(row: &Object, labelled: bool) -> Result<Example, RowFault> {
+    let mut fields = Fields::new(row);
+    let key = first(row, &ANSWERS)
+        .or_else(|| ANSWERS.into_iter().find(|key| row.contains_key(*key)))
+        .unwrap_or(ANSWERS[0]);
+    let answer = fields.text_or_turns(key, "assistant")?;
+    let prompt_key = prompt_key(row).unwrap_or("prompt");
+    let prompt = fields.prompt(prompt_key)?;
+    let chat = has_list(row, prompt_key) || has_list(row, key);
+    let label = if labelled { fields.label()? } else { None };
+    Ok(fields.example(prompt, Answers::Single { answer, label }, chat))
+}
+
 pub(super) const SFT: ExportFormat = ExportFormat {
     name: "sft",
     about: "TRL prompt and completion, last answers",
-    columns: |key| vec![turns("prompt"), answered_turns("completion", key)],
+    columns: |run| vec![turns("prompt"), answered_turns("completion", run.thoughts.key())],
     rows: Rows::Answers(|item, response| {
         Ok(row([
             ("prompt", conversation(&item.messages, [])),
@@ -36,7 +100,8 @@ pub(super) const SFT: ExportFormat = ExportFormat {
 pub(super) const STEPS: ExportFormat = ExportFormat {
     name: "sft-steps",
     about: "TRL prompt and completion, every step",
-    columns: |key| {
+    columns: |run| {
+        let key = run.thoughts.key();
         let step = [text("step"), integer("round"), optional_text("principle")];
         [turns("prompt"), answered_turns("completion", key)].into_iter().chain(step).collect()
     },
@@ -102,3 +167,14 @@ fn steps(
     }
     rows
 }
+
+pub(super) const PLAIN: ExportFormat = ExportFormat {
+    name: "plain-sft",
+    about: "prompt and response, last answers",
+    columns: |_| vec![text("prompt"), text("response")],
+    rows: Rows::Answers(|item, response| {
+        Ok(row([("prompt", json!(lone_prompt(item)?)), ("response", json!(response.text))]))
+    }),
+    thoughts: ThoughtPlace::Nowhere,
+    dataset_info: None,
+};

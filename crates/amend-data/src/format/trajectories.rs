@@ -2,18 +2,49 @@
 
 use serde_json::{Value, json};
 
-use super::{ExportFormat, ExportRow, Rows};
-use crate::format::cells::{
+use super::cells::{
     answered_turns, free_form, integer, optional_integer, optional_text, record, records, row,
     text, value,
 };
-use crate::format::thoughts::ThoughtPlace;
+use super::example::{Example, Object};
+use super::fault::RowFault;
+use super::read::{RowKind, Shape, ShapeFacts};
+use super::thoughts::ThoughtPlace;
+use super::write::{ExportFormat, ExportRow, Rows};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Message;
 use amend_core::record::{Outcome, Step};
 
 /// The key of the thought of a turn.
 const REASONING: &str = "reasoning_content";
+
+/// `messages`, `outcome` and `steps`.
+#[derive(Debug)]
+pub(super) struct Trajectories;
+
+static FACTS: ShapeFacts = ShapeFacts {
+    name: "trajectory",
+    about: "`messages`, `response`, `steps`, `outcome`: an item with all of its steps",
+    columns: &["messages", "outcome", "steps"],
+    used_by: "amend: a record, not training data",
+    labels: "",
+    kind: RowKind::Record,
+    exports: &["trajectories"],
+};
+
+impl Shape for Trajectories {
+    fn facts(&self) -> &'static ShapeFacts {
+        &FACTS
+    }
+
+    fn recognise(&self, row: &Object) -> Option<&'static str> {
+        FACTS.columns.iter().all(|key| row.contains_key(*key)).then_some("trajectory")
+    }
+
+    fn read(&self, _: &Object) -> Result<Example, RowFault> {
+        Err(RowFault::Trajectory)
+    }
+}
 
 pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
     name: "trajectories",
