@@ -39,7 +39,7 @@ impl Session<'_> {
                 .into_iter()
                 .map(|(name, text)| (name, Hashed::text(text)))
                 .collect(),
-            input: self.input.clone(),
+            input: self.source.summary.clone(),
             limit: self.args.limit,
             seed: job.seed,
             fence: job.fence.delimiter().to_owned(),

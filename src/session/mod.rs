@@ -7,6 +7,7 @@ pub mod interrupt;
 mod manifest;
 mod models;
 mod recorder;
+pub mod rehearsal;
 mod summary;
 mod unrecorded;
 
@@ -25,11 +26,12 @@ use crate::cli::output::print;
 use amend_core::driver::{Ended, Engines, Job, drive};
 use amend_core::procedure::Procedure;
 use amend_core::record::{Item, Step};
+use amend_data::items::{ItemFaults, ItemSource};
 use amend_data::store;
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::journal::{ItemProgress, Record, State};
-use amend_data::store::manifest::{InputSummary, Manifest};
-use amend_data::store::run_dir::files::FIGURES;
+use amend_data::store::manifest::Manifest;
+use amend_data::store::run_dir::files::{FIGURES, SKIPPED};
 use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_data::store::trajectories::{Trajectories, Trajectory};
 
@@ -42,9 +44,7 @@ pub use unrecorded::run_unrecorded;
 pub struct PreparedSession<'a> {
     args: &'a RecordArgs,
     command: &'static str,
-    items: Vec<Arc<Item>>,
-    /// The summary of the items, for the manifest.
-    pub input: InputSummary,
+    source: Arc<ItemSource>,
 }
 
 /// A recorded command that is ready to run.
@@ -53,8 +53,7 @@ pub struct Session<'a> {
     pub job: Job,
     args: &'a RecordArgs,
     command: &'static str,
-    items: Vec<Arc<Item>>,
-    input: InputSummary,
+    source: Arc<ItemSource>,
     destination: Destination,
     /// Whether the run directory exists and the run continues.
     resumes: bool,
@@ -73,8 +72,8 @@ struct Destination {
 impl<'a> PreparedSession<'a> {
     /// The items.
     #[must_use]
-    pub fn items(&self) -> &[Arc<Item>] {
-        &self.items
+    pub fn source(&self) -> &ItemSource {
+        &self.source
     }
 
     /// Adds the job, and checks the run directory before a model is loaded.
@@ -83,7 +82,7 @@ impl<'a> PreparedSession<'a> {
     /// There is no run to resume, the directory for a new run is not empty, or a
     /// temporary directory can't be created.
     pub fn with_job(self, job: Job) -> Result<Session<'a>, CommandError> {
-        let Self { args, command, items, input } = self;
+        let Self { args, command, source } = self;
         match &args.out {
             Some(out) if args.resume => RunDir::open(out).map(drop)?,
             Some(out) => RunDir::check_vacant(out)?,
@@ -99,8 +98,7 @@ impl<'a> PreparedSession<'a> {
             job: Job { cohorts: args.reproducible, ..job },
             args,
             command,
-            items,
-            input,
+            source,
             destination: Destination::new(args.out.as_deref())?,
             resumes: args.resume,
             is_probed: false,
@@ -122,17 +120,14 @@ impl Destination {
 }
 
 impl<'a> Session<'a> {
-    /// Prepares the items that `command` read from `files`.
+    /// Prepares the items of `command`.
     #[must_use]
     pub fn prepare(
         args: &'a RecordArgs,
         command: &'static str,
-        files: Vec<String>,
-        items: Vec<Item>,
+        source: impl Into<Arc<ItemSource>>,
     ) -> PreparedSession<'a> {
-        let input = InputSummary::new(files, &items);
-        let items = items.into_iter().map(Arc::new).collect();
-        PreparedSession { args, command, items, input }
+        PreparedSession { args, command, source: source.into() }
     }
 
     /// Starts a new run with steps of some items, as if it had been interrupted after
@@ -187,14 +182,20 @@ impl<'a> Session<'a> {
         };
         let mut tally = Tally::from_state(&state);
         if self.args.retry_errors {
-            tally.failed -= self.record_retries(&mut writer, &state)?;
+            tally.failed -= record_retries(&mut writer, &state)?;
         }
-        let total = self.items.len() as u64;
-        let work = store::left(self.items.iter().cloned(), &mut state, self.args.retry_errors);
-        if !work.is_empty() {
+        if self.source.skipped.count() > 0 {
+            writer.dir().derive(SKIPPED, |out| self.source.skipped.write(out))?;
+        }
+        let total = self.source.summary.rows;
+        // The manifest says that the run has the same items, so all of these are among them.
+        let done_before = tally.done + tally.failed;
+        if done_before < total {
             self.probe(&mut engines)?;
         }
-        let done_before = total - work.len() as u64;
+        let mut faults = None;
+        let items = until_fault(self.source.items(), &mut faults);
+        let work = store::left(items, &mut state, self.args.retry_errors);
         let mut recorder = Recorder::new(writer, governance_log, total, done_before);
         recorder.max_errors = self.args.max_errors;
         recorder.is_interrupted = self.is_interrupted;
@@ -207,13 +208,17 @@ impl<'a> Session<'a> {
         let in_session = in_session.done + in_session.failed;
         let summary = Summary { total, tally, in_session, counters, steps, kept_in };
         summary.print(if ended.is_ok() { next } else { None });
+        if let Some(faults) = faults {
+            return Err(faults.into());
+        }
         if ended? == Ended::Stopped && (self.is_interrupted)() {
             return Err(CommandError::interrupted());
         }
         Ok(Finished {
             dir,
             job: self.job,
-            items: self.items,
+            source: self.source,
+            resumed: self.resumes,
             failed: tally.failed,
             _destination: self.destination,
         })
@@ -235,25 +240,44 @@ impl<'a> Session<'a> {
         };
         Ok(engines.probe(&self.job, recorded_way.as_deref())?)
     }
+}
 
-    /// Records that failed items are tried again, and returns how many.
-    fn record_retries(&self, writer: &mut RunWriter, state: &State) -> Result<u64, CommandError> {
-        let mut retried = 0;
-        for item in &self.items {
-            if let Some(ItemProgress::Failed(_)) = state.get(&item.key) {
-                writer.append(&Record::Retry { item: item.key.clone() })?;
-                retried += 1;
-            }
+/// Records that failed items are tried again, and returns how many.
+fn record_retries(writer: &mut RunWriter, state: &State) -> Result<u64, CommandError> {
+    let mut failed: Vec<&str> = Vec::new();
+    for (key, progress) in state.iter() {
+        if matches!(progress, ItemProgress::Failed(_)) {
+            failed.push(key);
         }
-        Ok(retried)
     }
+    failed.sort_unstable();
+    for key in &failed {
+        writer.append(&Record::Retry { item: (*key).to_owned() })?;
+    }
+    Ok(failed.len() as u64)
+}
+
+/// The items up to the first fault, which is put into `faults`.
+fn until_fault(
+    items: impl Iterator<Item = Result<Arc<Item>, ItemFaults>>,
+    faults: &mut Option<ItemFaults>,
+) -> impl Iterator<Item = Arc<Item>> {
+    items.map_while(move |item| match item {
+        Ok(item) => Some(item),
+        Err(error) => {
+            *faults = Some(error);
+            None
+        }
+    })
 }
 
 /// A recorded run that was not interrupted. Items may have failed.
 pub struct Finished {
     dir: RunDir,
     job: Job,
-    items: Vec<Arc<Item>>,
+    source: Arc<ItemSource>,
+    /// Whether some items may have been recorded by an earlier session.
+    resumed: bool,
     /// The number of items that failed.
     failed: u64,
     // The run directory exists as long as this.
@@ -276,14 +300,17 @@ impl Finished {
     /// Makes rows of each ended item, with the metadata that it has in the input now.
     ///
     /// # Errors
-    /// The journal can't be read.
+    /// The journal can't be read, or the input has changed.
     pub fn rows<R, I: IntoIterator<Item = R>>(
         &self,
         rows: impl Fn(&Trajectory) -> I,
     ) -> Result<Vec<R>, CommandError> {
-        let trajectories: Trajectories = self.dir.trajectories()?;
+        let mut trajectories: Trajectories = self.dir.trajectories()?;
+        if self.resumed {
+            trajectories = trajectories.with_items(self.source.items())?;
+        }
         let mut all = Vec::new();
-        for trajectory in trajectories.with_items(self.items.iter().cloned()) {
+        for trajectory in trajectories {
             all.extend(rows(&trajectory?));
         }
         Ok(all)

@@ -20,6 +20,10 @@ fn job() -> Job {
     Job::new(Procedure::Revise { judging: false }, constitution, None, fence, 7).unwrap()
 }
 
+fn source(count: u64) -> ItemSource {
+    ItemSource::from_items(vec!["in.jsonl".to_owned()], items(count))
+}
+
 /// Items with different questions.
 fn items(count: u64) -> Vec<Item> {
     let mut keys = Keys::default();
@@ -48,8 +52,7 @@ fn resumed(out: &Path) -> RecordArgs {
 }
 
 fn session(args: &RecordArgs, count: u64) -> Session<'_> {
-    let prepared = Session::prepare(args, "run", vec!["in.jsonl".to_owned()], items(count));
-    prepared.with_job(job()).unwrap()
+    Session::prepare(args, "run", source(count)).with_job(job()).unwrap()
 }
 
 fn is_about(request: &Request, question: &str) -> bool {
@@ -171,7 +174,7 @@ fn recorded_steps_of_another_loop_end_the_session() {
     let mut first = session(&args, 1);
     // A step that is not the first one of the loop.
     let wrong = Step { text: "A text.".to_owned(), ..Step::new(StepKind::Revise, 1) };
-    let key = first.items[0].key.clone();
+    let key = items(1)[0].key.clone();
     let mut engine = engine();
     let mut engines = Engines::from(&mut engine);
     first.start_with(&mut engines, |_| Ok(vec![(key, vec![wrong])])).unwrap();
@@ -189,7 +192,7 @@ fn session_continues_from_the_steps_that_it_starts_with() {
         finish: Some(amend_core::model::Finish::Stop),
         ..Step::new(StepKind::Generate, 0)
     };
-    let key = first.items[0].key.clone();
+    let key = items(1)[0].key.clone();
     let mut engine = engine();
     let mut engines = Engines::from(&mut engine);
     first
@@ -215,9 +218,8 @@ fn session_continues_from_the_steps_that_it_starts_with() {
 fn run_directory_is_checked_before_a_model_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let prepare = |args: &RecordArgs| {
-        kind(Session::prepare(args, "run", Vec::new(), items(1)).with_job(job()))
-    };
+    let prepare =
+        |args: &RecordArgs| kind(Session::prepare(args, "run", source(1)).with_job(job()));
     assert_eq!(prepare(&resumed(&out)), Some(Kind::Usage));
     assert_eq!(prepare(&args(&out)), None);
     session(&args(&out), 1).run(&mut engine(), None).unwrap();
@@ -262,7 +264,7 @@ impl Observer for Counter {
 
 #[test]
 fn unrecorded_items_reach_the_observer_and_failures_are_reported() {
-    let items = || items(3).into_iter().map(Arc::new);
+    let items = || items(3).into_iter().map(|item| Ok(Arc::new(item)));
     let mut counter = Counter::default();
     run_unrecorded(&mut engine(), &job(), items(), &mut counter).unwrap();
     assert_eq!(counter.0, 3);

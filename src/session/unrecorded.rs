@@ -2,28 +2,35 @@
 
 use std::sync::Arc;
 
-use super::interrupt;
+use super::{interrupt, until_fault};
 use crate::cli::output::error::CommandError;
 use amend_core::driver::{Ended, Engines, Job, Observer, Work, drive};
 use amend_core::procedure::{ItemLoop, StepRequest};
 use amend_core::record::{Item, Outcome, Step};
+use amend_data::items::ItemFaults;
 
 /// Runs the job over the items and records nothing. `observer` shows what happens.
 ///
 /// # Errors
-/// An engine fails or can't do what the job needs, the observer fails, the user interrupts the command, or items failed:
-/// [`CommandError::reported`].
+/// An engine fails or can't do what the job needs, the observer fails, the input has changed,
+/// the user interrupts the command, or items failed: [`CommandError::reported`].
 pub fn run_unrecorded<'e>(
     engines: impl Into<Engines<'e>>,
     job: &Job,
-    items: impl IntoIterator<Item = Arc<Item>>,
+    items: impl IntoIterator<Item = Result<Arc<Item>, ItemFaults>>,
     observer: &mut impl Observer<Error = CommandError>,
 ) -> Result<(), CommandError> {
     let mut engines = engines.into();
     engines.probe(job, None)?;
-    let work = items.into_iter().map(|item| Work { item, steps: Vec::new() });
+    let mut faults = None;
+    let items = until_fault(items.into_iter(), &mut faults);
+    let work = items.map(|item| Work { item, steps: Vec::new() });
     let mut watched = Watched { observer, has_failures: false };
-    match drive(&mut engines, job, work, &mut watched)? {
+    let ended = drive(&mut engines, job, work, &mut watched)?;
+    if let Some(faults) = faults {
+        return Err(faults.into());
+    }
+    match ended {
         Ended::Stopped => Err(CommandError::interrupted()),
         Ended::Done if watched.has_failures => Err(CommandError::reported()),
         Ended::Done => Ok(()),

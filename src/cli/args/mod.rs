@@ -2,6 +2,7 @@
 
 pub mod config;
 mod hub_args;
+pub mod input_args;
 pub mod loop_args;
 pub mod model_args;
 mod placement_args;

@@ -9,6 +9,7 @@ use clap::Args;
 pub use table::changes;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::{InputArgs, print_notes};
 use crate::cli::args::loop_args::PromptArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::one_of;
@@ -24,7 +25,8 @@ use amend_core::driver::Engines;
 use amend_core::judge::labels;
 use amend_core::model::Engine;
 use amend_core::random::Stream;
-use amend_data::rows::input::Input;
+use amend_data::items::{ItemSource, SkippedRows};
+use amend_data::rows::Input;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::AUDIT;
 
@@ -32,21 +34,19 @@ use amend_data::store::run_dir::files::AUDIT;
 ///
 /// A judge compares pairs of responses by every principle. Its verdicts show
 /// principles that are never active, redundant, conflicting or dominant, and
-/// verdicts that depend on order, length or wording.
+/// verdicts that depend on order, length or wording. It compares all pairs with each
+/// other, so they are in memory.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// The constitution: a TOML file, or a shipped one by name
     #[arg(value_name = "CONSTITUTION")]
     constitution: String,
-    /// The data for the audit; may be repeated. JSON lines with two responses each
-    /// ({prompt, a, b} or {prompt, chosen, rejected}), the directory of a finished
-    /// run, or prompts (JSON lines, text, an evaluation set), for which two
+    /// The data for the audit; may be repeated. Rows with two responses each
+    /// ({prompt, a, b}, {prompt, chosen, rejected} and other forms), the directory of a
+    /// finished run, or prompts (rows, text, an evaluation set), for which two
     /// responses are generated first; `-` is stdin
     #[arg(long, required = true, value_name = "DATA")]
     on: Vec<PathBuf>,
-    /// The key that holds the prompt [default: the first common name found]
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// Use a random sample of N pairs or prompts, drawn with the seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample: Option<u64>,
@@ -71,6 +71,8 @@ pub struct AuditArgs {
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
     prompting: PromptArgs,
@@ -87,7 +89,7 @@ pub struct AuditArgs {
 pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     let questions = Questions::new(constitution::load(&args.constitution)?.constitution);
     let baseline = args.baseline.as_deref().map(read_audit).transpose()?;
-    let cases = args.cases()?;
+    let (cases, skipped) = args.cases()?;
     let available = cases.len();
     let mut survey = AuditPlan::new(args.pick(cases));
     let reuse = match &args.reuse {
@@ -103,9 +105,11 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
             "set `temperature` in `[sampling.generate]` above 0, or give two responses per prompt",
         ));
     }
-    let prepared = Session::prepare(&args.recording, "audit", files, survey.take_items());
-    let job = args.prompting.job(config, constitution, &prepared.input.sha256)?;
-    let mut session = prepared.with_job(job)?;
+    let mut source = ItemSource::from_items(files, survey.take_items());
+    source.summary.skipped = skipped.count();
+    source.skipped = skipped;
+    let job = args.prompting.job(config, constitution, &source.summary.sha256)?;
+    let mut session = Session::prepare(&args.recording, "audit", source).with_job(job)?;
     let mut models = args.models(config, generates)?;
     let mut model_engines = models.engines(&session.job)?;
     model_engines.count_ideal();
@@ -136,11 +140,15 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
 }
 
 impl AuditArgs {
-    fn cases(&self) -> Result<Vec<Case>, CommandError> {
+    fn cases(&self) -> Result<(Vec<Case>, SkippedRows), CommandError> {
         let order = Stream::new(self.prompting.seed).child("order");
-        let mut cases = Vec::new();
+        let options = self.input.options(None)?;
+        let (mut cases, mut skipped) = (Vec::new(), SkippedRows::default());
         for source in &self.on {
-            cases.extend(survey::read(source, self.field.as_deref(), order)?);
+            let read = survey::read(source, &options, order)?;
+            print_notes(&read.notes);
+            cases.extend(read.cases);
+            skipped.append(read.skipped);
         }
         if cases.is_empty() {
             return Err(CommandError::usage(
@@ -148,7 +156,7 @@ impl AuditArgs {
                 "pass a run with revisions, or a file of pairs or prompts",
             ));
         }
-        Ok(cases)
+        Ok((cases, skipped))
     }
 
     /// Applies `--limit` and `--sample`.

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -22,7 +23,9 @@ use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
 use amend_core::prompt::Delimiter;
 use amend_core::random::Stream;
-use amend_data::rows::input::{self, Input};
+use amend_core::record::Item;
+use amend_data::items::{ItemFaults, ItemOptions, ItemSource, Purpose};
+use amend_data::rows::Input;
 use amend_data::store::atomic;
 use amend_engine::LoadedModel;
 use amend_engine::http::{self, Address};
@@ -114,7 +117,12 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
         return print_costs(&settings).map_err(CommandError::output);
     }
     if let (Some(input), Some((model, settings))) = (&args.revisions, llama) {
-        let items = input::read(&[Input::from(input.clone())], None)?;
+        let inputs = [Input::from(input.clone())];
+        let source = ItemSource::open(&inputs, Purpose::Prompts, &ItemOptions::default())?;
+        let items: Vec<Item> = source
+            .items()
+            .map(|item| Ok(Arc::unwrap_or_clone(item?)))
+            .collect::<Result<_, ItemFaults>>()?;
         let revisions = revisions::measure(model, settings, &revision_job()?, &items)?;
         if args.json {
             return print::json_lines(&[json!({ "revisions": revisions })]);

@@ -2,9 +2,11 @@
 //! sets, prompt sets and input files, without running a model.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use clap::Args;
 
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::count;
 use crate::cli::output::print;
@@ -13,24 +15,24 @@ use amend_core::constitution;
 use amend_core::constitution::wording::{self, Remark};
 use amend_core::prompt as template;
 use amend_data::eval_set as set;
-use amend_data::rows::input::{self, Input};
+use amend_data::items::Purpose;
 
 /// Validate constitutions, evaluation sets, prompt sets and input files
 ///
-/// A folder or a .j2 file is a prompt set, and a .jsonl, .ndjson, .json or .txt
-/// file is input for `amend run`. A file with a `[set]` table is an evaluation set.
-/// Any other file is a constitution.
+/// A .j2 file or a folder of them is a prompt set. A .jsonl, .ndjson, .json, .csv, .tsv,
+/// .parquet or .txt file, also compressed (.gz, .zst), and any other folder are input for
+/// `amend run`. A file with a `[set]` table is an evaluation set. Any other file is a
+/// constitution.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The files to check; a shipped constitution may be given by name
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// In input files: the key that holds the prompt
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// In constitutions: also report wording that is hard to judge by
     #[arg(long)]
     lint: bool,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 /// Checks every file.
@@ -64,12 +66,14 @@ fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), Command
     let without_remarks = |what: String| (what, Vec::new());
     let extension = file.extension().and_then(|extension| extension.to_str());
     match extension {
-        Some("jsonl" | "ndjson" | "json" | "txt") => {
-            let items = input::read(&[Input::from(file.to_owned())], args.field.as_deref())?;
-            Ok(without_remarks(count(items.len(), "input row")))
-        }
         Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))).map(without_remarks),
-        _ if file.is_dir() => check_prompts(file).map(without_remarks),
+        _ if has_templates(file) => check_prompts(file).map(without_remarks),
+        _ if file.is_dir() || is_data(file) => {
+            let source =
+                args.input.open(slice::from_ref(&file.to_owned()), Purpose::Prompts, None)?;
+            let rows = usize::try_from(source.summary.rows).unwrap_or(usize::MAX);
+            Ok(without_remarks(count(rows, "input row")))
+        }
         _ if set::is_set(file) => {
             let set = set::load(file)?.set;
             let items = count(set.probes.len(), "item");
@@ -84,6 +88,21 @@ fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), Command
             Ok((format!("a constitution of {principles}"), remarks))
         }
     }
+}
+
+/// Whether a folder has templates.
+fn has_templates(folder: &Path) -> bool {
+    let Ok(entries) = folder.read_dir() else { return false };
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    paths.any(|path| path.extension().is_some_and(|extension| extension == "j2"))
+}
+
+/// Whether a file has rows, by its name.
+fn is_data(file: &Path) -> bool {
+    let name = file.to_string_lossy().to_lowercase();
+    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("jsonl" | "ndjson" | "json" | "txt" | "csv" | "tsv" | "parquet"))
 }
 
 fn check_prompts(folder: &Path) -> Result<String, CommandError> {

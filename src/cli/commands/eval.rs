@@ -19,6 +19,7 @@ use amend_core::procedure::Procedure;
 use amend_core::stats::GroupedMean;
 use amend_data::eval_set as set;
 use amend_data::eval_set::{Bound, EvalSet, Responses};
+use amend_data::items::ItemSource;
 use amend_data::store::run_dir::files::RESULTS;
 
 /// How many of the items with the largest differences between variants are listed.
@@ -68,7 +69,7 @@ pub struct EvalArgs {
 pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
     let loaded = set::load(&args.set)?;
     let prepared = args.prepare(loaded.set.clone())?;
-    let mut job = args.job.job(config, &prepared.input.sha256)?;
+    let mut job = args.job.job(config, &prepared.source().summary.sha256)?;
     let dimensions: Vec<String> =
         job.constitution.dimensions.iter().map(|dimension| dimension.id.clone()).collect();
     let measures = eval::measures(&dimensions);
@@ -94,9 +95,9 @@ impl EvalArgs {
             Responses::read(path)?.give(&mut items, &known)?;
             files.push(path.display().to_string());
         }
-        let mut prepared = Session::prepare(&self.recording, "eval", files, items);
-        prepared.input.set = Some(set);
-        Ok(prepared)
+        let mut source = ItemSource::from_items(files, items);
+        source.summary.set = Some(set);
+        Ok(Session::prepare(&self.recording, "eval", source))
     }
 
     /// The assistant's system prompt, if one is given.

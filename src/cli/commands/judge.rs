@@ -1,6 +1,7 @@
 //! `amend judge`: which of two given responses is better, and how reliable the judge
 //! is.
 
+mod dry_run;
 mod input;
 mod panel;
 mod table;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use self::input::JudgeInput;
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
@@ -25,6 +27,7 @@ use crate::session::{Finished, Models, Session};
 use amend_analysis::judge_quality as assess;
 use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
 use amend_core::constitution::{Constitution, DecideBy};
+use amend_core::driver::Job;
 use amend_core::judge::Calibration;
 use amend_core::procedure::Procedure;
 use amend_data::store::atomic;
@@ -36,28 +39,30 @@ use amend_engine::ModelSource;
 /// The maximum number of rows that are shown without `--show`.
 const FEW: usize = 10;
 
+/// The number of rows in which a column of categories is searched.
+const SEARCHED: usize = 10_000;
+
 /// Judge which of two given responses is better
 ///
-/// Input is JSON lines: {prompt, a, b}, with {label: "a" | "b" | "tie"} if it is
-/// known, or {prompt, chosen, rejected}. Each pair is judged in both orders. The
+/// Input is rows with two responses: {prompt, a, b}, with {label: "a" | "b" | "tie"}
+/// if it is known, {prompt, chosen, rejected}, and many other forms, in the kinds of
+/// files that amend run reads. Each pair is judged in both orders. The
 /// verdict comes from the probabilities of the reply's first word. With labels, the
-/// quality of the judge is measured too, beside baselines that read no text.
+/// quality of the judge is measured too, beside baselines that read no text. Pairs are
+/// read row by row; the figures need the verdicts of all of them, in memory.
 ///
 /// The directory of a run instead of files judges the run's pairs again. The verdicts
 /// stay beside the run, for --verdicts of amend export, report, diff, lint and review.
 /// Several --judge-model form a panel, whose log-odds are averaged.
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
-    /// Input files, `-` for stdin, or the directory of one run
+    /// Input files and folders, `-` for stdin, or the directory of one run
     #[arg(required_unless_present = "labels", value_name = "FILE|RUN")]
     inputs: Vec<PathBuf>,
     /// Instead of input: the pairs of a run that were reviewed with amend review, with
     /// the decisions as labels
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "field", "map", "skip_bad"])]
     labels: Option<PathBuf>,
-    /// The key that holds the prompt [default: the first common name found]
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// With a run: the name of the verdicts [default: from the judge and the constitution]
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
@@ -78,6 +83,9 @@ pub struct JudgeArgs {
     /// The disagreement is the standard deviation of their probabilities (0 to 0.5)
     #[arg(long, value_name = "X", value_parser = verdict_args::disagreement)]
     max_disagreement: Option<f64>,
+    /// Count the pairs, their labels and the tokens of the prompts; judge nothing
+    #[arg(long, conflicts_with_all = ["resume", "plot", "fit", "json"])]
+    dry_run: bool,
     /// Report figures for each value of this column [default: the first of category,
     /// subset, bias, dimension, scenario, source, dataset and task with several values]
     #[arg(long, value_name = "COLUMN", help_heading = "Output")]
@@ -95,6 +103,8 @@ pub struct JudgeArgs {
     /// the other, and write them to a file that a constitution can extend
     #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
     fit: Option<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
@@ -115,7 +125,15 @@ fn name(text: &str) -> Result<String, &'static str> {
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     let judges = args.model.panel(config)?;
     let calibrations = args.calibrations(judges.len())?;
-    let input = args.input(&judges, config)?;
+    let input = args.open(&judges, config)?;
+    if args.dry_run {
+        let job = args.questions(&input, calibrations.first().copied(), config)?;
+        let mut models = match judges.into_iter().next() {
+            Some(judge) => Models::judging_with(&args.recording, judge)?,
+            None => Models::judging(&args.recording, &args.model, config)?,
+        };
+        return dry_run::run(models.engines(&job)?.main(), &job, &input.source);
+    }
     if judges.len() > 1 {
         return panel::run(args, &input, judges, &calibrations, config);
     }
@@ -128,9 +146,9 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     }
     let finished = args.judge(&input, out, None, calibrations.first().copied(), config)?;
     let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
-    let by = args.by(&input);
-    let rows = rows(&finished, constitution, by)?;
-    let figures = JudgeFigures::from_rows(&rows, by, stream);
+    let by = args.by(&input)?;
+    let rows = rows(&finished, constitution, by.as_deref())?;
+    let figures = JudgeFigures::from_rows(&rows, by.as_deref(), stream);
     let judge = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge }).collect();
     finished.derive(VERDICTS, &lines, &figures)?;
@@ -195,23 +213,31 @@ impl JudgeArgs {
             // A judge of a panel may not have begun.
             recording.resume &= out.is_some_and(RunDir::exists);
         }
-        let mut constitution = self.task.constitution(config)?;
-        if let Some(calibration) = calibration {
-            constitution.judge.calibration = calibration;
-        }
-        let procedure = self.procedure(&mut constitution, input)?;
-        let files = input.files.clone();
-        let mut prepared = Session::prepare(&recording, "judge", files, input.items.clone());
-        input.summarise(&mut prepared.input);
-        let mut job = self.task.prompting.job(config, constitution, &prepared.input.sha256)?;
-        job.procedure = procedure;
-        let session = prepared.with_job(job)?;
+        let job = self.questions(input, calibration, config)?;
+        let items = Arc::clone(&input.source);
+        let session = Session::prepare(&recording, "judge", items).with_job(job)?;
         let mut models = match source {
             Some(source) => Models::judging_with(&recording, source)?,
             None => Models::judging(&recording, &self.model, config)?,
         };
         let mut engines = models.engines(&session.job)?;
         session.run(&mut engines, None)
+    }
+
+    /// What all comparisons have in common.
+    fn questions(
+        &self,
+        input: &JudgeInput,
+        calibration: Option<Calibration>,
+        config: &Config,
+    ) -> Result<Job, CommandError> {
+        let mut constitution = self.task.constitution(config)?;
+        if let Some(calibration) = calibration {
+            constitution.judge.calibration = calibration;
+        }
+        let procedure = self.procedure(&mut constitution, input)?;
+        let job = self.task.prompting.job(config, constitution, input.hash())?;
+        Ok(Job { procedure, ..job })
     }
 
     /// The questions. If a run is judged again, the constitution says by default whether
@@ -242,11 +268,14 @@ impl JudgeArgs {
     }
 
     /// The column that divides the rows into categories.
-    fn by<'a>(&'a self, input: &'a JudgeInput) -> Option<&'a str> {
-        match &self.by {
-            Some(by) => Some(by),
-            None => assess::usual_column(input.items.iter().map(|item| &item.metadata)),
+    fn by(&self, input: &JudgeInput) -> Result<Option<String>, CommandError> {
+        if self.by.is_some() {
+            return Ok(self.by.clone());
         }
+        let first: Result<Vec<_>, _> = input.source.items().take(SEARCHED).collect();
+        let first = first?;
+        let column = assess::usual_column(first.iter().map(|item| &item.metadata));
+        Ok(column.map(str::to_owned))
     }
 
     /// The calibration of each judge, if they are given.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Read, StdoutLock, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::Args;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::print_notes;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
@@ -20,9 +20,9 @@ use amend_core::document::diagnostic::closest;
 use amend_core::driver::Observer;
 use amend_core::procedure::{ItemLoop, Procedure, StepRequest, clean};
 use amend_core::record::{Item, Outcome, Step, StepKind};
-use amend_data::rows::input::{self, Input};
+use amend_data::items::{ItemOptions, ItemSource, Purpose};
+use amend_data::rows::Input;
 use amend_data::store::governance_log::GovernanceLog;
-use amend_data::store::manifest::InputSummary;
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
 #[derive(Debug, Args)]
@@ -56,16 +56,15 @@ const MAX_PROMPT: u64 = 8 << 20;
 /// The input is invalid, or the engine fails; [`CommandError::reported`] if an item
 /// failed.
 pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result<(), CommandError> {
-    let items = args.items(command_names)?;
-    let input = InputSummary::new(Vec::new(), &items);
-    let mut job = args.job.job(config, &input.sha256)?;
+    let items = args.source(command_names)?;
+    let mut job = args.job.job(config, &items.summary.sha256)?;
     if !(args.json || args.jsonl || args.show) {
         // Only the answer is printed, so a verdict would be lost, and a failed verdict
         // must not lose the answer.
         job.procedure = Procedure::Revise { judging: false };
     }
     let mut source = args.model.source(config)?;
-    if items.len() == 1 {
+    if items.summary.rows == 1 {
         source.set_default_parallel(1);
     }
     let model = source.load(&mut download_bar())?;
@@ -90,13 +89,16 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
             Mode::Answer(Streamed::default())
         },
     };
-    run_unrecorded(&mut engines, &job, items.into_iter().map(Arc::new), &mut printer)
+    run_unrecorded(&mut engines, &job, items.items(), &mut printer)
 }
 
 impl PipeArgs {
-    fn items(&self, command_names: &[String]) -> Result<Vec<Item>, CommandError> {
+    fn source(&self, command_names: &[String]) -> Result<ItemSource, CommandError> {
         if self.jsonl {
-            return Ok(input::read(&[Input::Stdin], None)?);
+            let options = ItemOptions::default();
+            let source = ItemSource::open(&[Input::Stdin], Purpose::Prompts, &options)?;
+            print_notes(&source.notes);
+            return Ok(source);
         }
         if let Some(word) = &self.prompt
             && let Some(command) = closest(word, command_names.iter().map(String::as_str))
@@ -116,7 +118,7 @@ impl PipeArgs {
         if text.is_empty() {
             return Err(CommandError::usage("the prompt is empty", "pass a prompt: amend \"…\""));
         }
-        Ok(vec![Item::of_prompt(text)])
+        Ok(ItemSource::from_items(Vec::new(), vec![Item::of_prompt(text)]))
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::{self, LoopArgs};
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
@@ -21,7 +23,7 @@ use amend_core::model::Prepared;
 use amend_core::prompt::{PromptContext, Rendered};
 use amend_core::record::{Item, StepKind};
 use amend_core::text::format::plural;
-use amend_data::rows::input::{self, Input};
+use amend_data::items::Purpose;
 
 /// Show what a step would send to the model: turns, tokens, counts
 ///
@@ -55,6 +57,8 @@ pub struct RenderArgs {
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
+    #[command(flatten)]
+    columns: InputArgs,
     #[command(flatten)]
     job: LoopArgs,
     #[command(flatten)]
@@ -129,14 +133,19 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
 impl RenderArgs {
     fn item(&self) -> Result<Item, CommandError> {
         if let Some(file) = &self.input {
-            let items = input::read(&[Input::from(file.clone())], None)?;
-            let rows = items.len();
-            return items.into_iter().find(|item| item.row == self.row).ok_or_else(|| {
-                CommandError::usage(
-                    format!("{} has no row {}", file.display(), self.row),
-                    format!("it has {rows} {}, counted from 1", plural(rows, "row")),
-                )
-            });
+            let limit = Some(self.row);
+            let source = self.columns.open(slice::from_ref(file), Purpose::Prompts, limit)?;
+            for item in source.items() {
+                let item = item?;
+                if item.row == self.row {
+                    return Ok(Arc::unwrap_or_clone(item));
+                }
+            }
+            let rows = usize::try_from(source.summary.rows).unwrap_or(usize::MAX);
+            return Err(CommandError::usage(
+                format!("{} has no row {}", file.display(), self.row),
+                format!("it has {rows} {}, counted from 1", plural(rows, "row")),
+            ));
         }
         Ok(Item::of_prompt(self.prompt.clone().unwrap_or_default()))
     }

@@ -2,7 +2,6 @@
 
 mod answers_from;
 mod dry_run;
-mod rehearsal;
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
@@ -21,16 +21,18 @@ use crate::session::{Models, Session, recorded_costs, run_unrecorded};
 use amend_core::driver::Observer;
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step};
-use amend_data::rows::input::{self, Input};
+use amend_data::items::Purpose;
 
 /// Generate preference data from many prompts, in a run directory
 ///
-/// Input is JSON lines (a string, {prompt}, or {messages}; id and other keys are
-/// kept), plain text with one prompt per line, or `-` for stdin. --resume continues
-/// an interrupted run: no finished work is lost or repeated.
+/// Input is JSON Lines, a JSON array, CSV, TSV, Parquet or plain text with one prompt per
+/// line, also compressed (.gz, .zst); a folder stands for its files, and `-` for stdin.
+/// The prompt's column is recognised by its name; other columns are kept. The input is
+/// checked first, then read row by row: memory does not grow with it. --resume
+/// continues an interrupted run: no finished work is lost or repeated.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Input files; `-` is stdin
+    /// Input files and folders; `-` is stdin
     #[arg(required_unless_present = "answers_from", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Instead of input: start from the first answers of another run, under this call's
@@ -38,18 +40,17 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["inputs", "field", "dry_run", "preview"],
+        conflicts_with_all = ["inputs", "map", "field", "skip_bad", "dry_run", "preview"],
     )]
     answers_from: Option<PathBuf>,
-    /// The key that holds the prompt [default: the first common name found]
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// Count the tokens that the run would need; generate nothing
     #[arg(long, conflicts_with_all = ["preview", "resume"])]
     dry_run: bool,
     /// Run the first N rows and show them; write nothing
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(1..))]
     preview: Option<u64>,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
@@ -67,35 +68,29 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     if let Some(other) = &args.answers_from {
         return answers_from::run(args, other, config);
     }
-    let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let mut items = args.recording.limited(input::read(&inputs, args.field.as_deref())?);
-    if let Some(first) = args.preview {
-        items.truncate(usize::try_from(first).unwrap_or(usize::MAX));
-    }
-    let files = inputs.iter().map(Input::name).collect();
-    let prepared = Session::prepare(&args.recording, "run", files, items);
-    let mut job = args.job.job(config, &prepared.input.sha256)?;
-    let items = prepared.items();
+    let limit = args.recording.limit.into_iter().chain(args.preview).min();
+    let source = args.input.open(&args.inputs, Purpose::Prompts, limit)?;
+    let count = source.summary.rows;
+    let mut job = args.job.job(config, &source.summary.sha256)?;
     if args.dry_run || args.preview.is_some() {
-        let mut models = args.models(config, items.len())?;
+        let mut models = args.models(config, count)?;
         let mut engines = models.engines(&job)?;
         if args.dry_run {
-            return dry_run::run(engines.main(), &job, items);
+            return dry_run::run(engines.main(), &job, &source);
         }
         job.cohorts = args.recording.reproducible;
         let mut preview = Preview { show: Show::new(Output::stdout()) };
-        return run_unrecorded(&mut engines, &job, items.iter().cloned(), &mut preview);
+        return run_unrecorded(&mut engines, &job, source.items(), &mut preview);
     }
     args.check_out()?;
-    let count = items.len();
-    let session = prepared.with_job(job)?;
+    let session = Session::prepare(&args.recording, "run", source).with_job(job)?;
     let mut models = args.models(config, count)?;
     let mut engines = models.engines(&session.job)?;
     session.run(&mut engines, Some("export"))?.finish()
 }
 
 /// The least number of items for which measuring the costs of batches pays off.
-const WORTH_MEASURING: usize = 32;
+const WORTH_MEASURING: u64 = 32;
 
 impl RunArgs {
     fn check_out(&self) -> Result<(), CommandError> {
@@ -108,7 +103,7 @@ impl RunArgs {
     /// Loads the models. Measures what batches cost, if that is unknown and the width of
     /// a long run is not given. A reproducible run that is resumed keeps the costs that it
     /// started with.
-    fn models(&self, config: &Config, items: usize) -> Result<Models, CommandError> {
+    fn models(&self, config: &Config, items: u64) -> Result<Models, CommandError> {
         let mut models = Models::writing(&self.recording, &self.model, config)?;
         if let Some((model, settings)) = models.main_mut().llama_mut()
             && self.recording.out.is_some()

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::args::config::Config;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::TaskArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
@@ -20,9 +21,8 @@ use amend_analysis::preference::{AnswerLikelihood, PreferenceFigures, Preference
 use amend_core::judge::LogProbs;
 use amend_core::procedure::Procedure;
 use amend_core::random::Stream;
-use amend_core::record::{ComparisonFacts, Item, Label};
 use amend_core::stats::Estimate;
-use amend_data::rows::input::{self, Input};
+use amend_data::items::Purpose;
 use amend_data::store::run_dir::files::SCORES;
 
 /// The maximum number of rows that are shown without `--show`.
@@ -32,20 +32,19 @@ const BAR: usize = 40;
 
 /// Score chosen and rejected responses by their log-probability
 ///
-/// Input is JSON lines: {prompt, chosen, rejected}, as texts or as turns, or
-/// {prompt, a, b, label}. A GGUF model, the policy, gives each response's
+/// Input is rows with two responses and a preference: {prompt, chosen, rejected}, as
+/// texts or as turns, {prompt, a, b, label}, and many other forms, in the kinds of files
+/// that amend run reads. A GGUF model, the policy, gives each response's
 /// log-probability; that of a reference model is subtracted. The results are
-/// implicit reward margins and DPO losses.
+/// implicit reward margins and DPO losses. Pairs are read row by row; the figures need
+/// the numbers of all of them, in memory.
 #[derive(Debug, Args)]
 #[command(mut_arg("judge_model", |arg| arg.hide(true)))]
 #[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
 pub struct ScoreArgs {
-    /// Input files; `-` is stdin
+    /// Input files and folders; `-` is stdin
     #[arg(required_unless_present = "loss", value_name = "FILE")]
     inputs: Vec<PathBuf>,
-    /// The key that holds the prompt [default: the first common name found]
-    #[arg(long, value_name = "KEY")]
-    field: Option<String>,
     /// The reference model's GGUF file: the policy before training
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
@@ -69,6 +68,8 @@ pub struct ScoreArgs {
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
     task: TaskArgs,
@@ -91,25 +92,19 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     if let Some(numbers) = &args.loss {
         return args.arithmetic(numbers);
     }
-    let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let order = Stream::new(args.task.prompting.seed).child("order");
-    let items = input::read_comparisons(&inputs, args.field.as_deref(), order)?;
-    let mut items = args.recording.limited(items);
-    let rows = items.len();
-    items.retain(has_preference);
-    let unlabelled = rows - items.len();
-    if items.is_empty() {
+    let purpose = Purpose::Preferences(Stream::new(args.task.prompting.seed).child("order"));
+    let source = args.input.open(&args.inputs, purpose, args.recording.limit)?;
+    let unlabelled = usize::try_from(source.undecided).unwrap_or(usize::MAX);
+    if source.summary.rows == 0 {
         return Err(CommandError::usage(
             "no row has a preference",
             "give {prompt, chosen, rejected}, or add a label \"a\" or \"b\" to a and b",
         ));
     }
-    let files = inputs.iter().map(Input::name).collect();
-    let prepared = Session::prepare(&args.recording, "score", files, items);
     let constitution = args.task.constitution(config)?;
-    let mut job = args.task.prompting.job(config, constitution, &prepared.input.sha256)?;
+    let mut job = args.task.prompting.job(config, constitution, &source.summary.sha256)?;
     job.procedure = Procedure::Likelihood { reference: args.reference.is_some() };
-    let session = prepared.with_job(job)?;
+    let session = Session::prepare(&args.recording, "score", source).with_job(job)?;
     let mut models =
         Models::scoring(&args.recording, &args.model, args.reference.as_deref(), config)?;
     let mut engines = models.engines(&session.job)?;
@@ -120,11 +115,6 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     finished.derive(SCORES, &rows, &figures)?;
     args.print(&rows, &figures)?;
     finished.finish()
-}
-
-/// Whether the item's label prefers one of the responses.
-fn has_preference(item: &Item) -> bool {
-    matches!(ComparisonFacts::from_item(item).label, Some(Label::A | Label::B))
 }
 
 impl ScoreArgs {

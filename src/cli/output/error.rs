@@ -20,9 +20,9 @@ use amend_core::model::{EngineError, Failure, ProbeError};
 use amend_core::{constitution, prompt as template};
 use amend_data::eval_set as set;
 use amend_data::export::ExportError;
+use amend_data::items::ItemFaults;
 use amend_data::lint::tokenizer::TokenizerError;
 use amend_data::lint::{FilterError, LintError};
-use amend_data::rows::input::InputErrors;
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::RunError;
 use amend_engine::http::AddressError;
@@ -224,9 +224,15 @@ impl From<set::ResponsesError> for CommandError {
     }
 }
 
-impl From<InputErrors> for CommandError {
-    fn from(error: InputErrors) -> Self {
-        Self::new(Kind::Usage, error)
+impl From<ItemFaults> for CommandError {
+    fn from(error: ItemFaults) -> Self {
+        let concerns_rows = error.concern_rows();
+        let error = Self::new(Kind::Usage, error);
+        if concerns_rows {
+            error.hinted("to continue without these rows, pass --skip-bad")
+        } else {
+            error
+        }
     }
 }
 

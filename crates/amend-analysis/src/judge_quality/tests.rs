@@ -13,7 +13,8 @@ use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::Delimiter;
 use amend_core::record::{Item, Label, Outcome, Step};
 use amend_core::stats::{Estimate, sigmoid};
-use amend_data::rows::input::{self, Input};
+use amend_data::items::{ItemOptions, ItemSource, Purpose};
+use amend_data::rows::Input;
 use amend_data::store::trajectories;
 
 const DELIMITER: &str = "3f9c2a81";
@@ -58,7 +59,8 @@ fn judged_under(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, text).unwrap();
-    let items = input::read_comparisons(&[Input::Path(path)], None, Stream::new(0)).unwrap();
+    let purpose = Purpose::Comparisons(Stream::new(0));
+    let source = ItemSource::open(&[Input::Path(path)], purpose, &ItemOptions::default()).unwrap();
     let fence = Delimiter::new(DELIMITER).unwrap();
     let constitution = Arc::new(constitution);
     let job = Job::new(procedure, constitution.clone(), None, fence, 0).unwrap();
@@ -74,7 +76,7 @@ fn judged_under(
             let probabilities = judge(&shown).ok_or(Failure::NotFinite)?;
             Ok(probabilities.map(f64::ln).to_vec())
         });
-    let work = items.into_iter().map(|item| Work { item: Arc::new(item), steps: Vec::new() });
+    let work = source.items().map(|item| Work { item: item.unwrap(), steps: Vec::new() });
     let mut kept = Kept::default();
     drive(&mut engine, &job, work, &mut kept).unwrap();
     let mut rows: Vec<JudgedRow> =

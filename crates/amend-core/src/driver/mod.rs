@@ -16,10 +16,10 @@ use std::sync::Arc;
 use crate::constitution::{Constitution, StepSampling};
 use crate::model::{
     Counters, Engine, EngineError, Event, Failure, ProbeError, ProbeNeeds, Request, RequestId,
-    Sampling,
+    Sampling, Task,
 };
 use crate::procedure::{ItemLoop, Next, Procedure, ReplayError, StepRequest};
-use crate::prompt::{Delimiter, Templates, TemplatesError};
+use crate::prompt::{Delimiter, Rendered, Templates, TemplatesError};
 use crate::random::Stream;
 use crate::record::{Item, Outcome, Step, StepKind, StepModel, StepOutput};
 
@@ -559,6 +559,24 @@ impl<O: Observer> Drive<'_, '_, O> {
             None => Ok(()),
         }
     }
+}
+
+/// The first requests of the steps that an item's loop asks for now, in order: what to send,
+/// and what to do with it. Empty if no model is asked.
+///
+/// # Errors
+/// A template fails on the item.
+pub fn first_requests(trajectory: &ItemLoop, job: &Job) -> Result<Vec<(Rendered, Task)>, Failure> {
+    let Next::Ask(asks) = trajectory.next() else { return Ok(Vec::new()) };
+    let mut requests = Vec::new();
+    for ask in asks {
+        let call = Call::new(ask, &job.constitution);
+        for part in 0..call.parts() {
+            let submission = call.request(part, trajectory, job)?;
+            requests.push((submission.rendered, submission.task));
+        }
+    }
+    Ok(requests)
 }
 
 /// The sampling settings of a kind of step.

@@ -1,6 +1,6 @@
 //! Items: the input rows of a run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -53,33 +53,63 @@ impl Item {
     }
 }
 
-/// Makes the keys of items, in the order of the input.
+/// Makes the keys of items, in the order of the input. It needs about 16 bytes per item.
 #[derive(Debug, Default)]
 pub struct Keys {
-    seen: HashMap<String, u64>,
+    /// The first 64 bits of the keys so far. If two different keys share them, which is
+    /// improbable even among 100 million items, the later one counts as a repeat: it gets a
+    /// suffix and stays unique.
+    seen: HashSet<u64>,
+    /// How often repeated keys occurred.
+    repeats: HashMap<u64, u64>,
 }
 
 impl Keys {
-    /// Makes the key of the next item: the first 16 bytes, in hexadecimal, of the SHA-256
-    /// of the JSON array of messages, response and, if there is one, response B. Repeated
-    /// content gets a counter from the second item on.
+    /// Makes the key of the next item: [`content_key`], with a counter from the second item
+    /// with the same content on.
     pub fn next(
         &mut self,
         messages: &[Message],
         response: Option<&str>,
         response_b: Option<&str>,
     ) -> String {
-        // `to_string` gives compact JSON with the fields in the order of `Message`.
-        let content = match response_b {
-            None => serde_json::json!([messages, response]),
-            Some(response_b) => serde_json::json!([messages, response, response_b]),
-        };
-        let content = content.to_string();
-        let key = hash::hex(&Sha256::digest(content)[..16]);
-        let count = self.seen.entry(key.clone()).or_default();
-        *count += 1;
-        if *count == 1 { key } else { format!("{key}-{count}") }
+        let key = content_key(messages, response, response_b);
+        let count = self.count(&key);
+        numbered_key(key, count)
     }
+
+    /// Counts an item with this [`content_key`], and returns how many there are now.
+    pub fn count(&mut self, key: &str) -> u64 {
+        let bits = u64::from_str_radix(key.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+        if self.seen.insert(bits) {
+            return 1;
+        }
+        let count = self.repeats.entry(bits).or_insert(1);
+        *count += 1;
+        *count
+    }
+}
+
+/// The key of an item without a counter: the first 16 bytes, in hexadecimal, of the SHA-256
+/// of the JSON array of messages, response and, if there is one, response B.
+#[must_use]
+pub fn content_key(
+    messages: &[Message],
+    response: Option<&str>,
+    response_b: Option<&str>,
+) -> String {
+    // `to_string` gives compact JSON with the fields in the order of `Message`.
+    let content = match response_b {
+        None => serde_json::json!([messages, response]),
+        Some(response_b) => serde_json::json!([messages, response, response_b]),
+    };
+    hash::hex(&Sha256::digest(content.to_string())[..16])
+}
+
+/// The key of the `count`th item with a content.
+#[must_use]
+pub fn numbered_key(key: String, count: u64) -> String {
+    if count <= 1 { key } else { format!("{key}-{count}") }
 }
 
 #[cfg(test)]

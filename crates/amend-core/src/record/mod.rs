@@ -6,7 +6,7 @@ mod outcome;
 mod step;
 
 pub use comparison::{ComparisonFacts, INJECTED, Injection, Label};
-pub use item::{Item, JUDGE_INJECTION, Keys};
+pub use item::{Item, JUDGE_INJECTION, Keys, content_key, numbered_key};
 pub use outcome::Outcome;
 pub use step::{
     Step, StepInput, StepKind, StepModel, StepOutput, Stop, answer, answer_steps, answers,

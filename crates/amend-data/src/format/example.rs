@@ -140,6 +140,9 @@ pub struct Example {
     pub tokens: Option<Tokens>,
     /// The critique that led to the chosen answer, if the row has it.
     pub critique: Option<String>,
+    /// What kind of prompt it is, if the row has a column for that: the task, the subset or
+    /// the source.
+    pub category: Option<String>,
     /// The names of the columns that were read, as they are in the row.
     pub used: Vec<String>,
 }
@@ -166,6 +169,17 @@ impl Example {
             Answers::None => Vec::new(),
         }
         .into_iter()
+    }
+
+    /// Passes each turn of the prompt and of the answers to `change`.
+    pub fn each_turn_mut(&mut self, change: impl FnMut(&mut ExampleTurn)) {
+        let (first, second): (&mut [_], &mut [_]) = match &mut self.answers {
+            Answers::None => (&mut [], &mut []),
+            Answers::Pair { chosen, rejected } => (chosen, rejected),
+            Answers::Single { answer, .. } => (answer, &mut []),
+            Answers::Comparison { a, b, .. } => (a, b),
+        };
+        self.prompt.iter_mut().chain(first).chain(second).for_each(change);
     }
 
     /// The length of an answer without its thought: in tokens if they are known, else in

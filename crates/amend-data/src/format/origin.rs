@@ -64,6 +64,11 @@ impl<'a> Provenance<'a> {
         self.principle(principle).map_or("", |principle| &principle.revise)
     }
 
+    /// The ids of the constitution's principles, in order.
+    pub fn principles(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.constitution().principles.iter().map(|principle| principle.id.as_str())
+    }
+
     fn principle(&self, id: Option<&str>) -> Option<&'a Principle> {
         self.constitution().principle(id?)
     }

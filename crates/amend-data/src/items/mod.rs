@@ -1,14 +1,38 @@
 //! Items from files of rows, for the commands that send them to a model: [`ItemSource`]
-//! checks the whole input once, then reads it again as often as it is needed.
+//! checks the whole input once, then reads it again as often as it is needed. In between it
+//! keeps four bytes per item, which show whether the files have changed.
 
+mod columns;
 mod convert;
+mod fault;
+mod notes;
+mod skipped;
+mod walk;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::rows::{Input, ReadFault};
+use sha2::{Digest, Sha256};
+
+pub use columns::{IGNORED, MAPPED};
+pub use convert::MAX_DEPTH;
+pub use fault::{ItemFault, ItemFaults, ItemProblem, RowPart};
+pub use skipped::SkippedRows;
+
+use crate::rows::{Input, RowFile, files};
 use crate::store::manifest::InputSummary;
+use amend_core::hash;
 use amend_core::random::Stream;
-use amend_core::record::Item;
+use amend_core::record::{Item, Keys, Label, content_key, numbered_key};
+use convert::Draft;
+use notes::{Observed, rows};
+use walk::{Found, Reading, Walk};
+
+/// The most rows of an input.
+pub const MAX_ROWS: u64 = 100_000_000;
 
 /// What a command reads rows as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +42,8 @@ pub enum Purpose {
     /// Two answers to compare. The stream draws whether the chosen or the rejected answer
     /// becomes response A.
     Comparisons(Stream),
+    /// As [`Self::Comparisons`]. Rows that prefer neither answer are left out and counted.
+    Preferences(Stream),
     /// Comparisons if the first row has two answers, else prompts.
     Either(Stream),
 }
@@ -25,11 +51,12 @@ pub enum Purpose {
 /// How rows become items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ItemOptions {
-    /// Names of columns: what a shape calls a column, and what the file calls it.
+    /// Names of columns: what a shape calls a column, one of [`MAPPED`], and what the file
+    /// calls it. [`IGNORED`] stands for none.
     pub map: Vec<(String, String)>,
     /// Whether rows that are at fault are left out and counted, instead of refusing the input.
     pub skip_bad: bool,
-    /// The most rows that are used.
+    /// The most rows that are read and checked.
     pub limit: Option<u64>,
 }
 
@@ -41,16 +68,25 @@ pub struct ItemSource {
     /// What is printed about the input, a line each: how each file was read, known columns
     /// that were not used, rows left out.
     pub notes: Vec<String>,
+    /// The rows that were left out because they were at fault.
+    pub skipped: SkippedRows,
+    /// The number of items that were left out because they prefer neither answer.
+    pub undecided: u64,
+    origin: Origin,
 }
 
-/// The faults of an input: at most the first 20, and the number of all.
-#[derive(Debug, thiserror::Error)]
-#[error("{} faults", .all)]
-pub struct ItemFaults {
-    /// The first faults.
-    pub first: Vec<ReadFault>,
-    /// The number of all faults.
-    pub all: u64,
+/// Where the items of a source are.
+#[derive(Debug)]
+enum Origin {
+    Memory(Vec<Arc<Item>>),
+    Files {
+        files: Vec<RowFile>,
+        reading: Box<Reading>,
+        /// The first 32 bits of each item's key.
+        prints: Vec<u32>,
+        /// The counters of the keys of repeated items, by the number of the item from 0.
+        repeats: HashMap<usize, u64>,
+    },
 }
 
 impl ItemSource {
@@ -59,15 +95,248 @@ impl ItemSource {
     /// # Errors
     /// The faults of the input.
     pub fn open(
-        _inputs: &[Input],
-        _purpose: Purpose,
-        _options: &ItemOptions,
+        inputs: &[Input],
+        purpose: Purpose,
+        options: &ItemOptions,
     ) -> Result<Self, ItemFaults> {
-        unimplemented!()
+        let mut check = Check::new(Reading::new(purpose, options));
+        for input in inputs {
+            check.input(input);
+        }
+        check.finish(inputs.iter().map(Input::name).collect())
+    }
+
+    /// A source of items that are in memory, which come from `files`.
+    #[must_use]
+    pub fn from_items(files: Vec<String>, items: Vec<Item>) -> Self {
+        Self {
+            summary: InputSummary::new(files, &items),
+            notes: Vec::new(),
+            skipped: SkippedRows::default(),
+            undecided: 0,
+            origin: Origin::Memory(items.into_iter().map(Arc::new).collect()),
+        }
     }
 
     /// Reads the items again, in order. Ends with an error if the files have changed.
     pub fn items(&self) -> impl Iterator<Item = Result<Arc<Item>, ItemFaults>> {
-        std::iter::empty()
+        let (items, again) = match &self.origin {
+            Origin::Memory(items) => (items.as_slice(), None),
+            Origin::Files { files, reading, prints, repeats } => {
+                let walk = Walk::new(files, reading);
+                let (pending, at) = (Vec::new().into_iter(), 0);
+                let observed = Observed::default();
+                let ended = false;
+                (&[][..], Some(Again { walk, observed, prints, repeats, pending, at, ended }))
+            }
+        };
+        items.iter().cloned().map(Ok).chain(again.into_iter().flatten())
+    }
+}
+
+/// The items of files, read again.
+struct Again<'a> {
+    walk: Walk<'a>,
+    observed: Observed,
+    prints: &'a [u32],
+    repeats: &'a HashMap<usize, u64>,
+    /// The other items of the last row.
+    pending: std::vec::IntoIter<(u64, Draft)>,
+    /// The number of items so far.
+    at: usize,
+    ended: bool,
+}
+
+impl Again<'_> {
+    fn changed(&mut self) -> ItemFaults {
+        self.ended = true;
+        let file = self.walk.file_name();
+        ItemFault { file, place: None, problem: ItemProblem::Changed }.into()
+    }
+}
+
+impl Iterator for Again<'_> {
+    type Item = Result<Arc<Item>, ItemFaults>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            if let Some((row, draft)) = self.pending.next() {
+                let key = draft.key();
+                if self.prints.get(self.at) != Some(&print(&key)) {
+                    return Some(Err(self.changed()));
+                }
+                let count = self.repeats.get(&self.at).copied().unwrap_or(1);
+                self.at += 1;
+                return Some(Ok(Arc::new(draft.item(numbered_key(key, count), row))));
+            }
+            match self.walk.next(&mut self.observed) {
+                Some(Found::Drafts { row, drafts, .. }) => {
+                    let kept = drafts.into_iter().filter(|draft| !self.walk.leaves_out(draft));
+                    self.pending = kept.map(|draft| (row, draft)).collect::<Vec<_>>().into_iter();
+                }
+                Some(Found::Fault { fault, is_row }) => {
+                    if !(is_row && self.walk.skips()) {
+                        self.ended = true;
+                        return Some(Err(fault.into()));
+                    }
+                }
+                None => {
+                    if self.at != self.prints.len() {
+                        return Some(Err(self.changed()));
+                    }
+                    self.ended = true;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The first 32 bits of a key.
+fn print(key: &str) -> u32 {
+    u32::from_str_radix(key.get(..8).unwrap_or_default(), 16).unwrap_or_default()
+}
+
+impl Draft {
+    /// The item's key, without a counter.
+    fn key(&self) -> String {
+        content_key(&self.messages, self.response.as_deref(), self.response_b.as_deref())
+    }
+
+    fn item(self, key: String, row: u64) -> Item {
+        let Self { messages, response, response_b, id, metadata } = self;
+        Item { key, row, id, messages, response, response_b, metadata }
+    }
+}
+
+/// Whether the label of a draft prefers one of the answers.
+fn is_decided(draft: &Draft) -> bool {
+    let label = draft.metadata.get("label").and_then(|label| label.as_str());
+    matches!(label.and_then(Label::from_name), Some(Label::A | Label::B))
+}
+
+/// The first pass over an input.
+struct Check {
+    reading: Reading,
+    files: Vec<RowFile>,
+    keys: Keys,
+    digest: Sha256,
+    prints: Vec<u32>,
+    repeats: HashMap<usize, u64>,
+    observed: Observed,
+    faults: ItemFaults,
+    skipped: SkippedRows,
+    undecided: u64,
+    notes: Vec<String>,
+    /// The number of rows before the input that is read.
+    rows: u64,
+}
+
+impl Check {
+    fn new(reading: Reading) -> Self {
+        let (files, prints, notes) = Default::default();
+        let (keys, digest, observed, repeats) = Default::default();
+        let (faults, skipped) = Default::default();
+        let (undecided, rows) = (0, 0);
+        Self {
+            reading,
+            files,
+            keys,
+            digest,
+            prints,
+            repeats,
+            observed,
+            faults,
+            skipped,
+            undecided,
+            notes,
+            rows,
+        }
+    }
+
+    /// Reads one input.
+    fn input(&mut self, input: &Input) {
+        let files = match files(std::slice::from_ref(input)) {
+            Ok(files) => files,
+            Err(fault) => return self.faults.add(fault.into()),
+        };
+        let mut reading = self.reading.clone();
+        let mut walk = Walk::after(self.rows, &files, &reading);
+        let mut decided = None;
+        while let Some(found) = walk.next(&mut self.observed) {
+            match found {
+                Found::Drafts { drafts, compares, .. } => {
+                    decided.get_or_insert(compares);
+                    for draft in drafts {
+                        self.draft(&draft);
+                    }
+                }
+                Found::Fault { fault, is_row } if is_row && self.reading.skips() => {
+                    self.skipped.add(fault);
+                }
+                Found::Fault { fault, .. } => self.faults.add(fault),
+            }
+        }
+        let (count, kinds, has_text) = walk.summary();
+        self.rows += count;
+        reading.decide(decided);
+        self.reading = reading;
+        if count > 0 {
+            let several =
+                if files.len() > 1 { format!("{} files, ", files.len()) } else { String::new() };
+            let parts = self.observed.take_parts(has_text);
+            let (name, count) = (input.name(), rows(count));
+            self.notes.push(format!("{name}: {several}{kinds}, {count}{parts}"));
+        }
+        self.files.extend(files);
+    }
+
+    fn draft(&mut self, draft: &Draft) {
+        if self.reading.leaves_out(draft) {
+            self.undecided += 1;
+            return;
+        }
+        let key = draft.key();
+        let count = self.keys.count(&key);
+        if count > 1 {
+            self.repeats.insert(self.prints.len(), count);
+        }
+        self.prints.push(print(&key));
+        self.digest.update(numbered_key(key, count));
+        self.digest.update(b"\n");
+    }
+
+    fn finish(mut self, names: Vec<String>) -> Result<ItemSource, ItemFaults> {
+        let file = || names.first().cloned().unwrap_or_default();
+        if self.faults.is_empty()
+            && let Some(column) = self.reading.missing_column(&self.observed.columns)
+        {
+            let (column, columns) = (column.to_owned(), self.observed.columns.clone());
+            let problem = ItemProblem::NoColumn { column, columns };
+            self.faults.add(ItemFault { file: file(), place: None, problem });
+        }
+        let skipped = self.skipped.count();
+        if self.faults.is_empty() && self.prints.is_empty() && skipped > 0 {
+            return Err(self.skipped.into_faults());
+        }
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        self.notes.extend(self.observed.notes());
+        self.notes.extend(self.skipped.notes());
+        let mut summary = InputSummary::new(names, &[]);
+        summary.rows = self.prints.len() as u64;
+        summary.sha256 = hash::hex(&self.digest.finalize());
+        summary.skipped = skipped;
+        self.prints.shrink_to_fit();
+        let (files, reading) = (self.files, Box::new(self.reading));
+        let (prints, repeats) = (self.prints, self.repeats);
+        Ok(ItemSource {
+            summary,
+            notes: self.notes,
+            skipped: self.skipped,
+            undecided: self.undecided,
+            origin: Origin::Files { files, reading, prints, repeats },
+        })
     }
 }

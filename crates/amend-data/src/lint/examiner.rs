@@ -5,7 +5,7 @@ use super::check::{Check, Hit, LintRule, Needs, checks};
 use super::tokenizer::Tokenizer;
 use super::{LintError, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
-use crate::format::read::{RowFault, RowFormat};
+use crate::format::read::{RowFault, Shape};
 
 /// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
@@ -49,7 +49,7 @@ impl<'a> Examiner<'a> {
     ///
     /// # Errors
     /// Fails if the row does not have the given format.
-    pub fn read(&self, format: &dyn RowFormat, row: &Object) -> Result<Example, RowFault> {
+    pub fn read(&self, format: &dyn Shape, row: &Object) -> Result<Example, RowFault> {
         let example = format.read(row)?;
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
         Ok(Example { tokens, ..example })

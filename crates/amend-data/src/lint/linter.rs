@@ -8,7 +8,7 @@ use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
 use crate::format::example::{self, Example, Object, TextEdit};
-use crate::format::read::{RowFault, RowFormat, recognise};
+use crate::format::read::{RowFault, Shape, recognise};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
@@ -62,7 +62,7 @@ pub(super) struct Linter<'a> {
     examiner: Examiner<'a>,
     duplicates: Duplicates,
     balance: Balance,
-    format: Option<(&'static dyn RowFormat, &'static str)>,
+    format: Option<(&'static dyn Shape, &'static str)>,
     files: Vec<PathBuf>,
     splits: Vec<Split>,
     split: usize,
@@ -177,7 +177,7 @@ impl<'a> Linter<'a> {
     /// for example, can leave two identical answers.
     fn fix(
         &self,
-        format: &dyn RowFormat,
+        format: &dyn Shape,
         object: &Object,
         mut hits: Vec<Hit>,
     ) -> Result<FixedRow, RowFault> {

@@ -1,50 +1,259 @@
-//! Files of rows, and what kinds there are.
+//! Files of rows: which files the inputs of a command name.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::fault::ReadFault;
+use tempfile::TempPath;
+
+use super::fault::{ReadFault, ReadProblem};
 pub use super::input::Input;
 
+/// The extensions of data files in a folder, which may be followed by one of
+/// [`COMPRESSED`].
+const EXTENSIONS: [&str; 9] =
+    ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow", "feather", "jsonlines"];
+
+/// The extensions of compressed files.
+const COMPRESSED: [&str; 3] = ["gz", "zst", "zstd"];
+
+/// The split of a file whose name says nothing about it.
+const WHOLE: &str = "train";
+
 /// A file of rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RowFile {
     /// The path. Standard input is a temporary file.
     pub path: PathBuf,
     /// The name in messages and in the manifest.
     pub name: String,
+    /// The split that the file belongs to: its name up to the first hyphen or dot.
+    pub split: String,
+    /// Deletes the temporary file when the last clone is dropped.
+    temporary: Option<Arc<TempPath>>,
 }
 
-/// The kind of a file and its compression, as shown to users: "CSV, gzip".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// One JSON value per line.
-    Lines,
-    /// One row of text per line.
-    Text,
-}
+impl RowFile {
+    /// The file at `path`, which is named as the user named it.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        // Shards are named train-00000-of-00002.
+        let split = stem.split(['-', '.']).next().unwrap_or(stem).to_owned();
+        Self { path: path.to_owned(), name: path.display().to_string(), split, temporary: None }
+    }
 
-impl fmt::Display for FileKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lines => "JSON Lines",
-            Self::Text => "plain text",
-        })
+    /// A temporary file with everything that `input` still contains.
+    fn copied(name: String, mut input: impl io::Read) -> Result<Self, ReadFault> {
+        let copied = tempfile::NamedTempFile::new().and_then(|mut file| {
+            io::copy(&mut input, &mut file)?;
+            Ok(file.into_temp_path())
+        });
+        match copied {
+            Ok(path) => Ok(Self {
+                path: path.to_path_buf(),
+                name,
+                split: WHOLE.to_owned(),
+                temporary: Some(Arc::new(path)),
+            }),
+            Err(error) => Err(whole(name, ReadProblem::Read(error))),
+        }
+    }
+
+    /// The extension in lower case, without that of a compression. Empty if there is none.
+    #[must_use]
+    pub fn extension(&self) -> String {
+        if self.temporary.is_some() {
+            return String::new();
+        }
+        extension(&self.path)
+    }
+
+    /// Whether the file holds training data rather than test data.
+    fn trains(&self) -> bool {
+        self.split.contains("train")
     }
 }
 
-/// The files that inputs name: a folder stands for its data files, and standard input is
-/// copied to a temporary file, so that every input can be read twice.
+/// A fault of a whole file.
+pub(super) fn whole(file: String, problem: ReadProblem) -> ReadFault {
+    ReadFault { file, place: None, problem }
+}
+
+/// The extension of a path in lower case, without that of a compression.
+fn extension(path: &Path) -> String {
+    let lower = |text: &OsStr| text.to_str().unwrap_or_default().to_ascii_lowercase();
+    let last = path.extension().map(lower).unwrap_or_default();
+    if !COMPRESSED.contains(&last.as_str()) {
+        return last;
+    }
+    let stem = path.file_stem().map(Path::new);
+    stem.and_then(Path::extension).map(lower).unwrap_or_default()
+}
+
+/// The files that inputs name: a folder stands for its data files, or those of its folder
+/// `data`. What can be read only once, such as standard input, is copied to a temporary
+/// file that lives as long as the result.
 ///
 /// # Errors
-/// Fails if an input cannot be opened, a folder has no data files, or standard input cannot
-/// be copied.
+/// Fails if an input cannot be opened, a folder has no data files, a file is named twice, or
+/// standard input cannot be copied.
 pub fn files(inputs: &[Input]) -> Result<Vec<RowFile>, ReadFault> {
-    Ok(inputs
-        .iter()
-        .map(|input| match input {
-            Input::Path(path) => RowFile { path: path.clone(), name: input.name() },
-            Input::Stdin => RowFile { path: "/dev/stdin".into(), name: input.name() },
-        })
-        .collect())
+    let mut files = Vec::new();
+    for input in inputs {
+        let name = input.name();
+        let failed = |problem| whole(name.clone(), problem);
+        let open = |error| failed(ReadProblem::Open(error));
+        let Input::Path(path) = input else {
+            files.push(RowFile::copied(name, io::stdin().lock())?);
+            continue;
+        };
+        let metadata = fs::metadata(path).map_err(open)?;
+        if metadata.is_dir() {
+            files.extend(data_files(path).map_err(failed)?);
+        } else if metadata.is_file() {
+            files.push(RowFile::new(path));
+        } else {
+            files.push(RowFile::copied(name.clone(), File::open(path).map_err(open)?)?);
+        }
+    }
+    let mut seen = HashMap::new();
+    for file in &files {
+        let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+        if let Some(first) = seen.insert(path, file.name.clone()) {
+            return Err(whole(file.name.clone(), ReadProblem::Twice { first }));
+        }
+    }
+    Ok(files)
+}
+
+/// The data files of a folder, or of its folder `data`.
+fn data_files(folder: &Path) -> Result<Vec<RowFile>, ReadProblem> {
+    let inner = folder.join("data");
+    let mut files = listed(folder).map_err(ReadProblem::Open)?;
+    if files.is_empty() && inner.is_dir() {
+        files = listed(&inner).map_err(ReadProblem::Open)?;
+    }
+    if !files.is_empty() {
+        return Ok(files);
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(ReadProblem::Open)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !name.starts_with('.') {
+            folders.push(name);
+        }
+    }
+    folders.sort();
+    folders.truncate(10);
+    let known = EXTENSIONS.map(|extension| format!(".{extension}")).join(", ");
+    let folders = if folders.is_empty() { None } else { Some(folders.join(", ")) };
+    Err(ReadProblem::NoFiles { known, folders })
+}
+
+/// The data files in a folder, test splits first, so that a row in two splits is reported
+/// in the training split.
+fn listed(folder: &Path) -> io::Result<Vec<RowFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if EXTENSIONS.contains(&extension(&path).as_str())
+            && !is_description(&path)
+            && path.is_file()
+        {
+            files.push(RowFile::new(&path));
+        }
+    }
+    files.sort_by(|a, b| (a.trains(), &a.path).cmp(&(b.trains(), &b.path)));
+    Ok(files)
+}
+
+/// Whether a file describes data rather than contains it: dataset descriptions, logs of
+/// removed rows, and hidden files.
+fn is_description(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let descriptions = ["dataset_info", "dataset_dict.json", "state.json", "README"];
+    name.starts_with('.')
+        || name.contains(".removed.")
+        || descriptions.iter().any(|start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(path: &Path) -> Vec<Input> {
+        vec![Input::Path(path.to_owned())]
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_data_files_test_splits_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("data");
+        fs::create_dir(&inner).unwrap();
+        for name in [
+            "train-00001-of-00002.parquet",
+            "train-00000-of-00002.parquet",
+            "validation.jsonl.gz",
+            "eval.CSV",
+            "test.json",
+            "README.md",
+            "README.json",
+            "notes.txt",
+            "dataset_info.json",
+            "dataset_infos.json",
+            "state.json",
+            "out.removed.jsonl",
+            ".hidden.jsonl",
+        ] {
+            fs::write(inner.join(name), "").unwrap();
+        }
+        for path in [folder.path(), inner.as_path()] {
+            let files = files(&paths(path)).unwrap();
+            let splits: Vec<_> = files.iter().map(|file| file.split.as_str()).collect();
+            assert_eq!(splits, ["eval", "test", "validation", "train", "train"]);
+            assert!(files[3].path.ends_with("data/train-00000-of-00002.parquet"));
+        }
+        let file = files(&paths(&inner.join("test.json"))).unwrap().remove(0);
+        assert_eq!((file.split.as_str(), file.extension().as_str()), ("test", "json"));
+        let file = files(&paths(&inner.join("validation.jsonl.gz"))).unwrap().remove(0);
+        assert_eq!((file.split.as_str(), file.extension().as_str()), ("validation", "jsonl"));
+    }
+
+    #[test]
+    fn a_folder_without_data_names_its_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| files(&paths(path)).unwrap_err().problem;
+        assert!(matches!(error(folder.path()), ReadProblem::NoFiles { folders: None, .. }));
+        fs::create_dir(folder.path().join("harmless")).unwrap();
+        let message = error(folder.path()).to_string();
+        assert!(message.ends_with(": name one of its folders (harmless)"), "{message}");
+        assert!(matches!(error(&folder.path().join("no")), ReadProblem::Open(_)));
+    }
+
+    #[test]
+    fn a_file_named_twice_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        fs::write(&path, "").unwrap();
+        let again = folder.path().join(".").join("a.jsonl");
+        let fault = files(&[Input::Path(path), Input::Path(again)]).unwrap_err();
+        assert!(matches!(fault.problem, ReadProblem::Twice { .. }), "{fault}");
+    }
+
+    #[test]
+    fn what_can_be_read_once_is_copied_for_as_long_as_the_file_lives() {
+        let file = RowFile::copied("standard input".to_owned(), &b"a\nb\n"[..]).unwrap();
+        let clone = file.clone();
+        drop(file);
+        for _ in 0..2 {
+            assert_eq!(fs::read(&clone.path).unwrap(), b"a\nb\n");
+        }
+        let path = clone.path.clone();
+        drop(clone);
+        assert!(!path.exists());
+    }
 }

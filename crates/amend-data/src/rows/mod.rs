@@ -1,17 +1,37 @@
 //! Rows of files: finds the files, detects their kinds and compression, and reads one row
-//! after another as a JSON object, in constant memory. [`crate::format`] knows what the
-//! columns mean.
+//! after another as a JSON object. [`crate::format`] knows what the columns mean.
+//!
+//! | kind | memory |
+//! | --- | --- |
+//! | JSON Lines, JSON objects one after another, JSON array, CSV, TSV, plain text | one row |
+//! | Parquet, Arrow | one page or batch |
+//! | one JSON object that has the rows | the whole file, at most 1 GiB |
+//!
+//! Each may be compressed with gzip or zstd. The content decides between kinds where it is
+//! unambiguous, and the name of the file otherwise.
 
 pub mod comparison;
 pub mod fault;
 pub mod file;
 pub mod input;
+pub mod kind;
 pub mod reader;
 pub mod row;
+pub mod write;
 
-pub use fault::{ReadFault, ReadProblem};
-pub use file::{FileKind, Input, RowFile, files};
+mod columns;
+mod delimited;
+mod detect;
+mod elements;
+mod object;
+mod parse;
+mod refuse;
+
+pub use fault::{FaultGroups, ReadFault, ReadProblem, WriteFault};
+pub use file::{Input, RowFile, files};
+pub use kind::{Arrangement, Compression, FileKind, Layout};
 pub use reader::{Place, Row, RowReader};
+pub use write::RowWriter;
 
 use serde_json::{Map, Value};
 
@@ -21,3 +41,6 @@ pub type Object = Map<String, Value>;
 
 /// The column of a row that is only a text.
 pub const TEXT: &str = "text";
+
+/// The longest row, in bytes.
+pub const MAX_ROW: usize = 64 << 20;

@@ -1,12 +1,19 @@
 //! Reads the rows of one file.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, Read};
 
-use serde_json::Value;
+use arrow_array::RecordBatch;
 
-use super::{FileKind, Object, ReadFault, ReadProblem, RowFile, TEXT};
+use super::columns::{Columns, InBatch};
+use super::delimited::Delimited;
+use super::detect::{self, Content, Detected, Stream, read_problem};
+use super::elements::{Around, Elements};
+use super::fault::{ReadFault, ReadProblem};
+use super::file::{RowFile, whole};
+use super::kind::{Arrangement, FileKind, Layout};
+use super::object::{List, ObjectFile};
+use super::{MAX_ROW, Object, parse};
 
 /// A row of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +22,20 @@ pub struct Row {
     pub place: Place,
     /// Its columns.
     pub object: Object,
+    /// The row as it is in the file, if it is asked for.
+    pub(super) original: Original,
+}
+
+/// A row as it is in the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) enum Original {
+    /// It is not known.
+    #[default]
+    None,
+    /// A text, without the line break after it.
+    Text(String),
+    /// A batch and the position of the row in it.
+    Batch(RecordBatch, usize),
 }
 
 /// The place of a row in a file.
@@ -24,6 +45,16 @@ pub enum Place {
     Line(u64),
     /// Its number, from 1, in a file without lines.
     Row(u64),
+}
+
+impl Place {
+    /// The number of the line or the row.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Line(number) | Self::Row(number) => number,
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -37,12 +68,24 @@ impl fmt::Display for Place {
 }
 
 /// Reads the rows of a file, one after another. A row that is at fault does not end the
-/// file unless [`ReadProblem::ends_the_file`].
+/// file unless [`ReadProblem::ends_the_file`]. A file without rows is a fault.
 pub struct RowReader {
     name: String,
     kind: FileKind,
-    lines: BufReader<File>,
-    line: u64,
+    rows: Rows,
+    with_originals: bool,
+    any: bool,
+    ended: bool,
+}
+
+/// The rows of each layout.
+pub(super) enum Rows {
+    Lines(Lines),
+    Elements(Elements<Stream>),
+    List(Box<ObjectFile>, List),
+    Object(std::vec::IntoIter<Result<Row, (Place, ReadProblem)>>),
+    Delimited(Box<Delimited>),
+    Columns(Box<Columns>),
 }
 
 impl RowReader {
@@ -51,34 +94,39 @@ impl RowReader {
     /// # Errors
     /// The file cannot be opened, or is of no kind that can be read.
     pub fn open(file: &RowFile) -> Result<Self, ReadFault> {
-        let fault = |problem| ReadFault { file: file.name.clone(), place: None, problem };
-        let opened = File::open(&file.path).map_err(|error| fault(ReadProblem::Open(error)))?;
-        let kind = match file.path.extension() {
-            Some(extension) if extension == "txt" => FileKind::Text,
-            _ => FileKind::Lines,
+        let read = || {
+            let Detected { kind, content } = detect::open(file)?;
+            let rows = Rows::new(&kind.layout, content).map_err(|problem| named(&kind, problem))?;
+            Ok((kind, rows))
         };
-        Ok(Self { name: file.name.clone(), kind, lines: BufReader::new(opened), line: 0 })
+        let (kind, rows) = read().map_err(|problem| whole(file.name.clone(), problem))?;
+        let name = file.name.clone();
+        Ok(Self { name, kind, rows, with_originals: false, any: false, ended: false })
+    }
+
+    /// Keeps each row as it is in the file, for [`RowWriter`](super::RowWriter).
+    #[must_use]
+    pub fn with_originals(mut self) -> Self {
+        self.with_originals = true;
+        self
     }
 
     /// The kind of the file.
     #[must_use]
     pub fn kind(&self) -> FileKind {
-        self.kind
+        self.kind.clone()
     }
 
-    fn row(&self, line: &str) -> Result<Object, ReadProblem> {
-        let text = |text: String| Object::from_iter([(TEXT.to_owned(), Value::String(text))]);
-        if self.kind == FileKind::Text {
-            return Ok(text(line.to_owned()));
-        }
-        match serde_json::from_str(line) {
-            Ok(Value::Object(object)) => Ok(object),
-            Ok(Value::String(string)) => Ok(text(string)),
-            Ok(_) => Err(ReadProblem::NotARow { found: "another value" }),
-            Err(error) => {
-                Err(ReadProblem::Json { column: error.column(), message: error.to_string() })
-            }
-        }
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+/// Names the compression in a fault of a compressed file.
+fn named(kind: &FileKind, problem: ReadProblem) -> ReadProblem {
+    match problem {
+        ReadProblem::Read(error) => read_problem(kind.compression, error),
+        problem => problem,
     }
 }
 
@@ -86,22 +134,156 @@ impl Iterator for RowReader {
     type Item = Result<Row, ReadFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            self.line += 1;
-            let place = Place::Line(self.line);
-            let fault =
-                |problem| ReadFault { file: self.name.clone(), place: Some(place), problem };
-            match self.lines.read_line(&mut line) {
-                Ok(0) => return None,
-                Ok(_) if line.trim().is_empty() => {}
-                Ok(_) => {
-                    let row = self.row(line.trim());
-                    return Some(row.map(|object| Row { place, object }).map_err(fault));
-                }
-                Err(error) => return Some(Err(fault(ReadProblem::Read(error)))),
-            }
+        if self.ended {
+            return None;
         }
+        let (place, row) = match self.rows.next(&self.kind.layout, self.with_originals) {
+            Some((place, row)) => (Some(place), row.map_err(|problem| named(&self.kind, problem))),
+            None if self.any => return None,
+            None => (None, Err(ReadProblem::NoRows)),
+        };
+        self.any = true;
+        Some(row.map_err(|problem| {
+            self.ended = problem.ends_the_file();
+            ReadFault { file: self.name.clone(), place, problem }
+        }))
+    }
+}
+
+impl Rows {
+    fn new(layout: &Layout, content: Content) -> Result<Self, ReadProblem> {
+        Ok(match content {
+            Content::Object(object) if matches!(layout, Layout::Object(Arrangement::List(_))) => {
+                let list = object.list();
+                Self::List(Box::new(object), list)
+            }
+            Content::Object(object) => Self::Object(object.rows()?.into_iter()),
+            Content::File(file) => Self::Columns(Box::new(Columns::open(file, layout)?)),
+            Content::Stream(stream) => match layout {
+                Layout::Delimited(delimiter) => {
+                    Self::Delimited(Box::new(Delimited::new(stream, *delimiter)?))
+                }
+                Layout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
+                Layout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
+                _ => Self::Lines(Lines { input: stream, line: 0, bytes: Vec::new() }),
+            },
+        })
+    }
+
+    /// The next row, with its original if `keep`, and its place.
+    fn next(&mut self, layout: &Layout, keep: bool) -> Option<(Place, Result<Row, ReadProblem>)> {
+        let (place, object, source) = match self {
+            Self::Lines(lines) => {
+                let (line, result) = lines.next()?;
+                let text = lines.bytes.trim_ascii();
+                let object = result.and_then(|()| match layout {
+                    Layout::Text => parse::plain(text).map(|text| parse::text_row(text.to_owned())),
+                    _ => parse::row(text, line),
+                });
+                (Place::Line(line), object, Source::Text(&lines.bytes))
+            }
+            Self::Elements(elements) => {
+                let (line, result) = elements.next()?;
+                let object = result.and_then(|()| parse::row(&elements.bytes, line));
+                (Place::Line(line), object, Source::Text(&elements.bytes))
+            }
+            Self::List(_, elements) => {
+                let (line, result) = elements.next()?;
+                let object = result.and_then(|()| parse::row(&elements.bytes, line));
+                (Place::Line(line), object.map(without_index), Source::Text(&elements.bytes))
+            }
+            Self::Object(rows) => {
+                return Some(match rows.next()? {
+                    Ok(row) => (row.place, Ok(row)),
+                    Err((place, problem)) => (place, Err(problem)),
+                });
+            }
+            Self::Delimited(delimited) => {
+                let (line, object) = delimited.next()?;
+                (Place::Line(line), object, Source::Text(&delimited.original))
+            }
+            Self::Columns(columns) => {
+                let (number, object) = columns.next()?;
+                let batch = if keep { columns.original() } else { None };
+                (Place::Row(number), object, Source::Batch(batch))
+            }
+        };
+        let row = object.and_then(|object| {
+            let original = if keep { source.original()? } else { Original::None };
+            Ok(Row { place, object, original })
+        });
+        Some((place, row))
+    }
+}
+
+/// Where a row comes from.
+enum Source<'a> {
+    /// The text of the row.
+    Text(&'a [u8]),
+    /// The batch of the row, if it is asked for.
+    Batch(Option<InBatch>),
+}
+
+impl Source<'_> {
+    fn original(self) -> Result<Original, ReadProblem> {
+        Ok(match self {
+            Self::Text(text) => Original::Text(parse::utf8(text)?.to_owned()),
+            Self::Batch(Some((batch, at))) => Original::Batch(batch, at),
+            Self::Batch(None) => Original::None,
+        })
+    }
+}
+
+/// The row itself, where the list is an answer of the dataset viewer, which wraps each.
+fn without_index(mut object: Object) -> Object {
+    if object.contains_key("row_idx")
+        && let Some(serde_json::Value::Object(row)) = object.get_mut("row")
+    {
+        return std::mem::take(row);
+    }
+    object
+}
+
+/// The lines of a file that are not blank.
+pub(super) struct Lines {
+    input: Stream,
+    line: u64,
+    /// The last line, without its line break.
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    /// Reads the next line into `bytes`, and returns its number.
+    fn next(&mut self) -> Option<(u64, Result<(), ReadProblem>)> {
+        loop {
+            self.bytes.clear();
+            self.line += 1;
+            let result = match self.line() {
+                Ok(None) => return None,
+                Ok(Some(true)) if self.bytes.trim_ascii().is_empty() => continue,
+                Ok(Some(true)) => Ok(()),
+                Ok(Some(false)) => Err(ReadProblem::TooLong { limit: MAX_ROW }),
+                Err(error) => Err(ReadProblem::Read(error)),
+            };
+            return Some((self.line, result));
+        }
+    }
+
+    /// Reads a line. Returns `None` at the end of the file, and false if the line is too
+    /// long; the rest of it is then skipped.
+    fn line(&mut self) -> std::io::Result<Option<bool>> {
+        let most = MAX_ROW as u64 + 1;
+        if (&mut self.input).take(most).read_until(b'\n', &mut self.bytes)? == 0 {
+            return Ok(None);
+        }
+        let ended = self.bytes.ends_with(b"\n");
+        while self.bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.bytes.pop();
+        }
+        let fits = ended || self.bytes.len() <= MAX_ROW;
+        if !fits {
+            self.input.skip_until(b'\n')?;
+        }
+        Ok(Some(fits))
     }
 }

@@ -196,7 +196,8 @@ proptest! {
 #[test]
 fn work_shares_the_items_it_is_made_of() {
     let items: Vec<Arc<Item>> = items(3, &[]).into_iter().map(Arc::new).collect();
-    let work = left(items.iter().cloned(), &mut State::default(), false);
+    let mut state = State::default();
+    let work: Vec<Work> = left(items.iter().cloned(), &mut state, false).collect();
     assert!(work.iter().zip(&items).all(|(work, item)| Arc::ptr_eq(&work.item, item)));
 }
 
@@ -226,8 +227,8 @@ fn failed_item_leaves_the_others_and_can_be_retried() {
 
     // Without a retry, failed items count as ended.
     let (mut run, mut state) = RunDir::resume(&path, &manifest()).unwrap();
-    assert!(left(items.clone(), &mut state, false).is_empty());
-    let work = left(items.clone(), &mut state, true);
+    assert_eq!(left(items.clone(), &mut state, false).count(), 0);
+    let work: Vec<Work> = left(items.clone(), &mut state, true).collect();
     let rows: Vec<u64> = work.iter().map(|work| work.item.row).collect();
     assert_eq!(rows, [3, 5]);
     for work in &work {

@@ -92,6 +92,9 @@ pub struct InputSummary {
     pub rows: u64,
     /// The SHA-256 of the keys of the items in order, each followed by a newline.
     pub sha256: String,
+    /// The number of rows that were left out because they were at fault.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The evaluation set that the items come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<EvalSet>,
@@ -118,8 +121,12 @@ impl InputSummary {
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
         let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
         let sha256 = hash::sha256(keys.as_bytes());
-        Self { files, rows: items.len() as u64, sha256, set: None, run: None }
+        Self { files, rows: items.len() as u64, sha256, skipped: 0, set: None, run: None }
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A difference between two manifests or other JSON values.
@@ -180,6 +187,12 @@ impl Manifest {
             .iter()
             .map(|(name, template)| (name.clone(), template.value.clone().into()))
             .collect();
+        let mut input = serde_json::json!({ "set": self.input.set, "run": self.input.run });
+        // A run that is judged again may have more items than before.
+        if !(self.command == "judge" && self.input.run.is_some()) {
+            input["rows"] = self.input.rows.into();
+            input["sha256"] = self.input.sha256.as_str().into();
+        }
         serde_json::json!({
             "format": self.format,
             "amend": minor_version(&self.amend),
@@ -188,12 +201,7 @@ impl Manifest {
             "judge_model": self.judge_model,
             "constitution": self.constitution.value.to_json(),
             "templates": templates,
-            "input": {
-                "rows": self.input.rows,
-                "sha256": self.input.sha256,
-                "set": self.input.set,
-                "run": self.input.run,
-            },
+            "input": input,
             "limit": self.limit,
             "seed": self.seed,
             "fence": self.fence,

@@ -33,6 +33,8 @@ pub mod files {
     pub const REVIEWS_LOCK: &str = "reviews.lock";
     /// The governance log, unless the constitution names another file.
     pub const GOVERNANCE_LOG: &str = "high-stakes.jsonl";
+    /// The rows that `--skip-bad` left out of the input.
+    pub const SKIPPED: &str = "skipped.jsonl";
     /// The rows of `amend judge`.
     pub const VERDICTS: &str = "verdicts.jsonl";
     /// The rows of `amend score`.

@@ -7,25 +7,20 @@ use amend_core::record::Item;
 
 use super::journal::{ItemProgress, State};
 
-/// The items of a run that are left to process: those that have not ended and, with
-/// `retry`, those that failed, which start from their first step.
-#[must_use]
+/// The items of a run that are left to process, one after another: those that have not ended
+/// and, with `retry`, those that failed, which start from their first step.
 pub fn left(
     items: impl IntoIterator<Item = impl Into<Arc<Item>>>,
     state: &mut State,
     retry: bool,
-) -> Vec<Work> {
-    let mut work = Vec::new();
-    for item in items {
+) -> impl Iterator<Item = Work> {
+    items.into_iter().filter_map(move |item| {
         let item: Arc<Item> = item.into();
         let is_left = match state.get(&item.key) {
             None | Some(ItemProgress::Unfinished(_)) => true,
             Some(ItemProgress::Failed(_)) => retry,
             Some(ItemProgress::Done) => false,
         };
-        if is_left {
-            work.push(Work { steps: state.take_steps(&item.key), item });
-        }
-    }
-    work
+        if is_left { Some(Work { steps: state.take_steps(&item.key), item }) } else { None }
+    })
 }

@@ -1,6 +1,7 @@
 //! What `amend judge` judges: rows of files, reviewed pairs, or the pairs of a run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -11,19 +12,18 @@ use crate::cli::output::print;
 use amend_analysis::judge_quality::JudgedRow;
 use amend_core::judge::Calibration;
 use amend_core::random::Stream;
-use amend_core::record::{Item, Label};
+use amend_core::record::Label;
+use amend_data::items::{ItemSource, Purpose};
 use amend_data::pairs::{rejudged, reviewed};
-use amend_data::rows::input::{self, Input};
-use amend_data::store::manifest::{InputSummary, SourceRun};
+use amend_data::store::manifest::SourceRun;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::verdicts;
 use amend_engine::ModelSource;
 
 /// The comparisons to judge.
 pub(super) struct JudgeInput {
-    /// The names of their sources.
-    pub files: Vec<String>,
-    pub items: Vec<Item>,
+    /// The items.
+    pub source: Arc<ItemSource>,
     /// The run that is judged again.
     pub run: Option<JudgedRun>,
     /// The folder of the verdicts, if they stay.
@@ -40,15 +40,13 @@ pub(super) struct JudgedRun {
 }
 
 impl JudgeInput {
-    /// Changes the summary of the comparisons to that of the judged run, which stays the
-    /// same while the run grows.
-    pub fn summarise(&self, summary: &mut InputSummary) {
-        let Some(JudgedRun { dir, .. }) = &self.run else { return };
-        let judged = dir.manifest();
-        summary.rows = judged.input.rows;
-        summary.sha256.clone_from(&judged.input.sha256);
-        summary.run =
-            Some(SourceRun { sha256: dir.hash().to_owned(), model: judged.model.clone() });
+    /// The hash that the delimiter of prompts is derived from. That of a run stays the same
+    /// while the run grows.
+    pub fn hash(&self) -> &str {
+        match &self.run {
+            Some(run) => run.dir.hash(),
+            None => &self.source.summary.sha256,
+        }
     }
 
     /// After a run was judged: says how the judge compares revisions with the answers
@@ -81,7 +79,7 @@ impl JudgeInput {
 
 impl JudgeArgs {
     /// Reads the comparisons.
-    pub(super) fn input(
+    pub(super) fn open(
         &self,
         judges: &[ModelSource],
         config: &Config,
@@ -95,18 +93,16 @@ impl JudgeArgs {
                 "pass a run directory, or write to a directory with --out",
             ));
         }
-        let (files, items) = self.rows_to_judge()?;
-        let items = self.recording.limited(items);
-        Ok(JudgeInput { files, items, run: None, folder: self.recording.out.clone() })
+        let source = Arc::new(self.rows_to_judge()?);
+        Ok(JudgeInput { source, run: None, folder: self.recording.out.clone() })
     }
 
-    /// The rows of files or the reviewed pairs of a run, and the names of their sources.
-    fn rows_to_judge(&self) -> Result<(Vec<String>, Vec<Item>), CommandError> {
+    /// The rows of files, or the reviewed pairs of a run.
+    fn rows_to_judge(&self) -> Result<ItemSource, CommandError> {
         let order = Stream::new(self.task.prompting.seed).child("order");
         let Some(labels) = &self.labels else {
-            let inputs: Vec<Input> = self.inputs.iter().cloned().map(Input::from).collect();
-            let items = input::read_comparisons(&inputs, self.field.as_deref(), order)?;
-            return Ok((inputs.iter().map(Input::name).collect(), items));
+            let purpose = Purpose::Comparisons(order);
+            return self.input.open(&self.inputs, purpose, self.recording.limit);
         };
         let items = reviewed::comparisons(&RunDir::open(labels)?, order)?;
         let name = labels.display().to_string();
@@ -116,7 +112,7 @@ impl JudgeArgs {
                 format!("review pairs first: amend review {name}"),
             ));
         }
-        Ok((vec![name], items))
+        Ok(ItemSource::from_items(vec![name], self.recording.limited(items)))
     }
 
     /// The pairs of a run, to judge them again.
@@ -174,8 +170,11 @@ impl JudgeArgs {
             ));
         }
         let has_candidates = comparisons.has_candidates;
+        let mut source = ItemSource::from_items(vec![shown.to_string()], items);
+        let model = dir.manifest().model.clone();
+        source.summary.run = Some(SourceRun { sha256: dir.hash().to_owned(), model });
         let run = Some(JudgedRun { dir, name, has_candidates });
-        Ok(JudgeInput { files: vec![shown.to_string()], items, run, folder: Some(folder) })
+        Ok(JudgeInput { source: Arc::new(source), run, folder: Some(folder) })
     }
 
     /// The name of verdicts if none is given: that of the judge model and of the

@@ -48,7 +48,8 @@ pub(super) fn run(
             verdicts::judge_folders(folder, judges.len()).into_iter().map(Some).collect()
         }
     };
-    let by = args.by(input);
+    let by = args.by(input)?;
+    let by = by.as_deref();
     let mut all: Vec<Finished> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     let mut judged: Vec<(String, Vec<JudgedRow>)> = Vec::new();

@@ -10,6 +10,7 @@ use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
 use crate::session::Session;
 use amend_core::driver::Engines;
+use amend_data::items::ItemSource;
 use amend_data::store::first_answers;
 use amend_data::store::run_dir::RunDir;
 
@@ -35,9 +36,11 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         );
     }
     let items = args.recording.limited(std::mem::take(&mut answers.items));
-    let mut prepared = Session::prepare(&args.recording, "run", vec![shown.clone()], items);
-    prepared.input.run = Some(answers.run.clone());
-    let job = args.job.job(config, &prepared.input.sha256)?;
+    let keys: HashSet<String> = items.iter().map(|item| item.key.clone()).collect();
+    let mut source = ItemSource::from_items(vec![shown.clone()], items);
+    source.summary.run = Some(answers.run.clone());
+    let count = source.summary.rows;
+    let job = args.job.job(config, &source.summary.sha256)?;
     let candidates = job.constitution.plan.candidates.max(1) as usize;
     if let Some(found) = answers.other_than(candidates) {
         return Err(CommandError::usage(
@@ -48,9 +51,8 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
             format!("set `candidates = {found}` in `[loop]`"),
         ));
     }
-    let keys: HashSet<String> = prepared.items().iter().map(|item| item.key.clone()).collect();
-    let mut session = prepared.with_job(job)?;
-    let mut models = args.models(config, keys.len())?;
+    let mut session = Session::prepare(&args.recording, "run", source).with_job(job)?;
+    let mut models = args.models(config, count)?;
     let mut model_engines = models.engines(&session.job)?;
     let mut engines = Engines::from(&mut model_engines);
     session.start_with(&mut engines, |manifest| {

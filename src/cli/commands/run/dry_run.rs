@@ -1,21 +1,18 @@
 //! `amend run --dry-run`: the cost of a run, in tokens.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use super::rehearsal::{Rehearsal, thought_tokens};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use crate::session::rehearsal::{Spread, rehearse, thought_tokens};
 use amend_core::chat::NextTurn;
 use amend_core::constitution::{JudgeReasons, Select};
-use amend_core::driver::{DriveError, Job, Observer, Work, drive, sampling};
-use amend_core::model::{Counters, Engine, Failure};
-use amend_core::procedure::{ItemLoop, Next};
+use amend_core::driver::{Job, sampling};
+use amend_core::model::{Engine, Failure};
+use amend_core::procedure::Next;
 use amend_core::prompt::Reasons;
-use amend_core::record::{Item, Outcome, Step, StepKind};
-
-/// How many items are rehearsed for the cost of an item.
-const REHEARSED: usize = 32;
+use amend_core::record::StepKind;
+use amend_data::items::ItemSource;
 
 /// Prints the exact token counts of the items' first prompts, if the engine can
 /// count tokens, an upper bound of the tokens that are decoded, and the mean cost of an item
@@ -23,11 +20,13 @@ const REHEARSED: usize = 32;
 ///
 /// # Errors
 /// [`CommandError::reported`] if an item would fail at its first step.
-pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), CommandError> {
-    let mut counts = Vec::with_capacity(items.len());
+pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
+    let items = source.summary.rows;
+    let mut counts = Spread::default();
     let mut unknown = 0;
     let mut failed = 0;
-    for item in items {
+    for item in source.items() {
+        let item = item?;
         let trajectory = job.trajectory(item.clone());
         let Next::Ask(asks) = trajectory.next() else { continue };
         let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
@@ -39,7 +38,7 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
                 engine.prepare(&rendered.turns, rendered.shared_turns, reasoning, NextTurn::Reply)
             });
         match prepared {
-            Ok(prepared) => counts.push(prepared.tokens.len()),
+            Ok(prepared) => counts.add(prepared.tokens.len() as u64),
             Err(Failure::TokensUnknown) => unknown += 1,
             Err(failure) => {
                 failed += 1;
@@ -47,7 +46,6 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
             }
         }
     }
-    counts.sort_unstable();
     let plan = &job.constitution.plan;
     let steps_per_round = match plan.select {
         Select::All => job.constitution.principles.len() as u64,
@@ -62,25 +60,20 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
         u64::from(sampling.max_tokens) + thought_tokens(engine, &sampling.reasoning)
     };
     let candidates = u64::from(plan.candidates);
-    let generated = counts.len() + unknown;
-    let decoded = (generated as u64 * candidates) * max_tokens(StepKind::Generate)
-        + items.len() as u64
+    let generated = counts.count + unknown;
+    let decoded = (generated * candidates) * max_tokens(StepKind::Generate)
+        + items
             * (critiques * max_tokens(StepKind::Critique)
                 + revisions * max_tokens(StepKind::Revise));
-    let cost = rehearse(engine, job, items)?;
-    let verdicts = cost.as_ref().map_or(0, |cost| cost.verdicts) * items.len() as u64;
+    let cost = rehearse(engine, job, source)?;
+    let verdicts = cost.as_ref().map_or(0, |cost| cost.verdicts) * items;
     let decoded = decoded + verdicts * reasons_of_a_verdict(engine, job);
     let mut out = std::io::stdout().lock();
     let mut write = || {
-        writeln!(out, "items                  {}", items.len())?;
-        writeln!(out, "with a given answer    {}", items.len() - generated - failed)?;
-        if let (Some(min), Some(max)) = (counts.first(), counts.last()) {
-            writeln!(
-                out,
-                "first prompts          {} tokens (min {min}, median {}, max {max})",
-                counts.iter().sum::<usize>(),
-                counts[counts.len() / 2],
-            )?;
+        writeln!(out, "items                  {items}")?;
+        writeln!(out, "with a given answer    {}", items - generated - failed)?;
+        if counts.count > 0 {
+            writeln!(out, "first prompts          {counts}")?;
         }
         if unknown > 0 {
             writeln!(
@@ -94,9 +87,11 @@ pub fn run(engine: &dyn Engine, job: &Job, items: &[Arc<Item>]) -> Result<(), Co
             "steps of an item       answers {candidates}, critiques {critiques}, revisions {revisions}"
         )?;
         writeln!(out, "decoded, at most       {decoded} tokens")?;
-        if let Some(Cost { computed, decoded, .. }) = cost {
-            let computed =
-                computed.map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
+        if let Some(cost) = &cost {
+            let decoded = cost.decoded;
+            let computed = cost
+                .computed
+                .map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
             writeln!(out, "per item, about        {computed}{decoded} tokens decoded")?;
         }
         Ok(())
@@ -116,65 +111,4 @@ fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
         JudgeReasons::Thought => thought,
     };
     2 * judge.templates.len() as u64 * u64::from(judge.reasons) * sample
-}
-
-/// The cost of an item.
-struct Cost {
-    /// Prompt tokens computed, if the engine can count them. A mean.
-    computed: Option<u64>,
-    /// Tokens decoded. A mean.
-    decoded: u64,
-    /// Verdicts, at most.
-    verdicts: u64,
-}
-
-/// Runs the loop of some of the items with placeholders for all texts. `None` if all of them
-/// fail.
-fn rehearse(
-    engine: &dyn Engine,
-    job: &Job,
-    items: &[Arc<Item>],
-) -> Result<Option<Cost>, CommandError> {
-    let step = items.len().div_ceil(REHEARSED).max(1);
-    let sample = items.iter().step_by(step).cloned();
-    let mut rehearsal = Rehearsal::new(engine);
-    let mut done = Done { items: 0, verdicts: 0 };
-    let work = sample.map(|item| Work { item, steps: Vec::new() });
-    let job = Job { cohorts: false, ..job.clone() };
-    drive(&mut rehearsal, &job, work, &mut done).map_err(|error| match error {
-        DriveError::Engine(error) => CommandError::from(error),
-        DriveError::Observer(never) => match never {},
-        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
-    })?;
-    if done.items == 0 {
-        return Ok(None);
-    }
-    let Counters { prefilled, decoded, .. } = rehearsal.counters();
-    let per_item = |tokens: u64| tokens.div_ceil(done.items);
-    let computed = if rehearsal.is_blind { None } else { Some(per_item(prefilled)) };
-    Ok(Some(Cost { computed, decoded: per_item(decoded), verdicts: done.verdicts }))
-}
-
-/// Counts the items that end, and the most verdicts of one.
-struct Done {
-    items: u64,
-    verdicts: u64,
-}
-
-impl Observer for Done {
-    type Error = std::convert::Infallible;
-
-    fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Self::Error> {
-        if matches!(outcome, Outcome::Done { .. }) {
-            self.items += 1;
-            let steps = trajectory.steps().iter();
-            let verdicts = steps.filter(|step| step.kind == StepKind::Judge).count() as u64;
-            self.verdicts = self.verdicts.max(verdicts);
-        }
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@
 //! prompts whose answers are generated first.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -9,9 +10,11 @@ use amend_core::random::Stream;
 use amend_core::record::{ComparisonFacts, Item, Outcome, StepKind, answers};
 use amend_data::eval_set as set;
 use amend_data::eval_set::{EvalSet, EvalSetError, ItemKind};
+use amend_data::items::{ItemFaults, ItemOptions, ItemSource, Purpose, SkippedRows};
 use amend_data::pairs::judgement::Rules;
-use amend_data::rows::input::{self, Input, InputErrors};
+use amend_data::rows::Input;
 use amend_data::store::journal::JournalError;
+use amend_data::store::run_dir::files::MANIFEST;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;
 
@@ -47,7 +50,7 @@ pub struct Revised {
 pub enum CasesError {
     /// A file has invalid rows.
     #[error(transparent)]
-    Input(#[from] InputErrors),
+    Input(#[from] ItemFaults),
     /// The evaluation set is invalid.
     #[error(transparent)]
     Set(#[from] EvalSetError),
@@ -59,26 +62,48 @@ pub enum CasesError {
     Journal(#[from] JournalError),
 }
 
-/// Reads the cases of one source: a run directory, an evaluation set (`.toml`), or a
-/// file of comparisons or prompts, which may be standard input (`-`). `field` names the
-/// key that holds the prompt. `stream` draws which of a chosen and a rejected answer
-/// becomes response A.
+/// The cases of a source.
+#[derive(Debug, Default)]
+pub struct ReadCases {
+    /// The cases.
+    pub cases: Vec<Case>,
+    /// What is printed about a file of rows.
+    pub notes: Vec<String>,
+    /// The rows that were left out because they were at fault.
+    pub skipped: SkippedRows,
+}
+
+/// Reads the cases of one source: a run directory, an evaluation set (`.toml`), or
+/// comparisons or prompts in a file, a folder or standard input (`-`). `stream` draws which
+/// of a chosen and a rejected answer becomes response A.
 ///
 /// # Errors
 /// Fails with all faults of the source.
-pub fn read(source: &Path, field: Option<&str>, stream: Stream) -> Result<Vec<Case>, CasesError> {
-    if source.is_dir() {
-        return read_run(&RunDir::open(source)?);
+pub fn read(source: &Path, options: &ItemOptions, stream: Stream) -> Result<ReadCases, CasesError> {
+    if source.join(MANIFEST).is_file() {
+        let cases = read_run(&RunDir::open(source)?)?;
+        return Ok(ReadCases { cases, ..ReadCases::default() });
     }
     if source.extension().is_some_and(|extension| extension == "toml") {
-        return Ok(set::load(source)?.set.items(None).into_iter().map(Case::from_item).collect());
+        let items = set::load(source)?.set.items(None);
+        let cases = items.into_iter().map(Case::from_item).collect();
+        return Ok(ReadCases { cases, ..ReadCases::default() });
     }
-    let items = input::read_either(&Input::from(source.to_owned()), field, stream)?;
+    let input = Input::from(source.to_owned());
+    let mut items = ItemSource::open(&[input], Purpose::Either(stream), options)?;
+    let (notes, skipped) = (std::mem::take(&mut items.notes), std::mem::take(&mut items.skipped));
     // A row with an injection makes two items: only the clean one is audited.
     let injected = |item: &Item| {
         ComparisonFacts::from_item(item).injection.is_some_and(|injection| injection.present)
     };
-    Ok(items.into_iter().filter(|item| !injected(item)).map(Case::from_item).collect())
+    let mut cases = Vec::new();
+    for item in items.items() {
+        let item = Arc::unwrap_or_clone(item?);
+        if !injected(&item) {
+            cases.push(Case::from_item(item));
+        }
+    }
+    Ok(ReadCases { cases, notes, skipped })
 }
 
 /// The finished items of a run that were revised.

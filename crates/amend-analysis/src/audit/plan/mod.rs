@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-pub use cases::{Case, CasesError, Revised, read};
+pub use cases::{Case, CasesError, ReadCases, Revised, read};
 pub use questions::Questions;
 pub use reuse::{Reuse, ReuseError};
 

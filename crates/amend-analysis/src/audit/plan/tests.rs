@@ -14,6 +14,7 @@ use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::Delimiter;
 use amend_core::record::{Outcome, Step, StepKind, Stop};
 use amend_core::stats::sigmoid;
+use amend_data::items::ItemOptions;
 use amend_data::store::journal::Record;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::trajectories;
@@ -98,11 +99,15 @@ fn survey(survey: &AuditPlan, questions: &Questions) -> HashMap<String, trajecto
     kept.0
 }
 
+fn cases_of(source: &Path) -> Vec<Case> {
+    read(source, &ItemOptions::default(), Stream::new(0)).unwrap().cases
+}
+
 fn read_text(name: &str, text: &str) -> Vec<Case> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, text).unwrap();
-    read(&path, None, Stream::new(0)).unwrap()
+    cases_of(&path)
 }
 
 #[track_caller]
@@ -206,7 +211,7 @@ fn prompts_get_two_answers_that_are_judged() {
 #[test]
 fn normal_items_of_a_set_are_harmless() {
     let set = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sets/core.toml");
-    let cases = read(&set, None, Stream::new(0)).unwrap();
+    let cases = cases_of(&set);
     let harmless = cases.iter().filter(|case| case.harmless).count();
     assert!(harmless > 0 && harmless < cases.len());
     let category = |case: &Case| case.item.metadata.contains_key("category");
@@ -241,7 +246,7 @@ fn a_run_gives_its_pairs_and_revisions() {
         ("6 six", &[]),
     ];
     run(&folder.path().join("run"), &items);
-    let cases = read(&folder.path().join("run"), None, Stream::new(0)).unwrap();
+    let cases = cases_of(&folder.path().join("run"));
     let plan = AuditPlan::new(cases);
     // A pair that is also a revision makes one item; a pair and two revisions make
     // three. A revision that changes nothing, or an item without one, makes none.

@@ -57,7 +57,8 @@ fn run<'e>(job: &Job, items: &[Item], engines: impl Into<Engines<'e>>) -> Vec<Re
     let path = folder.path().join("run");
     let run = RunDir::create(&path, &manifest()).unwrap();
     let mut recorder = Recorder { run, left: usize::MAX };
-    let work = left(items.to_vec(), &mut State::default(), false);
+    let mut state = State::default();
+    let work = left(items.to_vec(), &mut state, false);
     assert_eq!(drive(engines, job, work, &mut recorder).unwrap(), Ended::Done);
     let mut all = recorded(&path);
     items.iter().map(|item| all.remove(&item.key).unwrap()).collect()

@@ -1,0 +1,264 @@
+//! What is wrong with an input, and how to fix it.
+
+use std::fmt;
+
+use crate::format::RowFault;
+use crate::rows::{Place, ReadFault, ReadProblem};
+use amend_core::chat::Role;
+use amend_core::text::format::first_of;
+
+/// The most columns that a fault lists.
+const LISTED: usize = 12;
+
+/// The most problems that are shown. Others are counted.
+const SHOWN: usize = 20;
+
+/// The most different problems that are told apart.
+const MAX_PROBLEMS: usize = 1000;
+
+/// The faults of an input, grouped by their problem.
+#[derive(Debug, Default)]
+pub struct ItemFaults {
+    /// The first fault with each problem, and how many faults have it: at most 1000.
+    groups: Vec<(ItemFault, u64)>,
+    /// The number of all faults.
+    all: u64,
+}
+
+impl ItemFaults {
+    /// The number of all faults.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.all
+    }
+
+    /// Whether there are no faults.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all == 0
+    }
+
+    /// Whether some faults are of a row, so that the input can be read without it.
+    #[must_use]
+    pub fn concern_rows(&self) -> bool {
+        self.groups.iter().any(|(fault, _)| fault.place.is_some())
+    }
+
+    /// Adds a fault.
+    pub(super) fn add(&mut self, fault: ItemFault) {
+        self.all += 1;
+        let problem = fault.problem.to_string();
+        let same = |(first, _): &&mut (ItemFault, u64)| {
+            first.place.is_some() && fault.place.is_some() && first.problem.to_string() == problem
+        };
+        if let Some((_, count)) = self.groups.iter_mut().find(same) {
+            *count += 1;
+        } else if self.groups.len() < MAX_PROBLEMS {
+            self.groups.push((fault, 1));
+        }
+    }
+}
+
+impl From<ItemFault> for ItemFaults {
+    fn from(fault: ItemFault) -> Self {
+        let mut faults = Self::default();
+        faults.add(fault);
+        faults
+    }
+}
+
+impl fmt::Display for ItemFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = 0;
+        for (at, (fault, count)) in self.groups.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{fault}", if at == 0 { "" } else { "\n" })?;
+            match count {
+                1 => {}
+                2 => f.write_str(" (and 1 more row)")?,
+                _ => write!(f, " (and {} more rows)", count - 1)?,
+            }
+            shown += count;
+        }
+        match self.all - shown {
+            0 => Ok(()),
+            more => write!(f, "\n… and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for ItemFaults {}
+
+/// A fault of a file or of one of its rows.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}{}: {problem}", .place.map(|place| place.to_string()).unwrap_or_default())]
+pub struct ItemFault {
+    /// The file, as named by the user.
+    pub file: String,
+    /// The row. `None` if the fault concerns the whole file.
+    pub place: Option<Place>,
+    /// The problem.
+    pub problem: ItemProblem,
+}
+
+impl From<ReadFault> for ItemFault {
+    fn from(ReadFault { file, place, problem }: ReadFault) -> Self {
+        Self { file, place, problem: problem.into() }
+    }
+}
+
+/// The part of a row that a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowPart {
+    /// A column.
+    Column(String),
+    /// A turn of a conversation, from 1.
+    Turn(usize),
+}
+
+impl fmt::Display for RowPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column(name) => write!(f, "{name:?}"),
+            Self::Turn(turn) => write!(f, "turn {turn}"),
+        }
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("{name:?}")).collect();
+    if shown.is_empty() { "(none)".to_owned() } else { first_of(&shown, names.len()) }
+}
+
+/// Why a file or a row cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ItemProblem {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadProblem),
+    /// The columns of a row have the wrong form.
+    #[error(transparent)]
+    Shape(RowFault),
+    /// The input has too many rows.
+    #[error("the input has more than {limit} rows: split it into several runs")]
+    TooManyRows {
+        /// The most rows.
+        limit: u64,
+    },
+    /// The file is not as it was when it was checked.
+    #[error("the rows have changed since amend checked them: run the command again")]
+    Changed,
+    /// No row can be used.
+    #[error(
+        "all {skipped} rows are at fault, so nothing is left; the most frequent fault: {reason}"
+    )]
+    NothingLeft {
+        /// The number of rows.
+        skipped: u64,
+        /// What is wrong with most of them.
+        reason: String,
+    },
+    /// A mapped column does not exist.
+    #[error("no column {column:?} among {}: correct --map or --field", listed(.columns))]
+    NoColumn {
+        /// The column named by the user.
+        column: String,
+        /// The columns of the row or of the file.
+        columns: Vec<String>,
+    },
+    /// No column holds a prompt.
+    #[error("no prompt among the columns {}: name its column with --map prompt=COLUMN", listed(.columns))]
+    NoPrompt {
+        /// The columns of the row.
+        columns: Vec<String>,
+    },
+    /// A comparison has fewer than two answers.
+    #[error(
+        "no two answers to compare among the columns {}: name them with --map chosen=COLUMN,rejected=COLUMN, or \
+         with --map a=COLUMN,b=COLUMN if it is not known which is better",
+        listed(.columns)
+    )]
+    NoAnswers {
+        /// The columns of the row.
+        columns: Vec<String>,
+    },
+    /// A text is blank.
+    #[error("{part} is blank: fill it in, or remove the row")]
+    Blank {
+        /// The text.
+        part: RowPart,
+    },
+    /// A turn has an unknown role.
+    #[error(
+        "{part} has the role {role:?}: use \"system\", \"developer\", \"user\", \
+         \"assistant\" or \"tool\""
+    )]
+    Role {
+        /// The turn.
+        part: RowPart,
+        /// The role found.
+        role: String,
+    },
+    /// The tool calls of a turn have the wrong form.
+    #[error("\"tool_calls\" of {part} must be a list of objects")]
+    ToolCalls {
+        /// The turn.
+        part: RowPart,
+    },
+    /// The turns are out of order.
+    #[error(
+        "{part} has the role \"{}\", expected \"{}\": after optional instructions, user and \
+         assistant must alternate, starting with the user, and tool turns must follow the \
+         assistant's tool calls",
+        .found.as_str(), .due.as_str()
+    )]
+    Order {
+        /// The turn.
+        part: RowPart,
+        /// The role found.
+        found: Role,
+        /// The expected role.
+        due: Role,
+    },
+    /// The last turn calls a tool.
+    #[error("the conversation ends with a tool call: add the tool's turn, or remove the call")]
+    OpenCall,
+    /// There is no user turn.
+    #[error("the conversation has no user turn: add one to respond to")]
+    NoUser,
+    /// An answer has several turns.
+    #[error("an answer has {turns} turns: only answers of one assistant's turn can be used")]
+    LongAnswer {
+        /// The number of turns.
+        turns: usize,
+    },
+    /// The conversation of a comparison already ends with an answer.
+    #[error("the conversation ends with a response: remove the last turn, or move it to \"a\"")]
+    Answered,
+    /// The two answers belong to different conversations.
+    #[error(
+        "\"chosen\" and \"rejected\" are not responses to the same conversation, or it does \
+         not end with the prompt"
+    )]
+    Parted,
+    /// A value is not one of the allowed words.
+    #[error("{column:?} is {found}: it must be {expected}")]
+    Word {
+        /// The column.
+        column: &'static str,
+        /// The value found, as JSON.
+        found: String,
+        /// The allowed values.
+        expected: &'static str,
+    },
+    /// The row has two labels.
+    #[error("the row has both \"label\" and \"chosen\": remove \"label\"")]
+    LabelTwice,
+    /// Metadata is nested too deeply.
+    #[error("{column:?} is nested more than {limit} levels deep: flatten it, or remove it")]
+    TooDeep {
+        /// The column.
+        column: String,
+        /// The most levels.
+        limit: usize,
+    },
+}

@@ -1,0 +1,145 @@
+//! What is printed about an input: how it was read, and what was not used.
+
+use std::fmt::Write as _;
+
+use super::columns::View;
+use crate::format::example::ExampleTurn;
+use crate::rows::TEXT;
+use amend_core::chat::Role;
+
+/// The most columns that a note lists for a part.
+const LISTED: usize = 6;
+
+/// What was seen in the rows of an input.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// The parts of items, and the columns that they were read from.
+    parts: Vec<(&'static str, Vec<String>)>,
+    /// Known columns that were not used.
+    unused: Vec<String>,
+    /// Columns of two answers, where only the prompt is used.
+    compared: Vec<String>,
+    /// All columns, if they have to be known.
+    pub(super) columns: Vec<String>,
+    /// The number of rows in which turns of the same role in a row were joined.
+    pub(super) joined: u64,
+    /// The number of rows of which later user turns were not used.
+    pub(super) later_turns: u64,
+}
+
+fn add(names: &mut Vec<String>, name: &str) {
+    if !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
+    }
+}
+
+impl Observed {
+    /// The prompt was read from these turns.
+    pub(super) fn prompt(&mut self, view: &View, turns: &[ExampleTurn]) {
+        for turn in turns {
+            let part = if turn.role == Role::System.as_str() { "system" } else { "prompt" };
+            self.answers(part, view, std::slice::from_ref(turn));
+        }
+    }
+
+    /// The answer with this name was read from these turns.
+    pub(super) fn answers(&mut self, part: &'static str, view: &View, turns: &[ExampleTurn]) {
+        for place in turns.iter().flat_map(|turn| &turn.places) {
+            let pointer = place.pointer.strip_prefix('/').unwrap_or_default();
+            let name = pointer.split('/').next().unwrap_or_default();
+            let name = view.original(name);
+            let at = match self.parts.iter().position(|(known, _)| *known == part) {
+                Some(at) => at,
+                None => {
+                    self.parts.push((part, Vec::new()));
+                    self.parts.len() - 1
+                }
+            };
+            add(&mut self.parts[at].1, name);
+        }
+    }
+
+    /// A column with answers to compare was not used.
+    pub(super) fn compared(&mut self, column: &str) {
+        add(&mut self.compared, column);
+    }
+
+    /// A known column was not used.
+    pub(super) fn unused(&mut self, column: &str) {
+        if !self.compared.iter().any(|known| known == column) {
+            add(&mut self.unused, column);
+        }
+    }
+
+    /// Keeps the names of a row's columns.
+    pub(super) fn row<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        for name in names {
+            add(&mut self.columns, name);
+        }
+    }
+
+    /// Ends an input, and takes what was seen of its columns as text: "prompt column: goal".
+    pub(super) fn take_parts(&mut self, is_text: bool) -> String {
+        let mut text = String::new();
+        let order = ["prompt", "system", "response", "chosen", "rejected", "a", "b"];
+        self.parts.sort_by_key(|(part, _)| order.iter().position(|name| name == part));
+        for (part, columns) in std::mem::take(&mut self.parts) {
+            if is_text && columns == [TEXT] {
+                continue;
+            }
+            let more = if columns.len() > LISTED { ", …" } else { "" };
+            let shown = columns.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+            let plural = if columns.len() == 1 { "" } else { "s" };
+            let _ = write!(text, ", {part} column{plural}: {shown}{more}");
+        }
+        text
+    }
+
+    /// The notes about the whole input.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.compared.is_empty() {
+            notes.push(format!(
+                "{} {} not used: the prompt itself is answered; amend judge compares answers",
+                columns(&self.compared),
+                were(&self.compared),
+            ));
+        }
+        if !self.unused.is_empty() {
+            notes.push(format!(
+                "{} {} not used, and kept as metadata: to use a column, name it with --map",
+                columns(&self.unused),
+                were(&self.unused),
+            ));
+        }
+        if self.joined > 0 {
+            let rows = rows(self.joined);
+            notes.push(format!(
+                "{rows} with several turns of one role in a row: they were joined, with a blank \
+                 line between them"
+            ));
+        }
+        if self.later_turns > 0 {
+            let rows = rows(self.later_turns);
+            notes.push(format!(
+                "{rows} with several user turns: only the first is used, because the next one \
+                 needs the model's own answer"
+            ));
+        }
+        notes
+    }
+}
+
+fn columns(names: &[String]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("column{plural} {}", names.join(", "))
+}
+
+fn were(names: &[String]) -> &'static str {
+    if names.len() == 1 { "was" } else { "were" }
+}
+
+/// "1 row" or "3 rows".
+pub(super) fn rows(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}

@@ -1,0 +1,130 @@
+//! Reads Parquet and Arrow, a batch of rows at a time.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_json::ArrayWriter;
+use arrow_schema::{ArrowError, SchemaRef};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::fault::ReadProblem;
+use super::kind::Layout;
+use super::{Object, parse};
+
+/// How many rows of a Parquet file are in memory at once.
+const BATCH: usize = 512;
+
+/// Rows of a file of columns.
+pub(super) struct Columns {
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
+    kind: &'static str,
+    pub schema: SchemaRef,
+    /// The current batch, as a file of Arrow may have larger ones than are converted at once.
+    batch: Option<(RecordBatch, usize)>,
+    /// The batch of the rows that are converted.
+    converted: Option<RecordBatch>,
+    rows: std::iter::Enumerate<std::vec::IntoIter<Object>>,
+    number: u64,
+}
+
+/// A batch and the position of a row in it.
+pub(super) type InBatch = (RecordBatch, usize);
+
+impl Columns {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn open(mut file: File, layout: &Layout) -> Result<Self, ReadProblem> {
+        let kind = if *layout == Layout::Parquet { "Parquet" } else { "Arrow" };
+        let failed = |message: String| ReadProblem::Columns { kind, message };
+        let (batches, schema): (Box<dyn Iterator<Item = _> + Send>, _) =
+            if *layout == Layout::Parquet {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+                    .map_err(|error| failed(error.to_string()))?;
+                let reader = builder
+                    .with_batch_size(BATCH)
+                    .build()
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = arrow_array::RecordBatchReader::schema(&reader);
+                (Box::new(reader), schema)
+            } else if is_ipc_file(&mut file).map_err(ReadProblem::Read)? {
+                let reader = FileReader::try_new(BufReader::new(file), None)
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            } else {
+                let reader = StreamReader::try_new(BufReader::new(file), None)
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            };
+        let rows = Vec::new().into_iter().enumerate();
+        Ok(Self { batches, kind, schema, batch: None, converted: None, rows, number: 0 })
+    }
+
+    /// The next row and its number, from 1.
+    pub fn next(&mut self) -> Option<(u64, Result<Object, ReadProblem>)> {
+        loop {
+            if let Some((_, object)) = self.rows.next() {
+                self.number += 1;
+                return Some((self.number, Ok(object)));
+            }
+            let (batch, from) = match self.batch.take() {
+                Some(batch) => batch,
+                None => match self.batches.next()? {
+                    Ok(batch) => (batch, 0),
+                    Err(error) => {
+                        let message = error.to_string();
+                        let problem = ReadProblem::Columns { kind: self.kind, message };
+                        return Some((self.number + 1, Err(problem)));
+                    }
+                },
+            };
+            let length = BATCH.min(batch.num_rows() - from);
+            if length == 0 {
+                continue;
+            }
+            let slice = batch.slice(from, length);
+            self.batch = Some((batch, from + length));
+            match objects(&slice) {
+                Ok(objects) => {
+                    self.converted = Some(slice);
+                    self.rows = objects.into_iter().enumerate();
+                }
+                Err(problem) => return Some((self.number + 1, Err(problem))),
+            }
+        }
+    }
+
+    /// The batch of the last row, and its position in it.
+    pub fn original(&self) -> Option<InBatch> {
+        let batch = self.converted.as_ref()?;
+        let at = batch.num_rows().checked_sub(self.rows.len() + 1)?;
+        Some((batch.clone(), at))
+    }
+}
+
+/// Whether a file of Arrow is an IPC file rather than a stream.
+fn is_ipc_file(file: &mut File) -> std::io::Result<bool> {
+    let mut start = [0; 6];
+    file.read_exact(&mut start)?;
+    file.rewind()?;
+    Ok(&start == b"ARROW1")
+}
+
+/// Converts the rows of a batch to JSON. Null values are kept, so that every row has the
+/// same keys.
+fn objects(batch: &RecordBatch) -> Result<Vec<Object>, ReadProblem> {
+    let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer: ArrayWriter<Vec<u8>> = builder.build(Vec::new());
+    let unfit = |error: ArrowError| ReadProblem::ColumnTypes(error.to_string());
+    writer.write(batch).map_err(unfit)?;
+    writer.finish().map_err(unfit)?;
+    let text = writer.into_inner();
+    let unfit = |error: serde_json::Error| ReadProblem::ColumnTypes(error.to_string());
+    let value = parse::value(parse::utf8(&text)?).map_err(unfit)?;
+    serde_json::from_value(value).map_err(unfit)
+}

@@ -1,0 +1,306 @@
+//! Reads CSV and TSV. The first line names the columns. A cell is a string; an empty one is
+//! null; one that is a JSON list of objects, such as turns, is that list.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+
+use csv::ByteRecord;
+use serde_json::Value;
+
+use super::detect::Stream;
+use super::fault::ReadProblem;
+use super::{MAX_ROW, Object, parse};
+
+/// The longest name of a column, in bytes.
+const MAX_NAME: usize = 200;
+
+/// A reader of rows of cells.
+pub(super) struct Delimited {
+    reader: csv::Reader<Kept>,
+    record: ByteRecord,
+    delimiter: u8,
+    /// The line of the next byte.
+    line: u64,
+    /// Whether the last byte was the first half of `\r\n`, or a line break of its own.
+    halved: bool,
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// The header as it is in the file, with its line break.
+    pub header: String,
+    /// The text of the last row, without its line break.
+    pub original: Vec<u8>,
+}
+
+/// Keeps what is read until it is taken, so that rows can be copied as they are.
+struct Kept {
+    inner: Stream,
+    bytes: Vec<u8>,
+    /// The position of the first of `bytes` in the file.
+    start: u64,
+}
+
+impl Read for Kept {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bytes.len() > MAX_ROW {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        let read = self.inner.read(buffer)?;
+        self.bytes.extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+impl Kept {
+    /// Takes the bytes up to a position in the file.
+    fn take(&mut self, end: u64, taken: &mut Vec<u8>) {
+        let length = usize::try_from(end - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        taken.clear();
+        taken.extend(self.bytes.drain(..length));
+        self.start = end;
+    }
+}
+
+/// The number of line breaks: `\n`, or `\r` without it.
+fn line_breaks(bytes: &[u8]) -> u64 {
+    let alone = |at: usize| bytes[at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
+    (0..bytes.len()).filter(|&at| bytes[at] == b'\n' || alone(at)).count() as u64
+}
+
+fn is_break(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+impl Delimited {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// The header cannot be read, or does not name the columns.
+    pub fn new(stream: Stream, delimiter: u8) -> Result<Self, ReadProblem> {
+        let kept = Kept { inner: stream, bytes: Vec::new(), start: 0 };
+        let reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(64 << 10)
+            .from_reader(kept);
+        let mut rows = Self {
+            reader,
+            record: ByteRecord::new(),
+            delimiter,
+            line: 1,
+            halved: false,
+            columns: Vec::new(),
+            header: String::new(),
+            original: Vec::new(),
+        };
+        match rows.record()? {
+            None => Ok(rows),
+            Some(_) => {
+                rows.columns = columns(&rows.record)?;
+                let end = match rows.reader.get_ref().bytes.first() {
+                    Some(b'\n') if rows.original.ends_with(b"\r") => "\r\n",
+                    _ => "\n",
+                };
+                let text = parse::utf8(rows.original.trim_ascii_end())?;
+                rows.header = format!("{text}{end}");
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Reads the next record. Returns the line on which it begins.
+    fn record(&mut self) -> Result<Option<u64>, ReadProblem> {
+        match self.reader.read_byte_record(&mut self.record) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => {
+                return Err(match error.into_kind() {
+                    csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                        ReadProblem::TooLong { limit: MAX_ROW }
+                    }
+                    csv::ErrorKind::Io(error) => ReadProblem::Read(error),
+                    other => ReadProblem::Read(io::Error::other(format!("{other:?}"))),
+                });
+            }
+        }
+        let end = self.reader.position().byte();
+        self.reader.get_mut().take(end, &mut self.original);
+        let blank = self.original.iter().take_while(|byte| is_break(byte)).count();
+        let second_half = self.halved && self.original.first() == Some(&b'\n');
+        self.line -= u64::from(second_half);
+        let line = self.line + line_breaks(&self.original[..blank]);
+        self.line += line_breaks(&self.original);
+        self.halved = self.original.ends_with(b"\r");
+        self.original.drain(..blank);
+        Ok(Some(line))
+    }
+
+    /// Reads the next row. Returns the line on which it begins.
+    pub fn next(&mut self) -> Option<(u64, Result<Object, ReadProblem>)> {
+        let line = match self.record() {
+            Ok(line) => line?,
+            Err(problem) => return Some((self.line, Err(problem))),
+        };
+        let row = self.row();
+        while self.original.last().is_some_and(is_break) {
+            self.original.pop();
+        }
+        Some((line, row))
+    }
+
+    fn row(&self) -> Result<Object, ReadProblem> {
+        if has_open_quote(&self.original, self.delimiter) {
+            return Err(ReadProblem::Unquoted);
+        }
+        let (found, expected) = (self.record.len(), self.columns.len());
+        if found != expected {
+            return Err(ReadProblem::Ragged { found, expected });
+        }
+        let mut row = Object::new();
+        for (column, cell) in self.columns.iter().zip(&self.record) {
+            let cell = parse::plain(cell)?;
+            let value = if cell.is_empty() { Value::Null } else { cell_value(cell) };
+            row.insert(column.clone(), value);
+        }
+        parse_text_lists(&mut row);
+        Ok(row)
+    }
+}
+
+/// Whether a quoted cell does not end before its file does.
+fn has_open_quote(text: &[u8], delimiter: u8) -> bool {
+    let (mut in_quotes, mut begins) = (false, true);
+    let mut bytes = text.iter().peekable();
+    while let Some(&byte) = bytes.next() {
+        if in_quotes {
+            // A quote inside a cell is written twice.
+            in_quotes = byte != b'"' || bytes.next_if(|&&next| next == b'"').is_some();
+        } else {
+            in_quotes = begins && byte == b'"';
+            begins = byte == delimiter || is_break(&byte);
+        }
+    }
+    in_quotes
+}
+
+/// The value of a cell that is not empty.
+fn cell_value(cell: &str) -> Value {
+    let trimmed = cell.trim();
+    if trimmed.starts_with('[')
+        && trimmed.ends_with(']')
+        && trimmed[1..].trim_start().starts_with('{')
+    {
+        match parse::value(trimmed) {
+            Ok(Value::Array(values)) if values.iter().all(Value::is_object) => {
+                return Value::Array(values);
+            }
+            _ => {}
+        }
+    }
+    Value::String(cell.to_owned())
+}
+
+/// Parses cells that are lists of texts, if two or more columns have lists of the same
+/// length: the turns of a prompt, and an answer to each.
+fn parse_text_lists(row: &mut Object) {
+    let mut lists: Vec<(String, Vec<Value>)> = Vec::new();
+    for (column, value) in row.iter() {
+        let Some(cell) = value.as_str().map(str::trim) else { continue };
+        if cell.starts_with('[')
+            && cell.ends_with(']')
+            && let Ok(Value::Array(values)) = parse::value(cell)
+            && values.iter().all(|value| value.is_string() || value.is_null())
+            && values.iter().any(Value::is_string)
+        {
+            lists.push((column.clone(), values));
+        }
+    }
+    let alike =
+        |list: &Vec<Value>| lists.iter().filter(|(_, other)| other.len() == list.len()).count();
+    let parsed: Vec<bool> = lists.iter().map(|(_, list)| alike(list) > 1).collect();
+    for ((column, values), parsed) in lists.into_iter().zip(parsed) {
+        if parsed {
+            row.insert(column, Value::Array(values));
+        }
+    }
+}
+
+/// The names of the columns.
+fn columns(header: &ByteRecord) -> Result<Vec<String>, ReadProblem> {
+    let mut columns = Vec::new();
+    let mut seen = HashSet::new();
+    for (at, cell) in header.iter().enumerate() {
+        let name = parse::plain(cell)?.trim();
+        let problem = if name.is_empty() && at == 0 && header.len() > 1 {
+            // pandas writes the labels of rows in a column without a name.
+            columns.push("Unnamed: 0".to_owned());
+            continue;
+        } else if name.is_empty() {
+            format!("has no name for column {}", at + 1)
+        } else if name.len() > MAX_NAME || name.contains('\n') {
+            "looks like data, not like names of columns".to_owned()
+        } else if name.parse::<f64>().is_ok() {
+            format!("names a column {name:?}, which looks like data")
+        } else if !seen.insert(name.to_owned()) {
+            format!("names the column {name:?} twice")
+        } else {
+            columns.push(name.to_owned());
+            continue;
+        };
+        return Err(ReadProblem::Header { problem });
+    }
+    Ok(columns)
+}
+
+/// The cells of the first line, by a delimiter.
+fn first_cells(text: &[u8], delimiter: u8) -> Option<Vec<Vec<u8>>> {
+    records(text, delimiter).into_iter().next()
+}
+
+/// The cells of the first two rows.
+fn records(text: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text);
+    let records = reader.byte_records().take(2).map_while(Result::ok);
+    records.map(|record| record.iter().map(<[u8]>::to_vec).collect()).collect()
+}
+
+/// The delimiter of a file named `.csv`: a comma, or a semicolon or tab if the header has
+/// no comma.
+pub(super) fn delimiter(text: &[u8]) -> u8 {
+    let several =
+        |delimiter: &u8| first_cells(text, *delimiter).is_some_and(|cells| cells.len() > 1);
+    [b',', b';', b'\t'].into_iter().find(several).unwrap_or(b',')
+}
+
+/// Recognises CSV and TSV that its name does not announce: the first row has names, and the
+/// second has as many cells. A single column is recognised by a usual name.
+pub(super) fn recognise(text: &[u8]) -> Option<u8> {
+    let delimiter = delimiter(text);
+    let records = records(text, delimiter);
+    let [header, first] = records.as_slice() else { return None };
+    let names: Vec<&str> = header.iter().map_while(|cell| std::str::from_utf8(cell).ok()).collect();
+    let is_header = match names.as_slice() {
+        [name] => ["prompt", "prompts", "goal", "instruction", "question"].contains(name),
+        _ => names.iter().all(|name| is_name(name)),
+    };
+    let distinct: HashSet<&&str> = names.iter().collect();
+    let fits = names.len() == header.len()
+        && distinct.len() == names.len()
+        && (names.len() == 1 || first.len() == names.len());
+    if is_header && fits { Some(delimiter) } else { None }
+}
+
+/// Whether a text is written like the name of a column.
+fn is_name(text: &str) -> bool {
+    let part =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/' | '(' | ')' | ' ');
+    text.len() <= 40
+        && text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && text.split(' ').count() <= 3
+        && text.trim() == text
+        && text.chars().all(part)
+}

@@ -1,0 +1,272 @@
+//! Detects the kind of a file from its first bytes and its name. The content decides where
+//! it is unambiguous, so a file named `.jsonl` may be an array or CSV.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
+
+use flate2::bufread::MultiGzDecoder;
+use serde_json::Value;
+
+use super::elements::end_of_value;
+use super::fault::ReadProblem;
+use super::file::RowFile;
+use super::kind::{Arrangement, Compression, FileKind, Layout};
+use super::object::{self, ObjectFile};
+use super::refuse::{is_arrow_stream, refuse};
+use super::{MAX_ROW, delimited};
+
+/// How many bytes are looked at first.
+const PEEK: usize = 64 << 10;
+
+/// The largest JSON object that is read as a whole, in bytes.
+const MAX_OBJECT: usize = 1 << 30;
+
+/// A decompressed stream of bytes.
+pub(super) type Stream = Box<dyn BufRead + Send>;
+
+/// A file of a known kind.
+pub(super) struct Detected {
+    pub kind: FileKind,
+    pub content: Content,
+}
+
+/// The content of a file, decompressed and without a byte order mark.
+pub(super) enum Content {
+    /// Everything, from the start.
+    Stream(Stream),
+    /// A file that is read from its end.
+    File(File),
+    /// An object that was read as a whole.
+    Object(ObjectFile),
+}
+
+/// The start of a stream that is not at its end yet.
+struct Start {
+    bytes: Vec<u8>,
+    rest: Stream,
+    /// Whether `bytes` are everything, or what follows cannot be read.
+    whole: bool,
+    /// Why what follows cannot be read.
+    failed: Option<io::Error>,
+}
+
+impl Start {
+    /// Reads until there are `length` bytes, or to the end.
+    fn fill(&mut self, length: usize) {
+        let missing = length.saturating_sub(self.bytes.len());
+        if missing > 0 && !self.whole {
+            match (&mut self.rest).take(missing as u64).read_to_end(&mut self.bytes) {
+                Ok(read) => self.whole = read < missing,
+                Err(error) => {
+                    self.whole = true;
+                    self.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Reads as much again, but not more than `limit` bytes. Returns false if there is no
+    /// more.
+    fn grow(&mut self, limit: usize) -> bool {
+        let before = self.bytes.len();
+        self.fill((before * 2).clamp(PEEK, limit));
+        self.bytes.len() > before
+    }
+
+    /// Everything from the start. It ends with the failure, if there was one, so that the
+    /// rows before it are read.
+    fn stream(self) -> Stream {
+        let start = Cursor::new(self.bytes);
+        match self.failed {
+            Some(error) => Box::new(start.chain(Failed(error))),
+            None if self.whole => Box::new(start),
+            None => Box::new(start.chain(self.rest)),
+        }
+    }
+}
+
+/// A stream that cannot be read.
+struct Failed(io::Error);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::new(self.0.kind(), self.0.to_string()))
+    }
+}
+
+impl BufRead for Failed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Err(io::Error::new(self.0.kind(), self.0.to_string()))
+    }
+
+    fn consume(&mut self, _: usize) {}
+}
+
+/// Opens a file and detects its kind.
+///
+/// # Errors
+/// The file cannot be opened or read, or is of no kind that can be read.
+pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
+    let mut opened = File::open(&file.path).map_err(ReadProblem::Open)?;
+    let mut magic = Vec::new();
+    (&mut opened).take(4).read_to_end(&mut magic).map_err(ReadProblem::Open)?;
+    opened.rewind().map_err(ReadProblem::Open)?;
+    let compression = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some(Compression::Zstd),
+        _ => None,
+    };
+    let failed = |error| read_problem(compression, error);
+    let buffered = BufReader::with_capacity(PEEK, opened);
+    let rest: Stream = match compression {
+        None => Box::new(buffered),
+        Some(Compression::Gzip) => {
+            Box::new(BufReader::with_capacity(PEEK, MultiGzDecoder::new(buffered)))
+        }
+        Some(Compression::Zstd) => {
+            let decoder = zstd::Decoder::with_buffer(buffered).map_err(failed)?;
+            Box::new(BufReader::with_capacity(PEEK, decoder))
+        }
+    };
+    let mut start = Start { bytes: Vec::new(), rest, whole: false, failed: None };
+    start.fill(PEEK);
+    let extension = file.extension();
+    refuse(&start.bytes, &extension)?;
+    let columns = if start.bytes.starts_with(b"PAR1") {
+        Some(Layout::Parquet)
+    } else if start.bytes.starts_with(b"ARROW1") || is_arrow_stream(&start.bytes) {
+        Some(Layout::Arrow)
+    } else {
+        None
+    };
+    if let Some(layout) = columns {
+        let mut content = File::open(&file.path).map_err(ReadProblem::Open)?;
+        if compression.is_some() {
+            content = tempfile::tempfile().map_err(ReadProblem::Read)?;
+            io::copy(&mut start.stream(), &mut content).map_err(failed)?;
+            content.rewind().map_err(ReadProblem::Read)?;
+        }
+        return Ok(Detected {
+            kind: FileKind { layout, compression },
+            content: Content::File(content),
+        });
+    }
+    if start.bytes.starts_with("\u{feff}".as_bytes()) {
+        start.bytes.drain(..3);
+    }
+    let layout = text_layout(&mut start, &extension);
+    let (layout, content) = match layout {
+        Layout::Object(_) => {
+            start.fill(MAX_OBJECT + 1);
+            if let Some(error) = start.failed {
+                return Err(failed(error));
+            }
+            if start.bytes.len() > MAX_OBJECT {
+                return Err(ReadProblem::TooLarge { limit: MAX_OBJECT });
+            }
+            match object::read(start.bytes)? {
+                // A single line is a row of JSON Lines.
+                object if object.arrangement == Arrangement::Row && object.is_one_line() => {
+                    (Layout::Lines, Content::Stream(Box::new(Cursor::new(object.into_text()))))
+                }
+                object => (Layout::Object(object.arrangement.clone()), Content::Object(object)),
+            }
+        }
+        layout => (layout, Content::Stream(start.stream())),
+    };
+    Ok(Detected { kind: FileKind { layout, compression }, content })
+}
+
+/// The problem of a stream that cannot be read.
+pub(super) fn read_problem(compression: Option<Compression>, error: io::Error) -> ReadProblem {
+    match compression {
+        Some(compression) => ReadProblem::Compressed { compression: compression.name(), error },
+        None => ReadProblem::Read(error),
+    }
+}
+
+/// The layout of a text. [`Layout::Object`] stands for any arrangement.
+fn text_layout(start: &mut Start, extension: &str) -> Layout {
+    while start.bytes.trim_ascii_start().is_empty() && start.grow(MAX_ROW) {}
+    let text = start.bytes.trim_ascii_start();
+    let by_name = || match extension {
+        "csv" => Layout::Delimited(delimited::delimiter(text)),
+        "tsv" | "tab" => Layout::Delimited(b'\t'),
+        "jsonl" | "ndjson" | "json" | "jsonlines" => Layout::Lines,
+        _ => Layout::Text,
+    };
+    let json = !matches!(extension, "csv" | "tsv" | "tab" | "txt");
+    match text.first() {
+        Some(b'{') if json || is_json_line(text) => object_layout(start),
+        Some(b'[') if json || starts_array(text) => Layout::Array,
+        Some(b'"') if json && is_json_line(text) => Layout::Lines,
+        None | Some(b'{' | b'[') => by_name(),
+        Some(_) => match (by_name(), delimited::recognise(text)) {
+            (Layout::Lines | Layout::Text, Some(delimiter)) if extension != "txt" => {
+                Layout::Delimited(delimiter)
+            }
+            (layout, _) => layout,
+        },
+    }
+}
+
+/// Whether the first line is a JSON value.
+fn is_json_line(text: &[u8]) -> bool {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice::<&serde_json::value::RawValue>(line).is_ok()
+}
+
+/// Whether a text begins like an array of rows, rather than with a word in brackets.
+fn starts_array(text: &[u8]) -> bool {
+    matches!(text[1..].trim_ascii_start().first(), Some(b'{' | b'"'))
+}
+
+/// The layout of a text that begins with an object: one object per line, one after another,
+/// or a single one.
+fn object_layout(start: &mut Start) -> Layout {
+    let before = start.bytes.len() - start.bytes.trim_ascii_start().len();
+    loop {
+        let text = &start.bytes[before..];
+        let line = text.iter().position(|&byte| byte == b'\n');
+        let end = end_of_value(text);
+        if let Some(line) = line
+            && end.is_none_or(|end| end > line)
+            && !continues(&text[..line], &text[line..])
+        {
+            return Layout::Lines;
+        }
+        let Some(end) = end else {
+            if start.grow(MAX_ROW) {
+                continue;
+            }
+            // Cut off, or very long.
+            let object = line.is_some() || !start.whole;
+            return if object { Layout::Object(Arrangement::Row) } else { Layout::Lines };
+        };
+        let is_alone = text[end..].trim_ascii_start().is_empty();
+        match is_alone {
+            true if start.grow(MAX_ROW) => {}
+            true => return Layout::Object(Arrangement::Row),
+            false if line.is_some_and(|line| line >= end) => return Layout::Lines,
+            false => return Layout::Values,
+        }
+    }
+}
+
+/// Whether a value goes on after its first line, rather than that it is cut off there.
+fn continues(line: &[u8], rest: &[u8]) -> bool {
+    matches!(line.trim_ascii_end().last(), Some(b'{' | b'[' | b',' | b':'))
+        || matches!(rest.trim_ascii_start().first(), Some(b',' | b'}' | b']' | b':'))
+}
+
+/// The JSON type of a value, with an article.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a Boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
