@@ -46,6 +46,7 @@ pub mod write;
 pub use columns::{Columns, Renamed};
 pub use example::Object;
 pub use fault::RowFault;
+pub(crate) use fields::PROMPTS;
 pub use read::{RowKind, SHAPES, Shape, ShapeFacts, recognise};
 pub use table::table;
 

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::columns::{View, is_known, split_pointer};
 use super::fault::{ItemProblem, RowPart};
+use super::mapping::{Mapping, Split};
 use super::notes::Observed;
-use crate::format::example::{Answers, Example, ExampleTurn};
+use crate::format::example::{Answers, Example, ExampleTurn, Object};
 use amend_core::chat::{Message, Role};
 use amend_core::record::{INJECTED, Label};
 
@@ -28,9 +28,6 @@ const IDS: [&str; 11] = [
     "_id",
 ];
 
-/// The column of a list of user texts.
-const USER_TEXTS: &str = "turns";
-
 /// An item without its key and row number.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Draft {
@@ -42,29 +39,25 @@ pub(super) struct Draft {
 }
 
 /// A row, and the example that its shape has read from it.
-pub(super) struct Read {
-    pub(super) view: View,
+pub(super) struct Read<'a> {
+    pub(super) split: Split,
     pub(super) example: Example,
+    pub(super) mapping: &'a Mapping,
 }
 
-impl Read {
+impl Read<'_> {
     /// The item that answers the prompt of the row.
-    pub(super) fn prompt(
-        self,
-        ignores_response: bool,
-        observed: &mut Observed,
-    ) -> Result<Draft, ItemProblem> {
-        let Self { view, example: Example { mut prompt, answers, .. } } = self;
+    pub(super) fn prompt(self, observed: &mut Observed) -> Result<Draft, ItemProblem> {
+        let Self { split, example, mapping } = self;
+        let Example { mut prompt, answers, mut used, .. } = example;
         let mut answer = Vec::new();
         match answers {
             Answers::Single { answer: turns, .. } => answer = turns,
             Answers::None => {}
             Answers::Pair { chosen: a, rejected: b } | Answers::Comparison { a, b, .. } => {
-                let prompt_columns = columns(&prompt);
+                used = columns(&prompt);
                 for column in columns(a.iter().chain(&b)) {
-                    if !prompt_columns.contains(&column) {
-                        observed.compared(view.original(&column));
-                    }
+                    observed.compared(&column);
                 }
             }
         }
@@ -77,21 +70,19 @@ impl Read {
             let from = prompt.iter().rposition(|turn| turn.role != Role::Assistant.as_str());
             answer = prompt.split_off(from.map_or(0, |at| at + 1));
         }
-        keep_first_turn(&view, &mut prompt);
-        let mut used = columns(&prompt);
-        observed.prompt(&view, &prompt);
-        let mut response = None;
-        if ignores_response {
-            if answer.iter().any(|turn| !turn_calls(turn).is_empty()) {
-                return Err(ItemProblem::OpenCall);
-            }
-        } else if let Some(text) = answer_text(answer.clone())? {
-            used.extend(columns(&answer));
-            observed.answers("response", &view, &answer);
-            response = Some(text);
+        // What the label says about the answer is not used.
+        used.retain(|column| !is_label(column));
+        if mapping.ignores_response {
+            let prompt_columns = columns(&prompt);
+            let answer_columns = columns(&answer);
+            used.retain(|name| !answer_columns.contains(name) || prompt_columns.contains(name));
+            answer.clear();
         }
-        let messages = messages(&view, prompt, observed)?;
-        let (id, metadata) = rest(view, &used, observed)?;
+        observed.prompt(&prompt);
+        observed.answers("response", &answer);
+        let response = answer_text(answer)?;
+        let (id, metadata) = rest(split, &used, mapping, observed)?;
+        let messages = messages(&metadata, prompt, observed)?;
         Ok(Draft { messages, response, response_b: None, id, metadata })
     }
 
@@ -103,16 +94,21 @@ impl Read {
         chosen_first: bool,
         observed: &mut Observed,
     ) -> Result<Vec<Draft>, ItemProblem> {
-        let Self { view, example } = self;
-        let Example { prompt, answers, mismatch, used, .. } = example;
-        let (is_pair, [a, b], label) = match answers {
-            Answers::Pair { chosen, rejected } if chosen_first => {
-                (true, [chosen, rejected], Some(Label::A))
+        let Self { split, example, mapping } = self;
+        let Example { prompt, answers, mismatch, used, category, .. } = example;
+        let (names, [first, second], label) = match answers {
+            Answers::Pair { chosen, rejected } => {
+                let label = split.visible.get("label").and_then(Value::as_str);
+                if label.is_some_and(|label| Label::from_name(label).is_some())
+                    && !used.iter().any(|column| column == "label")
+                {
+                    return Err(ItemProblem::LabelTwice);
+                }
+                (["chosen", "rejected"], [chosen, rejected], Some(Label::A))
             }
-            Answers::Pair { chosen, rejected } => (true, [rejected, chosen], Some(Label::B)),
-            Answers::Comparison { a, b, label } => (false, [a, b], label),
+            Answers::Comparison { a, b, label } => (["a", "b"], [a, b], label),
             Answers::None | Answers::Single { .. } => {
-                return Err(ItemProblem::NoAnswers { columns: view.names() });
+                return Err(ItemProblem::NoAnswers { columns: split.names() });
             }
         };
         if mismatch.is_some() {
@@ -121,31 +117,26 @@ impl Read {
         if prompt.last().is_some_and(|last| last.role == Role::Assistant.as_str()) {
             return Err(ItemProblem::Answered);
         }
-        let mut used_columns = columns(prompt.iter().chain(&a).chain(&b));
-        if is_pair {
-            check_pair(&view, &prompt, &used_columns)?;
-        } else {
-            used_columns.extend(used);
-        }
-        observed.prompt(&view, &prompt);
-        let (chosen, rejected) = if label == Some(Label::B) { (&b, &a) } else { (&a, &b) };
-        let names = if is_pair { ["chosen", "rejected"] } else { ["a", "b"] };
-        let [first, second] = if is_pair { [chosen, rejected] } else { [&a, &b] };
-        observed.answers(names[0], &view, first);
-        observed.answers(names[1], &view, second);
-        let text = |turns: Vec<ExampleTurn>| {
-            let part = turns.first().map(|turn| part(&view, turn, 0));
-            let blank = || match part {
-                Some(part) => ItemProblem::Blank { part },
-                None => ItemProblem::NoAnswers { columns: view.names() },
-            };
-            answer_text(turns)?.ok_or_else(blank)
+        observed.prompt(&prompt);
+        observed.answers(names[0], &first);
+        observed.answers(names[1], &second);
+        let text = |turns: Vec<ExampleTurn>, name: &str| {
+            let name = columns(&turns).first().map_or(name, |column| column).to_owned();
+            answer_text(turns)?.ok_or(ItemProblem::Blank { part: RowPart::Column(name) })
         };
-        let [a, b] = [text(a)?, text(b)?];
-        let messages = messages(&view, prompt, observed)?;
-        let (id, mut metadata) = rest(view, &used_columns, observed)?;
+        let [a, b] = [text(first, names[0])?, text(second, names[1])?];
+        let is_pair = names[0] == "chosen";
+        let ([a, b], label) = match is_pair && !chosen_first {
+            true => ([b, a], Some(Label::B)),
+            false => ([a, b], label),
+        };
+        let (id, mut metadata) = rest(split, &used, mapping, observed)?;
+        let messages = messages(&metadata, prompt, observed)?;
         if let Some(label) = label {
             metadata.insert("label".to_owned(), label.as_str().into());
+        }
+        if let Some(category) = category {
+            metadata.entry("category").or_insert_with(|| category.into());
         }
         let injected = if is_pair { None } else { injected(&metadata, [&a, &b])? };
         let clean = Draft { messages, response: Some(a), response_b: Some(b), id, metadata };
@@ -161,48 +152,46 @@ pub(super) fn compares(example: &Example) -> bool {
     matches!(example.answers, Answers::Pair { .. } | Answers::Comparison { .. })
 }
 
-/// Checks what a preference pair says besides its answers: it needs no label, and if its
-/// answers are whole conversations, a prompt beside them is one of their turns.
-fn check_pair(view: &View, prompt: &[ExampleTurn], used: &[String]) -> Result<(), ItemProblem> {
-    let label = view.object.get("label").and_then(Value::as_str).and_then(Label::from_name);
-    if label.is_some() && !used.iter().any(|column| column == "label") {
-        return Err(ItemProblem::LabelTwice);
-    }
-    let whole = used.iter().all(|column| column == "chosen" || column == "rejected");
-    if let Some(text) = view.object.get("prompt").and_then(Value::as_str)
-        && whole
-        && !prompt.is_empty()
-        && !prompt.iter().any(|turn| turn.text.trim() == text.trim())
-    {
-        return Err(ItemProblem::Parted);
-    }
-    Ok(())
+/// Whether a column has the label of an answer.
+pub(super) fn is_label(column: &str) -> bool {
+    ["label", "kto_tag"].iter().any(|name| name.eq_ignore_ascii_case(column))
 }
 
 fn is_assistant(turn: &ExampleTurn) -> bool {
     turn.role == Role::Assistant.as_str() || turn.role.is_empty()
 }
 
-/// The columns of turns, by the names that shapes know.
-fn columns<'a>(turns: impl IntoIterator<Item = &'a ExampleTurn>) -> Vec<String> {
+/// The columns of turns.
+pub(super) fn columns<'a>(turns: impl IntoIterator<Item = &'a ExampleTurn>) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
     for place in turns.into_iter().flat_map(|turn| &turn.places) {
-        if let Some((column, _)) = split_pointer(&place.pointer)
-            && !columns.contains(&column)
-        {
+        let (column, _) = split_pointer(&place.pointer);
+        if !columns.contains(&column) {
             columns.push(column);
         }
     }
     columns
 }
 
+/// Splits a JSON pointer into its first name and the rest.
+pub(super) fn split_pointer(pointer: &str) -> (String, &str) {
+    let pointer = pointer.strip_prefix('/').unwrap_or(pointer);
+    let (name, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
+    let name = if name.contains('~') {
+        name.replace("~1", "/").replace("~0", "~")
+    } else {
+        name.to_owned()
+    };
+    (name, rest)
+}
+
 /// What a fault calls a turn: its column, or its number in the column's list.
-fn part(view: &View, turn: &ExampleTurn, at: usize) -> RowPart {
-    let place = turn.places.first().and_then(|place| split_pointer(&place.pointer));
-    let Some((column, rest)) = place else { return RowPart::Turn(at + 1) };
+fn part(turn: &ExampleTurn, at: usize) -> RowPart {
+    let Some(place) = turn.places.first() else { return RowPart::Turn(at + 1) };
+    let (column, rest) = split_pointer(&place.pointer);
     match rest.trim_start_matches('/').split('/').next().and_then(|index| index.parse().ok()) {
         Some(index @ 0_usize..1_000_000) => RowPart::Turn(index + 1),
-        _ => RowPart::Column(view.original(&column).to_owned()),
+        _ => RowPart::Column(column),
     }
 }
 
@@ -228,18 +217,18 @@ fn answer_text(mut turns: Vec<ExampleTurn>) -> Result<Option<String>, ItemProble
 /// Checks the turns before an answer. Turns of the same role in a row are joined, and blank
 /// instructions are dropped.
 fn messages(
-    view: &View,
+    metadata: &Map<String, Value>,
     turns: Vec<ExampleTurn>,
     observed: &mut Observed,
 ) -> Result<Vec<Message>, ItemProblem> {
     if turns.is_empty() {
-        return Err(ItemProblem::NoPrompt { columns: view.names() });
+        return Err(ItemProblem::NoPrompt { columns: metadata.keys().cloned().collect() });
     }
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     let mut has_joined = false;
     for (at, turn) in turns.into_iter().enumerate() {
         let continues = turn.continues;
-        let part = || part(view, &turn, at);
+        let part = || part(&turn, at);
         let Some(role) = Role::ALL.into_iter().find(|known| known.as_str() == turn.role) else {
             return Err(ItemProblem::Role { part: part(), role: turn.role.clone() });
         };
@@ -318,74 +307,60 @@ fn tool_calls(
     }
 }
 
-/// Of a list of user texts, as in MT-bench, keeps the first: the next one needs the model's
-/// own answer.
-fn keep_first_turn(view: &View, prompt: &mut Vec<ExampleTurn>) {
-    if later_turns(view).is_some() {
-        let mut is_first = true;
-        prompt.retain(|turn| {
-            let column = columns([turn]);
-            column != [USER_TEXTS] || std::mem::replace(&mut is_first, false)
-        });
-    }
-}
-
-/// The user texts after the first, if the row has a list of them.
-fn later_turns(view: &View) -> Option<&[Value]> {
-    let texts = view.object.get(USER_TEXTS)?.as_array()?;
-    let is_list = texts.len() > 1 && texts.iter().all(Value::is_string);
-    if is_list { Some(&texts[1..]) } else { None }
-}
-
-/// Splits the columns that are not used into the item's id and its metadata, under the names
-/// of the file.
+/// Splits the columns that are not used into the item's id and its metadata.
 fn rest(
-    view: View,
+    split: Split,
     used: &[String],
+    mapping: &Mapping,
     observed: &mut Observed,
 ) -> Result<(Option<String>, Map<String, Value>), ItemProblem> {
-    let id = IDS.iter().find_map(|name| match view.object.get(*name)? {
-        Value::String(id) => Some((*name, id.clone())),
-        Value::Number(id) => Some((*name, id.to_string())),
-        _ => None,
-    });
-    if let Some(found) = view.object.get("id")
-        && !matches!(found, Value::String(_) | Value::Number(_))
-    {
-        let found = found.to_string();
-        return Err(ItemProblem::Word { column: "id", found, expected: "a text or a number" });
-    }
-    let later = later_turns(&view).map(<[Value]>::to_vec);
-    let View { object, aside, originals } = view;
+    let Split { visible, mut aside } = split;
+    let (id, id_column) = id(&visible, mapping)?;
+    let category = mapping.column("category");
     let mut metadata = Map::new();
-    for (name, mut value) in object {
-        if name == USER_TEXTS
-            && let Some(later) = &later
-            && used.contains(&name)
-        {
-            observed.later_turns += 1;
-            value = Value::Array(later.clone());
-        } else if used.contains(&name) || (name == "id" && !originals.contains_key("id")) {
+    for (name, value) in visible {
+        if id_column.as_deref() == Some(name.as_str()) && name.eq_ignore_ascii_case("id") {
             continue;
         }
-        let original = originals.get(&name).unwrap_or(&name);
-        if is_known(&name) && !used.contains(&name) {
-            observed.unused(original);
+        if used.contains(&name) {
+            continue;
         }
-        // Commands look for the label and the category under these names.
-        let is_renamed = !name.eq_ignore_ascii_case(original);
-        let key = if is_renamed && name != "id" { name } else { original.clone() };
-        metadata.insert(key, value);
+        observed.unused(&name, &value, &mapping.columns);
+        let name = if category == Some(name.as_str()) { "category".to_owned() } else { name };
+        metadata.insert(name, value);
     }
-    for (name, value) in aside {
-        if !metadata.contains_key(&name) {
-            metadata.insert(name, value);
-        }
-    }
+    metadata.append(&mut aside);
     if let Some((column, _)) = metadata.iter().find(|(_, value)| !is_shallow(value, MAX_DEPTH)) {
         return Err(ItemProblem::TooDeep { column: column.clone(), limit: MAX_DEPTH });
     }
-    Ok((id.map(|(_, id)| id), metadata))
+    Ok((id, metadata))
+}
+
+/// The id of a row, and its column.
+fn id(row: &Object, mapping: &Mapping) -> Result<(Option<String>, Option<String>), ItemProblem> {
+    let mapped = mapping.column("id");
+    let names = match &mapped {
+        Some(column) => std::slice::from_ref(column),
+        None => &IDS[..],
+    };
+    for name in names {
+        let Some((column, value)) = row.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))
+        else {
+            continue;
+        };
+        let id = match value {
+            Value::String(id) => id.clone(),
+            Value::Number(id) => id.to_string(),
+            _ if mapped.is_none() && *name != "id" => continue,
+            other => {
+                let (column, found) = (column.clone(), other.to_string());
+                let expected = "a text or a number";
+                return Err(ItemProblem::Word { column, found, expected });
+            }
+        };
+        return Ok((Some(id), Some(column.clone())));
+    }
+    Ok((None, None))
 }
 
 /// The answers with the injection of the row in one of them. `None` without an injection.
@@ -394,7 +369,8 @@ fn injected(
     [a, b]: [&str; 2],
 ) -> Result<Option<[String; 2]>, ItemProblem> {
     let value = |column: &str| metadata.get(column).filter(|value| !value.is_null());
-    let wrong = |column, found: Option<&Value>, expected| {
+    let wrong = |column: &str, found: Option<&Value>, expected| {
+        let column = column.to_owned();
         let found = found.unwrap_or(&Value::Null).to_string();
         Err(ItemProblem::Word { column, found, expected })
     };

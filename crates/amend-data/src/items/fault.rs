@@ -157,18 +157,13 @@ pub enum ItemProblem {
         /// What is wrong with most of them.
         reason: String,
     },
-    /// A mapped column does not exist.
-    #[error("no column {column:?} among {}: correct --map or --field", listed(.columns))]
-    NoColumn {
-        /// The column named by the user.
-        column: String,
-        /// The columns of the row or of the file.
-        columns: Vec<String>,
-    },
     /// No column holds a prompt.
-    #[error("no prompt among the columns {}: name its column with --map prompt=COLUMN", listed(.columns))]
+    #[error(
+        "no prompt, or a blank one, beside the columns {}: name its column with --map \
+         prompt=COLUMN, or remove the row", listed(.columns)
+    )]
     NoPrompt {
-        /// The columns of the row.
+        /// The other columns of the row.
         columns: Vec<String>,
     },
     /// A comparison has fewer than two answers.
@@ -236,15 +231,15 @@ pub enum ItemProblem {
     Answered,
     /// The two answers belong to different conversations.
     #[error(
-        "\"chosen\" and \"rejected\" are not responses to the same conversation, or it does \
-         not end with the prompt"
+        "the two responses do not belong to the same conversation, or the prompt is not in it: \
+         correct or remove the row"
     )]
     Parted,
     /// A value is not one of the allowed words.
     #[error("{column:?} is {found}: it must be {expected}")]
     Word {
         /// The column.
-        column: &'static str,
+        column: String,
         /// The value found, as JSON.
         found: String,
         /// The allowed values.

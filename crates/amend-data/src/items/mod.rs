@@ -2,9 +2,9 @@
 //! checks the whole input once, then reads it again as often as it is needed. In between it
 //! keeps four bytes per item, which show whether the files have changed.
 
-mod columns;
 mod convert;
 mod fault;
+mod mapping;
 mod notes;
 mod skipped;
 mod walk;
@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-pub use columns::{IGNORED, MAPPED};
 pub use convert::MAX_DEPTH;
 pub use fault::{ItemFault, ItemFaults, ItemProblem, RowPart};
+pub use mapping::{IGNORED, MAPPED};
 pub use skipped::SkippedRows;
 
+use crate::format::RowFault;
 use crate::rows::{Input, RowFile, files};
 use crate::store::manifest::InputSummary;
 use amend_core::hash;
@@ -99,7 +100,12 @@ impl ItemSource {
         purpose: Purpose,
         options: &ItemOptions,
     ) -> Result<Self, ItemFaults> {
-        let mut check = Check::new(Reading::new(purpose, options));
+        let reading = Reading::new(purpose, options).map_err(|fault| ItemFault {
+            file: inputs.first().map(Input::name).unwrap_or_default(),
+            place: None,
+            problem: ItemProblem::Shape(fault),
+        })?;
+        let mut check = Check::new(reading);
         for input in inputs {
             check.input(input);
         }
@@ -311,8 +317,8 @@ impl Check {
         if self.faults.is_empty()
             && let Some(column) = self.reading.missing_column(&self.observed.columns)
         {
-            let (column, columns) = (column.to_owned(), self.observed.columns.clone());
-            let problem = ItemProblem::NoColumn { column, columns };
+            let (column, keys) = (column.to_owned(), self.observed.columns.clone());
+            let problem = ItemProblem::Shape(RowFault::NoColumn { column, keys });
             self.faults.add(ItemFault { file: file(), place: None, problem });
         }
         let skipped = self.skipped.count();

@@ -2,13 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::columns::View;
+use serde_json::Value;
+
+use super::convert;
+use crate::format::Columns;
 use crate::format::example::ExampleTurn;
 use crate::rows::TEXT;
 use amend_core::chat::Role;
 
 /// The most columns that a note lists for a part.
 const LISTED: usize = 6;
+
+/// The column of a list of user turns, of which only the first is used.
+const TURNS: &str = "turns";
 
 /// What was seen in the rows of an input.
 #[derive(Debug, Default)]
@@ -19,6 +25,8 @@ pub(super) struct Observed {
     unused: Vec<String>,
     /// Columns of two answers, where only the prompt is used.
     compared: Vec<String>,
+    /// Texts of the prompt of the last row.
+    texts: Vec<String>,
     /// All columns, if they have to be known.
     pub(super) columns: Vec<String>,
     /// The number of rows in which turns of the same role in a row were joined.
@@ -35,27 +43,24 @@ fn add(names: &mut Vec<String>, name: &str) {
 
 impl Observed {
     /// The prompt was read from these turns.
-    pub(super) fn prompt(&mut self, view: &View, turns: &[ExampleTurn]) {
+    pub(super) fn prompt(&mut self, turns: &[ExampleTurn]) {
         for turn in turns {
             let part = if turn.role == Role::System.as_str() { "system" } else { "prompt" };
-            self.answers(part, view, std::slice::from_ref(turn));
+            self.answers(part, std::slice::from_ref(turn));
         }
+        self.texts.clear();
+        self.texts.extend(turns.iter().take(2).map(|turn| turn.text.clone()));
     }
 
     /// The answer with this name was read from these turns.
-    pub(super) fn answers(&mut self, part: &'static str, view: &View, turns: &[ExampleTurn]) {
+    pub(super) fn answers(&mut self, part: &'static str, turns: &[ExampleTurn]) {
         for place in turns.iter().flat_map(|turn| &turn.places) {
-            let pointer = place.pointer.strip_prefix('/').unwrap_or_default();
-            let name = pointer.split('/').next().unwrap_or_default();
-            let name = view.original(name);
-            let at = match self.parts.iter().position(|(known, _)| *known == part) {
-                Some(at) => at,
-                None => {
-                    self.parts.push((part, Vec::new()));
-                    self.parts.len() - 1
-                }
-            };
-            add(&mut self.parts[at].1, name);
+            let known = self.parts.iter().position(|(known, _)| *known == part);
+            let at = known.unwrap_or_else(|| {
+                self.parts.push((part, Vec::new()));
+                self.parts.len() - 1
+            });
+            add(&mut self.parts[at].1, &convert::split_pointer(&place.pointer).0);
         }
     }
 
@@ -64,9 +69,23 @@ impl Observed {
         add(&mut self.compared, column);
     }
 
-    /// A known column was not used.
-    pub(super) fn unused(&mut self, column: &str) {
-        if !self.compared.iter().any(|known| known == column) {
+    /// A column was not used. Only texts and lists in columns that shapes know are noted,
+    /// unless they repeat the prompt.
+    pub(super) fn unused(&mut self, column: &str, value: &Value, columns: &Columns) {
+        let is_noted = |names: &[String]| names.iter().any(|known| known == column);
+        if is_noted(&self.compared) || is_noted(&self.unused) || !columns.is_known(column) {
+            return;
+        }
+        let is_used = match value {
+            Value::String(text) => text.trim().is_empty() || self.texts.contains(text),
+            Value::Array(list) => {
+                let is_turns = column == TURNS && list.len() > 1;
+                self.later_turns += u64::from(is_turns);
+                is_turns
+            }
+            _ => true,
+        };
+        if !is_used {
             add(&mut self.unused, column);
         }
     }

@@ -1,18 +1,19 @@
 //! Walks over the rows of files, and turns one after another into drafts of items.
 
-use super::columns::Columns;
 use super::convert::{self, Draft, Read};
 use super::fault::{ItemFault, ItemProblem};
+use super::mapping::{Mapping, Split};
 use super::notes::Observed;
 use super::{ItemOptions, MAX_ROWS, Purpose};
+use crate::format::example::Example;
 use crate::format::{RowFault, recognise};
-use crate::rows::{Object, Place, ReadProblem, Row, RowFile, RowReader};
+use crate::rows::{Object, Place, Row, RowFile, RowReader};
 
 /// How rows are read.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     purpose: Purpose,
-    columns: Columns,
+    mapping: Mapping,
     skip_bad: bool,
     limit: Option<u64>,
     /// For [`Purpose::Either`]: whether rows are comparisons, once it is known.
@@ -20,10 +21,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(purpose: Purpose, options: &ItemOptions) -> Self {
-        let columns = Columns::new(&options.map);
+    /// # Errors
+    /// A name that no shape has is mapped.
+    pub(super) fn new(purpose: Purpose, options: &ItemOptions) -> Result<Self, RowFault> {
+        let mapping = Mapping::new(&options.map)?;
         let ItemOptions { skip_bad, limit, .. } = *options;
-        Self { purpose, columns, skip_bad, limit, compares: None }
+        Ok(Self { purpose, mapping, skip_bad, limit, compares: None })
     }
 
     /// Whether rows that are at fault are left out.
@@ -42,8 +45,8 @@ impl Reading {
     }
 
     /// A mapped column that no row has.
-    pub(super) fn missing_column<'a>(&'a self, seen: &'a [String]) -> Option<&'a str> {
-        self.columns.missing(seen)
+    pub(super) fn missing_column(&self, seen: &[String]) -> Option<&str> {
+        self.mapping.missing(seen)
     }
 }
 
@@ -77,9 +80,6 @@ pub(super) struct Walk<'a> {
     /// The number of rows so far, over all inputs.
     row: u64,
     before: u64,
-    /// The number of rows of the file, and whether it is at fault.
-    in_file: u64,
-    has_fault: bool,
     kinds: Vec<String>,
     is_over: bool,
 }
@@ -99,8 +99,6 @@ impl<'a> Walk<'a> {
             reading,
             row: before,
             before,
-            in_file: 0,
-            has_fault: false,
             kinds: Vec::new(),
             is_over: false,
         }
@@ -136,7 +134,6 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 self.file = Some(file);
-                (self.in_file, self.has_fault) = (0, false);
                 match RowReader::open(file) {
                     Ok(reader) => {
                         let kind = reader.kind().to_string();
@@ -155,9 +152,6 @@ impl<'a> Walk<'a> {
             match reader.next() {
                 None => {
                     self.reader = None;
-                    if self.in_file == 0 && !self.has_fault {
-                        return Some(self.fault(None, ReadProblem::NoRows.into()));
-                    }
                 }
                 Some(Err(fault)) => {
                     let ends = fault.problem.ends_the_file();
@@ -165,20 +159,17 @@ impl<'a> Walk<'a> {
                         self.reader = None;
                     } else {
                         self.row += 1;
-                        self.in_file += 1;
                     }
-                    self.has_fault = true;
                     let is_row = !ends && fault.place.is_some();
                     return Some(Found::Fault { fault: fault.into(), is_row });
                 }
-                Some(Ok(Row { place, object })) => {
+                Some(Ok(Row { place, object, .. })) => {
                     if self.row >= MAX_ROWS {
                         self.is_over = true;
                         let problem = ItemProblem::TooManyRows { limit: MAX_ROWS };
                         return Some(self.fault(None, problem));
                     }
                     self.row += 1;
-                    self.in_file += 1;
                     let row = self.row;
                     return Some(match self.drafts(object, observed) {
                         Ok((drafts, compares)) => Found::Drafts { row, drafts, compares },
@@ -202,60 +193,59 @@ impl<'a> Walk<'a> {
         object: Object,
         observed: &mut Observed,
     ) -> Result<(Vec<Draft>, bool), ItemProblem> {
-        let columns = &self.reading.columns;
-        if columns.maps() {
+        let mapping = &self.reading.mapping;
+        if mapping.maps() {
             observed.row(object.keys());
         }
-        let view = columns.view(object)?;
-        let order = match self.reading.purpose {
-            Purpose::Prompts => None,
-            Purpose::Comparisons(stream) | Purpose::Preferences(stream) => Some(stream),
-            Purpose::Either(stream) => match self.compares {
-                Some(false) => None,
-                Some(true) | None => Some(stream),
-            },
-        };
-        let example = match recognise(&view.object) {
-            Ok((shape, _)) => shape.read(&view.object),
-            Err(RowFault::Unknown { .. }) => {
-                let columns = view.names();
-                return Err(match order {
-                    Some(_) if self.compares != Some(false) && self.is_strict() => {
-                        ItemProblem::NoAnswers { columns }
-                    }
-                    _ => ItemProblem::NoPrompt { columns },
-                });
-            }
-            Err(fault) => Err(fault),
-        };
-        let example = example.map_err(|fault| {
-            ItemProblem::Shape(match fault {
-                RowFault::Type { pointer, expected, found } => {
-                    RowFault::Type { pointer: view.original_pointer(&pointer), expected, found }
-                }
-                RowFault::Missing { key } => {
-                    RowFault::Missing { key: view.original(&key).to_owned() }
-                }
-                other => other,
-            })
-        })?;
-        let compares = match self.reading.purpose {
+        let split = mapping.split(object)?;
+        let (split, example) = self.example(split)?;
+        let is_comparison = match self.reading.purpose {
+            Purpose::Prompts => false,
+            Purpose::Comparisons(_) | Purpose::Preferences(_) => true,
             Purpose::Either(_) => *self.compares.get_or_insert_with(|| convert::compares(&example)),
-            _ => order.is_some(),
         };
-        let read = Read { view, example };
-        let drafts = match order {
-            Some(stream) if compares => {
-                let chosen_first = stream.bits(self.row).is_multiple_of(2);
-                read.comparison(chosen_first, observed)?
+        let read = Read { split, example, mapping };
+        let drafts = match self.reading.purpose {
+            Purpose::Comparisons(stream)
+            | Purpose::Preferences(stream)
+            | Purpose::Either(stream)
+                if is_comparison =>
+            {
+                read.comparison(stream.bits(self.row).is_multiple_of(2), observed)?
             }
-            _ => vec![read.prompt(columns.ignores_response, observed)?],
+            _ => vec![read.prompt(observed)?],
         };
-        Ok((drafts, compares))
+        Ok((drafts, is_comparison))
     }
 
-    /// Whether every row must be a comparison.
-    fn is_strict(&self) -> bool {
-        !matches!(self.reading.purpose, Purpose::Either(_)) || self.compares == Some(true)
+    /// Reads a row in its shape.
+    fn example(&self, mut split: Split) -> Result<(Split, Example), ItemProblem> {
+        let columns = &self.reading.mapping.columns;
+        loop {
+            let fault = {
+                let renamed = columns.rename(&split.visible).map_err(ItemProblem::Shape)?;
+                let example = recognise(renamed.row()).and_then(|(shape, _)| renamed.read(shape));
+                match example {
+                    Ok(example) => {
+                        drop(renamed);
+                        return Ok((split, example));
+                    }
+                    Err(RowFault::Unknown { .. }) => RowFault::Unknown { keys: split.names() },
+                    Err(fault) => fault,
+                }
+            };
+            // A label that is not one of answers does not keep a prompt from being used.
+            let label = match &fault {
+                RowFault::Type { pointer, .. } | RowFault::Label { pointer, .. } => {
+                    convert::split_pointer(pointer).0
+                }
+                _ => String::new(),
+            };
+            let is_needed = self.reading.purpose != Purpose::Prompts || !convert::is_label(&label);
+            match split.visible.shift_remove(&label) {
+                Some(value) if !is_needed => split.aside.insert(label, value),
+                _ => return Err(ItemProblem::Shape(fault)),
+            };
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use super::check::EvaluationLeak;
 use super::rows::{self, LintRow};
 use super::{LintError, RowsError, unreadable};
+use crate::format::PROMPTS;
 use crate::format::example::Object;
 use crate::format::read::recognise;
-use crate::rows::row::PROMPTS;
 
 /// Reads the prompts of evaluation files.
 ///

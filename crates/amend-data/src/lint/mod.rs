@@ -142,7 +142,7 @@ pub enum LintError {
         source: RowsError,
     },
     /// A row of an evaluation file has no prompt.
-    #[error("{file}: row {row} has no prompt under {}: rename its key", crate::rows::row::PROMPTS.join(", "))]
+    #[error("{file}: row {row} has no prompt under {}: rename its key", crate::format::PROMPTS.join(", "))]
     NoPrompt {
         /// The file.
         file: String,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tempfile::TempPath;
 
 use super::fault::{ReadFault, ReadProblem};
-pub use super::input::Input;
 
 /// The extensions of data files in a folder, which may be followed by one of
 /// [`COMPRESSED`].
@@ -22,6 +21,32 @@ const COMPRESSED: [&str; 3] = ["gz", "zst", "zstd"];
 
 /// The split of a file whose name says nothing about it.
 const WHOLE: &str = "train";
+
+/// A source of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input, written `-`.
+    Stdin,
+    /// A file or a folder.
+    Path(PathBuf),
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Self {
+        if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path) }
+    }
+}
+
+impl Input {
+    /// The name in messages and in the manifest.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::Path(path) => path.display().to_string(),
+        }
+    }
+}
 
 /// A file of rows.
 #[derive(Debug, Clone)]
@@ -187,6 +212,12 @@ mod tests {
 
     fn paths(path: &Path) -> Vec<Input> {
         vec![Input::Path(path.to_owned())]
+    }
+
+    #[test]
+    fn a_dash_means_standard_input() {
+        assert_eq!(Input::from(PathBuf::from("-")), Input::Stdin);
+        assert_eq!(Input::from(PathBuf::from("./-")), Input::Path(PathBuf::from("./-")));
     }
 
     #[test]

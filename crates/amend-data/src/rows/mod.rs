@@ -10,13 +10,10 @@
 //! Each may be compressed with gzip or zstd. The content decides between kinds where it is
 //! unambiguous, and the name of the file otherwise.
 
-pub mod comparison;
 pub mod fault;
 pub mod file;
-pub mod input;
 pub mod kind;
 pub mod reader;
-pub mod row;
 pub mod write;
 
 mod columns;

@@ -15,7 +15,7 @@ use crate::store::trajectories::Trajectory as Recorded;
 use crate::testing::manifest;
 use amend_core::chat::{Message, Role};
 use amend_core::constitution::Constitution;
-use amend_core::driver::{DriveError, Ended, Engines, Job, Observer, drive};
+use amend_core::driver::{DriveError, Ended, Engines, Job, Observer, Work, drive};
 use amend_core::model::{Engine, Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::Delimiter;

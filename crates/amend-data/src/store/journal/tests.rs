@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::rows::row::MAX_DEPTH;
+use crate::items::MAX_DEPTH;
 use crate::store::trajectories::{Trajectories, Trajectory};
 use crate::testing::{done, failed, item, records, retry, stepped};
 use amend_core::record::Stop;
