@@ -84,7 +84,9 @@ fn what_is_copied_unchanged_reads_the_same() {
         fs::write(&copy, &out).unwrap();
         // Blank lines are left out, so later rows move up.
         let without_lines = |text: String| -> Vec<String> {
-            let row = |line: &str| line.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).to_owned();
+            let row = |line: &str| {
+                line.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).to_owned()
+            };
             text.lines().map(row).collect()
         };
         assert_eq!(without_lines(read(&named(&copy))), without_lines(read(&file)));

@@ -40,26 +40,27 @@ impl Columns {
     pub fn open(mut file: File, layout: &Layout) -> Result<Self, ReadProblem> {
         let kind = if *layout == Layout::Parquet { "Parquet" } else { "Arrow" };
         let failed = |message: String| ReadProblem::Columns { kind, message };
-        let (batches, schema): (Box<dyn Iterator<Item = _> + Send>, _) = if *layout == Layout::Parquet {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-                .map_err(|error| failed(error.to_string()))?;
-            let reader = builder
-                .with_batch_size(BATCH)
-                .build()
-                .map_err(|error| failed(error.to_string()))?;
-            let schema = arrow_array::RecordBatchReader::schema(&reader);
-            (Box::new(reader), schema)
-        } else if is_ipc_file(&mut file).map_err(ReadProblem::Read)? {
-            let reader = FileReader::try_new(BufReader::new(file), None)
-                .map_err(|error| failed(error.to_string()))?;
-            let schema = reader.schema();
-            (Box::new(reader), schema)
-        } else {
-            let reader = StreamReader::try_new(BufReader::new(file), None)
-                .map_err(|error| failed(error.to_string()))?;
-            let schema = reader.schema();
-            (Box::new(reader), schema)
-        };
+        let (batches, schema): (Box<dyn Iterator<Item = _> + Send>, _) =
+            if *layout == Layout::Parquet {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+                    .map_err(|error| failed(error.to_string()))?;
+                let reader = builder
+                    .with_batch_size(BATCH)
+                    .build()
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = arrow_array::RecordBatchReader::schema(&reader);
+                (Box::new(reader), schema)
+            } else if is_ipc_file(&mut file).map_err(ReadProblem::Read)? {
+                let reader = FileReader::try_new(BufReader::new(file), None)
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            } else {
+                let reader = StreamReader::try_new(BufReader::new(file), None)
+                    .map_err(|error| failed(error.to_string()))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            };
         let rows = Vec::new().into_iter().enumerate();
         Ok(Self { batches, kind, schema, batch: None, converted: None, rows, number: 0 })
     }

@@ -113,13 +113,15 @@ impl Delimited {
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(error) => return Err(match error.into_kind() {
-                csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    ReadProblem::TooLong { limit: MAX_ROW }
-                }
-                csv::ErrorKind::Io(error) => ReadProblem::Read(error),
-                other => ReadProblem::Read(io::Error::other(format!("{other:?}"))),
-            }),
+            Err(error) => {
+                return Err(match error.into_kind() {
+                    csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                        ReadProblem::TooLong { limit: MAX_ROW }
+                    }
+                    csv::ErrorKind::Io(error) => ReadProblem::Read(error),
+                    other => ReadProblem::Read(io::Error::other(format!("{other:?}"))),
+                });
+            }
         }
         let end = self.reader.position().byte();
         self.reader.get_mut().take(end, &mut self.original);
@@ -184,7 +186,10 @@ fn has_open_quote(text: &[u8], delimiter: u8) -> bool {
 /// The value of a cell that is not empty.
 fn cell_value(cell: &str) -> Value {
     let trimmed = cell.trim();
-    if trimmed.starts_with('[') && trimmed.ends_with(']') && trimmed[1..].trim_start().starts_with('{') {
+    if trimmed.starts_with('[')
+        && trimmed.ends_with(']')
+        && trimmed[1..].trim_start().starts_with('{')
+    {
         match parse::value(trimmed) {
             Ok(Value::Array(values)) if values.iter().all(Value::is_object) => {
                 return Value::Array(values);
@@ -210,7 +215,8 @@ fn parse_text_lists(row: &mut Object) {
             lists.push((column.clone(), values));
         }
     }
-    let alike = |list: &Vec<Value>| lists.iter().filter(|(_, other)| other.len() == list.len()).count();
+    let alike =
+        |list: &Vec<Value>| lists.iter().filter(|(_, other)| other.len() == list.len()).count();
     let parsed: Vec<bool> = lists.iter().map(|(_, list)| alike(list) > 1).collect();
     for ((column, values), parsed) in lists.into_iter().zip(parsed) {
         if parsed {
@@ -265,7 +271,8 @@ fn records(text: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
 /// The delimiter of a file named `.csv`: a comma, or a semicolon or tab if the header has
 /// no comma.
 pub(super) fn delimiter(text: &[u8]) -> u8 {
-    let several = |delimiter: &u8| first_cells(text, *delimiter).is_some_and(|cells| cells.len() > 1);
+    let several =
+        |delimiter: &u8| first_cells(text, *delimiter).is_some_and(|cells| cells.len() > 1);
     [b',', b';', b'\t'].into_iter().find(several).unwrap_or(b',')
 }
 
@@ -275,8 +282,7 @@ pub(super) fn recognise(text: &[u8]) -> Option<u8> {
     let delimiter = delimiter(text);
     let records = records(text, delimiter);
     let [header, first] = records.as_slice() else { return None };
-    let names: Vec<&str> =
-        header.iter().map_while(|cell| std::str::from_utf8(cell).ok()).collect();
+    let names: Vec<&str> = header.iter().map_while(|cell| std::str::from_utf8(cell).ok()).collect();
     let is_header = match names.as_slice() {
         [name] => ["prompt", "prompts", "goal", "instruction", "question"].contains(name),
         _ => names.iter().all(|name| is_name(name)),
@@ -290,7 +296,8 @@ pub(super) fn recognise(text: &[u8]) -> Option<u8> {
 
 /// Whether a text is written like the name of a column.
 fn is_name(text: &str) -> bool {
-    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/' | '(' | ')' | ' ');
+    let part =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/' | '(' | ')' | ' ');
     text.len() <= 40
         && text.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && text.split(' ').count() <= 3

@@ -7,10 +7,10 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
 
+use super::elements::end_of_value;
 use super::fault::ReadProblem;
 use super::file::RowFile;
 use super::kind::{Arrangement, Compression, FileKind, Layout};
-use super::elements::end_of_value;
 use super::object::{self, ObjectFile};
 use super::refuse::{is_arrow_stream, refuse};
 use super::{MAX_ROW, delimited};
@@ -146,7 +146,10 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
             io::copy(&mut start.stream(), &mut content).map_err(failed)?;
             content.rewind().map_err(ReadProblem::Read)?;
         }
-        return Ok(Detected { kind: FileKind { layout, compression }, content: Content::File(content) });
+        return Ok(Detected {
+            kind: FileKind { layout, compression },
+            content: Content::File(content),
+        });
     }
     if start.bytes.starts_with("\u{feff}".as_bytes()) {
         start.bytes.drain(..3);

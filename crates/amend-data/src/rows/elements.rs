@@ -275,10 +275,34 @@ mod tests {
         for (text, around, expected) in [
             ("[{}", Around::Array, vec![unclosed]),
             ("[{}, {\"a\": \"", Around::Array, vec!["1 {}", unclosed]),
-            ("[{}}", Around::Array, vec!["1 expected a comma or ] after a row: close brackets in the order in which they were opened"]),
-            ("[1]\n[2]", Around::Array, vec!["1 1", "2 expected the end of the file after the array: join arrays with jq -s add"]),
-            ("{},\n{}", Around::Nothing, vec!["1 {}", "1 expected an object instead of a comma: put [ before the first row and ] after the last"]),
-            ("{} x", Around::Nothing, vec!["1 {}", "1 expected an object: write each row as a JSON object"]),
+            (
+                "[{}}",
+                Around::Array,
+                vec![
+                    "1 expected a comma or ] after a row: close brackets in the order in which they were opened",
+                ],
+            ),
+            (
+                "[1]\n[2]",
+                Around::Array,
+                vec![
+                    "1 1",
+                    "2 expected the end of the file after the array: join arrays with jq -s add",
+                ],
+            ),
+            (
+                "{},\n{}",
+                Around::Nothing,
+                vec![
+                    "1 {}",
+                    "1 expected an object instead of a comma: put [ before the first row and ] after the last",
+                ],
+            ),
+            (
+                "{} x",
+                Around::Nothing,
+                vec!["1 {}", "1 expected an object: write each row as a JSON object"],
+            ),
         ] {
             assert_eq!(split(text, around), expected);
         }

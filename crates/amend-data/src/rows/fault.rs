@@ -65,7 +65,9 @@ pub enum ReadProblem {
         message: String,
     },
     /// The columns of a file have types that are not JSON.
-    #[error("the columns cannot be converted to JSON ({0}): leave out those that are not text, numbers, lists or structs")]
+    #[error(
+        "the columns cannot be converted to JSON ({0}): leave out those that are not text, numbers, lists or structs"
+    )]
     ColumnTypes(String),
     /// The file has no rows.
     #[error("the file has no rows")]

@@ -160,7 +160,9 @@ fn listed(folder: &Path) -> io::Result<Vec<RowFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if EXTENSIONS.contains(&extension(&path).as_str()) && !is_description(&path) && path.is_file()
+        if EXTENSIONS.contains(&extension(&path).as_str())
+            && !is_description(&path)
+            && path.is_file()
         {
             files.push(RowFile::new(&path));
         }

@@ -78,9 +78,9 @@ impl fmt::Display for Layout {
             Self::Object(Arrangement::Row) => "JSON object",
             Self::Object(Arrangement::List(key)) => return write!(f, "JSON array under {key:?}"),
             Self::Object(Arrangement::Labelled) => "JSON object of rows",
-            Self::Object(
-                Arrangement::Columns | Arrangement::Lists | Arrangement::Table,
-            ) => "JSON object of columns",
+            Self::Object(Arrangement::Columns | Arrangement::Lists | Arrangement::Table) => {
+                "JSON object of columns"
+            }
             Self::Delimited(b'\t') => "TSV",
             Self::Delimited(b',') => "CSV",
             Self::Delimited(delimiter) => {

@@ -17,16 +17,45 @@ use super::reader::{Original, Place, Row};
 
 /// Keys that usually hold the list of rows.
 const LISTS: [&str; 16] = [
-    "data", "rows", "examples", "instances", "items", "records", "samples", "entries", "results",
-    "prompts", "questions", "train", "test", "validation", "dev", "eval",
+    "data",
+    "rows",
+    "examples",
+    "instances",
+    "items",
+    "records",
+    "samples",
+    "entries",
+    "results",
+    "prompts",
+    "questions",
+    "train",
+    "test",
+    "validation",
+    "dev",
+    "eval",
 ];
 
 /// Columns of a single row: an object with a text under one of these is a row, whatever
 /// lists it has.
 const COLUMNS: [&str; 18] = [
-    "prompt", "instruction", "question", "query", "input", "text", "messages", "conversations",
-    "conversation", "chosen", "rejected", "response", "output", "completion", "answer", "goal",
-    "context", "target",
+    "prompt",
+    "instruction",
+    "question",
+    "query",
+    "input",
+    "text",
+    "messages",
+    "conversations",
+    "conversation",
+    "chosen",
+    "rejected",
+    "response",
+    "output",
+    "completion",
+    "answer",
+    "goal",
+    "context",
+    "target",
 ];
 
 /// A file that is one JSON object.
@@ -112,7 +141,8 @@ fn arrangement<'a>(
             }
         }
     }
-    let is_every = |byte| !entries.is_empty() && entries.iter().all(|(_, value)| starts_with(value, byte));
+    let is_every =
+        |byte| !entries.is_empty() && entries.iter().all(|(_, value)| starts_with(value, byte));
     let arrangement = if is_every(b'{') {
         by_label(entries)
     } else if is_every(b'[') && entries.len() > 1 && is_lists(entries) {
@@ -194,7 +224,8 @@ impl ObjectFile {
 
     /// The text before the elements of the list, and after them.
     pub fn around_list(&self) -> (Arc<[u8]>, Arc<[u8]>) {
-        let end = end_of_value(&self.text[self.list..]).map_or(self.text.len(), |end| self.list + end);
+        let end =
+            end_of_value(&self.text[self.list..]).map_or(self.text.len(), |end| self.list + end);
         (self.text[..=self.list].into(), self.text[end.saturating_sub(1)..].into())
     }
 

@@ -71,7 +71,10 @@ pub(super) fn json_problem(bytes: &[u8], line: u64, error: &serde_json::Error) -
     let message = error.to_string().replace(&place, "");
     let at = error.column().saturating_sub(1);
     let around = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1));
-    let from_here = around.and_then(|line| line.get(at.saturating_sub(1)..)).unwrap_or_default().trim_ascii_start();
+    let from_here = around
+        .and_then(|line| line.get(at.saturating_sub(1)..))
+        .unwrap_or_default()
+        .trim_ascii_start();
     let not_json = [&b"NaN"[..], b"Infinity", b"-Infinity", b"aN", b"nfinity"];
     let fix = if not_json.iter().any(|word| from_here.starts_with(word)) {
         "NaN and Infinity are not JSON; write null"
@@ -172,13 +175,31 @@ mod tests {
     #[test]
     fn problems_name_their_fix() {
         for (text, expected) in [
-            (&b"{\"a\": NaN}"[..], "invalid JSON at column 7: expected value: NaN and Infinity are not JSON; write null"),
-            (b"{\"a\": Infinity}", "invalid JSON at column 7: expected value: NaN and Infinity are not JSON; write null"),
-            (b"{'a': 1}", "invalid JSON at column 2: key must be a string: this is Python; write rows with json.dumps"),
-            (b"{\"a\": \"b", "invalid JSON at column 8: EOF while parsing a string: it is cut off, or a quote or bracket is not closed"),
+            (
+                &b"{\"a\": NaN}"[..],
+                "invalid JSON at column 7: expected value: NaN and Infinity are not JSON; write null",
+            ),
+            (
+                b"{\"a\": Infinity}",
+                "invalid JSON at column 7: expected value: NaN and Infinity are not JSON; write null",
+            ),
+            (
+                b"{'a': 1}",
+                "invalid JSON at column 2: key must be a string: this is Python; write rows with json.dumps",
+            ),
+            (
+                b"{\"a\": \"b",
+                "invalid JSON at column 8: EOF while parsing a string: it is cut off, or a quote or bracket is not closed",
+            ),
             (b"{} {}", "invalid JSON at column 4: trailing characters: write one row per line"),
-            (b"{\n\"a\" 1}", "invalid JSON at column 5: expected `:` in line 8: write each row as JSON"),
-            (b"{\"a\": \"\0\"}", "a NUL byte at byte 8 of the row: the file is damaged or binary; remove it"),
+            (
+                b"{\n\"a\" 1}",
+                "invalid JSON at column 5: expected `:` in line 8: write each row as JSON",
+            ),
+            (
+                b"{\"a\": \"\0\"}",
+                "a NUL byte at byte 8 of the row: the file is damaged or binary; remove it",
+            ),
             (b"[1]", "a row must be a JSON string or object, not an array"),
             (b"3", "a row must be a JSON string or object, not a number"),
         ] {

@@ -96,8 +96,7 @@ impl RowReader {
     pub fn open(file: &RowFile) -> Result<Self, ReadFault> {
         let read = || {
             let Detected { kind, content } = detect::open(file)?;
-            let rows = Rows::new(&kind.layout, content)
-                .map_err(|problem| named(&kind, problem))?;
+            let rows = Rows::new(&kind.layout, content).map_err(|problem| named(&kind, problem))?;
             Ok((kind, rows))
         };
         let (kind, rows) = read().map_err(|problem| whole(file.name.clone(), problem))?;

@@ -16,7 +16,11 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"\xfd7zXZ\0", "an xz file", "decompress it, for example with xz -d"),
     (b"BZh91AY&SY", "a bzip2 file", "decompress it, for example with bzip2 -d"),
     (b"\x04\x22\x4d\x18", "an LZ4 file", "decompress it, for example with lz4 -d"),
-    (b"SQLite format 3\0", "an SQLite database", "export the table: sqlite3 -csv -header FILE 'select * from TABLE'"),
+    (
+        b"SQLite format 3\0",
+        "an SQLite database",
+        "export the table: sqlite3 -csv -header FILE 'select * from TABLE'",
+    ),
     (b"\x93NUMPY", "a NumPy array", PANDAS),
     (b"\x89HDF", "an HDF5 file", PANDAS),
     (b"FEA1", "Feather of version 1", PANDAS),
@@ -29,7 +33,11 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"\xff\xd8\xff", "an image", "rows are texts; amend reads no images"),
     (b"GIF8", "an image", "rows are texts; amend reads no images"),
     (b"GGUF", "a model", "name it with -m, and the rows here"),
-    (b"version https://git-lfs", "a Git LFS pointer instead of the data", "download the data with git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer instead of the data",
+        "download the data with git lfs pull",
+    ),
     (b"\xff\xfe", "UTF-16", "convert it, for example with iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16", "convert it, for example with iconv -f UTF-16 -t UTF-8"),
 ];
@@ -77,15 +85,17 @@ pub(super) fn refuse(start: &[u8], extension: &str) -> Result<(), ReadProblem> {
     if is_utf16(start) {
         return found("UTF-16", "convert it, for example with iconv -f UTF-16LE -t UTF-8");
     }
-    if is_binary(start) && !is_arrow_stream(start) && !COLUMNS.iter().any(|magic| start.starts_with(magic)) {
+    if is_binary(start)
+        && !is_arrow_stream(start)
+        && !COLUMNS.iter().any(|magic| start.starts_with(magic))
+    {
         return found("a binary file of an unknown kind", "name JSON Lines, CSV or Parquet");
     }
     match extension {
         "yaml" | "yml" => found("YAML", "write it as JSON Lines"),
-        "toml" => found(
-            "TOML",
-            "an evaluation set runs with amend eval, a constitution is named with -c",
-        ),
+        "toml" => {
+            found("TOML", "an evaluation set runs with amend eval, a constitution is named with -c")
+        }
         _ => Ok(()),
     }
 }
@@ -107,7 +117,8 @@ fn is_utf16(start: &[u8]) -> bool {
 /// damaged character is the fault of its row.
 fn is_binary(start: &[u8]) -> bool {
     let start = &start[..start.len().min(1024)];
-    let control = |byte: &&u8| **byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
+    let control =
+        |byte: &&u8| **byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
     start.iter().filter(control).count() * 20 > start.len()
 }
 
@@ -130,7 +141,12 @@ mod tests {
             (b"SQLite format 3\0", "db", "an SQLite database", "sqlite3"),
             (b"\x89PNG\r\n", "jsonl", "an image", "texts"),
             (b"\n <!DOCTYPE html>", "jsonl", "a web page", "download"),
-            (b"version https://git-lfs.github.com/spec/v1\n", "parquet", "a Git LFS pointer", "git lfs pull"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "parquet",
+                "a Git LFS pointer",
+                "git lfs pull",
+            ),
             (b"\xff\xfep\0", "csv", "UTF-16", "iconv"),
             (&utf16, "csv", "UTF-16", "iconv"),
             (b"\x00\x01\xf8\xf9", "", "a binary file", "JSON Lines"),

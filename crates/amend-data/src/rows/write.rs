@@ -51,7 +51,9 @@ impl<'a> Sink<'a> {
     fn new(out: &'a mut (dyn Write + Send), compression: Option<Compression>) -> io::Result<Self> {
         Ok(match compression {
             None => Self::Plain(out),
-            Some(Compression::Gzip) => Self::Gzip(GzEncoder::new(out, flate2::Compression::default())),
+            Some(Compression::Gzip) => {
+                Self::Gzip(GzEncoder::new(out, flate2::Compression::default()))
+            }
             Some(Compression::Zstd) => Self::Zstd(zstd::Encoder::new(out, 0)?),
         })
     }
@@ -313,3 +315,6 @@ fn is_same_batch(a: &RecordBatch, b: &RecordBatch) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
