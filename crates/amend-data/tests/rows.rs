@@ -1,5 +1,5 @@
-//! Reads every file in `tests/data/rows` and compares its kind, rows and faults with those in
-//! `tests/data/rows.expected`. Each file is one kind of file or one trap. After an intended
+//! Reads every file in `tests/testdata/rows` and compares its kind, rows and faults with those in
+//! `tests/testdata/rows.expected`. Each file is one kind of file or one trap. After an intended
 //! change run `UPDATE_EXPECT=1 cargo test -p amend-data --test rows` and read the difference.
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use amend_data::rows::{Input, RowFile, RowReader, RowWriter, files};
 use serde_json::Value;
 
 fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata")
 }
 
 fn named(path: &Path) -> RowFile {
