@@ -144,8 +144,8 @@ pub enum ReadProblem {
     },
     /// A row of CSV has another number of cells than the header.
     #[error(
-        "{found} cells, but the header names {expected} columns: put a cell with a comma, a \
-         quote or a line break in quotes"
+        "the row has not as many cells as the header ({found} instead of {expected}): put a cell \
+         with a comma, a quote or a line break in quotes"
     )]
     Ragged {
         /// The number of cells.
