@@ -215,7 +215,7 @@ mod tests {
         let row = json!({"prompt": "title", "question": "other", "my/goal": "q", "target": "r"});
         let (texts, used) = read(row, &[("prompt", "my/goal"), ("response", "target")]).unwrap();
         assert_eq!(texts, ["q at /my~1goal", "r at /target"]);
-        assert_eq!(used, ["my/goal", "target"]);
+        assert_eq!(used, ["target", "my/goal"]);
     }
 
     #[test]

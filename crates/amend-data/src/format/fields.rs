@@ -35,9 +35,9 @@ pub(super) const PROMPTS: [&str; 19] = [
 /// The columns that may hold a single answer, in the order in which they are tried.
 pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "output", "generation"];
 
-/// The columns that may hold what kind of prompt a row has, in the order in which they are
-/// tried.
-const CATEGORIES: [&str; 8] = [
+/// The columns that may hold what kind of prompt a row has, in any case, in the order in
+/// which they are tried.
+const CATEGORIES: [&str; 9] = [
     "category",
     "subset",
     "dimension",
@@ -46,6 +46,7 @@ const CATEGORIES: [&str; 8] = [
     "domain",
     "source",
     "harm_category",
+    "semanticcategory",
 ];
 
 /// The JSON pointer of a column.
@@ -158,13 +159,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The prompt in a column: its text or turns, after the turns of `system` and
-    /// `history`. An `instruction` is continued by `input` or `context`.
+    /// The prompt in a column: its text or turns, after the turns of `system` (or
+    /// `system_prompt`) and `history`. An `instruction` is continued by `input` or `context`.
     pub fn prompt(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let turns = self.text_or_turns(key, "user")?;
         let mut prompt = Vec::new();
         if !turns.first().is_some_and(|turn| is_instruction(&turn.role)) {
-            prompt.extend(self.some_text("system", "system")?);
+            for system in ["system", "system_prompt"] {
+                if prompt.is_empty() {
+                    prompt.extend(self.some_text(system, "system")?);
+                }
+            }
         }
         if self.row.get("history").is_some_and(|history| history.is_array() || history.is_null()) {
             prompt.extend(self.history()?);
@@ -223,10 +228,14 @@ impl<'a> Fields<'a> {
             Answers::Pair { .. } => contradiction(self.row),
             Answers::None | Answers::Single { .. } | Answers::Comparison { .. } => None,
         };
-        let filled = |key: &str| {
-            let text = self.row.get(key)?.as_str()?;
+        let filled = |value: &Value| {
+            let text = value.as_str()?;
             if text.trim().is_empty() { None } else { Some(text.to_owned()) }
         };
+        let category = CATEGORIES.into_iter().find_map(|name| {
+            let column = self.row.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            filled(column?.1)
+        });
         Example {
             prompt,
             answers,
@@ -234,8 +243,8 @@ impl<'a> Fields<'a> {
             mismatch: None,
             contradiction,
             tokens: None,
-            critique: filled("reason"),
-            category: CATEGORIES.into_iter().find_map(filled),
+            critique: self.row.get("reason").and_then(filled),
+            category,
             used: self.used,
         }
     }

@@ -8,7 +8,7 @@ use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
 use crate::format::example::{self, Example, Object, TextEdit};
-use crate::format::read::{RowFault, Shape, recognise};
+use crate::format::{Columns, RowFault, Shape};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
@@ -141,7 +141,7 @@ impl<'a> Linter<'a> {
     fn examine(&mut self, number: u64, object: &Object) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
-            None => self.format.insert(recognise(object)?).0,
+            None => self.format.insert(Columns::default().recognise(object)?).0,
         };
         let example = self.examiner.read(format, object)?;
         let file = self.file();
