@@ -61,12 +61,12 @@ pub(super) fn has(row: &Object, key: &str) -> bool {
 
 /// Whether the value of a column is a list of turns.
 pub(super) fn has_list(row: &Object, key: &str) -> bool {
-    row.get(key).is_some_and(|value| decoded(value).is_array())
+    row.get(key).is_some_and(|value| decoded(key, value).is_array())
 }
 
 /// Whether the value of a column is a text.
 pub(super) fn has_text(row: &Object, key: &str) -> bool {
-    row.get(key).is_some_and(|value| decoded(value).is_string())
+    row.get(key).is_some_and(|value| decoded(key, value).is_string())
 }
 
 /// The first of several columns that has a value other than null.
@@ -139,7 +139,7 @@ impl<'a> Fields<'a> {
     /// The turns of a column: a list of turns, or a single one.
     pub fn turns(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let value = self.value(key)?;
-        let list = decoded(value);
+        let list = decoded(key, value);
         let mut turns = turns(&list, &pointer(key))?;
         if matches!(list, Cow::Owned(_)) {
             // The texts have no place of their own in the row.
@@ -150,11 +150,9 @@ impl<'a> Fields<'a> {
 
     /// The text of a column as a turn, or its turns.
     pub fn text_or_turns(&mut self, key: &str, role: &str) -> Result<Vec<ExampleTurn>, RowFault> {
-        match self.value(key)? {
-            value if !decoded(value).is_string() && (value.is_array() || value.is_object()) => {
-                self.turns(key)
-            }
-            value if decoded(value).is_array() => self.turns(key),
+        let value = self.value(key)?;
+        match *decoded(key, value) {
+            Value::Array(_) | Value::Object(_) => self.turns(key),
             _ => Ok(vec![self.text(key, role)?]),
         }
     }
@@ -258,9 +256,15 @@ pub(super) fn has_label(row: &Object) -> bool {
     first(row, &LABELS).is_some()
 }
 
-/// The value of a column. A list of turns may be JSON within a text, as in CSV files.
-pub(super) fn decoded(value: &Value) -> Cow<'_, Value> {
+/// The columns that hold lists of turns and nothing else.
+const LISTS: [&str; 6] =
+    ["messages", "conversations", "conversation", "context", "conversation_a", "conversation_b"];
+
+/// The value of a column. In a column of [`LISTS`], the list may be JSON within a text, as in
+/// CSV files.
+fn decoded<'a>(key: &str, value: &'a Value) -> Cow<'a, Value> {
     if let Value::String(text) = value
+        && LISTS.contains(&key)
         && text.trim_start().starts_with("[{")
         && let Ok(list @ Value::Array(_)) = serde_json::from_str::<Value>(text)
         && list.as_array().is_some_and(|turns| turns.iter().all(is_turn))
