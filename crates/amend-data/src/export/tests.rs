@@ -234,7 +234,7 @@ fn each_format_writes_its_columns() {
     {"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Four."}],"rejected_response":"Three"}
     "#);
     insta::assert_snapshot!(own_columns(&run, "annotated-pairs"), @r#"
-    {"prompt":"Why b?\nReally \"é\"?","text_a":"No, sorry.","text_b":"No.","preferred_text":"text_a","preferred_by_polite":null,"preferred_by_true":null,"preferred_by_kind":null}
+    {"prompt":"Why b?\nReally \"é\"?","text_a":"No, sorry.","text_b":"No.","preferred_text":"text_a","preferred_by_kind":null,"preferred_by_true":null,"preferred_by_polite":null}
     "#);
     insta::assert_snapshot!(own_columns(&run, "hh-rlhf"), @r#"
     {"chosen":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No, sorry.","rejected":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No."}

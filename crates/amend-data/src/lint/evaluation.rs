@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::check::EvaluationLeak;
 use super::rows::{self, LintRow};
 use super::{LintError, RowsError, unreadable};
+use crate::format::Columns;
 use crate::format::example::Object;
-use crate::format::read::recognise;
 use crate::rows::row::PROMPTS;
 
 /// Reads the prompts of evaluation files.
@@ -48,8 +48,9 @@ fn prompt(row: &Object) -> Option<String> {
 }
 
 fn last_user_turn(row: &Object) -> Option<String> {
-    let (format, _) = recognise(row).ok()?;
-    let example = format.read(row).ok()?;
+    let columns = Columns::default();
+    let (shape, _) = columns.recognise(row).ok()?;
+    let example = columns.read(shape, row).ok()?;
     let turn = example.prompt.into_iter().rfind(|turn| turn.role == "user")?;
     Some(turn.text)
 }
