@@ -37,11 +37,12 @@ pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "outp
 
 /// The columns that may hold what kind of prompt a row has, in any case, in the order in
 /// which they are tried.
-const CATEGORIES: [&str; 9] = [
+const CATEGORIES: [&str; 10] = [
     "category",
     "subset",
     "dimension",
     "bias_type",
+    "bias",
     "scenario",
     "domain",
     "source",
@@ -346,6 +347,10 @@ fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
     };
     let is_sharegpt = object.contains_key("from") && !object.contains_key("role");
     let (role_key, text_key) = if is_sharegpt { ("from", "value") } else { ("role", "content") };
+    if !object.contains_key(role_key) && !object.contains_key(text_key) {
+        let expected = "a turn: an object with \"role\" and \"content\"";
+        return Err(RowFault::Type { pointer: pointer.to_owned(), expected, found: "another one" });
+    }
     let named = match object.get(role_key) {
         Some(Value::String(role)) => role.as_str(),
         Some(Value::Null) | None => "",

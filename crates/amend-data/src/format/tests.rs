@@ -213,8 +213,12 @@ fn faults_are_reported_with_their_fix() {
             "/prompt must be a text, not a number",
         ),
         (
-            json!({"prompt": "q", "chosen": {"a": 1}, "rejected": 2}),
+            json!({"prompt": "q", "chosen": {"role": "assistant"}, "rejected": 2}),
             "/rejected must be a text, not a number",
+        ),
+        (
+            json!({"prompt": {"text": "q"}}),
+            "/prompt must be a turn: an object with \"role\" and \"content\", not another one",
         ),
         (json!({"messages": [3]}), "/messages/0 must be a turn: an object with"),
         (json!({"messages": [{"role": 1, "content": "q"}]}), "/messages/0/role must be a text"),
