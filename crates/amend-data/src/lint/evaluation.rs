@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use super::LintError;
 use super::check::EvaluationLeak;
-use crate::format::PROMPTS;
 use crate::format::example::Object;
-use crate::format::read::recognise;
+use crate::format::{Columns, PROMPTS};
 use crate::rows::{FaultGroups, Input, RowReader, files};
 
 /// Reads the prompts of evaluation files.
@@ -44,8 +43,9 @@ fn prompt(row: &Object) -> Option<String> {
 }
 
 fn last_user_turn(row: &Object) -> Option<String> {
-    let (format, _) = recognise(row).ok()?;
-    let example = format.read(row).ok()?;
+    let columns = Columns::default();
+    let (shape, _) = columns.recognise(row).ok()?;
+    let example = columns.read(shape, row).ok()?;
     let turn = example.prompt.into_iter().rfind(|turn| turn.role == "user")?;
     Some(turn.text)
 }

@@ -8,7 +8,7 @@ use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::{LintError, LintOptions, MAX_LENGTH};
 use crate::format::example::{self, Example, Object, TextEdit};
-use crate::format::read::{RowFault, Shape, recognise};
+use crate::format::{Columns, RowFault, Shape};
 use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
 
 /// How many examples a finding shows.
@@ -146,7 +146,7 @@ impl<'a> Linter<'a> {
     fn examine(&mut self, place: Place, object: &Object) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
-            None => self.format.insert(recognise(object)?).0,
+            None => self.format.insert(Columns::default().recognise(object)?).0,
         };
         let example = self.examiner.read(format, object)?;
         let file = self.file();
