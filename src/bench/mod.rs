@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use amend_core::model::{Counters, Engine};
 use amend_engine::llama::measure::baseline as bare;
-use amend_engine::llama::measure::baseline::{Rates, Shape};
+use amend_engine::llama::measure::baseline::{BatchShape, Rates};
 use amend_engine::llama::{Llama, LlamaSettings, Model};
 use workload::{Size, Workload, WorkloadError};
 
@@ -53,7 +53,7 @@ pub struct Measured {
     /// The baseline at this width and context length, measured before and after.
     pub bare: [Rates; 2],
     /// The shape of the baseline.
-    pub bare_shape: Shape,
+    pub bare_shape: BatchShape,
     /// The time of the limit divided by the total time.
     pub share_of_limit: f64,
     /// The maximum resident memory of the process so far, in bytes; `None` if the system
@@ -122,7 +122,7 @@ fn shape(
     settings: &LlamaSettings,
     workload: Workload,
     size: Size,
-) -> Result<Shape, WorkloadError> {
+) -> Result<BatchShape, WorkloadError> {
     const STEPS: usize = 48;
     let mut engine = Llama::new(model, settings)?;
     let width = engine.width();
@@ -146,7 +146,7 @@ fn shape(
     let shared = engine.longest_kept().min(length / 2);
     let own = length.saturating_sub(shared + STEPS / 2).max(1);
     let own = own.min(engine.cells_per_slot().saturating_sub(STEPS + shared).max(1));
-    Ok(Shape { width, shared, own, steps: STEPS })
+    Ok(BatchShape { width, shared, own, steps: STEPS })
 }
 
 /// The maximum resident memory of the process, if `/proc` reports it.

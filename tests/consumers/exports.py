@@ -9,8 +9,9 @@ AMEND, DATA = sys.argv[1], Path(sys.argv[2])
 FORMATS = [
     "trl", "trl-standard", "kto", "sft", "sft-steps", "reward", "axolotl-chatml-intel",
     "axolotl-chatml-ultra", "axolotl-chat-template", "llamafactory-alpaca",
-    "llamafactory-sharegpt", "llamafactory-kto", "openrlhf", "hh-rlhf", "constitutional-ai",
-    "plain-sft", "plain-preference", "trajectories",
+    "llamafactory-sharegpt", "llamafactory-kto", "openrlhf", "nemo", "openai-preference", "ms-swift",
+    "hh-rlhf", "constitutional-ai", "annotated-pairs", "plain-sft", "plain-preference",
+    "trajectories",
 ]
 
 

@@ -19,6 +19,7 @@ use amend_core::text::format::plural;
 use amend_data::lint::check::RULES;
 use amend_data::lint::report::{LintFinding, LintReport};
 use amend_data::lint::{self, LintOptions};
+use amend_data::rows::Place;
 
 /// Find problems in preference and fine-tuning data
 ///
@@ -158,8 +159,12 @@ fn entry(
     writeln!(text, "\n{severity}  {name:width$}  {count:>2} {rows} {share:>5.1} %")?;
     writeln!(text, "       {}", rule.about)?;
     for sample in examples {
-        let place = if is_one_file { String::new() } else { format!("{} ", sample.file) };
-        let line = format!("{place}row {}: {}", sample.row, sample.excerpt);
+        let place = match sample.place {
+            _ if !is_one_file => format!("{}{}", sample.file, sample.place),
+            Place::Line(line) => format!("line {line}"),
+            Place::Row(row) => format!("row {row}"),
+        };
+        let line = format!("{place}: {}", sample.excerpt);
         writeln!(text, "       {}", output.text(&line))?;
     }
     writeln!(text, "       fix: {}", rule.fix)

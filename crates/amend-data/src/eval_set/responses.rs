@@ -1,11 +1,11 @@
-//! Responses from a file: JSON lines with the `id` of an item and its `response`.
+//! Responses from a file of rows: each has the `id` of an item and its `response`.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use serde::Deserialize;
+use serde_json::Value;
 
+use crate::rows::{FaultGroups, Input, Object, Place, ReadFault, RowReader, files};
 use amend_core::document::diagnostic::closest;
 use amend_core::record::{Item, Keys};
 use amend_core::text::format::first_of;
@@ -17,30 +17,18 @@ const SHOWN: usize = 5;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Responses {
     path: PathBuf,
-    by_id: HashMap<String, (usize, String)>,
+    by_id: HashMap<String, (Place, String)>,
 }
 
 /// An error of a file of responses.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponsesError {
-    /// The file can't be read.
-    #[error("failed to read the responses {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A line is not a valid response.
-    #[error("{}:{line}: {message}", path.display())]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong, and how to fix it.
-        message: String,
-    },
+    /// The file can't be opened.
+    #[error(transparent)]
+    Open(#[from] ReadFault),
+    /// Rows are not valid responses.
+    #[error("{0}")]
+    Rows(FaultGroups),
     /// Items have no response.
     #[error("{} has no response for {count} items: {}", path.display(), first_of(.first, *.count))]
     Missing {
@@ -53,37 +41,71 @@ pub enum ResponsesError {
     },
 }
 
-#[derive(Deserialize)]
-struct Row {
-    id: String,
-    response: String,
+/// The keys of an id and of a response, in any case.
+const IDS: [&str; 1] = ["id"];
+const RESPONSES: [&str; 4] = ["response", "output", "answer", "completion"];
+
+/// The value of the first of `keys` that a row has, in any case.
+fn get<'a>(row: &'a Object, keys: &[&str]) -> Option<&'a Value> {
+    keys.iter().find_map(|key| {
+        let (_, value) = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
+        Some(value)
+    })
+}
+
+/// The id and the response of a row.
+///
+/// # Errors
+/// What is wrong, and how to fix it.
+fn parse(row: &Object) -> Result<(String, String), String> {
+    let id = match get(row, &IDS) {
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        _ => return Err("no id: a row is {\"id\": …, \"response\": …}".to_owned()),
+    };
+    match get(row, &RESPONSES) {
+        Some(Value::String(response)) if !response.trim().is_empty() => Ok((id, response.clone())),
+        // An empty cell of CSV is null.
+        Some(Value::String(_) | Value::Null) => Err(format!("the response to {id} is blank")),
+        Some(_) => Err(format!("the response to {id} is not a text")),
+        None => Err(format!("no response to {id} under {}", RESPONSES.join(", "))),
+    }
 }
 
 impl Responses {
-    /// Reads a file of responses. Ignores all keys except `id` and `response`.
+    /// Reads a file of responses. Ignores all keys except those of the id and the response.
     ///
     /// # Errors
-    /// The file can't be read, a line is invalid, or an item has two responses. Only the
-    /// first error is reported.
+    /// The file can't be read, rows are invalid, or an item has two responses.
     pub fn read(path: &Path) -> Result<Self, ResponsesError> {
-        let io = |source| ResponsesError::Io { path: path.to_owned(), source };
-        let text = fs::read_to_string(path).map_err(io)?;
         let mut by_id = HashMap::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let wrong =
-                |message| ResponsesError::Row { path: path.to_owned(), line: at + 1, message };
-            let row: Row = serde_json::from_str(line).map_err(|error| {
-                wrong(format!("not a row {{\"id\": …, \"response\": …}}: {error}"))
-            })?;
-            if row.response.trim().is_empty() {
-                return Err(wrong(format!("the response to {} is blank", row.id)));
-            }
-            let id = row.id.clone();
-            if by_id.insert(row.id, (at + 1, row.response)).is_some() {
-                return Err(wrong(format!("{id} already has a response: keep one of the two")));
+        let mut faults = FaultGroups::default();
+        for file in files(&[Input::from(path.to_owned())])? {
+            for row in RowReader::open(&file)? {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(fault) => {
+                        faults.add_fault(&fault);
+                        continue;
+                    }
+                };
+                let mut wrong = |message| faults.add(&file.name, Some(row.place), message);
+                match parse(&row.object) {
+                    Err(message) => wrong(message),
+                    Ok((id, _)) if by_id.contains_key(&id) => {
+                        wrong(format!("{id} already has a response: keep one of the two"));
+                    }
+                    Ok((id, response)) => {
+                        by_id.insert(id, (row.place, response));
+                    }
+                }
             }
         }
-        Ok(Self { path: path.to_owned(), by_id })
+        if faults.is_empty() {
+            Ok(Self { path: path.to_owned(), by_id })
+        } else {
+            Err(ResponsesError::Rows(faults))
+        }
     }
 
     /// Sets the response of each item. `known` has the ids of all items of the set; `items`
@@ -95,12 +117,14 @@ impl Responses {
         let path = || self.path.clone();
         let known_ids: HashSet<&str> = known.iter().map(String::as_str).collect();
         let unknown = self.by_id.iter().filter(|(id, _)| !known_ids.contains(id.as_str()));
-        let first_unknown = unknown.map(|(id, (line, _))| (*line, id.as_str())).min();
-        if let Some((line, id)) = first_unknown {
+        let first_unknown = unknown.map(|(id, (place, _))| (*place, id.as_str())).min();
+        if let Some((place, id)) = first_unknown {
             let near = closest(id, known.iter().map(String::as_str));
             let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
             let message = format!("the set has no item {id:?}{hint}");
-            return Err(ResponsesError::Row { path: path(), line, message });
+            let mut faults = FaultGroups::default();
+            faults.add(&self.path.display().to_string(), Some(place), message);
+            return Err(ResponsesError::Rows(faults));
         }
         let mut missing = Vec::new();
         let mut keys = Keys::default();
@@ -135,7 +159,7 @@ mod tests {
     fn given(file: &str, items: &[&str]) -> Result<Vec<String>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.jsonl");
-        fs::write(&path, file).unwrap();
+        std::fs::write(&path, file).unwrap();
         let known = KNOWN.map(str::to_owned);
         let mut items: Vec<Item> = items.iter().map(|id| item(id)).collect();
         let keys_before: Vec<String> = items.iter().map(|item| item.key.clone()).collect();
@@ -158,7 +182,7 @@ mod tests {
     fn many_responses_are_matched_in_linear_time() {
         const ITEMS: usize = 200_000;
         let known: Vec<String> = (0..ITEMS).map(|at| format!("item-{at}")).collect();
-        let by_id = known.iter().map(|id| (id.clone(), (1, "A".to_owned()))).collect();
+        let by_id = known.iter().map(|id| (id.clone(), (Place::Line(1), "A".to_owned()))).collect();
         let responses = Responses { path: PathBuf::from("r.jsonl"), by_id };
         let start = std::time::Instant::now();
         responses.give(&mut [item("item-7")], &known).unwrap();
@@ -182,10 +206,38 @@ mod tests {
         ] {
             assert_eq!(given(file, &KNOWN).unwrap_err(), expected);
         }
-        let error = given("[]", &KNOWN).unwrap_err();
-        assert!(
-            error.starts_with("r.jsonl:1: not a row {\"id\": …, \"response\": …}: "),
-            "{error}"
+        for (file, expected) in [
+            ("[]", "r.jsonl: the file has no rows"),
+            (r#"{"response": "A"}"#, "r.jsonl:1: no id: a row is {\"id\": …, \"response\": …}"),
+            (
+                r#"{"id": "a", "text": "A"}"#,
+                "r.jsonl:1: no response to a under response, output, answer, completion",
+            ),
+            (r#"{"id": "a", "response": 1}"#, "r.jsonl:1: the response to a is not a text"),
+        ] {
+            assert_eq!(given(file, &KNOWN).unwrap_err(), expected);
+        }
+        let two = "{\"id\": \"a\"}\n{\"id\": \n{\"id\": \"b:x\", \"response\": \"\"}";
+        assert_eq!(given(two, &KNOWN).unwrap_err().lines().count(), 3);
+    }
+
+    #[test]
+    fn responses_may_be_in_any_kind_of_file_and_under_usual_keys() {
+        let a = Ok(vec!["A".to_owned()]);
+        for file in [
+            "id,Response\na,A\n",
+            "[{\"ID\": \"a\", \"output\": \"A\"}]",
+            "{\"id\": \"a\", \"answer\": \"A\"}",
+            "{\"id\": \"a\", \"completion\": \"A\"}",
+        ] {
+            assert_eq!(given(file, &["a"]), a, "{file}");
+        }
+        assert_eq!(
+            parse(&Object::from_iter([
+                ("id".to_owned(), 9_007_199_254_740_993_u64.into()),
+                ("response".to_owned(), "A".into()),
+            ])),
+            Ok(("9007199254740993".to_owned(), "A".to_owned()))
         );
     }
 }

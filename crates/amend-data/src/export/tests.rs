@@ -218,6 +218,24 @@ fn each_format_writes_its_columns() {
     {"chosen":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No."}]}
     {"chosen":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Four."}],"rejected":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Three"}]}
     "#);
+    insta::assert_snapshot!(own_columns(&run, "nemo"), @r#"
+    {"context":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"completions":[{"rank":0,"completion":[{"role":"assistant","content":"Good evening."}]},{"rank":1,"completion":[{"role":"assistant","content":"Go away."}]}]}
+    {"context":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"completions":[{"rank":0,"completion":[{"role":"assistant","content":"No, sorry."}]},{"rank":1,"completion":[{"role":"assistant","content":"No."}]}]}
+    {"context":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"completions":[{"rank":0,"completion":[{"role":"assistant","content":"Four."}]},{"rank":1,"completion":[{"role":"assistant","content":"Three"}]}]}
+    "#);
+    insta::assert_snapshot!(own_columns(&run, "openai-preference"), @r#"
+    {"input":{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}]},"preferred_output":[{"role":"assistant","content":"Good evening."}],"non_preferred_output":[{"role":"assistant","content":"Go away."}]}
+    {"input":{"messages":[{"role":"user","content":"Why b?\nReally \"é\"?"}]},"preferred_output":[{"role":"assistant","content":"No, sorry."}],"non_preferred_output":[{"role":"assistant","content":"No."}]}
+    {"input":{"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}]},"preferred_output":[{"role":"assistant","content":"Four."}],"non_preferred_output":[{"role":"assistant","content":"Three"}]}
+    "#);
+    insta::assert_snapshot!(own_columns(&run, "ms-swift"), @r#"
+    {"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""},{"role":"assistant","content":"Good evening."}],"rejected_response":"Go away."}
+    {"messages":[{"role":"user","content":"Why b?\nReally \"é\"?"},{"role":"assistant","content":"No, sorry."}],"rejected_response":"No."}
+    {"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"},{"role":"assistant","content":"Four."}],"rejected_response":"Three"}
+    "#);
+    insta::assert_snapshot!(own_columns(&run, "annotated-pairs"), @r#"
+    {"prompt":"Why b?\nReally \"é\"?","text_a":"No, sorry.","text_b":"No.","preferred_text":"text_a","preferred_by_kind":null,"preferred_by_true":null,"preferred_by_polite":null}
+    "#);
     insta::assert_snapshot!(own_columns(&run, "hh-rlhf"), @r#"
     {"chosen":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No, sorry.","rejected":"\n\nHuman: Why b?\nReally \"é\"?\n\nAssistant: No."}
     {"chosen":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Four.","rejected":"\n\nHuman: One?\n\nAssistant: Two.\n\nHuman: Three?\n\nAssistant: Three"}

@@ -27,6 +27,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "input",
         "context",
         "system",
+        "system_prompt",
         "history",
         "output",
         "response",

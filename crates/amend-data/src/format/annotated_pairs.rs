@@ -25,7 +25,7 @@ pub(super) struct AnnotatedPairs;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "annotated pairs",
     about: "`text_a`, `text_b`, `preferred_text`; `prompt` (or `input`), if any",
-    columns: &["text_a", "text_b", "preferred_text", "prompt", "input", "system"],
+    columns: &["text_a", "text_b", "preferred_text", "prompt", "input", "system", "system_prompt"],
     used_by: "Inverse Constitutional AI, Feedback Forensics",
     labels: "`preferred_text`: `text_a`, `text_b`, `tie`, `not_applicable`",
     kind: RowKind::Pair,

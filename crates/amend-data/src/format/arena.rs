@@ -4,7 +4,6 @@
 
 use serde_json::Value;
 
-use super::comparison;
 use super::example::{Answers, Example, ExampleTurn, Object};
 use super::fault::RowFault;
 use super::fields::{Fields, has};
@@ -27,6 +26,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "turn",
         "prompt",
         "system",
+        "system_prompt",
         "response_a",
         "response_b",
         "winner_model_a",
@@ -62,16 +62,10 @@ impl Shape for Arena {
         } else {
             let label = winner(&mut fields)?;
             if !is_list(row, "prompt") {
-                let example =
-                    comparison::read(row, ["response_a", "response_b"], "winner", Numbers::None)?;
-                let Answers::Comparison { a, b, .. } = example.answers else {
-                    return Ok(example);
-                };
-                return Ok(fields.example(
-                    example.prompt,
-                    Answers::Comparison { a, b, label },
-                    true,
-                ));
+                let prompt = fields.prompt("prompt")?;
+                let a = fields.text_or_turns("response_a", "assistant")?;
+                let b = fields.text_or_turns("response_b", "assistant")?;
+                return Ok(fields.example(prompt, Answers::Comparison { a, b, label }, true));
             }
             let asked = texts(&mut fields, "prompt")?;
             let [a, b] = [texts(&mut fields, "response_a")?, texts(&mut fields, "response_b")?];

@@ -14,9 +14,15 @@ use super::read::{SHAPES, Shape, recognise};
 static KNOWN: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| SHAPES.iter().flat_map(|shape| shape.facts().columns).copied().collect());
 
-/// Names that mean the same: if the user maps one of them, the file's other columns of the
-/// group keep out of the way.
-const GROUPS: [&[&str]; 3] = [&PROMPTS, &ANSWERS, &["a", "b", "chosen", "rejected"]];
+/// Names of which a shape reads one group or the other: if the user maps a name of the first
+/// group, the file's columns of the second are only metadata. Other columns may hold the
+/// prompt or an answer, but the user has said which one does.
+const INSTEAD: [(&[&str], &[&str]); 4] = [
+    (&PROMPTS, &PROMPTS),
+    (&ANSWERS, &ANSWERS),
+    (&["a", "b"], &["chosen", "rejected"]),
+    (&["chosen", "rejected"], &["a", "b"]),
+];
 
 /// The names that the user gives to columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,10 +80,10 @@ impl Columns {
         }
         let name = canonical(key);
         let replaced = self.map.iter().any(|(mapped, _)| {
-            let same = |group: &&[&str]| {
-                group.contains(&mapped.as_str()) && group.contains(&name.as_ref())
+            let instead = |(read, unread): &(&[&str], &[&str])| {
+                read.contains(&mapped.as_str()) && unread.contains(&name.as_ref())
             };
-            *mapped == name || GROUPS.iter().any(same)
+            *mapped == name || INSTEAD.iter().any(instead)
         });
         if replaced { None } else { Some(name) }
     }
@@ -215,7 +221,15 @@ mod tests {
         let row = json!({"prompt": "title", "question": "other", "my/goal": "q", "target": "r"});
         let (texts, used) = read(row, &[("prompt", "my/goal"), ("response", "target")]).unwrap();
         assert_eq!(texts, ["q at /my~1goal", "r at /target"]);
-        assert_eq!(used, ["my/goal", "target"]);
+        assert_eq!(used, ["target", "my/goal"]);
+    }
+
+    #[test]
+    fn a_mapped_answer_leaves_the_other_one_and_hides_another_pair() {
+        let row = json!({"prompt": "q", "first": "r", "b": "w", "chosen": "x", "rejected": "y"});
+        let (texts, used) = read(row, &[("a", "first")]).unwrap();
+        assert_eq!(texts, ["q at /prompt", "r at /first", "w at /b"]);
+        assert_eq!(used, ["prompt", "first", "b"]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "query",
         "messages",
         "system",
+        "system_prompt",
         "a",
         "b",
         "response_a",

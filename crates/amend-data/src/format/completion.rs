@@ -37,6 +37,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "query",
         "input",
         "system",
+        "system_prompt",
         "history",
         "completion",
         "response",

@@ -22,6 +22,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "messages",
         "conversation",
         "system",
+        "system_prompt",
         "completion",
         "response",
         "answer",

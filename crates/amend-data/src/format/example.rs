@@ -57,7 +57,7 @@ pub enum Answers {
     },
     /// One answer.
     Single {
-        /// The answer.
+        /// The answer. Empty if the row is a conversation without one.
         answer: Vec<ExampleTurn>,
         /// The label: whether the answer is chosen. `None` if the format has no
         /// labels, so that every answer counts as chosen.

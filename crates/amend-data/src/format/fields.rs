@@ -35,17 +35,19 @@ pub(crate) const PROMPTS: [&str; 19] = [
 /// The columns that may hold a single answer, in the order in which they are tried.
 pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "output", "generation"];
 
-/// The columns that may hold what kind of prompt a row has, in the order in which they are
-/// tried.
-const CATEGORIES: [&str; 8] = [
+/// The columns that may hold what kind of prompt a row has, in any case, in the order in
+/// which they are tried.
+const CATEGORIES: [&str; 10] = [
     "category",
     "subset",
     "dimension",
     "bias_type",
+    "bias",
     "scenario",
     "domain",
     "source",
     "harm_category",
+    "semanticcategory",
 ];
 
 /// The JSON pointer of a column.
@@ -60,12 +62,12 @@ pub(super) fn has(row: &Object, key: &str) -> bool {
 
 /// Whether the value of a column is a list of turns.
 pub(super) fn has_list(row: &Object, key: &str) -> bool {
-    row.get(key).is_some_and(|value| decoded(value).is_array())
+    row.get(key).is_some_and(|value| decoded(key, value).is_array())
 }
 
 /// Whether the value of a column is a text.
 pub(super) fn has_text(row: &Object, key: &str) -> bool {
-    row.get(key).is_some_and(|value| decoded(value).is_string())
+    row.get(key).is_some_and(|value| decoded(key, value).is_string())
 }
 
 /// The first of several columns that has a value other than null.
@@ -138,7 +140,7 @@ impl<'a> Fields<'a> {
     /// The turns of a column: a list of turns, or a single one.
     pub fn turns(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let value = self.value(key)?;
-        let list = decoded(value);
+        let list = decoded(key, value);
         let mut turns = turns(&list, &pointer(key))?;
         if matches!(list, Cow::Owned(_)) {
             // The texts have no place of their own in the row.
@@ -149,22 +151,24 @@ impl<'a> Fields<'a> {
 
     /// The text of a column as a turn, or its turns.
     pub fn text_or_turns(&mut self, key: &str, role: &str) -> Result<Vec<ExampleTurn>, RowFault> {
-        match self.value(key)? {
-            value if !decoded(value).is_string() && (value.is_array() || value.is_object()) => {
-                self.turns(key)
-            }
-            value if decoded(value).is_array() => self.turns(key),
+        let value = self.value(key)?;
+        match *decoded(key, value) {
+            Value::Array(_) | Value::Object(_) => self.turns(key),
             _ => Ok(vec![self.text(key, role)?]),
         }
     }
 
-    /// The prompt in a column: its text or turns, after the turns of `system` and
-    /// `history`. An `instruction` is continued by `input` or `context`.
+    /// The prompt in a column: its text or turns, after the turns of `system` (or
+    /// `system_prompt`) and `history`. An `instruction` is continued by `input` or `context`.
     pub fn prompt(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let turns = self.text_or_turns(key, "user")?;
         let mut prompt = Vec::new();
         if !turns.first().is_some_and(|turn| is_instruction(&turn.role)) {
-            prompt.extend(self.some_text("system", "system")?);
+            for system in ["system", "system_prompt"] {
+                if prompt.is_empty() {
+                    prompt.extend(self.some_text(system, "system")?);
+                }
+            }
         }
         if self.row.get("history").is_some_and(|history| history.is_array() || history.is_null()) {
             prompt.extend(self.history()?);
@@ -223,10 +227,14 @@ impl<'a> Fields<'a> {
             Answers::Pair { .. } => contradiction(self.row),
             Answers::None | Answers::Single { .. } | Answers::Comparison { .. } => None,
         };
-        let filled = |key: &str| {
-            let text = self.row.get(key)?.as_str()?;
+        let filled = |value: &Value| {
+            let text = value.as_str()?;
             if text.trim().is_empty() { None } else { Some(text.to_owned()) }
         };
+        let category = CATEGORIES.into_iter().find_map(|name| {
+            let column = self.row.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            filled(column?.1)
+        });
         Example {
             prompt,
             answers,
@@ -234,8 +242,8 @@ impl<'a> Fields<'a> {
             mismatch: None,
             contradiction,
             tokens: None,
-            critique: filled("reason"),
-            category: CATEGORIES.into_iter().find_map(filled),
+            critique: self.row.get("reason").and_then(filled),
+            category,
             used: self.used,
         }
     }
@@ -249,9 +257,15 @@ pub(super) fn has_label(row: &Object) -> bool {
     first(row, &LABELS).is_some()
 }
 
-/// The value of a column. A list of turns may be JSON within a text, as in CSV files.
-pub(super) fn decoded(value: &Value) -> Cow<'_, Value> {
+/// The columns that hold lists of turns and nothing else.
+const LISTS: [&str; 6] =
+    ["messages", "conversations", "conversation", "context", "conversation_a", "conversation_b"];
+
+/// The value of a column. In a column of [`LISTS`], the list may be JSON within a text, as in
+/// CSV files.
+fn decoded<'a>(key: &str, value: &'a Value) -> Cow<'a, Value> {
     if let Value::String(text) = value
+        && LISTS.contains(&key)
         && text.trim_start().starts_with("[{")
         && let Ok(list @ Value::Array(_)) = serde_json::from_str::<Value>(text)
         && list.as_array().is_some_and(|turns| turns.iter().all(is_turn))
@@ -333,6 +347,10 @@ fn turn(value: &Value, pointer: &str) -> Result<ExampleTurn, RowFault> {
     };
     let is_sharegpt = object.contains_key("from") && !object.contains_key("role");
     let (role_key, text_key) = if is_sharegpt { ("from", "value") } else { ("role", "content") };
+    if !object.contains_key(role_key) && !object.contains_key(text_key) {
+        let expected = "a turn: an object with \"role\" and \"content\"";
+        return Err(RowFault::Type { pointer: pointer.to_owned(), expected, found: "another one" });
+    }
     let named = match object.get(role_key) {
         Some(Value::String(role)) => role.as_str(),
         Some(Value::Null) | None => "",

@@ -92,17 +92,28 @@ impl Shape for HhRlhf {
         }
         let prompt = turns(&fields.text("prompt", "user")?.text, "/prompt");
         let answers = if row.contains_key("chosen") {
-            let chosen = fields.text_or_turns("chosen", "assistant")?;
-            let rejected = fields.text_or_turns("rejected", "assistant")?;
+            let chosen = continued(fields.text_or_turns("chosen", "assistant")?);
+            let rejected = continued(fields.text_or_turns("rejected", "assistant")?);
             Answers::Pair { chosen, rejected }
         } else if let Some(key) = first(row, &ANSWERS) {
-            let answer = fields.text_or_turns(key, "assistant")?;
+            let answer = continued(fields.text_or_turns(key, "assistant")?);
             Answers::Single { answer, label: None }
         } else {
             Answers::None
         };
         Ok(fields.example(prompt, answers, true))
     }
+}
+
+/// An answer that continues a transcript: it begins with the space after `Assistant:`.
+fn continued(mut answer: Vec<ExampleTurn>) -> Vec<ExampleTurn> {
+    for turn in &mut answer {
+        let text = turn.text.trim_start();
+        let skipped = turn.text.len() - text.len();
+        turn.text = text.trim_end().to_owned();
+        turn.places.iter_mut().for_each(|place| place.start += skipped);
+    }
+    answer
 }
 
 /// The turns of a transcript. Text before the first opener becomes a turn without a

@@ -26,6 +26,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "query",
         "input",
         "system",
+        "system_prompt",
         "history",
         "completion",
         "response",

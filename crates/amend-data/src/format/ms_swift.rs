@@ -23,6 +23,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "query",
         "response",
         "system",
+        "system_prompt",
         "history",
         "rejected_response",
         "rejected_messages",

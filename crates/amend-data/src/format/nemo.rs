@@ -25,6 +25,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "completions",
         "prompt",
         "system",
+        "system_prompt",
         "chosen_response",
         "rejected_response",
     ],

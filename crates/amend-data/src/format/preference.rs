@@ -26,7 +26,17 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "preference",
     about: "`prompt` (or `question`, `query`, `input`): a text or turns; `system`; `chosen`, \
             `rejected`: texts, turns, or whole conversations, then also without a prompt",
-    columns: &["prompt", "question", "query", "input", "system", "history", "chosen", "rejected"],
+    columns: &[
+        "prompt",
+        "question",
+        "query",
+        "input",
+        "system",
+        "system_prompt",
+        "history",
+        "chosen",
+        "rejected",
+    ],
     used_by: "TRL, OpenRLHF, Axolotl; UltraFeedback binarized, RewardBench",
     labels: "",
     kind: RowKind::Pair,

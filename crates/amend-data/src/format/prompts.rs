@@ -37,6 +37,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "user_prompt",
         "request",
         "system",
+        "system_prompt",
         "history",
     ],
     used_by: "HarmBench, AdvBench, JailbreakBench, StrongREJECT, WildJailbreak, XSTest",

@@ -28,8 +28,11 @@ pub(super) fn best_and_worst(rated: Vec<Rated>, pointer: &str) -> Result<Answers
     let mut answers: Vec<Option<Vec<ExampleTurn>>> =
         rated.into_iter().map(|(_, answer)| Some(answer)).collect();
     if answers.len() < 2 {
-        let found = Value::Array(Vec::new());
-        return Err(RowFault::wrong(pointer, "a list of two answers or more", &found));
+        return Err(RowFault::Type {
+            pointer: pointer.to_owned(),
+            expected: "a list of two answers or more",
+            found: "a shorter one",
+        });
     }
     let is_tie = best == worst;
     let second = if is_tie { 1 } else { worst };

@@ -23,7 +23,15 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "ShareGPT",
     about: "`conversations`: turns with `from` and `value`, or texts of the user and the \
             assistant in turn; `system`; with `chosen` and `rejected`, turns that follow",
-    columns: &["conversations", "system", "chosen", "rejected", "label", "kto_tag"],
+    columns: &[
+        "conversations",
+        "system",
+        "system_prompt",
+        "chosen",
+        "rejected",
+        "label",
+        "kto_tag",
+    ],
     used_by: "LLaMA-Factory, Axolotl, ms-swift; ShareGPT, OpenHermes",
     labels: "`kto_tag` or `label`: true, false, 1, 0",
     kind: RowKind::Answer,

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
+use super::example::{Answers, ExampleTurn};
 use super::*;
-use crate::format::example::{Answers, ExampleTurn};
 
 /// The roles and texts of the prompt, then of each answer. Checks that each text is in
 /// its places.
@@ -199,21 +199,28 @@ fn faults_are_reported_with_their_fix() {
         }
     };
     for (row, expected) in [
-        (json!({"a": 1, "b": 2}), "no known format has the keys \"a\", \"b\": rename them to"),
-        (json!({}), "no known format has the keys (none)"),
+        (
+            json!({"a": 1, "b": 2}),
+            "no known shape of rows has the columns \"a\", \"b\": say which column is which with --map",
+        ),
+        (json!({}), "no known shape of rows has the columns (none)"),
         (
             json!({"key": "a", "messages": [], "outcome": "done", "steps": []}),
-            "this is a trajectory in amend's own format, which no trainer reads: lint the run",
+            "this is a trajectory in amend's own format, which no trainer reads: use the run",
         ),
         (
             json!({"prompt": 3, "chosen": "r", "rejected": "w"}),
             "/prompt must be a text, not a number",
         ),
         (
-            json!({"prompt": "q", "chosen": {"a": 1}, "rejected": 2}),
+            json!({"prompt": "q", "chosen": {"role": "assistant"}, "rejected": 2}),
             "/rejected must be a text, not a number",
         ),
-        (json!({"messages": ["q"]}), "/messages/0 must be a turn: an object with"),
+        (
+            json!({"prompt": {"text": "q"}}),
+            "/prompt must be a turn: an object with \"role\" and \"content\", not another one",
+        ),
+        (json!({"messages": [3]}), "/messages/0 must be a turn: an object with"),
         (json!({"messages": [{"role": 1, "content": "q"}]}), "/messages/0/role must be a text"),
         (
             json!({"messages": [{"role": "user", "content": 7}]}),
@@ -221,7 +228,7 @@ fn faults_are_reported_with_their_fix() {
         ),
         (
             json!({"messages": [], "chosen": {"role": "assistant", "content": "r"}}),
-            "the key \"rejected\" is missing",
+            "the column \"rejected\" is missing",
         ),
         (
             json!({"prompt": "q", "completion": "r", "label": "good"}),

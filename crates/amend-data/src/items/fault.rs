@@ -3,90 +3,32 @@
 use std::fmt;
 
 use crate::format::RowFault;
-use crate::rows::{Place, ReadFault, ReadProblem};
+use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
 use amend_core::chat::Role;
 use amend_core::text::format::first_of;
 
 /// The most columns that a fault lists.
 const LISTED: usize = 12;
 
-/// The most problems that are shown. Others are counted.
-const SHOWN: usize = 20;
-
-/// The most different problems that are told apart.
-const MAX_PROBLEMS: usize = 1000;
-
-/// The faults of an input, grouped by their problem.
-#[derive(Debug, Default)]
-pub struct ItemFaults {
-    /// The first fault with each problem, and how many faults have it: at most 1000.
-    groups: Vec<(ItemFault, u64)>,
-    /// The number of all faults.
-    all: u64,
-}
+/// The faults of an input.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("{0}")]
+pub struct ItemFaults(pub FaultGroups);
 
 impl ItemFaults {
-    /// The number of all faults.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.all
-    }
-
-    /// Whether there are no faults.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.all == 0
-    }
-
-    /// Whether some faults are of a row, so that the input can be read without it.
-    #[must_use]
-    pub fn concern_rows(&self) -> bool {
-        self.groups.iter().any(|(fault, _)| fault.place.is_some())
-    }
-
     /// Adds a fault.
-    pub(super) fn add(&mut self, fault: ItemFault) {
-        self.all += 1;
-        let problem = fault.problem.to_string();
-        let same = |(first, _): &&mut (ItemFault, u64)| {
-            first.place.is_some() && fault.place.is_some() && first.problem.to_string() == problem
-        };
-        if let Some((_, count)) = self.groups.iter_mut().find(same) {
-            *count += 1;
-        } else if self.groups.len() < MAX_PROBLEMS {
-            self.groups.push((fault, 1));
-        }
+    pub(super) fn add(&mut self, fault: &ItemFault) {
+        self.0.add(&fault.file, fault.place, fault.problem.to_string());
     }
 }
 
 impl From<ItemFault> for ItemFaults {
     fn from(fault: ItemFault) -> Self {
         let mut faults = Self::default();
-        faults.add(fault);
+        faults.add(&fault);
         faults
     }
 }
-
-impl fmt::Display for ItemFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = 0;
-        for (at, (fault, count)) in self.groups.iter().take(SHOWN).enumerate() {
-            write!(f, "{}{fault}", if at == 0 { "" } else { "\n" })?;
-            match count {
-                1 => {}
-                2 => f.write_str(" (and 1 more row)")?,
-                _ => write!(f, " (and {} more rows)", count - 1)?,
-            }
-            shown += count;
-        }
-        match self.all - shown {
-            0 => Ok(()),
-            more => write!(f, "\n… and {more} more"),
-        }
-    }
-}
-
-impl std::error::Error for ItemFaults {}
 
 /// A fault of a file or of one of its rows.
 #[derive(Debug, thiserror::Error)]

@@ -264,7 +264,7 @@ impl Check {
     fn input(&mut self, input: &Input) {
         let files = match files(std::slice::from_ref(input)) {
             Ok(files) => files,
-            Err(fault) => return self.faults.add(fault.into()),
+            Err(fault) => return self.faults.add(&fault.into()),
         };
         let mut reading = self.reading.clone();
         let mut walk = Walk::after(self.rows, &files, &reading);
@@ -280,7 +280,7 @@ impl Check {
                 Found::Fault { fault, is_row } if is_row && self.reading.skips() => {
                     self.skipped.add(fault);
                 }
-                Found::Fault { fault, .. } => self.faults.add(fault),
+                Found::Fault { fault, .. } => self.faults.add(&fault),
             }
         }
         let (count, kinds, has_text) = walk.summary();
@@ -314,18 +314,18 @@ impl Check {
 
     fn finish(mut self, names: Vec<String>) -> Result<ItemSource, ItemFaults> {
         let file = || names.first().cloned().unwrap_or_default();
-        if self.faults.is_empty()
+        if self.faults.0.is_empty()
             && let Some(column) = self.reading.missing_column(&self.observed.columns)
         {
             let (column, keys) = (column.to_owned(), self.observed.columns.clone());
             let problem = ItemProblem::Shape(RowFault::NoColumn { column, keys });
-            self.faults.add(ItemFault { file: file(), place: None, problem });
+            self.faults.add(&ItemFault { file: file(), place: None, problem });
         }
         let skipped = self.skipped.count();
-        if self.faults.is_empty() && self.prints.is_empty() && skipped > 0 {
+        if self.faults.0.is_empty() && self.prints.is_empty() && skipped > 0 {
             return Err(self.skipped.into_faults());
         }
-        if !self.faults.is_empty() {
+        if !self.faults.0.is_empty() {
             return Err(self.faults);
         }
         self.notes.extend(self.observed.notes());

@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use super::linter::{LintFault, Linter, RowOutcome};
 use super::report::Fixed;
-use super::rows::{LintRow, Writer};
-use super::source::DataFile;
-use super::{LintError, RowsError, form, lint_file};
+use super::{LintError, lint_file};
+use crate::rows::{Row, RowFile, RowReader, RowWriter, WriteFault};
 use crate::store::atomic;
 
 /// The destination of a cleaned copy.
@@ -24,7 +23,7 @@ pub(super) struct CleanedCopy {
 /// A line of the log.
 #[derive(Serialize)]
 struct Entry<'a> {
-    file: String,
+    file: &'a str,
     row: u64,
     finding: &'a str,
     /// `removed` or `edited`.
@@ -57,7 +56,7 @@ impl CleanedCopy {
     ///
     /// # Errors
     /// Fails if a file cannot be read or written, or a row is in no known format.
-    pub fn write(&self, files: &[DataFile], linter: &mut Linter<'_>) -> Result<Fixed, LintError> {
+    pub fn write(&self, files: &[RowFile], linter: &mut Linter<'_>) -> Result<Fixed, LintError> {
         let mut fixed = Fixed::default();
         write_whole(&self.log, &self.log, |log| match &self.folder {
             Some(folder) => self.write_folder(folder, files, linter, log, &mut fixed),
@@ -76,7 +75,7 @@ impl CleanedCopy {
     fn write_folder(
         &self,
         folder: &Path,
-        files: &[DataFile],
+        files: &[RowFile],
         linter: &mut Linter<'_>,
         log: &mut (dyn Write + Send),
         fixed: &mut Fixed,
@@ -112,16 +111,22 @@ fn temporary_folder(out: &Path) -> io::Result<tempfile::TempDir> {
 }
 
 fn copy_file(
-    file: &DataFile,
+    file: &RowFile,
     target: &Path,
     linter: &mut Linter<'_>,
     out: &mut (dyn Write + Send),
     log: &mut (dyn Write + Send),
     fixed: &mut Fixed,
 ) -> Result<(), LintError> {
-    let form = form(file)?;
-    let mut writer = Writer::new(&form, out).map_err(failed(target))?;
-    lint_file(file, &form, linter, &mut |row: &LintRow<'_>, outcome| {
+    let reader = match RowReader::open(file) {
+        Ok(reader) => reader.with_originals(),
+        Err(fault) => {
+            linter.fault(&fault);
+            return Ok(());
+        }
+    };
+    let mut writer = RowWriter::new(&reader, file, out).map_err(failed(target))?;
+    lint_file(file, reader, linter, &mut |row: &Row, outcome| {
         let (done, faults) = match &outcome {
             RowOutcome::Keep => {
                 fixed.kept += 1;
@@ -138,8 +143,8 @@ fn copy_file(
             }
         };
         for LintFault { rule, excerpt } in faults {
-            let file = file.path.display().to_string();
-            let entry = Entry { file, row: row.number, finding: rule, done, excerpt };
+            let (file, row) = (file.name.as_str(), row.place.number());
+            let entry = Entry { file, row, finding: rule, done, excerpt };
             serde_json::to_writer(&mut *log, &entry)
                 .map_err(io::Error::from)
                 .and_then(|()| log.write_all(b"\n"))
@@ -172,7 +177,7 @@ fn write_whole(
     })
 }
 
-fn failed(path: &Path) -> impl Fn(RowsError) -> LintError {
+fn failed(path: &Path) -> impl Fn(WriteFault) -> LintError {
     move |source| LintError::Write { path: path.to_owned(), source }
 }
 

@@ -1,43 +1,38 @@
 //! Reads the prompts of evaluation files. These may be in any format that training
 //! data may be in, or have a prompt and nothing else.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::LintError;
 use super::check::EvaluationLeak;
-use super::rows::{self, LintRow};
-use super::{LintError, RowsError, unreadable};
-use crate::format::PROMPTS;
 use crate::format::example::Object;
-use crate::format::read::recognise;
+use crate::format::{Columns, PROMPTS};
+use crate::rows::{FaultGroups, Input, RowReader, files};
 
 /// Reads the prompts of evaluation files.
 ///
 /// # Errors
 /// Fails if a file cannot be read or has a row without a prompt.
-pub(super) fn read(files: &[PathBuf]) -> Result<EvaluationLeak, LintError> {
+pub(super) fn read(paths: &[PathBuf]) -> Result<EvaluationLeak, LintError> {
     let mut evaluation = EvaluationLeak::default();
-    for path in files {
-        let bad = |source: RowsError| unreadable(path, source);
-        let mut missing = None;
-        rows::read(path, &rows::form(path).map_err(bad)?, &mut |row: LintRow<'_>| {
-            match prompt(&row.object) {
-                Some(prompt) => evaluation.add(&prompt, name(path, row.number)),
-                None => {
-                    missing.get_or_insert(row.number);
-                }
+    let mut faults = FaultGroups::default();
+    let inputs: Vec<Input> = paths.iter().cloned().map(Input::from).collect();
+    for file in files(&inputs)? {
+        for row in RowReader::open(&file)? {
+            match row {
+                Ok(row) => match prompt(&row.object) {
+                    Some(prompt) => evaluation.add(&prompt, format!("{}{}", file.name, row.place)),
+                    None => {
+                        let keys = PROMPTS.join(", ");
+                        let message = format!("no prompt under {keys}: rename its key");
+                        faults.add(&file.name, Some(row.place), message);
+                    }
+                },
+                Err(fault) => faults.add_fault(&fault),
             }
-            Ok::<(), RowsError>(())
-        })
-        .map_err(bad)?;
-        if let Some(row) = missing {
-            return Err(LintError::NoPrompt { file: path.display().to_string(), row });
         }
     }
-    Ok(evaluation)
-}
-
-fn name(path: &Path, row: u64) -> String {
-    format!("{} row {row}", path.display())
+    if faults.is_empty() { Ok(evaluation) } else { Err(LintError::Faults(faults)) }
 }
 
 /// The last user turn, or the text of a key that usually holds the prompt.
@@ -48,8 +43,9 @@ fn prompt(row: &Object) -> Option<String> {
 }
 
 fn last_user_turn(row: &Object) -> Option<String> {
-    let (format, _) = recognise(row).ok()?;
-    let example = format.read(row).ok()?;
+    let columns = Columns::default();
+    let (shape, _) = columns.recognise(row).ok()?;
+    let example = columns.read(shape, row).ok()?;
     let turn = example.prompt.into_iter().rfind(|turn| turn.role == "user")?;
     Some(turn.text)
 }

@@ -5,7 +5,7 @@ use super::check::{Check, Hit, LintRule, Needs, checks};
 use super::tokenizer::Tokenizer;
 use super::{LintError, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
-use crate::format::read::{RowFault, Shape};
+use crate::format::{Columns, RowFault, Shape};
 
 /// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
@@ -48,9 +48,9 @@ impl<'a> Examiner<'a> {
     /// Reads a row and counts its tokens.
     ///
     /// # Errors
-    /// Fails if the row does not have the given format.
-    pub fn read(&self, format: &dyn Shape, row: &Object) -> Result<Example, RowFault> {
-        let example = format.read(row)?;
+    /// Fails if the row does not have the given shape.
+    pub fn read(&self, shape: &dyn Shape, row: &Object) -> Result<Example, RowFault> {
+        let example = Columns::default().read(shape, row)?;
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
         Ok(Example { tokens, ..example })
     }

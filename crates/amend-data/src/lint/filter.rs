@@ -5,6 +5,7 @@ use super::check::{Duplicates, LintRule, Location, Needs, RULES};
 use super::examiner::Examiner;
 use crate::export::{self, DropFault, Examine, Unfit};
 use crate::format::read::recognise;
+use crate::rows::Place;
 
 /// A filter of an export by lint rules.
 pub struct LintFilter {
@@ -85,8 +86,8 @@ impl export::RowFilter for LintFilter {
             let mut hit = examiner.hits(&example).into_iter().min_by_key(|hit| order(hit.rule));
             // A row that is left out does not make later rows duplicates.
             if let (None, Some(earlier)) = (&hit, &mut earlier) {
-                let location = Location { file: 0, row: kept + 1 };
-                let name = |location: Location| format!("exported row {}", location.row);
+                let location = Location { file: 0, place: Place::Row(kept + 1) };
+                let name = |location: Location| format!("exported{}", location.place);
                 hit = earlier.examine(&example, "", location, name);
             }
             kept += u64::from(hit.is_none());

@@ -1,14 +1,15 @@
 //! Lints one row after another: recognises the format, finds faults, decides whether
 //! the row is kept, edited or removed, and counts the findings.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES};
 use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
-use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
+use super::{LintError, LintOptions, MAX_LENGTH};
 use crate::format::example::{self, Example, Object, TextEdit};
-use crate::format::read::{RowFault, Shape, recognise};
+use crate::format::{Columns, RowFault, Shape};
+use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
@@ -63,13 +64,13 @@ pub(super) struct Linter<'a> {
     duplicates: Duplicates,
     balance: Balance,
     format: Option<(&'static dyn Shape, &'static str)>,
-    files: Vec<PathBuf>,
+    /// The names of the files.
+    files: Vec<String>,
     splits: Vec<Split>,
     split: usize,
     rows: u64,
     tallies: Vec<Tally>,
-    faults: Vec<(String, u64, RowFault)>,
-    fault_count: u64,
+    faults: FaultGroups,
     notes: Vec<String>,
     fixed: Option<Fixed>,
 }
@@ -94,15 +95,14 @@ impl<'a> Linter<'a> {
             split: 0,
             rows: 0,
             tallies: Vec::new(),
-            faults: Vec::new(),
-            fault_count: 0,
+            faults: FaultGroups::default(),
             notes: Vec::new(),
             fixed: None,
         })
     }
 
     /// Starts a file of a split: the rows that follow are its rows.
-    pub fn begin(&mut self, file: &Path, split: &str) {
+    pub fn begin(&mut self, file: &str, split: &str) {
         self.files.push(file.to_owned());
         self.split =
             self.splits.iter().position(|known| known.name == split).unwrap_or_else(|| {
@@ -123,38 +123,42 @@ impl<'a> Linter<'a> {
 
     /// Lints a row. Returns `None` if its format is wrong; linting then ends in an
     /// error.
-    pub fn row(&mut self, number: u64, object: &Object) -> Option<RowOutcome> {
+    pub fn row(&mut self, place: Place, object: &Object) -> Option<RowOutcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
-        match self.examine(number, object) {
+        match self.examine(place, object) {
             Ok(outcome) => Some(outcome),
             Err(fault) => {
-                self.fault_count += 1;
-                if self.faults.len() < SHOWN {
-                    self.faults.push((self.file(), number, fault));
-                }
+                self.faults.add(&self.file(), Some(place), fault.to_string());
                 None
             }
         }
     }
 
-    fn examine(&mut self, number: u64, object: &Object) -> Result<RowOutcome, RowFault> {
+    /// Adds a row that cannot be read; linting then ends in an error. A file without rows is
+    /// no fault if another one has some.
+    pub fn fault(&mut self, fault: &ReadFault) {
+        if !matches!(fault.problem, ReadProblem::NoRows) {
+            self.faults.add_fault(fault);
+        }
+    }
+
+    fn examine(&mut self, place: Place, object: &Object) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
-            None => self.format.insert(recognise(object)?).0,
+            None => self.format.insert(Columns::default().recognise(object)?).0,
         };
         let example = self.examiner.read(format, object)?;
         let file = self.file();
-        self.balance.add(&example, |excerpt| Sample { file: file.clone(), row: number, excerpt });
+        self.balance.add(&example, |excerpt| Sample { file: file.clone(), place, excerpt });
         let mut hits = self.examiner.hits(&example);
         let mut fixed = self.fix(format, object, hits.clone())?;
         // A removed row does not make later rows duplicates.
         if !fixed.removed {
             let kept = fixed.edited.as_ref().map_or(&example, |(_, example)| example);
-            let location = Location { file: self.files.len() - 1, row: number };
-            let name = |location: Location| {
-                format!("{} row {}", self.files[location.file].display(), location.row)
-            };
+            let location = Location { file: self.files.len() - 1, place };
+            let name =
+                |location: Location| format!("{}{}", self.files[location.file], location.place);
             let split = &self.splits[self.split].name;
             let duplicate = self.duplicates.examine(kept, split, location, name);
             if let Some(hit) = duplicate.filter(|hit| self.examiner.is_enabled(hit.rule)) {
@@ -164,7 +168,7 @@ impl<'a> Linter<'a> {
             }
         }
         for hit in hits {
-            self.count(number, hit);
+            self.count(place, hit);
         }
         Ok(match fixed.edited {
             _ if fixed.removed => RowOutcome::Remove(fixed.log),
@@ -212,8 +216,8 @@ impl<'a> Linter<'a> {
     }
 
     /// Adds a hit to the tally of its rule.
-    fn count(&mut self, row: u64, hit: Hit) {
-        let sample = Sample { file: self.file(), row, excerpt: hit.excerpt };
+    fn count(&mut self, place: Place, hit: Hit) {
+        let sample = Sample { file: self.file(), place, excerpt: hit.excerpt };
         match self.tallies.iter_mut().find(|tally| tally.rule == hit.rule) {
             Some(tally) => {
                 tally.count += 1;
@@ -230,7 +234,7 @@ impl<'a> Linter<'a> {
 
     /// The name of the current file.
     fn file(&self) -> String {
-        self.files.last().map(|path| path.display().to_string()).unwrap_or_default()
+        self.files.last().cloned().unwrap_or_default()
     }
 
     /// Checks that there were rows and that all of them are in the known format.
@@ -238,8 +242,8 @@ impl<'a> Linter<'a> {
     /// # Errors
     /// [`LintError::Faults`] or [`LintError::NoRows`].
     pub fn check_rows(&self) -> Result<(), LintError> {
-        if self.fault_count > 0 {
-            return Err(LintError::Faults(self.faults.clone(), self.fault_count));
+        if !self.faults.is_empty() {
+            return Err(LintError::Faults(self.faults.clone()));
         }
         match self.format {
             Some(_) => Ok(()),

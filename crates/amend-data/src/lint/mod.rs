@@ -15,34 +15,27 @@ mod evaluation;
 mod examiner;
 mod filter;
 mod linter;
-mod rows;
-mod source;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use self::clean::CleanedCopy;
 pub use self::filter::{FilterError, LintFilter};
 use self::linter::Linter;
 use self::report::LintReport;
-pub use self::rows::RowsError;
-use self::rows::{Form, LintRow};
-use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
 use crate::format::example::Object;
-use crate::format::read::RowFault;
 use crate::pairs::judgement::Rules;
 use crate::pairs::{self, Which};
+use crate::rows::{
+    FaultGroups, Input, Place, ReadFault, Row, RowFile, RowReader, WriteFault, files,
+};
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
-use crate::store::run_dir::{RunDir, RunError};
+use crate::store::run_dir::{self, RunDir, RunError};
 use amend_core::chat::{Message, Role};
 
 /// TRL's default maximum length, used if none is given.
 pub const MAX_LENGTH: usize = 1024;
-
-/// How many unreadable rows an error lists; the rest are counted.
-const SHOWN: usize = 20;
 
 /// The settings of the training run that will use the data.
 #[derive(Default)]
@@ -81,40 +74,18 @@ pub struct LintOptions {
 /// The reason why data cannot be linted.
 #[derive(Debug, thiserror::Error)]
 pub enum LintError {
-    /// A file or folder cannot be read.
-    #[error("failed to read {path}")]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A folder contains no data files.
-    #[error(
-        "no .jsonl, .json or .parquet file in {path}: name a run, a file, or a folder of splits"
-    )]
-    NoFiles {
-        /// The folder.
-        path: PathBuf,
-    },
+    /// The data cannot be opened.
+    #[error(transparent)]
+    Open(#[from] ReadFault),
     /// The data has no rows.
     #[error("{path} has no rows")]
     NoRows {
         /// The data.
         path: PathBuf,
     },
-    /// The content of a file is not valid JSON or Parquet.
-    #[error("failed to read {path}")]
-    Rows {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: RowsError,
-    },
-    /// Rows are in no known format: the file, row and fault of the first ones, and
-    /// the number of all.
-    #[error("{}", faults(.0, *.1))]
-    Faults(Vec<(String, u64, RowFault)>, u64),
+    /// Rows that cannot be read or are in no known format.
+    #[error("{0}")]
+    Faults(FaultGroups),
     /// The run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -139,25 +110,8 @@ pub enum LintError {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: RowsError,
+        source: WriteFault,
     },
-    /// A row of an evaluation file has no prompt.
-    #[error("{file}: row {row} has no prompt under {}: rename its key", crate::format::PROMPTS.join(", "))]
-    NoPrompt {
-        /// The file.
-        file: String,
-        /// The row.
-        row: u64,
-    },
-}
-
-fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
-    let mut lines: Vec<String> =
-        shown.iter().map(|(file, row, fault)| format!("{file}: row {row}: {fault}")).collect();
-    if all > shown.len() as u64 {
-        lines.push(format!("… and {} more", all - shown.len() as u64));
-    }
-    lines.join("\n")
 }
 
 /// Lints the run, file or folder at `path`.
@@ -166,83 +120,70 @@ fn faults(shown: &[(String, u64, RowFault)], all: u64) -> String {
 /// Fails if the data cannot be read or is in no known format, or if the cleaned copy
 /// cannot be written.
 pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError> {
-    let data = match &options.run {
-        Some(run) => Data::Run(Box::new(run.clone())),
-        None => Data::open(path)?,
-    };
-    if let (Data::Run(_), Some(_)) = (&data, &options.fix) {
-        return Err(LintError::FixRun { path: path.to_owned() });
+    if options.run.is_some() || is_run(path) {
+        if options.fix.is_some() {
+            return Err(LintError::FixRun { path: path.to_owned() });
+        }
+        let mut linter = Linter::new(path, options, false)?;
+        match &options.run {
+            Some(run) => lint_run(run, &mut linter)?,
+            None => lint_run(&RunDir::open(path)?, &mut linter)?,
+        }
+        return linter.finish();
     }
-    let (files, run) = match data {
-        Data::Run(run) => (Vec::new(), Some(run)),
-        Data::File(file) => (vec![file], None),
-        Data::Folder(files) => (files, None),
-    };
+    let files = files(&[Input::from(path.to_owned())])?;
     let several = files.iter().any(|file| file.split != files[0].split);
     let mut linter = Linter::new(path, options, several)?;
-    match run {
-        Some(run) => lint_run(&run, &mut linter)?,
-        None => match &options.fix {
-            Some(out) => {
-                let fixed = CleanedCopy::new(path, out)?.write(&files, &mut linter)?;
-                linter.fixed(fixed);
-            }
-            None => {
-                for file in &files {
-                    lint_file(file, &form(file)?, &mut linter, &mut |_, _| Ok(()))?;
+    match &options.fix {
+        Some(out) => {
+            let fixed = CleanedCopy::new(path, out)?.write(&files, &mut linter)?;
+            linter.fixed(fixed);
+        }
+        None => {
+            for file in &files {
+                match RowReader::open(file) {
+                    Ok(reader) => lint_file(file, reader, &mut linter, &mut |_, _| Ok(()))?,
+                    Err(fault) => linter.fault(&fault),
                 }
             }
-        },
+        }
     }
     linter.finish()
 }
 
-fn form(file: &DataFile) -> Result<Form, LintError> {
-    rows::form(&file.path).map_err(|source| unreadable(&file.path, source))
-}
-
-fn unreadable(path: &Path, source: RowsError) -> LintError {
-    match source {
-        RowsError::Io(source) => LintError::Read { path: path.to_owned(), source },
-        source => LintError::Rows { path: path.to_owned(), source },
-    }
+/// Whether a folder is a run.
+fn is_run(path: &Path) -> bool {
+    let has = |name: &str| path.join(name).exists();
+    has(run_dir::files::MANIFEST) && has(run_dir::files::JOURNAL)
 }
 
 /// Receives each row and its outcome.
-type Done<'a> = &'a mut dyn FnMut(&LintRow<'_>, linter::RowOutcome) -> Result<(), LintError>;
+type Done<'a> = &'a mut dyn FnMut(&Row, linter::RowOutcome) -> Result<(), LintError>;
 
-/// An error of reading rows, or of the function that receives them.
-enum Either {
-    Rows(RowsError),
-    Lint(LintError),
-}
-
-impl From<RowsError> for Either {
-    fn from(error: RowsError) -> Self {
-        Self::Rows(error)
-    }
-}
-
+/// Lints the rows of a file. A row that is at fault does not end it.
 fn lint_file(
-    file: &DataFile,
-    form: &Form,
+    file: &RowFile,
+    reader: RowReader,
     linter: &mut Linter<'_>,
     done: Done<'_>,
 ) -> Result<(), LintError> {
-    linter.begin(&file.path, &file.split);
-    rows::read(&file.path, form, &mut |row: LintRow<'_>| {
-        let Some(outcome) = linter.row(row.number, &row.object) else { return Ok(()) };
-        done(&row, outcome).map_err(Either::Lint)
-    })
-    .map_err(|error| match error {
-        Either::Rows(source) => unreadable(&file.path, source),
-        Either::Lint(error) => error,
-    })
+    linter.begin(&file.name, &file.split);
+    for row in reader {
+        match row {
+            Ok(row) => {
+                if let Some(outcome) = linter.row(row.place, &row.object) {
+                    done(&row, outcome)?;
+                }
+            }
+            Err(fault) => linter.fault(&fault),
+        }
+    }
+    Ok(())
 }
 
 /// Lints the pairs of a run, as an export would write them.
 fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
-    linter.begin(run.path(), "train");
+    linter.begin(&run.path().display().to_string(), "train");
     let reviews = Reviews::read(run)?;
     let rules = Rules::from_run(run).with_reviews(reviews);
     let mut left_out = 0_u64;
@@ -266,7 +207,7 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
                 "metadata": trajectory.item.metadata,
             });
             let object = serde_json::from_value::<Object>(row).unwrap_or_default();
-            linter.row(trajectory.item.row, &object);
+            linter.row(Place::Row(trajectory.item.row), &object);
         }
     }
     if left_out > 0 {

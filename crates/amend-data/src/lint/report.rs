@@ -1,8 +1,9 @@
 //! The report of linting: statistics, findings, and the counts of the cleaned copy.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::check::{LintRule, SetStatistics};
+use crate::rows::Place;
 use amend_core::document::Severity;
 
 /// An example of a finding.
@@ -10,10 +11,15 @@ use amend_core::document::Severity;
 pub struct Sample {
     /// The file, as given.
     pub file: String,
-    /// The row: the line number in JSON lines, else the row's number from 1.
-    pub row: u64,
+    /// The row. In JSON it is `row`: the line where it begins, or else its number from 1.
+    #[serde(rename = "row", serialize_with = "number")]
+    pub place: Place,
     /// The text that shows the fault, on one line.
     pub excerpt: String,
+}
+
+fn number<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(place.number())
 }
 
 /// A rule that some rows break.

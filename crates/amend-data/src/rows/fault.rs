@@ -144,8 +144,8 @@ pub enum ReadProblem {
     },
     /// A row of CSV has another number of cells than the header.
     #[error(
-        "{found} cells, but the header names {expected} columns: put a cell with a comma, a \
-         quote or a line break in quotes"
+        "the row has not as many cells as the header ({found} instead of {expected}): put a cell \
+         with a comma, a quote or a line break in quotes"
     )]
     Ragged {
         /// The number of cells.
@@ -222,6 +222,8 @@ pub struct FaultGroups {
 /// Rows with the same fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FaultGroup {
+    /// Whether they are rows. Faults of whole files are not grouped, so that each is named.
+    of_rows: bool,
     /// The file and the first row.
     first: String,
     message: String,
@@ -234,11 +236,14 @@ impl FaultGroups {
 
     /// Adds a fault: the file, the row and what is wrong.
     pub fn add(&mut self, file: &str, place: Option<Place>, message: String) {
-        if let Some(group) = self.groups.iter_mut().find(|group| group.message == message) {
+        let of_rows = place.is_some();
+        let same = |group: &&mut FaultGroup| group.of_rows && of_rows && group.message == message;
+        if let Some(group) = self.groups.iter_mut().find(same) {
             group.count += 1;
         } else if self.groups.len() < Self::SHOWN {
             let place = place.map(|place| place.to_string()).unwrap_or_default();
-            self.groups.push(FaultGroup { first: format!("{file}{place}"), message, count: 1 });
+            let first = format!("{file}{place}");
+            self.groups.push(FaultGroup { of_rows, first, message, count: 1 });
         } else {
             self.more += 1;
         }
@@ -255,6 +260,12 @@ impl FaultGroups {
         self.groups.is_empty()
     }
 
+    /// Whether some are faults of rows.
+    #[must_use]
+    pub fn concern_rows(&self) -> bool {
+        self.groups.iter().any(|group| group.of_rows)
+    }
+
     /// The number of all faults.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -264,7 +275,7 @@ impl FaultGroups {
 
 impl std::fmt::Display for FaultGroups {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, FaultGroup { first, message, count }) in self.groups.iter().enumerate() {
+        for (at, FaultGroup { first, message, count, .. }) in self.groups.iter().enumerate() {
             write!(f, "{}{first}: {message}", if at == 0 { "" } else { "\n" })?;
             match count - 1 {
                 0 => {}

@@ -35,12 +35,15 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"GGUF", "a model", "name it with -m, and the rows here"),
     (
         b"version https://git-lfs",
-        "a Git LFS pointer, not the data itself",
+        "a Git LFS pointer instead of the data",
         "download the data with git lfs pull",
     ),
     (b"\xff\xfe", "UTF-16", "convert it, for example with iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16", "convert it, for example with iconv -f UTF-16 -t UTF-8"),
 ];
+
+/// The first bytes of Parquet and of Arrow files, which are binary and can be read.
+const COLUMNS: [&[u8]; 2] = [b"PAR1", b"ARROW1"];
 
 /// What to do with ZIP files by the extension of the file: many kinds are ZIP files.
 fn zip(extension: &str) -> (&'static str, &'static str) {
@@ -82,8 +85,10 @@ pub(super) fn refuse(start: &[u8], extension: &str) -> Result<(), ReadProblem> {
     if is_utf16(start) {
         return found("UTF-16", "convert it, for example with iconv -f UTF-16LE -t UTF-8");
     }
-    let binary = start.contains(&0) && !is_utf8_start(start);
-    if binary {
+    if is_binary(start)
+        && !is_arrow_stream(start)
+        && !COLUMNS.iter().any(|magic| start.starts_with(magic))
+    {
         return found("a binary file of an unknown kind", "name JSON Lines, CSV or Parquet");
     }
     match extension {
@@ -108,12 +113,13 @@ fn is_utf16(start: &[u8]) -> bool {
     start.len() >= 4 && ((nul_at(0) && text_at(1)) || (nul_at(1) && text_at(0)))
 }
 
-/// Whether the bytes are UTF-8, except perhaps the last character, which may be cut off.
-fn is_utf8_start(start: &[u8]) -> bool {
-    match std::str::from_utf8(start) {
-        Ok(_) => true,
-        Err(error) => error.error_len().is_none(),
-    }
+/// Whether the first bytes are not text: one in twenty is a control character. A single
+/// damaged character is the fault of its row.
+fn is_binary(start: &[u8]) -> bool {
+    let start = &start[..start.len().min(1024)];
+    let control =
+        |byte: &&u8| **byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
+    start.iter().filter(control).count() * 20 > start.len()
 }
 
 #[cfg(test)]
@@ -156,10 +162,11 @@ mod tests {
     fn texts_are_not_refused() {
         for start in [
             &b"{\"a\": 1}"[..],
-            b"PAR1",
+            b"PAR1\x15\x04\0\0",
+            b"ARROW1\0\0",
             b"\xff\xff\xff\xff\x10\0\0\0",
             b"Organise my day\n",
-            b"a\0b",
+            b"a text with one damaged character\0",
             "é".as_bytes(),
             b"",
         ] {

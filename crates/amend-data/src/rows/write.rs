@@ -315,3 +315,6 @@ fn is_same_batch(a: &RecordBatch, b: &RecordBatch) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

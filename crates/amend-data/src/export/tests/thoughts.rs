@@ -146,7 +146,8 @@ fn lint_never_finds_one_sided_thoughts_in_an_export() {
                 .filter(|name| name.starts_with("thoughts"))
                 .collect();
             let in_text = reasoning == ReasoningPolicy::Inline
-                || (reasoning == ReasoningPolicy::Field && format.name.starts_with("llamafactory"));
+                || (reasoning == ReasoningPolicy::Field
+                    && format.has_thoughts_in_texts(ReasoningPolicy::Field));
             let has_any = in_text && format.name != "llamafactory-kto" && format.name != "kto";
             let expected: &[&str] = if has_any { &["thoughts-left"] } else { &[] };
             assert_eq!(found, expected, "{} {reasoning}", format.name);
@@ -163,7 +164,7 @@ fn formats_without_a_place_for_thoughts_name_those_with_one() {
         error.unwrap_err().to_string(),
         "the format trl-standard has no place for thoughts (--reasoning field): use one of trl, \
          kto, sft, sft-steps, reward, llamafactory-alpaca, llamafactory-sharegpt, \
-         llamafactory-kto, openrlhf"
+         llamafactory-kto, openrlhf, ms-swift"
     );
     let refused = with("constitutional-ai", ReasoningPolicy::Inline);
     assert!(matches!(write(&run, &refused, io::sink()), Err(ExportError::Reasoning { .. })));

@@ -197,6 +197,7 @@ mod tests {
 
     use super::super::tests::example;
     use super::*;
+    use crate::rows::Place;
 
     fn balance(rows: &[(&str, &str)]) -> (SetStatistics, Vec<Imbalance>) {
         let mut balance = Balance::default();
@@ -204,7 +205,7 @@ mod tests {
             // Each x is a word.
             let [chosen, rejected] = [chosen, rejected].map(|text| text.replace('x', "x "));
             let example = example(json!({"prompt": "p", "chosen": chosen, "rejected": rejected}));
-            let sample = |excerpt| Sample { file: "f".to_owned(), row, excerpt };
+            let sample = |excerpt| Sample { file: "f".to_owned(), place: Place::Row(row), excerpt };
             balance.add(&example, sample);
         }
         balance.finish()
@@ -233,7 +234,7 @@ mod tests {
         let (_, imbalances) = balance(&rows);
         let [imbalance] = imbalances.as_slice() else { panic!("{imbalances:?}") };
         assert_eq!((imbalance.rule.name, imbalance.count), ("length-bias", 15));
-        let rows: Vec<u64> = imbalance.samples.iter().map(|sample| sample.row).collect();
+        let rows: Vec<u64> = imbalance.samples.iter().map(|sample| sample.place.number()).collect();
         assert_eq!(rows, [19, 18, 20]);
     }
 

@@ -3,6 +3,7 @@
 
 use super::{Fix, Hit, LintRule, Needs, opening};
 use crate::format::example::{Example, ExampleTurn, joined_answers};
+use crate::rows::Place;
 use amend_core::document::Severity;
 use amend_core::text::minhash::{Nearest, Signature};
 
@@ -30,8 +31,8 @@ const NEAR: f64 = 0.8;
 pub(in crate::lint) struct Location {
     /// The file's number.
     pub file: usize,
-    /// The row's number.
-    pub row: u64,
+    /// The row's place in the file.
+    pub place: Place,
 }
 
 /// The kept rows so far, about 1.7 KB each.
@@ -149,8 +150,8 @@ mod tests {
         (1..)
             .zip(rows)
             .map(|(row, (split, value))| {
-                let location = Location { file: 0, row };
-                let name = |location: Location| location.row.to_string();
+                let location = Location { file: 0, place: Place::Row(row) };
+                let name = |location: Location| location.place.number().to_string();
                 let hit = duplicates.examine(&example(value.clone()), split, location, name)?;
                 let like = hit.excerpt.split([' ', ':']).nth(1).unwrap().to_owned();
                 Some((hit.rule.name, like))

@@ -9,7 +9,7 @@ use amend_core::model::EngineError;
 
 /// The shape of a baseline run.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Shape {
+pub struct BatchShape {
     /// Sequences decoded together.
     pub width: usize,
     /// Leading tokens that all sequences share.
@@ -36,9 +36,9 @@ pub struct Rates {
 pub fn measure(
     model: &Model,
     settings: &LlamaSettings,
-    shape: Shape,
+    shape: BatchShape,
 ) -> Result<Rates, EngineError> {
-    let Shape { width, shared, own, steps } = shape;
+    let BatchShape { width, shared, own, steps } = shape;
     let settings = LlamaSettings { parallel: width, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
 
