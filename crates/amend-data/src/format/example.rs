@@ -140,6 +140,8 @@ pub struct Example {
     pub tokens: Option<Tokens>,
     /// The critique that led to the chosen answer, if the row has it.
     pub critique: Option<String>,
+    /// The answer that the critique is about, if it is known and no side of the row.
+    pub before: Option<String>,
     /// The names of the columns that were read, as they are in the row.
     pub used: Vec<String>,
 }

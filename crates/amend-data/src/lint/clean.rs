@@ -11,6 +11,7 @@ use super::report::Fixed;
 use super::rows::{LintRow, Writer};
 use super::source::DataFile;
 use super::{LintError, RowsError, form, lint_file};
+use crate::rows::json_lines;
 use crate::store::atomic;
 
 /// The destination of a cleaned copy.
@@ -140,10 +141,7 @@ fn copy_file(
         for LintFault { rule, excerpt } in faults {
             let file = file.path.display().to_string();
             let entry = Entry { file, row: row.number, finding: rule, done, excerpt };
-            serde_json::to_writer(&mut *log, &entry)
-                .map_err(io::Error::from)
-                .and_then(|()| log.write_all(b"\n"))
-                .map_err(io_failed(target))?;
+            json_lines::write(log, &entry).map_err(io_failed(target))?;
         }
         Ok(())
     })?;

@@ -10,6 +10,7 @@ pub mod check;
 pub mod report;
 pub mod tokenizer;
 
+mod background;
 mod clean;
 mod evaluation;
 mod examiner;
@@ -17,26 +18,27 @@ mod filter;
 mod linter;
 mod rows;
 mod source;
+mod spoilt;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use self::clean::CleanedCopy;
+pub use self::background::Background;
 pub use self::filter::{FilterError, LintFilter};
+pub use self::spoilt::SpoiltPairs;
 use self::linter::Linter;
 use self::report::LintReport;
 pub use self::rows::RowsError;
 use self::rows::{Form, LintRow};
 use self::source::{Data, DataFile};
 use self::tokenizer::Tokenizer;
-use crate::format::example::Object;
 use crate::format::read::RowFault;
 use crate::pairs::judgement::Rules;
 use crate::pairs::{self, Which};
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
-use amend_core::chat::{Message, Role};
 
 /// TRL's default maximum length, used if none is given.
 pub const MAX_LENGTH: usize = 1024;
@@ -173,7 +175,11 @@ pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError>
         Data::Folder(files) => (files, None),
     };
     let several = files.iter().any(|file| file.split != files[0].split);
-    let mut linter = Linter::new(path, options, several)?;
+    let background = match &run {
+        Some(run) => Background::from_manifest(run.manifest()),
+        None => Background::shipped(),
+    };
+    let mut linter = Linter::new(path, options, background, several)?;
     match run {
         Some(run) => lint_run(&run, &mut linter)?,
         None => match &options.fix {
@@ -247,20 +253,7 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
                 left_out += 1;
                 continue;
             };
-            let answer = |text: &str| [Message::new(Role::Assistant, text)];
-            let verdict = pair.judgement.map(|judgement| judgement.decisive);
-            let decided = verdict.filter(|verdict| !verdict.undecided);
-            let reviewers = pair.review.map(|review| review.reviewers).unwrap_or_default();
-            let row = serde_json::json!({
-                "prompt": trajectory.item.messages,
-                "chosen": answer(&pair.chosen.text),
-                "rejected": answer(&pair.rejected.text),
-                "p_chosen": decided.map(|verdict| verdict.p),
-                "reviewers": reviewers,
-                "metadata": trajectory.item.metadata,
-            });
-            let object = serde_json::from_value::<Object>(row).unwrap_or_default();
-            linter.row(trajectory.item.row, &object);
+            linter.pair(&pair);
         }
     }
     if left_out > 0 {

@@ -19,6 +19,7 @@ use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::format::example::Object;
+use crate::rows::json_lines;
 
 /// The longest line read, in bytes.
 const MAX_LINE: u64 = 64 << 20;
@@ -281,8 +282,10 @@ impl<'a> Writer<'a> {
     pub fn write(&mut self, row: &LintRow<'_>, edited: Option<&Object>) -> Result<(), RowsError> {
         let object = edited.unwrap_or(&row.object);
         match (self, &row.raw) {
-            (Self::Lines(out), Raw::Line(line)) if edited.is_none() => writeln!(out, "{line}")?,
-            (Self::Lines(out), _) => writeln!(out, "{}", Value::Object(object.clone()))?,
+            (Self::Lines(out), Raw::Line(line)) if edited.is_none() => {
+                writeln!(out, "{}", json_lines::escaped(line))?;
+            }
+            (Self::Lines(out), _) => json_lines::write(*out, object)?,
             (Self::Array(out, begun), _) => {
                 let before = if *begun { ",\n" } else { "[\n" };
                 write!(out, "{before}{}", Value::Object(object.clone()))?;

@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod fault;
 pub mod file;
 pub mod input;
+pub mod json_lines;
 pub mod reader;
 pub mod row;
 

@@ -274,7 +274,8 @@ pub(super) fn example(
         mismatch: None,
         contradiction,
         tokens: None,
-        critique: None,
+        critique: row.get("reason").and_then(Value::as_str).map(str::to_owned),
+        before: None,
         used: Vec::new(),
     }
 }

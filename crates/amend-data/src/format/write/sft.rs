@@ -8,13 +8,13 @@
 
 use serde_json::{Value, json};
 
-use super::{ExportFormat, ExportRow, Rows};
+use super::{ExportFormat, Rows, StepRow};
 use crate::format::cells::{
     answer, answered_turns, conversation, integer, message, optional_text, row, text, turns,
 };
 use crate::format::origin::Provenance;
-use crate::format::thoughts::{RowThoughts, ThoughtPlace};
-use crate::pairs::{self, DropReason};
+use crate::format::thoughts::ThoughtPlace;
+use crate::pairs::{self, DropReason, Revised};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::{Outcome, Step, StepOutput, answers};
@@ -51,7 +51,7 @@ pub(super) const STEPS: ExportFormat = ExportFormat {
 fn steps(
     trajectory: &Trajectory,
     run: &Provenance<'_>,
-) -> Vec<Result<(ExportRow, RowThoughts), DropReason>> {
+) -> Vec<Result<StepRow, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
@@ -60,7 +60,7 @@ fn steps(
     let first = answers(steps).nth(run.rules.first(steps));
     let mut last: Option<&Step> = None;
     let mut critique: Option<&Step> = None;
-    for step in steps.iter().filter(|step| step.kind.is_text()) {
+    for (at, step) in steps.iter().enumerate().filter(|(_, step)| step.kind.is_text()) {
         let principle = step.principle.as_deref();
         let request = |request| message(Role::User, request);
         let about = last.or(first.filter(|_| step.kind.output() != StepOutput::Answer));
@@ -96,7 +96,7 @@ fn steps(
                     ("round", json!(step.round)),
                     ("principle", json!(principle)),
                 ]);
-                (row, thoughts)
+                StepRow { row, thoughts, revised: Revised::from_steps(steps, at, &run.rules) }
             }));
         }
     }

@@ -3,18 +3,24 @@
 
 mod answers;
 mod balance;
+mod declines;
+mod delimiters;
 mod duplicates;
 mod evaluation;
 mod leftovers;
 mod markup;
 mod private;
+mod repeats;
 mod roles;
 mod thoughts;
 mod truncation;
 mod verdict;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use super::background::Background;
 use crate::format::example::{Example, ExampleTurn, TextEdit};
 use amend_core::document::Severity;
 
@@ -102,8 +108,13 @@ pub const RULES: &[&LintRule] = &[
     &markup::MARKUP,
     &thoughts::LEFT,
     &thoughts::ONE_SIDED,
+    &delimiters::MARKS,
+    &repeats::CRITIQUE,
+    &repeats::EXAMPLE,
+    &repeats::REQUEST,
     &leftovers::INTRODUCTION,
     &leftovers::CRITIQUE,
+    &declines::DECLINES,
     &verdict::VERDICT,
     &private::SECRET,
     &private::PERSONAL,
@@ -113,6 +124,22 @@ pub const RULES: &[&LintRule] = &[
     &balance::LENGTH,
     &balance::REFUSALS,
 ];
+
+/// The rules about spoilt rows: what the loop leaves in an answer. Exports leave such rows
+/// out unless they are told to keep them.
+pub const SPOILT: &[&LintRule] = &[
+    &delimiters::MARKS,
+    &repeats::CRITIQUE,
+    &repeats::EXAMPLE,
+    &repeats::REQUEST,
+    &leftovers::INTRODUCTION,
+    &leftovers::CRITIQUE,
+    &declines::DECLINES,
+];
+
+/// The rules that a critique cannot break: it is about an answer.
+pub(super) const NOT_OF_CRITIQUES: &[&LintRule] =
+    &[&repeats::REQUEST, &leftovers::INTRODUCTION, &leftovers::CRITIQUE, &declines::DECLINES];
 
 /// The name of the rule about thoughts in texts, which contradicts an export that writes
 /// them there.
@@ -129,13 +156,17 @@ pub(super) fn checks(
     control: &[String],
     max_length: usize,
     evaluation: EvaluationLeak,
+    background: &Arc<Background>,
 ) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
         Box::new(thoughts::LeftThoughts),
+        Box::new(delimiters::DelimiterMarks { background: Arc::clone(background) }),
+        Box::new(repeats::Repeats { background: Arc::clone(background) }),
         Box::new(leftovers::Leftovers),
+        Box::new(declines::Declines),
         Box::new(verdict::LabelNoise),
         Box::new(private::Private),
         Box::new(evaluation),
