@@ -2,22 +2,25 @@
 
 use amend_core::constitution::{Constitution, Principle, Select};
 use amend_core::judge::VerdictSettings;
+use amend_data::lint::SpoiltPairs;
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::reviews::Reviews;
 
 /// A run's manifest, and how its verdicts count.
-#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     manifest: &'a Manifest,
     /// How verdicts and reviews decide about pairs.
     pub rules: Rules,
+    /// Finds pairs that an export leaves out because they are spoilt.
+    pub spoilt: SpoiltPairs,
 }
 
 impl<'a> Subject<'a> {
     /// The subject of a report on the run of a manifest, without reviews.
     pub fn new(manifest: &'a Manifest) -> Self {
-        Self { manifest, rules: Rules::from_constitution(&manifest.constitution.value) }
+        let rules = Rules::from_constitution(&manifest.constitution.value);
+        Self { manifest, rules, spoilt: SpoiltPairs::new(manifest) }
     }
 
     /// Adds the decisions of reviewers.

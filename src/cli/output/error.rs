@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{fmt, io};
 
-use super::print;
+use super::{counts, print};
 use super::terminal::Output;
 use crate::bench::workload::WorkloadError;
 use crate::report::ReportError;
@@ -271,6 +271,11 @@ impl From<ExportError> for CommandError {
             ExportError::Reviews(error) => error.into(),
             ExportError::Unreviewed { .. } => Self::new(Kind::Findings, error)
                 .hinted("review them with amend review, then export again"),
+            ExportError::NoRows(ref counts) => {
+                let message = counts::no_rows(counts);
+                Self::new(Kind::Findings, message)
+                    .hinted("--policy keep exports pairs against the verdict, --allow RULE those with a finding")
+            }
             ExportError::Which { .. }
             | ExportError::Reasoning { .. }
             | ExportError::Occupied { .. }

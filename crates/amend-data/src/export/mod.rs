@@ -208,6 +208,21 @@ impl ExportError {
 }
 
 impl ExportOptions<'_> {
+    /// The options of an export without flags: pairs in the format `trl`, not filtered.
+    #[must_use]
+    pub fn pairs() -> Self {
+        Self {
+            format: &FORMATS[0],
+            which: Which::Last,
+            file_format: FileFormat::Jsonl,
+            reviews: ReviewPolicy::Override,
+            policy: None,
+            columns: ColumnSet::All,
+            reasoning: ReasoningPolicy::Drop,
+            filter: None,
+        }
+    }
+
     /// This number of rows in words, such as `1 pair` or `3 pairs`.
     #[must_use]
     pub fn in_words(&self, rows: u64) -> String {

@@ -9,9 +9,15 @@ use crate::store::journal::Record;
 use crate::store::manifest::{Hashed, Manifest};
 use crate::testing::{failed, item, judged, manifest, step};
 use amend_core::chat::{Message, Role};
-use amend_core::constitution::Judge;
+use amend_core::constitution::{Judge, Policy};
 use amend_core::model::{Finish, Sampling, Usage};
 use amend_core::record::{Outcome, Step, StepKind, Stop};
+
+/// A judge that decides with little mass, as in tests, and whose policy keeps pairs that
+/// were not judged.
+fn judge() -> Judge {
+    Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() }
+}
 
 /// The sample manifest with requests and sampling settings in its constitution.
 fn full_manifest() -> Manifest {
@@ -93,14 +99,7 @@ pub(super) fn run(folder: &Path) -> RunDir {
 
 pub(super) fn export(name: &str) -> ExportOptions<'static> {
     let format = ExportFormat::named(name).unwrap();
-    ExportOptions {
-        format,
-        which: Which::Last,
-        file_format: FileFormat::Jsonl,
-        reviews: ReviewPolicy::Override,
-        reasoning: ReasoningPolicy::Drop,
-        filter: None,
-    }
+    ExportOptions { format, ..ExportOptions::pairs() }
 }
 
 /// The lines of an export, with the hash of the run replaced.
@@ -113,7 +112,7 @@ fn lines(run: &RunDir, export: &ExportOptions<'_>) -> String {
 /// The rows of an export with only the columns of the format itself.
 fn own_columns(run: &RunDir, name: &str) -> String {
     let export = export(name);
-    let schema = export.format.schema(&export.provenance(run).unwrap().thoughts);
+    let schema = export.schema(&export.provenance(run).unwrap());
     let own = (schema.fields().iter())
         .map(|field| field.name().clone())
         .take_while(|name| name != "id")
@@ -137,9 +136,9 @@ fn trl_rows_have_all_columns() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
-    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
-    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
-    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{\"source\":\"letters\",\"score\":0.1}"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
     "#);
 }
 
@@ -233,10 +232,10 @@ fn each_format_writes_its_columns() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":{},"run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":"{}","run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
-    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
+    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":"{\"kind\":\"empty\",\"step\":\"critique\"}","steps":[],"metadata":"{}","run":"HASH"}
     "#);
 }
 
@@ -244,7 +243,7 @@ fn each_format_writes_its_columns() {
 fn candidates_are_labelled_once_and_the_best_is_revised() {
     use StepKind::{Critique, Generate, Revise};
     let mut manifest = full_manifest();
-    manifest.constitution.value.judge = Judge::default();
+    manifest.constitution.value.judge = judge();
     let folder = tempfile::tempdir().unwrap();
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
     let item = item("b");
@@ -280,9 +279,11 @@ fn candidates_are_labelled_once_and_the_best_is_revised() {
     for name in ["kto", "constitutional-ai"] {
         counted.push(write(&run, &export(name), std::io::sink()).unwrap());
     }
+    // The revision was not judged.
     assert_eq!(
         counted,
         [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
+            .map(|counts| Counts { unchecked: 1, ..counts })
     );
 }
 
@@ -310,18 +311,13 @@ fn parquet_has_the_same_rows_as_json_lines() {
         let path = folder.path().join("rows.parquet");
         let counts = write_file(&run, &parquet, &path).unwrap();
         let rows = parquet_rows(&path);
-        let schema = format.schema(&export.provenance(&run).unwrap().thoughts);
+        let schema = format.schema(&export.provenance(&run).unwrap().thoughts, true);
         let columns: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut expected = Vec::new();
         for line in lines(&run, &export).replace("HASH", run.hash()).lines() {
-            let mut row: ExportRow = serde_json::from_str(line).unwrap();
+            let row: ExportRow = serde_json::from_str(line).unwrap();
             assert_eq!(row.keys().collect::<Vec<_>>(), columns, "{}", format.name);
-            for free_form in ["metadata", "failure"] {
-                if let Some(value) = row.get_mut(free_form).filter(|value| !value.is_null()) {
-                    *value = Value::String(value.to_string());
-                }
-            }
             expected.push(Value::Object(row));
         }
         assert!(!rows.is_empty(), "{}", format.name);
@@ -352,7 +348,10 @@ fn dropped_rows_are_counted_by_reason() {
         ("trajectories", Which::Last, counts(5, &[])),
     ] {
         let export = ExportOptions { which, ..export(name) };
-        assert_eq!(write(&run, &export, io::sink()).unwrap(), expected, "{name} {which:?}");
+        let counts = write(&run, &export, io::sink()).unwrap();
+        // The constitution disables the judge.
+        let unchecked = if export.format.has_pairs() { counts.written } else { 0 };
+        assert_eq!(counts, Counts { unchecked, ..expected }, "{name} {which:?}");
     }
     let error = write(&run, &ExportOptions { which: Which::All, ..export("kto") }, io::sink());
     assert_eq!(

@@ -46,6 +46,16 @@ fn names() -> String {
 }
 
 impl LintFilter {
+    /// Whether one of these rules needs the trainer's tokenizer or evaluation files.
+    #[must_use]
+    pub fn need_trainer(names: &[String]) -> bool {
+        let named = |rule: &&&'static LintRule| names.iter().any(|name| name == rule.name);
+        let needs = |rule: &&'static LintRule| {
+            matches!(rule.needs, Needs::Tokenizer | Needs::Evaluation)
+        };
+        RULES.iter().filter(named).any(needs)
+    }
+
     /// Creates a filter from the names of rules, for rows with this background.
     ///
     /// # Errors

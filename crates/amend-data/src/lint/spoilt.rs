@@ -59,3 +59,6 @@ pub(super) fn pair_row(pair: &Pair<'_>) -> Object {
     });
     serde_json::from_value::<Object>(row).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod measured;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
+use super::{Check, Fix, Hit, LintRule, Needs, asks_for_changes, excerpt};
 use crate::format::example::{Example, joined, joined_answers};
 use amend_core::document::Severity;
 
@@ -25,7 +25,7 @@ static ABOUT_AN_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"\b(?:the|this|that|your|my) (?:\w+ )?{thing} (?:already |does not |doesn(?:'|’)t )(?:follows?|keeps?|meets?|gives?|needs?|complies|adheres|respects?|satisf(?:y|ies)|breaks?|violates?|require|contain any)\b"),
         r"\bnothing (?:in (?:the|this|that|my) \w+ )?(?:breaks|violates) (?:the|this|that|any) (?:rule|principle)s?\b".to_owned(),
         format!(r"\bno (?:further |additional )?(?:changes?|edits?|revisions?|rewriting|corrections?|modifications?) (?:(?:is|are|was|were) )?(?:needed|necessary|required|made) (?:to|for|in) (?:the|this|that|your|my) (?:\w+ )?{thing}\b"),
-        r"\bthere is no need to (?:rewrite|revise|change|edit) (?:the|this|that|your|my|it)\b".to_owned(),
+        r"\bno need to (?:re-?write|revise|edit|rephrase) (?:the|this|that|your|my|it|anything)\b".to_owned(),
     ];
     Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
 });
@@ -50,14 +50,6 @@ static BARE: LazyLock<Regex> = LazyLock::new(|| {
         .expect("the pattern is fixed")
 });
 
-/// What a person says who asks for changes to a text, or whether any are needed.
-static ASKS_FOR_CHANGES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?i)\b(?:chang|edit|revis|correct|proofread|improve|fix|review|feedback|modif|rewrit|answer|response|reply|rule|grammar|spell)",
-    )
-    .expect("the pattern is fixed")
-});
-
 /// Checks chosen answers.
 pub(super) struct Declines;
 
@@ -70,7 +62,7 @@ impl Check for Declines {
         let Some((_, turns)) = example.chosen() else { return };
         let text = joined_answers(turns);
         let Some(found) = BARE.find(&text).or_else(|| ABOUT_AN_ANSWER.find(&text)) else { return };
-        if ASKS_FOR_CHANGES.is_match(&joined(&example.prompt)) {
+        if asks_for_changes(&joined(&example.prompt)) {
             return;
         }
         let excerpt = excerpt(&text, found.start(), found.len());

@@ -16,8 +16,9 @@ mod thoughts;
 mod truncation;
 mod verdict;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use regex::Regex;
 use serde::Serialize;
 
 use super::background::Background;
@@ -172,6 +173,20 @@ pub(super) fn checks(
         Box::new(evaluation),
         Box::new(truncation::Truncation { max_length }),
     ]
+}
+
+/// What a person says who asks for changes to a text, for an opinion on one, or about rules.
+static ASKS_FOR_CHANGES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)\b(?:chang|edit|revis|correct|proofread|improv|fix|rewrit|reword|rephras|modif|draft|shorten|translat|feedback|criti|review|grammar|spell|rules?\b|principles?\b|original|versions?\b)",
+    )
+    .expect("the pattern is fixed")
+});
+
+/// Whether a prompt asks for changes to a text, or for an opinion on one. Its answer may then
+/// speak of an original, of changes and of a revision.
+fn asks_for_changes(prompt: &str) -> bool {
+    ASKS_FOR_CHANGES.is_match(prompt)
 }
 
 /// The longest excerpt, in characters.
