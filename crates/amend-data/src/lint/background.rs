@@ -8,7 +8,7 @@ use regex::Regex;
 
 use crate::store::manifest::Manifest;
 use amend_core::constitution::{self, Constitution, Principle, SHIPPED};
-use amend_core::prompt::{Delimiter, DelimiterStyle};
+use amend_core::prompt::{Delimiter, DelimiterStyle, built_in_texts};
 use amend_core::text::overlap::Sequences;
 
 /// What the model was shown.
@@ -28,8 +28,8 @@ static CODE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl Background {
-    /// The background of data of unknown origin: that of the constitutions that ship with
-    /// amend, without a delimiter.
+    /// The background of data of unknown origin: that of the constitutions and templates that
+    /// ship with amend, without a delimiter.
     #[must_use]
     pub fn shipped() -> Self {
         static ALL: LazyLock<Background> = LazyLock::new(|| {
@@ -38,6 +38,9 @@ impl Background {
                 if let Ok(constitution) = constitution::parse(name, text) {
                     background.add(&constitution);
                 }
+            }
+            for text in built_in_texts() {
+                background.add_template(text);
             }
             background
         });
@@ -50,16 +53,20 @@ impl Background {
         let mut background = Self::default();
         background.add(&manifest.constitution.value);
         for template in manifest.templates.values() {
-            // A sequence must not join the words before and after code.
-            for text in CODE.split(&template.value) {
-                background.requests.add(text);
-            }
+            background.add_template(&template.value);
         }
         let style = DelimiterStyle::ALL.into_iter();
         let style = style.clone().find(|style| style.as_str() == manifest.fence_style);
         let delimiter = Delimiter::new(&manifest.fence).ok().zip(style);
         background.delimiter = delimiter.map(|(delimiter, style)| delimiter.in_style(style));
         background
+    }
+
+    fn add_template(&mut self, template: &str) {
+        // A sequence must not join the words before and after code.
+        for text in CODE.split(template) {
+            self.requests.add(text);
+        }
     }
 
     fn add(&mut self, constitution: &Constitution) {

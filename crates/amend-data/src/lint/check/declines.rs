@@ -50,6 +50,12 @@ static BARE: LazyLock<Regex> = LazyLock::new(|| {
         .expect("the pattern is fixed")
 });
 
+/// What a person says who asks whether something has to change.
+static ASKS_WHETHER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(?:chang|answer|respons|reply|need|änder|chang|cambi|alter|mudan)|改|変更|измен")
+        .expect("the pattern is fixed")
+});
+
 /// Checks chosen answers.
 pub(super) struct Declines;
 
@@ -62,7 +68,8 @@ impl Check for Declines {
         let Some((_, turns)) = example.chosen() else { return };
         let text = joined_answers(turns);
         let Some(found) = BARE.find(&text).or_else(|| ABOUT_AN_ANSWER.find(&text)) else { return };
-        if asks_for_changes(&joined(&example.prompt)) {
+        let prompt = joined(&example.prompt);
+        if asks_for_changes(&prompt) || ASKS_WHETHER.is_match(&prompt) {
             return;
         }
         let excerpt = excerpt(&text, found.start(), found.len());

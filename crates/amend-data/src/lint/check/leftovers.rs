@@ -36,6 +36,7 @@ static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
         r"\bi (?:have |'ve |’ve )?(?:revised|rewritten|rewrote|rephrased|reworded) (?:the|my) (?:\w+ )?(?:answer|response|reply)\b",
         r"\b(?:the|this|my) (?:revised|rewritten|improved|updated) (?:answer|response|reply|version) (?:is|addresses|avoids|removes|no longer|now|does|aims)\b",
         r"\b(?:critique|revision) request\b",
+        r"(?m)^\W*(?:this|the rule) applies when:",
         r"\bthe faults (?:that )?(?:the|your|my|this|you|i|were|found)\b",
     ])
 });
@@ -60,7 +61,7 @@ static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
         &format!(r"\b(?:rephras|rewrit|reword|edit|revis)\w* (?:the|this|my|your) (?:original |previous )?{text}\b"),
         &format!(r"\b{text}(?: \w+){{0,4}} (?:has been|was|is indeed) {changed}\b"),
         &format!(r"\b(?:here(?:'|’)s|here is) (?:the|a|an|my|your) (?:\w+ )?{changed} (?:version|{text}|text)\b"),
-        &format!(r"\b(?:the|a|your|my) (?:edited|revised|rewritten) {text}\b"),
+        &format!(r"\b(?:the|a|your) (?:edited|revised|rewritten) {text}\b"),
         r"\bi(?:'|’)?(?: ha)?ve (?:removed|replaced|reworded|rephrased|reorganized|omitted|rewritten) (?:the|any|all|your)\b",
         r"\bthis response (?:will provide|does not include|avoids|addresses|aims)\b",
         r"\bedit(?:ing)?[- ](?:related )?(?:requests?|process)\b",
@@ -73,7 +74,7 @@ static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
 
 /// A sentence at the start about a quoted text.
 static ABOUT_A_QUOTE: LazyLock<Regex> = LazyLock::new(|| {
-    any(&[r#"\A\W*(?:the|this|your) (?:sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^"”’\n]{8,80})"#])
+    any(&[r#"\A\W*(?:the|this|your) (?:sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^\n]{8})"#])
 });
 
 /// An announcement of a revision within the first two sentences, however it goes on.
@@ -120,20 +121,19 @@ impl Check for Leftovers {
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let Some((_, turns)) = example.chosen() else { return };
         let introduced = turns.iter().find_map(|turn| Some((turn, introduction(&turn.text)?)));
+        let announced = turns.first().and_then(|turn| announcement(turn, example));
         if let Some((turn, end)) = introduced {
             let fix = Fix::Edit(turn.edits(0..end, "").collect());
             hits.push(Hit { rule: &INTRODUCTION, excerpt: excerpt(&turn.text, 0, end), fix });
-        } else if let Some(turn) = turns.first()
-            && let Some(announced) = ANNOUNCED.find(&turn.text)
-            && !asks_for_changes(&joined(&example.prompt))
-        {
+        } else if let (Some(end), Some(turn)) = (announced, turns.first()) {
             // What follows is often about the revision too, so it is not kept.
-            let excerpt = excerpt(&turn.text, 0, announced.end());
+            let excerpt = excerpt(&turn.text, 0, end);
             hits.push(Hit { rule: &INTRODUCTION, excerpt, fix: Fix::Remove });
         }
         let leaked = |turn: &ExampleTurn| {
-            // The introduction that the other rule reports is not counted again.
-            let from = introduction(&turn.text).unwrap_or(0);
+            // What the other rule reports is not counted again.
+            let from = introduction(&turn.text).or(announced).unwrap_or(0);
+            let from = from.min(turn.text.len());
             let phrase = leak(&turn.text, from, example)?;
             Some(excerpt(&turn.text, phrase.start, phrase.len()))
         };
@@ -141,6 +141,15 @@ impl Check for Leftovers {
             hits.push(Hit { rule: &CRITIQUE, excerpt, fix: Fix::Remove });
         }
     }
+}
+
+/// The length in bytes of a sentence that announces a revision nobody asked for, and of what
+/// precedes it.
+fn announcement(turn: &ExampleTurn, example: &Example) -> Option<usize> {
+    if asks_for_changes(&joined(&example.prompt)) {
+        return None;
+    }
+    Some(ANNOUNCED.find(&turn.text)?.end())
 }
 
 /// The length in bytes of a text's introduction of a revision, if it has one.
@@ -196,7 +205,8 @@ mod tests {
             ("Based on the critique, tea is better.", true),
             ("I have revised my response to be kind.", true),
             ("This revised answer avoids blame.", true),
-            ("Tea. [/answer 3f9c2a81]", true),
+            ("This applies when: someone is rude. Tea.", true),
+            ("Tea.\n\nThe original message asked for tea.", true),
             ("The original response was rude. Tea is fine.", true),
             ("Literary critique is an art.", false),
             ("Kant's Critique: a reading. The first answer is the best one, he wrote.", false),

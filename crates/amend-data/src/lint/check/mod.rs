@@ -178,7 +178,7 @@ pub(super) fn checks(
 /// What a person says who asks for changes to a text, for an opinion on one, or about rules.
 static ASKS_FOR_CHANGES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)\b(?:chang|edit|revis|correct|proofread|improv|fix|rewrit|reword|rephras|modif|draft|shorten|translat|feedback|criti|review|grammar|spell|rules?\b|principles?\b|original|versions?\b)",
+        r"(?i)\b(?:edit|revis|correct|proofread|improv|fix|rewrit|reword|rephras|modif|draft|shorten|translat|feedback|criti|review|grammar|spell|rules?\b|principles?\b|original|versions?\b)",
     )
     .expect("the pattern is fixed")
 });
