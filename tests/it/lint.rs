@@ -325,7 +325,7 @@ fn text_report() {
     error  chatty-prefix   1 row   25.0 %
            a chosen answer starts by introducing a revision ("Sure! Here is the revised answer:")
            row 3: Revised answer: tea.
-           fix: the introduction is cut off
+           fix: the introduction is cut off, or the row is removed if it has no clear end
 
     warn   personal-data   1 row   25.0 %
            a text contains what looks like an e-mail address, a telephone number or an account

@@ -355,11 +355,11 @@ fn summary(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> String 
             ));
         }
     }
-    if let Some(unchecked) = unchecked(export, run, counts) {
-        text.push_str(&unchecked);
-    }
     text.push_str(&counts::left_out(counts));
     text.push('\n');
+    if let Some(unchecked) = unchecked(export, run, counts) {
+        text.push_str(&format!("note: {unchecked}\n"));
+    }
     if let Some(duplicates) = counts::duplicate_ids(counts) {
         text.push_str(&format!("warning: {duplicates}\n"));
     }
@@ -383,8 +383,8 @@ fn unchecked(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> Optio
     };
     match counts.unchecked {
         0 => None,
-        all if all == counts.written => Some(format!(", not checked by a verdict: {reason}")),
-        some => Some(format!(", {some} of them not checked by a verdict: {reason}")),
+        all if all == counts.written => Some(format!("no verdict checked them: {reason}")),
+        some => Some(format!("no verdict checked {some} of them: {reason}")),
     }
 }
 

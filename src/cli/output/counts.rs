@@ -1,6 +1,7 @@
 //! The counts of an export in words: for `amend export`, and at the end of `amend run`.
 
 use amend_data::export::{Counts, DuplicateIds};
+use amend_data::pairs::DropReason;
 
 /// What was left out: nothing, one reason on the line, or a line for each reason, the
 /// most frequent first.
@@ -37,6 +38,23 @@ pub fn no_rows(counts: &Counts) -> String {
     format!("there are no rows to export{left_out}")
 }
 
+/// What the user can do about an export without rows.
+#[must_use]
+pub fn hints(counts: &Counts) -> Vec<String> {
+    let mut hints = Vec::new();
+    let has = |reason| counts.dropped.contains_key(&reason);
+    if has(DropReason::NotBetter) || has(DropReason::Undecided) {
+        hints.push("--policy keep exports pairs whatever the judge decided".to_owned());
+    }
+    if let Some((rule, _)) = counts.filtered.keys().next() {
+        hints.push(format!("--allow {rule} exports rows with this finding"));
+    }
+    if has(DropReason::Cut) {
+        hints.push("run with a greater max_tokens (-n), so that answers are not cut off".to_owned());
+    }
+    hints
+}
+
 /// A warning about ids that several rows have.
 #[must_use]
 pub fn duplicate_ids(counts: &Counts) -> Option<String> {
@@ -48,7 +66,6 @@ pub fn duplicate_ids(counts: &Counts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use amend_data::pairs::DropReason;
 
     #[test]
     fn several_reasons_have_a_line_each() {
@@ -64,6 +81,20 @@ mod tests {
             "there are no rows to export, 18 left out:\n  12  the judge prefers the other side\n  \
              \u{20}3  both sides are the same\n   3  secret (a text contains a secret)"
         );
+    }
+
+    #[test]
+    fn hints_fit_the_reasons() {
+        assert_eq!(hints(&Counts::default()), [""; 0]);
+        let mut counts = Counts::default();
+        counts.dropped.insert(DropReason::Undecided, 1);
+        counts.dropped.insert(DropReason::Cut, 1);
+        counts.filtered.insert(("secret", "a secret"), 1);
+        let starts = ["--policy keep ", "--allow secret ", "run with a greater max_tokens"];
+        for (hint, start) in hints(&counts).iter().zip(starts) {
+            assert!(hint.starts_with(start), "{hint}");
+        }
+        assert_eq!(hints(&counts).len(), 3);
     }
 
     #[test]

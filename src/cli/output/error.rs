@@ -272,9 +272,8 @@ impl From<ExportError> for CommandError {
             ExportError::Unreviewed { .. } => Self::new(Kind::Findings, error)
                 .hinted("review them with amend review, then export again"),
             ExportError::NoRows(ref counts) => {
-                let message = counts::no_rows(counts);
-                Self::new(Kind::Findings, message)
-                    .hinted("--policy keep exports pairs against the verdict, --allow RULE those with a finding")
+                let error = Self::new(Kind::Findings, counts::no_rows(counts));
+                counts::hints(counts).into_iter().fold(error, Self::hinted)
             }
             ExportError::Which { .. }
             | ExportError::Reasoning { .. }
