@@ -197,6 +197,47 @@ fn filtered_rows_are_removed_counted_and_logged() {
     assert!(card.contains("\n| removed by the filter `chatty-prefix`: "), "{card}");
 }
 
+#[test]
+fn spoilt_rows_are_left_out_unless_they_are_allowed() {
+    // The third item announces its revision, the fourth shows a mark of its prompts.
+    let place = place_with(&[], |row, round| match (row, round) {
+        (3, 2) => "Sure! Here is the revised answer:\n\nanswer 2 to 3".to_owned(),
+        (4, 2) => "answer 2 to 4 [/answer 3f9c2a81]".to_owned(),
+        _ => format!("answer {round} to {row}"),
+    });
+    for (arguments, written) in [
+        ("", 28),
+        ("--allow chatty-prefix", 29),
+        ("--allow chatty-prefix,delimiter-marks", 30),
+        ("--allow all", 30),
+        ("--drop none", 28),
+        ("--drop chatty-prefix --allow all", 29),
+        ("--format sft", 28),
+    ] {
+        let ran = run(&place, arguments);
+        assert_eq!((ran.code, rows(&ran.out).len()), (Some(0), written), "{arguments}: {}", ran.err);
+    }
+    let ran = run(&place, "");
+    let lines: Vec<&str> = ran.err.lines().map(|line| line.split(" (").next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "28 pairs written, 2 left out:",
+            "  1  chatty-prefix",
+            "  1  delimiter-marks",
+            NOTE.trim_end()
+        ]
+    );
+    // lint finds the same in the run.
+    let linted = place.run(&mut place.amend("lint r --json --skip near-duplicate"));
+    let report: Value = serde_json::from_str(&linted.out).unwrap();
+    let found = report["findings"].as_array().unwrap().iter();
+    let found: Vec<_> = found.map(|finding| (&finding["name"], &finding["count"])).collect();
+    let one = json!(1);
+    let names = [json!("delimiter-marks"), json!("chatty-prefix")];
+    assert_eq!(found, [(&names[0], &one), (&names[1], &one)]);
+}
+
 #[cfg(unix)]
 #[test]
 fn the_reported_log_is_the_written_one() {

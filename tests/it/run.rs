@@ -204,7 +204,7 @@ fn failed_items_are_counted_recorded_and_retried() {
     ");
     assert_eq!(ended(&place.path("r")), [(1, true), (2, false), (3, false)]);
     let exported = place.run(&mut place.amend("export r"));
-    assert!(exported.err.contains("1 left out: the item failed"), "{}", exported.err);
+    assert!(exported.err.contains("\n  1  the item failed\n"), "{}", exported.err);
 
     // The context size is a setting, so it may differ on resume.
     let retried = run("--ctx-size 4096 --resume --retry-errors");
@@ -212,6 +212,7 @@ fn failed_items_are_counted_recorded_and_retried() {
     insta::assert_snapshot!(messages(&retried), @r"
     3 of 3 items done
     the run is in r; next: amend export r
+    0 pairs to export, 3 left out: a side was cut off by max_tokens
     ");
     assert_eq!(ended(&place.path("r")), [(1, false), (2, false), (3, false)]);
 }

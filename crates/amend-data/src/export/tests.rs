@@ -360,6 +360,126 @@ fn dropped_rows_are_counted_by_reason() {
     );
 }
 
+/// A run with a judge: the revision of `a` is better, that of `b` is worse, `c` has a margin
+/// of exactly 0 and `d` was not judged.
+fn judged_run(folder: &Path) -> RunDir {
+    let mut manifest = full_manifest();
+    manifest.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
+    let mut run = RunDir::create(folder, &manifest).unwrap();
+    for (key, odds) in [("a", Some(1.0)), ("b", Some(-1.0)), ("c", Some(0.0)), ("d", None)] {
+        let mut steps = vec![
+            step(StepKind::Generate, None, "No."),
+            step(StepKind::Revise, Some("kind"), "No, sorry."),
+        ];
+        steps.extend(odds.map(|odds| judged([1, 0], None, odds)));
+        write_item(&mut run, &item(key), &steps);
+    }
+    run.dir().clone()
+}
+
+#[test]
+fn only_pairs_decided_for_their_chosen_side_are_exported_unless_a_policy_says_otherwise() {
+    use DropReason::{NotBetter, Undecided};
+    let folder = tempfile::tempdir().unwrap();
+    let run = judged_run(folder.path());
+    for (policy, written, dropped, unchecked) in [
+        (None, 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
+        (Some(Policy::Drop), 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
+        (Some(Policy::Flip), 4, vec![], 1),
+        (Some(Policy::KeepWithLabel), 4, vec![], 1),
+        (Some(Policy::Keep), 4, vec![], 4),
+    ] {
+        let counted = count(&run, &ExportOptions { policy, ..export("trl") }).unwrap();
+        assert_eq!(counted, Counts { unchecked, ..counts(written, &dropped) }, "{policy:?}");
+    }
+}
+
+#[test]
+fn plain_columns_are_those_of_the_format_in_both_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let plain = ExportOptions { columns: ColumnSet::Plain, ..export("trl") };
+    for line in lines(&run, &plain).lines() {
+        let row: ExportRow = serde_json::from_str(line).unwrap();
+        assert_eq!(row.keys().collect::<Vec<_>>(), ["prompt", "chosen", "rejected"]);
+    }
+    let path = folder.path().join("plain.parquet");
+    let parquet = ExportOptions { file_format: FileFormat::Parquet, ..plain };
+    assert_eq!(write_file(&run, &parquet, &path).unwrap().written, 3);
+    let rows = parquet_rows(&path);
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 3), "{rows:?}");
+    // The card describes the columns that there are.
+    write_folder(&run, &plain, &whole(Some("mit")), &folder.path().join("data")).unwrap();
+    let card = fs::read_to_string(folder.path().join("data/README.md")).unwrap();
+    assert!(!card.contains("| `id` |") && card.contains("| `rejected` |"), "{card}");
+}
+
+#[test]
+fn an_export_without_rows_fails_and_keeps_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(&folder.path().join("run"), &full_manifest()).unwrap();
+    run.append(&failed("a")).unwrap();
+    let run = run.dir().clone();
+    let path = folder.path().join("pairs.jsonl");
+    fs::write(&path, "old").unwrap();
+    let expected = counts(0, &[(DropReason::Failed, 1)]);
+    let target = folder.path().join("data");
+    for error in [
+        write(&run, &export("trl"), io::sink()),
+        write_file(&run, &export("trl"), &path),
+        write_folder(&run, &export("trl"), &whole(None), &target),
+    ] {
+        let Err(ExportError::NoRows(counts)) = error else { panic!("{error:?}") };
+        assert_eq!(*counts, expected);
+    }
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    assert!(!target.exists());
+    assert_eq!(count(&run, &export("trl")).unwrap(), expected);
+}
+
+#[test]
+fn ids_that_several_items_have_are_counted_with_the_first_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &full_manifest()).unwrap();
+    for (key, id, revision) in [
+        ("a", Some("x"), "Yes!"),
+        ("b", Some("x"), "Yes!"),
+        ("c", Some("y"), "Yes!"),
+        ("d", Some("x"), "Yes!"),
+        // No row, and no id.
+        ("e", Some("y"), "No."),
+        ("f", None, "Yes!"),
+        ("g", None, "Yes!"),
+    ] {
+        let item = Item { id: id.map(str::to_owned), ..item(key) };
+        let steps = [
+            step(StepKind::Generate, None, "No."),
+            step(StepKind::Revise, Some("kind"), revision),
+        ];
+        write_item(&mut run, &item, &steps);
+    }
+    // The two rows of an item have one id.
+    for name in ["trl", "kto"] {
+        let counts = count(run.dir(), &export(name)).unwrap();
+        let expected = DuplicateIds { items: 2, example: "x".to_owned() };
+        assert_eq!(counts.duplicate_ids, Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn separators_of_lines_are_escaped_in_json_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &full_manifest()).unwrap();
+    let revision = "one\u{2028}two\u{2029}three\u{85}four";
+    let steps =
+        [step(StepKind::Generate, None, "No."), step(StepKind::Revise, Some("kind"), revision)];
+    write_item(&mut run, &item("a"), &steps);
+    let text = lines(run.dir(), &export("trl"));
+    assert!(!text.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{text}");
+    let row: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row["chosen"][0]["content"], revision);
+}
+
 #[test]
 fn batches_and_row_groups_lose_no_row() {
     let folder = tempfile::tempdir().unwrap();

@@ -65,7 +65,7 @@ static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
         r"\bi(?:'|’)?(?: ha)?ve (?:removed|replaced|reworded|rephrased|reorganized|omitted|rewritten) (?:the|any|all|your)\b",
         r"\bthis response (?:will provide|does not include|avoids|addresses|aims)\b",
         r"\bedit(?:ing)?[- ](?:related )?(?:requests?|process)\b",
-        r"\b(?:the|your|this|my) critique\b",
+        r"\b(?:the|your|this|my) critique (?:found|finds|that|was|is|says|said|points?|pointed|above)\b",
         // The rule.
         r"\b(?:breaks?|broken?|violat\w+|keeps?|follows?) (?:the|this|that) (?:rule|principle)\b",
         r"\bthe (?:rule|principle)s? (?:have|has) been broken\b",
