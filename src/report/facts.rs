@@ -7,6 +7,7 @@ use amend_analysis::judge_quality::{UnderPrinciple, combined};
 use amend_core::judge::Combined;
 use amend_core::model::{Failure, Finish};
 use amend_core::record::{self, Item, Label, Outcome, Step, StepKind, answers};
+use amend_data::lint::check::LintRule;
 use amend_data::pairs::{DropReason, Which, pairs};
 use amend_data::store::trajectories::Trajectory;
 
@@ -17,9 +18,9 @@ pub struct ItemFacts {
     pub key: String,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
-    /// Why it gives no pair. `None` if it gives one, or if the command makes no
+    /// Why an export has no pair of it. `None` if it has one, or if the command makes no
     /// pairs.
-    pub dropped: Option<DropReason>,
+    pub loss: Option<Loss>,
     /// Its category, if its row has one.
     pub category: Option<String>,
     /// Whether its row gives two answers, A and B, to compare.
@@ -37,6 +38,33 @@ pub struct ItemFacts {
     pub revisions: Vec<RevisionFacts>,
     /// The work per kind of step, in [`StepKind::ALL`]'s order.
     pub work: [StepWork; StepKind::ALL.len()],
+}
+
+/// Why an export has no pair of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The item gives no pair.
+    Dropped(DropReason),
+    /// The pair breaks a lint rule.
+    Spoilt(&'static LintRule),
+}
+
+impl Loss {
+    /// The name, by which the page filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dropped(reason) => reason.as_str(),
+            Self::Spoilt(rule) => rule.name,
+        }
+    }
+
+    /// The reason in words.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Dropped(reason) => reason.explain(),
+            Self::Spoilt(rule) => rule.about,
+        }
+    }
 }
 
 /// A revision.
@@ -84,17 +112,20 @@ impl ItemFacts {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,
         };
-        let mut dropped = None;
+        let mut loss = None;
         if subject.pairs() {
             // With several candidates too, the last pair is that of the loop.
-            let last = pairs(trajectory, Which::Last, &subject.rules).pop();
-            dropped = last.and_then(Result::err);
+            loss = match pairs(trajectory, Which::Last, &subject.rules).pop() {
+                Some(Ok(pair)) => subject.spoilt.rule(&pair).map(Loss::Spoilt),
+                Some(Err(reason)) => Some(Loss::Dropped(reason)),
+                None => None,
+            };
         }
         let compared = compared(subject, item, steps);
         Self {
             key: item.key.clone(),
             failure,
-            dropped,
+            loss,
             category: text(item, "category").map(str::to_owned),
             is_comparison: item.response_b.is_some(),
             label: label(item),

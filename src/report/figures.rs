@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::chart;
-use super::facts::{ItemFacts, StepWork};
+use super::facts::{ItemFacts, Loss, StepWork};
 use super::subject::Subject;
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
@@ -73,19 +73,23 @@ impl<'a> RunFigures<'a> {
             );
         }
         if self.subject.pairs() {
-            let kept = self.facts.iter().filter(|facts| facts.dropped.is_none()).count();
-            section.card("Pairs", count(kept as u64), "last revision over first answer");
+            let kept = self.facts.iter().filter(|facts| facts.loss.is_none()).count();
+            section.card("Pairs to export", count(kept as u64), "last revision over first answer");
         }
         let mut lost: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for facts in self.facts {
-            let why = match (&facts.failure, facts.dropped) {
+            let why = match (&facts.failure, facts.loss) {
                 (Some(failure), _) => format!("failed: {failure}"),
-                (None, Some(reason)) => reason.explain().to_owned(),
+                (None, Some(loss @ Loss::Dropped(_))) => loss.explain().to_owned(),
+                (None, Some(loss @ Loss::Spoilt(_))) => {
+                    format!("{}: {}", loss.name(), loss.explain())
+                }
                 (None, None) => continue,
             };
             lost.entry(why).or_default().push(&facts.key);
         }
-        let mut table = Table::new("Items without a result", &["reason", "items", "examples"]);
+        let mut table =
+            Table::new("Items without a pair or a result", &["reason", "items", "examples"]);
         let mut lost: Vec<_> = lost.into_iter().collect();
         lost.sort_by_key(|(_, keys)| std::cmp::Reverse(keys.len()));
         table.rows = lost

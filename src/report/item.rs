@@ -143,9 +143,9 @@ impl ItemView {
                 category_names.push(principle.category.clone());
             }
         }
-        let (outcome, became) = match (&facts.failure, facts.dropped) {
+        let (outcome, became) = match (&facts.failure, facts.loss) {
             (Some(failure), _) => ("failed", format!("failed: {failure}")),
-            (None, Some(reason)) => (reason.as_str(), format!("no pair: {}", reason.explain())),
+            (None, Some(loss)) => (loss.name(), format!("no pair: {}", loss.explain())),
             (None, None) if subject.pairs() => ("pair", "pair".to_owned()),
             (None, None) => ("done", "done".to_owned()),
         };

@@ -37,6 +37,7 @@ use crate::review;
 use amend_analysis::audit::Audit;
 use amend_analysis::evaluation::Results;
 use amend_core::constitution::Constitution;
+use amend_data::lint::check;
 use amend_data::pairs::DropReason;
 use amend_data::store::journal::JournalError;
 use amend_data::store::manifest::Manifest;
@@ -206,6 +207,7 @@ fn outcome_choices(items: &[ItemView]) -> Vec<(&'static str, &'static str)> {
     let reasons = DropReason::ALL.map(|reason| (reason.as_str(), reason.explain()));
     let mut all = vec![("pair", "pair"), ("done", "done")];
     all.extend(reasons);
+    all.extend(check::RULES.iter().map(|rule| (rule.name, rule.name)));
     all.retain(|(value, _)| items.iter().any(|item| item.outcome == *value));
     all
 }

@@ -2,30 +2,34 @@
 
 use amend_core::constitution::{Constitution, Principle, Select};
 use amend_core::judge::VerdictSettings;
+use amend_data::lint::SpoiltPairs;
 use amend_data::pairs::judgement::Rules;
 use amend_data::store::manifest::Manifest;
 use amend_data::store::reviews::Reviews;
 use amend_data::store::run_dir::RunDir;
 
 /// A run's manifest, and how its verdicts count.
-#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     manifest: &'a Manifest,
     /// How verdicts and reviews decide about pairs.
     pub rules: Rules,
+    /// Finds pairs that an export leaves out because they are spoilt.
+    pub spoilt: SpoiltPairs,
 }
 
 impl<'a> Subject<'a> {
     /// The subject of a report on the run of a manifest, without reviews.
     #[cfg(test)]
     pub fn new(manifest: &'a Manifest) -> Self {
-        Self { manifest, rules: Rules::from_constitution(&manifest.constitution.value) }
+        let rules = Rules::from_constitution(&manifest.constitution.value);
+        Self { manifest, rules, spoilt: SpoiltPairs::new(manifest) }
     }
 
     /// The subject of a report on a run, without reviews. If other verdicts stand for its
     /// own, they count.
     pub fn from_run(run: &'a RunDir) -> Self {
-        Self { manifest: run.manifest(), rules: Rules::from_run(run) }
+        let manifest = run.manifest();
+        Self { manifest, rules: Rules::from_run(run), spoilt: SpoiltPairs::new(manifest) }
     }
 
     /// Adds the decisions of reviewers.

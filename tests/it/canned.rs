@@ -376,7 +376,10 @@ fn no_thought_is_exported_or_shown_to_another_step() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let truncated = "llama-server truncates prompts: it counts 300 tokens";
     assert_eq!(ran.err.matches(truncated).count(), 1, "{}", ran.err);
-    let exported = place.run(&mut place.amend("export r"));
+    // This judge follows the position, so it is undecided.
+    let undecided = place.run(&mut place.amend("export r"));
+    assert_eq!((undecided.code, undecided.out.as_str()), (Some(1), ""), "{}", undecided.err);
+    let exported = place.run(&mut place.amend("export r --policy keep-with-label"));
     assert_eq!((exported.code, exported.out.lines().count()), (Some(0), 4), "{}", exported.err);
     assert!(!exported.out.contains("SECRET"), "{}", exported.out);
     assert!(exported.out.contains("Yes, dear."));

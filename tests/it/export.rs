@@ -73,6 +73,9 @@ fn run(place: &Place, arguments: &str) -> Ran {
     place.run(&mut place.amend(&format!("export r {arguments}")))
 }
 
+/// What exports of pairs add: the constitution has no judge.
+const NOTE: &str = "note: no verdict checked them: the constitution disables the judge\n";
+
 fn rows(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -98,7 +101,7 @@ fn no_output_replaces_a_record_of_the_run() {
 fn the_file_name_decides_the_format() {
     let place = place();
     let ran = run(&place, "");
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
     let [chosen, rejected] = ["chosen", "rejected"].map(|side| rows(&ran.out)[29][side].clone());
     assert_eq!(chosen, json!([{"role": "assistant", "content": "answer 2 to 30"}]));
     assert_eq!(rejected, json!([{"role": "assistant", "content": "answer 0 to 30"}]));
@@ -130,7 +133,10 @@ fn the_flags_decide_which_rows_are_written() {
         ("--format trajectories", "30 trajectories written\n"),
     ] {
         let ran = run(&place, arguments);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), message), "{arguments}");
+        let note =
+            if message.contains("pairs") || message.contains("labelled") { NOTE } else { "" };
+        let expected = format!("{message}{note}");
+        assert_eq!((ran.code, ran.err), (Some(0), expected), "{arguments}");
         let count: usize = message.split(' ').next().unwrap().parse().unwrap();
         assert_eq!(rows(&ran.out).len(), count);
     }
@@ -152,22 +158,24 @@ fn filtered_rows_are_removed_counted_and_logged() {
         |file: &str| place.run(&mut place.amend(&format!("lint {file} --skip near-duplicate")));
 
     // Without the filter, all rows are written.
-    let ran = run(&place, "--drop none -o whole.jsonl");
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    let ran = run(&place, "--allow all -o whole.jsonl");
+    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
     assert!(!place.path("whole.jsonl.removed.jsonl").exists());
     let linted = lint("whole.jsonl");
     assert!(linted.code == Some(1) && linted.out.contains("chatty-prefix"), "{}", linted.out);
 
     let ran = run(&place, "-o pairs.jsonl --json");
-    let message = "29 pairs written, 1 left out by chatty-prefix\n";
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), message));
+    let message = "29 pairs written, 1 left out: chatty-prefix (a chosen answer starts by introducing \
+                   a revision (\"Sure! Here is the revised answer:\"))\n";
+    assert_eq!((ran.code, ran.err), (Some(0), format!("{message}{NOTE}")));
     let record: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
         record,
         json!({
             "out": "pairs.jsonl", "format": "trl", "file_format": "jsonl", "which": "last",
-            "reasoning": "drop", "written": 29, "with_thoughts": 0, "without_thoughts": 0,
-            "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
+            "columns": "all", "reasoning": "drop", "written": 29, "with_thoughts": 0,
+            "without_thoughts": 0, "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
+            "unchecked": 29, "duplicate_ids": 0,
             "log": "pairs.jsonl.removed.jsonl",
         })
     );
@@ -190,6 +198,52 @@ fn filtered_rows_are_removed_counted_and_logged() {
     assert!(card.contains("\n| removed by the filter `chatty-prefix`: "), "{card}");
 }
 
+#[test]
+fn spoilt_rows_are_left_out_unless_they_are_allowed() {
+    // The third item announces its revision, the fourth shows a mark of its prompts.
+    let place = place_with(&[], |row, round| match (row, round) {
+        (3, 2) => "Sure! Here is the revised answer:\n\nanswer 2 to 3".to_owned(),
+        (4, 2) => "answer 2 to 4 [/answer 3f9c2a81]".to_owned(),
+        _ => format!("answer {round} to {row}"),
+    });
+    for (arguments, written) in [
+        ("", 28),
+        ("--allow chatty-prefix", 29),
+        ("--allow chatty-prefix,delimiter-marks", 30),
+        ("--allow all", 30),
+        ("--drop none", 28),
+        ("--drop chatty-prefix --allow all", 29),
+        ("--format sft", 28),
+    ] {
+        let ran = run(&place, arguments);
+        assert_eq!(
+            (ran.code, rows(&ran.out).len()),
+            (Some(0), written),
+            "{arguments}: {}",
+            ran.err
+        );
+    }
+    let ran = run(&place, "");
+    let lines: Vec<&str> = ran.err.lines().map(|line| line.split(" (").next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "28 pairs written, 2 left out:",
+            "  1  chatty-prefix",
+            "  1  delimiter-marks",
+            NOTE.trim_end()
+        ]
+    );
+    // lint finds the same in the run.
+    let linted = place.run(&mut place.amend("lint r --json --skip near-duplicate"));
+    let report: Value = serde_json::from_str(&linted.out).unwrap();
+    let found = report["findings"].as_array().unwrap().iter();
+    let found: Vec<_> = found.map(|finding| (&finding["name"], &finding["count"])).collect();
+    let one = json!(1);
+    let names = [json!("delimiter-marks"), json!("chatty-prefix")];
+    assert_eq!(found, [(&names[0], &one), (&names[1], &one)]);
+}
+
 #[cfg(unix)]
 #[test]
 fn the_reported_log_is_the_written_one() {
@@ -201,7 +255,7 @@ fn the_reported_log_is_the_written_one() {
         record["log"].take()
     };
     assert_eq!(log("-o /dev/null"), Value::Null);
-    assert_eq!(log("--drop none -o whole.jsonl"), Value::Null);
+    assert_eq!(log("--allow all -o whole.jsonl"), Value::Null);
 
     // The log is next to the folder itself, not next to a link to it.
     std::fs::create_dir_all(place.path("there/real")).unwrap();
@@ -217,7 +271,7 @@ fn the_reported_log_is_the_written_one() {
 fn an_unfiltered_export_removes_the_earlier_log() {
     let place = announcing();
     let log = place.path("pairs.jsonl.removed.jsonl");
-    for (arguments, logged) in [("", true), ("--drop none", false), ("--drop secret", true)] {
+    for (arguments, logged) in [("", true), ("--allow all", false), ("--drop secret", true)] {
         let ran = run(&place, &format!("{arguments} -o pairs.jsonl"));
         assert_eq!((ran.code, log.exists()), (Some(0), logged), "{arguments}: {}", ran.err);
     }
@@ -231,7 +285,8 @@ fn all_training_formats_are_filtered() {
             rows(&run(&place, &format!("--format {} {flags}", format.name)).out).len()
         };
         let left_out = usize::from(format.trains());
-        let (whole, filtered) = (count("--drop none"), count(""));
+        let (whole, filtered) =
+            (count(if format.trains() { "--allow all" } else { "" }), count(""));
         assert_eq!(whole - filtered, left_out, "{}: {whole} and {filtered}", format.name);
     }
 }
@@ -242,18 +297,15 @@ fn a_filter_without_its_inputs_is_rejected() {
     let model = tiny_model_path("words");
     place.write("eval.jsonl", "{\"prompt\": \"What is 7 like?\"}\n");
     for (arguments, message) in [
-        (
-            format!("--drop chosen-cut -m {} --max-length 8", model.display()),
-            "0 pairs written, 30 left out by chosen-cut\n",
-        ),
         (format!("--drop chosen-cut -m {}", model.display()), "30 pairs written\n"),
         (
             "--drop evaluation-leak --eval eval.jsonl".to_owned(),
-            "29 pairs written, 1 left out by evaluation-leak\n",
+            "29 pairs written, 1 left out: evaluation-leak (a prompt nearly repeats a prompt of the \
+             evaluation files, or shares 13 words in a row with one)\n",
         ),
     ] {
         let ran = run(&place, &arguments);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), message), "{arguments}");
+        assert_eq!((ran.code, ran.err), (Some(0), format!("{message}{NOTE}")), "{arguments}");
     }
     for (arguments, message) in [
         (
@@ -267,19 +319,19 @@ fn a_filter_without_its_inputs_is_rejected() {
         ),
         (
             "--drop empty,none",
-            "error: --drop none keeps all rows, but other findings are given too\n\
+            "error: --drop none adds no finding, but findings are given too\n\
              help: pass either none or findings\n",
         ),
         (
             "--drop none --tokenizer no.json --max-length 8 --eval no.jsonl",
-            "error: this export does not leave rows out by findings, so --tokenizer, --max-length, \
-             --eval would have no effect\n\
-             help: name findings with --drop, such as chosen-cut, or omit --tokenizer, \
+            "error: no finding that leaves out rows needs --tokenizer, --max-length, --eval, so it would \
+             have no effect\n\
+             help: name a finding that needs it with --drop, such as chosen-cut, or omit --tokenizer, \
              --max-length, --eval\n",
         ),
         (
             "--format trajectories -m no.gguf",
-            "error: this export does not leave rows out by findings, so -m would have no effect\n\
+            "error: no finding that leaves out rows needs -m, so it would have no effect\n\
              help: omit -m\n",
         ),
         (
@@ -292,12 +344,22 @@ fn a_filter_without_its_inputs_is_rejected() {
         assert_eq!((ran.code, ran.err.as_str()), (Some(2), message), "{arguments}");
         assert!(!place.path("x").exists() && !place.path("x.removed.jsonl").exists());
     }
-    for arguments in ["--drop length-bias", "--drop split-leak", "--json"] {
+    for arguments in [
+        "--drop length-bias",
+        "--drop split-leak",
+        "--json",
+        "--drop secret --allow secret",
+        "--policy keep --format sft",
+        "--policy keep --format trajectories",
+        "--columns plain --format trajectories",
+        "--allow all --format trajectories",
+        "--policy never",
+    ] {
         assert_eq!(run(&place, arguments).code, Some(2), "{arguments}");
     }
     // The model of other commands does not matter to an export.
     let ran = place.run(place.amend("export r").env("AMEND_MODEL", "no.gguf"));
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
 }
 
 #[test]
@@ -310,7 +372,7 @@ fn splits_are_files_and_depend_on_the_seed() {
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         let [train, test] =
             ["train", "test"].map(|split| rows(&read(&format!("{folder}/{split}.jsonl"))).len());
-        assert_eq!(ran.err, format!("30 pairs written (train {train}, test {test})\n"));
+        assert_eq!(ran.err, format!("30 pairs written (train {train}, test {test})\n{NOTE}"));
         assert_eq!(train + test, 30);
     }
     assert_eq!(read("a/test.jsonl"), read("b/test.jsonl"));
@@ -321,7 +383,7 @@ fn splits_are_files_and_depend_on_the_seed() {
 fn a_card_makes_a_folder_ready_for_upload() {
     let place = place();
     let ran = run(&place, "--card --licence cc-by-4.0 -o data");
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), "30 pairs written\n"));
+    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
     let mut files: Vec<_> = (std::fs::read_dir(place.path("data")).unwrap())
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -353,13 +415,14 @@ fn a_run_of_the_engine_exports_to_every_format() {
     assert_eq!(made.code, Some(0), "{}", made.err);
     for format in FORMATS {
         let ran = run(&place, &format!("--format {}", format.name));
-        assert_eq!(ran.code, Some(0), "{}: {}", format.name, ran.err);
         let rows = rows(&ran.out);
         if format.name == "constitutional-ai" && rows.is_empty() {
             // Only this format needs a complete critique, which may be cut off here.
             assert!(ran.err.contains("a side was cut off by max_tokens"), "{}", ran.err);
+            assert_eq!(ran.code, Some(1));
             continue;
         }
+        assert_eq!(ran.code, Some(0), "{}: {}", format.name, ran.err);
         let [row, ..] = rows.as_slice() else { panic!("{}: no row", format.name) };
         assert_eq!(row["id"], "x", "{}", format.name);
     }

@@ -191,6 +191,21 @@ fn leaks_between_splits_and_evaluation_files_are_removed() {
     assert_eq!(read("out.removed.jsonl").lines().count(), 2);
 }
 
+#[test]
+fn separators_of_lines_are_escaped_in_a_cleaned_copy() {
+    let place = Place::new();
+    let unchanged = chosen(1, "one\u{2028}two");
+    let changed = chosen(2, "Revised answer: one\u{85}two");
+    place.write("in.jsonl", lines(&[unchanged.clone(), changed]));
+    let ran = place.run(&mut place.amend("lint in.jsonl --fix out.jsonl"));
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let copy = fs::read_to_string(place.path("out.jsonl")).unwrap();
+    assert!(!copy.contains(['\u{2028}', '\u{85}']), "{copy}");
+    let rows: Vec<Value> = copy.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows[0], unchanged);
+    assert_eq!(rows[1]["chosen"][0]["content"], "one\u{85}two");
+}
+
 #[cfg(unix)]
 #[test]
 fn fix_copies_more_shards_than_files_may_be_open() {
@@ -354,7 +369,7 @@ fn text_report() {
     error  chatty-prefix   1 row   25.0 %
            a chosen answer starts by introducing a revision ("Sure! Here is the revised answer:")
            line 3: Revised answer: tea.
-           fix: the introduction is cut off
+           fix: the introduction is cut off, or the row is removed if it has no clear end
 
     warn   personal-data   1 row   25.0 %
            a text contains what looks like an e-mail address, a telephone number or an account

@@ -80,6 +80,9 @@ fn a_run_can_only_be_resumed_unchanged_by_one_process() {
     insta::assert_snapshot!(same.err, @r"
     5 of 5 items done; there was nothing left to compute
     the run is in r; next: amend export r
+    0 pairs to export, 5 left out:
+      4  a side was cut off by max_tokens
+      1  the judge is undecided
     ");
 
     // Nor do two processes write to it. The lock names the last writer.
@@ -115,10 +118,13 @@ fn exports_report_dropped_rows() {
 
     let made = place.run(&mut place.small("run in.jsonl --out cut -n 1 --temp 0"));
     assert_eq!(made.code, Some(0), "{}", made.err);
+    place.write("pairs.jsonl", "old");
     let exported = place.run(&mut place.amend("export cut -o pairs.jsonl"));
-    let expected = "0 pairs written, 1 left out: a side was cut off by max_tokens\n";
-    assert_eq!((exported.code, exported.err.as_str()), (Some(0), expected));
-    assert_eq!(std::fs::read(place.path("pairs.jsonl")).unwrap(), b"");
+    let expected = "error: there are no rows to export, 1 left out: a side was cut off by max_tokens\n\
+                    help: run with a greater max_tokens (-n), so that answers are not cut off\n";
+    assert_eq!((exported.code, exported.err.as_str()), (Some(1), expected));
+    assert_eq!(std::fs::read(place.path("pairs.jsonl")).unwrap(), b"old");
+    assert!(!place.path("pairs.jsonl.removed.jsonl").exists());
 }
 
 #[test]
@@ -162,6 +168,7 @@ fn rows_come_from_stdin_up_to_a_limit() {
     insta::assert_snapshot!(messages(&limited), @r"
     2 of 2 items done
     the run is in r; next: amend export r
+    0 pairs to export, 2 left out: a side was cut off by max_tokens
     ");
     assert_eq!(ended(&place.path("r")), [(1, false), (2, false)]);
     let more = run("run - --out r --resume");
@@ -191,10 +198,13 @@ fn failed_items_are_counted_recorded_and_retried() {
     insta::assert_snapshot!(messages(&failed), @r"
     2 of 3 items done, 1 failed (--resume --retry-errors retries them)
     the run is in r; next: amend export r
+    0 pairs to export, 3 left out:
+      2  a side was cut off by max_tokens
+      1  the item failed
     ");
     assert_eq!(ended(&place.path("r")), [(1, true), (2, false), (3, false)]);
     let exported = place.run(&mut place.amend("export r"));
-    assert!(exported.err.contains("1 left out: the item failed"), "{}", exported.err);
+    assert!(exported.err.contains("\n  1  the item failed\n"), "{}", exported.err);
 
     // The context size is a setting, so it may differ on resume.
     let retried = run("--ctx-size 4096 --resume --retry-errors");
@@ -202,6 +212,7 @@ fn failed_items_are_counted_recorded_and_retried() {
     insta::assert_snapshot!(messages(&retried), @r"
     3 of 3 items done
     the run is in r; next: amend export r
+    0 pairs to export, 3 left out: a side was cut off by max_tokens
     ");
     assert_eq!(ended(&place.path("r")), [(1, false), (2, false), (3, false)]);
 }

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::args::verdict_args::{self, VerdictArgs};
 use crate::cli::output::error::CommandError;
-use crate::cli::output::{print, terminal};
+use crate::cli::output::{counts, print, terminal};
+use amend_core::constitution::Policy;
 use amend_data::export::{
-    self, Counts, ExportError, ExportFormat, ExportOptions, FORMATS, FileFormat, Folder,
+    self, ColumnSet, Counts, ExportError, ExportFormat, ExportOptions, FORMATS, FileFormat, Folder,
     ReasoningPolicy, ReviewPolicy, RowFilter, Splits,
 };
 use amend_data::lint::{self, check};
@@ -22,11 +23,11 @@ use amend_data::store::run_dir::RunDir;
 
 /// Export a run's preference pairs, or other data that trainers read
 ///
-/// Pairs with equal, empty or truncated responses, or with a thought left in a response,
-/// are left out and counted on stderr.
-/// So are rows with the findings of amend lint that the constitution or --drop names;
-/// OUT.removed.jsonl lists them. Reviews (amend review) take precedence over
-/// verdicts. With --split or --card, or if --out is a folder, each split is a
+/// A pair is exported if the judge decided for its chosen response (--policy) and neither
+/// side is spoilt, as by a critique that is repeated (--allow). Pairs with equal, empty or
+/// truncated responses are left out too, and rows with the findings of amend lint that the
+/// constitution or --drop names. All are counted on stderr; OUT.removed.jsonl lists those
+/// with findings. Reviews (amend review) take precedence over verdicts. With --split or --card, or if --out is a folder, each split is a
 /// separate file in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -43,6 +44,15 @@ pub struct ExportArgs {
     /// How reviews are used: they override verdicts, or are ignored
     #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
     reviews: Reviews,
+    /// What a verdict does to a pair, overriding the constitution: drop leaves pairs out that
+    /// are not decided for the chosen response, flip swaps those decided against it,
+    /// keep-with-label keeps all with their verdicts, keep ignores verdicts
+    #[arg(long, value_name = "POLICY", value_parser = policies())]
+    policy: Option<Policy>,
+    /// The columns: all, or plain without those that say where a row comes from (id,
+    /// principles, verdict and others), which some trainers reject
+    #[arg(long, value_name = "COLUMNS", value_parser = column_sets(), default_value_t = ColumnSet::All)]
+    columns: ColumnSet,
     /// What becomes of the thoughts before first responses: drop writes responses only,
     /// field writes a thought where the trainer reads it, inline before the response's
     /// text. A revision's thought is never written
@@ -53,10 +63,13 @@ pub struct ExportArgs {
         default_value_t = ReasoningPolicy::Drop,
     )]
     reasoning: ReasoningPolicy,
-    /// Findings of amend lint whose rows are left out, overriding those that the
-    /// constitution names in [export]; none keeps all rows
-    #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters())]
+    /// Findings of amend lint whose rows are left out in addition to spoilt rows,
+    /// overriding those that the constitution names in [export]; none adds nothing
+    #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters(NONE))]
     drop: Vec<String>,
+    /// Findings of amend lint whose rows are exported anyway; all exports every spoilt row
+    #[arg(long, value_delimiter = ',', value_name = "FINDING,…", value_parser = filters(ALL))]
+    allow: Vec<String>,
     #[command(flatten)]
     verdicts: VerdictArgs,
     /// With --verdicts of a panel: leave out pairs on which the judges disagree more, as
@@ -88,8 +101,11 @@ pub struct ExportArgs {
     json: bool,
 }
 
-/// The value of `--drop` that keeps all rows.
+/// The value of `--drop` that adds no finding.
 const NONE: &str = "none";
+
+/// The value of `--allow` that allows every finding.
+const ALL: &str = "all";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Reviews {
@@ -118,9 +134,20 @@ fn file_formats() -> impl TypedValueParser<Value = FileFormat> {
         .try_map(|name| FileFormat::named(&name).ok_or("unknown format"))
 }
 
-fn filters() -> PossibleValuesParser {
+fn policies() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(Policy::ALL.map(Policy::as_str))
+        .try_map(|name| Policy::named(&name).ok_or("unknown policy"))
+}
+
+fn column_sets() -> impl TypedValueParser<Value = ColumnSet> {
+    PossibleValuesParser::new(ColumnSet::ALL.map(ColumnSet::as_str))
+        .try_map(|name| ColumnSet::named(&name).ok_or("unknown columns"))
+}
+
+/// The names of findings, and one more value.
+fn filters(more: &'static str) -> PossibleValuesParser {
     let rules = check::filters().map(|rule| PossibleValue::new(rule.name));
-    PossibleValuesParser::new(rules.chain([PossibleValue::new(NONE)]))
+    PossibleValuesParser::new(rules.chain([PossibleValue::new(more)]))
 }
 
 /// Exports the rows and prints counts.
@@ -141,6 +168,7 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
         run.check_output(out)?;
     }
     args.check_reasoning()?;
+    args.check_format()?;
     let filter = args.filter(&run)?;
     let export = args.export(filter.as_ref().map(|filter| filter as _));
     let counts = match &args.out {
@@ -155,7 +183,7 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
         Some(path) => export::write_file(&run, &export, path)?,
         None => to_stdout(&run, &export)?,
     };
-    print::message(&summary(&export, &counts));
+    print::message(&summary(&export, &run, &counts));
     match &args.out {
         Some(out) if args.json => print::json(&record(&export, &counts, out)),
         _ => Ok(()),
@@ -175,8 +203,40 @@ impl ExportArgs {
             Reviews::Override => ReviewPolicy::Override,
             Reviews::Ignore => ReviewPolicy::Ignore,
         };
-        let Self { format, which, reasoning, .. } = *self;
-        ExportOptions { format, which, file_format, reviews, reasoning, filter }
+        let Self { format, which, reasoning, policy, columns, .. } = *self;
+        ExportOptions { format, which, file_format, reviews, policy, columns, reasoning, filter }
+    }
+
+    /// Checks that `--columns`, `--policy` and `--allow` have an effect.
+    fn check_format(&self) -> Result<(), CommandError> {
+        let name = self.format.name;
+        if !self.format.trains() {
+            let flags = [
+                ("--columns plain", self.columns == ColumnSet::Plain),
+                ("--policy", self.policy.is_some()),
+                ("--allow", !self.allow.is_empty()),
+            ];
+            if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(CommandError::usage(
+                    format!("{flag} does not apply to {name}: it is the complete record of a run"),
+                    format!("omit {flag}, or export in a trainer's format"),
+                ));
+            }
+        }
+        if self.policy.is_some() && !self.format.has_pairs() {
+            return Err(CommandError::usage(
+                format!("--policy does not apply to {name}: its rows are no pairs"),
+                "omit --policy, or export pairs",
+            ));
+        }
+        let both = self.drop.iter().find(|name| self.allow.contains(name));
+        match both {
+            Some(name) => Err(CommandError::usage(
+                format!("both --drop and --allow name {name}"),
+                "pass it to one of them",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Checks that `--reasoning` has an effect.
@@ -190,12 +250,13 @@ impl ExportArgs {
         ))
     }
 
-    /// The filter of `--drop`, otherwise that of the run's constitution.
+    /// The filter of spoilt rows and of `--drop`, otherwise of the run's constitution,
+    /// without what `--allow` names.
     fn filter(&self, run: &RunDir) -> Result<Option<lint::LintFilter>, CommandError> {
         let named = self.drop.iter().any(|name| name != NONE);
         if named && self.drop.iter().any(|name| name == NONE) {
             return Err(CommandError::usage(
-                "--drop none keeps all rows, but other findings are given too",
+                "--drop none adds no finding, but findings are given too",
                 "pass either none or findings",
             ));
         }
@@ -208,13 +269,8 @@ impl ExportArgs {
                 "omit --drop, or export in a trainer's format",
             ));
         }
-        let drop = match self.drop.as_slice() {
-            [] if self.format.trains() => constitution_filters(run),
-            [] => Vec::new(),
-            _ if named => self.drop.clone(),
-            _ => Vec::new(),
-        };
-        if drop.iter().any(|name| name == check::THOUGHTS_LEFT)
+        let rules = self.rules(run);
+        if rules.iter().any(|name| name == check::THOUGHTS_LEFT)
             && self.format.has_thoughts_in_texts(self.reasoning)
         {
             return Err(CommandError::usage(
@@ -223,27 +279,55 @@ impl ExportArgs {
                     self.format.name,
                     check::THOUGHTS_LEFT
                 ),
-                "omit --reasoning, or pass --drop without this finding (--drop none keeps all rows)",
+                format!("omit --reasoning, or pass --allow {}", check::THOUGHTS_LEFT),
             ));
         }
-        if !drop.is_empty() {
-            return Ok(Some(lint::LintFilter::new(&drop, self.trainer.load()?)?));
-        }
         let unused = self.trainer.given().join(", ");
-        if unused.is_empty() {
+        if !unused.is_empty() && !lint::LintFilter::need_trainer(&rules) {
+            let hint = if self.format.trains() {
+                format!(
+                    "name a finding that needs it with --drop, such as chosen-cut, or omit {unused}"
+                )
+            } else {
+                format!("omit {unused}")
+            };
+            return Err(CommandError::usage(
+                format!(
+                    "no finding that leaves out rows needs {unused}, so it would have no effect"
+                ),
+                hint,
+            ));
+        }
+        if rules.is_empty() {
             return Ok(None);
         }
-        let hint = if self.format.trains() {
-            format!("name findings with --drop, such as chosen-cut, or omit {unused}")
-        } else {
-            format!("omit {unused}")
+        let background = lint::Background::from_manifest(run.manifest());
+        Ok(Some(lint::LintFilter::new(&rules, self.trainer.load()?, background)?))
+    }
+
+    /// The names of the findings whose rows are left out.
+    fn rules(&self, run: &RunDir) -> Vec<String> {
+        if !self.format.trains() {
+            return Vec::new();
+        }
+        let allows_all = self.allow.iter().any(|name| name == ALL);
+        let mut rules = Vec::new();
+        if !allows_all {
+            rules.extend(check::SPOILT.iter().map(|rule| rule.name.to_owned()));
+        }
+        let constitution = &run.manifest().constitution.value;
+        let more: &[String] = match self.drop.as_slice() {
+            [] if allows_all => &[],
+            [] => &constitution.export.drop,
+            drop => drop,
         };
-        Err(CommandError::usage(
-            format!(
-                "this export does not leave rows out by findings, so {unused} would have no effect"
-            ),
-            hint,
-        ))
+        for name in more {
+            if name != NONE && !rules.contains(name) {
+                rules.push(name.clone());
+            }
+        }
+        rules.retain(|name| !self.allow.contains(name));
+        rules
     }
 
     /// Whether `--out` is a folder.
@@ -266,13 +350,8 @@ fn to_stdout(run: &RunDir, export: &ExportOptions) -> Result<Counts, CommandErro
     })
 }
 
-/// The findings whose rows the run's constitution leaves out.
-fn constitution_filters(run: &RunDir) -> Vec<String> {
-    run.manifest().constitution.value.export.drop.clone()
-}
-
-/// What was written and what was left out, in a line.
-fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
+/// What was written and what was left out: a line, or a line for each reason.
+fn summary(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> String {
     let mut text = format!("{} written", export.in_words(counts.written));
     if counts.splits.len() > 1 {
         let splits: Vec<String> =
@@ -288,13 +367,14 @@ fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
             ));
         }
     }
-    for (reason, count) in &counts.dropped {
-        text.push_str(&format!(", {count} left out: {}", reason.explain()));
-    }
-    for ((rule, _), count) in &counts.filtered {
-        text.push_str(&format!(", {count} left out by {rule}"));
-    }
+    text.push_str(&counts::left_out(counts));
     text.push('\n');
+    if let Some(unchecked) = unchecked(export, run, counts) {
+        text.push_str(&format!("note: {unchecked}\n"));
+    }
+    if let Some(duplicates) = counts::duplicate_ids(counts) {
+        text.push_str(&format!("warning: {duplicates}\n"));
+    }
     if counts.without_thoughts > 0 && counts.with_thoughts == 0 {
         text.push_str(
             "help: only thoughts of first answers can be exported: pass --format sft-steps, or \
@@ -302,6 +382,22 @@ fn summary(export: &ExportOptions<'_>, counts: &Counts) -> String {
         );
     }
     text
+}
+
+/// How many rows neither a verdict nor a review has checked, and why. `None` if there are
+/// none.
+fn unchecked(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> Option<String> {
+    let judge = &run.manifest().constitution.value.judge;
+    let reason = match export.policy.unwrap_or(judge.policy) {
+        _ if !judge.enabled => "the constitution disables the judge",
+        Policy::Keep => "the policy keep ignores verdicts",
+        Policy::Flip | Policy::Drop | Policy::KeepWithLabel => "they have no verdict",
+    };
+    match counts.unchecked {
+        0 => None,
+        all if all == counts.written => Some(format!("no verdict checked them: {reason}")),
+        some => Some(format!("no verdict checked {some} of them: {reason}")),
+    }
 }
 
 /// The counts as JSON.
@@ -315,6 +411,7 @@ fn record(export: &ExportOptions<'_>, counts: &Counts, out: &Path) -> Value {
         "format": export.format.name,
         "file_format": export.file_format.as_str(),
         "which": export.which.as_str(),
+        "columns": export.columns.as_str(),
         "reasoning": export.reasoning.as_str(),
         "written": counts.written,
         "with_thoughts": counts.with_thoughts,
@@ -322,6 +419,8 @@ fn record(export: &ExportOptions<'_>, counts: &Counts, out: &Path) -> Value {
         "splits": splits,
         "left_out": counts.dropped,
         "filtered": filtered,
+        "unchecked": counts.unchecked,
+        "duplicate_ids": counts.duplicate_ids.as_ref().map_or(0, |ids| ids.items),
         "log": counts.log.as_ref().map(|log| log.to_string_lossy()),
     })
 }

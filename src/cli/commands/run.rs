@@ -16,12 +16,17 @@ use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
+use crate::cli::output::{counts, print};
 use crate::measured_costs as calibration;
 use crate::session::{Models, Session, recorded_costs, run_unrecorded};
 use amend_core::driver::Observer;
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step};
+use amend_data::export::{self, ExportError, ExportOptions};
 use amend_data::items::Purpose;
+use amend_data::lint::check::{self, Needs};
+use amend_data::lint::{Background, LintFilter, TrainerSettings};
+use amend_data::store::run_dir::RunDir;
 
 /// Generate preference data from many prompts, in a run directory
 ///
@@ -86,7 +91,34 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     let session = Session::prepare(&args.recording, "run", source).with_job(job)?;
     let mut models = args.models(config, count)?;
     let mut engines = models.engines(&session.job)?;
-    session.run(&mut engines, Some("export"))?.finish()
+    let finished = session.run(&mut engines, Some("export"))?;
+    if let Some(pairs) = pairs_to_export(finished.dir())? {
+        print::message(&pairs);
+    }
+    finished.finish()
+}
+
+/// How many pairs an export of the run has, and what it leaves out. `None` if no item has
+/// ended, or if reviews are missing that the constitution requires.
+fn pairs_to_export(run: &RunDir) -> Result<Option<String>, CommandError> {
+    let manifest = run.manifest();
+    let mut rules: Vec<String> = manifest.constitution.value.export.drop.clone();
+    // Other findings need flags of the export.
+    rules.retain(|name| check::filters().any(|rule| rule.name == name && rule.needs == Needs::Row));
+    rules.extend(check::SPOILT.iter().map(|rule| rule.name.to_owned()));
+    let background = Background::from_manifest(manifest);
+    let filter = LintFilter::new(&rules, TrainerSettings::default(), background)?;
+    let export = ExportOptions { filter: Some(&filter), ..ExportOptions::pairs() };
+    let counts = match export::count(run, &export) {
+        Ok(counts) => counts,
+        Err(ExportError::Unreviewed { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let left_out = counts::left_out(&counts);
+    if counts.written == 0 && left_out.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(format!("{} to export{left_out}\n", export.in_words(counts.written))))
 }
 
 /// The least number of items for which measuring the costs of batches pays off.

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{fmt, io};
 
-use super::print;
 use super::terminal::Output;
+use super::{counts, print};
 use crate::bench::workload::WorkloadError;
 use crate::report::ReportError;
 use crate::review::ServeError;
@@ -281,6 +281,10 @@ impl From<ExportError> for CommandError {
             ExportError::Reviews(error) => error.into(),
             ExportError::Unreviewed { .. } => Self::new(Kind::Findings, error)
                 .hinted("review them with amend review, then export again"),
+            ExportError::NoRows(ref counts) => {
+                let error = Self::new(Kind::Findings, counts::no_rows(counts));
+                counts::hints(counts).into_iter().fold(error, Self::hinted)
+            }
             ExportError::Which { .. }
             | ExportError::Reasoning { .. }
             | ExportError::Occupied { .. }

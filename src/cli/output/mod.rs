@@ -1,5 +1,6 @@
 //! What commands print: tables, JSON, progress, errors and logs.
 
+pub mod counts;
 pub mod error;
 pub mod format;
 pub mod logging;

@@ -25,7 +25,7 @@ impl Default for Judge {
     fn default() -> Self {
         Self {
             enabled: true,
-            policy: Policy::KeepWithLabel,
+            policy: Policy::Drop,
             decide_by: DecideBy::Overall,
             min_margin: 0.0,
             mass_floor: 0.5,

@@ -238,8 +238,9 @@ impl GovernanceForm {
 #[schemars(rename = "Export")]
 pub(super) struct ExportForm {
     /// Names of findings of `amend lint`. Rows with one of them are dropped from
-    /// every export that a trainer reads. Findings about the whole dataset
-    /// (`split-leak`, `length-bias`, `refusal-bias`) can't be listed.
+    /// every export that a trainer reads, in addition to spoilt rows, which are always
+    /// dropped (`delimiter-marks` to `declines-revision`). Findings about the whole
+    /// dataset (`split-leak`, `length-bias`, `refusal-bias`) can't be listed.
     #[schemars(extend("items" = filters()))]
     drop: Option<Vec<String>>,
 }
@@ -255,7 +256,7 @@ impl ExportForm {
 
 /// The lint rules by which an export can leave rows out, by name. A test of the crate
 /// that has the rules compares them.
-pub const EXPORT_FILTERS: [&str; 15] = [
+pub const EXPORT_FILTERS: [&str; 20] = [
     "empty",
     "same-sides",
     "roles",
@@ -264,8 +265,13 @@ pub const EXPORT_FILTERS: [&str; 15] = [
     "template-tokens",
     "thoughts-left",
     "thoughts-one-sided",
+    "delimiter-marks",
+    "repeats-critique",
+    "repeats-example",
+    "repeats-request",
     "chatty-prefix",
     "leaked-critique",
+    "declines-revision",
     "label-noise",
     "secret",
     "personal-data",

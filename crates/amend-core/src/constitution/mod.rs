@@ -280,6 +280,28 @@ pub enum Policy {
     KeepWithLabel,
 }
 
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Self; 4] = [Self::Drop, Self::Flip, Self::KeepWithLabel, Self::Keep];
+
+    /// The name in constitutions and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Flip => "flip",
+            Self::Drop => "drop",
+            Self::KeepWithLabel => "keep-with-label",
+        }
+    }
+
+    /// Finds a policy by its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == name)
+    }
+}
+
 /// Which verdicts decide a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -167,7 +167,7 @@ pub struct VerdictSettings {
     /// A verdict with less mass is undecided.
     pub mass_floor: f64,
     /// A verdict is undecided if the absolute value of its calibrated log-odds is
-    /// smaller.
+    /// smaller, or 0.
     pub min_margin: f64,
     /// The judge's correction.
     pub calibration: Calibration,
@@ -178,7 +178,7 @@ impl VerdictSettings {
     fn probability(&self, margin: f64, undecided: bool) -> f64 {
         match self.mode {
             Mode::Soft => sigmoid(margin),
-            Mode::Hard if undecided || margin == 0.0 => 0.5,
+            Mode::Hard if undecided => 0.5,
             Mode::Hard => f64::from(u8::from(margin > 0.0)),
             Mode::Clamped => sigmoid(margin).clamp(self.clamp[0], self.clamp[1]),
         }
@@ -238,7 +238,9 @@ pub fn combine(verdicts: &[(&Verdict, f64)], standing: &VerdictSettings) -> Opti
     };
     let margin = standing.calibration.apply(mean(&Verdict::log_odds));
     let mass = verdicts.iter().map(|(verdict, _)| verdict.mass()).fold(1.0, f64::min);
-    let undecided = !(mass >= standing.mass_floor && margin.abs() >= standing.min_margin);
+    // A margin of exactly 0 favours neither answer, whatever the least margin.
+    let decided = margin != 0.0 && margin.abs() >= standing.min_margin;
+    let undecided = !(mass >= standing.mass_floor && decided);
     Some(Combined {
         margin,
         p: standing.probability(margin, undecided),
@@ -318,6 +320,11 @@ mod tests {
         // A mass that is not a number is undecided.
         let broken = verdict((f64::NAN, 0.5), (0.5, 0.5));
         assert!(combine(&[(&broken, 1.0)], &PLAIN).unwrap().undecided);
+        // A margin of exactly 0 favours neither answer, although the least margin is 0.
+        let even = verdict((0.4, 0.5), (0.4, 0.5));
+        let combined = combine(&[(&even, 1.0)], &PLAIN).unwrap();
+        assert!(combined.margin == 0.0 && combined.undecided);
+        assert!(combined.swapped(&PLAIN).undecided);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use std::borrow::Cow;
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -156,6 +157,43 @@ impl Delimiter {
             DelimiterStyle::Delimiter => Some('['),
             DelimiterStyle::Datamarking => Some(self.marker()),
         }
+    }
+
+    /// The bytes of the first sign that `text` repeats how this run separates content: the
+    /// delimiter with or without its brackets, one of the run's marks as a model copies it,
+    /// whole or cut off at the end of the text, or a marker of datamarking.
+    #[must_use]
+    pub fn find_echo(&self, text: &str) -> Option<Range<usize>> {
+        match self.style {
+            DelimiterStyle::None => None,
+            DelimiterStyle::Datamarking => {
+                let marker = self.marker();
+                text.find(marker).map(|start| start..start + marker.len_utf8())
+            }
+            DelimiterStyle::Delimiter => {
+                let whole = self.occurrences(text).next();
+                let whole = whole.map(|start| start..start + self.delimiter.len());
+                whole.or_else(|| {
+                    let marks = text.match_indices('[');
+                    marks.filter_map(|(open, _)| self.mark_at(text, open)).next()
+                })
+            }
+        }
+    }
+
+    /// The mark that starts at the byte `open`: whole, or cut off after at least three
+    /// digits of the delimiter because the text ends.
+    fn mark_at(&self, text: &str, open: usize) -> Option<Range<usize>> {
+        let rest = &text[open..];
+        if let Some(length) = self.mark_length(rest) {
+            return Some(open..open + length);
+        }
+        let inside = rest.strip_prefix('[')?;
+        let inside = inside.strip_prefix('/').unwrap_or(inside);
+        let label = inside.find(|c: char| !is_label_char(c))?;
+        let digits = inside[label..].strip_prefix(' ')?.trim_end();
+        let begins = self.delimiter.get(..digits.len())?.eq_ignore_ascii_case(digits);
+        if label > 0 && digits.len() >= 3 && begins { Some(open..text.len()) } else { None }
     }
 
     /// Breaks every occurrence of the delimiter in `text`, overlapping ones included, by
@@ -356,6 +394,29 @@ mod tests {
         ] {
             assert_eq!(fence().strip(echoed), kept, "{echoed:?}");
         }
+    }
+
+    #[test]
+    fn echoes_are_found_whole_and_truncated() {
+        let marked = fence().in_style(DelimiterStyle::Datamarking);
+        let bare = fence().in_style(DelimiterStyle::None);
+        for (text, found) in [
+            ("Tea. [/answer 3f9c2a81]", "3f9c2a81"),
+            ("[answer 3F9C2A81]\nTea.", "3F9C2A81"),
+            ("answer 3f9c2a81] Tea.", "3f9c2a81"),
+            ("Tea. [/answer 3f9c2a80]", "[/answer 3f9c2a80]"),
+            ("Tea.\n[/answer 3f9c", "[/answer 3f9c"),
+            ("Tea.\n[/answer 3f", ""),
+            ("Tea.\n[/answer 3f8c", ""),
+            ("[answer 3f9c] Tea.", ""),
+            ("é [answer] [1] [x 3f9c2b55] [", ""),
+        ] {
+            let echo = fence().find_echo(text).map_or("", |span| &text[span]);
+            assert_eq!(echo, found, "{text}");
+            assert_eq!(bare.find_echo(text), None);
+        }
+        assert_eq!(marked.find_echo("Tea¦and milk"), Some(3..5));
+        assert_eq!(marked.find_echo("Tea [/answer 3f9c2a81]"), None);
     }
 
     proptest! {

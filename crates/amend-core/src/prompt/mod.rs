@@ -45,6 +45,7 @@ use crate::record::StepKind;
 pub use check::check;
 pub use context::{ComparedAnswers, EarlierReview, PromptContext, Reasons};
 pub use delimiter::{Delimiter, DelimiterError, DelimiterStyle};
+pub use set::built_in_texts;
 
 use diagnose::{about, diagnose};
 use set::TemplateSource;

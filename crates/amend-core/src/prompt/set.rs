@@ -49,6 +49,11 @@ fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)
     COMMON.into_iter().chain(WORDING.into_iter().flatten()).chain(own)
 }
 
+/// The texts of all built-in templates; those of both layouts occur twice.
+pub fn built_in_texts() -> impl Iterator<Item = &'static str> {
+    [Layout::Conversation, Layout::Quoted].into_iter().flat_map(built_in).map(|(_, text)| text)
+}
+
 /// The prefix of the names of additional judge templates.
 pub(super) const JUDGES: &str = "judge-";
 

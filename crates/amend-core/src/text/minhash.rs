@@ -12,6 +12,8 @@
 
 mod nearest;
 
+use std::ops::Range;
+
 pub use nearest::Nearest;
 
 /// The number of words in a shingle.
@@ -47,7 +49,7 @@ impl Signature {
             add(hash(text.trim()));
         } else {
             for shingle in words.windows(SHINGLE.min(words.len())) {
-                add(shingle.iter().fold(0, |all, &word| mix(all ^ word).wrapping_add(word)));
+                add(sequence_hash(shingle.iter().copied()));
             }
         }
         Self(minima.map(|minimum| minimum as u16))
@@ -158,23 +160,48 @@ impl Groups {
 /// a word, because these scripts have no spaces.
 #[must_use]
 pub fn words(text: &str) -> Vec<u64> {
+    located_words(text).into_iter().map(|word| word.hash).collect()
+}
+
+/// A word of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedWord {
+    /// The hash of the word in lower case.
+    pub hash: u64,
+    /// The bytes of the word in the text.
+    pub span: Range<usize>,
+}
+
+/// The words of a text, as [`words()`] hashes them, with their places.
+#[must_use]
+pub fn located_words(text: &str) -> Vec<LocatedWord> {
     let mut words = Vec::new();
     let mut word = String::new();
-    for c in text.chars().chain([' ']) {
+    let mut start = 0;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
         let alone = matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..);
         if c.is_alphanumeric() && !alone {
+            if word.is_empty() {
+                start = at;
+            }
             word.extend(c.to_lowercase());
             continue;
         }
         if !word.is_empty() {
-            words.push(hash(&word));
+            words.push(LocatedWord { hash: hash(&word), span: start..at });
             word.clear();
         }
         if alone && c.is_alphanumeric() {
-            words.push(hash(c.encode_utf8(&mut [0; 4])));
+            let span = at..at + c.len_utf8();
+            words.push(LocatedWord { hash: hash(&text[span.clone()]), span });
         }
     }
     words
+}
+
+/// The hash of a sequence of words.
+pub(super) fn sequence_hash(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0, |all, word| mix(all ^ word).wrapping_add(word))
 }
 
 /// The FNV-1a hash, finalised by [`mix`].

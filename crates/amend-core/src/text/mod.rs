@@ -3,6 +3,7 @@
 
 pub mod format;
 pub mod minhash;
+pub mod overlap;
 pub mod patterns;
 pub mod refusal;
 pub mod thoughts;

@@ -11,15 +11,18 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Counts, ExportError};
+use crate::pairs::Revised;
+use crate::rows::json_lines;
 use crate::store::atomic;
 use amend_core::record::Item;
 
 /// Why a filter fails.
 pub type Unfit = Box<dyn Error + Send + Sync>;
 
-/// Examines the rows of one export, in order. Returns the fault of a row to remove,
-/// or `None` to keep the row.
-pub type Examine<'a> = Box<dyn FnMut(&Map<String, Value>) -> Result<Option<DropFault>, Unfit> + 'a>;
+/// Examines the rows of one export, in order, each with what led to its answer if that is
+/// a revision. Returns the fault of a row to remove, or `None` to keep the row.
+pub type Examine<'a> =
+    Box<dyn FnMut(&Map<String, Value>, Option<&Revised>) -> Result<Option<DropFault>, Unfit> + 'a>;
 
 /// Decides which rows an export leaves out.
 pub trait RowFilter {
@@ -60,8 +63,7 @@ impl Log<'_> {
         let Some(out) = &mut self.0 else { return Ok(()) };
         let id = item.id.as_deref().unwrap_or(&item.key);
         let entry = Entry { id, row: item.row, finding: fault.rule, excerpt: &fault.excerpt };
-        serde_json::to_writer(&mut **out, &entry).map_err(io::Error::from)?;
-        Ok(out.write_all(b"\n")?)
+        Ok(json_lines::write(&mut **out, &entry)?)
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
 
     impl RowFilter for ById {
         fn begin(&self) -> Result<Examine<'_>, Unfit> {
-            Ok(Box::new(|row| {
+            Ok(Box::new(|row, _| {
                 if row["id"] == self.fails_at {
                     return Err("no".into());
                 }

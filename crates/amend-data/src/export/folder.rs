@@ -89,14 +89,14 @@ fn stage(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let folder = builder.tempdir_in(atomic::parent(target))?;
 
-    let schema = export.format.schema(provenance);
+    let schema = export.schema(provenance);
     let names: Vec<String> = layout.splits.names().map(str::to_owned).collect();
     let files: Vec<String> =
         names.iter().map(|name| format!("{name}.{}", export.file_format)).collect();
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for file in &files {
         let file = BufWriter::new(File::create(folder.path().join(file))?);
-        sinks.push(export.sink(&schema, layout.licence.is_some(), file)?);
+        sinks.push(export.sink(&schema, file)?);
     }
 
     let assignment = if layout.splits.is_whole() {

@@ -8,6 +8,7 @@
 mod card;
 mod filter;
 mod folder;
+mod ids;
 mod sink;
 mod split;
 mod statistics;
@@ -20,8 +21,10 @@ use std::path::{Path, PathBuf};
 use arrow_schema::Schema;
 use fs_err as fs;
 use parquet::errors::ParquetError;
+use serde_json::Value;
 
 use self::filter::Log;
+use self::ids::Ids;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::pairs::{self, DropReason, Which};
 use crate::format::origin::Provenance;
@@ -31,13 +34,15 @@ use crate::store::atomic;
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
+use amend_core::constitution::Policy;
 use amend_core::record::Item;
 
 pub use crate::format::thoughts::ReasoningPolicy;
 pub use crate::format::write::{ExportFormat, FORMATS};
 pub use filter::{DropFault, Examine, RowFilter, Unfit};
 pub use folder::{Folder, write_folder};
-pub use sink::FileFormat;
+pub use ids::DuplicateIds;
+pub use sink::{ColumnSet, FileFormat};
 pub use split::{SIMILAR, Splits, SplitsError};
 
 /// What to export, and how.
@@ -51,6 +56,10 @@ pub struct ExportOptions<'a> {
     pub file_format: FileFormat,
     /// How reviews affect the export.
     pub reviews: ReviewPolicy,
+    /// How verdicts affect pairs, if not as the constitution says.
+    pub policy: Option<Policy>,
+    /// The columns of the rows.
+    pub columns: ColumnSet,
     /// What becomes of the thoughts before answers. Trajectories have all of them.
     pub reasoning: ReasoningPolicy,
     /// Removes rows.
@@ -88,6 +97,10 @@ pub struct Counts {
     pub filtered: BTreeMap<(&'static str, &'static str), u64>,
     /// The log of the rows that the filter removed, if one was written.
     pub log: Option<PathBuf>,
+    /// Rows of pairs that neither a verdict nor a review has checked.
+    pub unchecked: u64,
+    /// Ids that several items have, if any.
+    pub duplicate_ids: Option<DuplicateIds>,
 }
 
 /// Why an export failed.
@@ -135,6 +148,9 @@ pub enum ExportError {
         /// The folder.
         path: PathBuf,
     },
+    /// There are no rows, for the counted reasons. Nothing was written.
+    #[error("there are no rows to export")]
+    NoRows(Box<Counts>),
     /// A split has no rows.
     #[error("the split {name:?} would be empty: give it a larger share, or generate more rows")]
     EmptySplit {
@@ -192,6 +208,21 @@ impl ExportError {
 }
 
 impl ExportOptions<'_> {
+    /// The options of an export without flags: pairs in the format `trl`, not filtered.
+    #[must_use]
+    pub fn pairs() -> Self {
+        Self {
+            format: &FORMATS[0],
+            which: Which::Last,
+            file_format: FileFormat::Jsonl,
+            reviews: ReviewPolicy::Override,
+            policy: None,
+            columns: ColumnSet::All,
+            reasoning: ReasoningPolicy::Drop,
+            filter: None,
+        }
+    }
+
     /// This number of rows in words, such as `1 pair` or `3 pairs`.
     #[must_use]
     pub fn in_words(&self, rows: u64) -> String {
@@ -220,7 +251,7 @@ impl ExportOptions<'_> {
         };
         let thoughts =
             ThoughtWriter::new(self.reasoning, self.format.thoughts, &run.manifest().model);
-        let provenance = Provenance::new(run, reviews, thoughts);
+        let provenance = Provenance::new(run, reviews, self.policy, thoughts);
         let rules = &provenance.rules;
         if !rules.require_reviews() {
             return Ok(provenance);
@@ -239,22 +270,29 @@ impl ExportOptions<'_> {
         if items.is_empty() { Ok(provenance) } else { Err(ExportError::Unreviewed { items }) }
     }
 
-    /// Makes a sink for rows. With `typed`, JSON lines too have one type per column.
+    /// The columns of the rows, in order.
+    fn schema(&self, provenance: &Provenance<'_>) -> Schema {
+        self.format.schema(provenance, self.columns == ColumnSet::All)
+    }
+
+    /// Makes a sink for rows.
     fn sink<'a>(
         &self,
         schema: &Schema,
-        typed: bool,
         out: impl Write + Send + 'a,
     ) -> Result<Box<dyn Sink + 'a>, ExportError> {
+        let columns = self.columns;
         Ok(match self.file_format {
-            FileFormat::Jsonl if typed => Box::new(Typed::new(schema, Jsonl::new(out))),
-            FileFormat::Jsonl => Box::new(Jsonl::new(out)),
-            FileFormat::Parquet => Box::new(Typed::new(schema, Parquet::new(schema.clone(), out)?)),
+            FileFormat::Jsonl => Box::new(Typed::new(schema, columns, Jsonl::new(out))),
+            FileFormat::Parquet => {
+                Box::new(Typed::new(schema, columns, Parquet::new(schema.clone(), out)?))
+            }
         })
     }
 
     /// Passes each row of a run and its item to `take`, in the order in which items
     /// ended. Counts the rows, and the rows that are dropped or removed by the filter.
+    /// Fails if there are no rows.
     fn each_row(
         &self,
         run: &RunDir,
@@ -265,29 +303,55 @@ impl ExportOptions<'_> {
         let mut counts = Counts::default();
         let examine = self.filter.map(RowFilter::begin).transpose();
         let mut examine = examine.map_err(ExportError::Filter)?;
+        let mut ids = Ids::default();
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
+            let before = counts.written;
             for row in self.format.rows(&trajectory, self.which, provenance) {
-                let MadeRow { row, thoughts } = match row {
+                let MadeRow { row, thoughts, revised } = match row {
                     Ok(row) => row,
                     Err(reason) => {
                         *counts.dropped.entry(reason).or_default() += 1;
                         continue;
                     }
                 };
-                let fault = examine.as_mut().map(|examine| examine(&row)).transpose();
+                let fault =
+                    examine.as_mut().map(|examine| examine(&row, revised.as_ref())).transpose();
                 if let Some(fault) = fault.map_err(ExportError::Filter)?.flatten() {
                     log.record(&trajectory.item, &fault)?;
                     *counts.filtered.entry((fault.rule, fault.about)).or_default() += 1;
                     continue;
                 }
+                counts.unchecked += u64::from(self.format.has_pairs() && is_unchecked(&row));
                 take(&trajectory.item, row)?;
                 counts.written += 1;
                 counts.with_thoughts += u64::from(thoughts == RowThoughts::Written);
                 counts.without_thoughts += u64::from(thoughts == RowThoughts::Missing);
             }
+            if counts.written > before {
+                ids.add(&trajectory.item);
+            }
         }
-        Ok(counts)
+        counts.duplicate_ids = ids.duplicates();
+        if counts.written == 0 { Err(ExportError::NoRows(Box::new(counts))) } else { Ok(counts) }
+    }
+}
+
+/// Whether neither a verdict nor a review has checked the pair of a row.
+fn is_unchecked(row: &ExportRow) -> bool {
+    let reviewers = row.get("reviewers").and_then(Value::as_array);
+    row.get("verdict").is_none_or(Value::is_null) && reviewers.is_none_or(Vec::is_empty)
+}
+
+/// Counts the rows that an export would write, and those that it would leave out.
+///
+/// # Errors
+/// The errors of [`write()`], except that no rows are no error.
+pub fn count(run: &RunDir, export: &ExportOptions<'_>) -> Result<Counts, ExportError> {
+    let provenance = export.provenance(run)?;
+    match export.each_row(run, &provenance, &mut Log::default(), |_, _| Ok(())) {
+        Err(ExportError::NoRows(counts)) => Ok(*counts),
+        counted => counted,
     }
 }
 
@@ -295,7 +359,7 @@ impl ExportOptions<'_> {
 ///
 /// # Errors
 /// The journal is damaged, `out` can't be written, a required review is missing, the
-/// format does not support the pairing, or the filter fails.
+/// format does not support the pairing, the filter fails, or there are no rows.
 pub fn write(
     run: &RunDir,
     export: &ExportOptions<'_>,
@@ -311,8 +375,7 @@ fn stream(
     log: &mut Log<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
-    let schema = export.format.schema(provenance);
-    let mut sink = export.sink(&schema, false, out)?;
+    let mut sink = export.sink(&export.schema(provenance), out)?;
     let counts = export.each_row(run, provenance, log, |_, row| sink.write(row))?;
     sink.finish()?;
     Ok(counts)

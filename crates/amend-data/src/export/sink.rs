@@ -16,7 +16,9 @@ use serde_json::Value;
 
 use super::ExportError;
 use crate::format::cells;
+use crate::format::origin::Origin;
 use crate::format::write::ExportRow;
+use crate::rows::json_lines;
 
 /// The file format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +62,42 @@ impl fmt::Display for FileFormat {
     }
 }
 
+/// The columns of an export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ColumnSet {
+    /// Those of the format and those of the origin.
+    #[default]
+    All,
+    /// Those of the format alone: some trainers reject others.
+    Plain,
+}
+
+impl ColumnSet {
+    /// Both sets.
+    pub const ALL: [Self; 2] = [Self::All, Self::Plain];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// Finds a set by its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|columns| columns.as_str() == name)
+    }
+}
+
+impl fmt::Display for ColumnSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Writes rows, in order.
 pub(super) trait Sink {
     /// Writes a row.
@@ -68,7 +106,7 @@ pub(super) trait Sink {
     fn finish(self: Box<Self>) -> Result<(), ExportError>;
 }
 
-/// Writes JSON lines. Free-form columns hold any JSON value.
+/// Writes JSON lines.
 pub(super) struct Jsonl<W>(W);
 
 impl<W: Write> Jsonl<W> {
@@ -79,8 +117,7 @@ impl<W: Write> Jsonl<W> {
 
 impl<W: Write> Sink for Jsonl<W> {
     fn write(&mut self, row: ExportRow) -> Result<(), ExportError> {
-        serde_json::to_writer(&mut self.0, &row).map_err(io::Error::from)?;
-        Ok(self.0.write_all(b"\n")?)
+        Ok(json_lines::write(&mut self.0, &row)?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ExportError> {
@@ -89,21 +126,26 @@ impl<W: Write> Sink for Jsonl<W> {
 }
 
 /// Replaces free-form values by their JSON text and passes rows on, so that every
-/// column has one type.
+/// column has one type. Leaves out the columns of the origin if they are not wanted.
 pub(super) struct Typed<S> {
     schema: Schema,
+    columns: ColumnSet,
     inner: Box<S>,
 }
 
 impl<S: Sink> Typed<S> {
-    pub fn new(schema: &Schema, inner: S) -> Self {
-        Self { schema: schema.clone(), inner: Box::new(inner) }
+    pub fn new(schema: &Schema, columns: ColumnSet, inner: S) -> Self {
+        Self { schema: schema.clone(), columns, inner: Box::new(inner) }
     }
 }
 
 impl<S: Sink> Sink for Typed<S> {
     fn write(&mut self, mut row: ExportRow) -> Result<(), ExportError> {
         free_form_as_text(&mut row, self.schema.fields());
+        if self.columns == ColumnSet::Plain {
+            let origin = Origin::columns();
+            row.retain(|name, _| origin.iter().all(|column| column.name() != name));
+        }
         self.inner.write(row)
     }
 

@@ -9,9 +9,15 @@ use crate::store::journal::Record;
 use crate::store::manifest::{Hashed, Manifest};
 use crate::testing::{failed, item, judged, manifest, step};
 use amend_core::chat::{Message, Role};
-use amend_core::constitution::Judge;
+use amend_core::constitution::{Judge, Policy};
 use amend_core::model::{Finish, Sampling, Usage};
 use amend_core::record::{Outcome, Step, StepKind, Stop};
+
+/// A judge that decides with little mass, as in tests, and whose policy keeps pairs that
+/// were not judged.
+fn judge() -> Judge {
+    Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() }
+}
 
 /// The sample manifest with requests and sampling settings in its constitution.
 fn full_manifest() -> Manifest {
@@ -93,14 +99,7 @@ pub(super) fn run(folder: &Path) -> RunDir {
 
 pub(super) fn export(name: &str) -> ExportOptions<'static> {
     let format = ExportFormat::named(name).unwrap();
-    ExportOptions {
-        format,
-        which: Which::Last,
-        file_format: FileFormat::Jsonl,
-        reviews: ReviewPolicy::Override,
-        reasoning: ReasoningPolicy::Drop,
-        filter: None,
-    }
+    ExportOptions { format, ..ExportOptions::pairs() }
 }
 
 /// The lines of an export, with the hash of the run replaced.
@@ -113,7 +112,7 @@ fn lines(run: &RunDir, export: &ExportOptions<'_>) -> String {
 /// The rows of an export with only the columns of the format itself.
 fn own_columns(run: &RunDir, name: &str) -> String {
     let export = export(name);
-    let schema = export.format.schema(&export.provenance(run).unwrap());
+    let schema = export.schema(&export.provenance(run).unwrap());
     let own = (schema.fields().iter())
         .map(|field| field.name().clone())
         .take_while(|name| name != "id")
@@ -137,9 +136,9 @@ fn trl_rows_have_all_columns() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
-    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{"source":"letters","score":0.1}}
-    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
-    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":{}}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{\"source\":\"letters\",\"score\":0.1}"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
     "#);
 }
 
@@ -251,10 +250,10 @@ fn each_format_writes_its_columns() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":{},"run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":"{}","run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
-    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":{"kind":"empty","step":"critique"},"steps":[],"metadata":{},"run":"HASH"}
+    {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":"{\"kind\":\"empty\",\"step\":\"critique\"}","steps":[],"metadata":"{}","run":"HASH"}
     "#);
 }
 
@@ -262,7 +261,7 @@ fn each_format_writes_its_columns() {
 fn candidates_are_labelled_once_and_the_best_is_revised() {
     use StepKind::{Critique, Generate, Revise};
     let mut manifest = full_manifest();
-    manifest.constitution.value.judge = Judge::default();
+    manifest.constitution.value.judge = judge();
     let folder = tempfile::tempdir().unwrap();
     let mut run = RunDir::create(folder.path(), &manifest).unwrap();
     let item = item("b");
@@ -298,9 +297,11 @@ fn candidates_are_labelled_once_and_the_best_is_revised() {
     for name in ["kto", "constitutional-ai"] {
         counted.push(write(&run, &export(name), std::io::sink()).unwrap());
     }
+    // The revision was not judged.
     assert_eq!(
         counted,
         [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
+            .map(|counts| Counts { unchecked: 1, ..counts })
     );
 }
 
@@ -328,18 +329,13 @@ fn parquet_has_the_same_rows_as_json_lines() {
         let path = folder.path().join("rows.parquet");
         let counts = write_file(&run, &parquet, &path).unwrap();
         let rows = parquet_rows(&path);
-        let schema = format.schema(&export.provenance(&run).unwrap());
+        let schema = format.schema(&export.provenance(&run).unwrap(), true);
         let columns: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut expected = Vec::new();
         for line in lines(&run, &export).replace("HASH", run.hash()).lines() {
-            let mut row: ExportRow = serde_json::from_str(line).unwrap();
+            let row: ExportRow = serde_json::from_str(line).unwrap();
             assert_eq!(row.keys().collect::<Vec<_>>(), columns, "{}", format.name);
-            for free_form in ["metadata", "failure"] {
-                if let Some(value) = row.get_mut(free_form).filter(|value| !value.is_null()) {
-                    *value = Value::String(value.to_string());
-                }
-            }
             expected.push(Value::Object(row));
         }
         assert!(!rows.is_empty(), "{}", format.name);
@@ -370,13 +366,134 @@ fn dropped_rows_are_counted_by_reason() {
         ("trajectories", Which::Last, counts(5, &[])),
     ] {
         let export = ExportOptions { which, ..export(name) };
-        assert_eq!(write(&run, &export, io::sink()).unwrap(), expected, "{name} {which:?}");
+        let counts = write(&run, &export, io::sink()).unwrap();
+        // The constitution disables the judge.
+        let unchecked = if export.format.has_pairs() { counts.written } else { 0 };
+        assert_eq!(counts, Counts { unchecked, ..expected }, "{name} {which:?}");
     }
     let error = write(&run, &ExportOptions { which: Which::All, ..export("kto") }, io::sink());
     assert_eq!(
         error.unwrap_err().to_string(),
         "the format kto supports only `--which last`, not `all`"
     );
+}
+
+/// A run with a judge: the revision of `a` is better, that of `b` is worse, `c` has a margin
+/// of exactly 0 and `d` was not judged.
+fn judged_run(folder: &Path) -> RunDir {
+    let mut manifest = full_manifest();
+    manifest.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
+    let mut run = RunDir::create(folder, &manifest).unwrap();
+    for (key, odds) in [("a", Some(1.0)), ("b", Some(-1.0)), ("c", Some(0.0)), ("d", None)] {
+        let mut steps = vec![
+            step(StepKind::Generate, None, "No."),
+            step(StepKind::Revise, Some("kind"), "No, sorry."),
+        ];
+        steps.extend(odds.map(|odds| judged([1, 0], None, odds)));
+        write_item(&mut run, &item(key), &steps);
+    }
+    run.dir().clone()
+}
+
+#[test]
+fn only_pairs_decided_for_their_chosen_side_are_exported_unless_a_policy_says_otherwise() {
+    use DropReason::{NotBetter, Undecided};
+    let folder = tempfile::tempdir().unwrap();
+    let run = judged_run(folder.path());
+    for (policy, written, dropped, unchecked) in [
+        (None, 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
+        (Some(Policy::Drop), 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
+        (Some(Policy::Flip), 4, vec![], 1),
+        (Some(Policy::KeepWithLabel), 4, vec![], 1),
+        (Some(Policy::Keep), 4, vec![], 4),
+    ] {
+        let counted = count(&run, &ExportOptions { policy, ..export("trl") }).unwrap();
+        assert_eq!(counted, Counts { unchecked, ..counts(written, &dropped) }, "{policy:?}");
+    }
+}
+
+#[test]
+fn plain_columns_are_those_of_the_format_in_both_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let plain = ExportOptions { columns: ColumnSet::Plain, ..export("trl") };
+    for line in lines(&run, &plain).lines() {
+        let row: ExportRow = serde_json::from_str(line).unwrap();
+        assert_eq!(row.keys().collect::<Vec<_>>(), ["prompt", "chosen", "rejected"]);
+    }
+    let path = folder.path().join("plain.parquet");
+    let parquet = ExportOptions { file_format: FileFormat::Parquet, ..plain };
+    assert_eq!(write_file(&run, &parquet, &path).unwrap().written, 3);
+    let rows = parquet_rows(&path);
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 3), "{rows:?}");
+    // The card describes the columns that there are.
+    write_folder(&run, &plain, &whole(Some("mit")), &folder.path().join("data")).unwrap();
+    let card = fs::read_to_string(folder.path().join("data/README.md")).unwrap();
+    assert!(!card.contains("| `id` |") && card.contains("| `rejected` |"), "{card}");
+}
+
+#[test]
+fn an_export_without_rows_fails_and_keeps_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(&folder.path().join("run"), &full_manifest()).unwrap();
+    run.append(&failed("a")).unwrap();
+    let run = run.dir().clone();
+    let path = folder.path().join("pairs.jsonl");
+    fs::write(&path, "old").unwrap();
+    let expected = counts(0, &[(DropReason::Failed, 1)]);
+    let target = folder.path().join("data");
+    for error in [
+        write(&run, &export("trl"), io::sink()),
+        write_file(&run, &export("trl"), &path),
+        write_folder(&run, &export("trl"), &whole(None), &target),
+    ] {
+        let Err(ExportError::NoRows(counts)) = error else { panic!("{error:?}") };
+        assert_eq!(*counts, expected);
+    }
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    assert!(!target.exists());
+    assert_eq!(count(&run, &export("trl")).unwrap(), expected);
+}
+
+#[test]
+fn ids_that_several_items_have_are_counted_with_the_first_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &full_manifest()).unwrap();
+    for (key, id, revision) in [
+        ("a", Some("x"), "Yes!"),
+        ("b", Some("x"), "Yes!"),
+        ("c", Some("y"), "Yes!"),
+        ("d", Some("x"), "Yes!"),
+        // No row, and no id.
+        ("e", Some("y"), "No."),
+        ("f", None, "Yes!"),
+        ("g", None, "Yes!"),
+    ] {
+        let item = Item { id: id.map(str::to_owned), ..item(key) };
+        let steps =
+            [step(StepKind::Generate, None, "No."), step(StepKind::Revise, Some("kind"), revision)];
+        write_item(&mut run, &item, &steps);
+    }
+    // The two rows of an item have one id.
+    for name in ["trl", "kto"] {
+        let counts = count(run.dir(), &export(name)).unwrap();
+        let expected = DuplicateIds { items: 2, example: "x".to_owned() };
+        assert_eq!(counts.duplicate_ids, Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn separators_of_lines_are_escaped_in_json_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(folder.path(), &full_manifest()).unwrap();
+    let revision = "one\u{2028}two\u{2029}three\u{85}four";
+    let steps =
+        [step(StepKind::Generate, None, "No."), step(StepKind::Revise, Some("kind"), revision)];
+    write_item(&mut run, &item("a"), &steps);
+    let text = lines(run.dir(), &export("trl"));
+    assert!(!text.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{text}");
+    let row: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row["chosen"][0]["content"], revision);
 }
 
 #[test]

@@ -16,9 +16,9 @@ use super::fault::RowFault;
 use super::fields::{ANSWERS, Fields, first, has_list, prompt_key};
 use super::origin::Provenance;
 use super::read::{RowKind, Shape, ShapeFacts};
-use super::thoughts::{RowThoughts, ThoughtPlace};
-use super::write::{ExportFormat, ExportRow, Rows, lone_prompt};
-use crate::pairs::{self, DropReason};
+use super::thoughts::ThoughtPlace;
+use super::write::{ExportFormat, Rows, StepRow, lone_prompt};
+use crate::pairs::{self, DropReason, Revised};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::{Outcome, Step, StepOutput, answers};
@@ -114,10 +114,7 @@ pub(super) const STEPS: ExportFormat = ExportFormat {
 /// Makes a row for each complete step that writes text, unless a thought is left in the
 /// texts before it. Every candidate answers the
 /// prompt; the steps that follow are about the best candidate.
-fn steps(
-    trajectory: &Trajectory,
-    run: &Provenance<'_>,
-) -> Vec<Result<(ExportRow, RowThoughts), DropReason>> {
+fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }
@@ -126,7 +123,7 @@ fn steps(
     let first = answers(steps).nth(run.rules.first(steps));
     let mut last: Option<&Step> = None;
     let mut critique: Option<&Step> = None;
-    for step in steps.iter().filter(|step| step.kind.is_text()) {
+    for (at, step) in steps.iter().enumerate().filter(|(_, step)| step.kind.is_text()) {
         let principle = step.principle.as_deref();
         let request = |request| message(Role::User, request);
         let about = last.or(first.filter(|_| step.kind.output() != StepOutput::Answer));
@@ -162,7 +159,7 @@ fn steps(
                     ("round", json!(step.round)),
                     ("principle", json!(principle)),
                 ]);
-                (row, thoughts)
+                StepRow { row, thoughts, revised: Revised::from_steps(steps, at, &run.rules) }
             }));
         }
     }

@@ -143,6 +143,8 @@ pub struct Example {
     /// What kind of prompt it is, if the row has a column for that: the task, the subset or
     /// the source.
     pub category: Option<String>,
+    /// The answer that the critique is about, if it is known and no side of the row.
+    pub before: Option<String>,
     /// The names of the columns that were read, as they are in the row.
     pub used: Vec<String>,
 }

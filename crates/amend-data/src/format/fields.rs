@@ -244,6 +244,7 @@ impl<'a> Fields<'a> {
             tokens: None,
             critique: self.row.get("reason").and_then(filled),
             category,
+            before: None,
             used: self.used,
         }
     }

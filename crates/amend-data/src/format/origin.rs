@@ -10,7 +10,7 @@ use crate::pairs::judgement::{Judgement, Rules};
 use crate::pairs::{Pair, Reviewed};
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::RunDir;
-use amend_core::constitution::{Constitution, Principle};
+use amend_core::constitution::{Constitution, Policy, Principle};
 use amend_core::judge::Combined;
 use amend_core::record::Item;
 
@@ -26,8 +26,17 @@ pub(crate) struct Provenance<'a> {
 
 impl<'a> Provenance<'a> {
     /// The provenance of a run with these reviews, whose thoughts are written like this.
-    pub fn new(run: &'a RunDir, reviews: Reviews, thoughts: ThoughtWriter) -> Self {
-        let rules = Rules::from_run(run);
+    /// `policy` replaces that of the constitution.
+    pub fn new(
+        run: &'a RunDir,
+        reviews: Reviews,
+        policy: Option<Policy>,
+        thoughts: ThoughtWriter,
+    ) -> Self {
+        let mut rules = Rules::from_run(run);
+        if let Some(policy) = policy {
+            rules = rules.with_policy(policy);
+        }
         Self { run, rules: rules.with_reviews(reviews), thoughts }
     }
 
@@ -134,7 +143,7 @@ impl<'a> Origin<'a> {
         let decisive = self.judgement.as_ref().map(|judgement| &judgement.decisive);
         let verdict = decisive.map(|decisive| match decisive {
             decisive if decisive.undecided => "undecided",
-            decisive if decisive.margin >= 0.0 => "better",
+            decisive if decisive.is_for_first() => "better",
             _ => "worse",
         });
         let by_principle = self.judgement.as_ref().map(|judgement| {

@@ -71,7 +71,7 @@ fn run(folder: &std::path::Path) -> RunDir {
 
 fn provenance(run: &RunDir) -> Provenance<'_> {
     let thoughts = ThoughtWriter::new(ReasoningPolicy::Drop, ThoughtPlace::Nowhere, &Value::Null);
-    Provenance::new(run, Reviews::default(), thoughts)
+    Provenance::new(run, Reviews::default(), None, thoughts)
 }
 
 fn pair<'a>(item: &'a Item, chosen: &str, rejected: &str) -> Pair<'a> {
@@ -83,6 +83,7 @@ fn pair<'a>(item: &'a Item, chosen: &str, rejected: &str) -> Pair<'a> {
         principles: Vec::new(),
         judgement: None,
         review: None,
+        revised: None,
     }
 }
 
@@ -194,7 +195,11 @@ fn annotated_pairs_have_the_text_that_each_principle_prefers() {
         .iter()
         .zip(margins)
         .map(|(id, (margin, undecided))| ((*id).to_owned(), verdict(margin, undecided)));
-    let judgement = Judgement { decisive: verdict(2.0, false), principles: principles.collect() };
+    let judgement = Judgement {
+        decisive: verdict(2.0, false),
+        principles: principles.collect(),
+        disagreement: None,
+    };
     let format = ExportFormat::named("annotated-pairs").unwrap();
     for (key, chosen, rejected) in [("0", "text_a", "text_b"), ("1", "text_b", "text_a")] {
         let item = item(key);
@@ -207,7 +212,7 @@ fn annotated_pairs_have_the_text_that_each_principle_prefers() {
         assert_eq!(preferred[..3], expected.map(Value::from).iter().collect::<Vec<_>>()[..]);
         assert!(preferred[3..].iter().all(|value| value.is_null()));
         let names: Vec<String> =
-            format.schema(&run).fields().iter().map(|field| field.name().clone()).collect();
+            format.schema(&run, true).fields().iter().map(|field| field.name().clone()).collect();
         assert!(row.keys().all(|key| names.contains(key)));
     }
 }

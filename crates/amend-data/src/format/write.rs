@@ -12,7 +12,7 @@ use super::{
     alpaca, annotated_pairs, axolotl, completion, constitutional_ai, hh_rlhf, kto, ms_swift, nemo,
     openai_preference, preference, sharegpt, trajectories,
 };
-use crate::pairs::{self, DropReason, Pair, Which};
+use crate::pairs::{self, Answer, DropReason, Pair, Revised, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
@@ -53,8 +53,14 @@ pub(super) enum Rows {
 }
 
 /// Makes the rows of a trajectory's model calls.
-pub(super) type StepRows =
-    fn(&Trajectory, &Provenance<'_>) -> Vec<Result<(ExportRow, RowThoughts), DropReason>>;
+pub(super) type StepRows = fn(&Trajectory, &Provenance<'_>) -> Vec<Result<StepRow, DropReason>>;
+
+/// The row of a model call, without its origin.
+pub(super) struct StepRow {
+    pub row: ExportRow,
+    pub thoughts: RowThoughts,
+    pub revised: Option<Revised>,
+}
 
 /// A complete row.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub(crate) struct MadeRow {
     pub row: ExportRow,
     /// Whether it has the thoughts of its answers.
     pub thoughts: RowThoughts,
+    /// What led to its answer, if that is a revision.
+    pub revised: Option<Revised>,
 }
 
 /// All export formats.
@@ -140,11 +148,17 @@ impl ExportFormat {
         FORMATS.iter().filter(supports).map(|format| format.name)
     }
 
-    /// All columns of the rows, in order.
-    pub(crate) fn schema(&self, run: &Provenance<'_>) -> Schema {
+    /// Returns whether its rows are pairs, or answers labelled by pairs.
+    #[must_use]
+    pub fn has_pairs(&self) -> bool {
+        matches!(self.rows, Rows::Pairs(_) | Rows::Labels(_))
+    }
+
+    /// The columns of the rows, in order, with or without those of the origin.
+    pub(crate) fn schema(&self, run: &Provenance<'_>, origin: bool) -> Schema {
         let mut fields = (self.columns)(run);
         fields.extend(run.thoughts.column());
-        if self.trains() {
+        if origin && self.trains() {
             fields.extend(Origin::columns());
             fields.extend(run.verdict_columns());
         }
@@ -172,7 +186,7 @@ impl ExportFormat {
         let decided = |pair: &Pair<'_>| run.thoughts.decide(&[&pair.chosen, &pair.rejected]);
         let complete = |mut row: ExportRow, thoughts: RowThoughts, origin: &Origin<'_>| {
             run.thoughts.add_kwargs(&mut row, thoughts);
-            MadeRow { row: origin.add_to(row, run), thoughts }
+            MadeRow { row: origin.add_to(row, run), thoughts, revised: None }
         };
         match self.rows {
             Rows::Pairs(make) => pairs::pairs(trajectory, which, &run.rules)
@@ -185,7 +199,8 @@ impl ExportFormat {
                         rejected: run.thoughts.response(&pair.rejected, thoughts),
                     };
                     let row = make(&pair, &sides, run)?;
-                    Ok(complete(row, thoughts, &Origin::from_pair(&pair)))
+                    let made = complete(row, thoughts, &Origin::from_pair(&pair));
+                    Ok(MadeRow { revised: pair.revised, ..made })
                 })
                 .collect(),
             Rows::Labels(make) => {
@@ -208,29 +223,35 @@ impl ExportFormat {
                                 }
                                 let response = run.thoughts.response(answer, thoughts);
                                 let row = make(item, &response, label)?;
-                                Ok(complete(row, thoughts, &Origin::from_pair(pair)))
+                                let made = complete(row, thoughts, &Origin::from_pair(pair));
+                                Ok(MadeRow { revised: pair.revised.clone(), ..made })
                             })
                             .into(),
                     })
                     .collect()
             }
             Rows::Answers(make) => {
-                let row = pairs::answer(trajectory, &run.rules).and_then(|(step, review)| {
+                let row = pairs::answer(trajectory, &run.rules).and_then(|answer| {
+                    let Answer { step, review, revised } = answer;
                     let thoughts = run.thoughts.decide(&[&step]);
                     let row = make(item, &run.thoughts.response(&step, thoughts))?;
-                    Ok(complete(row, thoughts, &Origin { review, ..whole() }))
+                    let made = complete(row, thoughts, &Origin { review, ..whole() });
+                    Ok(MadeRow { revised, ..made })
                 });
                 vec![row]
             }
             Rows::Steps(_) | Rows::Trajectories(_) if open => vec![Err(DropReason::Unreviewed)],
             Rows::Steps(make) => {
                 let rows = make(trajectory, run).into_iter();
-                rows.map(|row| row.map(|(row, thoughts)| complete(row, thoughts, &whole())))
-                    .collect()
+                rows.map(|row| {
+                    let StepRow { row, thoughts, revised } = row?;
+                    Ok(MadeRow { revised, ..complete(row, thoughts, &whole()) })
+                })
+                .collect()
             }
             Rows::Trajectories(make) => {
                 let row = run.add_run(make(trajectory));
-                vec![Ok(MadeRow { row, thoughts: RowThoughts::None })]
+                vec![Ok(MadeRow { row, thoughts: RowThoughts::None, revised: None })]
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::linter::{LintFault, Linter, RowOutcome};
 use super::report::Fixed;
 use super::{LintError, lint_file};
-use crate::rows::{Row, RowFile, RowReader, RowWriter, WriteFault};
+use crate::rows::{Row, RowFile, RowReader, RowWriter, WriteFault, json_lines};
 use crate::store::atomic;
 
 /// The destination of a cleaned copy.
@@ -145,10 +145,7 @@ fn copy_file(
         for LintFault { rule, excerpt } in faults {
             let (file, row) = (file.name.as_str(), row.place.number());
             let entry = Entry { file, row, finding: rule, done, excerpt };
-            serde_json::to_writer(&mut *log, &entry)
-                .map_err(io::Error::from)
-                .and_then(|()| log.write_all(b"\n"))
-                .map_err(io_failed(target))?;
+            json_lines::write(log, &entry).map_err(io_failed(target))?;
         }
         Ok(())
     })?;

@@ -1,11 +1,15 @@
 //! Examines rows one by one: reads each into an example, counts its tokens, and finds
 //! the faults that do not depend on other rows.
 
-use super::check::{Check, Hit, LintRule, Needs, checks};
+use std::sync::Arc;
+
+use super::background::Background;
+use super::check::{Check, EvaluationLeak, Hit, LintRule, NOT_OF_CRITIQUES, Needs, checks};
 use super::tokenizer::Tokenizer;
-use super::{LintError, TrainerSettings, evaluation};
+use super::{LintError, MAX_LENGTH, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
 use crate::format::{Columns, RowFault, Shape};
+use crate::pairs::Revised;
 
 /// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
@@ -15,20 +19,36 @@ pub(super) struct Examiner<'a> {
 }
 
 impl<'a> Examiner<'a> {
-    /// Creates an examiner that looks for the `enabled` rules.
+    /// Creates an examiner that looks for the `enabled` rules in data with this
+    /// background.
     ///
     /// # Errors
     /// Fails if an evaluation file cannot be read.
     pub fn new(
         trainer: &'a TrainerSettings,
         enabled: Vec<&'static LintRule>,
+        background: &Arc<Background>,
     ) -> Result<Self, LintError> {
         let tokenizer = trainer.tokenizer.as_ref();
         let control = tokenizer.map(Tokenizer::control_tokens).unwrap_or_default();
         let evaluation = evaluation::read(&trainer.evaluation)?;
-        let mut checks = checks(&control, trainer.max_length(), evaluation);
+        let checks = checks(&control, trainer.max_length(), evaluation, background);
+        Ok(Self::with_checks(tokenizer, checks, enabled))
+    }
+
+    /// Creates an examiner for rules that need no tokenizer and no evaluation files.
+    pub fn without_trainer(enabled: Vec<&'static LintRule>, background: &Arc<Background>) -> Self {
+        let checks = checks(&[], MAX_LENGTH, EvaluationLeak::default(), background);
+        Self::with_checks(None, checks, enabled)
+    }
+
+    fn with_checks(
+        tokenizer: Option<&'a Tokenizer>,
+        mut checks: Vec<Box<dyn Check>>,
+        enabled: Vec<&'static LintRule>,
+    ) -> Self {
         checks.retain(|check| check.rules().iter().any(|rule| enabled.contains(rule)));
-        Ok(Self { tokenizer, checks, enabled })
+        Self { tokenizer, checks, enabled }
     }
 
     /// Drops the tokenizer if no enabled rule needs token counts.
@@ -45,23 +65,37 @@ impl<'a> Examiner<'a> {
         self.enabled.contains(&rule)
     }
 
-    /// Reads a row and counts its tokens.
+    /// Reads a row and counts its tokens. `revised` says what led to its answer, if more
+    /// is known than the row says.
     ///
     /// # Errors
     /// Fails if the row does not have the given shape.
-    pub fn read(&self, shape: &dyn Shape, row: &Object) -> Result<Example, RowFault> {
-        let example = Columns::default().read(shape, row)?;
+    pub fn read(
+        &self,
+        shape: &dyn Shape,
+        row: &Object,
+        revised: Option<&Revised>,
+    ) -> Result<Example, RowFault> {
+        let mut example = Columns::default().read(shape, row)?;
+        if let Some(Revised { critique, before }) = revised {
+            example.critique = critique.clone().or(example.critique);
+            example.before = Some(before.clone());
+        }
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
         Ok(Example { tokens, ..example })
     }
 
     /// The faults of an example that its row alone shows.
-    pub fn hits(&self, example: &Example) -> Vec<Hit> {
+    pub fn hits(&self, example: &Example, row: &Object) -> Vec<Hit> {
         let mut hits = Vec::new();
         for check in &self.checks {
             check.examine(example, &mut hits);
         }
-        hits.retain(|hit| self.is_enabled(hit.rule));
+        // The format `sft-steps` has rows whose answer is a critique.
+        let is_critique = row.get("step").is_some_and(|step| step == "critique");
+        hits.retain(|hit| {
+            self.is_enabled(hit.rule) && !(is_critique && NOT_OF_CRITIQUES.contains(&hit.rule))
+        });
         hits
     }
 }
@@ -74,7 +108,8 @@ mod tests {
     #[test]
     fn every_rule_about_a_single_row_has_a_check() {
         let trainer = TrainerSettings::default();
-        let examiner = Examiner::new(&trainer, RULES.to_vec()).unwrap();
+        let background = Arc::new(Background::default());
+        let examiner = Examiner::new(&trainer, RULES.to_vec(), &background).unwrap();
         let known: Vec<&LintRule> =
             examiner.checks.iter().flat_map(|check| check.rules()).copied().collect();
         for rule in RULES {

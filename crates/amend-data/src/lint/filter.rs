@@ -1,8 +1,10 @@
 //! A filter that leaves rows with lint findings out of an export.
 
-use super::TrainerSettings;
+use std::sync::Arc;
+
 use super::check::{Duplicates, LintRule, Location, Needs, RULES};
 use super::examiner::Examiner;
+use super::{Background, TrainerSettings};
 use crate::export::{self, DropFault, Examine, Unfit};
 use crate::format::read::recognise;
 use crate::rows::Place;
@@ -11,6 +13,7 @@ use crate::rows::Place;
 pub struct LintFilter {
     rules: Vec<&'static LintRule>,
     trainer: TrainerSettings,
+    background: Arc<Background>,
 }
 
 /// The reason why a filter cannot be made.
@@ -44,12 +47,25 @@ fn names() -> String {
 }
 
 impl LintFilter {
-    /// Creates a filter from the names of rules.
+    /// Whether one of these rules needs the trainer's tokenizer or evaluation files.
+    #[must_use]
+    pub fn need_trainer(names: &[String]) -> bool {
+        let named = |rule: &&&'static LintRule| names.iter().any(|name| name == rule.name);
+        let needs =
+            |rule: &&'static LintRule| matches!(rule.needs, Needs::Tokenizer | Needs::Evaluation);
+        RULES.iter().filter(named).any(needs)
+    }
+
+    /// Creates a filter from the names of rules, for rows with this background.
     ///
     /// # Errors
     /// Fails if there is no rule of a name, the rule cannot filter, or it needs a
     /// tokenizer or evaluation files that `trainer` lacks.
-    pub fn new(names: &[String], trainer: TrainerSettings) -> Result<Self, FilterError> {
+    pub fn new(
+        names: &[String],
+        trainer: TrainerSettings,
+        background: Background,
+    ) -> Result<Self, FilterError> {
         for name in names {
             if !RULES.iter().any(|rule| rule.name == name && rule.filters()) {
                 return Err(FilterError::Rule { name: name.clone() });
@@ -69,21 +85,23 @@ impl LintFilter {
                 _ => {}
             }
         }
-        Ok(Self { rules, trainer })
+        Ok(Self { rules, trainer, background: Arc::new(background) })
     }
 }
 
 impl export::RowFilter for LintFilter {
     fn begin(&self) -> Result<Examine<'_>, Unfit> {
-        let examiner = Examiner::new(&self.trainer, self.rules.clone())?.drop_unneeded_tokenizer();
+        let examiner = Examiner::new(&self.trainer, self.rules.clone(), &self.background)?
+            .drop_unneeded_tokenizer();
         let compared = self.rules.iter().any(|rule| rule.needs == Needs::Earlier);
         let mut earlier = compared.then(|| Duplicates::new(false));
         let mut kept = 0;
-        Ok(Box::new(move |row| {
+        Ok(Box::new(move |row, revised| {
             let (format, _) = recognise(row)?;
-            let example = examiner.read(format, row)?;
+            let example = examiner.read(format, row, revised)?;
             let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
-            let mut hit = examiner.hits(&example).into_iter().min_by_key(|hit| order(hit.rule));
+            let mut hit =
+                examiner.hits(&example, row).into_iter().min_by_key(|hit| order(hit.rule));
             // A row that is left out does not make later rows duplicates.
             if let (None, Some(earlier)) = (&hit, &mut earlier) {
                 let location = Location { file: 0, place: Place::Row(kept + 1) };
@@ -116,9 +134,10 @@ mod tests {
         rows: &[Value],
     ) -> Vec<Option<&'static str>> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let filter = LintFilter::new(&names, trainer).unwrap();
+        let filter = LintFilter::new(&names, trainer, Background::shipped()).unwrap();
         let mut examine = filter.begin().unwrap();
-        let row = |row: &Value| examine(row.as_object().unwrap()).unwrap().map(|fault| fault.rule);
+        let row =
+            |row: &Value| examine(row.as_object().unwrap(), None).unwrap().map(|fault| fault.rule);
         rows.iter().map(row).collect()
     }
 
@@ -181,7 +200,11 @@ mod tests {
         let leaked = [Some("evaluation-leak"), None];
         assert_eq!(left_out(&["evaluation-leak"], trainer(), &rows), leaked);
         let refused = |name: &str| {
-            let refused = LintFilter::new(&[name.to_owned()], TrainerSettings::default());
+            let refused = LintFilter::new(
+                &[name.to_owned()],
+                TrainerSettings::default(),
+                Background::shipped(),
+            );
             refused.err().map(|error| error.to_string())
         };
         for (name, expected) in [

@@ -2,13 +2,17 @@
 //! the row is kept, edited or removed, and counts the findings.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::background::Background;
 use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES};
 use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
+use super::spoilt::pair_row;
 use super::{LintError, LintOptions, MAX_LENGTH};
 use crate::format::example::{self, Example, Object, TextEdit};
 use crate::format::{Columns, RowFault, Shape};
+use crate::pairs::{Pair, Revised};
 use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
 
 /// How many examples a finding shows.
@@ -76,17 +80,22 @@ pub(super) struct Linter<'a> {
 }
 
 impl<'a> Linter<'a> {
-    /// Creates a linter. `several` says whether the rows come in more than one split.
+    /// Creates a linter for data with this background. `several` says whether the rows come in more than one split.
     ///
     /// # Errors
     /// Fails if an evaluation file cannot be read.
-    pub fn new(data: &'a Path, options: &'a LintOptions, several: bool) -> Result<Self, LintError> {
+    pub fn new(
+        data: &'a Path,
+        options: &'a LintOptions,
+        background: Background,
+        several: bool,
+    ) -> Result<Self, LintError> {
         let skipped = |rule: &LintRule| options.skip.iter().any(|name| name == rule.name);
         let enabled = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
         Ok(Self {
             data,
             options,
-            examiner: Examiner::new(&options.trainer, enabled)?,
+            examiner: Examiner::new(&options.trainer, enabled, &Arc::new(background))?,
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
             format: None,
@@ -124,9 +133,23 @@ impl<'a> Linter<'a> {
     /// Lints a row. Returns `None` if its format is wrong; linting then ends in an
     /// error.
     pub fn row(&mut self, place: Place, object: &Object) -> Option<RowOutcome> {
+        self.revised_row(place, object, None)
+    }
+
+    /// Lints a pair of a run.
+    pub fn pair(&mut self, pair: &Pair<'_>) {
+        self.revised_row(Place::Row(pair.item.row), &pair_row(pair), pair.revised.as_ref());
+    }
+
+    fn revised_row(
+        &mut self,
+        place: Place,
+        object: &Object,
+        revised: Option<&Revised>,
+    ) -> Option<RowOutcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
-        match self.examine(place, object) {
+        match self.examine(place, object, revised) {
             Ok(outcome) => Some(outcome),
             Err(fault) => {
                 self.faults.add(&self.file(), Some(place), fault.to_string());
@@ -143,16 +166,21 @@ impl<'a> Linter<'a> {
         }
     }
 
-    fn examine(&mut self, place: Place, object: &Object) -> Result<RowOutcome, RowFault> {
+    fn examine(
+        &mut self,
+        place: Place,
+        object: &Object,
+        revised: Option<&Revised>,
+    ) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
             None => self.format.insert(Columns::default().recognise(object)?).0,
         };
-        let example = self.examiner.read(format, object)?;
+        let example = self.examiner.read(format, object, revised)?;
         let file = self.file();
         self.balance.add(&example, |excerpt| Sample { file: file.clone(), place, excerpt });
-        let mut hits = self.examiner.hits(&example);
-        let mut fixed = self.fix(format, object, hits.clone())?;
+        let mut hits = self.examiner.hits(&example, object);
+        let mut fixed = self.fix(format, object, revised, hits.clone())?;
         // A removed row does not make later rows duplicates.
         if !fixed.removed {
             let kept = fixed.edited.as_ref().map_or(&example, |(_, example)| example);
@@ -183,6 +211,7 @@ impl<'a> Linter<'a> {
         &self,
         format: &dyn Shape,
         object: &Object,
+        revised: Option<&Revised>,
         mut hits: Vec<Hit>,
     ) -> Result<FixedRow, RowFault> {
         let mut fixed = FixedRow::default();
@@ -208,8 +237,8 @@ impl<'a> Linter<'a> {
             let before = fixed.edited.take();
             let mut row = before.map_or_else(|| object.clone(), |(row, _)| row);
             example::apply(&edits, &mut row);
-            let example = self.examiner.read(format, &row)?;
-            hits = self.examiner.hits(&example);
+            let example = self.examiner.read(format, &row, revised)?;
+            hits = self.examiner.hits(&example, &row);
             fixed.edited = Some((row, example));
         }
         Ok(fixed)

@@ -10,29 +10,29 @@ pub mod check;
 pub mod report;
 pub mod tokenizer;
 
+mod background;
 mod clean;
 mod evaluation;
 mod examiner;
 mod filter;
 mod linter;
+mod spoilt;
 
 use std::path::{Path, PathBuf};
 
+pub use self::background::Background;
 use self::clean::CleanedCopy;
 pub use self::filter::{FilterError, LintFilter};
 use self::linter::Linter;
 use self::report::LintReport;
+pub use self::spoilt::SpoiltPairs;
 use self::tokenizer::Tokenizer;
-use crate::format::example::Object;
 use crate::pairs::judgement::Rules;
 use crate::pairs::{self, Which};
-use crate::rows::{
-    FaultGroups, Input, Place, ReadFault, Row, RowFile, RowReader, WriteFault, files,
-};
+use crate::rows::{FaultGroups, Input, ReadFault, Row, RowFile, RowReader, WriteFault, files};
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::{self, RunDir, RunError};
-use amend_core::chat::{Message, Role};
 
 /// TRL's default maximum length, used if none is given.
 pub const MAX_LENGTH: usize = 1024;
@@ -124,16 +124,22 @@ pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError>
         if options.fix.is_some() {
             return Err(LintError::FixRun { path: path.to_owned() });
         }
-        let mut linter = Linter::new(path, options, false)?;
-        match &options.run {
-            Some(run) => lint_run(run, &mut linter)?,
-            None => lint_run(&RunDir::open(path)?, &mut linter)?,
-        }
+        let opened;
+        let run = match &options.run {
+            Some(run) => run,
+            None => {
+                opened = RunDir::open(path)?;
+                &opened
+            }
+        };
+        let background = Background::from_manifest(run.manifest());
+        let mut linter = Linter::new(path, options, background, false)?;
+        lint_run(run, &mut linter)?;
         return linter.finish();
     }
     let files = files(&[Input::from(path.to_owned())])?;
     let several = files.iter().any(|file| file.split != files[0].split);
-    let mut linter = Linter::new(path, options, several)?;
+    let mut linter = Linter::new(path, options, Background::shipped(), several)?;
     match &options.fix {
         Some(out) => {
             let fixed = CleanedCopy::new(path, out)?.write(&files, &mut linter)?;
@@ -194,20 +200,7 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
                 left_out += 1;
                 continue;
             };
-            let answer = |text: &str| [Message::new(Role::Assistant, text)];
-            let verdict = pair.judgement.map(|judgement| judgement.decisive);
-            let decided = verdict.filter(|verdict| !verdict.undecided);
-            let reviewers = pair.review.map(|review| review.reviewers).unwrap_or_default();
-            let row = serde_json::json!({
-                "prompt": trajectory.item.messages,
-                "chosen": answer(&pair.chosen.text),
-                "rejected": answer(&pair.rejected.text),
-                "p_chosen": decided.map(|verdict| verdict.p),
-                "reviewers": reviewers,
-                "metadata": trajectory.item.metadata,
-            });
-            let object = serde_json::from_value::<Object>(row).unwrap_or_default();
-            linter.row(Place::Row(trajectory.item.row), &object);
+            linter.pair(&pair);
         }
     }
     if left_out > 0 {

@@ -1,15 +1,12 @@
 //! Lints runs as they are exported.
 
-use std::io;
-
-use super::{LintFilter, LintOptions, TrainerSettings, lint};
-use crate::export::{self, ExportFormat, ExportOptions, FileFormat, ReasoningPolicy, ReviewPolicy};
-use crate::pairs::Which;
+use super::{Background, LintFilter, LintOptions, TrainerSettings, lint};
+use crate::export::{self, ExportOptions};
 use crate::store::journal::Record;
 use crate::store::reviews::{Choice, ReviewsWriter};
 use crate::store::run_dir::RunDir;
 use crate::testing::{item, judged, manifest, review, step};
-use amend_core::constitution::Judge;
+use amend_core::constitution::{Judge, Policy};
 use amend_core::record::{Outcome, StepKind, Stop};
 
 #[test]
@@ -17,7 +14,8 @@ fn a_review_against_the_judge_is_not_label_noise() {
     let folder = tempfile::tempdir().unwrap();
     let mut described = manifest();
     // The verdicts of tests have little mass.
-    described.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
+    described.constitution.value.judge =
+        Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() };
     let mut writer = RunDir::create(&folder.path().join("run"), &described).unwrap();
     for key in ["a", "b"] {
         let steps = [
@@ -38,17 +36,11 @@ fn a_review_against_the_judge_is_not_label_noise() {
     let noise = || {
         let report = lint(run.path(), &LintOptions::default()).unwrap();
         let finding = report.findings.iter().find(|finding| finding.rule.name == "label-noise");
+        let rules = ["label-noise".to_owned()];
         let filter =
-            LintFilter::new(&["label-noise".to_owned()], TrainerSettings::default()).unwrap();
-        let export = ExportOptions {
-            format: ExportFormat::named("trl").unwrap(),
-            which: Which::Last,
-            file_format: FileFormat::Jsonl,
-            reviews: ReviewPolicy::Override,
-            reasoning: ReasoningPolicy::Drop,
-            filter: Some(&filter),
-        };
-        let counts = export::write(&run, &export, io::sink()).unwrap();
+            LintFilter::new(&rules, TrainerSettings::default(), Background::shipped()).unwrap();
+        let export = ExportOptions { filter: Some(&filter), ..ExportOptions::pairs() };
+        let counts = export::count(&run, &export).unwrap();
         (finding.map_or(0, |finding| finding.count), counts.filtered.values().sum::<u64>())
     };
     assert_eq!(noise(), (2, 2));

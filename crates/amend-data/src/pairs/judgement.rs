@@ -107,6 +107,13 @@ impl Rules {
         self.judge.standing()
     }
 
+    /// Replaces the constitution's policy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.judge.policy = policy;
+        self
+    }
+
     /// Adds the reviews.
     #[must_use]
     pub fn with_reviews(self, reviews: Reviews) -> Self {
@@ -243,15 +250,12 @@ impl Rules {
             return Ruling::Keep(None);
         }
         let judgement = self.on(steps, pair);
-        let (decided, against) = match &judgement {
-            Some(Judgement { decisive, .. }) if !decisive.undecided => {
-                (true, decisive.margin < 0.0)
-            }
-            _ => (false, false),
-        };
+        let decided = judgement.as_ref().is_some_and(|judgement| !judgement.decisive.undecided);
+        let better = judgement.as_ref().is_some_and(|judgement| judgement.decisive.is_for_first());
+        let against = decided && !better;
         match self.judge.policy {
             Policy::Drop if against => Ruling::NotBetter,
-            Policy::Drop if !decided => Ruling::Undecided,
+            Policy::Drop if !better => Ruling::Undecided,
             Policy::Flip if against => match self.on(steps, [pair[1], pair[0]]) {
                 Some(flipped) => Ruling::Flip(flipped),
                 None => Ruling::Keep(judgement),

@@ -80,6 +80,36 @@ pub struct Pair<'a> {
     pub judgement: Option<Judgement>,
     /// The review that decided the pair, if any.
     pub review: Option<Reviewed>,
+    /// What led to the chosen response, if it is a revision.
+    pub revised: Option<Revised>,
+}
+
+/// What led to a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revised {
+    /// The critique. `None` if there is none.
+    pub critique: Option<String>,
+    /// The response that was revised.
+    pub before: String,
+}
+
+impl Revised {
+    /// What led to the response of step `at`. `None` if it is no revision.
+    #[must_use]
+    pub fn from_steps(steps: &[Step], at: usize, rules: &Rules) -> Option<Self> {
+        if steps[at].kind != StepKind::Revise {
+            return None;
+        }
+        // With several candidates, the best one was revised.
+        let revision = answer_steps(&steps[..at]).rfind(|&at| steps[at].kind == StepKind::Revise);
+        let before = revision.or_else(|| answer_steps(steps).nth(rules.first(steps)))?;
+        let critiques = steps[..at].iter().skip(revision.unwrap_or(0));
+        let critique = critiques.rev().find(|step| step.kind == StepKind::Critique);
+        Some(Self {
+            critique: critique.map(|step| step.text.clone()),
+            before: steps[before].text.clone(),
+        })
+    }
 }
 
 /// The review of a row: who decided, and when.
@@ -241,22 +271,21 @@ pub fn pairs<'a>(
     };
     let mut pairs: Vec<Result<Pair<'a>, DropReason>> = Vec::with_capacity(comparisons.len());
     for (numbers, ruling) in comparisons {
-        let ruled =
-            pair(trajectory, numbers.map(|number| answers[number])).and_then(|pair| {
-                match (rules.reviews().decision(&item.key, numbers), ruling) {
-                    (Some(decision), _) => {
-                        decided(pair, numbers, &decision, |pair| rules.told(steps, pair))
-                    }
-                    (None, _) if rules.require_review(steps) => Err(DropReason::Unreviewed),
-                    (None, Ruling::Keep(judgement)) => Ok(Pair { judgement, ..pair }),
-                    (None, Ruling::Flip(judgement)) => {
-                        Ok(Pair { judgement: Some(judgement), ..flipped(pair) })
-                    }
-                    (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
-                    (None, Ruling::Undecided) => Err(DropReason::Undecided),
-                    (None, Ruling::Disagreement) => Err(DropReason::Disagreement),
+        let ruled = pair(trajectory, numbers.map(|number| answers[number]), rules).and_then(
+            |pair| match (rules.reviews().decision(&item.key, numbers), ruling) {
+                (Some(decision), _) => {
+                    decided(pair, numbers, &decision, |pair| rules.told(steps, pair))
                 }
-            });
+                (None, _) if rules.require_review(steps) => Err(DropReason::Unreviewed),
+                (None, Ruling::Keep(judgement)) => Ok(Pair { judgement, ..pair }),
+                (None, Ruling::Flip(judgement)) => {
+                    Ok(Pair { judgement: Some(judgement), ..flipped(pair) })
+                }
+                (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
+                (None, Ruling::Undecided) => Err(DropReason::Undecided),
+                (None, Ruling::Disagreement) => Err(DropReason::Disagreement),
+            },
+        );
         let repeats =
             |pair: &Pair<'_>| pairs.iter().flatten().any(|other| other.has_same_texts(pair));
         pairs.push(match ruled {
@@ -321,7 +350,7 @@ pub fn reviewable<'a>(
 ) -> Result<([usize; 2], Pair<'a>), DropReason> {
     let Comparisons { answers, comparisons } = comparisons(trajectory, Which::Last, rules)?;
     let &(numbers, _) = comparisons.last().ok_or(DropReason::NoRevision)?;
-    Ok((numbers, pair(trajectory, numbers.map(|number| answers[number]))?))
+    Ok((numbers, pair(trajectory, numbers.map(|number| answers[number]), rules)?))
 }
 
 /// The decision of the reviewers about an item's last pair.
@@ -333,8 +362,13 @@ pub fn decision<'a>(trajectory: &Trajectory, rules: &'a Rules) -> Option<Decisio
 
 /// Makes the pair of two steps, chosen and rejected, from their indices. A pair of
 /// candidates has no critique and no principles.
-fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<'_>, DropReason> {
+fn pair<'a>(
+    trajectory: &'a Trajectory,
+    [chosen, rejected]: [usize; 2],
+    rules: &Rules,
+) -> Result<Pair<'a>, DropReason> {
     let steps = &trajectory.steps;
+    let revised = Revised::from_steps(steps, chosen, rules);
     let between =
         if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
@@ -352,6 +386,7 @@ fn pair(trajectory: &Trajectory, [chosen, rejected]: [usize; 2]) -> Result<Pair<
         principles: principles(between),
         judgement: None,
         review: None,
+        revised,
     })
 }
 
@@ -362,6 +397,7 @@ fn flipped(pair: Pair<'_>) -> Pair<'_> {
         rejected: pair.chosen,
         // The critique is about the response that is now the chosen one.
         critique: None,
+        revised: None,
         ..pair
     }
 }
@@ -400,16 +436,24 @@ fn edited<'a>(step: Cow<'a, Step>, decision: &Decision<'_>) -> Result<Cow<'a, St
     Ok(Cow::Owned(step))
 }
 
-/// Returns the response of a trajectory to train on, and its review, if any. It is the
+/// A response to train on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer<'a> {
+    /// Its step, with the edits of reviewers.
+    pub step: Cow<'a, Step>,
+    /// The review that chose it, if any.
+    pub review: Option<Reviewed>,
+    /// What led to it, if it is a revision.
+    pub revised: Option<Revised>,
+}
+
+/// Returns the response of a trajectory to train on. It is the
 /// last response (the best candidate if there is no revision), unless reviewers chose
 /// another one. It has the edits of reviewers.
 ///
 /// # Errors
 /// The reason why there is no such response.
-pub fn answer<'a>(
-    trajectory: &'a Trajectory,
-    rules: &Rules,
-) -> Result<(Cow<'a, Step>, Option<Reviewed>), DropReason> {
+pub fn answer<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Result<Answer<'a>, DropReason> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return Err(DropReason::Failed);
     }
@@ -419,7 +463,8 @@ pub fn answer<'a>(
         if rules.require_review(steps) {
             return Err(DropReason::Unreviewed);
         }
-        return Ok((Cow::Borrowed(whole(&steps[last])?), None));
+        let step = Cow::Borrowed(whole(&steps[last])?);
+        return Ok(Answer { step, review: None, revised: Revised::from_steps(steps, last, rules) });
     };
     let number = match decision.opinion {
         None => return Err(DropReason::Disputed),
@@ -430,7 +475,8 @@ pub fn answer<'a>(
         }
     };
     let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision)?;
-    Ok((step, Some(Reviewed::new(&decision))))
+    let review = Some(Reviewed::new(&decision));
+    Ok(Answer { step, review, revised: Revised::from_steps(steps, number, rules) })
 }
 
 /// Returns the step if its text is complete and nothing else.

@@ -142,7 +142,8 @@ fn the_policy_decides_the_effect_of_verdicts() {
         ("principles", "new>old 1.00 rude"),
         ("all", "new>old 0.25 rude"),
     ] {
-        assert_eq!(describe(json!({"decide_by": decide_by}), &steps(-2.0, 0.9)), expected);
+        let judge = json!({"decide_by": decide_by, "policy": "keep-with-label"});
+        assert_eq!(describe(judge, &steps(-2.0, 0.9)), expected);
     }
     // A verdict below the least margin is undecided.
     let strict = json!({"policy": "drop", "min_margin": 2.5});
@@ -176,7 +177,9 @@ fn reviews_override_verdicts() {
         }
         let rules = judged(&json!({"policy": "flip"})).with_reviews(reviews);
         let answer = match answer(&trajectory, &rules) {
-            Ok((step, review)) => format!("{} {}", step.text, review.unwrap().reviewers.len()),
+            Ok(answer) => {
+                format!("{} {}", answer.step.text, answer.review.unwrap().reviewers.len())
+            }
             Err(reason) => reason.as_str().to_owned(),
         };
         let pair = match &pairs(&trajectory, Which::Last, &rules)[..] {
@@ -257,21 +260,23 @@ fn candidates_are_paired_by_their_verdicts() {
         };
         pairs(&trajectory(&steps), Which::Last, &judged(&judge)).into_iter().map(texts).collect()
     };
-    assert_eq!(describe(json!({})), ["b>a", "d>b"]);
-    assert_eq!(describe(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "d>b"]);
+    // The revision d was not judged, so it is in no pair.
+    assert_eq!(describe(json!({})), ["b>a", "undecided"]);
+    assert_eq!(describe(json!({"policy": "keep-with-label"})), ["b>a", "d>b"]);
+    assert_eq!(describe(json!({"pairs": "all"})), ["b>a", "a>c", "undecided", "undecided"]);
     // Candidates are judged overall, even if principles decide about revisions.
     let principles = json!({"pairs": "all", "decide_by": "principles"});
-    assert_eq!(describe(principles), ["b>a", "a>c", "undecided", "d>b"]);
+    assert_eq!(describe(principles), ["b>a", "a>c", "undecided", "undecided"]);
     // An offset applies to the response that the step names first.
     let offset = json!({"pairs": "all", "calibration": {"temperature": 1.0, "offset": -1.0}});
-    assert_eq!(describe(offset), ["b>a", "c>a", "undecided", "d>b"]);
+    assert_eq!(describe(offset), ["b>a", "c>a", "undecided", "undecided"]);
 }
 
 #[test]
 fn without_revisions_the_best_candidate_is_the_answer() {
     let steps = [generate("a"), generate("b"), verdict(None, [0, 1], 1.0, 0.9)];
     let trajectory = trajectory(&steps);
-    let (step, _) = answer(&trajectory, &judged(&json!({}))).unwrap();
+    let step = answer(&trajectory, &judged(&json!({}))).unwrap().step;
     assert_eq!(step.text, "a");
 }
 
@@ -348,7 +353,7 @@ fn the_answer_is_the_last_response_if_complete() {
         (vec![generate("x"), cut(revise("k", "y"))], Err(DropReason::Cut)),
     ] {
         let trajectory = trajectory(&steps);
-        let text = answer(&trajectory, &unjudged()).map(|(step, _)| step.text.clone());
+        let text = answer(&trajectory, &unjudged()).map(|answer| answer.step.text.clone());
         assert_eq!(text, expected.map(str::to_owned), "{steps:?}");
     }
 }

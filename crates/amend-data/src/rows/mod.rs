@@ -12,6 +12,7 @@
 
 pub mod fault;
 pub mod file;
+pub mod json_lines;
 pub mod kind;
 pub mod reader;
 pub mod write;

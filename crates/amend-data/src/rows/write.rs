@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::fault::WriteFault;
 use super::kind::{Arrangement, Compression, Layout};
 use super::reader::{Original, Row, RowReader, Rows};
-use super::{Object, RowFile, TEXT};
+use super::{Object, RowFile, TEXT, json_lines};
 
 /// Writes rows in the kind of file that a [`RowReader`] reads.
 pub struct RowWriter<'a> {
@@ -144,7 +144,9 @@ impl<'a> RowWriter<'a> {
             _ => None,
         };
         match &mut self.format {
-            Format::Lines(out) | Format::Single(out) => writeln!(out, "{}", json(row, edited))?,
+            Format::Lines(out) | Format::Single(out) => {
+                writeln!(out, "{}", json_lines::escaped(&json(row, edited)))?;
+            }
             Format::Text(out) => match original {
                 Some(text) => writeln!(out, "{text}")?,
                 None => {

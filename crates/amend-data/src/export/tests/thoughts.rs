@@ -14,7 +14,7 @@ fn thinking(step: Step, thought: &str) -> Step {
 /// The sample manifest with a model that thinks unless a switch is off.
 fn thinking_manifest(thinks_by_default: bool) -> Manifest {
     let mut manifest = full_manifest();
-    manifest.constitution.value.judge = Judge { mass_floor: 0.0, ..Judge::default() };
+    manifest.constitution.value.judge = judge();
     manifest.model["reasoning"] = json!({
         "starts": ["<think>"], "ends": ["</think>"], "answer_starts": [],
         "open": "<think>\n", "close": "\n</think>\n\n", "empty": "<think>\n\n</think>\n\n",
@@ -182,11 +182,15 @@ fn a_thought_left_in_an_answer_or_before_it_is_never_exported() {
     write_item(&mut run, &item("b"), &steps);
     let run = run.dir().clone();
     for format in FORMATS.iter().filter(|format| format.trains()) {
-        let text = lines(&run, &export(format.name));
+        // Fails where the format has no other row.
+        let mut text = Vec::new();
+        let _ = write(&run, &export(format.name), &mut text);
+        let text = String::from_utf8(text).unwrap();
         assert!(!text.contains("think>"), "{}: {text}", format.name);
     }
-    let counted = |name| write(&run, &export(name), io::sink()).unwrap();
-    assert_eq!(counted("trl"), counts(1, &[(DropReason::Thought, 1)]));
+    let counted = |name| count(&run, &export(name)).unwrap();
+    let unchecked = Counts { unchecked: 1, ..counts(1, &[(DropReason::Thought, 1)]) };
+    assert_eq!(counted("trl"), unchecked);
     // The revision of `a` continues its answer, and that of `b` its critique.
     assert_eq!(counted("sft-steps"), counts(1, &[(DropReason::Thought, 4)]));
     assert_eq!(counted("constitutional-ai"), counts(0, &[(DropReason::Thought, 2)]));

@@ -3,18 +3,25 @@
 
 mod answers;
 mod balance;
+mod declines;
+mod delimiters;
 mod duplicates;
 mod evaluation;
 mod leftovers;
 mod markup;
 mod private;
+mod repeats;
 mod roles;
 mod thoughts;
 mod truncation;
 mod verdict;
 
+use std::sync::{Arc, LazyLock};
+
+use regex::Regex;
 use serde::Serialize;
 
+use super::background::Background;
 use crate::format::example::{Example, ExampleTurn, TextEdit};
 use amend_core::document::Severity;
 
@@ -102,8 +109,13 @@ pub const RULES: &[&LintRule] = &[
     &markup::MARKUP,
     &thoughts::LEFT,
     &thoughts::ONE_SIDED,
+    &delimiters::MARKS,
+    &repeats::CRITIQUE,
+    &repeats::EXAMPLE,
+    &repeats::REQUEST,
     &leftovers::INTRODUCTION,
     &leftovers::CRITIQUE,
+    &declines::DECLINES,
     &verdict::VERDICT,
     &private::SECRET,
     &private::PERSONAL,
@@ -113,6 +125,22 @@ pub const RULES: &[&LintRule] = &[
     &balance::LENGTH,
     &balance::REFUSALS,
 ];
+
+/// The rules about spoilt rows: what the loop leaves in an answer. Exports leave such rows
+/// out unless they are told to keep them.
+pub const SPOILT: &[&LintRule] = &[
+    &delimiters::MARKS,
+    &repeats::CRITIQUE,
+    &repeats::EXAMPLE,
+    &repeats::REQUEST,
+    &leftovers::INTRODUCTION,
+    &leftovers::CRITIQUE,
+    &declines::DECLINES,
+];
+
+/// The rules that a critique cannot break: it is about an answer.
+pub(super) const NOT_OF_CRITIQUES: &[&LintRule] =
+    &[&repeats::REQUEST, &leftovers::INTRODUCTION, &leftovers::CRITIQUE, &declines::DECLINES];
 
 /// The name of the rule about thoughts in texts, which contradicts an export that writes
 /// them there.
@@ -129,18 +157,36 @@ pub(super) fn checks(
     control: &[String],
     max_length: usize,
     evaluation: EvaluationLeak,
+    background: &Arc<Background>,
 ) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(answers::Sides),
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
         Box::new(thoughts::LeftThoughts),
+        Box::new(delimiters::DelimiterMarks { background: Arc::clone(background) }),
+        Box::new(repeats::Repeats { background: Arc::clone(background) }),
         Box::new(leftovers::Leftovers),
+        Box::new(declines::Declines),
         Box::new(verdict::LabelNoise),
         Box::new(private::Private),
         Box::new(evaluation),
         Box::new(truncation::Truncation { max_length }),
     ]
+}
+
+/// What a person says who asks for changes to a text, for an opinion on one, or about rules.
+static ASKS_FOR_CHANGES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)\b(?:edit|revis|correct|proofread|improv|fix|rewrit|reword|rephras|modif|draft|shorten|translat|feedback|criti|review|grammar|spell|rules?\b|principles?\b|original|versions?\b)",
+    )
+    .expect("the pattern is fixed")
+});
+
+/// Whether a prompt asks for changes to a text, or for an opinion on one. Its answer may then
+/// speak of an original, of changes and of a revision.
+fn asks_for_changes(prompt: &str) -> bool {
+    ASKS_FOR_CHANGES.is_match(prompt)
 }
 
 /// The longest excerpt, in characters.
