@@ -273,23 +273,25 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     .collect();
     insta::assert_snapshot!(errors, @r#"
     $ amend lint nowhere.jsonl
-    error: failed to read nowhere.jsonl
-      caused by: No such file or directory (os error 2)
+    error: nowhere.jsonl: failed to open: No such file or directory (os error 2)
     $ amend lint empty
-    error: no .jsonl, .json or .parquet file in empty: name a run, a file, or a folder of splits
+    error: empty: the folder has no data files (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .feather, .jsonlines)
     $ amend lint none.jsonl
     error: none.jsonl has no rows
     $ amend lint strange.jsonl
+<<<<<<< HEAD
     error: strange.jsonl: row 1: /text must be a text, not a number: change it, or remove the row
+=======
+    error: strange.jsonl:1: no known format has the keys "text", "topic": rename them to prompt, chosen and rejected, to prompt and completion (and label), or to messages
+>>>>>>> rows
     $ amend lint broken.jsonl
-    error: failed to read broken.jsonl
-      caused by: row 2: not a JSON object: EOF while parsing an object at column 9; write one object per line
+    error: broken.jsonl:2: invalid JSON at column 9: EOF while parsing an object: it is cut off, or a quote or bracket is not closed
     $ amend lint types.jsonl
-    error: types.jsonl: row 2: /chosen must be a text, not a number: change it, or remove the row
+    error: types.jsonl:2: /chosen must be a text, not a number: change it, or remove the row
     $ amend lint types.jsonl --fix out.jsonl
-    error: types.jsonl: row 2: /chosen must be a text, not a number: change it, or remove the row
+    error: types.jsonl:2: /chosen must be a text, not a number: change it, or remove the row
     $ amend lint fine.jsonl --eval questions.jsonl
-    error: questions.jsonl: row 1 has no prompt under messages, prompt, instruction, question, query, input, text, content: rename its key
+    error: questions.jsonl:1: no prompt under messages, prompt, instruction, question, query, input, text, content: rename its key
     $ amend lint fine.jsonl --tokenizer strange.jsonl
     error: failed to load tokenizer strange.jsonl: expected `,` or `}` at line 1 column 8
     $ amend lint fine.jsonl -m strange.jsonl
@@ -305,6 +307,37 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     let ran = place.run(&mut place.amend("lint set --fix out"));
     assert_eq!(ran.code, Some(2), "{}", ran.err);
     assert!(!place.path("out").exists(), "one split is not copied without the other");
+}
+
+#[test]
+fn all_faulty_rows_are_reported_and_equal_faults_once() {
+    let place = Place::new();
+    let wrong = json!({"prompt": "q", "chosen": 1, "rejected": "w"});
+    let text = format!("{}\n{{\"prompt\"\n{wrong}\n{}\n{wrong}\n[]\n{wrong}\n", sound(1), sound(2));
+    place.write("in.jsonl", text);
+    let ran = place.run(&mut place.amend("lint in.jsonl"));
+    insta::assert_snapshot!(ran.err, @r#"
+    error: in.jsonl:2: invalid JSON at column 9: EOF while parsing an object: it is cut off, or a quote or bracket is not closed
+    in.jsonl:3: /chosen must be a text, not a number: change it, or remove the row (and 2 more rows)
+    in.jsonl:6: a row must be a JSON string or object, not an array
+    "#);
+}
+
+#[test]
+fn csv_from_standard_input_is_cleaned_as_csv() {
+    let place = Place::new();
+    let csv = "prompt,chosen,rejected\n\
+               \"Why, exactly?\",\"Because it rains, mostly.\",No idea at all.\n\
+               How is that?,Revised answer: it \"just\" is.,Nobody can say.\n";
+    place.write("in.csv", csv);
+    let input = fs::File::open(place.path("in.csv")).unwrap();
+    let mut command = place.amend("lint - --fix out.csv --json");
+    let ran = place.run(command.stdin(input));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(findings(&ran)["chatty-prefix"], (1, vec![3]));
+    let expected = csv.replace("Revised answer: it \"just\" is.", "\"It \"\"just\"\" is.\"");
+    let written = fs::read_to_string(place.path("out.csv")).unwrap();
+    assert_eq!(written.to_lowercase(), expected.to_lowercase());
 }
 
 #[test]
@@ -324,12 +357,12 @@ fn text_report() {
 
     error  chatty-prefix   1 row   25.0 %
            a chosen answer starts by introducing a revision ("Sure! Here is the revised answer:")
-           row 3: Revised answer: tea.
+           line 3: Revised answer: tea.
            fix: the introduction is cut off
 
     warn   personal-data   1 row   25.0 %
            a text contains what looks like an e-mail address, a telephone number or an account
-           row 4: chosen: email jo.d…
+           line 4: chosen: email jo.d…
            fix: it is replaced by its kind in brackets
 
     out.jsonl: 2 rows unchanged, 2 changed, 0 left out; the log is out.jsonl.removed.jsonl

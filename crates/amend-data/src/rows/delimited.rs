@@ -23,6 +23,8 @@ pub(super) struct Delimited {
     line: u64,
     /// Whether the last byte was the first half of `\r\n`, or a line break of its own.
     halved: bool,
+    /// Whether what follows cannot be read.
+    ended: bool,
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The header as it is in the file, with its line break.
@@ -35,13 +37,19 @@ pub(super) struct Delimited {
 struct Kept {
     inner: Stream,
     bytes: Vec<u8>,
-    /// The position of the first of `bytes` in the file.
-    start: u64,
+    /// How many of `bytes` are taken.
+    taken: usize,
+    /// The position in the file of the first byte that is not taken.
+    position: u64,
+    /// The most bytes of a row.
+    limit: usize,
 }
 
 impl Read for Kept {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes.len() > MAX_ROW {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        if self.bytes.len() > self.limit {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         let read = self.inner.read(buffer)?;
@@ -53,10 +61,17 @@ impl Read for Kept {
 impl Kept {
     /// Takes the bytes up to a position in the file.
     fn take(&mut self, end: u64, taken: &mut Vec<u8>) {
-        let length = usize::try_from(end - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        let rest = self.rest();
+        let length = usize::try_from(end - self.position).unwrap_or(usize::MAX).min(rest.len());
         taken.clear();
-        taken.extend(self.bytes.drain(..length));
-        self.start = end;
+        taken.extend_from_slice(&rest[..length]);
+        self.taken += length;
+        self.position = end;
+    }
+
+    /// What is read and not taken.
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
     }
 }
 
@@ -76,7 +91,7 @@ impl Delimited {
     /// # Errors
     /// The header cannot be read, or does not name the columns.
     pub fn new(stream: Stream, delimiter: u8) -> Result<Self, ReadProblem> {
-        let kept = Kept { inner: stream, bytes: Vec::new(), start: 0 };
+        let kept = Kept { inner: stream, bytes: Vec::new(), taken: 0, position: 0, limit: MAX_ROW };
         let reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .has_headers(false)
@@ -89,6 +104,7 @@ impl Delimited {
             delimiter,
             line: 1,
             halved: false,
+            ended: false,
             columns: Vec::new(),
             header: String::new(),
             original: Vec::new(),
@@ -97,7 +113,7 @@ impl Delimited {
             None => Ok(rows),
             Some(_) => {
                 rows.columns = columns(&rows.record)?;
-                let end = match rows.reader.get_ref().bytes.first() {
+                let end = match rows.reader.get_ref().rest().first() {
                     Some(b'\n') if rows.original.ends_with(b"\r") => "\r\n",
                     _ => "\n",
                 };
@@ -116,7 +132,8 @@ impl Delimited {
             Err(error) => {
                 return Err(match error.into_kind() {
                     csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                        ReadProblem::TooLong { limit: MAX_ROW }
+                        // A row is that long only if a quote in it is not closed.
+                        ReadProblem::Unquoted
                     }
                     csv::ErrorKind::Io(error) => ReadProblem::Read(error),
                     other => ReadProblem::Read(io::Error::other(format!("{other:?}"))),
@@ -137,9 +154,15 @@ impl Delimited {
 
     /// Reads the next row. Returns the line on which it begins.
     pub fn next(&mut self) -> Option<(u64, Result<Object, ReadProblem>)> {
+        if self.ended {
+            return None;
+        }
         let line = match self.record() {
             Ok(line) => line?,
-            Err(problem) => return Some((self.line, Err(problem))),
+            Err(problem) => {
+                self.ended = true;
+                return Some((self.line, Err(problem)));
+            }
         };
         let row = self.row();
         while self.original.last().is_some_and(is_break) {
@@ -303,4 +326,69 @@ fn is_name(text: &str) -> bool {
         && text.split(' ').count() <= 3
         && text.trim() == text
         && text.chars().all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &'static str) -> Delimited {
+        Delimited::new(Box::new(text.as_bytes()), b',').unwrap()
+    }
+
+    #[test]
+    fn every_row_knows_its_line_and_text() {
+        for text in ["a,b\n\n\"x\ny\",1\nz,2", "a,b\r\n\r\n\"x\ny\",1\r\nz,2\r\n"] {
+            let mut rows = rows(text);
+            for (line, original) in [(3, "\"x\ny\",1"), (5, "z,2")] {
+                let (found, row) = rows.next().unwrap();
+                assert!(row.is_ok());
+                assert_eq!((found, rows.original.as_slice()), (line, original.as_bytes()));
+            }
+            assert!(rows.next().is_none());
+        }
+        let mut old = rows("a\rx\ry\r");
+        assert_eq!((old.next().unwrap().0, old.next().unwrap().0), (2, 3));
+    }
+
+    #[test]
+    fn an_open_quote_ends_at_the_limit() {
+        let text: String = format!("a\nx\n\"y\n{}", "z\n".repeat(100_000));
+        let mut rows = Delimited::new(Box::new(std::io::Cursor::new(text)), b',').unwrap();
+        rows.reader.get_mut().limit = 100_000;
+        assert!(matches!(rows.next(), Some((2, Ok(_)))));
+        assert!(matches!(rows.next(), Some((3, Err(ReadProblem::Unquoted)))));
+        assert!(rows.next().is_none());
+    }
+
+    #[test]
+    fn names_of_columns_are_recognised() {
+        for (text, expected) in [
+            ("prompt,response\na,b\n", Some(b',')),
+            ("prompt;response\n\"a, b\";c\n", Some(b';')),
+            ("question\tanswer (long)\nHello, you\tb\n", Some(b'\t')),
+            ("goal\nDo, it\n", Some(b',')),
+            ("prompt,response\n", None),
+            ("Hello, world\nBye, now\n", None),
+            ("Write a long poem about it,please\nYes,no\n", None),
+            ("one,two\nthree\n", None),
+            ("same,same\na,b\n", None),
+            ("Question?\nAnother\n", None),
+        ] {
+            assert_eq!(recognise(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_open_quotes_are_open() {
+        for (text, expected) in [
+            ("a,\"b", true),
+            ("\"a\"\"", true),
+            ("\"a\"\"b\",c", false),
+            ("5\" pipe,b", false),
+            ("a,\"b\nc\"", false),
+        ] {
+            assert_eq!(has_open_quote(text.as_bytes(), b','), expected, "{text}");
+        }
+    }
 }

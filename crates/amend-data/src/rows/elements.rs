@@ -93,6 +93,8 @@ pub(super) struct Elements<R> {
     line: u64,
     begun: bool,
     closed: bool,
+    /// The most bytes of a row.
+    limit: usize,
     /// The text of the last row.
     pub bytes: Vec<u8>,
 }
@@ -100,7 +102,7 @@ pub(super) struct Elements<R> {
 impl<R: BufRead> Elements<R> {
     /// Splits `input`, which begins on `line`.
     pub fn new(input: R, around: Around, line: u64) -> Self {
-        Self { input, around, line, begun: false, closed: false, bytes: Vec::new() }
+        Self { input, around, line, begun: false, closed: false, limit: MAX_ROW, bytes: Vec::new() }
     }
 
     /// Reads the text of the next row into `bytes`. Returns the line on which it begins, and
@@ -151,7 +153,7 @@ impl<R: BufRead> Elements<R> {
             }
         }
         self.input.consume(1);
-        if fits { Ok(Some(line)) } else { Err(ReadProblem::TooLong { limit: MAX_ROW }) }
+        if fits { Ok(Some(line)) } else { Err(ReadProblem::TooLong { limit: self.limit }) }
     }
 
     fn value(&mut self) -> Result<Option<u64>, ReadProblem> {
@@ -173,7 +175,7 @@ impl<R: BufRead> Elements<R> {
         }
         let line = self.line;
         let fits = self.scan(End::Bracket)?;
-        if fits { Ok(Some(line)) } else { Err(ReadProblem::TooLong { limit: MAX_ROW }) }
+        if fits { Ok(Some(line)) } else { Err(ReadProblem::TooLong { limit: self.limit }) }
     }
 
     /// The next byte that is not white space, which stays in the input.
@@ -205,7 +207,7 @@ impl<R: BufRead> Elements<R> {
             }
             let ended = scanner.scan(bytes, end);
             let length = ended.unwrap_or(bytes.len());
-            fits &= self.bytes.len() + length <= MAX_ROW;
+            fits &= self.bytes.len() + length <= self.limit;
             if fits {
                 self.bytes.extend_from_slice(&bytes[..length]);
             }
@@ -261,6 +263,16 @@ mod tests {
         assert_eq!(split(text, Around::Array), rows);
         assert_eq!(split("[ \n]", Around::Array), [""; 0]);
         assert_eq!(split("[1] trailing", Around::List), ["1 1"]);
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_is_skipped() {
+        let mut elements = Elements::new(&b"[12345,\n123456,1]"[..], Around::Array, 1);
+        elements.limit = 5;
+        assert!(matches!(elements.next(), Some((1, Ok(())))));
+        assert!(matches!(elements.next(), Some((2, Err(ReadProblem::TooLong { limit: 5 })))));
+        assert!(matches!(elements.next(), Some((2, Ok(())))));
+        assert!(elements.next().is_none());
     }
 
     #[test]

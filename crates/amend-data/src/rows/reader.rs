@@ -165,7 +165,7 @@ impl Rows {
                 }
                 Layout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
                 Layout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
-                _ => Self::Lines(Lines { input: stream, line: 0, bytes: Vec::new() }),
+                _ => Self::Lines(Lines::new(stream)),
             },
         })
     }
@@ -248,11 +248,17 @@ fn without_index(mut object: Object) -> Object {
 pub(super) struct Lines {
     input: Stream,
     line: u64,
+    /// The most bytes of a line.
+    limit: usize,
     /// The last line, without its line break.
     bytes: Vec<u8>,
 }
 
 impl Lines {
+    fn new(input: Stream) -> Self {
+        Self { input, line: 0, limit: MAX_ROW, bytes: Vec::new() }
+    }
+
     /// Reads the next line into `bytes`, and returns its number.
     fn next(&mut self) -> Option<(u64, Result<(), ReadProblem>)> {
         loop {
@@ -262,7 +268,7 @@ impl Lines {
                 Ok(None) => return None,
                 Ok(Some(true)) if self.bytes.trim_ascii().is_empty() => continue,
                 Ok(Some(true)) => Ok(()),
-                Ok(Some(false)) => Err(ReadProblem::TooLong { limit: MAX_ROW }),
+                Ok(Some(false)) => Err(ReadProblem::TooLong { limit: self.limit }),
                 Err(error) => Err(ReadProblem::Read(error)),
             };
             return Some((self.line, result));
@@ -272,7 +278,7 @@ impl Lines {
     /// Reads a line. Returns `None` at the end of the file, and false if the line is too
     /// long; the rest of it is then skipped.
     fn line(&mut self) -> std::io::Result<Option<bool>> {
-        let most = MAX_ROW as u64 + 1;
+        let most = self.limit as u64 + 1;
         if (&mut self.input).take(most).read_until(b'\n', &mut self.bytes)? == 0 {
             return Ok(None);
         }
@@ -280,10 +286,26 @@ impl Lines {
         while self.bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             self.bytes.pop();
         }
-        let fits = ended || self.bytes.len() <= MAX_ROW;
+        let fits = ended || self.bytes.len() <= self.limit;
         if !fits {
             self.input.skip_until(b'\n')?;
         }
         Ok(Some(fits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped() {
+        let mut lines = Lines::new(Box::new(&b"12345\r\n\n1234567\n12345\n123456"[..]));
+        lines.limit = 5;
+        let mut found = Vec::new();
+        while let Some((line, result)) = lines.next() {
+            found.push((line, result.is_ok()));
+        }
+        assert_eq!(found, [(1, false), (3, false), (4, true), (5, false)]);
     }
 }
