@@ -89,7 +89,7 @@ fn stage(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let folder = builder.tempdir_in(atomic::parent(target))?;
 
-    let schema = export.format.schema(&provenance);
+    let schema = export.format.schema(provenance);
     let names: Vec<String> = layout.splits.names().map(str::to_owned).collect();
     let files: Vec<String> =
         names.iter().map(|name| format!("{name}.{}", export.file_format)).collect();

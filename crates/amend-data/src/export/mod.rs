@@ -311,7 +311,7 @@ fn stream(
     log: &mut Log<'_>,
     out: impl Write + Send,
 ) -> Result<Counts, ExportError> {
-    let schema = export.format.schema(&provenance);
+    let schema = export.format.schema(provenance);
     let mut sink = export.sink(&schema, false, out)?;
     let counts = export.each_row(run, provenance, log, |_, row| sink.write(row))?;
     sink.finish()?;

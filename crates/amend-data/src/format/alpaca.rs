@@ -41,7 +41,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     ],
     used_by: "LLaMA-Factory, Axolotl, ms-swift; Alpaca, Dolly, distilabel",
     labels: "`kto_tag` or `label`: true, false, 1, 0",
-    kind: RowKind::Answer,
+    kind: RowKind::AnswerOrPair,
     exports: &["llamafactory-alpaca"],
 };
 

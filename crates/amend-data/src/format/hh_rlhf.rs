@@ -33,10 +33,11 @@ static FACTS: ShapeFacts = ShapeFacts {
         "answer",
         "output",
         "generation",
+        "label",
     ],
     used_by: "Anthropic hh-rlhf and its copies",
     labels: "",
-    kind: RowKind::Pair,
+    kind: RowKind::AnswerOrPair,
     exports: &["hh-rlhf"],
 };
 
@@ -62,7 +63,7 @@ impl Shape for HhRlhf {
         if has_transcript(row, "chosen") && row.contains_key("rejected") {
             return Some("hh-rlhf transcripts");
         }
-        if !has_transcript(row, "prompt") || row.contains_key("label") {
+        if !has_transcript(row, "prompt") {
             return None;
         }
         let pair = row.contains_key("chosen") && row.contains_key("rejected");
@@ -97,7 +98,7 @@ impl Shape for HhRlhf {
             Answers::Pair { chosen, rejected }
         } else if let Some(key) = first(row, &ANSWERS) {
             let answer = continued(fields.text_or_turns(key, "assistant")?);
-            Answers::Single { answer, label: None }
+            Answers::Single { answer, label: fields.label()? }
         } else {
             Answers::None
         };

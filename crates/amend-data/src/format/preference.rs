@@ -97,7 +97,7 @@ pub(super) fn read(row: &Object, key: &str) -> Result<Example, RowFault> {
         {
             mismatch = mismatch.or(Some("the prompt is not in the conversations"));
         }
-        if !prompt.first().is_some_and(|turn| turn.role == "system") {
+        if prompt.first().is_none_or(|turn| turn.role != "system") {
             prompt.splice(0..0, fields.some_text("system", "system")?);
         }
         return Ok(Example { mismatch, ..fields.example(prompt, answers, chat) });

@@ -52,18 +52,20 @@ pub enum RowKind {
     Answer,
     /// Two answers, with or without a label.
     Pair,
+    /// One answer or two.
+    AnswerOrPair,
     /// A record of a run, which is written and not read.
     Record,
 }
 
 impl RowKind {
-    /// The commands that read such rows.
+    /// The commands that read such rows. Those that read prompts also read the prompts of
+    /// pairs.
     #[must_use]
     pub fn commands(self) -> &'static [&'static str] {
         match self {
-            Self::Prompt => &["run", "check", "lint"],
-            Self::Answer => &["run", "check", "eval", "lint"],
-            Self::Pair => &["judge", "score", "audit", "lint"],
+            Self::Prompt | Self::Answer => &["run", "check", "audit", "lint"],
+            Self::Pair | Self::AnswerOrPair => &["run", "check", "judge", "score", "audit", "lint"],
             Self::Record => &[],
         }
     }
