@@ -11,6 +11,7 @@ mod docs;
 mod endpoint;
 mod eval;
 mod export;
+mod input;
 mod judge;
 mod kill;
 mod lint;

@@ -45,7 +45,10 @@ impl Observed {
     /// The prompt was read from these turns.
     pub(super) fn prompt(&mut self, turns: &[ExampleTurn]) {
         for turn in turns {
-            let part = if turn.role == Role::System.as_str() { "system" } else { "prompt" };
+            // A system turn of a conversation is part of the prompt's column.
+            let is_column = turn.places.iter().all(|place| place.pointer.matches('/').count() == 1);
+            let is_system = is_column && turn.role == Role::System.as_str();
+            let part = if is_system { "system" } else { "prompt" };
             self.answers(part, std::slice::from_ref(turn));
         }
         self.texts.clear();

@@ -196,9 +196,10 @@ fn text_layout(start: &mut Start, extension: &str) -> Layout {
         _ => Layout::Text,
     };
     let json = !matches!(extension, "csv" | "tsv" | "tab" | "txt");
+    let named_json = matches!(by_name(), Layout::Lines);
     match text.first() {
         Some(b'{') if json || is_json_line(text) => object_layout(start),
-        Some(b'[') if json || starts_array(text) => Layout::Array,
+        Some(b'[') if named_json || starts_array(text) => Layout::Array,
         Some(b'"') if json && is_json_line(text) => Layout::Lines,
         None | Some(b'{' | b'[') => by_name(),
         Some(_) => match (by_name(), delimited::recognise(text)) {
@@ -218,7 +219,7 @@ fn is_json_line(text: &[u8]) -> bool {
 
 /// Whether a text begins like an array of rows, rather than with a word in brackets.
 fn starts_array(text: &[u8]) -> bool {
-    matches!(text[1..].trim_ascii_start().first(), Some(b'{' | b'"'))
+    matches!(text[1..].trim_ascii_start().first(), Some(b'{' | b'"' | b']'))
 }
 
 /// The layout of a text that begins with an object: one object per line, one after another,
