@@ -279,7 +279,7 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     $ amend lint none.jsonl
     error: none.jsonl has no rows
     $ amend lint strange.jsonl
-    error: strange.jsonl:1: no known format has the keys "text", "topic": rename them to prompt, chosen and rejected, to prompt and completion (and label), or to messages
+    error: strange.jsonl:1: /text must be a text, not a number: change it, or remove the row
     $ amend lint broken.jsonl
     error: broken.jsonl:2: invalid JSON at column 9: EOF while parsing an object: it is cut off, or a quote or bracket is not closed
     $ amend lint types.jsonl
