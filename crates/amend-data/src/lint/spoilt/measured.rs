@@ -31,6 +31,8 @@ struct Labelled {
     spoilt: Vec<String>,
     /// The style of the run's delimiter, if it is not the default.
     style: Option<String>,
+    /// The run's delimiter, if it is not that of the hand-made pairs.
+    fence: Option<String>,
 }
 
 /// The kind of fault that a rule is about, as labels name it.
@@ -80,7 +82,7 @@ fn found(pair: &Labelled) -> Vec<&'static str> {
         Some("datamarking") => DelimiterStyle::Datamarking,
         _ => DelimiterStyle::Delimiter,
     };
-    background.delimiter = Some(Delimiter::new("3f9c2a81").unwrap().in_style(style));
+    background.delimiter = Some(Delimiter::new(pair.fence.as_deref().unwrap_or("3f9c2a81")).unwrap().in_style(style));
     let examiner = Examiner::without_trainer(SPOILT.to_vec(), &Arc::new(background));
     let row = json!({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected});
     let row: Object = serde_json::from_value(row).unwrap();
