@@ -88,7 +88,8 @@ impl<'a> RunFigures<'a> {
             };
             lost.entry(why).or_default().push(&facts.key);
         }
-        let mut table = Table::new("Items without a pair or a result", &["reason", "items", "examples"]);
+        let mut table =
+            Table::new("Items without a pair or a result", &["reason", "items", "examples"]);
         let mut lost: Vec<_> = lost.into_iter().collect();
         lost.sort_by_key(|(_, keys)| std::cmp::Reverse(keys.len()));
         table.rows = lost

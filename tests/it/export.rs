@@ -133,7 +133,8 @@ fn the_flags_decide_which_rows_are_written() {
         ("--format trajectories", "30 trajectories written\n"),
     ] {
         let ran = run(&place, arguments);
-        let note = if message.contains("pairs") || message.contains("labelled") { NOTE } else { "" };
+        let note =
+            if message.contains("pairs") || message.contains("labelled") { NOTE } else { "" };
         let expected = format!("{message}{note}");
         assert_eq!((ran.code, ran.err), (Some(0), expected), "{arguments}");
         let count: usize = message.split(' ').next().unwrap().parse().unwrap();
@@ -215,7 +216,12 @@ fn spoilt_rows_are_left_out_unless_they_are_allowed() {
         ("--format sft", 28),
     ] {
         let ran = run(&place, arguments);
-        assert_eq!((ran.code, rows(&ran.out).len()), (Some(0), written), "{arguments}: {}", ran.err);
+        assert_eq!(
+            (ran.code, rows(&ran.out).len()),
+            (Some(0), written),
+            "{arguments}: {}",
+            ran.err
+        );
     }
     let ran = run(&place, "");
     let lines: Vec<&str> = ran.err.lines().map(|line| line.split(" (").next().unwrap()).collect();
@@ -279,7 +285,8 @@ fn all_training_formats_are_filtered() {
             rows(&run(&place, &format!("--format {} {flags}", format.name)).out).len()
         };
         let left_out = usize::from(format.trains());
-        let (whole, filtered) = (count(if format.trains() { "--allow all" } else { "" }), count(""));
+        let (whole, filtered) =
+            (count(if format.trains() { "--allow all" } else { "" }), count(""));
         assert_eq!(whole - filtered, left_out, "{}: {whole} and {filtered}", format.name);
     }
 }

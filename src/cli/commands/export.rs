@@ -277,12 +277,16 @@ impl ExportArgs {
         let unused = self.trainer.given().join(", ");
         if !unused.is_empty() && !lint::LintFilter::need_trainer(&rules) {
             let hint = if self.format.trains() {
-                format!("name a finding that needs it with --drop, such as chosen-cut, or omit {unused}")
+                format!(
+                    "name a finding that needs it with --drop, such as chosen-cut, or omit {unused}"
+                )
             } else {
                 format!("omit {unused}")
             };
             return Err(CommandError::usage(
-                format!("no finding that leaves out rows needs {unused}, so it would have no effect"),
+                format!(
+                    "no finding that leaves out rows needs {unused}, so it would have no effect"
+                ),
                 hint,
             ));
         }

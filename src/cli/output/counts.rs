@@ -22,7 +22,8 @@ pub fn left_out(counts: &Counts) -> String {
         _ => {
             let all: u64 = reasons.iter().map(|(count, _)| count).sum();
             let width = reasons[0].0.to_string().len();
-            let lines = reasons.iter().map(|(count, reason)| format!("\n  {count:>width$}  {reason}"));
+            let lines =
+                reasons.iter().map(|(count, reason)| format!("\n  {count:>width$}  {reason}"));
             format!(", {all} left out:{}", lines.collect::<String>())
         }
     }
@@ -50,7 +51,8 @@ pub fn hints(counts: &Counts) -> Vec<String> {
         hints.push(format!("--allow {rule} exports rows with this finding"));
     }
     if has(DropReason::Cut) {
-        hints.push("run with a greater max_tokens (-n), so that answers are not cut off".to_owned());
+        hints
+            .push("run with a greater max_tokens (-n), so that answers are not cut off".to_owned());
     }
     hints
 }

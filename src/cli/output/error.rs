@@ -8,8 +8,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{fmt, io};
 
-use super::{counts, print};
 use super::terminal::Output;
+use super::{counts, print};
 use crate::bench::workload::WorkloadError;
 use crate::report::ReportError;
 use crate::review::ServeError;

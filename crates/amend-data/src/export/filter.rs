@@ -21,9 +21,8 @@ pub type Unfit = Box<dyn Error + Send + Sync>;
 
 /// Examines the rows of one export, in order, each with what led to its answer if that is
 /// a revision. Returns the fault of a row to remove, or `None` to keep the row.
-pub type Examine<'a> = Box<
-    dyn FnMut(&Map<String, Value>, Option<&Revised>) -> Result<Option<DropFault>, Unfit> + 'a,
->;
+pub type Examine<'a> =
+    Box<dyn FnMut(&Map<String, Value>, Option<&Revised>) -> Result<Option<DropFault>, Unfit> + 'a>;
 
 /// Decides which rows an export leaves out.
 pub trait RowFilter {

@@ -315,7 +315,8 @@ impl ExportOptions<'_> {
                         continue;
                     }
                 };
-                let fault = examine.as_mut().map(|examine| examine(&row, revised.as_ref())).transpose();
+                let fault =
+                    examine.as_mut().map(|examine| examine(&row, revised.as_ref())).transpose();
                 if let Some(fault) = fault.map_err(ExportError::Filter)?.flatten() {
                     log.record(&trajectory.item, &fault)?;
                     *counts.filtered.entry((fault.rule, fault.about)).or_default() += 1;

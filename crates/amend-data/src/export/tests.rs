@@ -452,10 +452,8 @@ fn ids_that_several_items_have_are_counted_with_the_first_one() {
         ("g", None, "Yes!"),
     ] {
         let item = Item { id: id.map(str::to_owned), ..item(key) };
-        let steps = [
-            step(StepKind::Generate, None, "No."),
-            step(StepKind::Revise, Some("kind"), revision),
-        ];
+        let steps =
+            [step(StepKind::Generate, None, "No."), step(StepKind::Revise, Some("kind"), revision)];
         write_item(&mut run, &item, &steps);
     }
     // The two rows of an item have one id.

@@ -50,9 +50,8 @@ impl LintFilter {
     #[must_use]
     pub fn need_trainer(names: &[String]) -> bool {
         let named = |rule: &&&'static LintRule| names.iter().any(|name| name == rule.name);
-        let needs = |rule: &&'static LintRule| {
-            matches!(rule.needs, Needs::Tokenizer | Needs::Evaluation)
-        };
+        let needs =
+            |rule: &&'static LintRule| matches!(rule.needs, Needs::Tokenizer | Needs::Evaluation);
         RULES.iter().filter(named).any(needs)
     }
 
@@ -100,7 +99,8 @@ impl export::RowFilter for LintFilter {
             let (format, _) = recognise(row)?;
             let example = examiner.read(format, row, revised)?;
             let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
-            let mut hit = examiner.hits(&example, row).into_iter().min_by_key(|hit| order(hit.rule));
+            let mut hit =
+                examiner.hits(&example, row).into_iter().min_by_key(|hit| order(hit.rule));
             // A row that is left out does not make later rows duplicates.
             if let (None, Some(earlier)) = (&hit, &mut earlier) {
                 let location = Location { file: 0, row: kept + 1 };
@@ -135,7 +135,8 @@ mod tests {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let filter = LintFilter::new(&names, trainer, Background::shipped()).unwrap();
         let mut examine = filter.begin().unwrap();
-        let row = |row: &Value| examine(row.as_object().unwrap(), None).unwrap().map(|fault| fault.rule);
+        let row =
+            |row: &Value| examine(row.as_object().unwrap(), None).unwrap().map(|fault| fault.rule);
         rows.iter().map(row).collect()
     }
 

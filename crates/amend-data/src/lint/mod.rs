@@ -23,15 +23,15 @@ mod spoilt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::clean::CleanedCopy;
 pub use self::background::Background;
+use self::clean::CleanedCopy;
 pub use self::filter::{FilterError, LintFilter};
-pub use self::spoilt::SpoiltPairs;
 use self::linter::Linter;
 use self::report::LintReport;
 pub use self::rows::RowsError;
 use self::rows::{Form, LintRow};
 use self::source::{Data, DataFile};
+pub use self::spoilt::SpoiltPairs;
 use self::tokenizer::Tokenizer;
 use crate::format::read::RowFault;
 use crate::pairs::judgement::Rules;

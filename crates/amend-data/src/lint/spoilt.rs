@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::Background;
 use super::check::{LintRule, Needs, RULES, SPOILT};
 use super::examiner::Examiner;
-use super::Background;
 use crate::format::example::Object;
 use crate::format::read::recognise;
 use crate::pairs::Pair;

@@ -14,7 +14,8 @@ fn a_review_against_the_judge_is_not_label_noise() {
     let folder = tempfile::tempdir().unwrap();
     let mut described = manifest();
     // The verdicts of tests have little mass.
-    described.constitution.value.judge = Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() };
+    described.constitution.value.judge =
+        Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() };
     let mut writer = RunDir::create(&folder.path().join("run"), &described).unwrap();
     for key in ["a", "b"] {
         let steps = [

@@ -265,21 +265,20 @@ pub fn pairs<'a>(
     };
     let mut pairs: Vec<Result<Pair<'a>, DropReason>> = Vec::with_capacity(comparisons.len());
     for (numbers, ruling) in comparisons {
-        let ruled =
-            pair(trajectory, numbers.map(|number| answers[number]), rules).and_then(|pair| {
-                match (rules.reviews().decision(&item.key, numbers), ruling) {
-                    (Some(decision), _) => {
-                        decided(pair, numbers, &decision, |pair| rules.told(steps, pair))
-                    }
-                    (None, _) if rules.require_review(steps) => Err(DropReason::Unreviewed),
-                    (None, Ruling::Keep(judgement)) => Ok(Pair { judgement, ..pair }),
-                    (None, Ruling::Flip(judgement)) => {
-                        Ok(Pair { judgement: Some(judgement), ..flipped(pair) })
-                    }
-                    (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
-                    (None, Ruling::Undecided) => Err(DropReason::Undecided),
+        let ruled = pair(trajectory, numbers.map(|number| answers[number]), rules).and_then(
+            |pair| match (rules.reviews().decision(&item.key, numbers), ruling) {
+                (Some(decision), _) => {
+                    decided(pair, numbers, &decision, |pair| rules.told(steps, pair))
                 }
-            });
+                (None, _) if rules.require_review(steps) => Err(DropReason::Unreviewed),
+                (None, Ruling::Keep(judgement)) => Ok(Pair { judgement, ..pair }),
+                (None, Ruling::Flip(judgement)) => {
+                    Ok(Pair { judgement: Some(judgement), ..flipped(pair) })
+                }
+                (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
+                (None, Ruling::Undecided) => Err(DropReason::Undecided),
+            },
+        );
         let repeats =
             |pair: &Pair<'_>| pairs.iter().flatten().any(|other| other.has_same_texts(pair));
         pairs.push(match ruled {
@@ -447,10 +446,7 @@ pub struct Answer<'a> {
 ///
 /// # Errors
 /// The reason why there is no such response.
-pub fn answer<'a>(
-    trajectory: &'a Trajectory,
-    rules: &Rules,
-) -> Result<Answer<'a>, DropReason> {
+pub fn answer<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Result<Answer<'a>, DropReason> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return Err(DropReason::Failed);
     }

@@ -48,10 +48,7 @@ pub(super) const STEPS: ExportFormat = ExportFormat {
 /// Makes a row for each complete step that writes text, unless a thought is left in the
 /// texts before it. Every candidate answers the
 /// prompt; the steps that follow are about the best candidate.
-fn steps(
-    trajectory: &Trajectory,
-    run: &Provenance<'_>,
-) -> Vec<Result<StepRow, DropReason>> {
+fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, DropReason>> {
     if matches!(trajectory.outcome, Outcome::Failed { .. }) {
         return vec![Err(DropReason::Failed)];
     }

@@ -46,14 +46,19 @@ static BARE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:修正|変更)(?:は)?(?:必要ありません|不要です)",
         r"(?:изменения|исправления) не (?:нужны|требуются)",
     ];
-    Regex::new(&format!(r"(?i)\A\W*(?:{})(?:[.!。]|\s*\z|,|;|:| as | because | since | and )", patterns.join("|")))
-        .expect("the pattern is fixed")
+    Regex::new(&format!(
+        r"(?i)\A\W*(?:{})(?:[.!。]|\s*\z|,|;|:| as | because | since | and )",
+        patterns.join("|")
+    ))
+    .expect("the pattern is fixed")
 });
 
 /// What a person says who asks whether something has to change.
 static ASKS_WHETHER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)\b(?:chang|answer|respons|reply|need|änder|chang|cambi|alter|mudan)|改|変更|измен")
-        .expect("the pattern is fixed")
+    Regex::new(
+        r"(?i)\b(?:chang|answer|respons|reply|need|änder|chang|cambi|alter|mudan)|改|変更|измен",
+    )
+    .expect("the pattern is fixed")
 });
 
 /// Checks chosen answers.

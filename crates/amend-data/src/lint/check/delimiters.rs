@@ -27,15 +27,18 @@ static ANY: LazyLock<Regex> = LazyLock::new(|| {
     let patterns = [
         format!(r"\[/?{label} [0-9a-f]{{6,32}}\]"),
         format!(r"\[/?{label} [0-9a-f]{{3,32}}\s*\z"),
-        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\]".to_owned(),
-        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\s*\z".to_owned(),
+        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\]"
+            .to_owned(),
+        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\s*\z"
+            .to_owned(),
     ];
     Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
 });
 
 /// A marker of datamarking between words, three times.
 static MARKED: LazyLock<Regex> = LazyLock::new(|| {
-    let marked = ["ˆ", "¦", "¬", "¤"].map(|mark| format!(r"(?:[^\s{mark}]+{mark}){{3}}[^\s{mark}]"));
+    let marked =
+        ["ˆ", "¦", "¬", "¤"].map(|mark| format!(r"(?:[^\s{mark}]+{mark}){{3}}[^\s{mark}]"));
     Regex::new(&marked.join("|")).expect("the pattern is fixed")
 });
 

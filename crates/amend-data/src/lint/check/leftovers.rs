@@ -37,6 +37,7 @@ static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
         r"\b(?:the|this|my) (?:revised|rewritten|improved|updated) (?:answer|response|reply|version) (?:is|addresses|avoids|removes|no longer|now|does|aims)\b",
         r"\b(?:critique|revision) request\b",
         r"(?m)^\W*(?:this|the rule) applies when:",
+        r"(?m)^\W*the answer to rewrite:",
         r"\bthe faults (?:that )?(?:the|your|my|this|you|i|were|found)\b",
     ])
 });
@@ -54,13 +55,23 @@ static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
     any(&[
         // Texts that the reader never saw.
         r"\boriginal (?:message|request)\b",
-        &format!(r"\bthe (?:above|new|{changed}) {text} (?:is|was|has|does|still|can|should|touches|contains|addresses)\b"),
-        &format!(r"(?m)^\W*(?:the )?(?:original|corrected|targeted|{changed}) (?:{text}|sentence|text|quote|version)\W*(?:was|is)?:"),
+        &format!(
+            r"\bthe (?:above|new|{changed}) {text} (?:is|was|has|does|still|can|should|touches|contains|addresses)\b"
+        ),
+        &format!(
+            r"(?m)^\W*(?:the )?(?:original|corrected|targeted|{changed}) (?:{text}|sentence|text|quote|version)\W*(?:was|is)?:"
+        ),
         // What was done to them.
-        &format!(r"\b(?:version|edit|correction|rewording) of (?:the|this|that|my|your) (?:original |previous )?{text}\b"),
-        &format!(r"\b(?:rephras|rewrit|reword|edit|revis)\w* (?:the|this|my|your) (?:original |previous )?{text}\b"),
+        &format!(
+            r"\b(?:version|edit|correction|rewording) of (?:the|this|that|my|your) (?:original |previous )?{text}\b"
+        ),
+        &format!(
+            r"\b(?:rephras|rewrit|reword|edit|revis)\w* (?:the|this|my|your) (?:original |previous )?{text}\b"
+        ),
         &format!(r"\b{text}(?: \w+){{0,4}} (?:has been|was|is indeed) {changed}\b"),
-        &format!(r"\b(?:here(?:'|’)s|here is) (?:the|a|an|my|your) (?:\w+ )?{changed} (?:version|{text}|text)\b"),
+        &format!(
+            r"\b(?:here(?:'|’)s|here is) (?:the|a|an|my|your) (?:\w+ )?{changed} (?:version|{text}|text)\b"
+        ),
         &format!(r"\b(?:the|a|your) (?:edited|revised|rewritten) {text}\b"),
         r"\bi(?:'|’)?(?: ha)?ve (?:removed|replaced|reworded|rephrased|reorganized|omitted|rewritten) (?:the|any|all|your)\b",
         r"\bthis response (?:will provide|does not include|avoids|addresses|aims)\b",
@@ -74,7 +85,9 @@ static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
 
 /// A sentence at the start about a quoted text.
 static ABOUT_A_QUOTE: LazyLock<Regex> = LazyLock::new(|| {
-    any(&[r#"\A\W*(?:the|this|your) (?:sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^\n]{8})"#])
+    any(&[
+        r#"\A\W*(?:the|this|your) (?:sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^\n]{8})"#,
+    ])
 });
 
 /// An announcement of a revision within the first two sentences, however it goes on.
