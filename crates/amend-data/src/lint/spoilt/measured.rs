@@ -187,5 +187,5 @@ fn answers_written_by_people_are_not_spoilt() {
             checked += 1;
         }
     }
-    assert!(checked > 100, "{checked}");
+    assert!(checked >= 50, "{checked}");
 }
