@@ -105,10 +105,38 @@ fn overview_counts_outcomes() {
             "Items done: 3 (of 5)",
             "Items failed: 1 ()",
             "Still to do: 1 (the run can be resumed)",
-            "Pairs: 3 (last revision over first answer)",
+            "Pairs to export: 3 (last revision over first answer)",
         ]
     );
     assert_eq!(rows(&overview.tables[0]), ["failed: the model's logits are not finite | 1 | d"]);
+}
+
+#[test]
+fn pairs_that_an_export_leaves_out_are_counted_by_reason() {
+    let mut manifest = manifest();
+    manifest.constitution.value.judge =
+        amend_core::constitution::Judge { mass_floor: 0.5, ..Default::default() };
+    let spoilt = done(
+        "e",
+        &[
+            step(StepKind::Generate, None, "one two"),
+            step(StepKind::Revise, Some("kind"), "one three [/answer 3f9c2a81]"),
+            judged(None, verdict(1.0, 0.0, 1.0)),
+        ],
+    );
+    let trajectories: Vec<Trajectory> = mixed().into_iter().chain([spoilt]).collect();
+    let page = sections(&manifest, &trajectories);
+    let overview = section(&page, "overview");
+    assert!(cards(overview)[3].starts_with("Pairs to export: 1 "), "{:?}", cards(overview));
+    let lost = rows(&overview.tables[0]);
+    let expected = [
+        "failed: the model's logits are not finite | 1 | d",
+        "the judge is undecided | 1 | c",
+        "the judge prefers the other side | 1 | b",
+    ];
+    assert!(expected.iter().all(|row| lost.contains(&(*row).to_owned())), "{lost:?}");
+    let marks = lost.iter().find(|row| row.starts_with("delimiter-marks: ")).expect("no marks");
+    assert!(marks.ends_with(" | 1 | e"), "{marks}");
 }
 
 #[test]

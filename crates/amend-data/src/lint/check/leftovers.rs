@@ -37,6 +37,7 @@ static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
         r"\b(?:the|this|my) (?:revised|rewritten|improved|updated) (?:answer|response|reply|version) (?:is|addresses|avoids|removes|no longer|now|does|aims)\b",
         r"\b(?:critique|revision) request\b",
         r"(?m)^\W*(?:this|the rule) applies when:",
+        r"(?m)^\W*the answer to rewrite:",
         r"\bthe faults (?:that )?(?:the|your|my|this|you|i|were|found)\b",
     ])
 });

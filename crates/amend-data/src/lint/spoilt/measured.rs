@@ -1,8 +1,9 @@
 //! Precision and recall of the rules about spoilt pairs on labelled pairs.
 //!
-//! `model.jsonl` has pairs of a run of the 135M example model, labelled by reading; every
-//! second one was used to choose the bounds, and the others measure them. `cases.jsonl`
-//! has hand-made pairs in several languages, half of them sound.
+//! `model.jsonl` has 200 pairs of runs of the 135M example model, labelled by reading. The
+//! bounds and phrases were chosen on the first [`TUNED`] of them; the others measure.
+//! `cases.jsonl` has hand-made pairs in several languages, half of them sound. The tests
+//! print the figures that docs/lint.md gives.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ struct Labelled {
     spoilt: Vec<String>,
     /// The style of the run's delimiter, if it is not the default.
     style: Option<String>,
+    /// The run's delimiter, if it is not that of the hand-made pairs.
+    fence: Option<String>,
 }
 
 /// The kind of fault that a rule is about, as labels name it.
@@ -80,7 +83,8 @@ fn found(pair: &Labelled) -> Vec<&'static str> {
         Some("datamarking") => DelimiterStyle::Datamarking,
         _ => DelimiterStyle::Delimiter,
     };
-    background.delimiter = Some(Delimiter::new("3f9c2a81").unwrap().in_style(style));
+    background.delimiter =
+        Some(Delimiter::new(pair.fence.as_deref().unwrap_or("3f9c2a81")).unwrap().in_style(style));
     let examiner = Examiner::without_trainer(SPOILT.to_vec(), &Arc::new(background));
     let row = json!({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected});
     let row: Object = serde_json::from_value(row).unwrap();
@@ -121,16 +125,67 @@ fn measured<'a>(pairs: impl Iterator<Item = &'a Labelled>) -> BTreeMap<&'static 
     counts
 }
 
+/// Checks the precision and recall of each rule against their floors.
+#[track_caller]
+fn assert_floors(counts: &BTreeMap<&'static str, Counted>, floors: &[(&str, f64, f64)]) {
+    for &(rule, precision, recall) in floors {
+        let counted = counts[rule];
+        assert!(counted.precision() >= precision, "precision of {rule}: {counted:?}");
+        assert!(counted.recall() >= recall, "recall of {rule}: {counted:?}");
+    }
+}
+
 #[test]
 fn spoilt_pairs_of_the_example_model_are_found() {
     let pairs = labelled(MODEL);
+    assert_eq!(pairs.len(), 200);
     println!("tuned on");
-    measured(pairs.iter().take(TUNED));
+    let tuned = measured(pairs.iter().take(TUNED));
+    assert_floors(&tuned, &[("any", 0.98, 0.88)]);
     println!("held out");
-    measured(pairs.iter().skip(TUNED));
+    let held_out = measured(pairs.iter().skip(TUNED));
+    assert_floors(
+        &held_out,
+        &[
+            ("any", 0.95, 0.78),
+            ("delimiter-marks", 1.0, 0.75),
+            ("repeats-critique", 0.9, 0.8),
+            ("repeats-request", 0.8, 0.55),
+            ("chatty-prefix", 1.0, 0.5),
+            ("leaked-critique", 0.95, 0.5),
+        ],
+    );
 }
 
 #[test]
 fn hand_made_pairs_are_told_apart() {
-    measured(labelled(CASES).iter());
+    let counts = measured(labelled(CASES).iter());
+    assert_floors(&counts, &[("any", 1.0, 1.0), ("leaked-critique", 0.85, 1.0)]);
+    for (rule, _) in KINDS.iter().filter(|(rule, _)| *rule != "leaked-critique") {
+        assert_floors(&counts, &[(rule, 1.0, 1.0)]);
+    }
+}
+
+#[test]
+fn answers_written_by_people_are_not_spoilt() {
+    let mut checked = 0;
+    for line in include_str!("../../../../../examples/pairs.jsonl").lines() {
+        let row: Object = serde_json::from_str(line).unwrap();
+        for [chosen, rejected] in [["a", "b"], ["b", "a"]] {
+            let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let pair = Labelled {
+                id: text("id"),
+                prompt: text("prompt"),
+                critique: None,
+                chosen: text(chosen),
+                rejected: text(rejected),
+                spoilt: Vec::new(),
+                style: None,
+                fence: None,
+            };
+            assert_eq!(found(&pair), [""; 0], "{}: {}", pair.id, pair.chosen);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 50, "{checked}");
 }
