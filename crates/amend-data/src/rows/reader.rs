@@ -11,7 +11,7 @@ use super::detect::{self, Content, Detected, Stream, read_problem};
 use super::elements::{Around, Elements};
 use super::fault::{ReadFault, ReadProblem};
 use super::file::{RowFile, whole};
-use super::kind::{Arrangement, FileKind, Layout};
+use super::kind::{Arrangement, FileKind, RowLayout};
 use super::object::{List, ObjectFile, ObjectRow};
 use super::{MAX_ROW, Object, parse};
 
@@ -151,33 +151,41 @@ impl Iterator for RowReader {
 }
 
 impl Rows {
-    fn new(layout: &Layout, content: Content) -> Result<Self, ReadProblem> {
+    fn new(layout: &RowLayout, content: Content) -> Result<Self, ReadProblem> {
         Ok(match content {
-            Content::Object(object) if matches!(layout, Layout::Object(Arrangement::List(_))) => {
+            Content::Object(object)
+                if matches!(layout, RowLayout::Object(Arrangement::List(_))) =>
+            {
                 let list = object.list();
                 Self::List(Box::new(object), list)
             }
             Content::Object(object) => Self::Object(object.rows()?.into_iter()),
             Content::File(file) => Self::Columns(Box::new(Columns::open(file, layout)?)),
             Content::Stream(stream) => match layout {
-                Layout::Delimited(delimiter) => {
+                RowLayout::Delimited(delimiter) => {
                     Self::Delimited(Box::new(Delimited::new(stream, *delimiter)?))
                 }
-                Layout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
-                Layout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
+                RowLayout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
+                RowLayout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
                 _ => Self::Lines(Lines::new(stream)),
             },
         })
     }
 
     /// The next row, with its original if `keep`, and its place.
-    fn next(&mut self, layout: &Layout, keep: bool) -> Option<(Place, Result<Row, ReadProblem>)> {
+    fn next(
+        &mut self,
+        layout: &RowLayout,
+        keep: bool,
+    ) -> Option<(Place, Result<Row, ReadProblem>)> {
         let (place, object, source) = match self {
             Self::Lines(lines) => {
                 let (line, result) = lines.next()?;
                 let text = lines.bytes.trim_ascii();
                 let object = result.and_then(|()| match layout {
-                    Layout::Text => parse::plain(text).map(|text| parse::text_row(text.to_owned())),
+                    RowLayout::Text => {
+                        parse::plain(text).map(|text| parse::text_row(text.to_owned()))
+                    }
                     _ => parse::row(text, line),
                 });
                 (Place::Line(line), object, Source::Text(&lines.bytes))
