@@ -10,7 +10,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::fault::ReadProblem;
-use super::kind::Layout;
+use super::kind::RowLayout;
 use super::{Object, parse};
 
 /// How many rows of a Parquet file are in memory at once.
@@ -37,11 +37,11 @@ impl Columns {
     ///
     /// # Errors
     /// The file is damaged.
-    pub fn open(mut file: File, layout: &Layout) -> Result<Self, ReadProblem> {
-        let kind = if *layout == Layout::Parquet { "Parquet" } else { "Arrow" };
+    pub fn open(mut file: File, layout: &RowLayout) -> Result<Self, ReadProblem> {
+        let kind = if *layout == RowLayout::Parquet { "Parquet" } else { "Arrow" };
         let failed = |message: String| ReadProblem::Columns { kind, message };
         let (batches, schema): (Box<dyn Iterator<Item = _> + Send>, _) =
-            if *layout == Layout::Parquet {
+            if *layout == RowLayout::Parquet {
                 let builder = ParquetRecordBatchReaderBuilder::try_new(file)
                     .map_err(|error| failed(error.to_string()))?;
                 let reader = builder

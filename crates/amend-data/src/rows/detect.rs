@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::elements::end_of_value;
 use super::fault::ReadProblem;
 use super::file::RowFile;
-use super::kind::{Arrangement, Compression, FileKind, Layout};
+use super::kind::{Arrangement, Compression, FileKind, RowLayout};
 use super::object::{self, ObjectFile};
 use super::refuse::{is_arrow_stream, refuse};
 use super::{MAX_ROW, delimited};
@@ -133,9 +133,9 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
     let extension = file.extension();
     refuse(&start.bytes, &extension)?;
     let columns = if start.bytes.starts_with(b"PAR1") {
-        Some(Layout::Parquet)
+        Some(RowLayout::Parquet)
     } else if start.bytes.starts_with(b"ARROW1") || is_arrow_stream(&start.bytes) {
-        Some(Layout::Arrow)
+        Some(RowLayout::Arrow)
     } else {
         None
     };
@@ -156,7 +156,7 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
     }
     let layout = text_layout(&mut start, &extension);
     let (layout, content) = match layout {
-        Layout::Object(_) => {
+        RowLayout::Object(_) => {
             start.fill(MAX_OBJECT + 1);
             if let Some(error) = start.failed {
                 return Err(failed(error));
@@ -167,9 +167,9 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
             match object::read(start.bytes)? {
                 // A single line is a row of JSON Lines.
                 object if object.arrangement == Arrangement::Row && object.is_one_line() => {
-                    (Layout::Lines, Content::Stream(Box::new(Cursor::new(object.into_text()))))
+                    (RowLayout::Lines, Content::Stream(Box::new(Cursor::new(object.into_text()))))
                 }
-                object => (Layout::Object(object.arrangement.clone()), Content::Object(object)),
+                object => (RowLayout::Object(object.arrangement.clone()), Content::Object(object)),
             }
         }
         layout => (layout, Content::Stream(start.stream())),
@@ -185,26 +185,26 @@ pub(super) fn read_problem(compression: Option<Compression>, error: io::Error) -
     }
 }
 
-/// The layout of a text. [`Layout::Object`] stands for any arrangement.
-fn text_layout(start: &mut Start, extension: &str) -> Layout {
+/// The layout of a text. [`RowLayout::Object`] stands for any arrangement.
+fn text_layout(start: &mut Start, extension: &str) -> RowLayout {
     while start.bytes.trim_ascii_start().is_empty() && start.grow(MAX_ROW) {}
     let text = start.bytes.trim_ascii_start();
     let by_name = || match extension {
-        "csv" => Layout::Delimited(delimited::delimiter(text)),
-        "tsv" | "tab" => Layout::Delimited(b'\t'),
-        "jsonl" | "ndjson" | "json" | "jsonlines" => Layout::Lines,
-        _ => Layout::Text,
+        "csv" => RowLayout::Delimited(delimited::delimiter(text)),
+        "tsv" | "tab" => RowLayout::Delimited(b'\t'),
+        "jsonl" | "ndjson" | "json" | "jsonlines" => RowLayout::Lines,
+        _ => RowLayout::Text,
     };
     let json = !matches!(extension, "csv" | "tsv" | "tab" | "txt");
-    let named_json = matches!(by_name(), Layout::Lines);
+    let named_json = matches!(by_name(), RowLayout::Lines);
     match text.first() {
         Some(b'{') if json || is_json_line(text) => object_layout(start),
-        Some(b'[') if named_json || starts_array(text) => Layout::Array,
-        Some(b'"') if json && is_json_line(text) => Layout::Lines,
+        Some(b'[') if named_json || starts_array(text) => RowLayout::Array,
+        Some(b'"') if json && is_json_line(text) => RowLayout::Lines,
         None | Some(b'{' | b'[') => by_name(),
         Some(_) => match (by_name(), delimited::recognise(text)) {
-            (Layout::Lines | Layout::Text, Some(delimiter)) if extension != "txt" => {
-                Layout::Delimited(delimiter)
+            (RowLayout::Lines | RowLayout::Text, Some(delimiter)) if extension != "txt" => {
+                RowLayout::Delimited(delimiter)
             }
             (layout, _) => layout,
         },
@@ -224,7 +224,7 @@ fn starts_array(text: &[u8]) -> bool {
 
 /// The layout of a text that begins with an object: one object per line, one after another,
 /// or a single one.
-fn object_layout(start: &mut Start) -> Layout {
+fn object_layout(start: &mut Start) -> RowLayout {
     let before = start.bytes.len() - start.bytes.trim_ascii_start().len();
     loop {
         let text = &start.bytes[before..];
@@ -234,7 +234,7 @@ fn object_layout(start: &mut Start) -> Layout {
             && end.is_none_or(|end| end > line)
             && !continues(&text[..line], &text[line..])
         {
-            return Layout::Lines;
+            return RowLayout::Lines;
         }
         let Some(end) = end else {
             if start.grow(MAX_ROW) {
@@ -242,14 +242,14 @@ fn object_layout(start: &mut Start) -> Layout {
             }
             // Cut off, or very long.
             let object = line.is_some() || !start.whole;
-            return if object { Layout::Object(Arrangement::Row) } else { Layout::Lines };
+            return if object { RowLayout::Object(Arrangement::Row) } else { RowLayout::Lines };
         };
         let is_alone = text[end..].trim_ascii_start().is_empty();
         match is_alone {
             true if start.grow(MAX_ROW) => {}
-            true => return Layout::Object(Arrangement::Row),
-            false if line.is_some_and(|line| line >= end) => return Layout::Lines,
-            false => return Layout::Values,
+            true => return RowLayout::Object(Arrangement::Row),
+            false if line.is_some_and(|line| line >= end) => return RowLayout::Lines,
+            false => return RowLayout::Values,
         }
     }
 }

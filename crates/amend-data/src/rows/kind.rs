@@ -6,14 +6,14 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileKind {
     /// How rows are laid out.
-    pub layout: Layout,
+    pub layout: RowLayout,
     /// The compression of the whole file.
     pub compression: Option<Compression>,
 }
 
 /// How rows are laid out in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
+pub enum RowLayout {
     /// One JSON value per line.
     Lines,
     /// One JSON object after another, over any number of lines.
@@ -69,7 +69,7 @@ impl Compression {
     }
 }
 
-impl fmt::Display for Layout {
+impl fmt::Display for RowLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lines => "JSON Lines",

@@ -27,7 +27,7 @@ mod refuse;
 
 pub use fault::{FaultGroups, ReadFault, ReadProblem, WriteFault};
 pub use file::{Input, RowFile, files};
-pub use kind::{Arrangement, Compression, FileKind, Layout};
+pub use kind::{Arrangement, Compression, FileKind, RowLayout};
 pub use reader::{Place, Row, RowReader};
 pub use write::RowWriter;
 

@@ -69,6 +69,9 @@ pub(super) struct ObjectFile {
 /// The rows of a list under a key, one after another.
 pub(super) type List = Elements<Cursor<Arc<[u8]>>>;
 
+/// A row of an object, or its place and what is wrong with it.
+pub(super) type ObjectRow = Result<Row, (Place, ReadProblem)>;
+
 /// A key of an object, and the text of its value.
 type Entries<'a> = Vec<(String, &'a RawValue)>;
 
@@ -240,7 +243,7 @@ impl ObjectFile {
     ///
     /// # Errors
     /// The object is not as its arrangement says.
-    pub fn rows(&self) -> Result<Vec<Result<Row, (Place, ReadProblem)>>, ReadProblem> {
+    pub fn rows(&self) -> Result<Vec<ObjectRow>, ReadProblem> {
         let row = |place, object| Row { place, object, original: Original::None };
         let text = self.text.trim_ascii_start();
         let first_line = 1 + lines(&self.text[..self.text.len() - text.len()]);
@@ -275,7 +278,7 @@ impl ObjectFile {
         Ok(numbered.collect())
     }
 
-    fn labelled(&self, entries: &Entries<'_>) -> Vec<Result<Row, (Place, ReadProblem)>> {
+    fn labelled(&self, entries: &Entries<'_>) -> Vec<ObjectRow> {
         let (mut line, mut before) = (1, 0);
         let mut rows = Vec::new();
         for (label, value) in entries {

@@ -11,8 +11,8 @@ use super::detect::{self, Content, Detected, Stream, read_problem};
 use super::elements::{Around, Elements};
 use super::fault::{ReadFault, ReadProblem};
 use super::file::{RowFile, whole};
-use super::kind::{Arrangement, FileKind, Layout};
-use super::object::{List, ObjectFile};
+use super::kind::{Arrangement, FileKind, RowLayout};
+use super::object::{List, ObjectFile, ObjectRow};
 use super::{MAX_ROW, Object, parse};
 
 /// A row of a file.
@@ -83,7 +83,7 @@ pub(super) enum Rows {
     Lines(Lines),
     Elements(Elements<Stream>),
     List(Box<ObjectFile>, List),
-    Object(std::vec::IntoIter<Result<Row, (Place, ReadProblem)>>),
+    Object(std::vec::IntoIter<ObjectRow>),
     Delimited(Box<Delimited>),
     Columns(Box<Columns>),
 }
@@ -151,33 +151,41 @@ impl Iterator for RowReader {
 }
 
 impl Rows {
-    fn new(layout: &Layout, content: Content) -> Result<Self, ReadProblem> {
+    fn new(layout: &RowLayout, content: Content) -> Result<Self, ReadProblem> {
         Ok(match content {
-            Content::Object(object) if matches!(layout, Layout::Object(Arrangement::List(_))) => {
+            Content::Object(object)
+                if matches!(layout, RowLayout::Object(Arrangement::List(_))) =>
+            {
                 let list = object.list();
                 Self::List(Box::new(object), list)
             }
             Content::Object(object) => Self::Object(object.rows()?.into_iter()),
             Content::File(file) => Self::Columns(Box::new(Columns::open(file, layout)?)),
             Content::Stream(stream) => match layout {
-                Layout::Delimited(delimiter) => {
+                RowLayout::Delimited(delimiter) => {
                     Self::Delimited(Box::new(Delimited::new(stream, *delimiter)?))
                 }
-                Layout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
-                Layout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
+                RowLayout::Array => Self::Elements(Elements::new(stream, Around::Array, 1)),
+                RowLayout::Values => Self::Elements(Elements::new(stream, Around::Nothing, 1)),
                 _ => Self::Lines(Lines::new(stream)),
             },
         })
     }
 
     /// The next row, with its original if `keep`, and its place.
-    fn next(&mut self, layout: &Layout, keep: bool) -> Option<(Place, Result<Row, ReadProblem>)> {
+    fn next(
+        &mut self,
+        layout: &RowLayout,
+        keep: bool,
+    ) -> Option<(Place, Result<Row, ReadProblem>)> {
         let (place, object, source) = match self {
             Self::Lines(lines) => {
                 let (line, result) = lines.next()?;
                 let text = lines.bytes.trim_ascii();
                 let object = result.and_then(|()| match layout {
-                    Layout::Text => parse::plain(text).map(|text| parse::text_row(text.to_owned())),
+                    RowLayout::Text => {
+                        parse::plain(text).map(|text| parse::text_row(text.to_owned()))
+                    }
                     _ => parse::row(text, line),
                 });
                 (Place::Line(line), object, Source::Text(&lines.bytes))
@@ -278,16 +286,18 @@ impl Lines {
     /// Reads a line. Returns `None` at the end of the file, and false if the line is too
     /// long; the rest of it is then skipped.
     fn line(&mut self) -> std::io::Result<Option<bool>> {
-        let most = self.limit as u64 + 1;
-        if (&mut self.input).take(most).read_until(b'\n', &mut self.bytes)? == 0 {
+        // The line break may have two bytes.
+        let most = self.limit + 2;
+        let read = (&mut self.input).take(most as u64).read_until(b'\n', &mut self.bytes)?;
+        if read == 0 {
             return Ok(None);
         }
-        let ended = self.bytes.ends_with(b"\n");
+        let whole = read < most || self.bytes.ends_with(b"\n");
         while self.bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             self.bytes.pop();
         }
-        let fits = ended || self.bytes.len() <= self.limit;
-        if !fits {
+        let fits = whole && self.bytes.len() <= self.limit;
+        if !whole {
             self.input.skip_until(b'\n')?;
         }
         Ok(Some(fits))
@@ -306,6 +316,6 @@ mod tests {
         while let Some((line, result)) = lines.next() {
             found.push((line, result.is_ok()));
         }
-        assert_eq!(found, [(1, false), (3, false), (4, true), (5, false)]);
+        assert_eq!(found, [(1, true), (3, false), (4, true), (5, false)]);
     }
 }

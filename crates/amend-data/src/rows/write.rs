@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
 use super::fault::WriteFault;
-use super::kind::{Arrangement, Compression, Layout};
+use super::kind::{Arrangement, Compression, RowLayout};
 use super::reader::{Original, Row, RowReader, Rows};
 use super::{Object, RowFile, TEXT, json_lines};
 
@@ -103,8 +103,8 @@ impl<'a> RowWriter<'a> {
         let kind = reader.kind();
         let mut out = Sink::new(out, kind.compression)?;
         let format = match (reader.rows(), &kind.layout) {
-            (Rows::Lines(_), Layout::Text) => Format::Text(out),
-            (Rows::Elements(_), Layout::Array) => {
+            (Rows::Lines(_), RowLayout::Text) => Format::Text(out),
+            (Rows::Elements(_), RowLayout::Array) => {
                 out.write_all(b"[\n")?;
                 Format::Array { out, after: b"]\n"[..].into(), begun: false }
             }
@@ -115,12 +115,12 @@ impl<'a> RowWriter<'a> {
                 out.write_all(b"\n")?;
                 Format::Array { out, after, begun: false }
             }
-            (Rows::Object(_), Layout::Object(Arrangement::Row)) => Format::Single(out),
+            (Rows::Object(_), RowLayout::Object(Arrangement::Row)) => Format::Single(out),
             (Rows::Object(_), _) => {
                 return Err(WriteFault::Kind { file: file.path.clone(), kind: kind.to_string() });
             }
             (Rows::Delimited(rows), layout) => {
-                let delimiter = if let Layout::Delimited(byte) = layout { *byte } else { b',' };
+                let delimiter = if let RowLayout::Delimited(byte) = layout { *byte } else { b',' };
                 out.write_all(rows.header.as_bytes())?;
                 let line_break = if rows.header.ends_with("\r\n") { "\r\n" } else { "\n" };
                 Format::Delimited { out, delimiter, columns: rows.columns.clone(), line_break }
@@ -240,8 +240,8 @@ fn unfit(error: ArrowError) -> WriteFault {
 }
 
 impl<'a> Batches<'a> {
-    fn new(schema: SchemaRef, layout: &Layout, out: Sink<'a>) -> Result<Self, WriteFault> {
-        let writer = if *layout == Layout::Parquet {
+    fn new(schema: SchemaRef, layout: &RowLayout, out: Sink<'a>) -> Result<Self, WriteFault> {
+        let writer = if *layout == RowLayout::Parquet {
             let compression = ParquetCompression::ZSTD(ZstdLevel::default());
             let properties = WriterProperties::builder().set_compression(compression).build();
             let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties));

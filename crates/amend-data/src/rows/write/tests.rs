@@ -144,7 +144,7 @@ fn files_of_columns_keep_rows_and_nested_columns() {
         .map(|n| json!({"a": format!("row {n}"), "turns": turns, "n": if n == 5 { None } else { Some(n) }}))
         .collect();
     let batch = batch(&all);
-    for layout in [Layout::Parquet, Layout::Arrow] {
+    for layout in [RowLayout::Parquet, RowLayout::Arrow] {
         let mut bytes = Vec::new();
         let sink = Sink::Plain(&mut bytes);
         let mut batches = Batches::new(batch.schema(), &layout, sink).unwrap();
