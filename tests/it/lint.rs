@@ -295,7 +295,7 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     $ amend lint none.jsonl
     error: none.jsonl has no rows
     $ amend lint strange.jsonl
-    error: strange.jsonl: row 1: no known format has the keys "text", "topic": rename them to prompt, chosen and rejected, to prompt and completion (and label), or to messages
+    error: strange.jsonl: row 1: /text must be a text, not a number: change it, or remove the row
     $ amend lint broken.jsonl
     error: failed to read broken.jsonl
       caused by: row 2: not a JSON object: EOF while parsing an object at column 9; write one object per line
