@@ -131,7 +131,7 @@ fn twenty_items_are_reviewed_with_the_keyboard() {
         assert_eq!(row["reviewed_at"], json!(key.time));
     }
     // With `--reviews ignore`, decisions have no effect.
-    let ran = place.run(&mut place.amend("export run --reviews ignore"));
+    let ran = place.run(&mut place.amend("export run --reviews ignore --policy keep-with-label"));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), "20 pairs written\n"));
 }
 

@@ -12,7 +12,7 @@ use super::spoilt::pair_row;
 use super::{LintError, LintOptions, MAX_LENGTH, SHOWN};
 use crate::format::example::{self, Example, Object, TextEdit};
 use crate::format::read::{RowFault, RowFormat, recognise};
-use crate::pairs::{Pair, Revised};
+use crate::pairs::{Pair, RevisedFrom};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
@@ -145,7 +145,7 @@ impl<'a> Linter<'a> {
         &mut self,
         number: u64,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
     ) -> Option<RowOutcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
@@ -165,7 +165,7 @@ impl<'a> Linter<'a> {
         &mut self,
         number: u64,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
     ) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
@@ -207,7 +207,7 @@ impl<'a> Linter<'a> {
         &self,
         format: &dyn RowFormat,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
         mut hits: Vec<Hit>,
     ) -> Result<FixedRow, RowFault> {
         let mut fixed = FixedRow::default();

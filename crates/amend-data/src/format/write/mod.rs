@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::origin::{Origin, Provenance};
 use super::thoughts::{ReasoningPolicy, Response, RowThoughts, Sides, ThoughtPlace, ThoughtWriter};
-use crate::pairs::{self, Answer, DropReason, Pair, Revised, Which};
+use crate::pairs::{self, Answer, DropReason, Pair, RevisedFrom, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
@@ -67,7 +67,7 @@ type StepRows = fn(&Trajectory, &Provenance<'_>) -> Vec<Result<StepRow, DropReas
 struct StepRow {
     row: ExportRow,
     thoughts: RowThoughts,
-    revised: Option<Revised>,
+    revised: Option<RevisedFrom>,
 }
 
 /// A complete row.
@@ -77,7 +77,7 @@ pub(crate) struct MadeRow {
     /// Whether it has the thoughts of its answers.
     pub thoughts: RowThoughts,
     /// What led to its answer, if that is a revision.
-    pub revised: Option<Revised>,
+    pub revised: Option<RevisedFrom>,
 }
 
 /// All export formats.

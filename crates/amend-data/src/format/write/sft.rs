@@ -14,7 +14,7 @@ use crate::format::cells::{
 };
 use crate::format::origin::Provenance;
 use crate::format::thoughts::ThoughtPlace;
-use crate::pairs::{self, DropReason, Revised};
+use crate::pairs::{self, DropReason, RevisedFrom};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::{Outcome, Step, StepOutput, answers};
@@ -93,7 +93,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, D
                     ("round", json!(step.round)),
                     ("principle", json!(principle)),
                 ]);
-                StepRow { row, thoughts, revised: Revised::from_steps(steps, at, &run.rules) }
+                StepRow { row, thoughts, revised: RevisedFrom::from_steps(steps, at, &run.rules) }
             }));
         }
     }
