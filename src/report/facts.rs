@@ -20,7 +20,7 @@ pub struct ItemFacts {
     pub failure: Option<Failure>,
     /// Why an export has no pair of it. `None` if it has one, or if the command makes no
     /// pairs.
-    pub loss: Option<Loss>,
+    pub loss: Option<LeftOut>,
     /// Its category, if its row has one.
     pub category: Option<String>,
     /// Whether its row gives two answers, A and B, to compare.
@@ -42,14 +42,14 @@ pub struct ItemFacts {
 
 /// Why an export has no pair of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub enum LeftOut {
     /// The item gives no pair.
     Dropped(DropReason),
     /// The pair breaks a lint rule.
     Spoilt(&'static LintRule),
 }
 
-impl Loss {
+impl LeftOut {
     /// The name, by which the page filters.
     pub fn name(self) -> &'static str {
         match self {
@@ -116,8 +116,8 @@ impl ItemFacts {
         if subject.pairs() {
             // With several candidates too, the last pair is that of the loop.
             loss = match pairs(trajectory, Which::Last, &subject.rules).pop() {
-                Some(Ok(pair)) => subject.spoilt.rule(&pair).map(Loss::Spoilt),
-                Some(Err(reason)) => Some(Loss::Dropped(reason)),
+                Some(Ok(pair)) => subject.spoilt.rule(&pair).map(LeftOut::Spoilt),
+                Some(Err(reason)) => Some(LeftOut::Dropped(reason)),
                 None => None,
             };
         }

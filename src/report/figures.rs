@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::chart;
-use super::facts::{ItemFacts, Loss, StepWork};
+use super::facts::{ItemFacts, LeftOut, StepWork};
 use super::subject::Subject;
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
@@ -80,8 +80,8 @@ impl<'a> RunFigures<'a> {
         for facts in self.facts {
             let why = match (&facts.failure, facts.loss) {
                 (Some(failure), _) => format!("failed: {failure}"),
-                (None, Some(loss @ Loss::Dropped(_))) => loss.explain().to_owned(),
-                (None, Some(loss @ Loss::Spoilt(_))) => {
+                (None, Some(loss @ LeftOut::Dropped(_))) => loss.explain().to_owned(),
+                (None, Some(loss @ LeftOut::Spoilt(_))) => {
                     format!("{}: {}", loss.name(), loss.explain())
                 }
                 (None, None) => continue,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::changes::changes;
-use super::facts::ItemFacts;
+use super::facts::{ItemFacts, LeftOut};
 use super::subject::Subject;
 use super::view::{Cell, Table};
 use super::words::{count, decimal, percent, preview, signed};
@@ -145,7 +145,13 @@ impl ItemView {
         }
         let (outcome, became) = match (&facts.failure, facts.loss) {
             (Some(failure), _) => ("failed", format!("failed: {failure}")),
-            (None, Some(loss)) => (loss.name(), format!("no pair: {}", loss.explain())),
+            (None, Some(loss @ LeftOut::Dropped(_))) => {
+                (loss.name(), format!("no pair: {}", loss.explain()))
+            }
+            // The overview explains the rule once.
+            (None, Some(loss @ LeftOut::Spoilt(_))) => {
+                (loss.name(), format!("no pair: {}", loss.name()))
+            }
             (None, None) if subject.pairs() => ("pair", "pair".to_owned()),
             (None, None) => ("done", "done".to_owned()),
         };

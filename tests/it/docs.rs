@@ -108,7 +108,7 @@ fn sandbox(readme: &str) -> Place {
         "DIR",
         "made-up",
     ];
-    let words: Vec<_> = (1..=8).map(made::ordinary).collect();
+    let words: Vec<_> = (1..=20).map(made::ordinary).collect();
     for run in runs {
         made::write(&place.path(run), "", &words);
     }

@@ -328,7 +328,8 @@ fn answers_are_scored_with_and_without_an_injection() {
     assert_eq!((exported.code, exported.out.lines().count()), (Some(0), 3), "{}", exported.err);
     assert!(exported.out.contains("\"content\":\"Red.\""), "{}", exported.out);
     let pairs = place.run(&mut place.amend("export r"));
-    assert_eq!((pairs.code, pairs.out.as_str()), (Some(0), ""), "{}", pairs.err);
+    assert_eq!((pairs.code, pairs.out.as_str()), (Some(1), ""), "{}", pairs.err);
+    assert!(pairs.err.contains("3 left out: no revision"), "{}", pairs.err);
 }
 
 #[test]

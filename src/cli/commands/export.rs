@@ -279,7 +279,11 @@ impl ExportArgs {
                     self.format.name,
                     check::THOUGHTS_LEFT
                 ),
-                format!("omit --reasoning, or pass --allow {}", check::THOUGHTS_LEFT),
+                if named {
+                    "omit --reasoning, or pass --drop without this finding".to_owned()
+                } else {
+                    format!("omit --reasoning, or pass --allow {}", check::THOUGHTS_LEFT)
+                },
             ));
         }
         let unused = self.trainer.given().join(", ");

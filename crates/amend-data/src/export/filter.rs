@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Counts, ExportError};
-use crate::pairs::Revised;
+use crate::pairs::RevisedFrom;
 use crate::rows::json_lines;
 use crate::store::atomic;
 use amend_core::record::Item;
@@ -21,8 +21,9 @@ pub type Unfit = Box<dyn Error + Send + Sync>;
 
 /// Examines the rows of one export, in order, each with what led to its answer if that is
 /// a revision. Returns the fault of a row to remove, or `None` to keep the row.
-pub type Examine<'a> =
-    Box<dyn FnMut(&Map<String, Value>, Option<&Revised>) -> Result<Option<DropFault>, Unfit> + 'a>;
+pub type Examine<'a> = Box<
+    dyn FnMut(&Map<String, Value>, Option<&RevisedFrom>) -> Result<Option<DropFault>, Unfit> + 'a,
+>;
 
 /// Decides which rows an export leaves out.
 pub trait RowFilter {

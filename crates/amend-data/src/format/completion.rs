@@ -18,7 +18,7 @@ use super::origin::Provenance;
 use super::read::{RowKind, Shape, ShapeFacts};
 use super::thoughts::ThoughtPlace;
 use super::write::{ExportFormat, Rows, StepRow, lone_prompt};
-use crate::pairs::{self, DropReason, Revised};
+use crate::pairs::{self, DropReason, RevisedFrom};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::{Outcome, Step, StepOutput, answers};
@@ -159,7 +159,7 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, D
                     ("round", json!(step.round)),
                     ("principle", json!(principle)),
                 ]);
-                StepRow { row, thoughts, revised: Revised::from_steps(steps, at, &run.rules) }
+                StepRow { row, thoughts, revised: RevisedFrom::from_steps(steps, at, &run.rules) }
             }));
         }
     }

@@ -12,7 +12,7 @@ use super::{
     alpaca, annotated_pairs, axolotl, completion, constitutional_ai, hh_rlhf, kto, ms_swift, nemo,
     openai_preference, preference, sharegpt, trajectories,
 };
-use crate::pairs::{self, Answer, DropReason, Pair, Revised, Which};
+use crate::pairs::{self, Answer, DropReason, Pair, RevisedFrom, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
@@ -59,7 +59,7 @@ pub(super) type StepRows = fn(&Trajectory, &Provenance<'_>) -> Vec<Result<StepRo
 pub(super) struct StepRow {
     pub row: ExportRow,
     pub thoughts: RowThoughts,
-    pub revised: Option<Revised>,
+    pub revised: Option<RevisedFrom>,
 }
 
 /// A complete row.
@@ -69,7 +69,7 @@ pub(crate) struct MadeRow {
     /// Whether it has the thoughts of its answers.
     pub thoughts: RowThoughts,
     /// What led to its answer, if that is a revision.
-    pub revised: Option<Revised>,
+    pub revised: Option<RevisedFrom>,
 }
 
 /// All export formats.

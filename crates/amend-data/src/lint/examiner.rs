@@ -9,7 +9,7 @@ use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
 use crate::format::{Columns, RowFault, Shape};
-use crate::pairs::Revised;
+use crate::pairs::RevisedFrom;
 
 /// Runs the checks of the enabled rules.
 pub(super) struct Examiner<'a> {
@@ -74,10 +74,10 @@ impl<'a> Examiner<'a> {
         &self,
         shape: &dyn Shape,
         row: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
     ) -> Result<Example, RowFault> {
         let mut example = Columns::default().read(shape, row)?;
-        if let Some(Revised { critique, before }) = revised {
+        if let Some(RevisedFrom { critique, before }) = revised {
             example.critique = critique.clone().or(example.critique);
             example.before = Some(before.clone());
         }

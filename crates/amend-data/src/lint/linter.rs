@@ -12,7 +12,7 @@ use super::spoilt::pair_row;
 use super::{LintError, LintOptions, MAX_LENGTH};
 use crate::format::example::{self, Example, Object, TextEdit};
 use crate::format::{Columns, RowFault, Shape};
-use crate::pairs::{Pair, Revised};
+use crate::pairs::{Pair, RevisedFrom};
 use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
 
 /// How many examples a finding shows.
@@ -145,7 +145,7 @@ impl<'a> Linter<'a> {
         &mut self,
         place: Place,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
     ) -> Option<RowOutcome> {
         self.rows += 1;
         self.splits[self.split].rows += 1;
@@ -170,7 +170,7 @@ impl<'a> Linter<'a> {
         &mut self,
         place: Place,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
     ) -> Result<RowOutcome, RowFault> {
         let format = match self.format {
             Some((format, _)) => format,
@@ -211,7 +211,7 @@ impl<'a> Linter<'a> {
         &self,
         format: &dyn Shape,
         object: &Object,
-        revised: Option<&Revised>,
+        revised: Option<&RevisedFrom>,
         mut hits: Vec<Hit>,
     ) -> Result<FixedRow, RowFault> {
         let mut fixed = FixedRow::default();

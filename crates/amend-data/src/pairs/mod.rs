@@ -81,19 +81,19 @@ pub struct Pair<'a> {
     /// The review that decided the pair, if any.
     pub review: Option<Reviewed>,
     /// What led to the chosen response, if it is a revision.
-    pub revised: Option<Revised>,
+    pub revised: Option<RevisedFrom>,
 }
 
 /// What led to a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revised {
+pub struct RevisedFrom {
     /// The critique. `None` if there is none.
     pub critique: Option<String>,
     /// The response that was revised.
     pub before: String,
 }
 
-impl Revised {
+impl RevisedFrom {
     /// What led to the response of step `at`. `None` if it is no revision.
     #[must_use]
     pub fn from_steps(steps: &[Step], at: usize, rules: &Rules) -> Option<Self> {
@@ -368,7 +368,7 @@ fn pair<'a>(
     rules: &Rules,
 ) -> Result<Pair<'a>, DropReason> {
     let steps = &trajectory.steps;
-    let revised = Revised::from_steps(steps, chosen, rules);
+    let revised = RevisedFrom::from_steps(steps, chosen, rules);
     let between =
         if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
@@ -444,7 +444,7 @@ pub struct Answer<'a> {
     /// The review that chose it, if any.
     pub review: Option<Reviewed>,
     /// What led to it, if it is a revision.
-    pub revised: Option<Revised>,
+    pub revised: Option<RevisedFrom>,
 }
 
 /// Returns the response of a trajectory to train on. It is the
@@ -464,7 +464,11 @@ pub fn answer<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Result<Answer<'a
             return Err(DropReason::Unreviewed);
         }
         let step = Cow::Borrowed(whole(&steps[last])?);
-        return Ok(Answer { step, review: None, revised: Revised::from_steps(steps, last, rules) });
+        return Ok(Answer {
+            step,
+            review: None,
+            revised: RevisedFrom::from_steps(steps, last, rules),
+        });
     };
     let number = match decision.opinion {
         None => return Err(DropReason::Disputed),
@@ -476,7 +480,7 @@ pub fn answer<'a>(trajectory: &'a Trajectory, rules: &Rules) -> Result<Answer<'a
     };
     let step = edited(Cow::Borrowed(whole(&steps[number])?), &decision)?;
     let review = Some(Reviewed::new(&decision));
-    Ok(Answer { step, review, revised: Revised::from_steps(steps, number, rules) })
+    Ok(Answer { step, review, revised: RevisedFrom::from_steps(steps, number, rules) })
 }
 
 /// Returns the step if its text is complete and nothing else.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::super::check::SPOILT;
 use super::*;
-use crate::pairs::Revised;
+use crate::pairs::RevisedFrom;
 use amend_core::prompt::{Delimiter, DelimiterStyle};
 
 const MODEL: &str = include_str!("../../../tests/spoilt/model.jsonl");
@@ -89,7 +89,7 @@ fn found(pair: &Labelled) -> Vec<&'static str> {
     let row = json!({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected});
     let row: Object = serde_json::from_value(row).unwrap();
     let before = pair.rejected.clone();
-    let revised = Revised { critique: pair.critique.clone(), before };
+    let revised = RevisedFrom { critique: pair.critique.clone(), before };
     let example = examiner.read(recognise(&row).unwrap().0, &row, Some(&revised)).unwrap();
     examiner.hits(&example, &row).into_iter().map(|hit| hit.rule.name).collect()
 }
