@@ -126,17 +126,20 @@ fn a_dry_run_and_a_preview_write_nothing() {
     let place = Place::new();
     place.write("in.jsonl", questions(3) + "{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
     let dry = place.run(&mut place.small("run in.jsonl --dry-run --out r"));
-    assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
+    let note =
+        "in.jsonl: JSON Lines, 4 rows, prompt columns: text, prompt, response column: response\n";
+    assert_eq!((dry.code, dry.err.as_str()), (Some(0), note));
     insta::assert_snapshot!(dry.out, @r"
     items                  4
     with a given answer    1
-    first prompts          102 tokens (min 34, median 34, max 34)
+    first prompts          102 tokens (min 34, mean 34, max 34)
     steps of an item       answers 1, critiques 1, revisions 1
     decoded, at most       58 tokens
     per item, about        608 tokens computed, 15 tokens decoded
     ");
     let preview = place.run(&mut place.small("run in.jsonl --preview 1 --out r"));
-    assert_eq!((preview.code, preview.err.as_str()), (Some(0), ""));
+    let note = "in.jsonl: JSON Lines, 1 row, prompt column: text\n";
+    assert_eq!((preview.code, preview.err.as_str()), (Some(0), note));
     let headings: Vec<&str> = preview
         .out
         .lines()
@@ -180,7 +183,7 @@ fn failed_items_are_counted_recorded_and_retried() {
     let failure = "the step needs 1825 tokens of context (prompt 1819 + answer 6), but only 1536 are \
                    available: lower --max-tokens, shorten the prompt, or raise --ctx-size (up to \
                    the context length that the model was trained for)";
-    assert!(stopped.err.starts_with(&format!(" WARN row 1: {failure} key=")), "{}", stopped.err);
+    assert!(stopped.err.contains(&format!(" WARN row 1: {failure} key=")), "{}", stopped.err);
     let (_, stopped) = stopped.err.split_once('\n').unwrap();
     assert!(stopped.starts_with(
         "0 of 3 items done, 1 failed (--resume --retry-errors retries them), \
