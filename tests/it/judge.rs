@@ -133,6 +133,7 @@ fn errors_are_printed_with_help() {
     help: to continue without these rows, pass --skip-bad
     "#);
     insta::assert_snapshot!(error("judge rows.jsonl -c small.toml --principle kin"), @r#"
+    rows.jsonl: JSON Lines, 4 rows, prompt column: prompt, chosen column: chosen, rejected column: rejected, a column: a, b column: b
     error: the constitution has no principle "kin"
     help: did you mean "kind"?
     "#);
