@@ -246,7 +246,8 @@ fn piped_input_is_read_once() {
         let line = format!("audit rules.toml --on {name}");
         let ran = place.run(place.small(&line).stdin(reader));
         assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
-        let expected = format!("error: {shown}:2: no two responses among the keys \"prompt\"");
+        let expected =
+            format!("error: {shown}:2: no two answers to compare among the columns \"prompt\"");
         assert!(ran.err.starts_with(&expected), "{line}: {}", ran.err);
     }
 }

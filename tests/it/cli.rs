@@ -167,7 +167,8 @@ fn shipped_files_are_valid() {
         }
     }
     let ran = place.run(&mut command);
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(0), 1), "{}", ran.err);
+    assert!(ran.err.starts_with("examples/prompts.jsonl: JSON Lines, "), "{}", ran.err);
     assert!(command.get_args().count() >= 7, "{}", ran.out);
 
     let schema = place.run(&mut place.amend("schema"));

@@ -408,11 +408,7 @@ fn a_run_with_a_server_can_be_exported_and_resumed() {
     let again = plays();
     let resumed = small(&place, &again.url, "run in.jsonl --out r --resume");
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
-    assert!(
-        resumed.err.starts_with("3 of 3 items done; there was nothing left"),
-        "{}",
-        resumed.err
-    );
+    assert!(resumed.err.contains("\n3 of 3 items done; there was nothing left"), "{}", resumed.err);
     assert_eq!(again.asked(), []);
 }
 
@@ -441,7 +437,9 @@ fn commands_that_need_a_model_file_reject_a_server() {
     decoded, at most       26 tokens
     per item, about        13 tokens decoded
     ");
-    assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""));
+    let note =
+        "in.jsonl: JSON Lines, 2 rows, prompt columns: text, prompt, response column: response\n";
+    assert_eq!((dry.code, dry.err.as_str()), (Some(0), note));
     let render = small(&place, &server.url, "render Why? --step generate");
     assert!(
         render.out.ends_with("\n\ntoken counts are not available from a server\n"),
@@ -463,7 +461,9 @@ fn commands_that_need_a_model_file_reject_a_server() {
     .map(|line| {
         let ran = small(&place, &server.url, line);
         assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
-        ran.err
+        // Without the line that says how the input was read.
+        let (_, error) = ran.err.split_once("error: ").unwrap();
+        format!("error: {error}")
     })
     .chain(["http://", "http://me:pass@host/v1"].map(|url| small(&place, url, "Why?").err))
     .collect();

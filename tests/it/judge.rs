@@ -131,10 +131,12 @@ fn errors_are_printed_with_help() {
         ran.err
     };
     insta::assert_snapshot!(error("judge bad.jsonl"), @r#"
-    error: bad.jsonl:1: no two responses among the keys "prompt", "a": name them "a" and "b", or "chosen" and "rejected"
-    bad.jsonl:2: no prompt among the keys (none): name its key with --field KEY
+    error: bad.jsonl:1: no two answers to compare among the columns "prompt", "a": name them with --map chosen=COLUMN,rejected=COLUMN, or with --map a=COLUMN,b=COLUMN if it is not known which is better
+    bad.jsonl:2: no known shape of rows has the columns "a", "b": say which column is which with --map, for example --map prompt=COLUMN, --map prompt=COLUMN,response=COLUMN, --map prompt=COLUMN,chosen=COLUMN,rejected=COLUMN or --map prompt=COLUMN,a=COLUMN,b=COLUMN,label=COLUMN
+    help: to continue without these rows, pass --skip-bad
     "#);
     insta::assert_snapshot!(error("judge rows.jsonl -c small.toml --principle kin"), @r#"
+    rows.jsonl: JSON Lines, 4 rows, prompt column: prompt, chosen column: chosen, rejected column: rejected, a column: a, b column: b
     error: the constitution has no principle "kin"
     help: did you mean "kind"?
     "#);

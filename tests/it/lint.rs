@@ -302,7 +302,7 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     $ amend lint types.jsonl --fix out.jsonl
     error: types.jsonl:2: /chosen must be a text, not a number: change it, or remove the row
     $ amend lint fine.jsonl --eval questions.jsonl
-    error: questions.jsonl:1: no prompt under messages, prompt, instruction, question, query, input, text, content: rename its key
+    error: questions.jsonl:1: no prompt under messages, conversations, conversation, prompt, instruction, question, query, input, text, content, goal, behavior, forbidden_prompt, adversarial, vanilla, problem, user_input, user_prompt, request: rename its key
     $ amend lint fine.jsonl --tokenizer strange.jsonl
     error: failed to load tokenizer strange.jsonl: expected `,` or `}` at line 1 column 8
     $ amend lint fine.jsonl -m strange.jsonl

@@ -53,7 +53,15 @@ impl InputArgs {
         limit: Option<u64>,
     ) -> Result<ItemSource, CommandError> {
         let inputs: Vec<Input> = inputs.iter().cloned().map(Input::from).collect();
-        let source = ItemSource::open(&inputs, purpose, &self.options(limit)?)?;
+        let source =
+            ItemSource::open(&inputs, purpose, &self.options(limit)?).map_err(|faults| {
+                let concern_rows = faults.0.concern_rows();
+                let error = CommandError::from(faults);
+                match concern_rows {
+                    true => error.hinted("to continue without these rows, pass --skip-bad"),
+                    false => error,
+                }
+            })?;
         print_notes(&source.notes);
         Ok(source)
     }

@@ -226,13 +226,7 @@ impl From<set::ResponsesError> for CommandError {
 
 impl From<ItemFaults> for CommandError {
     fn from(error: ItemFaults) -> Self {
-        let concerns_rows = error.0.concern_rows();
-        let error = Self::new(Kind::Usage, error);
-        if concerns_rows {
-            error.hinted("to continue without these rows, pass --skip-bad")
-        } else {
-            error
-        }
+        Self::new(Kind::Usage, error)
     }
 }
 

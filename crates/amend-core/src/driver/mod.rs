@@ -561,18 +561,27 @@ impl<O: Observer> Drive<'_, '_, O> {
     }
 }
 
-/// The first requests of the steps that an item's loop asks for now, in order: what to send,
-/// and what to do with it. Empty if no model is asked.
+/// The first requests of the steps that an item's loop asks for after the answers that came
+/// with it, in order: what to send, and what to do with it. Empty if no model is asked.
 ///
 /// # Errors
 /// A template fails on the item.
-pub fn first_requests(trajectory: &ItemLoop, job: &Job) -> Result<Vec<(Rendered, Task)>, Failure> {
-    let Next::Ask(asks) = trajectory.next() else { return Ok(Vec::new()) };
+pub fn first_requests(
+    mut trajectory: ItemLoop,
+    job: &Job,
+) -> Result<Vec<(Rendered, Task)>, Failure> {
+    let asks = loop {
+        match trajectory.next() {
+            Next::Given => drop(trajectory.accept_given()),
+            Next::Ask(asks) => break asks,
+            Next::Done(_) => return Ok(Vec::new()),
+        }
+    };
     let mut requests = Vec::new();
     for ask in asks {
         let call = Call::new(ask, &job.constitution);
         for part in 0..call.parts() {
-            let submission = call.request(part, trajectory, job)?;
+            let submission = call.request(part, &trajectory, job)?;
             requests.push((submission.rendered, submission.task));
         }
     }

@@ -98,12 +98,13 @@ pub fn content_key(
     response: Option<&str>,
     response_b: Option<&str>,
 ) -> String {
-    // `to_string` gives compact JSON with the fields in the order of `Message`.
+    // Compact JSON with the fields in the order of `Message`.
     let content = match response_b {
-        None => serde_json::json!([messages, response]),
-        Some(response_b) => serde_json::json!([messages, response, response_b]),
+        None => serde_json::to_vec(&(messages, response)),
+        Some(response_b) => serde_json::to_vec(&(messages, response, response_b)),
     };
-    hash::hex(&Sha256::digest(content.to_string())[..16])
+    let content = content.expect("messages and texts have a JSON form");
+    hash::hex(&Sha256::digest(content)[..16])
 }
 
 /// The key of the `count`th item with a content.

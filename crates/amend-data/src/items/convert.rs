@@ -81,7 +81,7 @@ impl Read<'_> {
         observed.prompt(&prompt);
         observed.answers("response", &answer);
         let response = answer_text(answer)?;
-        let (id, metadata) = rest(split, &used, mapping, observed)?;
+        let (id, metadata) = rest(split, &used, &prompt, mapping, observed)?;
         let messages = messages(&metadata, prompt, observed)?;
         Ok(Draft { messages, response, response_b: None, id, metadata })
     }
@@ -130,7 +130,7 @@ impl Read<'_> {
             true => ([b, a], Some(Label::B)),
             false => ([a, b], label),
         };
-        let (id, mut metadata) = rest(split, &used, mapping, observed)?;
+        let (id, mut metadata) = rest(split, &used, &prompt, mapping, observed)?;
         let messages = messages(&metadata, prompt, observed)?;
         if let Some(label) = label {
             metadata.insert("label".to_owned(), label.as_str().into());
@@ -226,21 +226,20 @@ fn messages(
     }
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     let mut has_joined = false;
-    for (at, turn) in turns.into_iter().enumerate() {
-        let continues = turn.continues;
-        let part = || part(&turn, at);
+    for (at, mut turn) in turns.into_iter().enumerate() {
+        let part = |turn| part(turn, at);
         let Some(role) = Role::ALL.into_iter().find(|known| known.as_str() == turn.role) else {
-            return Err(ItemProblem::Role { part: part(), role: turn.role.clone() });
+            return Err(ItemProblem::Role { part: part(&turn), role: turn.role });
         };
-        let mut message = Message::new(role, turn.text.clone());
+        let mut message = Message::new(role, std::mem::take(&mut turn.text));
         match role {
             Role::Assistant => {
-                message.reasoning = turn.thought.clone();
-                message.tool_calls = tool_calls(&turn, part)?;
+                message.reasoning = turn.thought.take();
+                message.tool_calls = tool_calls(&turn, at)?;
             }
             Role::Tool => {
-                message.name = turn.name.clone();
-                message.tool_call_id = turn.tool_call_id.clone();
+                message.name = turn.name.take();
+                message.tool_call_id = turn.tool_call_id.take();
             }
             Role::System | Role::Developer | Role::User => {}
         }
@@ -249,7 +248,7 @@ fn messages(
                 continue;
             }
             if role != Role::Tool {
-                return Err(ItemProblem::Blank { part: part() });
+                return Err(ItemProblem::Blank { part: part(&turn) });
             }
         }
         if let Some(last) = messages.last_mut()
@@ -259,7 +258,7 @@ fn messages(
         {
             last.content = [last.content.as_str(), &message.content].join("\n\n");
             last.tool_calls = message.tool_calls;
-            has_joined |= !continues;
+            has_joined |= !turn.continues;
             continue;
         }
         let due = match messages.last() {
@@ -275,7 +274,7 @@ fn messages(
             },
         };
         if role != due {
-            return Err(ItemProblem::Order { part: part(), found: role, due });
+            return Err(ItemProblem::Order { part: part(&turn), found: role, due });
         }
         messages.push(message);
     }
@@ -290,10 +289,7 @@ fn messages(
 }
 
 /// Checks the tool calls of a turn.
-fn tool_calls(
-    turn: &ExampleTurn,
-    part: impl Fn() -> RowPart,
-) -> Result<Option<Value>, ItemProblem> {
+fn tool_calls(turn: &ExampleTurn, at: usize) -> Result<Option<Value>, ItemProblem> {
     match &turn.tool_calls {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(calls)) if calls.is_empty() => Ok(None),
@@ -303,7 +299,7 @@ fn tool_calls(
         Some(Value::Array(calls)) if calls.iter().all(Value::is_object) => {
             Ok(Some(Value::Array(calls.clone())))
         }
-        Some(_) => Err(ItemProblem::ToolCalls { part: part() }),
+        Some(_) => Err(ItemProblem::ToolCalls { part: part(turn, at) }),
     }
 }
 
@@ -311,6 +307,7 @@ fn tool_calls(
 fn rest(
     split: Split,
     used: &[String],
+    prompt: &[ExampleTurn],
     mapping: &Mapping,
     observed: &mut Observed,
 ) -> Result<(Option<String>, Map<String, Value>), ItemProblem> {
@@ -325,7 +322,7 @@ fn rest(
         if used.contains(&name) {
             continue;
         }
-        observed.unused(&name, &value, &mapping.columns);
+        observed.unused(&name, &value, prompt, &mapping.columns);
         let name = if category == Some(name.as_str()) { "category".to_owned() } else { name };
         metadata.insert(name, value);
     }

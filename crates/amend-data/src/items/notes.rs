@@ -25,8 +25,6 @@ pub(super) struct Observed {
     unused: Vec<String>,
     /// Columns of two answers, where only the prompt is used.
     compared: Vec<String>,
-    /// Texts of the prompt of the last row.
-    texts: Vec<String>,
     /// All columns, if they have to be known.
     pub(super) columns: Vec<String>,
     /// The number of rows in which turns of the same role in a row were joined.
@@ -51,8 +49,6 @@ impl Observed {
             let part = if is_system { "system" } else { "prompt" };
             self.answers(part, std::slice::from_ref(turn));
         }
-        self.texts.clear();
-        self.texts.extend(turns.iter().take(2).map(|turn| turn.text.clone()));
     }
 
     /// The answer with this name was read from these turns.
@@ -74,13 +70,21 @@ impl Observed {
 
     /// A column was not used. Only texts and lists in columns that shapes know are noted,
     /// unless they repeat the prompt.
-    pub(super) fn unused(&mut self, column: &str, value: &Value, columns: &Columns) {
+    pub(super) fn unused(
+        &mut self,
+        column: &str,
+        value: &Value,
+        prompt: &[ExampleTurn],
+        columns: &Columns,
+    ) {
         let is_noted = |names: &[String]| names.iter().any(|known| known == column);
         if is_noted(&self.compared) || is_noted(&self.unused) || !columns.is_known(column) {
             return;
         }
         let is_used = match value {
-            Value::String(text) => text.trim().is_empty() || self.texts.contains(text),
+            Value::String(text) => {
+                text.trim().is_empty() || prompt.iter().any(|turn| turn.text == *text)
+            }
             Value::Array(list) => {
                 let is_turns = column == TURNS && list.len() > 1;
                 self.later_turns += u64::from(is_turns);

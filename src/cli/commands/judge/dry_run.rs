@@ -115,7 +115,7 @@ fn tokens(
     item: Arc<Item>,
     prompts: &mut Spread,
 ) -> Result<(), Failure> {
-    for (rendered, task) in first_requests(&job.trajectory(item), job)? {
+    for (rendered, task) in first_requests(job.trajectory(item), job)? {
         let (reasoning, next) = task.reasoning();
         let prepared = engine.prepare(&rendered.turns, rendered.shared_turns, reasoning, next)?;
         prompts.add(prepared.tokens.len() as u64);
