@@ -58,6 +58,8 @@ fn is_run(line: &str) -> bool {
         ["amend", "render", ..] => !has("-m"),
         ["amend", "score", ..] => has("--loss"),
         ["amend", "review", ..] => has("--summary"),
+        // Verdicts that a later command of the document uses.
+        ["amend", "judge", "runs/mine", ..] => has("--name"),
         ["amend", command, ..] if WITHOUT_MODEL.contains(command) => true,
         // A prompt, with flags for the output only.
         ["amend", first, ..] if first.starts_with(['"', '-']) => {
@@ -116,6 +118,9 @@ fn sandbox(readme: &str) -> Place {
     place.write("support.toml", support.split_once("```").unwrap().0);
     for name in ["my.toml", "mine.toml"] {
         place.write(name, &small);
+    }
+    for judge in ["strong.gguf", "a.gguf", "b.gguf"] {
+        std::fs::copy(tiny_model_path("words"), place.path(judge)).unwrap();
     }
     place.write("prompts.jsonl", "\"Why is it dark?\"\n\"Why is it cold?\"\n");
     place.write("benchmark.jsonl", "{\"prompt\": \"Which planet is the largest?\"}\n");

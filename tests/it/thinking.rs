@@ -107,6 +107,7 @@ fn thoughts_that_cannot_be_are_reported() {
     let ran = place.run(&mut with_model(&place, "plain", arguments));
     assert_eq!(ran.code, Some(2));
     insta::assert_snapshot!(ran.err, @r"
+    in.jsonl: JSON Lines, 8 rows, prompt column: text
     error: the chat template of this model marks no thoughts
     help: pass --reasoning auto, or use a model that thinks
     ");
@@ -115,6 +116,7 @@ fn thoughts_that_cannot_be_are_reported() {
     let ran = place.run(&mut with_model(&place, "thinks", arguments));
     assert_eq!(ran.code, Some(2));
     insta::assert_snapshot!(ran.err, @r"
+    in.jsonl: JSON Lines, 8 rows, prompt column: text
     error: a thought of 1024 tokens does not fit in a context of 512
     help: lower --reasoning-budget, or raise --ctx-size
     ");
@@ -123,7 +125,7 @@ fn thoughts_that_cannot_be_are_reported() {
     let arguments = "run in.jsonl --out r --reasoning on --chat-template broken.j2";
     let ran = place.run(&mut with_model(&place, "thinks", arguments));
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.starts_with("error: the model's chat template fails: "), "{}", ran.err);
+    assert!(ran.err.contains("\nerror: the model's chat template fails: "), "{}", ran.err);
 
     let arguments = "run in.jsonl --out s --reasoning on --reasoning-budget 400";
     let ran = place.run(&mut with_model(&place, "breaks", arguments));
