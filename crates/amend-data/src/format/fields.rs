@@ -37,7 +37,7 @@ pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "outp
 
 /// The columns that may hold what kind of prompt a row has, in any case, in the order in
 /// which they are tried.
-const CATEGORIES: [&str; 10] = [
+const CATEGORIES: [&str; 11] = [
     "category",
     "subset",
     "dimension",
@@ -48,6 +48,7 @@ const CATEGORIES: [&str; 10] = [
     "source",
     "harm_category",
     "semanticcategory",
+    "group",
 ];
 
 /// The JSON pointer of a column.

@@ -41,6 +41,8 @@ pub enum Arrangement {
     List(String),
     /// Each key is the label or id of a row: `{"0": {"prompt": …}}`.
     Labelled,
+    /// Each key is the name of a group, with the list of its rows: `{"easy": [{…}], …}`.
+    Groups,
     /// Each key is a column, with a value for each label: `{"prompt": {"0": …}}`.
     Columns,
     /// Each key is a column, with the list of its values: `{"prompt": […]}`.
@@ -78,6 +80,7 @@ impl fmt::Display for RowLayout {
             Self::Object(Arrangement::Row) => "JSON object",
             Self::Object(Arrangement::List(key)) => return write!(f, "JSON array under {key:?}"),
             Self::Object(Arrangement::Labelled) => "JSON object of rows",
+            Self::Object(Arrangement::Groups) => "JSON object of groups of rows",
             Self::Object(Arrangement::Columns | Arrangement::Lists | Arrangement::Table) => {
                 "JSON object of columns"
             }

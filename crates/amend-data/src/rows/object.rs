@@ -1,4 +1,4 @@
-//! Reads a file that is one JSON object: a row, a list of rows under a key, or a table by
+//! Reads a file that is one JSON object: a row, lists of rows under one or more keys, or a table by
 //! rows or columns, as pandas writes it. Such a file is in memory as a whole.
 
 use std::io::Cursor;
@@ -57,6 +57,9 @@ const COLUMNS: [&str; 18] = [
     "context",
     "target",
 ];
+
+/// The column of the name of a row's group.
+const GROUP: &str = "group";
 
 /// A file that is one JSON object.
 pub(super) struct ObjectFile {
@@ -135,6 +138,9 @@ fn arrangement<'a>(
         let lists: Vec<_> = entries.iter().filter(|(key, value)| is_list(key, value)).collect();
         let known: Vec<_> =
             lists.iter().copied().filter(|(key, _)| LISTS.contains(&key.as_str())).collect();
+        if known.is_empty() && lists.len() > 1 && lists.len() == entries.len() {
+            return Ok((Arrangement::Groups, None));
+        }
         match if known.is_empty() { lists } else { known }.as_slice() {
             [] => {}
             [(key, value)] => return Ok((Arrangement::List(key.clone()), Some(value))),
@@ -261,8 +267,10 @@ impl ObjectFile {
         }
         let entries = entries(parse::utf8(&self.text)?)
             .map_err(|error| parse::json_problem(&self.text, 1, &error))?;
-        if self.arrangement == Arrangement::Labelled {
-            return Ok(self.labelled(&entries));
+        match self.arrangement {
+            Arrangement::Labelled => return Ok(self.labelled(&entries)),
+            Arrangement::Groups => return self.groups(&entries),
+            _ => {}
         }
         let mut table = Vec::new();
         for (column, value) in &entries {
@@ -279,18 +287,41 @@ impl ObjectFile {
     }
 
     fn labelled(&self, entries: &Entries<'_>) -> Vec<ObjectRow> {
+        // A number is a position, and a name is an id.
+        let rows = entries.iter().map(|(label, value)| {
+            (if label.parse::<u64>().is_ok() { None } else { Some(("id", label)) }, *value)
+        });
+        self.named(rows)
+    }
+
+    fn groups(&self, entries: &Entries<'_>) -> Result<Vec<ObjectRow>, ReadProblem> {
+        let mut rows = Vec::new();
+        for (group, list) in entries {
+            let values: Vec<&RawValue> = serde_json::from_str(list.get())
+                .map_err(|error| parse::json_problem(list.get().as_bytes(), 1, &error))?;
+            rows.extend(values.into_iter().map(|value| (Some((GROUP, group)), value)));
+        }
+        Ok(self.named(rows))
+    }
+
+    /// The rows with these texts, each with a column for its name if it has none of that kind.
+    fn named<'a>(
+        &self,
+        values: impl IntoIterator<Item = (Option<(&'a str, &'a String)>, &'a RawValue)>,
+    ) -> Vec<ObjectRow> {
         let (mut line, mut before) = (1, 0);
         let mut rows = Vec::new();
-        for (label, value) in entries {
+        for (name, value) in values {
             let at = offset(&self.text, value);
             line += lines(&self.text[before..at]);
             before = at;
             let place = Place::Line(line);
             rows.push(match parse::row(value.get().as_bytes(), line) {
                 Ok(mut object) => {
-                    // A number is a position, and a name is an id.
-                    if label.parse::<u64>().is_err() && !object.contains_key("id") {
-                        object.insert("id".to_owned(), Value::String(label.clone()));
+                    if let Some((column, name)) = name
+                        && !object.contains_key(column)
+                    {
+                        object.insert(column.to_owned(), Value::String(name.clone()));
                     }
                     Ok(Row { place, object, original: Original::None })
                 }
