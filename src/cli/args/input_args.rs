@@ -6,8 +6,9 @@ use clap::Args;
 
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use amend_data::items::{ItemOptions, ItemSource, MAPPED, Purpose};
+use amend_data::items::{ItemFaults, ItemOptions, ItemSource, MAPPED, Purpose};
 use amend_data::rows::Input;
+use amend_data::store::run_dir::RunDir;
 
 /// What the columns of the input mean.
 #[derive(Debug, Clone, Default, Args)]
@@ -52,18 +53,27 @@ impl InputArgs {
         purpose: Purpose,
         limit: Option<u64>,
     ) -> Result<ItemSource, CommandError> {
+        if let Some(path) = inputs.iter().find(|path| RunDir::exists(path)) {
+            let path = path.display();
+            return Err(CommandError::usage(
+                format!("{path} is a run directory, which has no input rows"),
+                format!(
+                    "to use its results: amend export {path}, amend judge {path}, amend audit \
+                     --on {path}, or amend run --answers-from {path}"
+                ),
+            ));
+        }
         let inputs: Vec<Input> = inputs.iter().cloned().map(Input::from).collect();
-        let source =
-            ItemSource::open(&inputs, purpose, &self.options(limit)?).map_err(|faults| {
-                let concern_rows = faults.0.concern_rows();
-                let error = CommandError::from(faults);
-                match concern_rows {
-                    true => error.hinted("to continue without these rows, pass --skip-bad"),
-                    false => error,
-                }
-            })?;
+        let source = ItemSource::open(&inputs, purpose, &self.options(limit)?)
+            .map_err(faults_error)?;
         print_notes(&source.notes);
         Ok(source)
+    }
+
+    /// Whether any of the flags is given.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        !self.map.is_empty() || self.field.is_some() || self.skip_bad
     }
 
     /// How rows become items.
@@ -82,6 +92,17 @@ impl InputArgs {
             }
         }
         Ok(ItemOptions { map, skip_bad: self.skip_bad, limit })
+    }
+}
+
+/// The error of an input with these faults.
+#[must_use]
+pub fn faults_error(faults: ItemFaults) -> CommandError {
+    let can_be_skipped = faults.0.can_be_skipped();
+    let error = CommandError::from(faults);
+    match can_be_skipped {
+        true => error.hinted("to continue without these rows, pass --skip-bad"),
+        false => error,
     }
 }
 

@@ -16,12 +16,13 @@ use amend_core::constitution::wording::{self, Remark};
 use amend_core::prompt as template;
 use amend_data::eval_set as set;
 use amend_data::items::Purpose;
+use amend_data::rows::file::is_row_file;
 
 /// Validate constitutions, evaluation sets, prompt sets and input files
 ///
 /// A .j2 file or a folder of them is a prompt set. A .jsonl, .ndjson, .json, .csv, .tsv,
-/// .parquet or .txt file, also compressed (.gz, .zst), and any other folder are input for
-/// `amend run`. A file with a `[set]` table is an evaluation set. Any other file is a
+/// .parquet, .arrow, .feather or .txt file, also compressed (.gz, .zst), and any other folder
+/// are input for `amend run`. A file with a `[set]` table is an evaluation set. Any other file is a
 /// constitution.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -68,7 +69,7 @@ fn check(file: &Path, args: &CheckArgs) -> Result<(String, Vec<Remark>), Command
     match extension {
         Some("j2") => check_prompts(file.parent().unwrap_or(Path::new("."))).map(without_remarks),
         _ if has_templates(file) => check_prompts(file).map(without_remarks),
-        _ if file.is_dir() || is_data(file) => {
+        _ if file.is_dir() || is_row_file(file) => {
             let source =
                 args.input.open(slice::from_ref(&file.to_owned()), Purpose::Prompts, None)?;
             let rows = usize::try_from(source.summary.rows).unwrap_or(usize::MAX);
@@ -95,14 +96,6 @@ fn has_templates(folder: &Path) -> bool {
     let Ok(entries) = folder.read_dir() else { return false };
     let mut paths = entries.flatten().map(|entry| entry.path());
     paths.any(|path| path.extension().is_some_and(|extension| extension == "j2"))
-}
-
-/// Whether a file has rows, by its name.
-fn is_data(file: &Path) -> bool {
-    let name = file.to_string_lossy().to_lowercase();
-    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-    matches!(extension, Some("jsonl" | "ndjson" | "json" | "txt" | "csv" | "tsv" | "parquet"))
 }
 
 fn check_prompts(folder: &Path) -> Result<String, CommandError> {

@@ -41,8 +41,8 @@ pub struct EvalArgs {
     /// A file with the assistant's system prompt
     #[arg(long, value_name = "PATH", conflicts_with = "system")]
     system_file: Option<PathBuf>,
-    /// Score these answers instead of generating any: a file of JSON lines,
-    /// {id, response}
+    /// Score these answers instead of generating any: a file of rows
+    /// with the columns id and response
     #[arg(long, value_name = "FILE")]
     responses: Option<PathBuf>,
     /// Revise each answer in the constitution's loop first, and score the last

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use crate::cli::args::input_args::{InputArgs, faults_error, print_notes};
 use crate::cli::args::one_of;
 use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::args::verdict_args::VerdictArgs;
@@ -18,18 +19,23 @@ use amend_core::document::Severity;
 use amend_core::text::format::plural;
 use amend_data::lint::check::RULES;
 use amend_data::lint::report::{LintFinding, LintReport};
-use amend_data::lint::{self, LintOptions};
+use amend_data::items::{ItemFaults, ItemOptions};
+use amend_data::lint::{self, LintError, LintOptions};
 use amend_data::rows::Place;
+use amend_data::store::run_dir::RunDir;
 
 /// Find problems in preference and fine-tuning data
 ///
-/// All formats of TRL, Axolotl, LLaMA-Factory and OpenRLHF are recognised by their
-/// keys. The data are not changed; --fix writes a cleaned copy.
+/// The formats of TRL, Axolotl, LLaMA-Factory, OpenRLHF, NeMo, ms-swift, OpenAI and others
+/// are recognised by their columns. The data are not changed; --fix writes a cleaned copy.
 #[derive(Debug, Args)]
 pub struct LintArgs {
-    /// A run directory, a .jsonl, .json or .parquet file, or a folder of splits
+    /// A run directory; a file of JSON Lines, JSON, CSV, TSV, Parquet or Arrow, also
+    /// compressed; a folder of splits; or `-` for stdin
     #[arg(value_name = "DATA")]
     data: PathBuf,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     verdicts: VerdictArgs,
     #[command(flatten)]
@@ -60,8 +66,17 @@ pub struct LintArgs {
 /// [`CommandError::reported`] if a finding that is at least as severe as `--fail-on`
 /// remains.
 pub fn run(args: &LintArgs) -> Result<(), CommandError> {
+    if args.input.is_given() && RunDir::exists(&args.data) {
+        return Err(CommandError::usage(
+            format!("{} is a run, whose columns are known", args.data.display()),
+            "omit --map, --field and --skip-bad",
+        ));
+    }
+    let ItemOptions { map, skip_bad, .. } = args.input.options(None)?;
     let options = LintOptions {
         trainer: args.trainer.load()?,
+        map,
+        skip_bad,
         skip: args.skip.clone(),
         fix: args.fix.clone(),
         run: match args.verdicts.verdicts {
@@ -69,7 +84,11 @@ pub fn run(args: &LintArgs) -> Result<(), CommandError> {
             None => None,
         },
     };
-    let report = lint::lint(&args.data, &options)?;
+    let report = lint::lint(&args.data, &options).map_err(|error| match error {
+        LintError::Faults(faults) => faults_error(ItemFaults(faults)),
+        other => other.into(),
+    })?;
+    print_notes(&report.input);
     if args.json {
         print::json(&report)?;
     } else {

@@ -1,13 +1,13 @@
 //! `amend` without a command: a prompt in, the revised answer out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, IsTerminal, Read, StdoutLock, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::args::config::Config;
-use crate::cli::args::input_args::print_notes;
+use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
@@ -20,8 +20,8 @@ use amend_core::document::diagnostic::closest;
 use amend_core::driver::Observer;
 use amend_core::procedure::{ItemLoop, Procedure, StepRequest, clean};
 use amend_core::record::{Item, Outcome, Step, StepKind};
-use amend_data::items::{ItemOptions, ItemSource, Purpose};
-use amend_data::rows::Input;
+use amend_data::items::{ItemSource, Purpose};
+use amend_data::rows::json_lines;
 use amend_data::store::governance_log::GovernanceLog;
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
@@ -36,10 +36,12 @@ pub struct PipeArgs {
     /// Print every step as text
     #[arg(long, help_heading = "Output")]
     show: bool,
-    /// Read prompts as JSON lines from stdin, and print a JSON record for each, in
-    /// the order of the input
+    /// Read rows from stdin (JSON Lines, CSV and other kinds), and print a JSON record for
+    /// each, in the order of the input
     #[arg(long, conflicts_with_all = ["json", "show", "prompt"], help_heading = "Output")]
     jsonl: bool,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     job: LoopArgs,
     #[command(flatten)]
@@ -75,6 +77,8 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
     };
     let mut models = Models::new(model, judge);
     let mut engines = models.engines(&job)?;
+    // An input that has changed in between is reported when the items run.
+    let rows = items.items().map_while(Result::ok).map(|item| item.row);
     let here = Path::new(".");
     let model = engines.main().describe()?.model;
     let mut printer = Printer {
@@ -82,7 +86,7 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
         out: BufWriter::new(io::stdout().lock()),
         output: Output::stdout(),
         mode: if args.jsonl || args.json {
-            Mode::Json { waiting: BTreeMap::new(), next: 1 }
+            Mode::Json { waiting: BTreeMap::new(), rows: rows.collect() }
         } else if args.show {
             Mode::Show(Show::new(Output::stdout()))
         } else {
@@ -95,10 +99,13 @@ pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result
 impl PipeArgs {
     fn source(&self, command_names: &[String]) -> Result<ItemSource, CommandError> {
         if self.jsonl {
-            let options = ItemOptions::default();
-            let source = ItemSource::open(&[Input::Stdin], Purpose::Prompts, &options)?;
-            print_notes(&source.notes);
-            return Ok(source);
+            return self.input.open(&[PathBuf::from("-")], Purpose::Prompts, None);
+        }
+        if self.input.is_given() {
+            return Err(CommandError::usage(
+                "--map, --field and --skip-bad are about rows, but one prompt is read",
+                "pass --jsonl to read rows from stdin",
+            ));
         }
         if let Some(word) = &self.prompt
             && let Some(command) = closest(word, command_names.iter().map(String::as_str))
@@ -160,7 +167,8 @@ enum Mode {
     /// Records in the order of the input. Records that are ready early wait.
     Json {
         waiting: BTreeMap<u64, String>,
-        next: u64,
+        /// The rows whose records are not printed yet, in order: some rows may be skipped.
+        rows: VecDeque<u64>,
     },
 }
 
@@ -215,14 +223,16 @@ impl Observer for Printer {
                 writeln!(self.out, "{}", self.output.text(&rest))
             }
             Mode::Show(show) => show.end(&mut self.out, &outcome),
-            Mode::Json { waiting, next } => {
+            Mode::Json { waiting, rows } => {
                 let record = serde_json::to_string(&ItemRecord::new(trajectory, &outcome))
                     .map_err(io::Error::from);
                 record.and_then(|record| {
                     waiting.insert(trajectory.item().row, record);
-                    while let Some(record) = waiting.remove(next) {
-                        writeln!(self.out, "{}", self.output.text(&record))?;
-                        *next += 1;
+                    while let Some(row) = rows.front()
+                        && let Some(record) = waiting.remove(row)
+                    {
+                        writeln!(self.out, "{}", self.output.text(&json_lines::escaped(&record)))?;
+                        rows.pop_front();
                     }
                     Ok(())
                 })

@@ -58,7 +58,7 @@ pub struct RenderArgs {
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
-    columns: InputArgs,
+    rows: InputArgs,
     #[command(flatten)]
     job: LoopArgs,
     #[command(flatten)]
@@ -134,7 +134,7 @@ impl RenderArgs {
     fn item(&self) -> Result<Item, CommandError> {
         if let Some(file) = &self.input {
             let limit = Some(self.row);
-            let source = self.columns.open(slice::from_ref(file), Purpose::Prompts, limit)?;
+            let source = self.rows.open(slice::from_ref(file), Purpose::Prompts, limit)?;
             for item in source.items() {
                 let item = item?;
                 if item.row == self.row {

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use amend_core::text::format::json_document;
+use amend_data::rows::json_lines;
 use serde::Serialize;
 
 use super::error::CommandError;
@@ -59,8 +60,7 @@ pub fn json_lines<T: Serialize>(values: &[T]) -> Result<(), CommandError> {
 /// `out` can't be written to.
 pub fn write_json_lines<T: Serialize>(out: &mut dyn Write, values: &[T]) -> io::Result<()> {
     for value in values {
-        serde_json::to_writer(&mut *out, value)?;
-        writeln!(out)?;
+        json_lines::write(out, value)?;
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn json_lines_have_one_value_each() {
         let mut out = Vec::new();
-        write_json_lines(&mut out, &["a\nb", "c"]).unwrap();
-        assert_eq!(out, b"\"a\\nb\"\n\"c\"\n");
+        write_json_lines(&mut out, &["a\nb", "c\u{2028}"]).unwrap();
+        assert_eq!(out, b"\"a\\nb\"\n\"c\\u2028\"\n");
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
 use super::example::{Example, Object};
 use super::fault::RowFault;
 use super::fields::{ANSWERS, PROMPTS, pointer};
@@ -50,17 +52,22 @@ impl Columns {
         Ok(Self { map: map.to_vec() })
     }
 
-    /// Renames the columns of a row to what shapes call them.
+    /// Renames the columns of a row to what shapes call them. Nulls are left out: a table has
+    /// them where a row has no value.
     ///
     /// # Errors
     /// Fails with [`RowFault::Ambiguous`] if two columns have the same name.
     pub fn rename<'a>(&self, row: &'a Object) -> Result<Renamed<'a>, RowFault> {
-        if self.map.is_empty() && row.keys().all(|key| is_plain(key)) {
+        let is_plain_row = |(key, value): (&String, &Value)| is_plain(key) && !value.is_null();
+        if self.map.is_empty() && row.iter().all(is_plain_row) {
             return Ok(Renamed { row: Cow::Borrowed(row), names: Vec::new() });
         }
         let mut renamed = Object::with_capacity(row.len());
         let mut names: Vec<(String, String)> = Vec::new();
         for (key, value) in row {
+            if value.is_null() {
+                continue;
+            }
             let Some(name) = self.name(key) else { continue };
             if let Some(other) = names.iter().find(|(known, _)| *known == name) {
                 let columns = vec![other.1.clone(), key.clone()];
@@ -105,6 +112,20 @@ impl Columns {
     /// Fails if the row is not of the shape, or two columns have the same name.
     pub fn read(&self, shape: &dyn Shape, row: &Object) -> Result<Example, RowFault> {
         self.rename(row)?.read(shape)
+    }
+
+    /// Recognises the shape of a row, and reads the row in it. Returns the name of the shape.
+    ///
+    /// # Errors
+    /// Fails as [`Self::recognise`] and [`Self::read`] do.
+    pub fn example(&self, row: &Object) -> Result<(&'static str, Example), RowFault> {
+        let renamed = self.rename(row)?;
+        let unknown = |fault| match fault {
+            RowFault::Unknown { .. } => RowFault::Unknown { keys: row.keys().cloned().collect() },
+            other => other,
+        };
+        let (shape, name) = recognise(renamed.row()).map_err(unknown)?;
+        Ok((name, renamed.read(shape)?))
     }
 
     /// Whether a shape has this column, whatever its case, or the user named it.
@@ -181,7 +202,7 @@ impl Renamed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::rows::{Problem, type_name};
 use amend_core::text::format::first_of;
 
 /// How many columns an error lists.
@@ -97,22 +98,45 @@ pub enum RowFault {
     },
 }
 
-fn listed(keys: &[String]) -> String {
+/// Names of columns in an error.
+pub(crate) fn listed(keys: &[String]) -> String {
     let names: Vec<String> = keys.iter().take(LISTED).map(|key| format!("{key:?}")).collect();
     if names.is_empty() { "(none)".to_owned() } else { first_of(&names, keys.len()) }
+}
+
+impl Problem for RowFault {
+    fn kind(&self) -> String {
+        match self {
+            Self::Unknown { .. } => "no known shape of rows has its columns".to_owned(),
+            Self::Type { pointer, expected, found } => {
+                format!("{} must be {expected}, not {found}", pattern(pointer))
+            }
+            Self::Label { pointer, expected, .. } => {
+                format!("{} must be {expected}", pattern(pointer))
+            }
+            Self::Part { pointer, .. } => format!("{} is not text", pattern(pointer)),
+            Self::NoColumn { column, .. } => {
+                format!("--map names the column {column:?}, which the row does not have")
+            }
+            Self::Ambiguous { name, .. } => {
+                format!("several columns are {name:?} if case, spaces and hyphens do not count")
+            }
+            Self::Trajectory | Self::Missing { .. } | Self::NoName { .. } => self.to_string(),
+        }
+    }
+}
+
+/// A JSON pointer with `*` for each index.
+fn pattern(pointer: &str) -> String {
+    let is_index = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = pointer.split('/').map(|part| if is_index(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 impl RowFault {
     /// The fault of a value with the wrong type.
     pub(super) fn wrong(pointer: &str, expected: &'static str, found: &Value) -> Self {
-        let found = match found {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "a number",
-            Value::String(_) => "a text",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
-        };
+        let found = type_name(found);
         Self::Type { pointer: pointer.to_owned(), expected, found }
     }
 

@@ -10,7 +10,7 @@ use super::fault::RowFault;
 use amend_core::chat::THOUGHT_KEYS;
 
 /// The columns that may hold the prompt, in the order in which they are tried.
-pub(crate) const PROMPTS: [&str; 19] = [
+pub(super) const PROMPTS: [&str; 19] = [
     "messages",
     "conversations",
     "conversation",

@@ -46,7 +46,7 @@ pub mod write;
 pub use columns::{Columns, Renamed};
 pub use example::Object;
 pub use fault::RowFault;
-pub(crate) use fields::PROMPTS;
+pub(crate) use fault::listed;
 pub use read::{RowKind, SHAPES, Shape, ShapeFacts, recognise};
 pub use table::table;
 

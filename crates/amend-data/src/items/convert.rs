@@ -39,13 +39,13 @@ pub(super) struct Draft {
 }
 
 /// A row, and the example that its shape has read from it.
-pub(super) struct Read<'a> {
+pub(super) struct ShapedRow<'a> {
     pub(super) split: Split,
     pub(super) example: Example,
     pub(super) mapping: &'a Mapping,
 }
 
-impl Read<'_> {
+impl ShapedRow<'_> {
     /// The item that answers the prompt of the row.
     pub(super) fn prompt(self, observed: &mut Observed) -> Result<Draft, ItemProblem> {
         let Self { split, example, mapping } = self;
@@ -79,7 +79,7 @@ impl Read<'_> {
             answer.clear();
         }
         observed.prompt(&prompt);
-        observed.answers("response", &answer);
+        observed.part("response", &answer);
         let response = answer_text(answer)?;
         let (id, metadata) = rest(split, &used, &prompt, mapping, observed)?;
         let messages = messages(&metadata, prompt, observed)?;
@@ -118,8 +118,8 @@ impl Read<'_> {
             return Err(ItemProblem::Answered);
         }
         observed.prompt(&prompt);
-        observed.answers(names[0], &first);
-        observed.answers(names[1], &second);
+        observed.part(names[0], &first);
+        observed.part(names[1], &second);
         let text = |turns: Vec<ExampleTurn>, name: &str| {
             let name = columns(&turns).first().map_or(name, |column| column).to_owned();
             answer_text(turns)?.ok_or(ItemProblem::Blank { part: RowPart::Column(name) })
@@ -348,6 +348,7 @@ fn id(row: &Object, mapping: &Mapping) -> Result<(Option<String>, Option<String>
         let id = match value {
             Value::String(id) => id.clone(),
             Value::Number(id) => id.to_string(),
+            Value::Null => continue,
             _ if mapped.is_none() && *name != "id" => continue,
             other => {
                 let (column, found) = (column.clone(), other.to_string());

@@ -2,13 +2,9 @@
 
 use std::fmt;
 
-use crate::format::RowFault;
-use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
+use crate::format::{RowFault, listed};
+use crate::rows::{FaultGroups, InputFault, Problem, ReadFault, ReadProblem};
 use amend_core::chat::Role;
-use amend_core::text::format::first_of;
-
-/// The most columns that a fault lists.
-const LISTED: usize = 12;
 
 /// The faults of an input.
 #[derive(Debug, Default, thiserror::Error)]
@@ -18,7 +14,7 @@ pub struct ItemFaults(pub FaultGroups);
 impl ItemFaults {
     /// Adds a fault.
     pub(super) fn add(&mut self, fault: &ItemFault) {
-        self.0.add(&fault.file, fault.place, fault.problem.to_string());
+        self.0.add(fault);
     }
 }
 
@@ -30,17 +26,8 @@ impl From<ItemFault> for ItemFaults {
     }
 }
 
-/// A fault of a file or of one of its rows.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}{}: {problem}", .place.map(|place| place.to_string()).unwrap_or_default())]
-pub struct ItemFault {
-    /// The file, as named by the user.
-    pub file: String,
-    /// The row. `None` if the fault concerns the whole file.
-    pub place: Option<Place>,
-    /// The problem.
-    pub problem: ItemProblem,
-}
+/// A fault of a file or of a row that is no item.
+pub type ItemFault = InputFault<ItemProblem>;
 
 impl From<ReadFault> for ItemFault {
     fn from(ReadFault { file, place, problem }: ReadFault) -> Self {
@@ -64,11 +51,6 @@ impl fmt::Display for RowPart {
             Self::Turn(turn) => write!(f, "turn {turn}"),
         }
     }
-}
-
-fn listed(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("{name:?}")).collect();
-    if shown.is_empty() { "(none)".to_owned() } else { first_of(&shown, names.len()) }
 }
 
 /// Why a file or a row cannot be used.
@@ -198,4 +180,46 @@ pub enum ItemProblem {
         /// The most levels.
         limit: usize,
     },
+}
+
+impl Problem for ItemProblem {
+    fn kind(&self) -> String {
+        let kind = match self {
+            Self::Read(problem) => return problem.kind(),
+            Self::Shape(fault) => return fault.kind(),
+            Self::NoPrompt { .. } => "no prompt, or a blank one",
+            Self::NoAnswers { .. } => "no two answers to compare",
+            Self::Blank { part: RowPart::Turn(_) } => "a turn is blank",
+            Self::Role { .. } => "a turn has an unknown role",
+            Self::ToolCalls { .. } => "\"tool_calls\" of a turn must be a list of objects",
+            Self::Order { found, due, .. } => {
+                let (found, due) = (found.as_str(), due.as_str());
+                return format!("a turn has the role {found:?}, expected {due:?}");
+            }
+            Self::LongAnswer { .. } => "an answer has several turns",
+            Self::Word { column, expected, .. } => {
+                return format!("{column:?} must be {expected}");
+            }
+            Self::TooDeep { limit, .. } => {
+                return format!("a column is nested more than {limit} levels deep");
+            }
+            Self::TooManyRows { .. }
+            | Self::Changed
+            | Self::NothingLeft { .. }
+            | Self::Blank { part: RowPart::Column(_) }
+            | Self::OpenCall
+            | Self::NoUser
+            | Self::Answered
+            | Self::Parted
+            | Self::LabelTwice => return self.to_string(),
+        };
+        kind.to_owned()
+    }
+
+    fn ends_the_file(&self) -> bool {
+        match self {
+            Self::Read(problem) => problem.ends_the_file(),
+            _ => false,
+        }
+    }
 }

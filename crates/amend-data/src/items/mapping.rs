@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::fault::ItemProblem;
+use crate::format::example::Example;
 use crate::format::{Columns, RowFault};
 use crate::rows::Object;
 
@@ -22,26 +22,26 @@ const NEEDED: [&str; 5] = ["prompt", "chosen", "rejected", "a", "b"];
 
 /// What a map says.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     map: Vec<(String, String)>,
     /// The columns by the names that shapes know.
-    pub(super) columns: Columns,
+    pub(crate) columns: Columns,
     /// The columns that shapes do not see.
     hidden: Vec<String>,
     /// Whether the only answer of a row is not used.
-    pub(super) ignores_response: bool,
+    pub(crate) ignores_response: bool,
 }
 
 /// A row, without the columns that shapes do not see.
 #[derive(Debug, Default)]
-pub(super) struct Split {
-    pub(super) visible: Object,
-    pub(super) aside: Object,
+pub(crate) struct Split {
+    pub(crate) visible: Object,
+    pub(crate) aside: Object,
 }
 
 impl Split {
     /// The names of all columns.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.visible.keys().chain(self.aside.keys()).cloned().collect()
     }
 }
@@ -49,7 +49,7 @@ impl Split {
 impl Mapping {
     /// # Errors
     /// A name that no shape has.
-    pub(super) fn new(map: &[(String, String)]) -> Result<Self, RowFault> {
+    pub(crate) fn new(map: &[(String, String)]) -> Result<Self, RowFault> {
         let mut mapping = Self { map: map.to_vec(), ..Self::default() };
         let mut shaped = Vec::new();
         let mut all = Object::new();
@@ -73,49 +73,67 @@ impl Mapping {
     }
 
     /// Whether columns are mapped.
-    pub(super) fn maps(&self) -> bool {
+    pub(crate) fn maps(&self) -> bool {
         !self.map.is_empty()
     }
 
     /// The column that is mapped to a name.
-    pub(super) fn column(&self, name: &str) -> Option<&str> {
+    pub(crate) fn column(&self, name: &str) -> Option<&str> {
         let column = self.map.iter().find(|(known, _)| known == name);
         column.map(|(_, column)| column.as_str()).filter(|column| *column != IGNORED)
     }
 
     /// A mapped column that is not among `seen`, the columns of the whole input.
-    pub(super) fn missing<'a>(&'a self, seen: &[String]) -> Option<&'a str> {
+    pub(crate) fn missing<'a>(&'a self, seen: &[String]) -> Option<&'a str> {
         let columns = self.map.iter().map(|(_, column)| column);
         let mut missing = columns.filter(|column| *column != IGNORED && !seen.contains(column));
         missing.next().map(String::as_str)
     }
 
-    /// Splits a row. Shapes do not see nulls: a table has them where a row has no value.
+    /// Splits a row.
     ///
     /// # Errors
     /// A mapped column that is needed is missing.
-    pub(super) fn split(&self, object: Object) -> Result<Split, ItemProblem> {
+    pub(crate) fn split(&self, object: Object) -> Result<Split, RowFault> {
         for (name, column) in &self.map {
             let is_missing = object.get(column).is_none_or(Value::is_null);
             if NEEDED.contains(&name.as_str()) && column != IGNORED && is_missing {
                 let (column, keys) = (column.clone(), object.keys().cloned().collect());
-                return Err(ItemProblem::Shape(RowFault::NoColumn { column, keys }));
+                return Err(RowFault::NoColumn { column, keys });
             }
         }
-        let is_hidden = |key: &str, value: &Value| {
+        let is_hidden = |key: &str| {
             let is_mapped = || self.map.iter().any(|(_, column)| column == key);
-            let is_ignored = || self.hidden.iter().any(|name| name.eq_ignore_ascii_case(key));
-            value.is_null() || (!self.hidden.is_empty() && is_ignored() && !is_mapped())
+            self.hidden.iter().any(|name| name.eq_ignore_ascii_case(key)) && !is_mapped()
         };
-        if !object.iter().any(|(key, value)| is_hidden(key, value)) {
+        if self.hidden.is_empty() || !object.keys().any(|key| is_hidden(key)) {
             return Ok(Split { visible: object, aside: Object::new() });
         }
         let mut split = Split::default();
         for (key, value) in object {
-            let part = if is_hidden(&key, &value) { &mut split.aside } else { &mut split.visible };
+            let part = if is_hidden(&key) { &mut split.aside } else { &mut split.visible };
             part.insert(key, value);
         }
         Ok(split)
+    }
+
+    /// Recognises the shape of a row, and reads the row in it. Returns the name of the shape.
+    ///
+    /// # Errors
+    /// What is wrong with the row.
+    pub(crate) fn read(&self, split: &Split) -> Result<(&'static str, Example), RowFault> {
+        self.columns.example(&split.visible).map_err(|fault| match fault {
+            RowFault::Unknown { .. } => RowFault::Unknown { keys: split.names() },
+            other => other,
+        })
+    }
+
+    /// Reads a row that stays as it is. See [`Self::read`].
+    ///
+    /// # Errors
+    /// What is wrong with the row, or a mapped column that is needed is missing.
+    pub(crate) fn example(&self, row: &Object) -> Result<(&'static str, Example), RowFault> {
+        if self.maps() { self.read(&self.split(row.clone())?) } else { self.columns.example(row) }
     }
 }
 
@@ -138,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn shapes_see_neither_nulls_nor_ignored_columns() {
-        let row = json!({"prompt": "p", "chosen": null, "Label": "x", "id": 1});
-        assert_eq!(split(&[], row.clone()), ["prompt Label id", "chosen"]);
-        assert_eq!(split(&[("label", "-")], row), ["prompt id", "chosen Label"]);
+    fn shapes_do_not_see_ignored_columns() {
+        let row = json!({"prompt": "p", "Label": "x", "id": 1});
+        assert_eq!(split(&[], row.clone()), ["prompt Label id", ""]);
+        assert_eq!(split(&[("label", "-")], row), ["prompt id", "Label"]);
         let row = json!({"goal": "g", "turns": ["t"], "x": 1});
         assert_eq!(split(&[("prompt", "goal")], row.clone()), ["goal x", "turns"]);
         assert_eq!(split(&[("prompt", "turns")], row), ["goal turns x", ""]);

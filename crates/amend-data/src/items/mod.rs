@@ -1,11 +1,12 @@
 //! Items from files of rows, for the commands that send them to a model: [`ItemSource`]
-//! checks the whole input once, then reads it again as often as it is needed. In between it
-//! keeps four bytes per item, which show whether the files have changed.
+//! checks the whole input once, then reads it again as often as it is needed. While checking,
+//! [`Keys`] needs about 16 bytes per item. Afterwards four bytes per item remain, which show
+//! whether the files have changed.
 
 mod convert;
 mod fault;
-mod mapping;
-mod notes;
+pub(crate) mod mapping;
+pub(crate) mod notes;
 mod skipped;
 mod walk;
 
@@ -13,6 +14,7 @@ mod walk;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -23,13 +25,13 @@ pub use mapping::{IGNORED, MAPPED};
 pub use skipped::SkippedRows;
 
 use crate::format::RowFault;
-use crate::rows::{Input, RowFile, files};
+use crate::rows::{Input, ReadFault, ReadProblem, RowFile, files_of_each};
 use crate::store::manifest::InputSummary;
 use amend_core::hash;
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys, Label, content_key, numbered_key};
 use convert::Draft;
-use notes::{Observed, rows};
+use notes::Observed;
 use walk::{Found, Reading, Walk};
 
 /// The most rows of an input.
@@ -83,8 +85,8 @@ enum Origin {
     Files {
         files: Vec<RowFile>,
         reading: Box<Reading>,
-        /// The first 32 bits of each item's key.
-        prints: Vec<u32>,
+        /// The fingerprint of each item.
+        fingerprints: Vec<u32>,
         /// The counters of the keys of repeated items, by the number of the item from 0.
         repeats: HashMap<usize, u64>,
     },
@@ -105,9 +107,12 @@ impl ItemSource {
             place: None,
             problem: ItemProblem::Shape(fault),
         })?;
-        let mut check = Check::new(reading);
-        for input in inputs {
-            check.input(input);
+        let mut check = FirstPass::new(reading);
+        for (input, files) in inputs.iter().zip(files_of_each(inputs)) {
+            match files {
+                Ok(files) => check.input(input, files),
+                Err(fault) => check.faults.add(&fault.into()),
+            }
         }
         check.finish(inputs.iter().map(Input::name).collect())
     }
@@ -128,12 +133,12 @@ impl ItemSource {
     pub fn items(&self) -> impl Iterator<Item = Result<Arc<Item>, ItemFaults>> {
         let (items, again) = match &self.origin {
             Origin::Memory(items) => (items.as_slice(), None),
-            Origin::Files { files, reading, prints, repeats } => {
+            Origin::Files { files, reading, fingerprints, repeats } => {
                 let walk = Walk::new(files, reading);
                 let (pending, at) = (Vec::new().into_iter(), 0);
                 let observed = Observed::default();
                 let ended = false;
-                (&[][..], Some(Again { walk, observed, prints, repeats, pending, at, ended }))
+                (&[][..], Some(Again { walk, observed, fingerprints, repeats, pending, at, ended }))
             }
         };
         items.iter().cloned().map(Ok).chain(again.into_iter().flatten())
@@ -144,7 +149,7 @@ impl ItemSource {
 struct Again<'a> {
     walk: Walk<'a>,
     observed: Observed,
-    prints: &'a [u32],
+    fingerprints: &'a [u32],
     repeats: &'a HashMap<usize, u64>,
     /// The other items of the last row.
     pending: std::vec::IntoIter<(u64, Draft)>,
@@ -168,7 +173,7 @@ impl Iterator for Again<'_> {
         while !self.ended {
             if let Some((row, draft)) = self.pending.next() {
                 let key = draft.key();
-                if self.prints.get(self.at) != Some(&print(&key)) {
+                if self.fingerprints.get(self.at) != Some(&draft.fingerprint(&key, row)) {
                     return Some(Err(self.changed()));
                 }
                 let count = self.repeats.get(&self.at).copied().unwrap_or(1);
@@ -187,7 +192,7 @@ impl Iterator for Again<'_> {
                     }
                 }
                 None => {
-                    if self.at != self.prints.len() {
+                    if self.at != self.fingerprints.len() {
                         return Some(Err(self.changed()));
                     }
                     self.ended = true;
@@ -198,15 +203,18 @@ impl Iterator for Again<'_> {
     }
 }
 
-/// The first 32 bits of a key.
-fn print(key: &str) -> u32 {
-    u32::from_str_radix(key.get(..8).unwrap_or_default(), 16).unwrap_or_default()
-}
-
 impl Draft {
     /// The item's key, without a counter.
     fn key(&self) -> String {
         content_key(&self.messages, self.response.as_deref(), self.response_b.as_deref())
+    }
+
+    /// A hash of the whole item: with its key, also the id and the metadata, such as a label.
+    fn fingerprint(&self, key: &str, row: u64) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        (key, row, &self.id, &self.metadata).hash(&mut hasher);
+        // Half of the bits are enough to notice a change.
+        (hasher.finish() >> 32) as u32
     }
 
     fn item(self, key: String, row: u64) -> Item {
@@ -222,25 +230,27 @@ fn is_decided(draft: &Draft) -> bool {
 }
 
 /// The first pass over an input.
-struct Check {
+struct FirstPass {
     reading: Reading,
     files: Vec<RowFile>,
     keys: Keys,
     digest: Sha256,
-    prints: Vec<u32>,
+    fingerprints: Vec<u32>,
     repeats: HashMap<usize, u64>,
     observed: Observed,
     faults: ItemFaults,
     skipped: SkippedRows,
     undecided: u64,
     notes: Vec<String>,
+    /// The files without rows.
+    empty: Vec<String>,
     /// The number of rows before the input that is read.
     rows: u64,
 }
 
-impl Check {
+impl FirstPass {
     fn new(reading: Reading) -> Self {
-        let (files, prints, notes) = Default::default();
+        let (files, fingerprints, notes, empty) = Default::default();
         let (keys, digest, observed, repeats) = Default::default();
         let (faults, skipped) = Default::default();
         let (undecided, rows) = (0, 0);
@@ -249,55 +259,49 @@ impl Check {
             files,
             keys,
             digest,
-            prints,
+            fingerprints,
             repeats,
             observed,
             faults,
             skipped,
             undecided,
             notes,
+            empty,
             rows,
         }
     }
 
-    /// Reads one input.
-    fn input(&mut self, input: &Input) {
-        let files = match files(std::slice::from_ref(input)) {
-            Ok(files) => files,
-            Err(fault) => return self.faults.add(&fault.into()),
-        };
+    /// Reads the files of one input.
+    fn input(&mut self, input: &Input, files: Vec<RowFile>) {
         let mut reading = self.reading.clone();
         let mut walk = Walk::after(self.rows, &files, &reading);
         let mut decided = None;
         while let Some(found) = walk.next(&mut self.observed) {
             match found {
-                Found::Drafts { drafts, compares, .. } => {
+                Found::Drafts { row, drafts, compares } => {
                     decided.get_or_insert(compares);
                     for draft in drafts {
-                        self.draft(&draft);
+                        self.draft(row, &draft);
                     }
                 }
                 Found::Fault { fault, is_row } if is_row && self.reading.skips() => {
-                    self.skipped.add(fault);
+                    self.skipped.add(&fault);
                 }
                 Found::Fault { fault, .. } => self.faults.add(&fault),
             }
         }
-        let (count, kinds, has_text) = walk.summary();
+        let count = walk.rows();
+        self.empty.extend(walk.take_empty());
         self.rows += count;
         reading.decide(decided);
         self.reading = reading;
         if count > 0 {
-            let several =
-                if files.len() > 1 { format!("{} files, ", files.len()) } else { String::new() };
-            let parts = self.observed.take_parts(has_text);
-            let (name, count) = (input.name(), rows(count));
-            self.notes.push(format!("{name}: {several}{kinds}, {count}{parts}"));
+            self.notes.push(self.observed.take_input(&input.name(), files.len(), count));
         }
         self.files.extend(files);
     }
 
-    fn draft(&mut self, draft: &Draft) {
+    fn draft(&mut self, row: u64, draft: &Draft) {
         if self.reading.leaves_out(draft) {
             self.undecided += 1;
             return;
@@ -305,9 +309,9 @@ impl Check {
         let key = draft.key();
         let count = self.keys.count(&key);
         if count > 1 {
-            self.repeats.insert(self.prints.len(), count);
+            self.repeats.insert(self.fingerprints.len(), count);
         }
-        self.prints.push(print(&key));
+        self.fingerprints.push(draft.fingerprint(&key, row));
         self.digest.update(numbered_key(key, count));
         self.digest.update(b"\n");
     }
@@ -321,28 +325,35 @@ impl Check {
             let problem = ItemProblem::Shape(RowFault::NoColumn { column, keys });
             self.faults.add(&ItemFault { file: file(), place: None, problem });
         }
+        if self.faults.0.is_empty() && self.rows == 0 {
+            for file in std::mem::take(&mut self.empty) {
+                let problem = ReadProblem::NoRows;
+                self.faults.add(&ReadFault { file, place: None, problem }.into());
+            }
+        }
         let skipped = self.skipped.count();
-        if self.faults.0.is_empty() && self.prints.is_empty() && skipped > 0 {
+        if self.faults.0.is_empty() && self.fingerprints.is_empty() && skipped > 0 {
             return Err(self.skipped.into_faults());
         }
         if !self.faults.0.is_empty() {
             return Err(self.faults);
         }
+        self.notes.extend(self.empty.iter().map(|file| notes::no_rows(file)));
         self.notes.extend(self.observed.notes());
         self.notes.extend(self.skipped.notes());
         let mut summary = InputSummary::new(names, &[]);
-        summary.rows = self.prints.len() as u64;
+        summary.rows = self.fingerprints.len() as u64;
         summary.sha256 = hash::hex(&self.digest.finalize());
         summary.skipped = skipped;
-        self.prints.shrink_to_fit();
+        self.fingerprints.shrink_to_fit();
         let (files, reading) = (self.files, Box::new(self.reading));
-        let (prints, repeats) = (self.prints, self.repeats);
+        let (fingerprints, repeats) = (self.fingerprints, self.repeats);
         Ok(ItemSource {
             summary,
             notes: self.notes,
             skipped: self.skipped,
             undecided: self.undecided,
-            origin: Origin::Files { files, reading, prints, repeats },
+            origin: Origin::Files { files, reading, fingerprints, repeats },
         })
     }
 }

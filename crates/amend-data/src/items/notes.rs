@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::convert;
 use crate::format::Columns;
-use crate::format::example::ExampleTurn;
-use crate::rows::TEXT;
+use crate::format::example::{Answers, Example, ExampleTurn};
+use crate::rows::{FileKind, RowLayout, TEXT};
 use amend_core::chat::Role;
 
 /// The most columns that a note lists for a part.
@@ -18,7 +18,11 @@ const TURNS: &str = "turns";
 
 /// What was seen in the rows of an input.
 #[derive(Debug, Default)]
-pub(super) struct Observed {
+pub(crate) struct Observed {
+    /// The kinds of the files.
+    kinds: Vec<String>,
+    /// Whether one of the files is plain text.
+    has_text: bool,
     /// The parts of items, and the columns that they were read from.
     parts: Vec<(&'static str, Vec<String>)>,
     /// Known columns that were not used.
@@ -26,7 +30,7 @@ pub(super) struct Observed {
     /// Columns of two answers, where only the prompt is used.
     compared: Vec<String>,
     /// All columns, if they have to be known.
-    pub(super) columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// The number of rows in which turns of the same role in a row were joined.
     pub(super) joined: u64,
     /// The number of rows of which later user turns were not used.
@@ -47,12 +51,12 @@ impl Observed {
             let is_column = turn.places.iter().all(|place| place.pointer.matches('/').count() == 1);
             let is_system = is_column && turn.role == Role::System.as_str();
             let part = if is_system { "system" } else { "prompt" };
-            self.answers(part, std::slice::from_ref(turn));
+            self.part(part, std::slice::from_ref(turn));
         }
     }
 
-    /// The answer with this name was read from these turns.
-    pub(super) fn answers(&mut self, part: &'static str, turns: &[ExampleTurn]) {
+    /// The part of an item with this name was read from these turns.
+    pub(super) fn part(&mut self, part: &'static str, turns: &[ExampleTurn]) {
         for place in turns.iter().flat_map(|turn| &turn.places) {
             let known = self.parts.iter().position(|(known, _)| *known == part);
             let at = known.unwrap_or_else(|| {
@@ -98,14 +102,46 @@ impl Observed {
     }
 
     /// Keeps the names of a row's columns.
-    pub(super) fn row<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+    pub(crate) fn row<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
         for name in names {
             add(&mut self.columns, name);
         }
     }
 
-    /// Ends an input, and takes what was seen of its columns as text: "prompt column: goal".
-    pub(super) fn take_parts(&mut self, is_text: bool) -> String {
+    /// An example was read, all of which is used.
+    pub(crate) fn example(&mut self, example: &Example) {
+        self.prompt(&example.prompt);
+        match &example.answers {
+            Answers::None => {}
+            Answers::Single { answer, .. } => self.part("response", answer),
+            Answers::Pair { chosen, rejected } => {
+                self.part("chosen", chosen);
+                self.part("rejected", rejected);
+            }
+            Answers::Comparison { a, b, .. } => {
+                self.part("a", a);
+                self.part("b", b);
+            }
+        }
+    }
+
+    /// A file of this kind is read.
+    pub(crate) fn file(&mut self, kind: &FileKind) {
+        self.has_text |= kind.layout == RowLayout::Text;
+        add(&mut self.kinds, &kind.to_string());
+    }
+
+    /// Ends an input, and says how it was read: "a.csv: CSV, 2 rows, prompt column: goal".
+    pub(crate) fn take_input(&mut self, name: &str, files: usize, count: u64) -> String {
+        let several = if files > 1 { format!("{files} files, ") } else { String::new() };
+        let kinds = std::mem::take(&mut self.kinds).join(" and ");
+        let has_text = std::mem::take(&mut self.has_text);
+        let (parts, count) = (self.take_parts(has_text), rows(count));
+        format!("{name}: {several}{kinds}, {count}{parts}")
+    }
+
+    /// Takes what was seen of an input's columns as text: ", prompt column: goal".
+    fn take_parts(&mut self, is_text: bool) -> String {
         let mut text = String::new();
         let order = ["prompt", "system", "response", "chosen", "rejected", "a", "b"];
         self.parts.sort_by_key(|(part, _)| order.iter().position(|name| name == part));
@@ -156,6 +192,11 @@ impl Observed {
     }
 }
 
+/// The note about a file without rows among others.
+pub(crate) fn no_rows(file: &str) -> String {
+    format!("{file} has no rows")
+}
+
 fn columns(names: &[String]) -> String {
     let plural = if names.len() == 1 { "" } else { "s" };
     format!("column{plural} {}", names.join(", "))
@@ -166,6 +207,6 @@ fn were(names: &[String]) -> &'static str {
 }
 
 /// "1 row" or "3 rows".
-pub(super) fn rows(count: u64) -> String {
+pub(crate) fn rows(count: u64) -> String {
     if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
 }

@@ -1,13 +1,13 @@
 //! Walks over the rows of files, and turns one after another into drafts of items.
 
-use super::convert::{self, Draft, Read};
+use super::convert::{self, Draft, ShapedRow};
 use super::fault::{ItemFault, ItemProblem};
 use super::mapping::{Mapping, Split};
 use super::notes::Observed;
 use super::{ItemOptions, MAX_ROWS, Purpose};
 use crate::format::example::Example;
-use crate::format::{RowFault, recognise};
-use crate::rows::{Object, Place, Row, RowFile, RowReader};
+use crate::format::RowFault;
+use crate::rows::{Object, Place, Problem, ReadProblem, Row, RowFile, RowReader};
 
 /// How rows are read.
 #[derive(Debug, Clone)]
@@ -80,7 +80,8 @@ pub(super) struct Walk<'a> {
     /// The number of rows so far, over all inputs.
     row: u64,
     before: u64,
-    kinds: Vec<String>,
+    /// The files without rows.
+    empty: Vec<String>,
     is_over: bool,
 }
 
@@ -99,7 +100,7 @@ impl<'a> Walk<'a> {
             reading,
             row: before,
             before,
-            kinds: Vec::new(),
+            empty: Vec::new(),
             is_over: false,
         }
     }
@@ -119,10 +120,14 @@ impl<'a> Walk<'a> {
         self.file.map(|file| file.name.clone()).unwrap_or_default()
     }
 
-    /// The number of rows, the kinds of the files, and whether one is plain text.
-    pub(super) fn summary(&self) -> (u64, String, bool) {
-        let has_text = self.kinds.iter().any(|kind| kind.starts_with("plain text"));
-        (self.row - self.before, self.kinds.join(" and "), has_text)
+    /// The number of rows.
+    pub(super) fn rows(&self) -> u64 {
+        self.row - self.before
+    }
+
+    /// The files without rows. They are no fault if other files have some.
+    pub(super) fn take_empty(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.empty)
     }
 
     /// The next row, or the next fault. `None` at the end.
@@ -136,10 +141,7 @@ impl<'a> Walk<'a> {
                 self.file = Some(file);
                 match RowReader::open(file) {
                     Ok(reader) => {
-                        let kind = reader.kind().to_string();
-                        if !self.kinds.contains(&kind) {
-                            self.kinds.push(kind);
-                        }
+                        observed.file(&reader.kind());
                         self.reader = Some(reader);
                     }
                     Err(fault) => return Some(Found::Fault { fault: fault.into(), is_row: false }),
@@ -152,6 +154,10 @@ impl<'a> Walk<'a> {
             match reader.next() {
                 None => {
                     self.reader = None;
+                }
+                Some(Err(fault)) if matches!(fault.problem, ReadProblem::NoRows) => {
+                    self.reader = None;
+                    self.empty.push(fault.file);
                 }
                 Some(Err(fault)) => {
                     let ends = fault.problem.ends_the_file();
@@ -197,14 +203,14 @@ impl<'a> Walk<'a> {
         if mapping.maps() {
             observed.row(object.keys());
         }
-        let split = mapping.split(object)?;
+        let split = mapping.split(object).map_err(ItemProblem::Shape)?;
         let (split, example) = self.example(split)?;
         let is_comparison = match self.reading.purpose {
             Purpose::Prompts => false,
             Purpose::Comparisons(_) | Purpose::Preferences(_) => true,
             Purpose::Either(_) => *self.compares.get_or_insert_with(|| convert::compares(&example)),
         };
-        let read = Read { split, example, mapping };
+        let read = ShapedRow { split, example, mapping };
         let drafts = match self.reading.purpose {
             Purpose::Comparisons(stream)
             | Purpose::Preferences(stream)
@@ -220,19 +226,10 @@ impl<'a> Walk<'a> {
 
     /// Reads a row in its shape.
     fn example(&self, mut split: Split) -> Result<(Split, Example), ItemProblem> {
-        let columns = &self.reading.mapping.columns;
         loop {
-            let fault = {
-                let renamed = columns.rename(&split.visible).map_err(ItemProblem::Shape)?;
-                let example = recognise(renamed.row()).and_then(|(shape, _)| renamed.read(shape));
-                match example {
-                    Ok(example) => {
-                        drop(renamed);
-                        return Ok((split, example));
-                    }
-                    Err(RowFault::Unknown { .. }) => RowFault::Unknown { keys: split.names() },
-                    Err(fault) => fault,
-                }
+            let fault = match self.reading.mapping.read(&split) {
+                Ok((_, example)) => return Ok((split, example)),
+                Err(fault) => fault,
             };
             // A label that is not one of answers does not keep a prompt from being used.
             let label = match &fault {

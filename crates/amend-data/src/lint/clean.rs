@@ -121,20 +121,24 @@ fn copy_file(
     let reader = match RowReader::open(file) {
         Ok(reader) => reader.with_originals(),
         Err(fault) => {
-            linter.fault(&fault);
+            linter.read_fault(&fault);
             return Ok(());
         }
     };
     let mut writer = RowWriter::new(&reader, file, out).map_err(failed(target))?;
-    lint_file(file, reader, linter, &mut |row: &Row, outcome| {
+    lint_file(file, reader, linter, &mut |place, row: Option<&Row>, outcome| {
+        let mut write = |edited| match row {
+            Some(row) => writer.write(row, edited).map_err(failed(target)),
+            None => Ok(()),
+        };
         let (done, faults) = match &outcome {
             RowOutcome::Keep => {
                 fixed.kept += 1;
-                return writer.write(row, None).map_err(failed(target));
+                return write(None);
             }
             RowOutcome::Edit(edited, faults) => {
                 fixed.edited += 1;
-                writer.write(row, Some(edited)).map_err(failed(target))?;
+                write(Some(edited))?;
                 ("edited", faults)
             }
             RowOutcome::Remove(faults) => {
@@ -143,7 +147,7 @@ fn copy_file(
             }
         };
         for LintFault { rule, excerpt } in faults {
-            let (file, row) = (file.name.as_str(), row.place.number());
+            let (file, row) = (file.name.as_str(), place.number());
             let entry = Entry { file, row, finding: rule, done, excerpt };
             json_lines::write(log, &entry).map_err(io_failed(target))?;
         }

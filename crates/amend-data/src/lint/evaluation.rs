@@ -5,9 +5,20 @@ use std::path::PathBuf;
 
 use super::LintError;
 use super::check::EvaluationLeak;
+use crate::format::Columns;
 use crate::format::example::Object;
-use crate::format::{Columns, PROMPTS};
-use crate::rows::{FaultGroups, Input, RowReader, files};
+use crate::rows::{FaultGroups, Input, InputFault, Problem, RowReader, files};
+
+/// A row of an evaluation file has no prompt.
+#[derive(Debug, thiserror::Error)]
+#[error("no prompt in the row of an evaluation file: name its column prompt")]
+struct NoPrompt;
+
+impl Problem for NoPrompt {
+    fn kind(&self) -> String {
+        self.to_string()
+    }
+}
 
 /// Reads the prompts of evaluation files.
 ///
@@ -23,31 +34,22 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<EvaluationLeak, LintError> {
                 Ok(row) => match prompt(&row.object) {
                     Some(prompt) => evaluation.add(&prompt, format!("{}{}", file.name, row.place)),
                     None => {
-                        let keys = PROMPTS.join(", ");
-                        let message = format!("no prompt under {keys}: rename its key");
-                        faults.add(&file.name, Some(row.place), message);
+                        let (file, place) = (file.name.clone(), Some(row.place));
+                        faults.add(&InputFault { file, place, problem: NoPrompt });
                     }
                 },
-                Err(fault) => faults.add_fault(&fault),
+                Err(fault) => faults.add(&fault),
             }
         }
     }
     if faults.is_empty() { Ok(evaluation) } else { Err(LintError::Faults(faults)) }
 }
 
-/// The last user turn, or the text of a key that usually holds the prompt.
+/// The last user turn.
 fn prompt(row: &Object) -> Option<String> {
-    let text = last_user_turn(row)
-        .or_else(|| PROMPTS.iter().find_map(|&key| row.get(key)?.as_str().map(str::to_owned)))?;
-    if text.trim().is_empty() { None } else { Some(text) }
-}
-
-fn last_user_turn(row: &Object) -> Option<String> {
-    let columns = Columns::default();
-    let (shape, _) = columns.recognise(row).ok()?;
-    let example = columns.read(shape, row).ok()?;
+    let (_, example) = Columns::default().example(row).ok()?;
     let turn = example.prompt.into_iter().rfind(|turn| turn.role == "user")?;
-    Some(turn.text)
+    if turn.text.trim().is_empty() { None } else { Some(turn.text) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use super::check::{Check, EvaluationLeak, Hit, LintRule, NOT_OF_CRITIQUES, Needs
 use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, TrainerSettings, evaluation};
 use crate::format::example::{Example, Object};
-use crate::format::{Columns, RowFault, Shape};
+use crate::format::RowFault;
+use crate::items::mapping::Mapping;
 use crate::pairs::RevisedFrom;
 
 /// Runs the checks of the enabled rules.
@@ -66,23 +67,23 @@ impl<'a> Examiner<'a> {
     }
 
     /// Reads a row and counts its tokens. `revised` says what led to its answer, if more
-    /// is known than the row says.
+    /// is known than the row says. Returns the name of the row's shape.
     ///
     /// # Errors
-    /// Fails if the row does not have the given shape.
+    /// Fails if the row has no known shape.
     pub fn read(
         &self,
-        shape: &dyn Shape,
+        mapping: &Mapping,
         row: &Object,
         revised: Option<&RevisedFrom>,
-    ) -> Result<Example, RowFault> {
-        let mut example = Columns::default().read(shape, row)?;
+    ) -> Result<(&'static str, Example), RowFault> {
+        let (shape, mut example) = mapping.example(row)?;
         if let Some(RevisedFrom { critique, before }) = revised {
             example.critique = critique.clone().or(example.critique);
             example.before = Some(before.clone());
         }
         let tokens = self.tokenizer.map(|tokenizer| tokenizer.tokens(&example));
-        Ok(Example { tokens, ..example })
+        Ok((shape, Example { tokens, ..example }))
     }
 
     /// The faults of an example that its row alone shows.

@@ -6,7 +6,7 @@ use super::check::{Duplicates, LintRule, Location, Needs, RULES};
 use super::examiner::Examiner;
 use super::{Background, TrainerSettings};
 use crate::export::{self, DropFault, Examine, Unfit};
-use crate::format::read::recognise;
+use crate::items::mapping::Mapping;
 use crate::rows::Place;
 
 /// A filter of an export by lint rules.
@@ -97,8 +97,7 @@ impl export::RowFilter for LintFilter {
         let mut earlier = compared.then(|| Duplicates::new(false));
         let mut kept = 0;
         Ok(Box::new(move |row, revised| {
-            let (format, _) = recognise(row)?;
-            let example = examiner.read(format, row, revised)?;
+            let (_, example) = examiner.read(&Mapping::default(), row, revised)?;
             let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
             let mut hit =
                 examiner.hits(&example, row).into_iter().min_by_key(|hit| order(hit.rule));

@@ -11,12 +11,18 @@ use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::spoilt::pair_row;
 use super::{LintError, LintOptions, MAX_LENGTH};
 use crate::format::example::{self, Example, Object, TextEdit};
-use crate::format::{Columns, RowFault, Shape};
+use crate::format::RowFault;
+use crate::items::SkippedRows;
+use crate::items::mapping::Mapping;
+use crate::items::notes::{Observed, no_rows};
 use crate::pairs::{Pair, RevisedFrom};
-use crate::rows::{FaultGroups, Place, ReadFault, ReadProblem};
+use crate::rows::{FaultGroups, FileKind, InputFault, Place, Problem, ReadFault, ReadProblem};
 
 /// How many examples a finding shows.
 const SAMPLES: usize = 3;
+
+/// The finding of a row that `--skip-bad` leaves out.
+const AT_FAULT: &str = "at-fault";
 
 /// How often a row is fixed at most: one fix can expose another fault.
 const PASSES: usize = 8;
@@ -63,11 +69,19 @@ struct FixedRow {
 /// Lints rows and collects their findings.
 pub(super) struct Linter<'a> {
     data: &'a Path,
+    /// Whether the data is a run.
+    is_run: bool,
     options: &'a LintOptions,
     examiner: Examiner<'a>,
     duplicates: Duplicates,
     balance: Balance,
-    format: Option<(&'static dyn Shape, &'static str)>,
+    mapping: Mapping,
+    /// The names of the rows' shapes, with the number of rows and the first one.
+    shapes: Vec<(&'static str, u64, String)>,
+    observed: Observed,
+    skipped: SkippedRows,
+    /// The files without rows.
+    empty: Vec<String>,
     /// The names of the files.
     files: Vec<String>,
     splits: Vec<Split>,
@@ -80,10 +94,11 @@ pub(super) struct Linter<'a> {
 }
 
 impl<'a> Linter<'a> {
-    /// Creates a linter for data with this background. `several` says whether the rows come in more than one split.
+    /// Creates a linter for data with this background. `several` says whether the rows come in
+    /// more than one split.
     ///
     /// # Errors
-    /// Fails if an evaluation file cannot be read.
+    /// Fails if an evaluation file cannot be read, or a name that no shape has is mapped.
     pub fn new(
         data: &'a Path,
         options: &'a LintOptions,
@@ -92,13 +107,24 @@ impl<'a> Linter<'a> {
     ) -> Result<Self, LintError> {
         let skipped = |rule: &LintRule| options.skip.iter().any(|name| name == rule.name);
         let enabled = RULES.iter().copied().filter(|rule| !skipped(rule)).collect();
+        let mapping = Mapping::new(&options.map).map_err(|problem| {
+            let fault = InputFault { file: data.display().to_string(), place: None, problem };
+            let mut faults = FaultGroups::default();
+            faults.add(&fault);
+            LintError::Faults(faults)
+        })?;
         Ok(Self {
             data,
+            is_run: false,
             options,
             examiner: Examiner::new(&options.trainer, enabled, &Arc::new(background))?,
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
-            format: None,
+            mapping,
+            shapes: Vec::new(),
+            observed: Observed::default(),
+            skipped: SkippedRows::default(),
+            empty: Vec::new(),
             files: Vec::new(),
             splits: Vec::new(),
             split: 0,
@@ -120,6 +146,11 @@ impl<'a> Linter<'a> {
             });
     }
 
+    /// Keeps the kind of a file.
+    pub fn kind(&mut self, kind: &FileKind) {
+        self.observed.file(kind);
+    }
+
     /// Adds a note to the report.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
@@ -130,14 +161,15 @@ impl<'a> Linter<'a> {
         self.fixed = Some(fixed);
     }
 
-    /// Lints a row. Returns `None` if its format is wrong; linting then ends in an
-    /// error.
+    /// Lints a row. Returns `None` if it is at fault and not skipped; linting then ends in
+    /// an error.
     pub fn row(&mut self, place: Place, object: &Object) -> Option<RowOutcome> {
         self.revised_row(place, object, None)
     }
 
     /// Lints a pair of a run.
     pub fn pair(&mut self, pair: &Pair<'_>) {
+        self.is_run = true;
         self.revised_row(Place::Row(pair.item.row), &pair_row(pair), pair.revised.as_ref());
     }
 
@@ -147,23 +179,33 @@ impl<'a> Linter<'a> {
         object: &Object,
         revised: Option<&RevisedFrom>,
     ) -> Option<RowOutcome> {
-        self.rows += 1;
-        self.splits[self.split].rows += 1;
         match self.examine(place, object, revised) {
             Ok(outcome) => Some(outcome),
-            Err(fault) => {
-                self.faults.add(&self.file(), Some(place), fault.to_string());
-                None
+            Err(problem) => {
+                self.fault(&InputFault { file: self.file(), place: Some(place), problem })
             }
         }
     }
 
-    /// Adds a row that cannot be read; linting then ends in an error. A file without rows is
-    /// no fault if another one has some.
-    pub fn fault(&mut self, fault: &ReadFault) {
-        if !matches!(fault.problem, ReadProblem::NoRows) {
-            self.faults.add_fault(fault);
+    /// Adds a row or a file that cannot be read. A row may be skipped; linting ends in an
+    /// error otherwise.
+    pub fn fault<P: Problem>(&mut self, fault: &InputFault<P>) -> Option<RowOutcome> {
+        if self.options.skip_bad && fault.place.is_some() && !fault.problem.ends_the_file() {
+            self.skipped.add(fault);
+            let (rule, excerpt) = (AT_FAULT, fault.problem.to_string());
+            return Some(RowOutcome::Remove(vec![LintFault { rule, excerpt }]));
         }
+        self.faults.add(fault);
+        None
+    }
+
+    /// Adds a fault of reading. A file without rows is no fault if another one has some.
+    pub fn read_fault(&mut self, fault: &ReadFault) -> Option<RowOutcome> {
+        if matches!(fault.problem, ReadProblem::NoRows) {
+            self.empty.push(fault.file.clone());
+            return None;
+        }
+        self.fault(fault)
     }
 
     fn examine(
@@ -172,15 +214,21 @@ impl<'a> Linter<'a> {
         object: &Object,
         revised: Option<&RevisedFrom>,
     ) -> Result<RowOutcome, RowFault> {
-        let format = match self.format {
-            Some((format, _)) => format,
-            None => self.format.insert(Columns::default().recognise(object)?).0,
-        };
-        let example = self.examiner.read(format, object, revised)?;
+        if self.mapping.maps() {
+            self.observed.row(object.keys());
+        }
+        let (shape, example) = self.examiner.read(&self.mapping, object, revised)?;
         let file = self.file();
+        match self.shapes.iter_mut().find(|(name, ..)| *name == shape) {
+            Some((_, count, _)) => *count += 1,
+            None => self.shapes.push((shape, 1, format!("{file}{place}"))),
+        }
+        self.rows += 1;
+        self.splits[self.split].rows += 1;
+        self.observed.example(&example);
         self.balance.add(&example, |excerpt| Sample { file: file.clone(), place, excerpt });
         let mut hits = self.examiner.hits(&example, object);
-        let mut fixed = self.fix(format, object, revised, hits.clone())?;
+        let mut fixed = self.fix(object, revised, hits.clone())?;
         // A removed row does not make later rows duplicates.
         if !fixed.removed {
             let kept = fixed.edited.as_ref().map_or(&example, |(_, example)| example);
@@ -209,7 +257,6 @@ impl<'a> Linter<'a> {
     /// for example, can leave two identical answers.
     fn fix(
         &self,
-        format: &dyn Shape,
         object: &Object,
         revised: Option<&RevisedFrom>,
         mut hits: Vec<Hit>,
@@ -237,7 +284,7 @@ impl<'a> Linter<'a> {
             let before = fixed.edited.take();
             let mut row = before.map_or_else(|| object.clone(), |(row, _)| row);
             example::apply(&edits, &mut row);
-            let example = self.examiner.read(format, &row, revised)?;
+            let (_, example) = self.examiner.read(&self.mapping, &row, revised)?;
             hits = self.examiner.hits(&example, &row);
             fixed.edited = Some((row, example));
         }
@@ -266,18 +313,58 @@ impl<'a> Linter<'a> {
         self.files.last().cloned().unwrap_or_default()
     }
 
-    /// Checks that there were rows and that all of them are in the known format.
+    /// Checks that there were rows and that all of them could be read.
     ///
     /// # Errors
     /// [`LintError::Faults`] or [`LintError::NoRows`].
-    pub fn check_rows(&self) -> Result<(), LintError> {
+    pub fn check_rows(&mut self) -> Result<(), LintError> {
+        let file = self.data.display().to_string();
+        if self.faults.is_empty()
+            && let Some(column) = self.mapping.missing(&self.observed.columns)
+        {
+            let (column, keys) = (column.to_owned(), self.observed.columns.clone());
+            let problem = RowFault::NoColumn { column, keys };
+            self.faults.add(&InputFault { file, place: None, problem });
+        }
         if !self.faults.is_empty() {
             return Err(LintError::Faults(self.faults.clone()));
         }
-        match self.format {
-            Some(_) => Ok(()),
-            None => Err(LintError::NoRows { path: self.data.to_owned() }),
+        if self.rows > 0 {
+            return Ok(());
         }
+        if self.skipped.count() > 0 {
+            return Err(LintError::Faults(std::mem::take(&mut self.skipped).into_faults().0));
+        }
+        Err(LintError::NoRows { path: self.data.to_owned() })
+    }
+
+    /// How the data was read, a line each.
+    fn input(&mut self) -> Vec<String> {
+        let data = self.data.display().to_string();
+        let count = self.rows + self.skipped.count();
+        let mut input = vec![self.observed.take_input(&data, self.files.len(), count)];
+        input.extend(self.empty.iter().map(|file| no_rows(file)));
+        input.extend(self.skipped.notes());
+        input
+    }
+
+    /// The names of the shapes of the rows, and a note if there are several.
+    fn format(&self) -> (String, Option<String>) {
+        let names: Vec<&str> = self.shapes.iter().map(|(name, ..)| *name).collect();
+        let format = names.join(" and ");
+        if names.len() < 2 {
+            return (format, None);
+        }
+        let shapes: Vec<String> = self
+            .shapes
+            .iter()
+            .map(|(name, count, first)| format!("{name}: {count}, the first {first}"))
+            .collect();
+        let note = format!(
+            "the rows have several shapes, and a trainer reads only one: {}",
+            shapes.join("; ")
+        );
+        (format, Some(note))
     }
 
     /// Returns the report.
@@ -286,6 +373,8 @@ impl<'a> Linter<'a> {
     /// Fails as [`Linter::check_rows`] does.
     pub fn finish(mut self) -> Result<LintReport, LintError> {
         self.check_rows()?;
+        let input = if self.is_run { Vec::new() } else { self.input() };
+        let (format, shapes) = self.format();
         let (statistics, imbalances) = std::mem::take(&mut self.balance).finish();
         for Imbalance { rule, count, samples } in imbalances {
             if self.examiner.is_enabled(rule) {
@@ -308,6 +397,7 @@ impl<'a> Linter<'a> {
             })
             .collect();
         let mut notes = self.notes;
+        notes.extend(shapes);
         let trainer = &self.options.trainer;
         match &trainer.tokenizer {
             None => notes.push(
@@ -333,7 +423,8 @@ impl<'a> Linter<'a> {
         }
         Ok(LintReport {
             data: self.data.display().to_string(),
-            format: self.format.map(|(_, name)| name.to_owned()).unwrap_or_default(),
+            input,
+            format,
             splits: self.splits,
             rows: self.rows,
             unit: if trainer.tokenizer.is_some() { "tokens" } else { "words" },

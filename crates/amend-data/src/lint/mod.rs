@@ -29,10 +29,12 @@ pub use self::spoilt::SpoiltPairs;
 use self::tokenizer::Tokenizer;
 use crate::pairs::judgement::Rules;
 use crate::pairs::{self, Which};
-use crate::rows::{FaultGroups, Input, ReadFault, Row, RowFile, RowReader, WriteFault, files};
+use crate::rows::{
+    FaultGroups, Input, Place, ReadFault, Row, RowFile, RowReader, WriteFault, files,
+};
 use crate::store::journal::JournalError;
 use crate::store::reviews::Reviews;
-use crate::store::run_dir::{self, RunDir, RunError};
+use crate::store::run_dir::{RunDir, RunError};
 
 /// TRL's default maximum length, used if none is given.
 pub const MAX_LENGTH: usize = 1024;
@@ -62,6 +64,10 @@ impl TrainerSettings {
 pub struct LintOptions {
     /// The settings of the trainer.
     pub trainer: TrainerSettings,
+    /// The names of columns. See [`crate::items::ItemOptions::map`].
+    pub map: Vec<(String, String)>,
+    /// Whether rows that are at fault are left out and counted.
+    pub skip_bad: bool,
     /// Names of rules that are not checked.
     pub skip: Vec<String>,
     /// Where to write a cleaned copy.
@@ -120,7 +126,7 @@ pub enum LintError {
 /// Fails if the data cannot be read or is in no known format, or if the cleaned copy
 /// cannot be written.
 pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError> {
-    if options.run.is_some() || is_run(path) {
+    if options.run.is_some() || RunDir::exists(path) {
         if options.fix.is_some() {
             return Err(LintError::FixRun { path: path.to_owned() });
         }
@@ -148,8 +154,10 @@ pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError>
         None => {
             for file in &files {
                 match RowReader::open(file) {
-                    Ok(reader) => lint_file(file, reader, &mut linter, &mut |_, _| Ok(()))?,
-                    Err(fault) => linter.fault(&fault),
+                    Ok(reader) => lint_file(file, reader, &mut linter, &mut |_, _, _| Ok(()))?,
+                    Err(fault) => {
+                        linter.read_fault(&fault);
+                    }
                 }
             }
         }
@@ -157,14 +165,9 @@ pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError>
     linter.finish()
 }
 
-/// Whether a folder is a run.
-fn is_run(path: &Path) -> bool {
-    let has = |name: &str| path.join(name).exists();
-    has(run_dir::files::MANIFEST) && has(run_dir::files::JOURNAL)
-}
-
-/// Receives each row and its outcome.
-type Done<'a> = &'a mut dyn FnMut(&Row, linter::RowOutcome) -> Result<(), LintError>;
+/// Receives the place of each row and its outcome, with the row if it can be read.
+type Done<'a> =
+    &'a mut dyn FnMut(Place, Option<&Row>, linter::RowOutcome) -> Result<(), LintError>;
 
 /// Lints the rows of a file. A row that is at fault does not end it.
 fn lint_file(
@@ -174,14 +177,19 @@ fn lint_file(
     done: Done<'_>,
 ) -> Result<(), LintError> {
     linter.begin(&file.name, &file.split);
+    linter.kind(&reader.kind());
     for row in reader {
         match row {
             Ok(row) => {
                 if let Some(outcome) = linter.row(row.place, &row.object) {
-                    done(&row, outcome)?;
+                    done(row.place, Some(&row), outcome)?;
                 }
             }
-            Err(fault) => linter.fault(&fault),
+            Err(fault) => {
+                if let (Some(outcome), Some(place)) = (linter.read_fault(&fault), fault.place) {
+                    done(place, None, outcome)?;
+                }
+            }
         }
     }
     Ok(())

@@ -63,7 +63,10 @@ pub struct Fixed {
 pub struct LintReport {
     /// The data, as given.
     pub data: String,
-    /// The name of the format.
+    /// How the data was read, a line each; nothing about a run. It is not part of the JSON.
+    #[serde(skip)]
+    pub input: Vec<String>,
+    /// The names of the shapes of its rows.
     pub format: String,
     /// The splits, in reading order.
     pub splits: Vec<Split>,

@@ -8,7 +8,7 @@ use super::Background;
 use super::check::{LintRule, Needs, RULES, SPOILT};
 use super::examiner::Examiner;
 use crate::format::example::Object;
-use crate::format::read::recognise;
+use crate::items::mapping::Mapping;
 use crate::pairs::Pair;
 use crate::store::manifest::Manifest;
 use amend_core::chat::{Message, Role};
@@ -35,7 +35,8 @@ impl SpoiltPairs {
     #[must_use]
     pub fn rule(&self, pair: &Pair<'_>) -> Option<&'static LintRule> {
         let row = pair_row(pair);
-        let example = self.0.read(recognise(&row).ok()?.0, &row, pair.revised.as_ref()).ok()?;
+        let revised = pair.revised.as_ref();
+        let (_, example) = self.0.read(&Mapping::default(), &row, revised).ok()?;
         let hits = self.0.hits(&example, &row);
         let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
         Some(hits.into_iter().min_by_key(|hit| order(hit.rule))?.rule)

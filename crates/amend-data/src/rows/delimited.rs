@@ -164,20 +164,22 @@ impl Delimited {
                 return Some((self.line, Err(problem)));
             }
         };
-        let row = self.row();
         while self.original.last().is_some_and(is_break) {
             self.original.pop();
         }
-        Some((line, row))
+        Some((line, self.row(line)))
     }
 
-    fn row(&self) -> Result<Object, ReadProblem> {
+    /// The row that was read, which begins on a line.
+    fn row(&self, line: u64) -> Result<Object, ReadProblem> {
         if has_open_quote(&self.original, self.delimiter) {
             return Err(ReadProblem::Unquoted);
         }
         let (found, expected) = (self.record.len(), self.columns.len());
         if found != expected {
-            return Err(ReadProblem::Ragged { found, expected });
+            let breaks = line_breaks(&self.original);
+            let to_line = if breaks > 0 { Some(line + breaks) } else { None };
+            return Err(ReadProblem::Ragged { to_line, found, expected });
         }
         let mut row = Object::new();
         for (column, cell) in self.columns.iter().zip(&self.record) {

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 
 use flate2::bufread::MultiGzDecoder;
-use serde_json::Value;
 
 use super::elements::end_of_value;
 use super::fault::ReadProblem;
@@ -258,16 +257,4 @@ fn object_layout(start: &mut Start) -> RowLayout {
 fn continues(line: &[u8], rest: &[u8]) -> bool {
     matches!(line.trim_ascii_end().last(), Some(b'{' | b'[' | b',' | b':'))
         || matches!(rest.trim_ascii_start().first(), Some(b',' | b'}' | b']' | b':'))
-}
-
-/// The JSON type of a value, with an article.
-pub(super) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a Boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

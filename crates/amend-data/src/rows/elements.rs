@@ -231,6 +231,7 @@ pub(super) fn lines(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Problem;
 
     /// Splits `text`, one byte of it in the buffer at a time and then all at once.
     fn split(text: &str, around: Around) -> Vec<String> {

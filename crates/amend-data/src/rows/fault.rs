@@ -8,13 +8,28 @@ use super::reader::Place;
 /// A fault of a file or of one of its rows.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}{}: {problem}", .place.map(|place| place.to_string()).unwrap_or_default())]
-pub struct ReadFault {
+pub struct InputFault<P: Problem> {
     /// The file, as named by the user.
     pub file: String,
     /// The row. `None` if the fault concerns the whole file.
     pub place: Option<Place>,
     /// The problem.
-    pub problem: ReadProblem,
+    pub problem: P,
+}
+
+/// A fault of a file or a row that cannot be read.
+pub type ReadFault = InputFault<ReadProblem>;
+
+/// What can be wrong with a row.
+pub trait Problem: std::fmt::Display + std::fmt::Debug {
+    /// What is wrong, without the values of a row: problems of the same kind are shown or
+    /// counted together.
+    fn kind(&self) -> String;
+
+    /// Whether later rows of the file cannot be read either.
+    fn ends_the_file(&self) -> bool {
+        false
+    }
 }
 
 /// A problem of a file or a row.
@@ -144,10 +159,14 @@ pub enum ReadProblem {
     },
     /// A row of CSV has another number of cells than the header.
     #[error(
-        "the row has not as many cells as the header ({found} instead of {expected}): put a cell \
-         with a comma, a quote or a line break in quotes"
+        "the row{} has not as many cells as the header ({found} instead of {expected}): put a \
+         cell with a comma, a quote or a line break in quotes{}",
+        .to_line.map(|line| format!(", which ends in line {line},")).unwrap_or_default(),
+        .to_line.map(|_| ", and close each quote").unwrap_or_default()
     )]
     Ragged {
+        /// Its last line, if it has several.
+        to_line: Option<u64>,
         /// The number of cells.
         found: usize,
         /// The number of columns.
@@ -158,18 +177,15 @@ pub enum ReadProblem {
     Unquoted,
 }
 
-impl ReadProblem {
-    /// Whether later rows of the file cannot be read either.
-    #[must_use]
-    pub fn ends_the_file(&self) -> bool {
+impl Problem for ReadProblem {
+    fn ends_the_file(&self) -> bool {
         match self {
             Self::TooLong { .. }
             | Self::NotUtf8 { .. }
             | Self::Nul { .. }
             | Self::Json { .. }
             | Self::NotARow { .. }
-            | Self::Ragged { .. }
-            | Self::Unquoted => false,
+            | Self::Ragged { .. } => false,
             Self::Open(_)
             | Self::NoFiles { .. }
             | Self::Twice { .. }
@@ -183,7 +199,19 @@ impl ReadProblem {
             | Self::SeveralLists { .. }
             | Self::Unclosed
             | Self::Separator { .. }
-            | Self::Header { .. } => true,
+            | Self::Header { .. }
+            // The rest of the file is one row.
+            | Self::Unquoted => true,
+        }
+    }
+
+    fn kind(&self) -> String {
+        match self {
+            Self::NotUtf8 { .. } => "invalid UTF-8".to_owned(),
+            Self::Nul { .. } => "a NUL byte".to_owned(),
+            Self::Json { .. } => "invalid JSON".to_owned(),
+            Self::Ragged { .. } => "the row has not as many cells as the header".to_owned(),
+            other => other.to_string(),
         }
     }
 }
@@ -210,8 +238,8 @@ pub enum WriteFault {
     },
 }
 
-/// Faults that were found so far, grouped by what is wrong: the same fault of many rows is
-/// shown once, with the first row that has it.
+/// Faults that were found so far, grouped by what is wrong: the same kind of fault of many
+/// rows is shown once, with the first row that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FaultGroups {
     groups: Vec<FaultGroup>,
@@ -222,11 +250,12 @@ pub struct FaultGroups {
 /// Rows with the same fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FaultGroup {
-    /// Whether they are rows. Faults of whole files are not grouped, so that each is named.
+    /// Whether the file can be read without them. Faults of whole files are not grouped, so
+    /// that each is named.
     of_rows: bool,
-    /// The file and the first row.
+    kind: String,
+    /// The file, the first row and what is wrong with it.
     first: String,
-    message: String,
     count: u64,
 }
 
@@ -234,24 +263,18 @@ impl FaultGroups {
     /// How many different faults are shown; the rest are counted.
     const SHOWN: usize = 20;
 
-    /// Adds a fault: the file, the row and what is wrong.
-    pub fn add(&mut self, file: &str, place: Option<Place>, message: String) {
-        let of_rows = place.is_some();
-        let same = |group: &&mut FaultGroup| group.of_rows && of_rows && group.message == message;
+    /// Adds a fault.
+    pub fn add<P: Problem>(&mut self, fault: &InputFault<P>) {
+        let of_rows = fault.place.is_some() && !fault.problem.ends_the_file();
+        let kind = fault.problem.kind();
+        let same = |group: &&mut FaultGroup| group.of_rows && of_rows && group.kind == kind;
         if let Some(group) = self.groups.iter_mut().find(same) {
             group.count += 1;
         } else if self.groups.len() < Self::SHOWN {
-            let place = place.map(|place| place.to_string()).unwrap_or_default();
-            let first = format!("{file}{place}");
-            self.groups.push(FaultGroup { of_rows, first, message, count: 1 });
+            self.groups.push(FaultGroup { of_rows, kind, first: fault.to_string(), count: 1 });
         } else {
             self.more += 1;
         }
-    }
-
-    /// Adds a fault of reading.
-    pub fn add_fault(&mut self, fault: &ReadFault) {
-        self.add(&fault.file, fault.place, fault.problem.to_string());
     }
 
     /// Whether there are none.
@@ -260,10 +283,10 @@ impl FaultGroups {
         self.groups.is_empty()
     }
 
-    /// Whether some are faults of rows.
+    /// Whether the files can be read without the rows that are at fault.
     #[must_use]
-    pub fn concern_rows(&self) -> bool {
-        self.groups.iter().any(|group| group.of_rows)
+    pub fn can_be_skipped(&self) -> bool {
+        self.groups.iter().all(|group| group.of_rows)
     }
 
     /// The number of all faults.
@@ -275,8 +298,8 @@ impl FaultGroups {
 
 impl std::fmt::Display for FaultGroups {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, FaultGroup { first, message, count, .. }) in self.groups.iter().enumerate() {
-            write!(f, "{}{first}: {message}", if at == 0 { "" } else { "\n" })?;
+        for (at, FaultGroup { first, count, .. }) in self.groups.iter().enumerate() {
+            write!(f, "{}{first}", if at == 0 { "" } else { "\n" })?;
             match count - 1 {
                 0 => {}
                 1 => write!(f, " (and 1 more row)")?,

@@ -119,6 +119,14 @@ fn extension(path: &Path) -> String {
     stem.and_then(Path::extension).map(lower).unwrap_or_default()
 }
 
+/// Whether a path has the extension of a file of rows. Plain text counts too, although the
+/// text files of a folder are not its data.
+#[must_use]
+pub fn is_row_file(path: &Path) -> bool {
+    let extension = extension(path);
+    extension == "txt" || EXTENSIONS.contains(&extension.as_str())
+}
+
 /// The files that inputs name: a folder stands for its data files, or those of its folder
 /// `data`. What can be read only once, such as standard input, is copied to a temporary
 /// file that lives as long as the result.
@@ -127,30 +135,45 @@ fn extension(path: &Path) -> String {
 /// Fails if an input cannot be opened, a folder has no data files, a file is named twice, or
 /// standard input cannot be copied.
 pub fn files(inputs: &[Input]) -> Result<Vec<RowFile>, ReadFault> {
-    let mut files = Vec::new();
-    for input in inputs {
-        let name = input.name();
-        let failed = |problem| whole(name.clone(), problem);
-        let open = |error| failed(ReadProblem::Open(error));
-        let Input::Path(path) = input else {
-            files.push(RowFile::copied(name, io::stdin().lock())?);
-            continue;
-        };
-        let metadata = fs::metadata(path).map_err(open)?;
-        if metadata.is_dir() {
-            files.extend(data_files(path).map_err(failed)?);
-        } else if metadata.is_file() {
-            files.push(RowFile::new(path));
-        } else {
-            files.push(RowFile::copied(name.clone(), File::open(path).map_err(open)?)?);
-        }
+    let mut all = Vec::new();
+    for files in files_of_each(inputs) {
+        all.extend(files?);
     }
+    Ok(all)
+}
+
+/// The files of each input, or its fault. See [`files`].
+pub fn files_of_each(inputs: &[Input]) -> Vec<Result<Vec<RowFile>, ReadFault>> {
     let mut seen = HashMap::new();
+    inputs.iter().map(|input| files_of(input, &mut seen)).collect()
+}
+
+/// The files of an input. `seen` has the name of each file before it.
+fn files_of(
+    input: &Input,
+    seen: &mut HashMap<PathBuf, String>,
+) -> Result<Vec<RowFile>, ReadFault> {
+    let name = input.name();
+    let failed = |problem| whole(name.clone(), problem);
+    let open = |error| failed(ReadProblem::Open(error));
+    let mut see = |path: PathBuf, name: &str| match seen.insert(path, name.to_owned()) {
+        Some(first) => Err(whole(name.to_owned(), ReadProblem::Twice { first })),
+        None => Ok(()),
+    };
+    let Input::Path(path) = input else {
+        see(PathBuf::from("-"), &name)?;
+        return Ok(vec![RowFile::copied(name, io::stdin().lock())?]);
+    };
+    let metadata = fs::metadata(path).map_err(open)?;
+    let files = if metadata.is_dir() {
+        data_files(path).map_err(failed)?
+    } else if metadata.is_file() {
+        vec![RowFile::new(path)]
+    } else {
+        vec![RowFile::copied(name.clone(), File::open(path).map_err(open)?)?]
+    };
     for file in &files {
-        let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
-        if let Some(first) = seen.insert(path, file.name.clone()) {
-            return Err(whole(file.name.clone(), ReadProblem::Twice { first }));
-        }
+        see(fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone()), &file.name)?;
     }
     Ok(files)
 }
@@ -271,8 +294,10 @@ mod tests {
         let path = folder.path().join("a.jsonl");
         fs::write(&path, "").unwrap();
         let again = folder.path().join(".").join("a.jsonl");
-        let fault = files(&[Input::Path(path), Input::Path(again)]).unwrap_err();
-        assert!(matches!(fault.problem, ReadProblem::Twice { .. }), "{fault}");
+        for other in [again, folder.path().to_owned()] {
+            let fault = files(&[Input::Path(path.clone()), Input::Path(other)]).unwrap_err();
+            assert!(matches!(fault.problem, ReadProblem::Twice { .. }), "{fault}");
+        }
     }
 
     #[test]

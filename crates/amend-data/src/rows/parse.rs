@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::detect::type_name;
 use super::fault::ReadProblem;
 use super::{Object, TEXT};
 
@@ -93,6 +92,18 @@ pub(super) fn json_problem(bytes: &[u8], line: u64, error: &serde_json::Error) -
         String::new()
     };
     ReadProblem::Json { column: error.column(), message: format!("{message}{within}: {fix}") }
+}
+
+/// The JSON type of a value, with an article.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 /// Whether a value has a number that may be a whole number of more than 64 bits.

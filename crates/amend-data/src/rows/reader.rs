@@ -9,7 +9,7 @@ use super::columns::{Columns, InBatch};
 use super::delimited::Delimited;
 use super::detect::{self, Content, Detected, Stream, read_problem};
 use super::elements::{Around, Elements};
-use super::fault::{ReadFault, ReadProblem};
+use super::fault::{Problem, ReadFault, ReadProblem};
 use super::file::{RowFile, whole};
 use super::kind::{Arrangement, FileKind, RowLayout};
 use super::object::{List, ObjectFile, ObjectRow};

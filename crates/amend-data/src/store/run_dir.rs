@@ -247,7 +247,7 @@ impl RunDir {
     /// Whether there is a run in the folder `path`.
     #[must_use]
     pub fn exists(path: &Path) -> bool {
-        path.join(MANIFEST).is_file()
+        path.join(MANIFEST).is_file() && path.join(JOURNAL).is_file()
     }
 
     /// Opens a run for reading. Another process may be writing to it.

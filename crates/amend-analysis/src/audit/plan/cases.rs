@@ -14,7 +14,6 @@ use amend_data::items::{ItemFaults, ItemOptions, ItemSource, Purpose, SkippedRow
 use amend_data::pairs::judgement::Rules;
 use amend_data::rows::Input;
 use amend_data::store::journal::JournalError;
-use amend_data::store::run_dir::files::MANIFEST;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;
 
@@ -80,7 +79,7 @@ pub struct ReadCases {
 /// # Errors
 /// Fails with all faults of the source.
 pub fn read(source: &Path, options: &ItemOptions, stream: Stream) -> Result<ReadCases, CasesError> {
-    if source.join(MANIFEST).is_file() {
+    if RunDir::exists(source) {
         let cases = read_run(&RunDir::open(source)?)?;
         return Ok(ReadCases { cases, ..ReadCases::default() });
     }
