@@ -316,7 +316,7 @@ impl Finished {
         Ok(all)
     }
 
-    /// Writes the results to the run directory: `rows` as JSON lines in the file
+    /// Writes the results to the run directory: `rows` as JSON Lines in the file
     /// `name`, and `figures` in figures.json.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod common;
 mod docs;
 mod endpoint;
 mod eval;
+mod every_file;
 mod export;
 mod input;
 mod judge;

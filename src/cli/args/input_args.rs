@@ -64,8 +64,8 @@ impl InputArgs {
             ));
         }
         let inputs: Vec<Input> = inputs.iter().cloned().map(Input::from).collect();
-        let source = ItemSource::open(&inputs, purpose, &self.options(limit)?)
-            .map_err(faults_error)?;
+        let source =
+            ItemSource::open(&inputs, purpose, &self.options(limit)?).map_err(faults_error)?;
         print_notes(&source.notes);
         Ok(source)
     }

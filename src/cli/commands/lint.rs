@@ -17,9 +17,9 @@ use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::document::Severity;
 use amend_core::text::format::plural;
+use amend_data::items::{ItemFaults, ItemOptions};
 use amend_data::lint::check::RULES;
 use amend_data::lint::report::{LintFinding, LintReport};
-use amend_data::items::{ItemFaults, ItemOptions};
 use amend_data::lint::{self, LintError, LintOptions};
 use amend_data::rows::Place;
 use amend_data::store::run_dir::RunDir;
@@ -136,6 +136,9 @@ fn head(report: &LintReport, text: &mut String) -> std::fmt::Result {
         report.splits.iter().map(|split| format!("{} {}", split.name, split.rows)).collect();
     writeln!(text, "  rows      {} ({})", report.rows, splits.join(", "))?;
     let (chosen, rejected) = (report.statistics.wanted, report.statistics.unwanted);
+    if chosen.count == 0 && rejected.count == 0 {
+        return notes(report, text);
+    }
     let unit = report.unit;
     write!(text, "  lengths   chosen {:.0} ± {:.0} {unit}", chosen.mean, chosen.sd)?;
     if rejected.count > 0 {
@@ -154,6 +157,10 @@ fn head(report: &LintReport, text: &mut String) -> std::fmt::Result {
     if let Some(max_length) = report.max_length {
         writeln!(text, "  limit     {max_length} tokens")?;
     }
+    notes(report, text)
+}
+
+fn notes(report: &LintReport, text: &mut String) -> std::fmt::Result {
     for note in &report.notes {
         writeln!(text, "  note      {note}")?;
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::rows::{FaultGroups, Input, InputFault, Object, Place, Problem, ReadFault, RowReader, files};
+use crate::rows::{
+    FaultGroups, Input, InputFault, Object, Place, Problem, ReadFault, RowReader, files,
+};
 use amend_core::document::diagnostic::closest;
 use amend_core::record::{Item, Keys};
 use amend_core::text::format::first_of;

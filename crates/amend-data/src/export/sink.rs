@@ -1,4 +1,4 @@
-//! Sinks that write rows as JSON lines or Parquet. A sink holds at most one batch of
+//! Sinks that write rows as JSON Lines or Parquet. A sink holds at most one batch of
 //! rows.
 
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::rows::json_lines;
 /// The file format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileFormat {
-    /// JSON lines: one object per line.
+    /// JSON Lines: one object per line.
     #[default]
     Jsonl,
     /// Parquet, compressed with zstd.
@@ -106,7 +106,7 @@ pub(super) trait Sink {
     fn finish(self: Box<Self>) -> Result<(), ExportError>;
 }
 
-/// Writes JSON lines.
+/// Writes JSON Lines.
 pub(super) struct Jsonl<W>(W);
 
 impl<W: Write> Jsonl<W> {
@@ -244,7 +244,7 @@ fn encoding(source: ArrowError) -> ExportError {
     ExportError::Parquet(source.into())
 }
 
-/// Unwraps a failed write, so that it is reported as for JSON lines.
+/// Unwraps a failed write, so that it is reported as for JSON Lines.
 fn writing(error: ParquetError) -> ExportError {
     match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {

@@ -873,7 +873,7 @@ fn the_card_describes_the_dataset_and_its_origin() {
 
     let error = write_folder(&run, &export, &whole(Some("CC BY")), &folder.path().join("x"));
     assert!(matches!(error, Err(ExportError::Licence { .. })));
-    // JSON lines next to a card have the types in the card.
+    // JSON Lines next to a card have the types in the card.
     let out = folder.path().join("lines");
     let lines = ExportOptions { file_format: FileFormat::Jsonl, ..export };
     write_folder(&run, &lines, &whole(Some("other")), &out).unwrap();

@@ -162,9 +162,9 @@ impl Observed {
         let mut notes = Vec::new();
         if !self.compared.is_empty() {
             notes.push(format!(
-                "{} {} not used: the prompt itself is answered; amend judge compares answers",
+                "the answers in {} were not used: the prompt itself is answered; amend judge \
+                 compares answers",
                 columns(&self.compared),
-                were(&self.compared),
             ));
         }
         if !self.unused.is_empty() {

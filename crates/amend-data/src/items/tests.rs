@@ -370,6 +370,19 @@ fn a_changed_file_ends_the_items_with_an_error() {
 }
 
 #[test]
+fn changed_labels_and_ids_end_the_items_with_an_error() {
+    let text = r#"{"prompt":"p","a":"A","b":"B","label":"a","id":1}"#;
+    for (from, to) in [("\"a\",\"id\"", "\"b\",\"id\""), ("\"id\":1", "\"id\":2")] {
+        let files = Files::new(&[("in.jsonl", text)]);
+        let source = files.open(&["in.jsonl"], order(), &ItemOptions::default()).unwrap();
+        assert_eq!(all(&source).len(), 1);
+        fs::write(files.path("in.jsonl"), text.replace(from, to)).unwrap();
+        let error = source.items().next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("have changed"), "{error}");
+    }
+}
+
+#[test]
 fn the_limit_bounds_what_is_read_and_checked() {
     let files = Files::new(&[("a.jsonl", "\"x\"\n\"y\"\n7\n"), ("b.txt", "z\n")]);
     let names = ["a.jsonl", "b.txt"];
@@ -408,7 +421,7 @@ fn known_columns_that_are_not_used_are_noted_once() {
     assert_eq!(
         files.notes(&source)[1..],
         [
-            "columns chosen, rejected were not used: the prompt itself is answered; amend judge \
+            "the answers in columns chosen, rejected were not used: the prompt itself is answered; amend judge \
              compares answers",
             "column goal was not used, and kept as metadata: to use a column, name it with --map",
             "1 row with several user turns: only the first is used, because the next one needs \
@@ -463,10 +476,49 @@ fn faults_are_grouped_and_the_first_ones_shown() {
          prompt=COLUMN,chosen=COLUMN,rejected=COLUMN or --map \
          prompt=COLUMN,a=COLUMN,b=COLUMN,label=COLUMN"
     );
+    // Values of rows do not make faults different.
     let rows: String = (0..30).map(|at| format!("{{\"x{at}\":1}}\n")).collect();
     let shown = read(&rows).unwrap_err();
-    assert_eq!(shown.lines().count(), 21);
-    assert!(shown.ends_with("\n… and 10 more"), "{shown}");
+    assert!(shown.lines().count() == 1 && shown.ends_with(" (and 29 more rows)"), "{shown}");
+    let options = ItemOptions { skip_bad: true, ..ItemOptions::default() };
+    let files = Files::new(&[("in.jsonl", &format!("{rows}\"x\"\n"))]);
+    let notes = files.notes(&files.open(&["in.jsonl"], Purpose::Prompts, &options).unwrap());
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert!(
+        notes[2].starts_with("  30: no known shape of rows has its columns, for example: no known"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_quote_that_is_not_closed_refuses_the_input() {
+    let options = ItemOptions { skip_bad: true, ..ItemOptions::default() };
+    for text in ["prompt,x\na,1\n\"b,2\nc,3\n", "prompt,x\na,1\n\"b,2\n\"c\",3\nd,4\n"] {
+        let files = Files::new(&[("in.csv", text)]);
+        let error = files.open(&["in.csv"], Purpose::Prompts, &options).unwrap_err();
+        assert!(error.starts_with("in.csv:3: ") && error.contains("quote"), "{error}");
+    }
+    let text = "prompt,x\na,1\n\"b\nc\",2,3\nd,4\n";
+    let files = Files::new(&[("in.csv", text)]);
+    let error = files.open(&["in.csv"], Purpose::Prompts, &ItemOptions::default()).unwrap_err();
+    assert!(error.starts_with("in.csv:3: the row, which ends in line 4, has"), "{error}");
+    let source = files.open(&["in.csv"], Purpose::Prompts, &options).unwrap();
+    assert_eq!((source.summary.rows, source.summary.skipped), (2, 1));
+}
+
+#[test]
+fn a_file_named_twice_is_refused_and_one_without_rows_is_noted() {
+    let files = Files::new(&[("a.jsonl", "\"x\"\n"), ("b.jsonl", ""), ("c.jsonl", "[]")]);
+    let open = |names: &[&str]| files.open(names, Purpose::Prompts, &ItemOptions::default());
+    let twice = open(&["a.jsonl", "b.jsonl", "a.jsonl"]).unwrap_err();
+    assert!(twice.starts_with("a.jsonl: the file is named twice"), "{twice}");
+    let source = open(&["b.jsonl", "a.jsonl"]).unwrap();
+    assert_eq!(shorts(&all(&source)), ["user: x"]);
+    assert_eq!(files.notes(&source)[1..], ["b.jsonl has no rows"]);
+    assert_eq!(
+        open(&["b.jsonl", "c.jsonl"]).unwrap_err(),
+        "b.jsonl: the file has no rows\nc.jsonl: the file has no rows"
+    );
 }
 
 #[test]

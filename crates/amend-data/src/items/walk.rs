@@ -5,8 +5,8 @@ use super::fault::{ItemFault, ItemProblem};
 use super::mapping::{Mapping, Split};
 use super::notes::Observed;
 use super::{ItemOptions, MAX_ROWS, Purpose};
-use crate::format::example::Example;
 use crate::format::RowFault;
+use crate::format::example::Example;
 use crate::rows::{Object, Place, Problem, ReadProblem, Row, RowFile, RowReader};
 
 /// How rows are read.

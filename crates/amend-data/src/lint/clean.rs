@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::linter::{LintFault, Linter, RowOutcome};
 use super::report::Fixed;
 use super::{LintError, lint_file};
+use crate::rows::file::are_named_alike;
 use crate::rows::{Row, RowFile, RowReader, RowWriter, WriteFault, json_lines};
 use crate::store::atomic;
 
@@ -35,7 +36,7 @@ impl CleanedCopy {
     /// Prepares to copy `data` to `out`.
     ///
     /// # Errors
-    /// Fails if `out` or its log already exists.
+    /// Fails if `out` or its log already exists, or is named like another kind of file.
     pub fn new(data: &Path, out: &Path) -> Result<Self, LintError> {
         let mut log = out.as_os_str().to_owned();
         log.push(".removed.jsonl");
@@ -45,6 +46,9 @@ impl CleanedCopy {
             if std::fs::symlink_metadata(path).is_ok() {
                 return Err(LintError::Occupied { path: path.to_owned() });
             }
+        }
+        if !data.is_dir() && !are_named_alike(data, out) {
+            return Err(LintError::OtherKind { path: out.to_owned(), data: data.to_owned() });
         }
         let folder = data.is_dir().then(|| data.to_owned());
         Ok(Self { out: out.to_owned(), log, folder })

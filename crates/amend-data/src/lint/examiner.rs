@@ -7,8 +7,8 @@ use super::background::Background;
 use super::check::{Check, EvaluationLeak, Hit, LintRule, NOT_OF_CRITIQUES, Needs, checks};
 use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, TrainerSettings, evaluation};
-use crate::format::example::{Example, Object};
 use crate::format::RowFault;
+use crate::format::example::{Example, Object};
 use crate::items::mapping::Mapping;
 use crate::pairs::RevisedFrom;
 

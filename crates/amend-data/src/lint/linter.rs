@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::background::Background;
-use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES};
+use super::check::{Balance, Duplicates, Fix, Hit, Imbalance, LintRule, Location, RULES, Shapes};
 use super::examiner::Examiner;
 use super::report::{Fixed, LintFinding, LintReport, Sample, Split};
 use super::spoilt::pair_row;
 use super::{LintError, LintOptions, MAX_LENGTH};
-use crate::format::example::{self, Example, Object, TextEdit};
 use crate::format::RowFault;
+use crate::format::example::{self, Example, Object, TextEdit};
 use crate::items::SkippedRows;
 use crate::items::mapping::Mapping;
 use crate::items::notes::{Observed, no_rows};
@@ -76,8 +76,7 @@ pub(super) struct Linter<'a> {
     duplicates: Duplicates,
     balance: Balance,
     mapping: Mapping,
-    /// The names of the rows' shapes, with the number of rows and the first one.
-    shapes: Vec<(&'static str, u64, String)>,
+    shapes: Shapes,
     observed: Observed,
     skipped: SkippedRows,
     /// The files without rows.
@@ -121,7 +120,7 @@ impl<'a> Linter<'a> {
             duplicates: Duplicates::new(several),
             balance: Balance::default(),
             mapping,
-            shapes: Vec::new(),
+            shapes: Shapes::default(),
             observed: Observed::default(),
             skipped: SkippedRows::default(),
             empty: Vec::new(),
@@ -219,14 +218,12 @@ impl<'a> Linter<'a> {
         }
         let (shape, example) = self.examiner.read(&self.mapping, object, revised)?;
         let file = self.file();
-        match self.shapes.iter_mut().find(|(name, ..)| *name == shape) {
-            Some((_, count, _)) => *count += 1,
-            None => self.shapes.push((shape, 1, format!("{file}{place}"))),
-        }
+        let sample = |excerpt| Sample { file: file.clone(), place, excerpt };
         self.rows += 1;
         self.splits[self.split].rows += 1;
+        self.shapes.add(shape, sample);
         self.observed.example(&example);
-        self.balance.add(&example, |excerpt| Sample { file: file.clone(), place, excerpt });
+        self.balance.add(&example, sample);
         let mut hits = self.examiner.hits(&example, object);
         let mut fixed = self.fix(object, revised, hits.clone())?;
         // A removed row does not make later rows duplicates.
@@ -348,25 +345,6 @@ impl<'a> Linter<'a> {
         input
     }
 
-    /// The names of the shapes of the rows, and a note if there are several.
-    fn format(&self) -> (String, Option<String>) {
-        let names: Vec<&str> = self.shapes.iter().map(|(name, ..)| *name).collect();
-        let format = names.join(" and ");
-        if names.len() < 2 {
-            return (format, None);
-        }
-        let shapes: Vec<String> = self
-            .shapes
-            .iter()
-            .map(|(name, count, first)| format!("{name}: {count}, the first {first}"))
-            .collect();
-        let note = format!(
-            "the rows have several shapes, and a trainer reads only one: {}",
-            shapes.join("; ")
-        );
-        (format, Some(note))
-    }
-
     /// Returns the report.
     ///
     /// # Errors
@@ -374,12 +352,18 @@ impl<'a> Linter<'a> {
     pub fn finish(mut self) -> Result<LintReport, LintError> {
         self.check_rows()?;
         let input = if self.is_run { Vec::new() } else { self.input() };
-        let (format, shapes) = self.format();
+        let format = self.shapes.names();
         let (statistics, imbalances) = std::mem::take(&mut self.balance).finish();
         for Imbalance { rule, count, samples } in imbalances {
             if self.examiner.is_enabled(rule) {
                 self.tallies.push(Tally { rule, count, fixable: false, samples });
             }
+        }
+        if let Some((rule, count, mut samples)) = std::mem::take(&mut self.shapes).mixed()
+            && self.examiner.is_enabled(rule)
+        {
+            samples.truncate(SAMPLES);
+            self.tallies.push(Tally { rule, count, fixable: false, samples });
         }
         let order = |rule: &LintRule| RULES.iter().position(|known| *known == rule);
         self.tallies
@@ -397,7 +381,9 @@ impl<'a> Linter<'a> {
             })
             .collect();
         let mut notes = self.notes;
-        notes.extend(shapes);
+        if statistics.wanted.count == 0 && statistics.unwanted.count == 0 {
+            notes.push("the rows have no answers, so only prompts are checked".to_owned());
+        }
         let trainer = &self.options.trainer;
         match &trainer.tokenizer {
             None => notes.push(

@@ -104,6 +104,17 @@ pub enum LintError {
         /// The existing file or folder.
         path: PathBuf,
     },
+    /// The cleaned copy is named like another kind of file.
+    #[error(
+        "--fix writes the kind of file that {} is, but {} is named like another kind: choose \
+         another extension", .data.display(), .path.display()
+    )]
+    OtherKind {
+        /// The cleaned copy.
+        path: PathBuf,
+        /// The data.
+        data: PathBuf,
+    },
     /// `--fix` was used on a run.
     #[error("--fix cannot copy a run: export {path} with amend export, then fix the export")]
     FixRun {
@@ -166,8 +177,7 @@ pub fn lint(path: &Path, options: &LintOptions) -> Result<LintReport, LintError>
 }
 
 /// Receives the place of each row and its outcome, with the row if it can be read.
-type Done<'a> =
-    &'a mut dyn FnMut(Place, Option<&Row>, linter::RowOutcome) -> Result<(), LintError>;
+type Done<'a> = &'a mut dyn FnMut(Place, Option<&Row>, linter::RowOutcome) -> Result<(), LintError>;
 
 /// Lints the rows of a file. A row that is at fault does not end it.
 fn lint_file(

@@ -48,3 +48,56 @@ fn a_review_against_the_judge_is_not_label_noise() {
     ReviewsWriter::open(&run).unwrap().add(review("a", "ada", Choice::Left)).unwrap();
     assert_eq!(noise(), (1, 1));
 }
+
+/// The report on a file, without the name of its folder.
+fn linted(text: &str, options: &LintOptions) -> Result<super::report::LintReport, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.jsonl");
+    std::fs::write(&path, text).unwrap();
+    let named = |text: &str| text.replace(&format!("{}/", folder.path().display()), "");
+    let mut report = lint(&path, options).map_err(|error| named(&error.to_string()))?;
+    report.input = report.input.iter().map(|line| named(line)).collect();
+    Ok(report)
+}
+
+const ROWS: &str = "{\"goal\": \"Why?\", \"chosen\": \"So.\", \"rejected\": \"No.\", \"label\": null}\n\
+                    7\n\
+                    {\"goal\": \"How?\", \"chosen\": \"Well.\", \"rejected\": \"Badly.\"}\n";
+
+#[test]
+fn rows_are_read_as_other_commands_read_them() {
+    let map = vec![("prompt".to_owned(), "goal".to_owned())];
+    let refused = linted(ROWS, &LintOptions { map: map.clone(), ..LintOptions::default() });
+    assert!(refused.unwrap_err().starts_with("in.jsonl:2: a row must be"));
+    let options = LintOptions { map, skip_bad: true, ..LintOptions::default() };
+    let report = linted(ROWS, &options).unwrap();
+    assert_eq!(report.rows, 2);
+    assert_eq!(
+        report.input,
+        [
+            "in.jsonl: JSON Lines, 3 rows, prompt column: goal, chosen column: chosen, rejected \
+             column: rejected",
+            "1 row skipped",
+            "  1: a row must be a JSON string or object, not a number",
+        ]
+    );
+    let map = vec![("label".to_owned(), "better".to_owned())];
+    let missing = linted(ROWS, &LintOptions { map, skip_bad: true, ..LintOptions::default() });
+    assert!(missing.unwrap_err().contains("--map names the column \"better\""));
+}
+
+#[test]
+fn rows_of_different_shapes_are_a_finding() {
+    let pair = "{\"prompt\": \"Why?\", \"chosen\": \"So.\", \"rejected\": \"No.\"}\n";
+    let answer = "{\"prompt\": \"How?\", \"completion\": \"Well.\"}\n";
+    let mixed = |text: &str| {
+        let report = linted(text, &LintOptions::default()).unwrap();
+        let finding = report.findings.into_iter().find(|it| it.rule.name == "mixed-shapes");
+        finding.map(|it| (it.count, it.examples[0].place.number()))
+    };
+    let other = pair.replace("Why?", "Who?");
+    assert_eq!(mixed(&format!("{pair}{answer}{other}")), Some((1, 2)));
+    assert_eq!(mixed(&format!("{pair}{other}")), None);
+    let prompts = linted("{\"prompt\": \"Why?\"}\n", &LintOptions::default()).unwrap();
+    assert!(prompts.notes.iter().any(|note| note.starts_with("the rows have no answers")));
+}

@@ -1,12 +1,15 @@
 //! Reads Parquet and Arrow, a batch of rows at a time.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, make_array};
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_json::ArrayWriter;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::fault::ReadProblem;
@@ -61,6 +64,11 @@ impl Columns {
                 let schema = reader.schema();
                 (Box::new(reader), schema)
             };
+        let mut names = HashSet::new();
+        if let Some(field) = schema.fields().iter().find(|field| !names.insert(field.name())) {
+            let message = format!("two columns are named {:?}", field.name());
+            return Err(ReadProblem::ColumnTypes(message));
+        }
         let rows = Vec::new().into_iter().enumerate();
         Ok(Self { batches, kind, schema, batch: None, converted: None, rows, number: 0 })
     }
@@ -121,10 +129,86 @@ fn objects(batch: &RecordBatch) -> Result<Vec<Object>, ReadProblem> {
     let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer: ArrayWriter<Vec<u8>> = builder.build(Vec::new());
     let unfit = |error: ArrowError| ReadProblem::ColumnTypes(error.to_string());
-    writer.write(batch).map_err(unfit)?;
+    writer.write(&writable(batch)?).map_err(unfit)?;
     writer.finish().map_err(unfit)?;
     let text = writer.into_inner();
     let unfit = |error: serde_json::Error| ReadProblem::ColumnTypes(error.to_string());
     let value = parse::value(parse::utf8(&text)?).map_err(unfit)?;
     serde_json::from_value(value).map_err(unfit)
+}
+
+/// The batch with columns that can be written as JSON: binary columns become text, and times
+/// in a named zone become times in UTC.
+///
+/// # Errors
+/// A binary column is not UTF-8.
+fn writable(batch: &RecordBatch) -> Result<RecordBatch, ReadProblem> {
+    let unfit = |error: ArrowError| ReadProblem::ColumnTypes(error.to_string());
+    let schema = batch.schema();
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        let column = match field.data_type() {
+            DataType::Binary => texts(field, column.as_binary::<i32>().iter())?,
+            DataType::LargeBinary => texts(field, column.as_binary::<i64>().iter())?,
+            DataType::BinaryView => texts(field, column.as_binary_view().iter())?,
+            DataType::Timestamp(unit, Some(_)) => {
+                let in_utc = DataType::Timestamp(*unit, Some("+00:00".into()));
+                let data = column.to_data().into_builder().data_type(in_utc);
+                make_array(data.build().map_err(unfit)?)
+            }
+            _ => Arc::clone(column),
+        };
+        let changed = field.as_ref().clone().with_data_type(column.data_type().clone());
+        fields.push(changed);
+        columns.push(column);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .map_err(unfit)
+}
+
+/// A binary column as text.
+///
+/// # Errors
+/// A value is not UTF-8.
+fn texts<'a>(
+    field: &Field,
+    values: impl Iterator<Item = Option<&'a [u8]>>,
+) -> Result<ArrayRef, ReadProblem> {
+    let text = |value: Option<&'a [u8]>| value.map(std::str::from_utf8).transpose();
+    let texts: Result<StringArray, _> = values.map(text).collect();
+    match texts {
+        Ok(texts) => Ok(Arc::new(texts)),
+        Err(_) => {
+            let message = format!("the column {:?} is binary", field.name());
+            Err(ReadProblem::ColumnTypes(message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{BinaryArray, TimestampMillisecondArray};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rows(columns: Vec<(&str, ArrayRef)>) -> Result<Value, String> {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let objects = objects(&batch).map_err(|problem| problem.to_string())?;
+        Ok(serde_json::to_value(objects).unwrap())
+    }
+
+    #[test]
+    fn binary_texts_are_texts_and_times_are_in_utc() {
+        let texts: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some("é".as_bytes()), None]));
+        let times = TimestampMillisecondArray::from(vec![0, 1]).with_timezone("Europe/Berlin");
+        let found = rows(vec![("text", texts), ("time", Arc::new(times))]).unwrap();
+        let time = found[0]["time"].as_str().unwrap();
+        assert!(time.starts_with("1970-01-01T00:00:00"), "{time}");
+        assert_eq!([&found[0]["text"], &found[1]["text"]], [&json!("é"), &Value::Null]);
+        let image: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"\xff\xd8"]));
+        assert!(rows(vec![("image", image)]).unwrap_err().contains("\"image\" is binary"));
+    }
 }

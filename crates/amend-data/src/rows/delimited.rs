@@ -132,8 +132,9 @@ impl Delimited {
             Err(error) => {
                 return Err(match error.into_kind() {
                     csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                        // A row is that long only if a quote in it is not closed.
-                        ReadProblem::Unquoted
+                        let kept = self.reader.get_ref();
+                        wrong_quote(kept.rest(), self.delimiter)
+                            .unwrap_or(ReadProblem::CellsTooLong { limit: kept.limit })
                     }
                     csv::ErrorKind::Io(error) => ReadProblem::Read(error),
                     other => ReadProblem::Read(io::Error::other(format!("{other:?}"))),
@@ -172,8 +173,8 @@ impl Delimited {
 
     /// The row that was read, which begins on a line.
     fn row(&self, line: u64) -> Result<Object, ReadProblem> {
-        if has_open_quote(&self.original, self.delimiter) {
-            return Err(ReadProblem::Unquoted);
+        if let Some(problem) = wrong_quote(&self.original, self.delimiter) {
+            return Err(problem);
         }
         let (found, expected) = (self.record.len(), self.columns.len());
         if found != expected {
@@ -192,20 +193,28 @@ impl Delimited {
     }
 }
 
-/// Whether a quoted cell does not end before its file does.
-fn has_open_quote(text: &[u8], delimiter: u8) -> bool {
+/// What is wrong with the quotes of a row: a quoted cell that does not end before the file
+/// does, or something between its closing quote and the next delimiter. The CSV reader would
+/// accept both, and join rows.
+fn wrong_quote(text: &[u8], delimiter: u8) -> Option<ReadProblem> {
     let (mut in_quotes, mut begins) = (false, true);
     let mut bytes = text.iter().peekable();
     while let Some(&byte) = bytes.next() {
-        if in_quotes {
-            // A quote inside a cell is written twice.
-            in_quotes = byte != b'"' || bytes.next_if(|&&next| next == b'"').is_some();
-        } else {
+        if !in_quotes {
             in_quotes = begins && byte == b'"';
             begins = byte == delimiter || is_break(&byte);
+            continue;
+        }
+        // A quote inside a cell is written twice.
+        if byte != b'"' || bytes.next_if(|&&next| next == b'"').is_some() {
+            continue;
+        }
+        in_quotes = false;
+        if bytes.peek().is_some_and(|&&next| next != delimiter && !is_break(&next)) {
+            return Some(ReadProblem::AfterQuote);
         }
     }
-    in_quotes
+    if in_quotes { Some(ReadProblem::Unquoted) } else { None }
 }
 
 /// The value of a cell that is not empty.
@@ -225,28 +234,23 @@ fn cell_value(cell: &str) -> Value {
     Value::String(cell.to_owned())
 }
 
-/// Parses cells that are lists of texts, if two or more columns have lists of the same
-/// length: the turns of a prompt, and an answer to each.
+/// The columns of the turns of a prompt and of the answers to each of two models, as Chatbot
+/// Arena writes them.
+const ARENA: [&str; 3] = ["prompt", "response_a", "response_b"];
+
+/// Parses the cells of [`ARENA`] that are lists of texts, if the row has all three columns.
 fn parse_text_lists(row: &mut Object) {
-    let mut lists: Vec<(String, Vec<Value>)> = Vec::new();
-    for (column, value) in row.iter() {
-        let Some(cell) = value.as_str().map(str::trim) else { continue };
-        if cell.starts_with('[')
-            && cell.ends_with(']')
-            && let Ok(Value::Array(values)) = parse::value(cell)
-            && values.iter().all(|value| value.is_string() || value.is_null())
-            && values.iter().any(Value::is_string)
-        {
-            lists.push((column.clone(), values));
+    let mut lists = Vec::new();
+    for column in ARENA {
+        let cell = row.get(column).and_then(Value::as_str).unwrap_or_default().trim();
+        let Ok(Value::Array(values)) = parse::value(cell) else { return };
+        if !values.iter().all(|value| value.is_string() || value.is_null()) {
+            return;
         }
+        lists.push((column, values));
     }
-    let alike =
-        |list: &Vec<Value>| lists.iter().filter(|(_, other)| other.len() == list.len()).count();
-    let parsed: Vec<bool> = lists.iter().map(|(_, list)| alike(list) > 1).collect();
-    for ((column, values), parsed) in lists.into_iter().zip(parsed) {
-        if parsed {
-            row.insert(column, Value::Array(values));
-        }
+    for (column, values) in lists {
+        row.insert(column.to_owned(), Value::Array(values));
     }
 }
 
@@ -301,22 +305,52 @@ pub(super) fn delimiter(text: &[u8]) -> u8 {
     [b',', b';', b'\t'].into_iter().find(several).unwrap_or(b',')
 }
 
+/// The names of a single column by which CSV is recognised.
+const NAMES: [&str; 14] = [
+    "prompt",
+    "prompts",
+    "goal",
+    "goals",
+    "instruction",
+    "instructions",
+    "question",
+    "questions",
+    "query",
+    "text",
+    "input",
+    "behavior",
+    "behaviour",
+    "user_prompt",
+];
+
 /// Recognises CSV and TSV that its name does not announce: the first row has names, and the
 /// second has as many cells. A single column is recognised by a usual name.
 pub(super) fn recognise(text: &[u8]) -> Option<u8> {
     let delimiter = delimiter(text);
     let records = records(text, delimiter);
     let [header, first] = records.as_slice() else { return None };
-    let names: Vec<&str> = header.iter().map_while(|cell| std::str::from_utf8(cell).ok()).collect();
-    let is_header = match names.as_slice() {
-        [name] => ["prompt", "prompts", "goal", "instruction", "question"].contains(name),
+    let fits = header.len() == 1 || first.len() == header.len();
+    if fits && is_header(header) { Some(delimiter) } else { None }
+}
+
+/// Whether the second row may go on after a text that begins with names of columns.
+pub(super) fn is_cut(text: &[u8]) -> bool {
+    let delimiter = delimiter(text);
+    let records = records(text, delimiter);
+    let header = records.first().is_some_and(|header| is_header(header));
+    let rest = text.splitn(2, |&byte| byte == b'\n').nth(1).unwrap_or_default();
+    header && (wrong_quote(rest, delimiter).is_some() || !rest.contains(&b'\n'))
+}
+
+/// Whether cells are the names of columns.
+fn is_header(cells: &[Vec<u8>]) -> bool {
+    let names: Vec<&str> = cells.iter().map_while(|cell| std::str::from_utf8(cell).ok()).collect();
+    let distinct: HashSet<&&str> = names.iter().collect();
+    let are_names = match names.as_slice() {
+        [name] => NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)),
         _ => names.iter().all(|name| is_name(name)),
     };
-    let distinct: HashSet<&&str> = names.iter().collect();
-    let fits = names.len() == header.len()
-        && distinct.len() == names.len()
-        && (names.len() == 1 || first.len() == names.len());
-    if is_header && fits { Some(delimiter) } else { None }
+    are_names && names.len() == cells.len() && distinct.len() == names.len()
 }
 
 /// Whether a text is written like the name of a column.
@@ -376,21 +410,28 @@ mod tests {
             ("one,two\nthree\n", None),
             ("same,same\na,b\n", None),
             ("Question?\nAnother\n", None),
+            ("Question\nhello\n", Some(b',')),
+            ("\"prompt\"\n\"a\"\n", Some(b',')),
         ] {
             assert_eq!(recognise(text.as_bytes()), expected, "{text}");
         }
     }
 
     #[test]
-    fn only_open_quotes_are_open() {
+    fn quotes_end_with_their_cell() {
         for (text, expected) in [
-            ("a,\"b", true),
-            ("\"a\"\"", true),
-            ("\"a\"\"b\",c", false),
-            ("5\" pipe,b", false),
-            ("a,\"b\nc\"", false),
+            ("a,\"b", Some("a quote is not closed")),
+            ("\"a\"\"", Some("a quote is not closed")),
+            ("\"a\"\"b\",c", None),
+            ("5\" pipe,b", None),
+            ("a,\"b\nc\"", None),
+            ("a,\"b,2\n\"c\",3", Some("there is text after the closing quote")),
+            ("\"a\" ,b", Some("there is text after the closing quote")),
         ] {
-            assert_eq!(has_open_quote(text.as_bytes(), b','), expected, "{text}");
+            let problem = wrong_quote(text.as_bytes(), b',').map(|problem| problem.to_string());
+            let begins =
+                |expected: &str| problem.as_ref().is_some_and(|it| it.starts_with(expected));
+            assert!(expected.map_or(problem.is_none(), begins), "{text}: {problem:?}");
         }
     }
 }

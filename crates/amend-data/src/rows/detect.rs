@@ -112,7 +112,8 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
     opened.rewind().map_err(ReadProblem::Open)?;
     let compression = match magic.as_slice() {
         [0x1f, 0x8b, ..] => Some(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd] => Some(Compression::Zstd),
+        // The second is a frame that readers skip.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Compression::Zstd),
         _ => None,
     };
     let failed = |error| read_problem(compression, error);
@@ -187,6 +188,7 @@ pub(super) fn read_problem(compression: Option<Compression>, error: io::Error) -
 /// The layout of a text. [`RowLayout::Object`] stands for any arrangement.
 fn text_layout(start: &mut Start, extension: &str) -> RowLayout {
     while start.bytes.trim_ascii_start().is_empty() && start.grow(MAX_ROW) {}
+    while is_undecided(start.bytes.trim_ascii_start()) && start.grow(MAX_ROW) {}
     let text = start.bytes.trim_ascii_start();
     let by_name = || match extension {
         "csv" => RowLayout::Delimited(delimited::delimiter(text)),
@@ -196,10 +198,12 @@ fn text_layout(start: &mut Start, extension: &str) -> RowLayout {
     };
     let json = !matches!(extension, "csv" | "tsv" | "tab" | "txt");
     let named_json = matches!(by_name(), RowLayout::Lines);
+    // A quoted name of a column is also a JSON string.
+    let is_header = !named_json && delimited::recognise(text).is_some();
     match text.first() {
         Some(b'{') if json || is_json_line(text) => object_layout(start),
         Some(b'[') if named_json || starts_array(text) => RowLayout::Array,
-        Some(b'"') if json && is_json_line(text) => RowLayout::Lines,
+        Some(b'"') if json && is_json_line(text) && !is_header => RowLayout::Lines,
         None | Some(b'{' | b'[') => by_name(),
         Some(_) => match (by_name(), delimited::recognise(text)) {
             (RowLayout::Lines | RowLayout::Text, Some(delimiter)) if extension != "txt" => {
@@ -207,6 +211,16 @@ fn text_layout(start: &mut Start, extension: &str) -> RowLayout {
             }
             (layout, _) => layout,
         },
+    }
+}
+
+/// Whether more of a text is needed to tell strings, rows of cells and plain text apart: a
+/// quoted text goes on, or the row after a header.
+fn is_undecided(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'{' | b'[') | None => false,
+        Some(b'"') if !text.contains(&b'\n') => true,
+        Some(_) => delimited::is_cut(text),
     }
 }
 

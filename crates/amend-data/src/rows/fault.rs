@@ -46,6 +46,15 @@ pub enum ReadProblem {
         /// The names of its folders, if it has any.
         folders: Option<String>,
     },
+    /// A folder and its folder `data` both have data files.
+    #[error(
+        "the folder has data files of its own, such as {file}, and others in its folder data: \
+         name that folder, or the files"
+    )]
+    TwoFolders {
+        /// One of its own files.
+        file: String,
+    },
     /// The same file is named twice.
     #[error("the file is named twice, also as {first}: name it once")]
     Twice {
@@ -111,6 +120,12 @@ pub enum ReadProblem {
         /// The most bytes.
         limit: usize,
     },
+    /// A row of CSV is too long.
+    #[error("the row is longer than {limit} bytes: shorten it")]
+    CellsTooLong {
+        /// The most bytes.
+        limit: usize,
+    },
     /// The bytes are not UTF-8.
     #[error(
         "invalid UTF-8 at byte {byte} of the row: convert the file, for example with iconv -f \
@@ -172,6 +187,12 @@ pub enum ReadProblem {
         /// The number of columns.
         expected: usize,
     },
+    /// A quoted cell of CSV has text after its closing quote.
+    #[error(
+        "there is text after the closing quote of a cell: write a quote inside a cell twice, and \
+         close each quote"
+    )]
+    AfterQuote,
     /// A quoted cell of CSV does not end.
     #[error("a quote is not closed: close it, and write a quote inside a cell twice")]
     Unquoted,
@@ -188,6 +209,7 @@ impl Problem for ReadProblem {
             | Self::Ragged { .. } => false,
             Self::Open(_)
             | Self::NoFiles { .. }
+            | Self::TwoFolders { .. }
             | Self::Twice { .. }
             | Self::Unreadable { .. }
             | Self::Read(_)
@@ -200,7 +222,9 @@ impl Problem for ReadProblem {
             | Self::Unclosed
             | Self::Separator { .. }
             | Self::Header { .. }
-            // The rest of the file is one row.
+            // Rows may be joined.
+            | Self::AfterQuote
+            | Self::CellsTooLong { .. }
             | Self::Unquoted => true,
         }
     }

@@ -127,6 +127,25 @@ pub fn is_row_file(path: &Path) -> bool {
     extension == "txt" || EXTENSIONS.contains(&extension.as_str())
 }
 
+/// Whether files with the names of two paths may be of one kind. The name says nothing if it
+/// has no extension of a file of rows.
+#[must_use]
+pub fn are_named_alike(a: &Path, b: &Path) -> bool {
+    let kind = |path: &Path| {
+        let extension = extension(path);
+        match extension.as_str() {
+            "jsonl" | "ndjson" | "json" | "jsonlines" => Some("json".to_owned()),
+            "arrow" | "feather" => Some("arrow".to_owned()),
+            _ if is_row_file(path) => Some(extension),
+            _ => None,
+        }
+    };
+    match (kind(a), kind(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    }
+}
+
 /// The files that inputs name: a folder stands for its data files, or those of its folder
 /// `data`. What can be read only once, such as standard input, is copied to a temporary
 /// file that lives as long as the result.
@@ -149,10 +168,7 @@ pub fn files_of_each(inputs: &[Input]) -> Vec<Result<Vec<RowFile>, ReadFault>> {
 }
 
 /// The files of an input. `seen` has the name of each file before it.
-fn files_of(
-    input: &Input,
-    seen: &mut HashMap<PathBuf, String>,
-) -> Result<Vec<RowFile>, ReadFault> {
+fn files_of(input: &Input, seen: &mut HashMap<PathBuf, String>) -> Result<Vec<RowFile>, ReadFault> {
     let name = input.name();
     let failed = |problem| whole(name.clone(), problem);
     let open = |error| failed(ReadProblem::Open(error));
@@ -182,8 +198,12 @@ fn files_of(
 fn data_files(folder: &Path) -> Result<Vec<RowFile>, ReadProblem> {
     let inner = folder.join("data");
     let mut files = listed(folder).map_err(ReadProblem::Open)?;
-    if files.is_empty() && inner.is_dir() {
-        files = listed(&inner).map_err(ReadProblem::Open)?;
+    if inner.is_dir() {
+        let in_data = listed(&inner).map_err(ReadProblem::Open)?;
+        if let (Some(file), Some(_)) = (files.first(), in_data.first()) {
+            return Err(ReadProblem::TwoFolders { file: file.name.clone() });
+        }
+        files.extend(in_data);
     }
     if !files.is_empty() {
         return Ok(files);
@@ -283,6 +303,12 @@ mod tests {
         let error = |path: &Path| files(&paths(path)).unwrap_err().problem;
         assert!(matches!(error(folder.path()), ReadProblem::NoFiles { folders: None, .. }));
         fs::create_dir(folder.path().join("harmless")).unwrap();
+        let two = tempfile::tempdir().unwrap();
+        fs::create_dir(two.path().join("data")).unwrap();
+        for name in ["a.jsonl", "data/b.jsonl"] {
+            fs::write(two.path().join(name), "").unwrap();
+        }
+        assert!(matches!(error(two.path()), ReadProblem::TwoFolders { .. }));
         let message = error(folder.path()).to_string();
         assert!(message.ends_with(": name one of its folders (harmless)"), "{message}");
         assert!(matches!(error(&folder.path().join("no")), ReadProblem::Open(_)));

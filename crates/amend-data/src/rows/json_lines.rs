@@ -1,4 +1,4 @@
-//! Writes JSON lines that every reader splits at the same places.
+//! Writes JSON Lines that every reader splits at the same places.
 //!
 //! JSON allows U+2028, U+2029 and U+0085 in a string as they are, but many readers, such as
 //! Python's `str.splitlines`, end a line at them. They are written as escapes.

@@ -27,8 +27,8 @@ mod refuse;
 
 pub use fault::{FaultGroups, InputFault, Problem, ReadFault, ReadProblem, WriteFault};
 pub use file::{Input, RowFile, files, files_of_each};
-pub(crate) use parse::type_name;
 pub use kind::{Arrangement, Compression, FileKind, RowLayout};
+pub(crate) use parse::type_name;
 pub use reader::{Place, Row, RowReader};
 pub use write::RowWriter;
 

@@ -35,6 +35,9 @@ const LISTS: [&str; 16] = [
     "eval",
 ];
 
+/// Keys of lists that describe the rows.
+const DESCRIPTIONS: [&str; 4] = ["features", "columns", "fields", "index"];
+
 /// Columns of a single row: an object with a text under one of these is a row, whatever
 /// lists it has.
 const COLUMNS: [&str; 18] = [
@@ -57,6 +60,9 @@ const COLUMNS: [&str; 18] = [
     "context",
     "target",
 ];
+
+/// Columns of a conversation.
+const TURNS: [&str; 3] = ["messages", "conversations", "conversation"];
 
 /// The column of the name of a row's group.
 const GROUP: &str = "group";
@@ -134,14 +140,21 @@ fn arrangement<'a>(
     {
         return Ok((Arrangement::Table, None));
     }
+    if is_lists(entries) {
+        return Ok((Arrangement::Lists, None));
+    }
     if !entries.iter().any(|(key, value)| is_column(key) && starts_with(value, b'"')) {
-        let lists: Vec<_> = entries.iter().filter(|(key, value)| is_list(key, value)).collect();
-        let known: Vec<_> =
-            lists.iter().copied().filter(|(key, _)| LISTS.contains(&key.as_str())).collect();
-        if known.is_empty() && lists.len() > 1 && lists.len() == entries.len() {
+        let mut lists: Vec<_> = entries.iter().filter(|(key, value)| is_list(key, value)).collect();
+        if lists.len() > 1 {
+            lists.retain(|(key, _)| !DESCRIPTIONS.contains(&key.as_str()));
+        }
+        if lists.len() > 1
+            && lists.len() == entries.len()
+            && !lists.iter().any(|(key, _)| LISTS.contains(&key.as_str()))
+        {
             return Ok((Arrangement::Groups, None));
         }
-        match if known.is_empty() { lists } else { known }.as_slice() {
+        match lists.as_slice() {
             [] => {}
             [(key, value)] => return Ok((Arrangement::List(key.clone()), Some(value))),
             several => {
@@ -152,13 +165,7 @@ fn arrangement<'a>(
     }
     let is_every =
         |byte| !entries.is_empty() && entries.iter().all(|(_, value)| starts_with(value, byte));
-    let arrangement = if is_every(b'{') {
-        by_label(entries)
-    } else if is_every(b'[') && entries.len() > 1 && is_lists(entries) {
-        Arrangement::Lists
-    } else {
-        Arrangement::Row
-    };
+    let arrangement = if is_every(b'{') { by_label(entries) } else { Arrangement::Row };
     Ok((arrangement, None))
 }
 
@@ -210,14 +217,24 @@ fn by_label(entries: &Entries<'_>) -> Arrangement {
     if named { Arrangement::Labelled } else { Arrangement::Row }
 }
 
-/// Whether all values are lists of as many scalars.
+/// Whether all values are lists of as many scalars: a table by columns. A single list is one
+/// if its key is the name of a column.
 fn is_lists(entries: &Entries<'_>) -> bool {
     let mut length = None;
-    entries.iter().all(|(_, value)| {
-        let Ok(values) = serde_json::from_str::<Vec<Value>>(value.get()) else { return false };
-        let scalars = values.iter().all(|value| !value.is_array() && !value.is_object());
-        scalars && !values.is_empty() && *length.get_or_insert(values.len()) == values.len()
-    })
+    // Turns may be alternating texts.
+    let is_text_column = |key: &str| is_column(key) && !TURNS.contains(&key);
+    let is_table = match entries.as_slice() {
+        [(key, _)] => is_text_column(key),
+        entries => {
+            !entries.is_empty() && !entries.iter().all(|(key, _)| LISTS.contains(&key.as_str()))
+        }
+    };
+    is_table
+        && entries.iter().all(|(_, value)| {
+            let Ok(values) = serde_json::from_str::<Vec<Value>>(value.get()) else { return false };
+            let scalars = values.iter().all(|value| !value.is_array() && !value.is_object());
+            scalars && !values.is_empty() && *length.get_or_insert(values.len()) == values.len()
+        })
 }
 
 impl ObjectFile {

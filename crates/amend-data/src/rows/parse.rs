@@ -67,13 +67,12 @@ pub(super) fn json_problem(bytes: &[u8], line: u64, error: &serde_json::Error) -
         return ReadProblem::Json { column: 1, message: "no row: remove a comma".to_owned() };
     }
     let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = error.to_string().replace(&place, "");
+    let message = error.to_string().replace(&place, "").replace("expected ident", "no JSON value");
     let at = error.column().saturating_sub(1);
     let around = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1));
-    let from_here = around
-        .and_then(|line| line.get(at.saturating_sub(1)..))
-        .unwrap_or_default()
-        .trim_ascii_start();
+    let from_here = around.and_then(|line| line.get(at.saturating_sub(1)..)).unwrap_or_default();
+    let before = from_here.iter().take_while(|byte| b" \t[,:".contains(byte)).count();
+    let from_here = &from_here[before..];
     let not_json = [&b"NaN"[..], b"Infinity", b"-Infinity", b"aN", b"nfinity"];
     let fix = if not_json.iter().any(|word| from_here.starts_with(word)) {
         "NaN and Infinity are not JSON; write null"

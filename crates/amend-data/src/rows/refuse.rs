@@ -113,13 +113,14 @@ fn is_utf16(start: &[u8]) -> bool {
     start.len() >= 4 && ((nul_at(0) && text_at(1)) || (nul_at(1) && text_at(0)))
 }
 
-/// Whether the first bytes are not text: one in twenty is a control character. A single
-/// damaged character is the fault of its row.
+/// Whether the first bytes are not text: one in twenty is a control character, and there are
+/// several. A single damaged character is the fault of its row.
 fn is_binary(start: &[u8]) -> bool {
     let start = &start[..start.len().min(1024)];
     let control =
         |byte: &&u8| **byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
-    start.iter().filter(control).count() * 20 > start.len()
+    let count = start.iter().filter(control).count();
+    count > 1 && count * 20 > start.len()
 }
 
 #[cfg(test)]
@@ -166,7 +167,7 @@ mod tests {
             b"ARROW1\0\0",
             b"\xff\xff\xff\xff\x10\0\0\0",
             b"Organise my day\n",
-            b"a text with one damaged character\0",
+            b"a damaged text\0",
             "é".as_bytes(),
             b"",
         ] {

@@ -1,4 +1,4 @@
-//! The reviews of a run's responses: an append-only file of JSON lines.
+//! The reviews of a run's responses: an append-only file of JSON Lines.
 //!
 //! A line is a review, or undoes an earlier one. Lines are numbered from 0, so a missing
 //! or repeated line is detected. One process writes, under its own lock: a run can

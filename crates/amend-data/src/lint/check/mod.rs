@@ -12,6 +12,7 @@ mod markup;
 mod private;
 mod repeats;
 mod roles;
+mod shapes;
 mod thoughts;
 mod truncation;
 mod verdict;
@@ -29,6 +30,7 @@ pub(super) use balance::{Balance, Imbalance};
 pub use balance::{Lengths, Refusals, SetStatistics};
 pub(super) use duplicates::{Duplicates, Location};
 pub(super) use evaluation::EvaluationLeak;
+pub(super) use shapes::Shapes;
 
 /// The data that a check needs to decide whether a row breaks a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +126,7 @@ pub const RULES: &[&LintRule] = &[
     &duplicates::WITHIN,
     &balance::LENGTH,
     &balance::REFUSALS,
+    &shapes::MIXED,
 ];
 
 /// The rules about spoilt rows: what the loop leaves in an answer. Exports leave such rows
