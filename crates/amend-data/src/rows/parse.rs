@@ -210,7 +210,7 @@ mod tests {
                 b"{\"a\": \"\0\"}",
                 "a NUL byte at byte 8 of the row: the file is damaged or binary; remove it",
             ),
-            (b"[1]", "a row must be a JSON string or object, not an array"),
+            (b"[1]", "a row must be a JSON string or object, not a list"),
             (b"3", "a row must be a JSON string or object, not a number"),
         ] {
             assert_eq!(row(text, 7).unwrap_err().to_string(), expected);
