@@ -49,7 +49,10 @@ fn number(text: &str, word: &str) -> u64 {
 fn skipped(ran: &Ran) -> u64 {
     let lines = ran.err.lines();
     let counts = lines.filter_map(|line| {
-        line.strip_suffix(" rows skipped").or(line.strip_suffix(" row skipped"))?.parse::<u64>().ok()
+        line.strip_suffix(" rows skipped")
+            .or(line.strip_suffix(" row skipped"))?
+            .parse::<u64>()
+            .ok()
     });
     counts.sum()
 }

@@ -178,3 +178,32 @@ fn a_preference_file_gives_prompts_to_run_and_pairs_to_judge() {
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("no two answers to compare"), "{}", refused.err);
 }
+
+#[test]
+fn the_directory_of_a_run_is_no_input() {
+    let place = Place::new();
+    place.write("in.jsonl", "\"Why?\"\n");
+    let ran = place.run(&mut place.small("run in.jsonl --out r"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for line in ["run r --dry-run", "run in.jsonl r --dry-run", "score r", "check r"] {
+        let ran = place.run(&mut place.small(line));
+        assert!(ran.code.is_some_and(|code| code > 0), "{line}");
+        assert!(ran.err.contains("r is a run directory"), "{line}: {}", ran.err);
+        assert!(ran.err.contains("help: to use its results: amend export r"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn the_pipe_maps_columns_and_keeps_the_order_around_skipped_rows() {
+    let place = Place::new();
+    let rows = "{\"task\": \"Why?\", \"n\": 1}\n7\n{\"task\": \"How?\", \"n\": 3}\n";
+    let ran = with_stdin(&place, &mut place.small("--jsonl --map prompt=task --skip-bad"), rows);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.starts_with("standard input: JSON Lines, 3 rows, prompt column: task\n"));
+    let records: Vec<Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let numbers: Vec<_> = records.iter().map(|record| &record["row"]).collect();
+    assert_eq!(numbers, [1, 3], "{}", ran.out);
+    let refused = with_stdin(&place, &mut place.small("--skip-bad"), "Why?");
+    assert!(refused.err.contains("pass --jsonl to read rows"), "{}", refused.err);
+}

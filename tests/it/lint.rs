@@ -295,14 +295,18 @@ fn unreadable_data_is_reported_and_writes_no_copy() {
     error: none.jsonl has no rows
     $ amend lint strange.jsonl
     error: strange.jsonl:1: /text must be a text, not a number: change it, or remove the row
+    help: to continue without these rows, pass --skip-bad
     $ amend lint broken.jsonl
     error: broken.jsonl:2: invalid JSON at column 9: EOF while parsing an object: it is cut off, or a quote or bracket is not closed
+    help: to continue without these rows, pass --skip-bad
     $ amend lint types.jsonl
     error: types.jsonl:2: /chosen must be a text, not a number: change it, or remove the row
+    help: to continue without these rows, pass --skip-bad
     $ amend lint types.jsonl --fix out.jsonl
     error: types.jsonl:2: /chosen must be a text, not a number: change it, or remove the row
+    help: to continue without these rows, pass --skip-bad
     $ amend lint fine.jsonl --eval questions.jsonl
-    error: questions.jsonl:1: no prompt under messages, conversations, conversation, prompt, instruction, question, query, input, text, content, goal, behavior, forbidden_prompt, adversarial, vanilla, problem, user_input, user_prompt, request: rename its key
+    error: questions.jsonl:1: no prompt in the row of an evaluation file: name its column prompt
     $ amend lint fine.jsonl --tokenizer strange.jsonl
     error: failed to load tokenizer strange.jsonl: expected `,` or `}` at line 1 column 8
     $ amend lint fine.jsonl -m strange.jsonl
@@ -330,7 +334,8 @@ fn all_faulty_rows_are_reported_and_equal_faults_once() {
     insta::assert_snapshot!(ran.err, @r#"
     error: in.jsonl:2: invalid JSON at column 9: EOF while parsing an object: it is cut off, or a quote or bracket is not closed
     in.jsonl:3: /chosen must be a text, not a number: change it, or remove the row (and 2 more rows)
-    in.jsonl:6: a row must be a JSON string or object, not an array
+    in.jsonl:6: a row must be a JSON string or object, not a list
+    help: to continue without these rows, pass --skip-bad
     "#);
 }
 

@@ -35,8 +35,6 @@ pub struct LintArgs {
     #[arg(value_name = "DATA")]
     data: PathBuf,
     #[command(flatten)]
-    input: InputArgs,
-    #[command(flatten)]
     verdicts: VerdictArgs,
     #[command(flatten)]
     trainer: TrainerArgs,
@@ -57,6 +55,8 @@ pub struct LintArgs {
     /// Print a JSON record
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 /// Checks the data and prints the report.

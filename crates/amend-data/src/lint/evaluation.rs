@@ -42,7 +42,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<EvaluationLeak, LintError> {
             }
         }
     }
-    if faults.is_empty() { Ok(evaluation) } else { Err(LintError::Faults(faults)) }
+    if faults.is_empty() { Ok(evaluation) } else { Err(LintError::Evaluation(faults)) }
 }
 
 /// The last user turn.

@@ -92,6 +92,9 @@ pub enum LintError {
     /// Rows that cannot be read or are in no known format.
     #[error("{0}")]
     Faults(FaultGroups),
+    /// Rows of evaluation files that cannot be read or have no prompt.
+    #[error("{0}")]
+    Evaluation(FaultGroups),
     /// The run cannot be opened.
     #[error(transparent)]
     Run(#[from] RunError),
