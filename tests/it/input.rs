@@ -202,7 +202,7 @@ fn the_pipe_maps_columns_and_keeps_the_order_around_skipped_rows() {
     assert!(ran.err.starts_with("standard input: JSON Lines, 3 rows, prompt column: task\n"));
     let records: Vec<Value> =
         ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let numbers: Vec<_> = records.iter().map(|record| &record["row"]).collect();
+    let numbers: Vec<_> = records.iter().map(|record| &record["metadata"]["n"]).collect();
     assert_eq!(numbers, [1, 3], "{}", ran.out);
     let refused = with_stdin(&place, &mut place.small("--skip-bad"), "Why?");
     assert!(refused.err.contains("pass --jsonl to read rows"), "{}", refused.err);
