@@ -439,6 +439,19 @@ fn figures_by_category_follow_from_the_rows_of_each() {
 }
 
 #[test]
+fn a_category_is_a_text_a_number_or_a_list_of_texts() {
+    let row = serde_json::json!({
+        "text": " maths ", "number": 3, "list": ["crime", "drugs"], "blank": " ", "none": [],
+        "mixed": ["crime", 3],
+    });
+    let of = |column| category(row.as_object().unwrap(), column);
+    assert_eq!(of("text").as_deref(), Some("maths"));
+    assert_eq!(of("number").as_deref(), Some("3"));
+    assert_eq!(of("list").as_deref(), Some("crime, drugs"));
+    assert_eq!([of("blank"), of("none"), of("mixed"), of("absent")], [None, None, None, None]);
+}
+
+#[test]
 fn rows_without_a_category_have_no_figures_by_category() {
     let rows = by_order(&[("a", "", A), ("b", "", B)]);
     assert_eq!(JudgeFigures::from_rows(&rows, Some("topic"), Stream::new(1)).by, None);
