@@ -277,6 +277,7 @@ fn a_panel_may_get_further_judges_and_loses_none() {
     for judges in [2, 2, 3] {
         create_panel(&panel, judges).unwrap();
     }
+    write(&panel.join("judge-1"), &judging(Policy::Drop), &[]);
     let error = create_panel(&panel, 2).unwrap_err().to_string();
     assert!(error.contains("has 3 judges, but 2 are given"), "{error}");
 }
