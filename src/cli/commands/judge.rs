@@ -140,10 +140,10 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
             "pass several --judge-model, or omit it",
         ));
     }
+    let by = args.by(&input)?;
     let calibration = calibrations.first().copied();
     let finished = args.judge(&input, out, None, calibration, config, || Ok(()))?;
     let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
-    let by = args.by(&input)?;
     let rows = rows(&finished, constitution, by.as_deref())?;
     let figures = JudgeFigures::from_rows(&rows, by.as_deref(), stream);
     let judge = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
@@ -382,6 +382,8 @@ fn check_column(input: &JudgeInput, by: &str) -> Result<(), CommandError> {
             others.extend(item.metadata.keys().filter(has_category).cloned());
         }
     }
+    // The label has figures of its own.
+    others.remove("label");
     let hint = if others.is_empty() {
         "omit --by: no other column divides the rows".to_owned()
     } else {
