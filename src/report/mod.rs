@@ -179,7 +179,8 @@ fn about(run: &RunDir) -> Vec<(&'static str, String)> {
         ("amend", manifest.amend.clone()),
     ];
     if let Some(verdicts) = run.verdicts() {
-        let judges: Vec<String> = verdicts.models().map(model).collect();
+        let judges: Vec<String> =
+            verdicts.judge_names().iter().map(|name| words::preview(name, 60)).collect();
         let Constitution { name, version, .. } = verdicts.constitution();
         let judges = format!("{} (verdicts {})", judges.join(", "), verdicts.name());
         facts.insert(1, ("Judge", judges));

@@ -346,3 +346,65 @@ fn several_judges_and_verdicts_are_refused_where_they_have_no_effect() {
         assert!(ran.err.contains(expected), "{line}: {}", ran.err);
     }
 }
+
+#[test]
+fn a_dry_run_counts_the_input_once_and_the_cost_for_each_judge() {
+    let place = place_with_run();
+    let rows =
+        ROWS.replace("\"label\": \"a\"", "\"label\": \"a\", \"topic\": [\"insects\", \"food\"]");
+    place.write("rows.jsonl", &rows);
+    let two = format!("{} {}", judge_flag("qwen2"), judge_flag("llama"));
+    let line = format!("judge rows.jsonl -c judged.toml --dry-run --by topic {two}");
+    let ran = place.run(&mut other(&place, &line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let count = |start: &str| ran.out.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!([count("pairs "), count("requests "), count("prompts ")], [1, 2, 2], "{}", ran.out);
+    assert!(ran.out.contains("  insects, food: 1 pair, 1 labelled, 0 ties\n"), "{}", ran.out);
+    assert!(ran.out.contains("judge 1: qwen2\n") && ran.out.contains("judge 2: llama\n"));
+    let ran = place.run(&mut place.small("judge rows.jsonl -c judged.toml --by subject"));
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    let expected = "error: no row has a value in the column \"subject\"\nhelp: pass one of topic\n";
+    assert!(ran.err.ends_with(expected), "{}", ran.err);
+}
+
+#[test]
+fn a_panel_that_cannot_begin_leaves_its_name_free() {
+    let place = place_with_run();
+    for flags in [
+        format!("-c missing.toml {} {}", judge_flag("qwen2"), judge_flag("llama")),
+        format!("-c judged.toml --judge-model missing.gguf {}", judge_flag("llama")),
+    ] {
+        let ran = place.run(&mut other(&place, &format!("judge r --name both {flags}")));
+        assert_ne!(ran.code, Some(0), "{flags}");
+        assert!(!place.path("r/verdicts/both").exists(), "{flags}: {}", ran.err);
+    }
+}
+
+#[test]
+fn verdicts_with_a_limit_are_continued_without_it() {
+    let place = place_with_run();
+    let judge = format!("judge r -c judged.toml --name some {}", judge_flag("qwen2"));
+    let ran = place.run(&mut other(&place, &format!("{judge} --limit 1 --json")));
+    assert_eq!((ran.code, lines(&ran.out).len()), (Some(0), 1), "{}", ran.err);
+    let ran = place.run(&mut other(&place, &format!("{judge} --resume --json")));
+    assert_eq!((ran.code, lines(&ran.out).len()), (Some(0), 4), "{}", ran.err);
+}
+
+#[test]
+fn verdicts_are_no_run_to_judge_export_or_start_from() {
+    let place = place_with_run();
+    let judge = format!("judge r -c judged.toml --name some {}", judge_flag("qwen2"));
+    let ran = place.run(&mut other(&place, &judge));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for (line, expected) in [
+        ("judge r/verdicts/some", "is a run of amend judge, and a run of amend run is needed"),
+        ("run --answers-from r/verdicts/some --out q", "a run of amend run is needed"),
+        ("export r/verdicts/some", "help: export the run that was judged, with --verdicts NAME"),
+    ] {
+        let is_export = line.starts_with("export");
+        let ran = place.run(&mut if is_export { place.amend(line) } else { place.small(line) });
+        assert_eq!(ran.code, Some(2), "{line}: {}", ran.err);
+        assert!(ran.err.contains(expected), "{line}: {}", ran.err);
+    }
+    assert!(!place.path("q").exists());
+}

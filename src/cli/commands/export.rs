@@ -27,8 +27,8 @@ use amend_data::store::run_dir::RunDir;
 /// side is spoilt, as by a critique that is repeated (--allow). Pairs with equal, empty or
 /// truncated responses are left out too, and rows with the findings of amend lint that the
 /// constitution or --drop names. All are counted on stderr; OUT.removed.jsonl lists those
-/// with findings. Reviews (amend review) take precedence over verdicts. With --split or --card, or if --out is a folder, each split is a
-/// separate file in that folder.
+/// with findings. Reviews (amend review) take precedence over verdicts. With --split or
+/// --card, or if --out is a folder, each split is a separate file in that folder.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// The run directory
@@ -164,6 +164,12 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
     }
     let verdicts = args.verdicts.verdicts.as_deref();
     let run = verdict_args::open(&args.run, verdicts, args.max_disagreement)?;
+    if run.manifest().is_rejudged() {
+        return Err(CommandError::usage(
+            format!("{} has verdicts on another run", args.run.display()),
+            "export the run that was judged, with --verdicts NAME",
+        ));
+    }
     if let Some(out) = &args.out {
         run.check_output(out)?;
     }
@@ -391,7 +397,7 @@ fn summary(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> String 
 /// How many rows neither a verdict nor a review has checked, and why. `None` if there are
 /// none.
 fn unchecked(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> Option<String> {
-    let judge = &run.manifest().constitution.value.judge;
+    let judge = run.judge_rules();
     let reason = match export.policy.unwrap_or(judge.policy) {
         _ if !judge.enabled => "the constitution disables the judge",
         Policy::Keep => "the policy keep ignores verdicts",

@@ -6,6 +6,7 @@ mod input;
 mod panel;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,12 +128,7 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     let calibrations = args.calibrations(judges.len())?;
     let input = args.open(&judges, config)?;
     if args.dry_run {
-        let job = args.questions(&input, calibrations.first().copied(), config)?;
-        let mut models = match judges.into_iter().next() {
-            Some(judge) => Models::judging_with(&args.recording, judge)?,
-            None => Models::judging(&args.recording, &args.model, config)?,
-        };
-        return dry_run::run(models.engines(&job)?.main(), &job, &input.source);
+        return args.rehearse(&input, judges, config);
     }
     if judges.len() > 1 {
         return panel::run(args, &input, judges, &calibrations, config);
@@ -144,9 +140,10 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
             "pass several --judge-model, or omit it",
         ));
     }
-    let finished = args.judge(&input, out, None, calibrations.first().copied(), config)?;
-    let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
     let by = args.by(&input)?;
+    let calibration = calibrations.first().copied();
+    let finished = args.judge(&input, out, None, calibration, config, || Ok(()))?;
+    let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
     let rows = rows(&finished, constitution, by.as_deref())?;
     let figures = JudgeFigures::from_rows(&rows, by.as_deref(), stream);
     let judge = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
@@ -197,8 +194,34 @@ fn sort(rows: &mut [JudgedRow]) {
 }
 
 impl JudgeArgs {
+    /// Counts the input, and the cost for each judge.
+    fn rehearse(
+        &self,
+        input: &JudgeInput,
+        judges: Vec<ModelSource>,
+        config: &Config,
+    ) -> Result<(), CommandError> {
+        let by = self.by(input)?;
+        let pairs = dry_run::count(&input.source, by.as_deref())?;
+        let job = self.questions(input, None, config)?;
+        if judges.is_empty() {
+            let mut models = Models::judging(&self.recording, &self.model, config)?;
+            return dry_run::cost(models.engines(&job)?.main(), &job, &input.source, pairs);
+        }
+        let is_panel = judges.len() > 1;
+        for (number, judge) in judges.into_iter().enumerate() {
+            if is_panel {
+                print::text(&format!("judge {}: {}\n", number + 1, input::short_name(&judge)))?;
+            }
+            let mut models = Models::judging_with(&self.recording, judge)?;
+            dry_run::cost(models.engines(&job)?.main(), &job, &input.source, pairs)?;
+        }
+        Ok(())
+    }
+
     /// Judges the input with one judge: `source`, or the one that the flags name. Records
-    /// it in the folder `out`.
+    /// it in the folder `out`. Calls `begin` when the constitution, the folder and the model
+    /// are known to be sound.
     fn judge(
         &self,
         input: &JudgeInput,
@@ -206,6 +229,7 @@ impl JudgeArgs {
         source: Option<ModelSource>,
         calibration: Option<Calibration>,
         config: &Config,
+        begin: impl FnOnce() -> Result<(), CommandError>,
     ) -> Result<Finished, CommandError> {
         let mut recording = self.recording.clone();
         recording.out = out.map(Path::to_owned);
@@ -221,6 +245,7 @@ impl JudgeArgs {
             None => Models::judging(&recording, &self.model, config)?,
         };
         let mut engines = models.engines(&session.job)?;
+        begin()?;
         session.run(&mut engines, None)
     }
 
@@ -269,8 +294,9 @@ impl JudgeArgs {
 
     /// The column that divides the rows into categories.
     fn by(&self, input: &JudgeInput) -> Result<Option<String>, CommandError> {
-        if self.by.is_some() {
-            return Ok(self.by.clone());
+        if let Some(by) = &self.by {
+            check_column(input, by)?;
+            return Ok(Some(by.clone()));
         }
         let first: Result<Vec<_>, _> = input.source.items().take(SEARCHED).collect();
         let first = first?;
@@ -341,6 +367,30 @@ impl JudgeArgs {
         write(path, &fitted.fragment(judge))?;
         self.print_table(|out| table::fitted(out, fitted, path))
     }
+}
+
+/// Checks that a row has a value in the column `by`.
+fn check_column(input: &JudgeInput, by: &str) -> Result<(), CommandError> {
+    let mut others: BTreeSet<String> = BTreeSet::new();
+    for (at, item) in input.source.items().enumerate() {
+        let item = item?;
+        if assess::category(&item.metadata, by).is_some() {
+            return Ok(());
+        }
+        if at < SEARCHED {
+            let has_category = |name: &&String| assess::category(&item.metadata, name).is_some();
+            others.extend(item.metadata.keys().filter(has_category).cloned());
+        }
+    }
+    // The label has figures of its own.
+    others.remove("label");
+    let hint = if others.is_empty() {
+        "omit --by: no other column divides the rows".to_owned()
+    } else {
+        let names: Vec<&str> = others.iter().map(String::as_str).collect();
+        format!("pass one of {}", names.join(", "))
+    };
+    Err(CommandError::usage(format!("no row has a value in the column {by:?}"), hint))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {

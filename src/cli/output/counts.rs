@@ -47,6 +47,12 @@ pub fn hints(counts: &Counts) -> Vec<String> {
     if has(DropReason::NotBetter) || has(DropReason::Undecided) {
         hints.push("--policy keep exports pairs whatever the judge decided".to_owned());
     }
+    if has(DropReason::Disagreement) {
+        hints.push(
+            "a greater --max-disagreement exports pairs on which the judges disagree more"
+                .to_owned(),
+        );
+    }
     if let Some((rule, _)) = counts.filtered.keys().next() {
         hints.push(format!("--allow {rule} exports rows with this finding"));
     }
@@ -90,13 +96,19 @@ mod tests {
         assert_eq!(hints(&Counts::default()), [""; 0]);
         let mut counts = Counts::default();
         counts.dropped.insert(DropReason::Undecided, 1);
+        counts.dropped.insert(DropReason::Disagreement, 1);
         counts.dropped.insert(DropReason::Cut, 1);
         counts.filtered.insert(("secret", "a secret"), 1);
-        let starts = ["--policy keep ", "--allow secret ", "run with a greater max_tokens"];
+        let starts = [
+            "--policy keep ",
+            "a greater --max-disagreement ",
+            "--allow secret ",
+            "run with a greater max_tokens",
+        ];
         for (hint, start) in hints(&counts).iter().zip(starts) {
             assert!(hint.starts_with(start), "{hint}");
         }
-        assert_eq!(hints(&counts).len(), 3);
+        assert_eq!(hints(&counts).len(), 4);
     }
 
     #[test]

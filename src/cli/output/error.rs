@@ -255,6 +255,7 @@ impl From<RunError> for CommandError {
             | RunError::Locked { .. }
             | RunError::Differs { .. }
             | RunError::UnknownVerdicts { .. }
+            | RunError::OtherCommand { .. }
             | RunError::OtherVerdicts { .. }
             | RunError::NoPanel { .. }
             | RunError::Panel { .. } => Kind::Usage,

@@ -45,13 +45,17 @@ pub struct Category {
     pub consistency: Option<Estimate>,
 }
 
-/// The category of a row by the column `by`.
+/// The category of a row by the column `by`. That of a list of texts is all of them.
 #[must_use]
 pub fn category(metadata: &Map<String, Value>, by: &str) -> Option<String> {
     match metadata.get(by)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(value) => Some(value.to_string()),
+        Value::Array(values) if !values.is_empty() => {
+            let texts: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+            Some(texts?.join(", "))
+        }
         _ => None,
     }
 }

@@ -21,7 +21,9 @@ pub use category::{Category, CategoryFigures, category, usual_column};
 pub use figures::{Baseline, Baselines, JudgeFigures, Labelled, PositionFigures};
 pub use fit::{FitError, Fitted, Quality, fit};
 pub use injection::{AttackSuccess, Injections};
-pub use panel::{JudgeAgreement, JudgeSummary, PanelFigures, PanelJudge, panel_rows};
+pub use panel::{
+    JudgeAgreement, JudgeSummary, PanelFigures, PanelJudge, judging_steps, panel_rows, undisputed,
+};
 pub use row::{InjectionFacts, JudgedRow, UnderPrinciple, combined};
 
 use amend_core::random::Stream;

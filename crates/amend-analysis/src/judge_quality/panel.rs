@@ -1,26 +1,39 @@
 //! Several judges of the same rows: each on its own, and all together as a panel.
 
 use std::collections::HashMap;
+use std::iter;
 
 use serde::Serialize;
 
 use super::{JudgeFigures, JudgedRow};
 use amend_core::constitution::Constitution;
 use amend_core::judge::{Verdict, VerdictSettings, disagreement};
-use amend_core::record::{Outcome, Step};
+use amend_core::random::Stream;
+use amend_core::record::{Step, StepKind};
 use amend_core::stats::{Estimate, kappa, mean, share};
 use amend_data::store::trajectories::Trajectory;
 use amend_data::store::verdicts::{self, JudgeSteps};
 
-/// A judge of a panel, with what it judged.
+/// A judge of a panel, with what it judged. The texts are not in memory.
 #[derive(Debug, Clone)]
 pub struct PanelJudge {
     /// Its name, unique in the panel.
     pub name: String,
     /// The constitution that it judged by, with its calibration.
     pub constitution: Constitution,
-    /// The items that it judged.
-    pub trajectories: Vec<Trajectory>,
+    /// The rows that it judged.
+    pub rows: Vec<JudgedRow>,
+    /// The judging steps of each row, by its key: see [`judging_steps`].
+    pub steps: HashMap<String, Vec<Step>>,
+}
+
+/// The steps of an item that have verdicts, without their texts.
+#[must_use]
+pub fn judging_steps(trajectory: &Trajectory) -> Vec<Step> {
+    let judging = trajectory.steps.iter().filter(|step| step.kind == StepKind::Judge);
+    judging
+        .map(|step| Step { text: String::new(), raw: None, reasoning: None, ..step.clone() })
+        .collect()
 }
 
 /// The figures of each judge and of the panel.
@@ -64,44 +77,49 @@ pub struct JudgeAgreement {
 #[must_use]
 pub fn panel_rows(judges: &[PanelJudge]) -> Vec<JudgedRow> {
     let Some((first, others)) = judges.split_first() else { return Vec::new() };
-    let by_key: Vec<HashMap<&str, &Trajectory>> = others
+    let by_key: Vec<HashMap<&str, &JudgedRow>> = others
         .iter()
-        .map(|judge| {
-            let all = judge.trajectories.iter();
-            all.map(|trajectory| (trajectory.item.key.as_str(), trajectory)).collect()
-        })
+        .map(|judge| judge.rows.iter().map(|row| (row.key.as_str(), row)).collect())
         .collect();
     let settings: Vec<VerdictSettings> =
         judges.iter().map(|judge| judge.constitution.judge.standing()).collect();
     // The verdicts of a panel are calibrated already.
     let mut constitution = first.constitution.clone();
     constitution.judge = verdicts::panel_rules(&constitution.judge);
+    let mass_floor = constitution.judge.mass_floor;
     let mut rows = Vec::new();
-    for trajectory in &first.trajectories {
-        let mut same = vec![trajectory];
-        same.extend(by_key.iter().filter_map(|judge| judge.get(trajectory.item.key.as_str())));
-        let failed = same.iter().find(|judged| matches!(judged.outcome, Outcome::Failed { .. }));
-        let mut merged = Trajectory { steps: Vec::new(), ..trajectory.clone() };
-        if let Some(failed) = failed {
-            merged.outcome = failed.outcome.clone();
-        } else if same.len() == judges.len() {
-            let parts: Vec<JudgeSteps<'_>> = judges
-                .iter()
-                .zip(&settings)
-                .zip(&same)
-                .map(|((judge, settings), judged)| JudgeSteps {
-                    judge: &judge.name,
-                    settings,
-                    steps: &judged.steps,
-                })
-                .collect();
-            merged.steps = verdicts::merge(&parts);
-        }
-        let mut row = JudgedRow::from_trajectory(&merged, &constitution);
-        row.disagreement = disagreement(&weighted(&merged.steps, &constitution));
-        rows.push(row);
+    for row in &first.rows {
+        let key = row.key.as_str();
+        let others = by_key.iter().filter_map(|rows| rows.get(key).copied());
+        let failure = iter::once(row).chain(others).find_map(|row| row.failure.clone());
+        // None unless every judge has judged the row.
+        let parts: Option<Vec<JudgeSteps<'_>>> = judges
+            .iter()
+            .zip(&settings)
+            .map(|(judge, settings)| {
+                let steps = judge.steps.get(key)?;
+                Some(JudgeSteps { judge: &judge.name, settings, steps })
+            })
+            .collect();
+        let steps = match parts {
+            Some(parts) if failure.is_none() => verdicts::merge(&parts),
+            _ => Vec::new(),
+        };
+        let disagreement = disagreement(&weighted(&steps, &constitution), mass_floor);
+        let row = row.clone().judged(&steps, failure, &constitution);
+        rows.push(JudgedRow { disagreement, ..row });
     }
     rows
+}
+
+/// The rows on which the judges disagree no more than `max_disagreement`.
+#[must_use]
+pub fn undisputed(rows: &[JudgedRow], max_disagreement: Option<f64>) -> Vec<JudgedRow> {
+    let is_disputed = |row: &&JudgedRow| match (row.disagreement, max_disagreement) {
+        (Some(disagreement), Some(most)) => disagreement > most,
+        _ => false,
+    };
+    rows.iter().filter(|row| !is_disputed(row)).cloned().collect()
 }
 
 /// The verdicts of steps with the weights of their principles.
@@ -114,38 +132,51 @@ fn weighted<'a>(steps: &'a [Step], constitution: &Constitution) -> Vec<(&'a Verd
 }
 
 impl PanelFigures {
-    /// Combines the figures of the judges with those of the panel. `judged` has each
-    /// judge's name and rows, and `rows` the rows of the panel.
+    /// The figures of a panel whose combined verdicts are `rows`: see [`panel_rows`]. Rows
+    /// with a greater disagreement than `max_disagreement` do not count for the figures of
+    /// the panel. Categories are in the column `by`.
     #[must_use]
     pub fn new(
-        judges: Vec<JudgeSummary>,
-        panel: JudgeFigures,
-        judged: &[(String, Vec<JudgedRow>)],
+        judges: &[PanelJudge],
         rows: &[JudgedRow],
-        disputed: usize,
+        max_disagreement: Option<f64>,
+        by: Option<&str>,
+        stream: Stream,
     ) -> Self {
         let mut agreement = Vec::new();
-        for (at, one) in judged.iter().enumerate() {
-            for other in &judged[at + 1..] {
+        for (at, one) in judges.iter().enumerate() {
+            for other in &judges[at + 1..] {
                 agreement.push(JudgeAgreement::new(one, other));
             }
         }
-        let disagreement = mean(rows.iter().filter_map(|row| row.disagreement));
-        Self { judges, panel, agreement, disagreement, disputed }
+        let counted = undisputed(rows, max_disagreement);
+        Self {
+            judges: judges
+                .iter()
+                .map(|judge| JudgeSummary {
+                    judge: judge.name.clone(),
+                    figures: JudgeFigures::from_rows(&judge.rows, by, stream),
+                })
+                .collect(),
+            panel: JudgeFigures::from_rows(&counted, by, stream),
+            agreement,
+            disagreement: mean(rows.iter().filter_map(|row| row.disagreement)),
+            disputed: rows.len() - counted.len(),
+        }
     }
 }
 
 impl JudgeAgreement {
-    fn new(one: &(String, Vec<JudgedRow>), other: &(String, Vec<JudgedRow>)) -> Self {
+    fn new(one: &PanelJudge, other: &PanelJudge) -> Self {
         let choices: HashMap<&str, _> =
-            other.1.iter().map(|row| (row.key.as_str(), row.choice())).collect();
+            other.rows.iter().map(|row| (row.key.as_str(), row.choice())).collect();
         let both: Vec<_> = one
-            .1
+            .rows
             .iter()
             .filter_map(|row| Some((row.choice()?, (*choices.get(row.key.as_str())?)?)))
             .collect();
         Self {
-            judges: [one.0.clone(), other.0.clone()],
+            judges: [one.name.clone(), other.name.clone()],
             same: share(both.iter().map(|(a, b)| a == b)),
             kappa: kappa(both),
         }

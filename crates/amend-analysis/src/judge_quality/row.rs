@@ -101,17 +101,13 @@ impl JudgedRow {
     #[must_use]
     pub fn from_trajectory(trajectory: &Trajectory, constitution: &Constitution) -> Self {
         let Trajectory { item, steps, outcome } = trajectory;
-        let standing = constitution.judge.standing();
-        let weight = |id: &str| constitution.principle(id).map_or(1.0, |found| found.weight);
-        let principles =
-            steps.iter().filter_map(|step| UnderPrinciple::from_step(step, &standing)).collect();
         let failure = match outcome {
             Outcome::Done { .. } => None,
             Outcome::Failed { failure } => Some(failure.clone()),
         };
         let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
         let ComparisonFacts { label, injection } = ComparisonFacts::from_item(item);
-        Self {
+        let row = Self {
             id: item.id.clone(),
             key: item.key.clone(),
             row: item.row,
@@ -123,11 +119,28 @@ impl JudgedRow {
                 into: injection.into,
                 attack: injection.attack.map(str::to_owned),
             }),
-            verdict: if failure.is_none() { combined(steps, weight, &standing) } else { None },
+            verdict: None,
             disagreement: None,
-            principles,
-            failure,
-        }
+            principles: Vec::new(),
+            failure: None,
+        };
+        row.judged(steps, failure, constitution)
+    }
+
+    /// The same comparison with the verdicts of these steps, or with a failure in place of
+    /// the combined verdict.
+    pub(super) fn judged(
+        self,
+        steps: &[Step],
+        failure: Option<Failure>,
+        constitution: &Constitution,
+    ) -> Self {
+        let standing = constitution.judge.standing();
+        let weight = |id: &str| constitution.principle(id).map_or(1.0, |found| found.weight);
+        let principles =
+            steps.iter().filter_map(|step| UnderPrinciple::from_step(step, &standing)).collect();
+        let verdict = if failure.is_none() { combined(steps, weight, &standing) } else { None };
+        Self { verdict, principles, failure, ..self }
     }
 
     /// The row with its category, by the column `by` of the item's metadata.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::*;
 use amend_core::constitution::{self, Constitution};
 use amend_core::driver::{Job, Observer, Work, drive};
-use amend_core::judge::Calibration;
+use amend_core::judge::{Calibration, Poll, Reading, Verdict};
 use amend_core::model::{Failure, Scripted};
 use amend_core::procedure::{ItemLoop, Procedure};
 use amend_core::prompt::Delimiter;
-use amend_core::record::{Item, Label, Outcome, Step};
+use amend_core::record::{Item, Label, Outcome, Step, StepKind};
 use amend_core::stats::{Estimate, sigmoid};
 use amend_data::items::{ItemOptions, ItemSource, Purpose};
 use amend_data::rows::Input;
@@ -357,4 +357,183 @@ fn fit_without_enough_information_is_an_error() {
     assert!(
         matches!(error(&overconfident(80, |at| at / 2 % 4 != 0)), FitError::Inverted { slope } if slope < 0.0)
     );
+}
+
+/// Judges rows, each with its label, its category, and the probabilities of answer A when it
+/// is shown first and second.
+fn by_order(rows: &[(&str, &str, [f64; 2])]) -> Vec<JudgedRow> {
+    let text: String = rows
+        .iter()
+        .enumerate()
+        .map(|(at, (label, _, _))| {
+            let label =
+                if label.is_empty() { String::new() } else { format!(", \"label\": {label:?}") };
+            format!("{{\"prompt\": \"Question {at}?\", \"a\": \"one\", \"b\": \"two\"{label}}}\n")
+        })
+        .collect();
+    let odds: Vec<[f64; 2]> = rows.iter().map(|(_, _, odds)| *odds).collect();
+    let mut judged = judged(&text, move |shown| {
+        let is_asked = |at: &usize| shown.prompt.contains(&format!("Question {at}?"));
+        let at = (0..odds.len()).find(is_asked)?;
+        let [a_first, a_second] = odds[at];
+        Some(if shown.first == "one" {
+            [a_first, 1.0 - a_first]
+        } else {
+            [1.0 - a_second, a_second]
+        })
+    });
+    for (row, (_, category, _)) in judged.iter_mut().zip(rows) {
+        row.category = if category.is_empty() { None } else { Some((*category).to_owned()) };
+    }
+    judged
+}
+
+/// A or B in both orders, and the answer shown first in both, equally surely.
+const A: [f64; 2] = [0.9, 0.8];
+const B: [f64; 2] = [0.1, 0.2];
+const FIRST: [f64; 2] = [0.75, 0.25];
+
+/// Sure of B when A is shown first, but less than of A when it is shown second.
+const MORE_FOR_A: [f64; 2] = [0.4, 0.9];
+
+#[test]
+fn figures_by_category_follow_from_the_rows_of_each() {
+    let rows = by_order(&[
+        ("a", "maths", A),
+        ("a", "maths", MORE_FOR_A),
+        ("b", "maths", A),
+        ("b", "maths", FIRST),
+        ("tie", "code", FIRST),
+        ("tie", "code", B),
+        ("b", "code", B),
+        ("a", "", A),
+        ("", "", B),
+    ]);
+    let figures = JudgeFigures::from_rows(&rows, Some("topic"), Stream::new(1));
+    let by = figures.by.unwrap();
+    assert_eq!(by.column, "topic");
+    let names: Vec<&str> = by.categories.iter().map(|category| category.name.as_str()).collect();
+    assert_eq!(names, ["code", "maths", "–"]);
+    let [code, maths, rest] = &by.categories[..] else { panic!("{by:?}") };
+
+    // Right, right, wrong, undecided.
+    assert_eq!((maths.rows, maths.labels), (4, [2, 2, 0]));
+    assert_near(maths.accuracy, 2.5 / 4.0);
+    // Both orders favour the label in the first row alone.
+    assert_near(maths.both_orders, 0.25);
+    // The first and the third row favour one answer in both orders.
+    assert_near(maths.consistency, 0.5);
+    assert_eq!(maths.three_way, None);
+
+    // Of the ties, the judge calls one a tie; it is right about the row labelled b.
+    assert_eq!((code.rows, code.labels), (3, [0, 1, 2]));
+    assert_near(code.three_way, 2.0 / 3.0);
+    assert_near(code.accuracy, 1.0);
+    assert_near(code.both_orders, 1.0);
+
+    assert_eq!((rest.rows, rest.labels), (2, [1, 0, 0]));
+    // Of eight labelled rows: rows 1, 2, 5, 7 and 8.
+    assert_near(figures.three_way, 5.0 / 8.0);
+    // Of six rows labelled a or b: rows 1, 7 and 8.
+    assert_near(figures.labelled.unwrap().both_orders, 0.5);
+}
+
+#[test]
+fn a_category_is_a_text_a_number_or_a_list_of_texts() {
+    let row = serde_json::json!({
+        "text": " maths ", "number": 3, "list": ["crime", "drugs"], "blank": " ", "none": [],
+        "mixed": ["crime", 3],
+    });
+    let of = |column| category(row.as_object().unwrap(), column);
+    assert_eq!(of("text").as_deref(), Some("maths"));
+    assert_eq!(of("number").as_deref(), Some("3"));
+    assert_eq!(of("list").as_deref(), Some("crime, drugs"));
+    assert_eq!([of("blank"), of("none"), of("mixed"), of("absent")], [None, None, None, None]);
+}
+
+#[test]
+fn rows_without_a_category_have_no_figures_by_category() {
+    let rows = by_order(&[("a", "", A), ("b", "", B)]);
+    assert_eq!(JudgeFigures::from_rows(&rows, Some("topic"), Stream::new(1)).by, None);
+}
+
+/// A judge whose verdicts on the rows have these log-odds of A, each with this mass.
+fn panel_judge(name: &str, verdicts: &[(f64, f64)]) -> PanelJudge {
+    let rows: Vec<_> =
+        verdicts.iter().map(|(log_odds, _)| ("a", "", [sigmoid(*log_odds); 2])).collect();
+    let rows = by_order(&rows);
+    let mut constitution = shipped();
+    constitution.judge.mass_floor = 0.3;
+    let mut steps = std::collections::HashMap::new();
+    for (row, (log_odds, mass)) in rows.iter().zip(verdicts) {
+        let reading = |log_odds: f64| Reading {
+            first: mass.ln() + sigmoid(log_odds).ln(),
+            second: mass.ln() + sigmoid(-log_odds).ln(),
+        };
+        let poll = Poll {
+            template: "one".to_owned(),
+            forward: vec![reading(*log_odds)],
+            backward: vec![reading(-log_odds)],
+        };
+        let verdict = Some(Verdict { polls: vec![poll] });
+        let step = Step { verdict, ..Step::new(StepKind::Judge, 0) };
+        steps.insert(row.key.clone(), vec![step]);
+    }
+    PanelJudge { name: name.to_owned(), constitution, rows, steps }
+}
+
+#[test]
+fn panel_figures_compare_each_two_judges_and_average_the_disagreement() {
+    let three = 3_f64.ln();
+    // All rows are labelled a.
+    let one = panel_judge("one", &[(three, 0.9), (three, 0.9), (-three, 0.9), (-three, 0.9)]);
+    let two = panel_judge("two", &[(three, 0.9), (-three, 0.9), (-three, 0.9), (-three, 0.9)]);
+    let judges = [one, two];
+    let rows = panel_rows(&judges);
+    // σ(ln 3) = ¾ and σ(−ln 3) = ¼.
+    let disagreements: Vec<f64> = rows.iter().map(|row| row.disagreement.unwrap()).collect();
+    for (disagreement, expected) in disagreements.iter().zip([0.0, 0.25, 0.0, 0.0]) {
+        assert!((disagreement - expected).abs() < 1e-9, "{disagreement}, expected {expected}");
+    }
+    let choices: Vec<_> = rows.iter().map(|row| row.choice().unwrap()).collect();
+    assert_eq!(choices, [Label::A, Label::Tie, Label::B, Label::B]);
+
+    let figures = PanelFigures::new(&judges, &rows, None, None, Stream::new(1));
+    assert!((figures.disagreement.unwrap() - 0.0625).abs() < 1e-9);
+    assert_near(figures.panel.labelled.unwrap().accuracy, 1.5 / 4.0);
+    let accuracy = |at: usize| figures.judges[at].figures.labelled.clone().unwrap().accuracy;
+    assert_near(accuracy(0), 0.5);
+    assert_near(accuracy(1), 0.25);
+    let [agreement] = &figures.agreement[..] else { panic!("one pair of judges") };
+    assert_eq!(agreement.judges, ["one", "two"]);
+    assert_near(agreement.same, 0.75);
+    // p_o = 3/4, p_e = 1/2 · 1/4 + 1/2 · 3/4 = 1/2.
+    assert!((agreement.kappa.unwrap() - 0.5).abs() < 1e-9);
+
+    let strict = PanelFigures::new(&judges, &rows, Some(0.2), None, Stream::new(1));
+    assert_eq!((strict.disputed, strict.panel.rows), (1, 3));
+    assert_near(strict.panel.labelled.unwrap().accuracy, 1.0 / 3.0);
+}
+
+#[test]
+fn judges_without_mass_neither_vote_nor_disagree() {
+    let judges = [
+        panel_judge("one", &[(2.0, 0.1), (2.0, 0.1)]),
+        panel_judge("two", &[(-2.0, 0.1), (1.0, 0.9)]),
+    ];
+    let rows = panel_rows(&judges);
+    assert_eq!(rows.iter().map(|row| row.disagreement).collect::<Vec<_>>(), [None, None]);
+    assert_eq!((rows[0].choice(), rows[1].choice()), (Some(Label::Tie), Some(Label::A)));
+    let figures = PanelFigures::new(&judges, &rows, Some(0.0), None, Stream::new(1));
+    assert_eq!((figures.disagreement, figures.disputed), (None, 0));
+}
+
+#[test]
+fn a_row_that_a_judge_lacks_or_failed_at_has_no_verdict_of_the_panel() {
+    let [one, mut two] = ["one", "two"].map(|name| panel_judge(name, &[(2.0, 0.9), (2.0, 0.9)]));
+    two.steps.remove(&two.rows[0].key);
+    two.rows[1].failure = Some(Failure::NotFinite);
+    let rows = panel_rows(&[one, two]);
+    assert_eq!((rows[0].verdict, &rows[0].failure), (None, &None));
+    assert_eq!((rows[1].verdict, &rows[1].failure), (None, &Some(Failure::NotFinite)));
 }

@@ -48,13 +48,14 @@ pub fn panel(votes: &[PanelVote<'_>]) -> Verdict {
 
 /// How far the judges of a panel disagree: the standard deviation of their probabilities
 /// for answer A, from 0 (all the same) to ½ (half of them certain of A, half of B).
-/// Verdicts under several principles are weighted. `None` with fewer than two votes.
+/// Verdicts under several principles are weighted. A poll with less mass than `mass_floor` is
+/// no vote. `None` with fewer than two votes.
 #[must_use]
-pub fn disagreement(verdicts: &[(&Verdict, f64)]) -> Option<f64> {
+pub fn disagreement(verdicts: &[(&Verdict, f64)], mass_floor: f64) -> Option<f64> {
     // The judge, the weighted sum of its log-odds, and the sum of the weights.
     let mut judges: Vec<(&str, f64, f64)> = Vec::new();
     for &(verdict, weight) in verdicts {
-        for poll in &verdict.polls {
+        for poll in verdict.polls.iter().filter(|poll| poll.mass() >= mass_floor) {
             let log_odds = weight * poll.preference();
             match judges.iter_mut().find(|(judge, ..)| *judge == poll.template) {
                 Some((_, sum, total)) => {
@@ -143,6 +144,7 @@ mod tests {
         assert_near(both.log_odds(), 2.0);
         let none = panel(&[vote("one", &thin), vote("two", &thin)]);
         assert!(combine(&[(&none, 1.0)], &settings).unwrap().undecided);
+        assert_eq!(disagreement(&[(&none, 1.0)], settings.mass_floor), None);
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
                 .zip(&verdicts)
                 .map(|(judge, verdict)| PanelVote { judge, verdict, settings: &settings })
                 .collect();
-            disagreement(&[(&panel(&votes), 1.0)])
+            disagreement(&[(&panel(&votes), 1.0)], 0.0)
         };
         assert_eq!(of(&[1.0]), None);
         assert_near(of(&[1.5, 1.5, 1.5]).unwrap(), 0.0);
@@ -178,8 +180,8 @@ mod tests {
         };
         // The judges swap opinions, so that with equal weights they agree on the whole.
         let (first, second) = (of(2.0, -2.0), of(-2.0, 2.0));
-        assert_near(disagreement(&[(&first, 1.0), (&second, 1.0)]).unwrap(), 0.0);
+        assert_near(disagreement(&[(&first, 1.0), (&second, 1.0)], 0.0).unwrap(), 0.0);
         let expected = (sigmoid(1.0) - sigmoid(-1.0)) / 2.0;
-        assert_near(disagreement(&[(&first, 3.0), (&second, 1.0)]).unwrap(), expected);
+        assert_near(disagreement(&[(&first, 3.0), (&second, 1.0)], 0.0).unwrap(), expected);
     }
 }

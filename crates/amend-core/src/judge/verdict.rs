@@ -68,6 +68,12 @@ impl Poll {
         (forward - backward) / 2.0
     }
 
+    /// The least p(A) + p(B) over its readings.
+    pub(super) fn mass(&self) -> f64 {
+        let readings = self.forward.iter().chain(&self.backward);
+        readings.map(|reading| reading.mass()).fold(1.0, f64::min)
+    }
+
     fn both(&self) -> (f64, f64) {
         (Self::log_odds(&self.forward), Self::log_odds(&self.backward))
     }
@@ -102,8 +108,7 @@ impl Verdict {
     /// The least p(A) + p(B) over all readings.
     #[must_use]
     pub fn mass(&self) -> f64 {
-        let readings = self.polls.iter().flat_map(|poll| poll.forward.iter().chain(&poll.backward));
-        readings.map(|reading| reading.mass()).fold(1.0, f64::min)
+        self.polls.iter().map(Poll::mass).fold(1.0, f64::min)
     }
 
     /// Whether both orders favour the same answer.

@@ -206,10 +206,15 @@ pub enum Failure {
     /// The prompt and the longest possible response don't fit in the context.
     #[error(
         "the step needs {needed} tokens of context (prompt {prompt} + {}), but only {available} are \
-         available: lower {}, shorten the prompt, or raise --ctx-size (up to the context length \
+         available: {}shorten the prompt, or raise --ctx-size (up to the context length \
          that the model was trained for)",
         if *.thought > 0 { format!("thought {thought} + answer {answer}") } else { format!("answer {answer}") },
-        if *.thought > 0 { "--reasoning-budget or --max-tokens" } else { "--max-tokens" }
+        match (*.thought, *.answer) {
+            // A verdict is one token.
+            (0, 0 | 1) => "",
+            (0, _) => "lower --max-tokens, ",
+            _ => "lower --reasoning-budget or --max-tokens, ",
+        }
     )]
     ContextOverflow {
         /// Tokens of the prompt and the answer.

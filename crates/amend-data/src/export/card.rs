@@ -119,7 +119,7 @@ fn verdicts_of(run: &RunDir) -> Value {
     let Some(verdicts) = run.verdicts() else { return Value::Null };
     json!({
         "name": verdicts.name(),
-        "judges": verdicts.models().collect::<Vec<_>>(),
+        "judges": verdicts.judge_names(),
         "constitution": verdicts.constitution().name,
         "version": verdicts.constitution().version,
         "max_disagreement": verdicts.max_disagreement(),

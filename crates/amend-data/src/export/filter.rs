@@ -84,11 +84,15 @@ pub(super) fn logged(
     export: impl FnOnce(&mut Log<'_>) -> Result<Counts, ExportError>,
 ) -> Result<Counts, ExportError> {
     let path = log_path(target);
-    if filtered {
-        let counts = atomic::write(&path, |out| export(&mut Log(Some(out))))?;
+    let counts = if filtered {
+        atomic::write(&path, |out| export(&mut Log(Some(out))))?
+    } else {
+        export(&mut Log::default())?
+    };
+    if !counts.filtered.is_empty() {
         return Ok(Counts { log: Some(path), ..counts });
     }
-    let counts = export(&mut Log::default())?;
+    // No log is left for an export that removed nothing.
     match remove(&path) {
         Ok(()) => Ok(counts),
         Err(source) => Err(ExportError::File { path, source }),
@@ -172,6 +176,13 @@ mod tests {
         let counts = write_file(&run, &filtered, &path).unwrap();
         assert_eq!(counts.log.as_deref(), Some(log.as_path()));
         assert!(log.exists());
+
+        // A filter that removes nothing leaves no log.
+        let idle = ById { removed: "", fails_at: "" };
+        let unfiltered = ExportOptions { filter: Some(&idle), ..export("trl") };
+        let other = folder.path().join("other.jsonl");
+        assert_eq!(write_file(&run, &unfiltered, &other).unwrap().log, None);
+        assert!(!log_path(&other).exists());
 
         // A failed export keeps the old file, and so its log.
         let refused = ExportOptions { which: Which::All, ..export("kto") };

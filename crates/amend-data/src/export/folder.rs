@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::card::DatasetCard;
 use super::filter::{self, Log};
 use super::sink::Sink;
-use super::split::{Prompts, Splits};
+use super::split::{Assignment, Prompts, Splits};
 use super::statistics::ExportStatistics;
 use super::{Counts, ExportError, ExportOptions};
 use crate::format::cells;
@@ -82,13 +82,7 @@ fn stage(
     target: &Path,
     log: &mut Log<'_>,
 ) -> Result<Staged, ExportError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(atomic::TEMPORARY_PREFIX);
-    // A temporary folder is private by default; this one becomes an ordinary one.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let folder = builder.tempdir_in(atomic::parent(target))?;
-
+    let folder = temporary_folder(target)?;
     let schema = export.schema(provenance);
     let names: Vec<String> = layout.splits.names().map(str::to_owned).collect();
     let files: Vec<String> =
@@ -99,15 +93,7 @@ fn stage(
         sinks.push(export.sink(&schema, file)?);
     }
 
-    let assignment = if layout.splits.is_whole() {
-        None
-    } else {
-        let mut prompts = Prompts::default();
-        for trajectory in run.trajectories()? {
-            prompts.add(&trajectory?.item);
-        }
-        Some(prompts.assign(&layout.splits, layout.seed))
-    };
+    let assignment = assign(run, layout)?;
     let mut statistics = ExportStatistics::default();
     let mut rows = vec![0; names.len()];
     let mut bytes = vec![0; names.len()];
@@ -146,11 +132,39 @@ fn stage(
         };
         fs::write(folder.path().join("README.md"), card.render()?)?;
     }
-    for entry in fs::read_dir(folder.path())? {
+    sync(folder.path())?;
+    Ok(Staged { folder, counts })
+}
+
+/// Creates a temporary folder beside `target`.
+fn temporary_folder(target: &Path) -> Result<tempfile::TempDir, ExportError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(atomic::TEMPORARY_PREFIX);
+    // A temporary folder is private by default; this one becomes an ordinary one.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    Ok(builder.tempdir_in(atomic::parent(target))?)
+}
+
+/// The splits of the run's prompts. `None` if there is only one split.
+fn assign(run: &RunDir, layout: &Folder) -> Result<Option<Assignment>, ExportError> {
+    if layout.splits.is_whole() {
+        return Ok(None);
+    }
+    let mut prompts = Prompts::default();
+    for trajectory in run.trajectories()? {
+        prompts.add(&trajectory?.item);
+    }
+    Ok(Some(prompts.assign(&layout.splits, layout.seed)))
+}
+
+/// Writes a folder and its files through to the disk.
+fn sync(folder: &Path) -> Result<(), ExportError> {
+    for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;
     }
-    atomic::sync_folder(folder.path())?;
-    Ok(Staged { folder, counts })
+    atomic::sync_folder(folder)?;
+    Ok(())
 }
 
 /// The total size of the files, in bytes.

@@ -16,7 +16,6 @@ use serde_json::Value;
 
 use super::ExportError;
 use crate::format::cells;
-use crate::format::origin::Origin;
 use crate::format::write::ExportRow;
 use crate::rows::json_lines;
 
@@ -126,7 +125,8 @@ impl<W: Write> Sink for Jsonl<W> {
 }
 
 /// Replaces free-form values by their JSON text and passes rows on, so that every
-/// column has one type. Leaves out the columns of the origin if they are not wanted.
+/// column has one type. Leaves out columns that are not in the schema, if those of the origin
+/// are not wanted.
 pub(super) struct Typed<S> {
     schema: Schema,
     columns: ColumnSet,
@@ -143,8 +143,7 @@ impl<S: Sink> Sink for Typed<S> {
     fn write(&mut self, mut row: ExportRow) -> Result<(), ExportError> {
         free_form_as_text(&mut row, self.schema.fields());
         if self.columns == ColumnSet::Plain {
-            let origin = Origin::columns();
-            row.retain(|name, _| origin.iter().all(|column| column.name() != name));
+            row.retain(|name, _| self.schema.field_with_name(name).is_ok());
         }
         self.inner.write(row)
     }

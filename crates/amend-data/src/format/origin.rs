@@ -58,9 +58,15 @@ impl<'a> Provenance<'a> {
         format!("{name}@{version}")
     }
 
-    /// The name of the model; empty if its engine does not give one.
-    pub fn model(&self) -> &'a str {
-        self.run.manifest().model["name"].as_str().unwrap_or_default()
+    /// The name of the model whose verdicts count; those of a panel are joined by ` + `. A
+    /// model without a judge model is its own judge.
+    pub fn judge(&self) -> String {
+        if let Some(verdicts) = self.run.verdicts() {
+            return verdicts.judge_names().join(" + ");
+        }
+        let manifest = self.run.manifest();
+        let model = manifest.judge_model.as_ref().unwrap_or(&manifest.model);
+        model["name"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The critique request of a principle; empty for an unknown principle.

@@ -207,8 +207,7 @@ pub(super) const PLAIN: ExportFormat = ExportFormat {
     rows: Rows::Pairs(|pair, sides, run| {
         let mut row = texts_apart(pair, sides)?;
         row.insert("policy".to_owned(), json!(run.policy()));
-        // The model is its own reviewer: its critique is the reason.
-        row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.model()}));
+        row.insert("reviewer".to_owned(), json!({"kind": "model", "name": run.judge()}));
         Ok(row)
     }),
     thoughts: ThoughtPlace::Nowhere,

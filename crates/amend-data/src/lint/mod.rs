@@ -18,6 +18,7 @@ mod filter;
 mod linter;
 mod spoilt;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use self::background::Background;
@@ -28,7 +29,7 @@ use self::report::LintReport;
 pub use self::spoilt::SpoiltPairs;
 use self::tokenizer::Tokenizer;
 use crate::pairs::judgement::Rules;
-use crate::pairs::{self, Which};
+use crate::pairs::{self, DropReason, Which};
 use crate::rows::{
     FaultGroups, Input, Place, ReadFault, Row, RowFile, RowReader, WriteFault, files,
 };
@@ -88,6 +89,14 @@ pub enum LintError {
     NoRows {
         /// The data.
         path: PathBuf,
+    },
+    /// An export of the run would leave out everything.
+    #[error("{path} has no pairs to check: an export leaves out all {reasons}")]
+    NoPairs {
+        /// The run.
+        path: PathBuf,
+        /// How many are left out for each reason, in words.
+        reasons: String,
     },
     /// Rows that cannot be read or are in no known format.
     #[error("{0}")]
@@ -213,20 +222,32 @@ fn lint_run(run: &RunDir, linter: &mut Linter<'_>) -> Result<(), LintError> {
     linter.begin(&run.path().display().to_string(), "train");
     let reviews = Reviews::read(run)?;
     let rules = Rules::from_run(run).with_reviews(reviews);
-    let mut left_out = 0_u64;
+    let mut checked = 0_u64;
+    let mut left_out: BTreeMap<DropReason, u64> = BTreeMap::new();
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         for pair in pairs::pairs(&trajectory, Which::Last, &rules) {
-            let Ok(pair) = pair else {
-                left_out += 1;
-                continue;
-            };
-            linter.pair(&pair);
+            match pair {
+                Ok(pair) => {
+                    linter.pair(&pair);
+                    checked += 1;
+                }
+                Err(reason) => *left_out.entry(reason).or_default() += 1,
+            }
         }
     }
-    if left_out > 0 {
-        linter.note(format!("an export leaves out {left_out} pairs or items"));
+    let all: u64 = left_out.values().sum();
+    if all == 0 {
+        return Ok(());
     }
+    if checked == 0 {
+        let reason =
+            |(reason, count): (&DropReason, &u64)| format!("{count}: {}", reason.explain());
+        let reasons: Vec<String> = left_out.iter().map(reason).collect();
+        let reasons = format!("{all} ({})", reasons.join("; "));
+        return Err(LintError::NoPairs { path: run.path().to_owned(), reasons });
+    }
+    linter.note(format!("an export leaves out {all} pairs or items"));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Lints runs as they are exported.
 
+use std::path::Path;
+
 use super::{Background, LintFilter, LintOptions, TrainerSettings, lint};
 use crate::export::{self, ExportOptions};
 use crate::store::journal::Record;
@@ -9,14 +11,12 @@ use crate::testing::{item, judged, manifest, review, step};
 use amend_core::constitution::{Judge, Policy};
 use amend_core::record::{Outcome, StepKind, Stop};
 
-#[test]
-fn a_review_against_the_judge_is_not_label_noise() {
-    let folder = tempfile::tempdir().unwrap();
+/// Writes a run of two items whose revision the judge finds worse.
+fn worse(path: &Path, policy: Policy) -> RunDir {
     let mut described = manifest();
     // The verdicts of tests have little mass.
-    described.constitution.value.judge =
-        Judge { mass_floor: 0.0, policy: Policy::KeepWithLabel, ..Judge::default() };
-    let mut writer = RunDir::create(&folder.path().join("run"), &described).unwrap();
+    described.constitution.value.judge = Judge { mass_floor: 0.0, policy, ..Judge::default() };
+    let mut writer = RunDir::create(path, &described).unwrap();
     for key in ["a", "b"] {
         let steps = [
             step(StepKind::Generate, None, "No."),
@@ -29,8 +29,23 @@ fn a_review_against_the_judge_is_not_label_noise() {
         let outcome = Outcome::Done { stop: Stop::Rounds };
         writer.append(&Record::End { item: item(key), outcome }).unwrap();
     }
-    let run = writer.dir().clone();
-    drop(writer);
+    writer.dir().clone()
+}
+
+#[test]
+fn a_run_without_pairs_is_an_error_with_the_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = worse(&folder.path().join("run"), Policy::Drop);
+    let error = lint(run.path(), &LintOptions::default()).unwrap_err().to_string();
+    let expected = "run has no pairs to check: an export leaves out all 2 (2: the judge prefers \
+                    the other side)";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
+fn a_review_against_the_judge_is_not_label_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = worse(&folder.path().join("run"), Policy::KeepWithLabel);
 
     // The number of rows that lint reports, and that an export leaves out.
     let noise = || {

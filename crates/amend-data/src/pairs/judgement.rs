@@ -89,8 +89,8 @@ impl Rules {
     #[must_use]
     pub fn from_run(run: &RunDir) -> Self {
         let mut rules = Self::from_constitution(&run.manifest().constitution.value);
+        rules.judge = run.judge_rules();
         if let Some(verdicts) = run.verdicts() {
-            rules.judge = verdicts.rules();
             let principles = verdicts.constitution().principles.iter();
             rules
                 .weights
@@ -226,7 +226,11 @@ impl Rules {
         Some(Judgement {
             decisive: combine(&weighted, &standing)?,
             principles: verdicts.iter().filter_map(under).collect(),
-            disagreement: if self.is_panel { disagreement(&weighted) } else { None },
+            disagreement: if self.is_panel {
+                disagreement(&weighted, standing.mass_floor)
+            } else {
+                None
+            },
         })
     }
 

@@ -172,11 +172,21 @@ impl Manifest {
             }
         }
         walk("", Some(&ours), Some(&theirs), &mut differences);
+        let most = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        if self.is_rejudged() && most(self.limit) > most(other.limit) {
+            walk("limit", Some(&self.limit.into()), Some(&other.limit.into()), &mut differences);
+        }
         if self.reproducible && other.reproducible {
             // The results depend on the settings of the engine.
             walk("settings", Some(&self.settings), Some(&other.settings), &mut differences);
         }
         differences
+    }
+
+    /// Whether this run has the verdicts of another judge on a run.
+    #[must_use]
+    pub fn is_rejudged(&self) -> bool {
+        self.command == "judge" && self.input.run.is_some()
     }
 
     /// The parts that must be equal to resume. Hashes are left out, because the values
@@ -188,10 +198,12 @@ impl Manifest {
             .map(|(name, template)| (name.clone(), template.value.clone().into()))
             .collect();
         let mut input = serde_json::json!({ "set": self.input.set, "run": self.input.run });
-        // A run that is judged again may have more items than before.
-        if !(self.command == "judge" && self.input.run.is_some()) {
+        // A run that is judged again may have more items than before, or a greater limit.
+        let mut limit = Value::Null;
+        if !self.is_rejudged() {
             input["rows"] = self.input.rows.into();
             input["sha256"] = self.input.sha256.as_str().into();
+            limit = self.limit.into();
         }
         serde_json::json!({
             "format": self.format,
@@ -202,7 +214,7 @@ impl Manifest {
             "constitution": self.constitution.value.to_json(),
             "templates": templates,
             "input": input,
-            "limit": self.limit,
+            "limit": limit,
             "seed": self.seed,
             "fence": self.fence,
             "fence_style": self.fence_style,
@@ -301,6 +313,24 @@ mod tests {
         change(&mut other);
         let lines: Vec<_> = manifest().difference(&other).iter().map(ToString::to_string).collect();
         lines.join("\n")
+    }
+
+    #[test]
+    fn a_run_that_is_judged_again_may_get_a_greater_limit() {
+        let judged = |limit| {
+            let mut manifest = Manifest { command: "judge".to_owned(), limit, ..manifest() };
+            let run = SourceRun { sha256: "00".to_owned(), model: Value::Null };
+            manifest.input.run = Some(run);
+            manifest
+        };
+        let lines = |ours: Option<u64>, theirs: Option<u64>| -> Vec<String> {
+            let differences = judged(ours).difference(&judged(theirs));
+            differences.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(lines(Some(1), None), [""; 0]);
+        assert_eq!(lines(Some(1), Some(2)), [""; 0]);
+        assert_eq!(lines(Some(2), Some(1)), ["limit: was 2, is 1"]);
+        assert_eq!(lines(None, Some(1)), ["limit: was none, is 1"]);
     }
 
     #[test]

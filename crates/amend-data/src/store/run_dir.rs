@@ -16,6 +16,7 @@ use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::trajectories::Trajectories;
 use super::verdicts::Verdicts;
+use amend_core::constitution::Judge;
 use amend_core::hash;
 use amend_core::record::Step;
 
@@ -77,6 +78,16 @@ pub enum RunError {
     Record {
         /// The file.
         path: PathBuf,
+    },
+    /// It is a run of another command than is needed.
+    #[error("{path} is a run of amend {recorded}, and a run of amend {needed} is needed")]
+    OtherCommand {
+        /// The folder.
+        path: PathBuf,
+        /// The command that started the run.
+        recorded: String,
+        /// The needed command.
+        needed: &'static str,
     },
     /// The folder already holds a run.
     #[error("{path} already holds a run: pass --resume to continue it, or choose another folder")]
@@ -374,6 +385,28 @@ impl RunDir {
     ) -> Result<Self, RunError> {
         let verdicts = Verdicts::open(&self, name)?.with_max_disagreement(max_disagreement);
         Ok(Self { verdicts: Some(Arc::new(verdicts)), ..self })
+    }
+
+    /// Checks that this is a run of the command `command`.
+    ///
+    /// # Errors
+    /// [`RunError::OtherCommand`] if it is not.
+    pub fn check_command(&self, command: &'static str) -> Result<(), RunError> {
+        if self.manifest.command == command {
+            return Ok(());
+        }
+        let recorded = self.manifest.command.clone();
+        Err(RunError::OtherCommand { path: self.path.clone(), recorded, needed: command })
+    }
+
+    /// The `[judge]` table by which verdicts count: that of the run's constitution, or of
+    /// the verdicts that stand for those of the run.
+    #[must_use]
+    pub fn judge_rules(&self) -> Judge {
+        match &self.verdicts {
+            Some(verdicts) => verdicts.rules(),
+            None => self.manifest.constitution.value.judge.clone(),
+        }
     }
 
     /// The verdicts that stand for those of the run, if any.

@@ -51,6 +51,19 @@ struct JudgedPair {
     steps: Vec<Step>,
 }
 
+/// The key, among the metadata of a comparison, of the answers that it compares: see
+/// [`ComparedAnswers`]. Other keys are those of the judged item.
+const COMPARED: &str = "amend_compared";
+
+/// What an item of comparison says about its answers.
+#[derive(Debug, Serialize, Deserialize)]
+struct ComparedAnswers {
+    /// The key of the judged item.
+    item: String,
+    /// The numbers of its two answers.
+    answers: [usize; 2],
+}
+
 /// Which two answers an item of comparison is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct JudgedAnswers {
@@ -65,6 +78,17 @@ struct JudgedAnswers {
 struct Panel {
     /// The number of judges.
     judges: usize,
+}
+
+/// The name of a judge model, with its number among the judges of a panel if one of the
+/// `others` before it has the same name.
+#[must_use]
+pub fn unique_name(model: &Value, others: &[String]) -> String {
+    let name = model["name"].as_str().unwrap_or("unnamed");
+    if others.iter().any(|other| other == name) {
+        return format!("{name} ({})", others.len() + 1);
+    }
+    name.to_owned()
 }
 
 /// Checks that a name can be that of a folder of verdicts.
@@ -98,7 +122,7 @@ pub fn names(run: &RunDir) -> Result<Vec<String>, RunError> {
     for entry in entries {
         let folder = entry.map_err(failed)?.path();
         if let Some(name) = folder.file_name().and_then(|name| name.to_str())
-            && (folder.join(MANIFEST).exists() || folder.join(PANEL).exists())
+            && (folder.join(MANIFEST).exists() || has_begun(&folder))
         {
             names.push(name.to_owned());
         }
@@ -127,7 +151,7 @@ pub fn judge_folders(folder: &Path, judges: usize) -> Vec<PathBuf> {
 pub fn create_panel(folder: &Path, judges: usize) -> Result<(), RunError> {
     let file = folder.join(PANEL);
     if let Some(Panel { judges: recorded }) = read_panel(folder)? {
-        if recorded > judges {
+        if recorded > judges && has_begun(folder) {
             return Err(RunError::Panel { path: folder.to_owned(), recorded, given: judges });
         }
         if recorded == judges {
@@ -151,6 +175,11 @@ fn read_panel(folder: &Path) -> Result<Option<Panel>, RunError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RunError::Io { action: "read", path, source }),
     }
+}
+
+/// Whether a judge of the panel in `folder` has begun.
+fn has_begun(folder: &Path) -> bool {
+    judge_folders(folder, 1).iter().any(|first| first.join(MANIFEST).exists())
 }
 
 /// Checks that a folder holds verdicts of a panel.
@@ -177,8 +206,8 @@ pub fn comparison(item: &Item, numbers: [usize; 2], texts: [&str; 2]) -> Item {
         ["label", "injection", INJECTED, "into", "place", "attack", JUDGE_INJECTION];
     let mut metadata = item.metadata.clone();
     metadata.retain(|key, _| !OTHERS.contains(&key.as_str()));
-    metadata.insert("item".to_owned(), json!(item.key));
-    metadata.insert("answers".to_owned(), json!(numbers));
+    let compared = ComparedAnswers { item: item.key.clone(), answers: numbers };
+    metadata.insert(COMPARED.to_owned(), json!(compared));
     Item {
         key: format!("{}/{a}-{b}", item.key),
         row: item.row,
@@ -192,9 +221,10 @@ pub fn comparison(item: &Item, numbers: [usize; 2], texts: [&str; 2]) -> Item {
 
 impl JudgedAnswers {
     fn from_comparison(item: &Item) -> Option<Self> {
-        let answers = serde_json::from_value(item.metadata.get("answers")?.clone()).ok()?;
+        let ComparedAnswers { item: judged, answers } =
+            ComparedAnswers::deserialize(item.metadata.get(COMPARED)?).ok()?;
         Some(Self {
-            item: item.metadata.get("item")?.as_str()?.to_owned(),
+            item: judged,
             answers,
             texts: texts_hash([item.response.as_deref()?, item.response_b.as_deref()?]),
         })
@@ -328,9 +358,14 @@ impl Verdicts {
         &self.name
     }
 
-    /// The descriptions of the judge models.
-    pub fn models(&self) -> impl Iterator<Item = &Value> {
-        self.judges.iter().map(|judge| &judge.model)
+    /// The names of the judge models, each unique: see [`unique_name`].
+    #[must_use]
+    pub fn judge_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for judge in &self.judges {
+            names.push(unique_name(&judge.model, &names));
+        }
+        names
     }
 
     /// The constitution that they judged by.

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::cli::output::error::CommandError;
 use crate::cli::output::{print, terminal};
 use crate::session::rehearsal::{Spread, rehearse};
+use amend_analysis::judge_quality::category;
 use amend_core::driver::{Job, first_requests};
 use amend_core::model::{Engine, Failure};
 use amend_core::record::{ComparisonFacts, Item, Label};
@@ -38,27 +37,63 @@ impl Counts {
         }
         self.injected += u64::from(facts.injection.is_some_and(|injection| injection.present));
     }
+
+    fn write(&self, out: &mut dyn Write, categories: &BTreeMap<String, Self>) -> io::Result<()> {
+        let Self { pairs, decided, ties, injected } = self;
+        writeln!(out, "pairs                  {pairs}")?;
+        writeln!(out, "labelled               {decided}")?;
+        writeln!(out, "ties                   {ties}")?;
+        writeln!(out, "without a label        {}", pairs - decided - ties)?;
+        if *injected > 0 {
+            writeln!(out, "with an injection      {injected}")?;
+        }
+        for (name, Self { pairs, decided, ties, .. }) in categories {
+            let noun = if *pairs == 1 { "pair" } else { "pairs" };
+            let ties_noun = if *ties == 1 { "tie" } else { "ties" };
+            writeln!(out, "  {name}: {pairs} {noun}, {decided} labelled, {ties} {ties_noun}")?;
+        }
+        Ok(())
+    }
 }
 
-/// Prints the numbers of pairs, labels and requests, and the tokens of the first requests'
+/// Prints the numbers of pairs and labels, also by the categories in the column `by`.
+/// Returns the number of pairs.
+///
+/// # Errors
+/// The input has changed, or stdout can't be written to.
+pub fn count(source: &ItemSource, by: Option<&str>) -> Result<u64, CommandError> {
+    let mut all = Counts::default();
+    let mut categories: BTreeMap<String, Counts> = BTreeMap::new();
+    for item in source.items() {
+        let item = item?;
+        all.add(&item);
+        if let Some(category) = by.and_then(|by| category(&item.metadata, by)) {
+            let is_room = categories.len() < MAX_CATEGORIES || categories.contains_key(&category);
+            let name = if is_room { category } else { "(others)".to_owned() };
+            categories.entry(name).or_default().add(&item);
+        }
+    }
+    let mut out = terminal::stdout();
+    all.write(&mut out, &categories).map_err(CommandError::output)?;
+    Ok(all.pairs)
+}
+
+/// Prints the number of requests for `pairs` pairs, and the tokens of the first requests'
 /// prompts if the engine can count them. Reads one pair after another.
 ///
 /// # Errors
 /// The input has changed, or stdout can't be written to; [`CommandError::reported`] if an
 /// item would fail at its first step.
-pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
-    let mut all = Counts::default();
-    let mut categories: BTreeMap<String, Counts> = BTreeMap::new();
+pub fn cost(
+    engine: &dyn Engine,
+    job: &Job,
+    source: &ItemSource,
+    pairs: u64,
+) -> Result<(), CommandError> {
     let mut prompts = Spread::default();
     let (mut unknown, mut failed) = (0_u64, 0_u64);
     for item in source.items() {
         let item = item?;
-        all.add(&item);
-        if let Some(category) = category(&item) {
-            let is_room = categories.len() < MAX_CATEGORIES || categories.contains_key(&category);
-            let name = if is_room { category } else { "(others)".to_owned() };
-            categories.entry(name).or_default().add(&item);
-        }
         let row = item.row;
         match tokens(engine, job, item, &mut prompts) {
             Ok(()) => {}
@@ -72,18 +107,6 @@ pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), Co
     let cost = rehearse(engine, job, source)?;
     let mut out = terminal::stdout();
     let write = || -> io::Result<()> {
-        let Counts { pairs, decided, ties, injected } = all;
-        writeln!(out, "pairs                  {pairs}")?;
-        writeln!(out, "labelled               {decided}")?;
-        writeln!(out, "ties                   {ties}")?;
-        writeln!(out, "without a label        {}", pairs - decided - ties)?;
-        if injected > 0 {
-            writeln!(out, "with an injection      {injected}")?;
-        }
-        for (name, counts) in &categories {
-            let Counts { pairs, decided, ties, .. } = counts;
-            writeln!(out, "  {name}: {pairs} pairs, {decided} labelled, {ties} ties")?;
-        }
         if prompts.count > 0 {
             writeln!(out, "prompts                {prompts}")?;
         }
@@ -121,13 +144,4 @@ fn tokens(
         prompts.add(prepared.tokens.len() as u64);
     }
     Ok(())
-}
-
-/// The category of a row, if it has one.
-fn category(item: &Item) -> Option<String> {
-    match item.metadata.get("category")? {
-        Value::String(name) => Some(name.clone()),
-        Value::Null => None,
-        other => Some(other.to_string()),
-    }
 }

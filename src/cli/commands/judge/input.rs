@@ -136,6 +136,7 @@ impl JudgeArgs {
             ));
         }
         let dir = RunDir::open(path)?;
+        dir.check_command("run")?;
         let name = match &self.name {
             Some(name) => name.clone(),
             None => self.usual_name(judges, config)?,
@@ -197,7 +198,7 @@ impl JudgeArgs {
 }
 
 /// The name of a model's file, of its repository, or of its server.
-fn short_name(model: &ModelSource) -> String {
+pub(super) fn short_name(model: &ModelSource) -> String {
     match model {
         ModelSource::File { path, .. } => {
             let stem = path.file_stem().unwrap_or(path.as_os_str());

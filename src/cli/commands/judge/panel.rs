@@ -1,16 +1,17 @@
 //! Several judges of the same comparisons: each is recorded on its own, one after the
 //! other, and their verdicts are then combined.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::input::JudgeInput;
-use super::{JudgeArgs, Line, rows, sort, table};
+use super::{JudgeArgs, Line, sort, table};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::session::Finished;
 use amend_analysis::judge_quality::{
-    JudgeFigures, JudgeSummary, JudgedRow, PanelFigures, PanelJudge, panel_rows,
+    JudgeFigures, JudgedRow, PanelFigures, PanelJudge, judging_steps, panel_rows, undisputed,
 };
 use amend_core::judge::Calibration;
 use amend_data::store::run_dir::RunDir;
@@ -36,63 +37,34 @@ pub(super) fn run(
             "fit each judge in a call of its own, then pass the files with --calibration",
         ));
     }
-    let folders: Vec<Option<PathBuf>> = match &input.folder {
-        None => vec![None; judges.len()],
-        Some(folder) => {
-            if args.recording.resume {
-                verdicts::check_panel(folder)?;
-            } else if input.run.is_none() {
-                RunDir::check_vacant(folder)?;
-            }
-            verdicts::create_panel(folder, judges.len())?;
-            verdicts::judge_folders(folder, judges.len()).into_iter().map(Some).collect()
-        }
-    };
+    let folders = folders(args, input, judges.len())?;
     let by = args.by(input)?;
     let by = by.as_deref();
     let mut all: Vec<Finished> = Vec::new();
     let mut names: Vec<String> = Vec::new();
-    let mut judged: Vec<(String, Vec<JudgedRow>)> = Vec::new();
     let mut members: Vec<PanelJudge> = Vec::new();
-    let mut summaries: Vec<JudgeSummary> = Vec::new();
+    let count = judges.len();
     for (number, (source, folder)) in judges.into_iter().zip(&folders).enumerate() {
         let calibration = calibrations.get(number).copied();
-        let finished = args.judge(input, folder.as_deref(), Some(source), calibration, config)?;
-        let name = finished.dir().manifest().model["name"].as_str().unwrap_or("unnamed");
-        let name = if names.iter().any(|known| known == name) {
-            format!("{name} ({})", number + 1)
-        } else {
-            name.to_owned()
+        let begin = || match &input.folder {
+            Some(folder) => Ok(verdicts::create_panel(folder, count)?),
+            None => Ok(()),
         };
-        let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
-        let own = rows(&finished, constitution, by)?;
-        let figures = JudgeFigures::from_rows(&own, by, stream);
-        let lines: Vec<Line<'_>> = own.iter().map(|row| Line { row, judge: &name }).collect();
+        let folder = folder.as_deref();
+        let finished = args.judge(input, folder, Some(source), calibration, config, begin)?;
+        let name = verdicts::unique_name(&finished.dir().manifest().model, &names);
+        let member = member(&finished, &name, by)?;
+        let figures = JudgeFigures::from_rows(&member.rows, by, finished.job().stream);
+        let lines: Vec<Line<'_>> =
+            member.rows.iter().map(|row| Line { row, judge: &name }).collect();
         finished.derive(VERDICTS, &lines, &figures)?;
-        members.push(PanelJudge {
-            name: name.clone(),
-            constitution: constitution.as_ref().clone(),
-            trajectories: finished.rows(|trajectory| [trajectory.clone()])?,
-        });
-        summaries.push(JudgeSummary { judge: name.clone(), figures });
-        judged.push((name.clone(), own));
+        members.push(member);
         names.push(name);
         all.push(finished);
     }
-    let mut rows: Vec<JudgedRow> = panel_rows(&members)
-        .into_iter()
-        .zip(&members[0].trajectories)
-        .map(|(row, trajectory)| row.in_category(&trajectory.item, by))
-        .collect();
-    sort(&mut rows);
-    let is_disputed = |row: &JudgedRow| match (row.disagreement, args.max_disagreement) {
-        (Some(disagreement), Some(most)) => disagreement > most,
-        _ => false,
-    };
-    let counted: Vec<JudgedRow> = rows.iter().filter(|row| !is_disputed(row)).cloned().collect();
-    let panel = JudgeFigures::from_rows(&counted, by, all[0].job().stream);
-    let disputed = rows.len() - counted.len();
-    let figures = PanelFigures::new(summaries, panel, &judged, &rows, disputed);
+    let rows = panel_rows(&members);
+    let stream = all[0].job().stream;
+    let figures = PanelFigures::new(&members, &rows, args.max_disagreement, by, stream);
     let judge = names.join(" + ");
     let lines: Vec<Line<'_>> = rows.iter().map(|row| Line { row, judge: &judge }).collect();
     if let Some(folder) = &input.folder {
@@ -101,9 +73,41 @@ pub(super) fn run(
         write(folder.join(FIGURES), |out| out.write_all(text.as_bytes()))?;
     }
     args.print(&lines, |out| table::panel(out, &figures))?;
-    input.conclude(&counted);
+    input.conclude(&undisputed(&rows, args.max_disagreement));
     args.plot(&figures.panel)?;
     all.into_iter().try_for_each(Finished::finish)
+}
+
+/// The folder of each judge's run. Checks that the panel can begin or continue there.
+fn folders(
+    args: &JudgeArgs,
+    input: &JudgeInput,
+    judges: usize,
+) -> Result<Vec<Option<PathBuf>>, CommandError> {
+    let Some(folder) = &input.folder else { return Ok(vec![None; judges]) };
+    if args.recording.resume {
+        verdicts::check_panel(folder)?;
+    } else if input.run.is_none() {
+        RunDir::check_vacant(folder)?;
+    }
+    Ok(verdicts::judge_folders(folder, judges).into_iter().map(Some).collect())
+}
+
+/// A judge of the panel with what it judged, in the order of the input.
+fn member(finished: &Finished, name: &str, by: Option<&str>) -> Result<PanelJudge, CommandError> {
+    let constitution = finished.job().constitution.as_ref();
+    let judged = finished.rows(|trajectory| {
+        let row = JudgedRow::from_trajectory(trajectory, constitution);
+        [(row.in_category(&trajectory.item, by), judging_steps(trajectory))]
+    })?;
+    let mut rows: Vec<JudgedRow> = Vec::new();
+    let mut steps = HashMap::new();
+    for (row, judging) in judged {
+        steps.insert(row.key.clone(), judging);
+        rows.push(row);
+    }
+    sort(&mut rows);
+    Ok(PanelJudge { name: name.to_owned(), constitution: constitution.clone(), rows, steps })
 }
 
 /// Writes a file of the panel, atomically.

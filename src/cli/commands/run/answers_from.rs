@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::RunArgs;
+use super::{RunArgs, pairs_to_export};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use crate::session::Session;
 use amend_core::driver::Engines;
 use amend_data::items::ItemSource;
@@ -22,7 +23,9 @@ use amend_data::store::run_dir::RunDir;
 pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), CommandError> {
     args.check_out()?;
     let shown = other.display().to_string();
-    let mut answers = first_answers::read(&RunDir::open(other)?)?;
+    let first = RunDir::open(other)?;
+    first.check_command("run")?;
+    let mut answers = first_answers::read(&first)?;
     if answers.items.is_empty() {
         return Err(CommandError::usage(
             format!("no item of {shown} is done, so there are no first answers to start from"),
@@ -61,7 +64,11 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         steps.retain(|(key, _)| keys.contains(key.as_str()));
         Ok(steps)
     })?;
-    session.run(engines, Some("export"))?.finish()
+    let finished = session.run(engines, Some("export"))?;
+    if let Some(pairs) = pairs_to_export(finished.dir())? {
+        print::message(&pairs);
+    }
+    finished.finish()
 }
 
 /// Warns if another model wrote the first answers: it is then the author of the rejected

@@ -22,64 +22,27 @@ use amend_data::items::ItemSource;
 /// [`CommandError::reported`] if an item would fail at its first step.
 pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
     let items = source.summary.rows;
-    let mut counts = Spread::default();
-    let mut unknown = 0;
-    let mut failed = 0;
-    for item in source.items() {
-        let item = item?;
-        let trajectory = job.trajectory(item.clone());
-        let Next::Ask(asks) = trajectory.next() else { continue };
-        let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
-        let prepared = job
-            .templates
-            .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
-            .map_err(Into::into)
-            .and_then(|rendered| {
-                engine.prepare(&rendered.turns, rendered.shared_turns, reasoning, NextTurn::Reply)
-            });
-        match prepared {
-            Ok(prepared) => counts.add(prepared.tokens.len() as u64),
-            Err(Failure::TokensUnknown) => unknown += 1,
-            Err(failure) => {
-                failed += 1;
-                print::message(&format!("row {}: {failure}\n", item.row));
-            }
-        }
-    }
-    let plan = &job.constitution.plan;
-    let steps_per_round = match plan.select {
-        Select::All => job.constitution.principles.len() as u64,
-        Select::Random | Select::RoundRobin | Select::Weighted | Select::Worst => {
-            u64::from(plan.principles_per_round)
-        }
-    };
-    let revisions = u64::from(plan.rounds) * steps_per_round;
-    let critiques = if plan.critique { revisions } else { 0 };
-    let max_tokens = |kind| {
-        let sampling = sampling(&job.constitution.sampling, kind);
-        u64::from(sampling.max_tokens) + thought_tokens(engine, &sampling.reasoning)
-    };
-    let candidates = u64::from(plan.candidates);
-    let generated = counts.count + unknown;
-    let decoded = (generated * candidates) * max_tokens(StepKind::Generate)
-        + items
-            * (critiques * max_tokens(StepKind::Critique)
-                + revisions * max_tokens(StepKind::Revise));
+    let first = FirstPrompts::count(engine, job, source)?;
+    let steps = Steps::from_job(job);
     let cost = rehearse(engine, job, source)?;
     let verdicts = cost.as_ref().map_or(0, |cost| cost.verdicts) * items;
-    let decoded = decoded + verdicts * reasons_of_a_verdict(engine, job);
+    let generated = first.counts.count + first.unknown;
+    let decoded = steps.most_decoded(engine, job, generated, items)
+        + verdicts * reasons_of_a_verdict(engine, job);
+    let Steps { candidates, critiques, revisions } = steps;
     let mut out = std::io::stdout().lock();
     let mut write = || {
         writeln!(out, "items                  {items}")?;
-        writeln!(out, "with a given answer    {}", items - generated - failed)?;
-        if counts.count > 0 {
-            writeln!(out, "first prompts          {counts}")?;
+        writeln!(out, "with a given answer    {}", items - generated - first.failed)?;
+        if first.counts.count > 0 {
+            writeln!(out, "first prompts          {}", first.counts)?;
         }
-        if unknown > 0 {
+        if first.unknown > 0 {
             writeln!(
                 out,
-                "first prompts          {unknown} of unknown length: a server does not report \
-                 token counts"
+                "first prompts          {} of unknown length: a server does not report \
+                 token counts",
+                first.unknown
             )?;
         }
         writeln!(
@@ -97,7 +60,82 @@ pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), Co
         Ok(())
     };
     write().map_err(CommandError::output)?;
-    if failed == 0 { Ok(()) } else { Err(CommandError::reported()) }
+    if first.failed == 0 { Ok(()) } else { Err(CommandError::reported()) }
+}
+
+/// The first prompts of the items that need an answer.
+#[derive(Default)]
+struct FirstPrompts {
+    counts: Spread,
+    /// How many have an unknown length.
+    unknown: u64,
+    /// How many the engine can't prepare.
+    failed: u64,
+}
+
+impl FirstPrompts {
+    /// Counts the tokens. Prints each failure.
+    fn count(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<Self, CommandError> {
+        let mut first = Self::default();
+        for item in source.items() {
+            let item = item?;
+            let trajectory = job.trajectory(item.clone());
+            let Next::Ask(asks) = trajectory.next() else { continue };
+            let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
+            let prepared = job
+                .templates
+                .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
+                .map_err(Into::into)
+                .and_then(|rendered| {
+                    let (turns, shared) = (&rendered.turns, rendered.shared_turns);
+                    engine.prepare(turns, shared, reasoning, NextTurn::Reply)
+                });
+            match prepared {
+                Ok(prepared) => first.counts.add(prepared.tokens.len() as u64),
+                Err(Failure::TokensUnknown) => first.unknown += 1,
+                Err(failure) => {
+                    first.failed += 1;
+                    print::message(&format!("row {}: {failure}\n", item.row));
+                }
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// The numbers of steps of an item.
+struct Steps {
+    candidates: u64,
+    critiques: u64,
+    revisions: u64,
+}
+
+impl Steps {
+    fn from_job(job: &Job) -> Self {
+        let plan = &job.constitution.plan;
+        let steps_per_round = match plan.select {
+            Select::All => job.constitution.principles.len() as u64,
+            Select::Random | Select::RoundRobin | Select::Weighted | Select::Worst => {
+                u64::from(plan.principles_per_round)
+            }
+        };
+        let revisions = u64::from(plan.rounds) * steps_per_round;
+        let critiques = if plan.critique { revisions } else { 0 };
+        Self { candidates: u64::from(plan.candidates), critiques, revisions }
+    }
+
+    /// The most tokens that the steps of all `items` decode, of which `generated` need an
+    /// answer.
+    fn most_decoded(&self, engine: &dyn Engine, job: &Job, generated: u64, items: u64) -> u64 {
+        let max_tokens = |kind| {
+            let sampling = sampling(&job.constitution.sampling, kind);
+            u64::from(sampling.max_tokens) + thought_tokens(engine, &sampling.reasoning)
+        };
+        generated * self.candidates * max_tokens(StepKind::Generate)
+            + items
+                * (self.critiques * max_tokens(StepKind::Critique)
+                    + self.revisions * max_tokens(StepKind::Revise))
+    }
 }
 
 /// The most tokens that the judge decodes for a verdict.

@@ -120,6 +120,80 @@ fn pairs_without_a_verdict_are_undecided_and_counted() {
     assert_eq!(rejudged::missing(&some).unwrap(), (3, 2));
 }
 
+#[test]
+fn plain_columns_leave_out_those_about_verdicts_and_the_judge_is_the_reviewer() {
+    use crate::export::{self, ColumnSet, ExportFormat, ExportOptions};
+    let place = tempfile::tempdir().unwrap();
+    let run = write_run(&place.path().join("run"));
+    let items = comparisons(&run);
+    judge(&run, &folder(&run, "other"), named("strict"), &[(items[0].clone(), 3.0)]);
+    let other = run.with_verdicts("other", None).unwrap();
+    let row = |columns| -> Value {
+        let format = ExportFormat::named("plain-preference").unwrap();
+        let mut out = Vec::new();
+        let options = ExportOptions { format, columns, ..ExportOptions::pairs() };
+        export::write(&other, &options, &mut out).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    };
+    assert_eq!(row(ColumnSet::All)["verdicts"], "other");
+    let plain = row(ColumnSet::Plain);
+    let keys: Vec<&String> = plain.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["prompt", "chosen", "rejected", "policy", "reviewer"]);
+    assert_eq!(plain["reviewer"], json!({"kind": "model", "name": "strict"}));
+}
+
+/// Writes a run with one revised answer.
+fn write_run(path: &Path) -> RunDir {
+    write(path, &judging(Policy::Drop), &[revised("a")])
+}
+
+/// The manifest of a judge model with this name.
+fn named(name: &str) -> Manifest {
+    Manifest { model: json!({"name": name}), ..judging(Policy::Drop) }
+}
+
+#[test]
+fn judges_of_a_panel_with_the_same_name_are_numbered() {
+    let place = tempfile::tempdir().unwrap();
+    let run = write_run(&place.path().join("run"));
+    let items = comparisons(&run);
+    let panel = folder(&run, "panel");
+    create_panel(&panel, 3).unwrap();
+    assert_eq!(names(&run).unwrap(), [""; 0], "no judge has begun");
+    for (place, name) in judge_folders(&panel, 3).iter().zip(["tiny", "tiny", "large"]) {
+        judge(&run, place, named(name), &[(items[0].clone(), 1.0)]);
+    }
+    assert_eq!(names(&run).unwrap(), ["panel"]);
+    let run = run.with_verdicts("panel", None).unwrap();
+    assert_eq!(run.verdicts().unwrap().judge_names(), ["tiny", "tiny (2)", "large"]);
+}
+
+#[test]
+fn a_panel_that_has_not_begun_may_get_fewer_judges() {
+    let place = tempfile::tempdir().unwrap();
+    create_panel(place.path(), 3).unwrap();
+    create_panel(place.path(), 2).unwrap();
+    assert!(is_panel(place.path()));
+}
+
+#[test]
+fn a_comparison_keeps_the_metadata_of_its_item() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("run");
+    let (mut row, steps) = revised("a");
+    row.metadata.insert("item".to_owned(), json!("chair"));
+    row.metadata.insert("answers".to_owned(), json!(3));
+    let run = write(&path, &judging(Policy::Drop), &[(row, steps)]);
+    let items = comparisons(&run);
+    assert_eq!(
+        (&items[0].metadata["item"], &items[0].metadata["answers"]),
+        (&json!("chair"), &json!(3))
+    );
+    judge(&run, &folder(&run, "other"), judging(Policy::Drop), &[(items[0].clone(), -3.0)]);
+    let other = run.with_verdicts("other", None).unwrap();
+    assert_eq!(chosen(&other), [Err(DropReason::NotBetter)]);
+}
+
 /// Writes to the verdicts of a run after their start.
 struct RunWriterOf(crate::store::run_dir::RunWriter);
 
@@ -149,7 +223,8 @@ fn the_rounds_of_several_candidates_begin_where_they_began() {
     let path = place.path().join("run");
     let run = write(&path, &judging(Policy::Drop), &[(item("a"), steps)]);
     let items = comparisons(&run);
-    let answers: Vec<&Value> = items.iter().map(|item| &item.metadata["answers"]).collect();
+    let answers: Vec<&Value> =
+        items.iter().map(|item| &item.metadata[COMPARED]["answers"]).collect();
     assert_eq!(answers, [&json!([0, 1]), &json!([2, 1])]);
     // The other judge prefers the first candidate to the second.
     let verdicts = [(items[0].clone(), 2.0), (items[1].clone(), 2.0)];
@@ -202,6 +277,7 @@ fn a_panel_may_get_further_judges_and_loses_none() {
     for judges in [2, 2, 3] {
         create_panel(&panel, judges).unwrap();
     }
+    write(&panel.join("judge-1"), &judging(Policy::Drop), &[]);
     let error = create_panel(&panel, 2).unwrap_err().to_string();
     assert!(error.contains("has 3 judges, but 2 are given"), "{error}");
 }
