@@ -13,6 +13,9 @@ use amend_core::record::{INJECTED, Label};
 /// The deepest nesting of metadata: well below the limit of the journal's reader.
 pub const MAX_DEPTH: usize = 64;
 
+/// The key of a row's `label` in the metadata of a comparison, if that is not its label.
+const INPUT_LABEL: &str = "input_label";
+
 /// The columns that may hold an item's id, the usual one first.
 const IDS: [&str; 11] = [
     "id",
@@ -82,7 +85,7 @@ impl Read<'_> {
         observed.answers("response", &answer);
         let response = answer_text(answer)?;
         let (id, metadata) = rest(split, &used, &prompt, mapping, observed)?;
-        let messages = messages(&metadata, prompt, observed)?;
+        let messages = messages(prompt, observed)?;
         Ok(Draft { messages, response, response_b: None, id, metadata })
     }
 
@@ -131,9 +134,12 @@ impl Read<'_> {
             false => ([a, b], label),
         };
         let (id, mut metadata) = rest(split, &used, &prompt, mapping, observed)?;
-        let messages = messages(&metadata, prompt, observed)?;
-        if let Some(label) = label {
-            metadata.insert("label".to_owned(), label.as_str().into());
+        let messages = messages(prompt, observed)?;
+        if let Some(label) = label
+            && let Some(other) = metadata.insert("label".to_owned(), label.as_str().into())
+        {
+            // What the row calls a label is something else.
+            metadata.insert(INPUT_LABEL.to_owned(), other);
         }
         if let Some(category) = category {
             metadata.entry("category").or_insert_with(|| category.into());
@@ -217,13 +223,9 @@ fn answer_text(mut turns: Vec<ExampleTurn>) -> Result<Option<String>, ItemProble
 /// Checks the turns before an answer. Turns of the same role in a row are joined, and blank
 /// instructions are dropped.
 fn messages(
-    metadata: &Map<String, Value>,
     turns: Vec<ExampleTurn>,
     observed: &mut Observed,
 ) -> Result<Vec<Message>, ItemProblem> {
-    if turns.is_empty() {
-        return Err(ItemProblem::NoPrompt { columns: metadata.keys().cloned().collect() });
-    }
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     let mut has_joined = false;
     for (at, mut turn) in turns.into_iter().enumerate() {
@@ -311,6 +313,9 @@ fn rest(
     mapping: &Mapping,
     observed: &mut Observed,
 ) -> Result<(Option<String>, Map<String, Value>), ItemProblem> {
+    if prompt.is_empty() {
+        return Err(ItemProblem::NoPrompt { columns: split.names() });
+    }
     let Split { visible, mut aside } = split;
     let (id, id_column) = id(&visible, mapping)?;
     let category = mapping.column("category");
