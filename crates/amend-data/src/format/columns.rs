@@ -44,8 +44,10 @@ impl Columns {
             if !KNOWN.contains(name.as_str()) {
                 return Err(RowFault::NoName { name: name.clone() });
             }
-            if let Some((other, _)) = map.iter().find(|(other, same)| same == column && other != name) {
-                let names = [other.clone(), name.clone()];
+            if let Some((other, _)) =
+                map.iter().find(|(other, same)| same == column && other != name)
+            {
+                let names = [name.clone(), other.clone()];
                 return Err(RowFault::Mapped { column: column.clone(), names });
             }
             if !first.contains_key(column) {
@@ -192,11 +194,14 @@ impl Renamed<'_> {
 /// Refuses a row whose texts are about images, videos or sound in columns of their own.
 fn no_media(row: &Object) -> Result<(), RowFault> {
     for (key, kind) in [("images", "image"), ("videos", "video"), ("audios", "audio")] {
-        let has_some = match row.get(key) {
-            None | Some(Value::Null) => false,
-            Some(Value::Array(values)) => values.iter().any(|value| !value.is_null()),
-            Some(Value::String(text)) => !text.trim().is_empty() && text.trim() != "[]",
-            Some(_) => true,
+        let Some((key, value)) = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) else {
+            continue;
+        };
+        let has_some = match value {
+            Value::Null => false,
+            Value::Array(values) => values.iter().any(|value| !value.is_null()),
+            Value::String(text) => !text.trim().is_empty() && text.trim() != "[]",
+            _ => true,
         };
         if has_some {
             return Err(RowFault::Part { pointer: pointer(key), kind: kind.to_owned() });

@@ -40,7 +40,7 @@ pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "outp
 
 /// The columns that may hold what kind of prompt a row has, in any case, in the order in
 /// which they are tried.
-const CATEGORIES: [&str; 11] = [
+pub const CATEGORIES: [&str; 13] = [
     "category",
     "subset",
     "dimension",
@@ -49,6 +49,8 @@ const CATEGORIES: [&str; 11] = [
     "scenario",
     "domain",
     "source",
+    "dataset",
+    "task",
     "harm_category",
     "semanticcategory",
     "group",
@@ -293,7 +295,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The columns of the label of a single answer.
-const LABELS: [&str; 2] = ["label", "kto_tag"];
+pub(crate) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
 /// Whether a row has a label for its only answer: true or false.
 pub(super) fn has_label(row: &Object) -> bool {

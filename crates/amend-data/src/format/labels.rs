@@ -188,7 +188,12 @@ pub(super) fn label(
             }
             let number = || finite(&text).and_then(|number| numbers.label(number));
             let model = || named_model(fields.row(), &text);
-            word(&text).or_else(|| numbered(&text, numbers)).or_else(number).or_else(model).map(Some).ok_or_else(fault)
+            word(&text)
+                .or_else(|| numbered(&text, numbers))
+                .or_else(number)
+                .or_else(model)
+                .map(Some)
+                .ok_or_else(fault)
         }
         _ => Err(fault()),
     }

@@ -46,7 +46,8 @@ pub mod write;
 pub use columns::{Columns, Renamed};
 pub use example::Object;
 pub use fault::RowFault;
-pub(crate) use fields::PROMPTS;
+pub use fields::CATEGORIES;
+pub(crate) use fields::{LABELS, PROMPTS};
 pub use read::{RowKind, SHAPES, Shape, ShapeFacts, recognise};
 pub use table::table;
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::example::{Answers, Example, ExampleTurn, Object};
 use super::fault::RowFault;
-use super::fields::Fields;
+use super::fields::{Fields, prompt_key};
 use super::read::{RowKind, Shape, ShapeFacts};
 
 /// `turns`: the user's turns.
@@ -29,6 +29,9 @@ impl Shape for MtBench {
 
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         let turns = row.get("turns")?.as_array()?;
+        if prompt_key(row).is_some() {
+            return None;
+        }
         // Turns with roles are a whole conversation, whose first turn may not be the user's.
         let asked = |turn: &Value| turn.get("role").is_none_or(|role| role == "user");
         turns.iter().all(asked).then_some("MT-bench turns")

@@ -63,8 +63,7 @@ impl Shape for UltraFeedback {
         }
         let key = if row.contains_key("ratings") { "ratings" } else { "rating" };
         let ratings = fields.list(key)?;
-        let numbers: Option<Vec<f64>> =
-            ratings.iter().map(|rating| number(Some(rating))).collect();
+        let numbers: Option<Vec<f64>> = ratings.iter().map(|rating| number(Some(rating))).collect();
         let answers = match numbers {
             Some(numbers) if numbers.len() == answers.len() => {
                 best_and_worst(numbers.into_iter().zip(answers).collect(), "/generations")?

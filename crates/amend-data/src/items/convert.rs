@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::fault::{ItemProblem, RowPart};
 use super::mapping::{Mapping, Split};
 use super::notes::Observed;
+use crate::format::LABELS;
 use crate::format::example::{Answers, Example, ExampleTurn, Object};
 use amend_core::chat::{Message, Role};
 use amend_core::record::{INJECTED, Label};
@@ -160,7 +161,7 @@ pub(super) fn compares(example: &Example) -> bool {
 
 /// Whether a column has the label of an answer.
 pub(super) fn is_label(column: &str) -> bool {
-    ["label", "kto_tag"].iter().any(|name| name.eq_ignore_ascii_case(column))
+    LABELS.iter().any(|name| name.eq_ignore_ascii_case(column))
 }
 
 fn is_assistant(turn: &ExampleTurn) -> bool {
@@ -222,10 +223,7 @@ fn answer_text(mut turns: Vec<ExampleTurn>) -> Result<Option<String>, ItemProble
 
 /// Checks the turns before an answer. Turns of the same role in a row are joined, and blank
 /// instructions are dropped.
-fn messages(
-    turns: Vec<ExampleTurn>,
-    observed: &mut Observed,
-) -> Result<Vec<Message>, ItemProblem> {
+fn messages(turns: Vec<ExampleTurn>, observed: &mut Observed) -> Result<Vec<Message>, ItemProblem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     let mut has_joined = false;
     for (at, mut turn) in turns.into_iter().enumerate() {
