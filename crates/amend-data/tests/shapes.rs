@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use amend_data::format::example::{Answers, Example, ExampleTurn};
+use amend_data::format::write::FORMATS;
 use amend_data::format::{Columns, Object, SHAPES, table};
 use serde_json::Value;
 
@@ -128,4 +129,15 @@ fn the_documentation_has_the_table_of_shapes() {
     let from = text.find(begin).unwrap() + begin.len();
     let to = text.find(end).unwrap();
     expect(&path, &format!("{}{}{}", &text[..from], table(), &text[to..]));
+}
+
+#[test]
+fn the_documentation_lists_every_export_format() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (_, table) = text.split_once("| `--format` | read by | its columns |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with("| "));
+    let listed: Vec<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
+    let formats: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+    assert_eq!(listed, formats);
 }

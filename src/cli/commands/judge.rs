@@ -31,6 +31,7 @@ use amend_core::constitution::{Constitution, DecideBy};
 use amend_core::driver::Job;
 use amend_core::judge::Calibration;
 use amend_core::procedure::Procedure;
+use amend_data::format::CATEGORIES;
 use amend_data::store::atomic;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::VERDICTS;
@@ -42,6 +43,15 @@ const FEW: usize = 10;
 
 /// The number of rows in which a column of categories is searched.
 const SEARCHED: usize = 10_000;
+
+/// The help of `--by`.
+fn by_help() -> String {
+    let columns = CATEGORIES.join(", ");
+    format!(
+        "Report figures for each value of this column [default: the first with several values \
+         of {columns}]"
+    )
+}
 
 /// Judge which of two given responses is better
 ///
@@ -87,9 +97,7 @@ pub struct JudgeArgs {
     /// Count the pairs, their labels and the tokens of the prompts; judge nothing
     #[arg(long, conflicts_with_all = ["resume", "plot", "fit", "json"])]
     dry_run: bool,
-    /// Report figures for each value of this column [default: the first of category,
-    /// subset, bias, dimension, scenario, source, dataset and task with several values]
-    #[arg(long, value_name = "COLUMN", help_heading = "Output")]
+    #[arg(long, value_name = "COLUMN", help_heading = "Output", help = by_help())]
     by: Option<String>,
     /// Show every row, even if there are many
     #[arg(long, conflicts_with = "json", help_heading = "Output")]

@@ -8,11 +8,7 @@ use serde_json::{Map, Value};
 use super::JudgedRow;
 use amend_core::record::Label;
 use amend_core::stats::{Bootstrap, Estimate, mean, share};
-
-/// The columns that divide labelled sets into categories, the most specific last. The first
-/// one that occurs with at least two values is used.
-const USUAL: [&str; 8] =
-    ["category", "subset", "bias", "dimension", "scenario", "source", "dataset", "task"];
+use amend_data::format::CATEGORIES;
 
 /// The most categories that a column may have to be used without being named.
 const MOST: usize = 40;
@@ -60,15 +56,15 @@ pub fn category(metadata: &Map<String, Value>, by: &str) -> Option<String> {
     }
 }
 
-/// The column that divides rows with this metadata into categories, if one of the usual
-/// names does.
+/// The column that divides rows with this metadata into categories: the first of
+/// [`CATEGORIES`] with at least two values and no more than a table can show.
 #[must_use]
 pub fn usual_column<'a>(
     rows: impl Iterator<Item = &'a Map<String, Value>> + Clone,
 ) -> Option<&'static str> {
-    USUAL.into_iter().find(|column| {
+    CATEGORIES.into_iter().find(|column| {
         let values: BTreeSet<String> =
-            rows.clone().filter_map(|metadata| category(metadata, column)).take(100_000).collect();
+            rows.clone().filter_map(|metadata| category(metadata, column)).collect();
         (2..=MOST).contains(&values.len())
     })
 }

@@ -3,10 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Item;
+use super::{Item, JUDGE_INJECTION};
 
 /// The metadata key that marks the item with the injection in it.
 pub const INJECTED: &str = "injected";
+
+/// The metadata of a row that is about the two answers in the row. It says nothing about other
+/// answers to its prompt.
+pub const ABOUT_ANSWERS: [&str; 7] =
+    ["label", "injection", INJECTED, "into", "place", "attack", JUDGE_INJECTION];
 
 /// The better one of two responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ mod item;
 mod outcome;
 mod step;
 
-pub use comparison::{ComparisonFacts, INJECTED, Injection, Label};
+pub use comparison::{ABOUT_ANSWERS, ComparisonFacts, INJECTED, Injection, Label};
 pub use item::{Item, JUDGE_INJECTION, Keys, content_key, numbered_key};
 pub use outcome::Outcome;
 pub use step::{

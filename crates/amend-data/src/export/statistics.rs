@@ -3,31 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::format::example::{ExampleTurn, Side};
+use crate::format::recognise;
 use crate::format::write::ExportRow;
-use amend_core::text::thoughts;
-
-/// The columns whose lengths are reported, if the format has them.
-const MEASURED: [&str; 9] = [
-    "prompt",
-    "question",
-    "instruction",
-    "messages",
-    "conversations",
-    "chosen",
-    "rejected",
-    "completion",
-    "response",
-];
-
-/// The columns whose texts are answers.
-const ANSWERS: [&str; 4] = ["chosen", "rejected", "completion", "response"];
 
 /// Counts over rows.
 #[derive(Debug, Default)]
 pub(super) struct ExportStatistics {
-    lengths: BTreeMap<&'static str, Lengths>,
+    lengths: BTreeMap<Side, Lengths>,
     /// Rows by category.
     categories: BTreeMap<String, u64>,
     /// Rows whose chosen response is longer than the rejected one, and rows whose
@@ -43,10 +28,11 @@ pub(super) struct ExportStatistics {
 #[derive(Debug, Default)]
 struct Lengths(BTreeMap<u64, u64>);
 
-/// The spread of the text lengths in a column, in characters.
+/// The spread of the lengths of a part of the rows, in characters.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub(super) struct LengthSpread {
-    pub column: &'static str,
+    /// The name of the part: the prompt or an answer.
+    pub part: &'static str,
     pub least: u64,
     pub median: u64,
     /// The 95th percentile.
@@ -55,19 +41,22 @@ pub(super) struct LengthSpread {
 }
 
 impl ExportStatistics {
-    /// Counts a row.
+    /// Counts a row. Lengths are those of the prompt and the answers that its shape has,
+    /// whatever the format calls them.
     pub fn add(&mut self, row: &ExportRow) {
-        let length = |name| row.get(name).map(|value| characters(value, ANSWERS.contains(&name)));
-        for name in MEASURED {
-            if let Some(length) = length(name) {
-                *self.lengths.entry(name).or_default().0.entry(rounded(length)).or_default() += 1;
+        if let Ok(example) = recognise(row).and_then(|(shape, _)| shape.read(row)) {
+            for (side, turns) in example.sides().filter(|(_, turns)| !turns.is_empty()) {
+                let length = rounded(characters(side, turns));
+                *self.lengths.entry(side).or_default().0.entry(length).or_default() += 1;
             }
-        }
-        if let (Some(chosen), Some(rejected)) = (length("chosen"), length("rejected"))
-            && chosen != rejected
-        {
-            self.longer.0 += u64::from(chosen > rejected);
-            self.longer.1 += 1;
+            if let Some([chosen, rejected]) = example.pair() {
+                let chosen = characters(Side::Chosen, chosen);
+                let rejected = characters(Side::Rejected, rejected);
+                if chosen != rejected {
+                    self.longer.0 += u64::from(chosen > rejected);
+                    self.longer.1 += 1;
+                }
+            }
         }
         if let Some(verdict) = row.get("verdict").and_then(Value::as_str) {
             *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
@@ -81,10 +70,10 @@ impl ExportStatistics {
         }
     }
 
-    /// The spread of lengths in each column.
+    /// The spread of lengths of each part.
     pub fn spreads(&self) -> Vec<LengthSpread> {
-        let spread = |(&column, lengths): (&&'static str, &Lengths)| LengthSpread {
-            column,
+        let spread = |(side, lengths): (&Side, &Lengths)| LengthSpread {
+            part: side.name(),
             least: lengths.quantile(0.0),
             median: lengths.quantile(0.5),
             most_95: lengths.quantile(0.95),
@@ -138,27 +127,15 @@ fn rounded(length: u64) -> u64 {
     length / unit * unit
 }
 
-/// The number of characters in a text, in a turn, or in a list of turns. A thought at the
-/// start of an answer does not count. The role of a turn decides whether it is an answer.
-fn characters(value: &Value, is_answer: bool) -> u64 {
-    match value {
-        Value::String(text) => {
-            let text = if is_answer { thoughts::without_leading(text) } else { text };
-            text.chars().count() as u64
-        }
-        Value::Array(turns) => turns.iter().map(|turn| characters(turn, is_answer)).sum(),
-        Value::Object(turn) => {
-            let texts = ["content", "value"].iter().filter_map(|&key| turn.get(key));
-            texts.map(|text| characters(text, is_assistant(turn))).sum()
-        }
-        _ => 0,
-    }
-}
-
-/// Whether a turn is one of the assistant.
-fn is_assistant(turn: &Map<String, Value>) -> bool {
-    let role = turn.get("role").or_else(|| turn.get("from")).and_then(Value::as_str);
-    matches!(role, Some("assistant" | "gpt"))
+/// The number of characters in the turns of a side. A thought at the start of an answer does
+/// not count, nor does one in an earlier turn of the assistant.
+fn characters(side: Side, turns: &[ExampleTurn]) -> u64 {
+    let text = |turn: &ExampleTurn| {
+        let is_answer = side != Side::Prompt || turn.role == "assistant";
+        let text = if is_answer { turn.answer() } else { &turn.text };
+        text.chars().count() as u64
+    };
+    turns.iter().map(text).sum()
 }
 
 #[cfg(test)]
@@ -170,16 +147,16 @@ mod tests {
     #[test]
     fn texts_and_turns_are_measured_in_characters() {
         let thought = "<think>nine?</think>nine";
-        for (value, as_prompt, as_answer) in [
-            (json!("größe"), 5, 5),
-            (json!(thought), 24, 4),
-            (json!({"role": "user", "content": "hello"}), 5, 5),
-            (json!({"role": "user", "content": thought}), 24, 24),
-            (json!([{"from": "human", "value": "ab"}, {"from": "gpt", "value": thought}]), 6, 6),
-            (json!(null), 0, 0),
+        let user = ExampleTurn::new("user", thought, "");
+        let assistant = ExampleTurn::new("assistant", thought, "");
+        for (turns, as_prompt, as_answer) in [
+            (vec![ExampleTurn::new("user", "größe", "")], 5, 5),
+            (vec![user.clone()], 24, 4),
+            (vec![user, assistant], 28, 8),
+            (Vec::new(), 0, 0),
         ] {
-            assert_eq!(characters(&value, false), as_prompt, "{value}");
-            assert_eq!(characters(&value, true), as_answer, "{value}");
+            assert_eq!(characters(Side::Prompt, &turns), as_prompt, "{turns:?}");
+            assert_eq!(characters(Side::Chosen, &turns), as_answer, "{turns:?}");
         }
     }
 
@@ -193,8 +170,8 @@ mod tests {
             });
             statistics.add(row.as_object().unwrap());
         }
-        let spread = |column, least, median, most_95, most| LengthSpread {
-            column,
+        let spread = |part, least, median, most_95, most| LengthSpread {
+            part,
             least,
             median,
             most_95,
@@ -203,8 +180,8 @@ mod tests {
         assert_eq!(
             statistics.spreads(),
             [
-                spread("chosen", 1, 50, 95, 100),
                 spread("prompt", 1, 1, 1, 1),
+                spread("chosen", 1, 50, 95, 100),
                 spread("rejected", 30, 30, 30, 30),
             ]
         );

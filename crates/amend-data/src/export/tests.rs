@@ -1,16 +1,21 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::sync::Arc;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::items::{ItemOptions, ItemSource, Purpose};
+use crate::lint::{LintOptions, lint};
+use crate::rows::Input;
 use crate::store::journal::Record;
 use crate::store::manifest::{Hashed, Manifest};
 use crate::testing::{failed, item, judged, manifest, step};
 use amend_core::chat::{Message, Role};
 use amend_core::constitution::{Judge, Policy};
 use amend_core::model::{Finish, Sampling, Usage};
+use amend_core::random::Stream;
 use amend_core::record::{Outcome, Step, StepKind, Stop};
 
 /// A judge that decides with little mass, as in tests, and whose policy keeps pairs that
@@ -317,6 +322,46 @@ fn parquet_rows(path: &Path) -> Vec<Value> {
     writer.finish().unwrap();
     let text = String::from_utf8(out).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The rows of every format of pairs, with the columns of their origin, are read by the
+/// commands that compare answers and by lint, and are measured for the card.
+#[test]
+fn every_format_of_pairs_is_measured_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"));
+    let sides = |source: &ItemSource| -> Vec<[String; 2]> {
+        let side = |item: Arc<Item>| {
+            let label = item.metadata["label"].as_str().unwrap().to_owned();
+            let [a, b] = [&item.response, &item.response_b].map(|side| side.clone().unwrap());
+            if label == "a" { [a, b] } else { [b, a] }
+        };
+        source.items().map(|item| side(item.unwrap())).collect()
+    };
+    let open = |path: &Path| {
+        let purpose = Purpose::Comparisons(Stream::new(3));
+        ItemSource::open(&[Input::from(path.to_owned())], purpose, &ItemOptions::default()).unwrap()
+    };
+    let reference = folder.path().join("reference.jsonl");
+    write_file(&run, &export("trl"), &reference).unwrap();
+    let expected = sides(&open(&reference));
+    assert!(!expected.is_empty());
+    for format in FORMATS.iter().filter(|format| format.nouns()[0] == "pair") {
+        for file_format in [FileFormat::Jsonl, FileFormat::Parquet] {
+            let out = folder.path().join(format!("{}-{file_format}", format.name));
+            let export = ExportOptions { file_format, ..export(format.name) };
+            write_folder(&run, &export, &whole(Some("other")), &out).unwrap();
+            let card = fs::read_to_string(out.join("README.md")).unwrap();
+            assert!(card.contains("the chosen response is the longer one"), "{}", format.name);
+            let path = out.join(format!("train.{file_format}"));
+            let read = sides(&open(&path));
+            // Some formats have no place for a conversation or a system text.
+            assert!(!read.is_empty(), "{}", format.name);
+            assert!(read.iter().all(|pair| expected.contains(pair)), "{}: {read:?}", format.name);
+            let report = lint(&path, &LintOptions::default()).unwrap();
+            assert_eq!(report.rows, read.len() as u64, "{}", format.name);
+        }
+    }
 }
 
 #[test]
@@ -845,8 +890,8 @@ fn the_card_describes_the_dataset_and_its_origin() {
 
     | length in characters | min | median | 95th percentile | max |
     | --- | --- | --- | --- | --- |
-    | `chosen` | 5 | 10 | 13 | 13 |
     | `prompt` | 14 | 18 | 20 | 20 |
+    | `chosen` | 5 | 10 | 13 | 13 |
     | `rejected` | 3 | 5 | 8 | 8 |
 
     Lengths are rounded down to three digits.

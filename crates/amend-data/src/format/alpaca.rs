@@ -71,7 +71,7 @@ impl Shape for Alpaca {
         if row.contains_key("chosen") {
             let chosen = fields.text_or_turns("chosen", "assistant")?;
             let rejected = fields.text_or_turns("rejected", "assistant")?;
-            return Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, true));
+            return fields.example(prompt, Answers::Pair { chosen, rejected }, true);
         }
         let key = first(row, &ANSWERS).unwrap_or("output");
         if let Some(Value::Array(outputs)) = row.get(key) {
@@ -84,11 +84,11 @@ impl Shape for Alpaca {
                 chosen: vec![ExampleTurn::new("assistant", chosen, format!("/{key}/0"))],
                 rejected: vec![ExampleTurn::new("assistant", rejected, format!("/{key}/1"))],
             };
-            return Ok(fields.example(prompt, answers, true));
+            return fields.example(prompt, answers, true);
         }
         let answer = vec![fields.text(key, "assistant")?];
         let label = fields.label()?;
-        Ok(fields.example(prompt, Answers::Single { answer, label }, true))
+        fields.example(prompt, Answers::Single { answer, label }, true)
     }
 }
 

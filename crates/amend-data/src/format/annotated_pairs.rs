@@ -24,7 +24,7 @@ pub(super) struct AnnotatedPairs;
 
 static FACTS: ShapeFacts = ShapeFacts {
     name: "annotated pairs",
-    about: "`text_a`, `text_b`, `preferred_text`; `prompt` (or `input`), if any",
+    about: "`text_a`, `text_b`, `preferred_text`; a prompt (see prompts), which only `lint` can do without",
     columns: &["text_a", "text_b", "preferred_text", "prompt", "input", "system", "system_prompt"],
     used_by: "Inverse Constitutional AI, Feedback Forensics",
     labels: "`preferred_text`: `text_a`, `text_b`, `tie`, `not_applicable`",
@@ -54,7 +54,7 @@ impl Shape for AnnotatedPairs {
         let [a, b] = [fields.text(a, "assistant")?, fields.text(b, "assistant")?];
         let label = label(&mut fields, "preferred_text", Numbers::None)?;
         let answers = Answers::Comparison { a: vec![a], b: vec![b], label };
-        Ok(fields.example(Vec::new(), answers, false))
+        fields.example(Vec::new(), answers, false)
     }
 }
 

@@ -65,11 +65,12 @@ impl Shape for Arena {
                 let prompt = fields.prompt("prompt")?;
                 let a = fields.text_or_turns("response_a", "assistant")?;
                 let b = fields.text_or_turns("response_b", "assistant")?;
-                return Ok(fields.example(prompt, Answers::Comparison { a, b, label }, true));
+                return fields.example(prompt, Answers::Comparison { a, b, label }, true);
             }
             let asked = texts(&mut fields, "prompt")?;
-            let [a, b] = [texts(&mut fields, "response_a")?, texts(&mut fields, "response_b")?];
-            (interleaved(&asked, a), interleaved(&asked, b), label)
+            let mut side = |key| interleaved(&asked, texts(&mut fields, key)?, key);
+            let (a, b) = (side("response_a")?, side("response_b")?);
+            (a, b, label)
         };
         // MT-bench's judgements of the first turn come with both turns.
         if number(row.get("turn")) == Some(1.0) {
@@ -91,7 +92,7 @@ impl Shape for Arena {
             turn.places.extend(same.places);
         }
         let answers = Answers::Comparison { a: a_answer, b: b_answer, label };
-        Ok(fields.example(a, answers, true))
+        fields.example(a, answers, true)
     }
 }
 
@@ -118,15 +119,27 @@ fn texts(fields: &mut Fields<'_>, key: &str) -> Result<Vec<String>, RowFault> {
     list(value).ok_or_else(|| RowFault::wrong(&format!("/{key}"), "a list of texts", value))
 }
 
-/// A conversation of questions and answers. Its texts have no place of their own.
-fn interleaved(asked: &[String], answered: Vec<String>) -> Vec<ExampleTurn> {
+/// A conversation of questions and the answers in the column `key`, of which there are as
+/// many. Its texts have no place of their own.
+fn interleaved(
+    asked: &[String],
+    answered: Vec<String>,
+    key: &str,
+) -> Result<Vec<ExampleTurn>, RowFault> {
+    if asked.len() != answered.len() {
+        return Err(RowFault::Type {
+            pointer: format!("/{key}"),
+            expected: "a list with a text for each text in prompt",
+            found: "a list of another length",
+        });
+    }
     let turn = |role: &str, text: &str| ExampleTurn {
         places: Vec::new(),
         ..ExampleTurn::new(role, text, "")
     };
     let exchange =
         |(asked, answered): (&String, String)| [turn("user", asked), turn("assistant", &answered)];
-    asked.iter().zip(answered).flat_map(exchange).collect()
+    Ok(asked.iter().zip(answered).flat_map(exchange).collect())
 }
 
 /// The winner by the columns of 0 and 1. `None` if no column has a 1.

@@ -44,6 +44,12 @@ impl Columns {
             if !KNOWN.contains(name.as_str()) {
                 return Err(RowFault::NoName { name: name.clone() });
             }
+            if let Some((other, _)) =
+                map.iter().find(|(other, same)| same == column && other != name)
+            {
+                let names = [name.clone(), other.clone()];
+                return Err(RowFault::Mapped { column: column.clone(), names });
+            }
             if !first.contains_key(column) {
                 let keys = first.keys().cloned().collect();
                 return Err(RowFault::NoColumn { column: column.clone(), keys });
@@ -146,7 +152,11 @@ fn canonical(key: &str) -> Cow<'_, str> {
     if is_plain(key) {
         return Cow::Borrowed(key);
     }
-    let name = key.trim().to_ascii_lowercase().replace([' ', '-'], "_");
+    let lower = key.trim().to_ascii_lowercase();
+    if KNOWN.contains(lower.as_str()) {
+        return Cow::Owned(lower);
+    }
+    let name = lower.replace([' ', '-'], "_");
     if KNOWN.contains(name.as_str()) { Cow::Owned(name) } else { Cow::Borrowed(key) }
 }
 
@@ -170,7 +180,7 @@ impl Renamed<'_> {
     /// # Errors
     /// Fails if the row is not of the shape.
     pub fn read(&self, shape: &dyn Shape) -> Result<Example, RowFault> {
-        let example = shape.read(&self.row);
+        let example = no_media(&self.row).and_then(|()| shape.read(&self.row));
         if self.names.is_empty() {
             return example;
         }
@@ -198,6 +208,25 @@ impl Renamed<'_> {
         let (name, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
         format!("{}{rest}", pointer(&self.original(name)))
     }
+}
+
+/// Refuses a row whose texts are about images, videos or sound in columns of their own.
+fn no_media(row: &Object) -> Result<(), RowFault> {
+    for (key, kind) in [("images", "image"), ("videos", "video"), ("audios", "audio")] {
+        let Some((key, value)) = row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) else {
+            continue;
+        };
+        let has_some = match value {
+            Value::Null => false,
+            Value::Array(values) => values.iter().any(|value| !value.is_null()),
+            Value::String(text) => !text.trim().is_empty() && text.trim() != "[]",
+            _ => true,
+        };
+        if has_some {
+            return Err(RowFault::Part { pointer: pointer(key), kind: kind.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -260,6 +289,13 @@ mod tests {
         assert!(fault(twice.clone(), &[]).contains("--map prompt=COLUMN"));
         assert_eq!(read(twice, &[("prompt", "Prompt")]).unwrap().0, ["q at /Prompt"]);
         assert!(fault(json!({"x": 1}), &[("prompt", "y")]).contains("the columns are \"x\""));
+        let twice = [("prompt", "x"), ("system", "x")];
+        assert!(fault(json!({"x": "q"}), &twice).contains("\"x\" two names, \"prompt\" and"));
+        for key in ["images", "Videos", "audios"] {
+            let row = json!({"prompt": "q", key: ["a.png"]});
+            assert!(fault(row, &[]).contains(&format!("/{key} is of the type")), "{key}");
+            assert!(read(json!({"prompt": "q", key: []}), &[]).is_ok(), "{key}");
+        }
         assert!(fault(json!({"x": "q"}), &[("promt", "x")]).contains("the name \"promt\""));
         assert!(fault(json!({"Prompt": 3}), &[]).starts_with("/Prompt must be a text"));
         assert!(fault(json!({"X": 3}), &[]).contains("the columns \"X\""));

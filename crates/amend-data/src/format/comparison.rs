@@ -1,4 +1,5 @@
-//! Two answers in the order of the row, and which is better, if it is known.
+//! Two answers in the order of the row, and which is better, if it is known. Rows that also
+//! have a chosen and a rejected answer are preferences.
 
 use super::example::{Answers, Example, Object};
 use super::fault::RowFault;
@@ -11,7 +12,7 @@ use super::read::{RowKind, Shape, ShapeFacts};
 pub(super) struct Comparison;
 
 /// The columns of the first answer and of the second, and what numbers mean as their labels.
-const SIDES: [([&str; 2], Numbers); 12] = [
+const SIDES: [([&str; 2], Numbers); 13] = [
     (["a", "b"], Numbers::None),
     (["response_a", "response_b"], Numbers::None),
     (["answer_a", "answer_b"], Numbers::None),
@@ -19,6 +20,7 @@ const SIDES: [([&str; 2], Numbers); 12] = [
     (["completion_a", "completion_b"], Numbers::None),
     (["response_1", "response_2"], Numbers::OneTwo),
     (["response1", "response2"], Numbers::OneTwo),
+    (["response 1", "response 2"], Numbers::OneTwo),
     (["output_1", "output_2"], Numbers::OneTwo),
     (["output1", "output2"], Numbers::OneTwo),
     (["answer_1", "answer_2"], Numbers::OneTwo),
@@ -57,6 +59,8 @@ static FACTS: ShapeFacts = ShapeFacts {
         "response_2",
         "response1",
         "response2",
+        "response 1",
+        "response 2",
         "output_1",
         "output_2",
         "output1",
@@ -88,6 +92,9 @@ impl Shape for Comparison {
     }
 
     fn recognise(&self, row: &Object) -> Option<&'static str> {
+        if row.contains_key("chosen") && row.contains_key("rejected") {
+            return None;
+        }
         sides(row)?;
         prompt_key(row).map(|_| "comparisons")
     }
@@ -112,5 +119,5 @@ pub(super) fn read(
     let chat = has_list(row, prompt_key) || has_list(row, a);
     let [a, b] = [fields.text_or_turns(a, "assistant")?, fields.text_or_turns(b, "assistant")?];
     let label = label(&mut fields, key, numbers)?;
-    Ok(fields.example(prompt, Answers::Comparison { a, b, label }, chat))
+    fields.example(prompt, Answers::Comparison { a, b, label }, chat)
 }

@@ -81,7 +81,7 @@ pub(super) fn read(row: &Object, labelled: bool) -> Result<Example, RowFault> {
     let prompt = fields.prompt(prompt_key)?;
     let chat = has_list(row, prompt_key) || has_list(row, key);
     let label = if labelled { fields.label()? } else { None };
-    Ok(fields.example(prompt, Answers::Single { answer, label }, chat))
+    fields.example(prompt, Answers::Single { answer, label }, chat)
 }
 
 pub(super) const SFT: ExportFormat = ExportFormat {

@@ -48,11 +48,7 @@ impl Shape for Conversation {
 
     fn recognise(&self, row: &Object) -> Option<&'static str> {
         key(row)?;
-        if [["chosen", "rejected"], ["a", "b"], ["response_a", "response_b"]]
-            .into_iter()
-            .flatten()
-            .any(|key| row.contains_key(key))
-        {
+        if ["chosen", "rejected"].into_iter().any(|key| row.contains_key(key)) {
             return None;
         }
         Some(if has_label(row) { "LLaMA-Factory sharegpt KTO" } else { "messages (SFT)" })
@@ -70,7 +66,7 @@ pub(super) fn read_list(row: &Object, key: &str) -> Result<Example, RowFault> {
     if row.contains_key("chosen") {
         let chosen = fields.text_or_turns("chosen", "assistant")?;
         let rejected = fields.text_or_turns("rejected", "assistant")?;
-        return Ok(fields.example(all, Answers::Pair { chosen, rejected }, true));
+        return fields.example(all, Answers::Pair { chosen, rejected }, true);
     }
     let (prompt, mut answer) = split_answer(all);
     if answer.is_empty()
@@ -79,5 +75,5 @@ pub(super) fn read_list(row: &Object, key: &str) -> Result<Example, RowFault> {
         answer = fields.text_or_turns(key, "assistant")?;
     }
     let label = fields.label()?;
-    Ok(fields.example(prompt, Answers::Single { answer, label }, true))
+    fields.example(prompt, Answers::Single { answer, label }, true)
 }

@@ -87,6 +87,17 @@ pub enum RowFault {
         /// The row's columns.
         keys: Vec<String>,
     },
+    /// `--map` gives a column two names.
+    #[error(
+        "--map gives the column {column:?} two names, {:?} and {:?}: give each name a column of \
+         its own", names[0], names[1]
+    )]
+    Mapped {
+        /// The column.
+        column: String,
+        /// Its names.
+        names: [String; 2],
+    },
     /// `--map` gives a column a name that no shape has.
     #[error(
         "--map gives a column the name {name:?}, which no shape has: use one of prompt, system, \

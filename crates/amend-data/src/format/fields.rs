@@ -32,12 +32,15 @@ pub(super) const PROMPTS: [&str; 19] = [
     "request",
 ];
 
+/// The columns that may hold a system text, in the order in which they are tried.
+pub(super) const SYSTEMS: [&str; 2] = ["system", "system_prompt"];
+
 /// The columns that may hold a single answer, in the order in which they are tried.
 pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "output", "generation"];
 
 /// The columns that may hold what kind of prompt a row has, in any case, in the order in
 /// which they are tried.
-const CATEGORIES: [&str; 11] = [
+pub const CATEGORIES: [&str; 13] = [
     "category",
     "subset",
     "dimension",
@@ -46,6 +49,8 @@ const CATEGORIES: [&str; 11] = [
     "scenario",
     "domain",
     "source",
+    "dataset",
+    "task",
     "harm_category",
     "semanticcategory",
     "group",
@@ -138,10 +143,20 @@ impl<'a> Fields<'a> {
         Ok(if turn.text.trim().is_empty() { None } else { Some(turn) })
     }
 
-    /// The turns of a column: a list of turns, or a single one.
+    /// The turns of a column: a list of turns, or a single one. In `conversations`, texts are
+    /// those of the user and the assistant in turn.
     pub fn turns(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let value = self.value(key)?;
         let list = decoded(key, value);
+        if key == "conversations"
+            && let Some(texts) = list.as_array().and_then(|values| texts(values))
+        {
+            let turn = |(at, text): (usize, &&str)| {
+                let role = if at % 2 == 0 { "user" } else { "assistant" };
+                ExampleTurn::new(role, text, format!("/conversations/{at}"))
+            };
+            return Ok(texts.iter().enumerate().map(turn).collect());
+        }
         let mut turns = turns(&list, &pointer(key))?;
         if matches!(list, Cow::Owned(_)) {
             // The texts have no place of their own in the row.
@@ -159,28 +174,29 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The prompt in a column: its text or turns, after the turns of `system` (or
-    /// `system_prompt`) and `history`. An `instruction` is continued by `input` or `context`.
+    /// The prompt in a column: its text or turns, after the turns of `history`. An
+    /// `instruction` is continued by `input` or `context`.
     pub fn prompt(&mut self, key: &str) -> Result<Vec<ExampleTurn>, RowFault> {
         let turns = self.text_or_turns(key, "user")?;
         let mut prompt = Vec::new();
-        if !turns.first().is_some_and(|turn| is_instruction(&turn.role)) {
-            for system in ["system", "system_prompt"] {
-                if prompt.is_empty() {
-                    prompt.extend(self.some_text(system, "system")?);
-                }
-            }
-        }
         if self.row.get("history").is_some_and(|history| history.is_array() || history.is_null()) {
             prompt.extend(self.history()?);
         }
         prompt.extend(turns);
         if key == "instruction" {
             for more in ["input", "context"] {
-                if self.row.get(more).is_some_and(|value| value.is_string() || value.is_null()) {
-                    let turn = self.some_text(more, "user")?;
-                    prompt.extend(turn.map(|turn| ExampleTurn { continues: true, ..turn }));
+                if more == "context" && self.row.get(more).is_some_and(|value| !value.is_string()) {
+                    continue;
                 }
+                let turn = match self.row.get(more) {
+                    Some(Value::Number(number)) => {
+                        self.mark(more);
+                        let turn = ExampleTurn::new("user", &number.to_string(), "");
+                        Some(ExampleTurn { places: Vec::new(), ..turn })
+                    }
+                    _ => self.some_text(more, "user")?,
+                };
+                prompt.extend(turn.map(|turn| ExampleTurn { continues: true, ..turn }));
             }
         }
         Ok(prompt)
@@ -221,9 +237,36 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Creates an example whose sides match. A pair's verdict, the critique and the
-    /// category are looked up in the row; they also stay metadata.
-    pub fn example(self, prompt: Vec<ExampleTurn>, answers: Answers, chat: bool) -> Example {
+    /// A prompt after the turn of `system` or `system_prompt`, unless it begins with
+    /// instructions of its own.
+    fn after_system(&mut self, mut prompt: Vec<ExampleTurn>) -> Result<Vec<ExampleTurn>, RowFault> {
+        let own = prompt.first().filter(|turn| is_instruction(&turn.role));
+        if own.is_some_and(|turn| !turn.text.trim().is_empty()) {
+            return Ok(prompt);
+        }
+        for key in SYSTEMS {
+            if let Some(system) = self.some_text(key, "system")? {
+                let blank = usize::from(own.is_some());
+                prompt.splice(..blank, [system]);
+                break;
+            }
+        }
+        Ok(prompt)
+    }
+
+    /// Creates an example whose sides match. A system text in a column of its own comes
+    /// before the prompt. A pair's verdict, the critique and the category are looked up in
+    /// the row; they also stay metadata.
+    ///
+    /// # Errors
+    /// The column of the system text has something else.
+    pub fn example(
+        mut self,
+        prompt: Vec<ExampleTurn>,
+        answers: Answers,
+        chat: bool,
+    ) -> Result<Example, RowFault> {
+        let prompt = self.after_system(prompt)?;
         let contradiction = match answers {
             Answers::Pair { .. } => contradiction(self.row),
             Answers::None | Answers::Single { .. } | Answers::Comparison { .. } => None,
@@ -236,7 +279,7 @@ impl<'a> Fields<'a> {
             let column = self.row.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
             filled(column?.1)
         });
-        Example {
+        Ok(Example {
             prompt,
             answers,
             chat,
@@ -247,12 +290,12 @@ impl<'a> Fields<'a> {
             category,
             before: None,
             used: self.used,
-        }
+        })
     }
 }
 
 /// The columns of the label of a single answer.
-const LABELS: [&str; 2] = ["label", "kto_tag"];
+pub(crate) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
 /// Whether a row has a label for its only answer: true or false.
 pub(super) fn has_label(row: &Object) -> bool {
@@ -290,19 +333,25 @@ pub(super) fn text(value: &Value, role: &str, pointer: &str) -> Result<ExampleTu
     }
 }
 
-/// The turns of a value: a list of turns, a single one, or a list of texts by the user and
-/// the assistant in turn.
+/// The texts of a list that has texts and nothing else.
+fn texts(values: &[Value]) -> Option<Vec<&str>> {
+    if values.is_empty() { None } else { values.iter().map(Value::as_str).collect() }
+}
+
+/// The turns of a value: a list of turns, or a single one. A list of texts is not a
+/// conversation: it may as well be several prompts.
 pub(super) fn turns(value: &Value, pointer: &str) -> Result<Vec<ExampleTurn>, RowFault> {
     match value {
+        Value::Array(values) if texts(values).is_some() => Err(RowFault::Type {
+            pointer: pointer.to_owned(),
+            expected: "one text or a list of turns with \"role\" and \"content\"",
+            found: "a list of texts",
+        }),
         Value::Array(values) => {
             let mut turns = Vec::with_capacity(values.len());
             for (at, value) in values.iter().enumerate() {
                 let pointer = format!("{pointer}/{at}");
                 match value {
-                    Value::String(text) if values.iter().all(Value::is_string) => {
-                        let role = if at % 2 == 0 { "user" } else { "assistant" };
-                        turns.push(ExampleTurn::new(role, text, pointer));
-                    }
                     Value::Object(exchange) if is_exchange(exchange) => {
                         for (key, role) in [("input", "user"), ("output", "assistant")] {
                             turns.push(text(&exchange[key], role, &format!("{pointer}/{key}"))?);
@@ -427,6 +476,8 @@ fn parts_turn(role: &str, parts: &[Value], pointer: &str) -> Result<ExampleTurn,
             texts.push((text, pointer));
         } else if let Some(text) = text_of("text") {
             texts.push((text, format!("{pointer}/text")));
+        } else if let Some(text) = text_of("value").filter(|_| part["type"] == "text") {
+            texts.push((text, format!("{pointer}/value")));
         } else if let Some(text) = text_of("refusal") {
             texts.push((text, format!("{pointer}/refusal")));
         } else if let Some(thought) = part.as_object().and_then(thought) {

@@ -3,7 +3,7 @@
 
 use super::example::{Answers, Example, Object};
 use super::fault::RowFault;
-use super::fields::Fields;
+use super::fields::{Fields, has, has_list};
 use super::labels::{Numbers, label};
 use super::read::{RowKind, Shape, ShapeFacts};
 
@@ -55,12 +55,13 @@ impl Shape for HelpSteer {
 
     fn read(&self, row: &Object) -> Result<Example, RowFault> {
         let mut fields = Fields::new(row);
-        let asked = if row.contains_key("context") { "context" } else { "prompt" };
+        let is_context = has_list(row, "context") || !has(row, "prompt");
+        let asked = if is_context { "context" } else { "prompt" };
         let prompt = fields.text_or_turns(asked, "user")?;
         let [a, b] = sides(row);
         let [a, b] = [fields.text_or_turns(a, "assistant")?, fields.text_or_turns(b, "assistant")?];
         let key = strength(row).unwrap_or(STRENGTHS[0]);
         let label = label(&mut fields, key, Numbers::Strength)?;
-        Ok(fields.example(prompt, Answers::Comparison { a, b, label }, true))
+        fields.example(prompt, Answers::Comparison { a, b, label }, true)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::cells::{row, text};
 use super::example::{Answers, Example, ExampleTurn, Object, TextPlace};
 use super::fault::RowFault;
-use super::fields::{ANSWERS, Fields, first, has, pointer, shared_prompt};
+use super::fields::{ANSWERS, Fields, first, pointer, shared_prompt};
 use super::read::{RowKind, Shape, ShapeFacts};
 use super::thoughts::ThoughtPlace;
 use super::write::{ExportFormat, Rows};
@@ -67,12 +67,7 @@ impl Shape for HhRlhf {
             return None;
         }
         let pair = row.contains_key("chosen") && row.contains_key("rejected");
-        let known = ["a", "answers", "response_1", "response_a"].iter().any(|key| has(row, key));
-        match (pair, known) {
-            (true, _) => Some("hh-rlhf prompts with answers"),
-            (false, false) => Some("hh-rlhf prompts"),
-            (false, true) => None,
-        }
+        Some(if pair { "hh-rlhf prompts with answers" } else { "hh-rlhf prompts" })
     }
 
     fn read(&self, row: &Object) -> Result<Example, RowFault> {
@@ -89,7 +84,7 @@ impl Shape for HhRlhf {
             let (prompt, answers, mismatch) = shared_prompt(chosen, rejected);
             // A prompt repeats the conversation.
             fields.mark("prompt");
-            return Ok(Example { mismatch, ..fields.example(prompt, answers, true) });
+            return Ok(Example { mismatch, ..fields.example(prompt, answers, true)? });
         }
         let prompt = turns(&fields.text("prompt", "user")?.text, "/prompt");
         let answers = if row.contains_key("chosen") {
@@ -102,7 +97,7 @@ impl Shape for HhRlhf {
         } else {
             Answers::None
         };
-        Ok(fields.example(prompt, answers, true))
+        fields.example(prompt, answers, true)
     }
 }
 

@@ -58,7 +58,7 @@ impl Shape for Hhh {
             }
             Err(rated) => best_and_worst(rated, at)?,
         };
-        Ok(fields.example(prompt, answers, true))
+        fields.example(prompt, answers, true)
     }
 }
 
@@ -70,11 +70,17 @@ fn choices(targets: &Value) -> Result<Vec<Rated>, RowFault> {
             .ok_or_else(|| RowFault::wrong(&format!("/targets/{key}"), "a list", &targets[key]))
     };
     let (choices, labels) = (list("choices")?, list("labels")?);
+    let fault = || RowFault::Type {
+        pointer: "/targets/labels".to_owned(),
+        expected: "a list with a number for each choice",
+        found: "another one",
+    };
+    if choices.len() != labels.len() {
+        return Err(fault());
+    }
     let mut rated = Vec::new();
     for (at, choice) in choices.iter().enumerate() {
-        let score = number(labels.get(at)).ok_or_else(|| {
-            RowFault::wrong("/targets/labels", "a number for each choice", &targets["labels"])
-        })?;
+        let score = number(labels.get(at)).ok_or_else(fault)?;
         let at = format!("/targets/choices/{at}");
         rated.push((score, vec![text(choice, "assistant", &at)?]));
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::example::Object;
 use super::fault::RowFault;
 use super::fields::{Fields, has, pointer};
+use super::ranking::finite;
 use amend_core::record::Label;
 
 /// What numbers mean as labels. The same number means different things in different
@@ -23,7 +24,7 @@ pub(super) enum Numbers {
     Index,
     /// 1 is the first answer, 0 the second.
     FirstIsOne,
-    /// Below 0 the first answer is better, above 0 the second; 0 is a tie.
+    /// From -3, the first answer is much better, to 3, the second one is; 0 is a tie.
     Strength,
 }
 
@@ -34,6 +35,7 @@ impl Numbers {
             return None;
         }
         match (self, whole) {
+            (Self::Strength, _) if number.abs() > 3.0 => None,
             (Self::Strength, _) if number < 0.0 => Some(Label::A),
             (Self::Strength, _) if number > 0.0 => Some(Label::B),
             (Self::Strength, _) => Some(Label::Tie),
@@ -57,13 +59,13 @@ impl Numbers {
             Self::TwoIsTie => "0, 1 or 2 for a tie",
             Self::Index => "0 or 1",
             Self::FirstIsOne => "1 for the first answer or 0 for the second",
-            Self::Strength => "a number: negative if the first answer is better",
+            Self::Strength => "a number from -3 to 3, negative if the first answer is better",
         }
     }
 }
 
-/// The words for the first answer, the second, and neither, in lower case. Numbers at the
-/// end of a word are those of its columns.
+/// The words for the first answer, the second, and neither, in lower case. [`numbered`]
+/// reads the names of columns that end in numbers.
 const WORDS: [(&[&str], Label); 3] = [
     (
         &[
@@ -80,12 +82,6 @@ const WORDS: [(&[&str], Label); 3] = [
             "a>>b",
             "b<a",
             "b<<a",
-            "response_1",
-            "response1",
-            "output_1",
-            "output1",
-            "answer_1",
-            "answer1",
             "[[a]]",
             "[[a>b]]",
             "[[a>>b]]",
@@ -107,12 +103,6 @@ const WORDS: [(&[&str], Label); 3] = [
             "b>>a",
             "a<b",
             "a<<b",
-            "response_2",
-            "response2",
-            "output_2",
-            "output2",
-            "answer_2",
-            "answer2",
             "[[b]]",
             "[[b>a]]",
             "[[b>>a]]",
@@ -149,6 +139,23 @@ fn word(text: &str) -> Option<Label> {
     WORDS.iter().find(|(words, _)| words.contains(&text)).map(|&(_, label)| label)
 }
 
+/// The label of a word that is the name of an answer's column, such as `response_1`. The
+/// columns of an index count from 0, others from 1. `None` if columns have no numbers.
+fn numbered(text: &str, numbers: Numbers) -> Option<Label> {
+    let stems = ["response", "output", "answer", "completion"];
+    let rest = stems.into_iter().find_map(|stem| text.strip_prefix(stem))?;
+    let first = match numbers {
+        Numbers::Index => 0,
+        Numbers::OneTwo | Numbers::ZeroIsTie | Numbers::TwoIsTie | Numbers::Strength => 1,
+        Numbers::None | Numbers::FirstIsOne => return None,
+    };
+    match rest.trim_start_matches(['_', ' ']).parse::<u8>().ok()?.checked_sub(first)? {
+        0 => Some(Label::A),
+        1 => Some(Label::B),
+        _ => None,
+    }
+}
+
 /// Reads the label in a column, with numbers of this meaning. `None` if the column is
 /// missing, null or says that there is no label.
 ///
@@ -179,9 +186,14 @@ pub(super) fn label(
             if MISSING.contains(&text.as_str()) {
                 return Ok(None);
             }
-            let number = || text.parse().ok().and_then(|number| numbers.label(number));
+            let number = || finite(&text).and_then(|number| numbers.label(number));
             let model = || named_model(fields.row(), &text);
-            word(&text).or_else(number).or_else(model).map(Some).ok_or_else(fault)
+            word(&text)
+                .or_else(|| numbered(&text, numbers))
+                .or_else(number)
+                .or_else(model)
+                .map(Some)
+                .ok_or_else(fault)
         }
         _ => Err(fault()),
     }
@@ -230,9 +242,33 @@ mod tests {
         ] {
             assert_eq!(read(json!(text), Numbers::None), Ok(Some(expected)), "{text}");
         }
+        for number in ["nan", "NaN", "inf", "-inf", "infinity", "1e999"] {
+            for numbers in [Numbers::Strength, Numbers::TwoIsTie, Numbers::OneTwo] {
+                assert!(read(json!(number), numbers).is_err(), "{number} {numbers:?}");
+            }
+        }
         for missing in [json!(null), json!(""), json!("not_applicable")] {
             assert_eq!(read(missing, Numbers::None), Ok(None));
         }
+    }
+
+    #[test]
+    fn names_of_numbered_columns_follow_the_numbers_of_the_shape() {
+        use Label::{A, B};
+        for (numbers, expected) in [
+            (Numbers::Index, [Some(A), Some(B), None]),
+            (Numbers::OneTwo, [None, Some(A), Some(B)]),
+            (Numbers::TwoIsTie, [None, Some(A), Some(B)]),
+            (Numbers::None, [None, None, None]),
+        ] {
+            for (number, expected) in expected.into_iter().enumerate() {
+                for stem in ["response_", "Response ", "output", "answer_", "completion_"] {
+                    let found = read(json!(format!("{stem}{number}")), numbers);
+                    assert_eq!(found.ok().flatten(), expected, "{numbers:?} {stem}{number}");
+                }
+            }
+        }
+        assert!(read(json!(4), Numbers::Strength).is_err());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub use columns::{Columns, Renamed};
 pub use example::Object;
 pub use fault::RowFault;
 pub(crate) use fault::listed;
+pub use fields::CATEGORIES;
+pub(crate) use fields::{LABELS, PROMPTS};
 pub use read::{RowKind, SHAPES, Shape, ShapeFacts, recognise};
 pub use table::table;
 

@@ -55,7 +55,7 @@ impl Shape for MsSwift {
             if row.contains_key("rejected_messages") {
                 let rejected = fields.turns("rejected_messages")?;
                 let (prompt, answers, mismatch) = shared_prompt(all, rejected);
-                return Ok(Example { mismatch, ..fields.example(prompt, answers, true) });
+                return Ok(Example { mismatch, ..fields.example(prompt, answers, true)? });
             }
             split_answer(all)
         } else {
@@ -63,7 +63,7 @@ impl Shape for MsSwift {
             (prompt, fields.text_or_turns("response", "assistant")?)
         };
         let rejected = fields.text_or_turns("rejected_response", "assistant")?;
-        Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, true))
+        fields.example(prompt, Answers::Pair { chosen, rejected }, true)
     }
 }
 

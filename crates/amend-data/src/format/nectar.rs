@@ -48,6 +48,6 @@ impl Shape for Nectar {
             rated.push((-rank, vec![text(&entry["answer"], "assistant", &at)?]));
         }
         let answers = best_and_worst(rated, "/answers")?;
-        Ok(fields.example(prompt, answers, true))
+        fields.example(prompt, answers, true)
     }
 }

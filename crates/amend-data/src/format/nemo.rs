@@ -57,7 +57,7 @@ impl Shape for Nemo {
             };
             let chosen = fields.text_or_turns("chosen_response", "assistant")?;
             let rejected = fields.text_or_turns("rejected_response", "assistant")?;
-            return Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, true));
+            return fields.example(prompt, Answers::Pair { chosen, rejected }, true);
         }
         let prompt = fields.text_or_turns("context", "user")?;
         let mut rated = Vec::new();
@@ -69,7 +69,7 @@ impl Shape for Nemo {
             rated.push((-rank, text_or_turns(&entry["completion"], "assistant", &at)?));
         }
         let answers = best_and_worst(rated, "/completions")?;
-        Ok(fields.example(prompt, answers, true))
+        fields.example(prompt, answers, true)
     }
 }
 

@@ -45,7 +45,7 @@ impl Shape for OpenAiPreference {
         let prompt = text_or_turns(input, "user", at)?;
         let chosen = fields.text_or_turns("preferred_output", "assistant")?;
         let rejected = fields.text_or_turns("non_preferred_output", "assistant")?;
-        Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, true))
+        fields.example(prompt, Answers::Pair { chosen, rejected }, true)
     }
 }
 

@@ -25,7 +25,7 @@ static FACTS: ShapeFacts = ShapeFacts {
         "annotator3",
     ],
     used_by: "PandaLM",
-    labels: "the majority of `annotator1` to `annotator3`: 1, 2 or 0 for a tie; without a majority, there is no label",
+    labels: "the majority of `annotator1` to `annotator3`: 1, 2 or 0 for a tie; annotators without a label do not count, and without a majority there is no label",
     kind: RowKind::Pair,
     exports: &[],
 };
@@ -53,6 +53,6 @@ impl Shape for PandaLm {
             let count = votes.iter().filter(|vote| *vote == label).count();
             2 * count > votes.len()
         });
-        Ok(fields.example(prompt, Answers::Comparison { a, b, label }, true))
+        fields.example(prompt, Answers::Comparison { a, b, label }, true)
     }
 }

@@ -87,29 +87,26 @@ pub(super) fn read(row: &Object, key: &str) -> Result<Example, RowFault> {
                 side.drain(..prompt.len());
             }
         }
-        return Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, true));
+        return fields.example(prompt, Answers::Pair { chosen, rejected }, true);
     }
     if chat && chosen.len().max(rejected.len()) > 1 {
-        let (mut prompt, answers, mut mismatch) = shared_prompt(chosen, rejected);
+        let (prompt, answers, mut mismatch) = shared_prompt(chosen, rejected);
         let asked = fields.some_text(key, "user")?;
         if let Some(asked) = asked
             && !prompt.iter().any(|turn| turn.text.trim() == asked.text.trim())
         {
             mismatch = mismatch.or(Some("the prompt is not in the conversations"));
         }
-        if prompt.first().is_none_or(|turn| turn.role != "system") {
-            prompt.splice(0..0, fields.some_text("system", "system")?);
-        }
-        return Ok(Example { mismatch, ..fields.example(prompt, answers, chat) });
+        return Ok(Example { mismatch, ..fields.example(prompt, answers, chat)? });
     }
     let prompt: Vec<ExampleTurn> = match row.contains_key(key) {
         true => {
             fields.prompt(key)?.into_iter().filter(|turn| !turn.text.trim().is_empty()).collect()
         }
-        false => fields.some_text("system", "system")?.into_iter().collect(),
+        false => Vec::new(),
     };
     let chat = chat || key == "question";
-    Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, chat))
+    fields.example(prompt, Answers::Pair { chosen, rejected }, chat)
 }
 
 pub(super) const CONVERSATIONAL: ExportFormat = ExportFormat {

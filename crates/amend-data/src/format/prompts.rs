@@ -61,6 +61,6 @@ impl Shape for Prompts {
             .or_else(|| PROMPTS.into_iter().find(|key| row.contains_key(*key)))
             .unwrap_or("prompt");
         let prompt = fields.prompt(key)?;
-        Ok(fields.example(prompt, Answers::None, has_list(row, key)))
+        fields.example(prompt, Answers::None, has_list(row, key))
     }
 }

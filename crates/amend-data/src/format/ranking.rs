@@ -48,7 +48,13 @@ pub(super) fn best_and_worst(rated: Vec<Rated>, pointer: &str) -> Result<Answers
 pub(super) fn number(value: Option<&Value>) -> Option<f64> {
     match value? {
         Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => finite(text),
         _ => None,
     }
+}
+
+/// The number that a text is. `None` for other texts, and for words such as `nan` and `inf`,
+/// which stand for a missing number.
+pub(super) fn finite(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }

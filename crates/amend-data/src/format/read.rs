@@ -31,7 +31,8 @@ pub struct ShapeFacts {
     pub name: &'static str,
     /// What the columns contain, in Markdown.
     pub about: &'static str,
-    /// The columns that the shape reads: lower case, with underscores.
+    /// The columns that the shape reads: lower case, with underscores unless a space
+    /// distinguishes the shape.
     pub columns: &'static [&'static str],
     /// The trainers that read such rows, and the datasets that have them.
     pub used_by: &'static str,
@@ -72,7 +73,8 @@ impl RowKind {
 }
 
 /// Every shape. The first one that recognises a row reads it, so the more specific ones
-/// come first.
+/// come first. A row may have two answers and, beside them, a single one, such as a
+/// reference: shapes of two answers come before those of one.
 pub static SHAPES: &[&dyn Shape] = &[
     &trajectories::Trajectories,
     &annotated_pairs::AnnotatedPairs,
@@ -89,6 +91,7 @@ pub static SHAPES: &[&dyn Shape] = &[
     &helpsteer::HelpSteer,
     &arena::Arena,
     &ms_swift::MsSwift,
+    &comparison::Comparison,
     &alpaca::Alpaca,
     &sharegpt::ShareGpt,
     &axolotl::Axolotl,
@@ -97,7 +100,6 @@ pub static SHAPES: &[&dyn Shape] = &[
     &constitutional_ai::ConstitutionalAi,
     &preference::Preference,
     &kto::Kto,
-    &comparison::Comparison,
     &completion::Completion,
     &mt_bench::MtBench,
     &prompts::Prompts,

@@ -1,11 +1,12 @@
-//! Every format of pairs that an export writes is read back as it was.
+//! Every format of pairs, labelled answers and single answers that an export writes is read
+//! back as it was.
 
 use std::borrow::Cow;
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::example::{Example, ExampleTurn, Object};
+use super::example::{Answers, Example, ExampleTurn, Object};
 use super::origin::Provenance;
 use super::thoughts::{ReasoningPolicy, Sides, ThoughtPlace, ThoughtWriter};
 use super::write::{ExportFormat, ExportRow, FORMATS, Rows};
@@ -149,6 +150,58 @@ proptest! {
             prop_assert_eq!(shown(first, trims), [("assistant", text(&chosen))], "{}", format.name);
             prop_assert_eq!(shown(second, trims), [("assistant", text(&rejected))], "{}", format.name);
             prop_assert_eq!(example.mismatch, None);
+        }
+    }
+}
+
+/// The row of an answer with a label. `None` if the format is one of pairs or steps.
+fn write_answer(
+    format: &ExportFormat,
+    item: &Item,
+    text: &str,
+    label: bool,
+    run: &Provenance<'_>,
+) -> Option<Result<ExportRow, DropReason>> {
+    let answer = step(StepKind::Revise, None, text);
+    let response = run.thoughts.response(&answer, run.thoughts.decide(&[&answer]));
+    match &format.rows {
+        Rows::Labels(make) => Some(make(item, &response, label)),
+        Rows::Answers(make) => Some(make(item, &response)),
+        Rows::Pairs(_) | Rows::Steps(_) | Rows::Trajectories(_) => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_written_answer_is_read_back_with_its_label(
+        messages in conversation(),
+        answer in text(),
+        chosen in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        let run = provenance(&run);
+        let item = Item { messages, ..item("a") };
+        for format in FORMATS {
+            let row = match write_answer(format, &item, &answer, chosen, &run) {
+                None | Some(Err(DropReason::Conversation)) => continue,
+                Some(row) => row.unwrap(),
+            };
+            let example = read(&row);
+            let asked: Vec<(&str, &str)> = item
+                .messages
+                .iter()
+                .map(|turn| (turn.role.as_str(), turn.content.as_str()))
+                .collect();
+            prop_assert_eq!(shown(&example.prompt, false), asked, "{}", format.name);
+            let Answers::Single { answer: read, label } = &example.answers else {
+                panic!("{}: {:?}", format.name, example.answers);
+            };
+            prop_assert_eq!(shown(read, false), [("assistant", answer.as_str())], "{}", format.name);
+            let expected = matches!(format.rows, Rows::Labels(_)).then_some(chosen);
+            prop_assert_eq!(*label, expected, "{}", format.name);
         }
     }
 }

@@ -36,6 +36,6 @@ impl Shape for Shp {
         let a = vec![fields.text("human_ref_a", "assistant")?];
         let b = vec![fields.text("human_ref_b", "assistant")?];
         let label = label(&mut fields, "labels", Numbers::FirstIsOne)?;
-        Ok(fields.example(prompt, Answers::Comparison { a, b, label }, false))
+        fields.example(prompt, Answers::Comparison { a, b, label }, false)
     }
 }

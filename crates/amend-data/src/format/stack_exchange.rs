@@ -43,7 +43,7 @@ impl Shape for StackExchange {
         if row.contains_key("response_j") {
             let chosen = vec![fields.text("response_j", "assistant")?];
             let rejected = vec![fields.text("response_k", "assistant")?];
-            return Ok(fields.example(prompt, Answers::Pair { chosen, rejected }, false));
+            return fields.example(prompt, Answers::Pair { chosen, rejected }, false);
         }
         let mut rated = Vec::new();
         for (at, entry) in fields.list("answers")?.iter().enumerate() {
@@ -55,6 +55,6 @@ impl Shape for StackExchange {
             rated.push((score, vec![text(&entry["text"], "assistant", &at)?]));
         }
         let answers = best_and_worst(rated, "/answers")?;
-        Ok(fields.example(prompt, answers, false))
+        fields.example(prompt, answers, false)
     }
 }

@@ -55,31 +55,34 @@ impl Shape for UltraFeedback {
             let rated: Result<Vec<Rated>, RowFault> =
                 completions.map(|(at, entry)| completion(entry, at)).collect();
             let answers = best_and_worst(rated?, "/completions")?;
-            return Ok(fields.example(prompt, answers, true));
+            return fields.example(prompt, answers, true);
         }
         let mut answers: Vec<Vec<ExampleTurn>> = Vec::new();
         for (at, value) in fields.list("generations")?.iter().enumerate() {
             answers.push(text_or_turns(value, "assistant", &format!("/generations/{at}"))?);
         }
         let key = if row.contains_key("ratings") { "ratings" } else { "rating" };
-        let ratings: Option<Vec<f64>> =
-            fields.list(key)?.iter().map(|rating| number(Some(rating))).collect();
-        let answers = match ratings {
-            Some(ratings) if ratings.len() == answers.len() => {
-                best_and_worst(ratings.into_iter().zip(answers).collect(), "/generations")?
+        let ratings = fields.list(key)?;
+        let numbers: Option<Vec<f64>> = ratings.iter().map(|rating| number(Some(rating))).collect();
+        let answers = match numbers {
+            Some(numbers) if numbers.len() == answers.len() => {
+                best_and_worst(numbers.into_iter().zip(answers).collect(), "/generations")?
             }
             // Without ratings, two answers are a comparison without a label.
-            None if answers.len() == 2 => {
+            None if answers.len() == 2 && ratings.iter().any(Value::is_null) => {
                 let b = answers.pop().unwrap_or_default();
                 let a = answers.pop().unwrap_or_default();
                 Answers::Comparison { a, b, label: None }
             }
             _ => {
-                let at = format!("/{key}");
-                return Err(RowFault::wrong(&at, "a number for each generation", &row[key]));
+                return Err(RowFault::Type {
+                    pointer: format!("/{key}"),
+                    expected: "a list with a number for each generation",
+                    found: "another one",
+                });
             }
         };
-        Ok(fields.example(prompt, answers, true))
+        fields.example(prompt, answers, true)
     }
 }
 

@@ -6,12 +6,16 @@ use serde_json::{Map, Value};
 use super::fault::{ItemProblem, RowPart};
 use super::mapping::{Mapping, Split};
 use super::notes::Observed;
+use crate::format::LABELS;
 use crate::format::example::{Answers, Example, ExampleTurn, Object};
 use amend_core::chat::{Message, Role};
 use amend_core::record::{INJECTED, Label};
 
 /// The deepest nesting of metadata: well below the limit of the journal's reader.
 pub const MAX_DEPTH: usize = 64;
+
+/// The key of a row's `label` in the metadata of a comparison, if that is not its label.
+const INPUT_LABEL: &str = "input_label";
 
 /// The columns that may hold an item's id, the usual one first.
 const IDS: [&str; 11] = [
@@ -82,7 +86,7 @@ impl ShapedRow<'_> {
         observed.part("response", &answer);
         let response = answer_text(answer)?;
         let (id, metadata) = rest(split, &used, &prompt, mapping, observed)?;
-        let messages = messages(&metadata, prompt, observed)?;
+        let messages = messages(prompt, observed)?;
         Ok(Draft { messages, response, response_b: None, id, metadata })
     }
 
@@ -131,9 +135,12 @@ impl ShapedRow<'_> {
             false => ([a, b], label),
         };
         let (id, mut metadata) = rest(split, &used, &prompt, mapping, observed)?;
-        let messages = messages(&metadata, prompt, observed)?;
-        if let Some(label) = label {
-            metadata.insert("label".to_owned(), label.as_str().into());
+        let messages = messages(prompt, observed)?;
+        if let Some(label) = label
+            && let Some(other) = metadata.insert("label".to_owned(), label.as_str().into())
+        {
+            // What the row calls a label is something else.
+            metadata.insert(INPUT_LABEL.to_owned(), other);
         }
         if let Some(category) = category {
             metadata.entry("category").or_insert_with(|| category.into());
@@ -154,7 +161,7 @@ pub(super) fn compares(example: &Example) -> bool {
 
 /// Whether a column has the label of an answer.
 pub(super) fn is_label(column: &str) -> bool {
-    ["label", "kto_tag"].iter().any(|name| name.eq_ignore_ascii_case(column))
+    LABELS.iter().any(|name| name.eq_ignore_ascii_case(column))
 }
 
 fn is_assistant(turn: &ExampleTurn) -> bool {
@@ -216,14 +223,7 @@ fn answer_text(mut turns: Vec<ExampleTurn>) -> Result<Option<String>, ItemProble
 
 /// Checks the turns before an answer. Turns of the same role in a row are joined, and blank
 /// instructions are dropped.
-fn messages(
-    metadata: &Map<String, Value>,
-    turns: Vec<ExampleTurn>,
-    observed: &mut Observed,
-) -> Result<Vec<Message>, ItemProblem> {
-    if turns.is_empty() {
-        return Err(ItemProblem::NoPrompt { columns: metadata.keys().cloned().collect() });
-    }
+fn messages(turns: Vec<ExampleTurn>, observed: &mut Observed) -> Result<Vec<Message>, ItemProblem> {
     let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
     let mut has_joined = false;
     for (at, mut turn) in turns.into_iter().enumerate() {
@@ -311,6 +311,9 @@ fn rest(
     mapping: &Mapping,
     observed: &mut Observed,
 ) -> Result<(Option<String>, Map<String, Value>), ItemProblem> {
+    if prompt.is_empty() {
+        return Err(ItemProblem::NoPrompt { columns: split.names() });
+    }
     let Split { visible, mut aside } = split;
     let (id, id_column) = id(&visible, mapping)?;
     let category = mapping.column("category");

@@ -540,7 +540,7 @@ fn faults_say_what_is_wrong_with_a_row() {
         ),
         (
             r#"{"messages":[]}"#.to_owned(),
-            "no prompt, or a blank one, beside the columns (none): name its column with --map \
+            "no prompt, or a blank one, beside the columns \"messages\": name its column with --map \
              prompt=COLUMN, or remove the row"
                 .to_owned(),
         ),
@@ -635,7 +635,7 @@ fn faults_of_comparisons_say_what_is_needed() {
         ),
         (
             r#"{"chosen":"Yes.","rejected":"No."}"#.to_owned(),
-            "no prompt, or a blank one, beside the columns (none): name its column with --map \
+            "no prompt, or a blank one, beside the columns \"chosen\", \"rejected\": name its column with --map \
              prompt=COLUMN, or remove the row",
         ),
     ] {

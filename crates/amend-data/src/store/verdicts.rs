@@ -25,7 +25,7 @@ use amend_core::hash;
 use amend_core::judge::{Calibration, PanelVote, Verdict, VerdictSettings, panel};
 use amend_core::model::Usage;
 use amend_core::procedure::first;
-use amend_core::record::{INJECTED, Item, JUDGE_INJECTION, Outcome, Step, StepKind, answers};
+use amend_core::record::{ABOUT_ANSWERS, Item, Outcome, Step, StepKind, answers};
 
 /// The longest name of verdicts, in bytes.
 const MAX_NAME: usize = 64;
@@ -201,11 +201,8 @@ pub fn is_panel(folder: &Path) -> bool {
 #[must_use]
 pub fn comparison(item: &Item, numbers: [usize; 2], texts: [&str; 2]) -> Item {
     let [a, b] = numbers;
-    // What the row says about a comparison is about other answers.
-    const OTHERS: [&str; 7] =
-        ["label", "injection", INJECTED, "into", "place", "attack", JUDGE_INJECTION];
     let mut metadata = item.metadata.clone();
-    metadata.retain(|key, _| !OTHERS.contains(&key.as_str()));
+    metadata.retain(|key, _| !ABOUT_ANSWERS.contains(&key.as_str()));
     let compared = ComparedAnswers { item: item.key.clone(), answers: numbers };
     metadata.insert(COMPARED.to_owned(), json!(compared));
     Item {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use amend_core::random::Stream;
-use amend_core::record::{ComparisonFacts, Item, Outcome, StepKind, answers};
+use amend_core::record::{ABOUT_ANSWERS, ComparisonFacts, Item, Outcome, StepKind, answers};
 use amend_data::eval_set as set;
 use amend_data::eval_set::{EvalSet, EvalSetError, ItemKind};
 use amend_data::items::{ItemFaults, ItemOptions, ItemSource, Purpose, SkippedRows};
@@ -16,10 +16,6 @@ use amend_data::rows::Input;
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_data::store::trajectories::Trajectory;
-
-/// Metadata keys that describe the two answers of the original row, and not those of a
-/// run.
-const OF_ANSWERS: [&str; 4] = ["label", "injection", "into", "place"];
 
 /// Two answers to a prompt, and the revisions that led from one to the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +133,7 @@ fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&EvalSet>) ->
     if revisions.is_empty() {
         return None;
     }
-    for key in OF_ANSWERS {
+    for key in ABOUT_ANSWERS {
         item.metadata.shift_remove(key);
     }
     let probe = item.metadata.get("item").and_then(Value::as_str);
