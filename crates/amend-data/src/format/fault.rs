@@ -132,7 +132,9 @@ impl Problem for RowFault {
             Self::Ambiguous { name, .. } => {
                 format!("several columns are {name:?} if case, spaces and hyphens do not count")
             }
-            Self::Trajectory | Self::Missing { .. } | Self::NoName { .. } => self.to_string(),
+            Self::Trajectory | Self::Missing { .. } | Self::Mapped { .. } | Self::NoName { .. } => {
+                self.to_string()
+            }
         }
     }
 }

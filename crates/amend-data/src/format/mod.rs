@@ -48,7 +48,7 @@ pub use example::Object;
 pub use fault::RowFault;
 pub(crate) use fault::listed;
 pub use fields::CATEGORIES;
-pub(crate) use fields::{LABELS, PROMPTS};
+pub(crate) use fields::LABELS;
 pub use read::{RowKind, SHAPES, Shape, ShapeFacts, recognise};
 pub use table::table;
 
