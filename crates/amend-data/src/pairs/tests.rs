@@ -292,7 +292,8 @@ fn a_candidate_whose_direct_verdict_is_for_the_other_is_not_better() {
         verdict(None, [0, 2], -1.0, 0.9),
         verdict(None, [1, 2], 3.0, 0.9),
     ];
-    let found = pairs(&trajectory(&steps), Which::Last, &judged(&json!({})));
+    let trajectory = trajectory(&steps);
+    let found = pairs(&trajectory, Which::Last, &judged(&json!({})));
     assert_eq!(found, [Err(DropReason::NotBetter)]);
 }
 
