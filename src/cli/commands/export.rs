@@ -45,8 +45,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Reviews::Override, value_name = "POLICY")]
     reviews: Reviews,
     /// What a verdict does to a pair, overriding the constitution: drop leaves pairs out that
-    /// are not decided for the chosen response, flip swaps those decided against it,
-    /// keep-with-label keeps all with their verdicts, keep ignores verdicts
+    /// are not decided for the chosen response, flip swaps those decided against it and leaves
+    /// undecided ones out, keep-with-label keeps all with their verdicts, keep ignores verdicts
     #[arg(long, value_name = "POLICY", value_parser = policies())]
     policy: Option<Policy>,
     /// The columns: all, or plain without those that say where a row comes from (id,

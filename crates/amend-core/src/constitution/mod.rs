@@ -272,11 +272,11 @@ impl Judge {
 pub enum Policy {
     /// The revision is always chosen, and verdicts are not exported.
     Keep,
-    /// The initial response is chosen if it is judged better.
+    /// The response that is judged better is chosen. A pair is dropped if that is undecided.
     Flip,
     /// A pair is dropped unless the revision is judged better.
     Drop,
-    /// The revision is always chosen, and the verdict is exported with the pair.
+    /// The revision is always chosen, and the verdict, if any, is exported with the pair.
     KeepWithLabel,
 }
 

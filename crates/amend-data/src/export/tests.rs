@@ -448,7 +448,7 @@ fn only_pairs_decided_for_their_chosen_side_are_exported_unless_a_policy_says_ot
     for (policy, written, dropped, unchecked) in [
         (None, 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
         (Some(Policy::Drop), 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
-        (Some(Policy::Flip), 4, vec![], 1),
+        (Some(Policy::Flip), 2, vec![(Undecided, 2)], 0),
         (Some(Policy::KeepWithLabel), 4, vec![], 1),
         (Some(Policy::Keep), 4, vec![], 4),
     ] {

@@ -258,25 +258,31 @@ impl Rules {
         let better = judgement.as_ref().is_some_and(|judgement| judgement.decisive.is_for_first());
         let against = decided && !better;
         match self.judge.policy {
+            // The pair is exported with its verdict, whatever it is.
+            Policy::Keep | Policy::KeepWithLabel => Ruling::Keep(judgement),
+            Policy::Drop | Policy::Flip if better => Ruling::Keep(judgement),
             Policy::Drop if against => Ruling::NotBetter,
-            Policy::Drop if !better => Ruling::Undecided,
             Policy::Flip if against => match self.on(steps, [pair[1], pair[0]]) {
                 Some(flipped) => Ruling::Flip(flipped),
-                None => Ruling::Keep(judgement),
+                None => Ruling::Undecided,
             },
-            _ => Ruling::Keep(judgement),
+            // An unjudged pair is in neither order a pair to train on.
+            Policy::Drop | Policy::Flip => Ruling::Undecided,
         }
     }
 
-    /// Rules on a pair of candidates. Without a decided verdict neither is chosen.
+    /// Rules on a pair of candidates, the better one by its standing first. Without a decided
+    /// verdict for that one, neither is chosen.
     #[must_use]
     pub fn rule_candidates(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         match self.on(steps, pair) {
             judgement if self.is_disputed(judgement.as_ref()) => Ruling::Disagreement,
             Some(judgement) if judgement.decisive.is_for_first() => Ruling::Keep(Some(judgement)),
+            Some(judgement) if !judgement.decisive.undecided => Ruling::NotBetter,
             _ => Ruling::Undecided,
         }
     }
+
     /// Whether the judges disagree more on a pair than is allowed.
     fn is_disputed(&self, judgement: Option<&Judgement>) -> bool {
         match (judgement.and_then(|judgement| judgement.disagreement), self.max_disagreement) {

@@ -125,7 +125,8 @@ fn the_policy_decides_the_effect_of_verdicts() {
         ("keep-with-label", -2.0, 0.3, "new>old -2.00 rude"),
         ("flip", -2.0, 0.9, "old>new 2.00 -"),
         ("flip", 2.0, 0.9, "new>old 2.00 rude"),
-        ("flip", -2.0, 0.3, "new>old -2.00 rude"),
+        ("flip", -2.0, 0.3, "undecided"),
+        ("flip", 2.0, 0.3, "undecided"),
         ("drop", 2.0, 0.9, "new>old 2.00 rude"),
         ("drop", -2.0, 0.9, "not_better"),
         ("drop", 2.0, 0.3, "undecided"),
@@ -148,8 +149,16 @@ fn the_policy_decides_the_effect_of_verdicts() {
     // A verdict below the least margin is undecided.
     let strict = json!({"policy": "drop", "min_margin": 2.5});
     assert_eq!(describe(strict, &steps(2.0, 0.9)), "undecided");
-    // There is no verdict.
-    assert_eq!(describe(json!({"policy": "drop"}), &steps(2.0, 0.9)[..3]), "undecided");
+    // There is no verdict, as after an interrupted run of a judge.
+    for (policy, expected) in [
+        ("drop", "undecided"),
+        ("flip", "undecided"),
+        ("keep-with-label", "new>old - rude"),
+        ("keep", "new>old - rude"),
+    ] {
+        let unjudged = &steps(2.0, 0.9)[..3];
+        assert_eq!(describe(json!({"policy": policy}), unjudged), expected, "{policy}");
+    }
 }
 
 #[test]
@@ -270,6 +279,22 @@ fn candidates_are_paired_by_their_verdicts() {
     // An offset applies to the response that the step names first.
     let offset = json!({"pairs": "all", "calibration": {"temperature": 1.0, "offset": -1.0}});
     assert_eq!(describe(offset), ["b>a", "c>a", "undecided", "undecided"]);
+}
+
+#[test]
+fn a_candidate_whose_direct_verdict_is_for_the_other_is_not_better() {
+    // The sums say a > b > c, the direct verdict prefers c to a.
+    let steps = [
+        generate("a"),
+        generate("b"),
+        generate("c"),
+        verdict(None, [0, 1], 3.0, 0.9),
+        verdict(None, [0, 2], -1.0, 0.9),
+        verdict(None, [1, 2], 3.0, 0.9),
+    ];
+    let trajectory = trajectory(&steps);
+    let found = pairs(&trajectory, Which::Last, &judged(&json!({})));
+    assert_eq!(found, [Err(DropReason::NotBetter)]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, LintRule, Needs, asks_for_changes, excerpt};
+use super::requests::{asks_for_changes, asks_whether};
+use super::{Check, Fix, Hit, LintRule, Needs, any, excerpt};
 use crate::format::example::{Example, joined, joined_answers};
 use amend_core::document::Severity;
 
@@ -27,7 +28,7 @@ static ABOUT_AN_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"\bno (?:further |additional )?(?:changes?|edits?|revisions?|rewriting|corrections?|modifications?) (?:(?:is|are|was|were) )?(?:needed|necessary|required|made) (?:to|for|in) (?:the|this|that|your|my) (?:\w+ )?{thing}\b"),
         r"\bno need to (?:re-?write|revise|edit|rephrase) (?:the|this|that|your|my|it|anything)\b".to_owned(),
     ];
-    Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
+    any(&patterns)
 });
 
 /// A sentence that says only that nothing needs to change. It counts at the start of an
@@ -46,19 +47,10 @@ static BARE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:修正|変更)(?:は)?(?:必要ありません|不要です)",
         r"(?:изменения|исправления) не (?:нужны|требуются)",
     ];
-    Regex::new(&format!(
-        r"(?i)\A\W*(?:{})(?:[.!。]|\s*\z|,|;|:| as | because | since | and )",
+    any(&[format!(
+        r"\A\W*(?:{})(?:[.!。]|\s*\z|,|;|:| as | because | since | and )",
         patterns.join("|")
-    ))
-    .expect("the pattern is fixed")
-});
-
-/// What a person says who asks whether something has to change.
-static ASKS_WHETHER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?i)\b(?:chang|answer|respons|reply|need|änder|chang|cambi|alter|mudan)|改|変更|измен",
-    )
-    .expect("the pattern is fixed")
+    )])
 });
 
 /// Checks chosen answers.
@@ -74,7 +66,7 @@ impl Check for Declines {
         let text = joined_answers(turns);
         let Some(found) = BARE.find(&text).or_else(|| ABOUT_AN_ANSWER.find(&text)) else { return };
         let prompt = joined(&example.prompt);
-        if asks_for_changes(&prompt) || ASKS_WHETHER.is_match(&prompt) {
+        if asks_for_changes(&prompt) || asks_whether(&prompt) {
             return;
         }
         let excerpt = excerpt(&text, found.start(), found.len());

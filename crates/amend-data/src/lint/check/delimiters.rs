@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
+use super::{Check, Fix, Hit, LintRule, Needs, any, excerpt};
 use crate::format::example::{Example, joined};
 use crate::lint::background::Background;
 use amend_core::document::Severity;
@@ -20,26 +20,30 @@ pub(super) static MARKS: LintRule = LintRule {
     needs: Needs::Row,
 };
 
-/// Marks of any run: with a delimiter, cut off within it at the end of the text, or closing
-/// without one. The labels are those of the built-in prompts.
+/// The labels of the built-in prompts.
+const LABEL: &str = "(?:answer(?:-[a-z0-9]+)?|critique|conversation|prompt|principle|response|system|user|assistant|developer|tool|good|bad)";
+
+/// Marks of any run, where they cannot be mentions of a log or of a tag: at the start or the
+/// end of a line, closing, or cut off within the delimiter at the end of the text. Those
+/// without a delimiter count only at the start or the end of the text.
 static ANY: LazyLock<Regex> = LazyLock::new(|| {
-    let label = "(?:answer(?:-[a-z0-9]+)?|critique|conversation|prompt|principle|response|system|user|assistant|developer|tool|good|bad)";
-    let patterns = [
-        format!(r"\[/?{label} [0-9a-f]{{6,32}}\]"),
-        format!(r"\[/?{label} [0-9a-f]{{3,32}}\s*\z"),
-        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\]"
-            .to_owned(),
-        r"\[/(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)\s*\z"
-            .to_owned(),
-    ];
-    Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
+    let bare = "(?:answer(?:-[a-z0-9]+)?|critique|conversation|principle|response|assistant)";
+    any(&[
+        format!(r"\[/{LABEL} [0-9a-f]{{6,32}}\]"),
+        format!(r"(?m)^\W*\[{LABEL} [0-9a-f]{{6,32}}\]"),
+        format!(r"(?m)\[{LABEL} [0-9a-f]{{6,32}}\]\W*$"),
+        format!(r"\[/?{LABEL} [0-9a-f]{{3,32}}\s*\z"),
+        format!(r"\A\s*\[{bare}\]"),
+        format!(r"\[/{bare}\]?\s*\z"),
+        r"\A\s*<(?:answer|response|revision|critique|principle)>".to_owned(),
+        r"</(?:answer|response|revision|critique|principle)>\s*\z".to_owned(),
+    ])
 });
 
-/// A marker of datamarking between words, three times.
+/// A marker of datamarking in place of spaces, six times. It is looked for only if the style
+/// of the run is unknown.
 static MARKED: LazyLock<Regex> = LazyLock::new(|| {
-    let marked =
-        ["ˆ", "¦", "¬", "¤"].map(|mark| format!(r"(?:[^\s{mark}]+{mark}){{3}}[^\s{mark}]"));
-    Regex::new(&marked.join("|")).expect("the pattern is fixed")
+    any(&["ˆ", "¦", "¬", "¤"].map(|mark| format!(r"(?:[^\s{mark}]+{mark}){{6}}[^\s{mark}]")))
 });
 
 /// Checks both sides: a mark on one of them tells them apart.
@@ -49,10 +53,12 @@ pub(super) struct DelimiterMarks {
 
 impl DelimiterMarks {
     fn find(&self, text: &str) -> Option<Range<usize>> {
-        let delimiter = self.background.delimiter.as_ref();
-        delimiter
-            .and_then(|delimiter| delimiter.find_echo(text))
-            .or_else(|| Some(ANY.find(text).or_else(|| MARKED.find(text))?.range()))
+        let known = self.background.delimiter.as_ref();
+        let found = match known {
+            Some(delimiter) => delimiter.find_echo(text),
+            None => MARKED.find(text).map(|found| found.range()),
+        };
+        found.or_else(|| Some(ANY.find(text)?.range()))
     }
 }
 
@@ -66,7 +72,8 @@ impl Check for DelimiterMarks {
             let text = joined(turns);
             let Some(mark) = self.find(&text) else { continue };
             // The person may have written it first.
-            if example.prompt.iter().any(|turn| turn.text.contains(&text[mark.clone()])) {
+            let written = text[mark.clone()].trim();
+            if example.prompt.iter().any(|turn| turn.text.contains(written)) {
                 continue;
             }
             let excerpt = format!("{}: {}", side.name(), excerpt(&text, mark.start, mark.len()));

@@ -1,23 +1,20 @@
-//! Finds leftovers of the critique-and-revise loop in answers: a sentence that
-//! introduces a revision, and mentions of a critique that the reader never saw.
+//! Finds answers that mention what only the loop has seen: a critique, a rule, an earlier
+//! answer or a revision.
+//!
+//! A phrase is one of three kinds. Those about the conversation that the loop makes up are
+//! enough ([`PLAIN`], [`EARLIER`]). Those that an ordinary answer could contain count if there
+//! are two different ones, at least one of them of [`HINTS`]. Phrases that the prompt or the
+//! first answer has too belong to the topic.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Check, Fix, Hit, LintRule, Needs, asks_for_changes, excerpt};
-use crate::format::example::{Example, ExampleTurn, joined};
+use super::requests::{asks_for_a_message, asks_for_changes};
+use super::{Check, Fix, Hit, LintRule, Needs, any, excerpt, introductions};
+use crate::format::example::{Example, ExampleTurn, joined, joined_answers};
 use amend_core::document::Severity;
-use amend_core::procedure::clean;
-
-pub(super) static INTRODUCTION: LintRule = LintRule {
-    name: "chatty-prefix",
-    severity: Severity::Error,
-    about: "a chosen answer starts by introducing a revision (\"Sure! Here is the revised answer:\")",
-    fix: "the introduction is cut off, or the row is removed if it has no clear end",
-    needs: Needs::Row,
-};
 
 pub(super) static CRITIQUE: LintRule = LintRule {
     name: "leaked-critique",
@@ -27,100 +24,202 @@ pub(super) static CRITIQUE: LintRule = LintRule {
     needs: Needs::Row,
 };
 
-/// Phrases that only occur in critiques and revisions.
-static ALWAYS: LazyLock<Regex> = LazyLock::new(|| {
+/// A turn of the assistant.
+const TURN: &str = "(?:answer|response|reply)";
+
+/// A turn of either side.
+const TEXT: &str = "(?:message|answer|response|reply|request)";
+
+/// What a revision has been.
+const CHANGED: &str = "(?:revised|rewritten|rephrased|reworded|corrected|edited|improved|updated)";
+
+/// Phrases about the loop, in any answer whose prompt does not have them.
+static PLAIN: LazyLock<Regex> = LazyLock::new(|| {
     any(&[
-        r"(?m)^[\W_]*(?:critique|revision|critique request|revision request|identified issues)[\W_]*:",
-        r"\b(?:based on|according to|following|addresses|per|given) (?:the|this|your|my) (?:critique|criticism)\b",
-        r"\bthe (?:ai |virtual )?(?:assistant|model|chatbot)(?:'|’)s (?:(?:last|previous|original|initial|first|revised) )?(?:answer|response|reply|message)\b",
-        r"\bi (?:have |'ve |’ve )?(?:revised|rewritten|rewrote|rephrased|reworded) (?:the|my) (?:\w+ )?(?:answer|response|reply)\b",
-        r"\b(?:the|this|my) (?:revised|rewritten|improved|updated) (?:answer|response|reply|version) (?:is|addresses|avoids|removes|no longer|now|does|aims)\b",
-        r"\b(?:critique|revision) request\b",
-        r"(?m)^\W*(?:this|the rule) applies when:",
-        r"(?m)^\W*the answer to rewrite:",
-        r"\bthe faults (?:that )?(?:the|your|my|this|you|i|were|found)\b",
+        r"\b(?:based on|according to|following|addresses|per|given) (?:the|this|your|my) (?:critique|criticism)\b"
+            .to_owned(),
+        format!(
+            r"\bthe (?:ai |virtual )?(?:assistant|model|chatbot)(?:'|’)s (?:last|previous|original|initial|first|revised) {TURN}\b"
+        ),
+        format!(
+            r"\bi (?:have |'ve |’ve )?(?:just )?(?:revised|rewritten|rewrote|rephrased|reworded) (?:the|my) (?:\w+ )?{TURN}\b"
+        ),
+        format!(
+            r"\b(?:the|this|my) (?:revised|rewritten|improved|updated) {TURN} (?:is|addresses|avoids|removes|no longer|now|does|aims)\b"
+        ),
+        format!(r"\b(?:rephras|rewrit|reword|edit|revis)(?:e|es|ed|ing|ten) my (?:original |previous )?{TURN}\b"),
+        r"\b(?:critique|revision) request\b".to_owned(),
+        r"(?m)^\W*(?:this|the rule) applies when:".to_owned(),
+        r"(?m)^\W*the answer to rewrite:".to_owned(),
+        r"\bthe faults (?:that )?(?:the|your|my) (?:critique|criticism|review)\b".to_owned(),
+        r"\bthe faults (?:that )?(?:you|i) (?:found|mentioned|listed|pointed)".to_owned(),
     ])
 });
 
-/// Phrases that make sense only if the conversation has an earlier answer.
-static IN_A_FIRST_ANSWER: LazyLock<Regex> = LazyLock::new(|| {
-    any(&[r"\b(?:the|my) (?:previous|original|initial|earlier) (?:answer|response|reply)\b"])
+/// Phrases about an earlier answer or its critique. They make sense only if the conversation
+/// has one, or if the prompt asks for changes.
+static EARLIER: LazyLock<Regex> = LazyLock::new(|| {
+    any(&[
+        format!(r"\b(?:my|your) (?:previous|original|initial|earlier|last) {TURN}\b"),
+        format!(
+            r"\bthe (?:previous|original|initial|earlier) {TURN} (?:was|were|did|does|could|should|lacked|failed|contained|included|violated)\b"
+        ),
+        r"\A\W*the original (?:message|request|answer|response)\b".to_owned(),
+        format!(r"\b(?:the|your|my) (?:revised|rewritten) {TURN}(?:[.,:;)]| (?:is|was|has|does|should|could|can|that|which|addresses|avoids|above|below)\b)"),
+        r"\bthis response (?:will provide|does not include)\b".to_owned(),
+        r"(?m)^\W*(?:the )?original (?:message|text|sentence|request|answer|response)\W*(?:is|was)?:"
+            .to_owned(),
+        r"(?m)^[\W_]*(?:critique|identified issues)[\W_]*:".to_owned(),
+        format!(
+            r"\bi(?:'|’)?(?: ha)?ve (?:updated|edited|adjusted|corrected|improved|changed|softened) (?:my|the) (?:\w+ )?(?:{TURN}|wording)\b"
+        ),
+        // A note about what was changed.
+        format!(
+            r"[(\[*_]\s*(?:note|edit|hinweis|remarque|nota)\W+(?:i|i(?:'|’)?(?: ha)?ve|(?:this|the) (?:{TURN}|revision|version)) (?:was |has been |have |has )?(?:removed?|replaced?|reworded|rephrased|omitted|rewritten|revised|changed|left out|avoids)\b"
+        ),
+    ])
 });
 
-/// Phrases about a text that was changed, or about a rule. They are reported in a first
-/// answer whose prompt asks for no changes and names no rule.
-static UNASKED: LazyLock<Regex> = LazyLock::new(|| {
-    let text = r"(?:message|answer|response|reply|request)";
-    let changed = r"(?:revised|rewritten|rephrased|reworded|corrected|edited|improved|updated)";
+/// Phrases that only answers to a critic have, and those about messages.
+static TO_A_CRITIC: LazyLock<Regex> = LazyLock::new(|| {
     any(&[
+        r"(?:\A|[.!?:\n])\W*the original message (?:is|was|has|had|did|asked|should|could|can|contains|contained)\b",
+        r"\A\W*(?:thank you|thanks)(?: so much| very much)? for (?:the|your|this|that) (?:\w+ )?(?:feedback|critique|criticism|correction|note on my)\b",
+        r"\A\W*you(?:(?:'|’)re| are) (?:\w+ )?right\W+(?:that|it|i|my \w+) was (?:\w+ )?(?:rude|wrong|harsh|unkind|harmful|curt|unhelpful|careless|dismissive|inappropriate)\b",
+        r"\bi(?: am|'m|’m)? (?:apologi[sz]e|sorry) for (?:my|the) (?:earlier|previous|initial|original|last|first|harsh|rude) (?:\w+ )?(?:answer|response|reply|wording|tone|words|message|comment|remark)s?\b",
+    ])
+});
+
+/// Phrases about a text that was changed, or about a rule. One alone may be about the topic.
+static HINTS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    [
         // Texts that the reader never saw.
-        r"\boriginal (?:message|request)\b",
-        &format!(
-            r"\bthe (?:above|new|{changed}) {text} (?:is|was|has|does|still|can|should|touches|contains|addresses)\b"
+        r"\boriginal (?:message|request|response|answer|text|sentence)\b".to_owned(),
+        format!(r"\b(?:the|my) (?:previous|initial|earlier) {TURN}\b"),
+        format!(r"\bthe (?:assistant|chatbot|model)(?:'|’)s {TURN}\b"),
+        format!(
+            r"\bthe (?:above|new|{CHANGED}) (?:{TEXT}|version) (?:is|was|has|does|still|can|should|touches|contains|addresses|no longer|now|avoids|aims)\b"
         ),
-        &format!(
-            r"(?m)^\W*(?:the )?(?:original|corrected|targeted|{changed}) (?:{text}|sentence|text|quote|version)\W*(?:was|is)?:"
+        format!(
+            r"(?m)^\W*(?:the )?(?:original|corrected|targeted|revision|{CHANGED})(?: (?:{TEXT}|sentence|text|quote|version))?\W*(?:was|is)?:"
         ),
         // What was done to them.
-        &format!(
-            r"\b(?:version|edit|correction|rewording) of (?:the|this|that|my|your) (?:original |previous )?{text}\b"
+        format!(
+            r"\b(?:version|edit|correction|rewording) of (?:the|this|that|my|your) (?:original |previous )?{TEXT}\b"
         ),
-        &format!(
-            r"\b(?:rephras|rewrit|reword|edit|revis)\w* (?:the|this|my|your) (?:original |previous )?{text}\b"
+        format!(
+            r"\b(?:rephras|rewrit|reword|edit|revis)\w* (?:the|this|my|your) (?:original |previous )?{TEXT}\b"
         ),
-        &format!(r"\b{text}(?: \w+){{0,4}} (?:has been|was|is indeed) {changed}\b"),
-        &format!(
-            r"\b(?:here(?:'|’)s|here is) (?:the|a|an|my|your) (?:\w+ )?{changed} (?:version|{text}|text)\b"
+        format!(r"\b{TEXT}(?: \w+){{0,4}} (?:has been|was|is indeed) {CHANGED}\b"),
+        format!(
+            r"\b(?:here(?:'|’)s|here is) (?:the|a|an|my|your) (?:\w+ )?{CHANGED} (?:version|{TEXT}|text)\b"
         ),
-        &format!(r"\b(?:the|a|your) (?:edited|revised|rewritten) {text}\b"),
-        r"\bi(?:'|’)?(?: ha)?ve (?:removed|replaced|reworded|rephrased|reorganized|omitted|rewritten) (?:the|any|all|your)\b",
-        r"\bthis response (?:will provide|does not include|avoids|addresses|aims)\b",
-        r"\bedit(?:ing)?[- ](?:related )?(?:requests?|process)\b",
-        r"\b(?:the|your|this|my) critique (?:found|finds|that|was|is|says|said|points?|pointed|above)\b",
+        format!(r"\b(?:the|a|your) (?:edited|revised|rewritten) {TEXT}\b"),
+        r"\bi(?:'|’)?(?: ha)?ve (?:removed|replaced|reworded|rephrased|reorganized|omitted|rewritten) (?:the|any|all|your)\b".to_owned(),
+        r"\bthis response (?:avoids|addresses|aims)\b".to_owned(),
+        r"\bedit(?:ing)?[- ](?:related )?(?:requests?|process)\b".to_owned(),
+        r"\b(?:the|your|this|my) critique (?:found|finds|that|was|is|says|said|points?|pointed|above)\b".to_owned(),
         // The rule.
-        r"\b(?:breaks?|broken?|violat\w+|keeps?|follows?) (?:the|this|that) (?:rule|principle)\b",
-        r"\bthe (?:rule|principle)s? (?:have|has) been broken\b",
-    ])
+        r"\b(?:breaks?|broken?|violat\w+|keeps?|follows?) (?:the|this|that) (?:rule|principle)\b".to_owned(),
+        r"\bthe (?:rule|principle)s? (?:have|has) been broken\b".to_owned(),
+    ]
+    .iter()
+    .map(|pattern| any(&[pattern.as_str()]))
+    .collect()
+});
+
+/// Words of the loop's prompts that confirm another phrase.
+static CONFIRMING: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    [
+        r"\b(?:the|no|without|any|such) faults\b",
+        r"\bre-?(?:write|writing|written|phrase|phrasing|phrased)\b",
+        r"\bcritique\b",
+        r"\bthe sentence\b",
+    ]
+    .iter()
+    .map(|pattern| any(&[*pattern]))
+    .collect()
 });
 
 /// A sentence at the start about a quoted text.
 static ABOUT_A_QUOTE: LazyLock<Regex> = LazyLock::new(|| {
     any(&[
-        r#"\A\W*(?:the|this|your) (?:sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^\n]{8})"#,
+        r#"\A\W*(?:the|this|your) (?<kind>sentence|phrase|statement|quote)\s+["“‘'](?<quoted>[^\n]{8})"#,
     ])
 });
 
-/// An announcement of a revision within the first two sentences, however it goes on.
-static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
-    any(&[
-        r"\A\W*(?:[^.!?:\n]{1,80}[.!?]\s+)?(?:here(?:'|’)s|here is|below is|this is|the new) (?:(?:the|a|an|my|your) )?(?:\w+ )?(?:revised|rewritten|rephrased|reworded|corrected|edited|improved|updated) (?:version|message|answer|response|reply|text)\b[^.:\n]{0,80}[.:\n]",
-        r"\A\W*the (?:new|revised|corrected|rewritten) (?:answer|response|message|version) (?:is|was|would be):",
-    ])
-});
+/// The phrases that belong to the topic of an example.
+struct Topic {
+    /// The prompt, in lower case.
+    prompt: String,
+    /// The answers that were not chosen, in lower case: the first answer and the revised one.
+    others: String,
+}
 
-/// A pattern that matches if one of several does, in any case.
-fn any(patterns: &[&str]) -> Regex {
-    Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
+impl Topic {
+    fn from_example(example: &Example) -> Self {
+        let mut others = example.before.as_deref().unwrap_or_default().to_lowercase();
+        if let Some([_, rejected]) = example.pair() {
+            others.push('\n');
+            others.push_str(&joined_answers(rejected).to_lowercase());
+        }
+        Self { prompt: joined(&example.prompt).to_lowercase(), others }
+    }
+
+    fn is_in_prompt(&self, phrase: &str) -> bool {
+        self.prompt.contains(phrase.trim().to_lowercase().as_str())
+    }
+
+    fn has(&self, phrase: &str) -> bool {
+        self.is_in_prompt(phrase) || self.others.contains(phrase.trim().to_lowercase().as_str())
+    }
 }
 
 /// The first phrase that an answer has because of a critique, from the byte `from`.
 fn leak(text: &str, from: usize, example: &Example) -> Option<Range<usize>> {
-    let is_first = !example.prompt.iter().any(|turn| turn.role == "assistant");
-    let prompt = joined(&example.prompt).to_lowercase();
-    let patterns = [
-        (&*ALWAYS, true),
-        (&*IN_A_FIRST_ANSWER, is_first),
-        (&*UNASKED, is_first && !asks_for_changes(&prompt)),
-    ];
-    for (pattern, applies) in patterns {
-        if applies && let Some(found) = pattern.find_at(text, from) {
-            return Some(found.range());
-        }
+    let topic = Topic::from_example(example);
+    let find = |pattern: &Regex| pattern.find_at(text, from).map(|found| found.range());
+    // Revisions of revisions may have the same phrase, so only the prompt excuses it.
+    let plain = find(&PLAIN).filter(|phrase| !topic.is_in_prompt(&text[phrase.clone()]));
+    if plain.is_some() {
+        return plain;
     }
-    let quote = ABOUT_A_QUOTE.captures(text).filter(|_| is_first)?;
+    let is_first = !example.prompt.iter().any(|turn| turn.role == "assistant");
+    if !is_first || asks_for_changes(&topic.prompt) {
+        return None;
+    }
+    let new = |phrase: &Range<usize>| !topic.has(&text[phrase.clone()]);
+    let earlier = find(&EARLIER).filter(&new);
+    if earlier.is_some() {
+        return earlier;
+    }
+    if !asks_for_a_message(&topic.prompt)
+        && let Some(said) = find(&TO_A_CRITIC).filter(&new)
+    {
+        return Some(said);
+    }
+    if let Some(hint) = confirmed_hint(find, new) {
+        return Some(hint);
+    }
+    let quote = ABOUT_A_QUOTE.captures(text)?;
     // A person may ask about a phrase.
-    let is_asked = prompt.contains(&quote["quoted"].to_lowercase());
-    if is_asked { None } else { Some(quote.get(0)?.range()) }
+    let asked = topic.has(&quote["quoted"]) || topic.is_in_prompt(&quote["kind"]);
+    if asked { None } else { Some(quote.get(0)?.range()) }
+}
+
+/// The first of two phrases that together show that an answer is about another text.
+fn confirmed_hint(
+    find: impl Fn(&Regex) -> Option<Range<usize>>,
+    new: impl Fn(&Range<usize>) -> bool,
+) -> Option<Range<usize>> {
+    let all = |patterns: &[Regex]| -> Vec<Range<usize>> {
+        patterns.iter().filter_map(&find).filter(&new).collect()
+    };
+    let hints = all(&HINTS);
+    let mut others = hints.clone();
+    others.extend(all(&CONFIRMING));
+    let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
+    hints.into_iter().find(|hint| others.iter().any(|other| apart(hint, other)))
 }
 
 /// Checks chosen answers: rejected ones may have such faults.
@@ -128,25 +227,14 @@ pub(super) struct Leftovers;
 
 impl Check for Leftovers {
     fn rules(&self) -> &'static [&'static LintRule] {
-        const { &[&INTRODUCTION, &CRITIQUE] }
+        const { &[&CRITIQUE] }
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
         let Some((_, turns)) = example.chosen() else { return };
-        let introduced = turns.iter().find_map(|turn| Some((turn, introduction(&turn.text)?)));
-        let announced = turns.first().and_then(|turn| announcement(turn, example));
-        if let Some((turn, end)) = introduced {
-            let fix = Fix::Edit(turn.edits(0..end, "").collect());
-            hits.push(Hit { rule: &INTRODUCTION, excerpt: excerpt(&turn.text, 0, end), fix });
-        } else if let (Some(end), Some(turn)) = (announced, turns.first()) {
-            // What follows is often about the revision too, so it is not kept.
-            let excerpt = excerpt(&turn.text, 0, end);
-            hits.push(Hit { rule: &INTRODUCTION, excerpt, fix: Fix::Remove });
-        }
         let leaked = |turn: &ExampleTurn| {
-            // What the other rule reports is not counted again.
-            let from = introduction(&turn.text).or(announced).unwrap_or(0);
-            let from = from.min(turn.text.len());
+            // What the rule about introductions reports is not counted again.
+            let from = introductions::opening(&turn.text).unwrap_or(0).min(turn.text.len());
             let phrase = leak(&turn.text, from, example)?;
             Some(excerpt(&turn.text, phrase.start, phrase.len()))
         };
@@ -156,57 +244,15 @@ impl Check for Leftovers {
     }
 }
 
-/// The length in bytes of a sentence that announces a revision nobody asked for, and of what
-/// precedes it.
-fn announcement(turn: &ExampleTurn, example: &Example) -> Option<usize> {
-    if asks_for_changes(&joined(&example.prompt)) {
-        return None;
-    }
-    Some(ANNOUNCED.find(&turn.text)?.end())
-}
-
-/// The length in bytes of a text's introduction of a revision, if it has one.
-fn introduction(text: &str) -> Option<usize> {
-    let start = text.len() - text.trim_start().len();
-    let rest = clean::without_introduction(&text[start..])?;
-    Some(text.len() - rest.len())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::{broken_rules, example};
+    use super::super::tests::broken_rules;
     use super::*;
-    use crate::format::example::apply;
 
     fn row(chosen: &str) -> Value {
         json!({"prompt": "p", "chosen": chosen, "rejected": "Sure, here is the revised answer: x"})
-    }
-
-    #[test]
-    fn introductions_are_cut_off() {
-        for (chosen, fixed) in [
-            ("Sure! Here is the revised answer:\n\nTea.", "Tea."),
-            (" Revised answer: Tea.", "Tea."),
-            ("**Revised response:**\nTea.", "Tea."),
-            ("Certainly! Here's an improved version of the response: \"Tea.\"", "\"Tea.\""),
-            ("Sure! Here is a recipe: tea.", ""),
-            ("Here is your revised letter: …", ""),
-            ("Tea.", ""),
-        ] {
-            let mut hits = Vec::new();
-            Leftovers.examine(&example(row(chosen)), &mut hits);
-            let hits: Vec<Hit> = hits.into_iter().filter(|hit| hit.rule == &INTRODUCTION).collect();
-            if fixed.is_empty() {
-                assert_eq!(hits, [], "{chosen}");
-                continue;
-            }
-            let Fix::Edit(edits) = &hits[0].fix else { panic!("{chosen}") };
-            let Value::Object(mut row) = row(chosen) else { unreachable!() };
-            apply(edits, &mut row);
-            assert_eq!(row["chosen"], fixed, "{chosen}");
-        }
     }
 
     #[test]
@@ -221,6 +267,12 @@ mod tests {
             ("This applies when: someone is rude. Tea.", true),
             ("Tea.\n\nThe original message asked for tea.", true),
             ("The original response was rude. Tea is fine.", true),
+            ("I've softened my wording. Tea.", true),
+            ("Tea.\n\n(Note: I removed the insult.)", true),
+            ("You're right, that was curt. Tea.", true),
+            ("Thanks for the feedback. Tea.", true),
+            ("Tea. The faults and the original text are gone.", true),
+            ("A proxy passes on the original request.", false),
             ("Literary critique is an art.", false),
             ("Kant's Critique: a reading. The first answer is the best one, he wrote.", false),
             ("My revised answer sheet is here.", false),
@@ -248,5 +300,23 @@ mod tests {
         assert_eq!(broken_rules(&Leftovers, first), ["leaked-critique"]);
         let rejected = json!({"prompt": "p", "completion": chosen, "label": false});
         assert_eq!(broken_rules(&Leftovers, rejected), [""; 0]);
+    }
+
+    #[test]
+    fn phrases_of_the_prompt_or_of_the_first_answer_belong_to_the_topic() {
+        for (prompt, chosen, rejected, leaks) in [
+            ("p", "Critique: it is rude.", "x", true),
+            ("Write a critique of Hamlet.", "Critique: it is long.", "x", false),
+            ("p", "Critique: it is long.", "Critique: long", false),
+            ("p", "The original message was a plea.", "x", true),
+            ("p", "The original message was a plea.", "The original message was one", false),
+            ("p", "I'm sorry for my earlier remark. Tea.", "x", true),
+            ("Write a letter to Ann.", "I'm sorry for my earlier remark. Tea.", "x", false),
+            ("p", "I have revised my answer.", "I have revised my answer!", true),
+        ] {
+            let row = json!({"prompt": prompt, "chosen": chosen, "rejected": rejected});
+            let expected: &[&str] = if leaks { &["leaked-critique"] } else { &[] };
+            assert_eq!(broken_rules(&Leftovers, row), expected, "{prompt}: {chosen}");
+        }
     }
 }

@@ -7,17 +7,20 @@ mod declines;
 mod delimiters;
 mod duplicates;
 mod evaluation;
+mod introductions;
 mod leftovers;
 mod markup;
 mod private;
 mod repeats;
+mod requests;
 mod roles;
 mod shapes;
 mod thoughts;
 mod truncation;
 mod verdict;
 
-use std::sync::{Arc, LazyLock};
+use std::borrow::Borrow;
+use std::sync::Arc;
 
 use regex::Regex;
 use serde::Serialize;
@@ -115,7 +118,7 @@ pub const RULES: &[&LintRule] = &[
     &repeats::CRITIQUE,
     &repeats::EXAMPLE,
     &repeats::REQUEST,
-    &leftovers::INTRODUCTION,
+    &introductions::INTRODUCTION,
     &leftovers::CRITIQUE,
     &declines::DECLINES,
     &verdict::VERDICT,
@@ -136,14 +139,14 @@ pub const SPOILT: &[&LintRule] = &[
     &repeats::CRITIQUE,
     &repeats::EXAMPLE,
     &repeats::REQUEST,
-    &leftovers::INTRODUCTION,
+    &introductions::INTRODUCTION,
     &leftovers::CRITIQUE,
     &declines::DECLINES,
 ];
 
 /// The rules that a critique cannot break: it is about an answer.
 pub(super) const NOT_OF_CRITIQUES: &[&LintRule] =
-    &[&repeats::REQUEST, &leftovers::INTRODUCTION, &leftovers::CRITIQUE, &declines::DECLINES];
+    &[&repeats::REQUEST, &introductions::INTRODUCTION, &leftovers::CRITIQUE, &declines::DECLINES];
 
 /// The name of the rule about thoughts in texts, which contradicts an export that writes
 /// them there.
@@ -169,6 +172,7 @@ pub(super) fn checks(
         Box::new(thoughts::LeftThoughts),
         Box::new(delimiters::DelimiterMarks { background: Arc::clone(background) }),
         Box::new(repeats::Repeats { background: Arc::clone(background) }),
+        Box::new(introductions::Introductions),
         Box::new(leftovers::Leftovers),
         Box::new(declines::Declines),
         Box::new(verdict::LabelNoise),
@@ -178,18 +182,9 @@ pub(super) fn checks(
     ]
 }
 
-/// What a person says who asks for changes to a text, for an opinion on one, or about rules.
-static ASKS_FOR_CHANGES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?i)\b(?:edit|revis|correct|proofread|improv|fix|rewrit|reword|rephras|modif|draft|shorten|translat|feedback|criti|review|grammar|spell|rules?\b|principles?\b|original|versions?\b)",
-    )
-    .expect("the pattern is fixed")
-});
-
-/// Whether a prompt asks for changes to a text, or for an opinion on one. Its answer may then
-/// speak of an original, of changes and of a revision.
-fn asks_for_changes(prompt: &str) -> bool {
-    ASKS_FOR_CHANGES.is_match(prompt)
+/// A pattern that matches if one of several does, in any case.
+fn any<P: Borrow<str>>(patterns: &[P]) -> Regex {
+    Regex::new(&format!("(?i){}", patterns.join("|"))).expect("the pattern is fixed")
 }
 
 /// The longest excerpt, in characters.

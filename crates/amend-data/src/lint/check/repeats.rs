@@ -2,9 +2,11 @@
 //! follow, a worked example, or the requests of principles and templates. Compares
 //! sequences of words, so the language does not matter.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::{Check, Fix, Hit, LintRule, Needs, excerpt};
+use regex::Regex;
+
+use super::{Check, Fix, Hit, LintRule, Needs, any, excerpt};
 use crate::format::example::{Example, joined_answers};
 use crate::lint::background::Background;
 use amend_core::document::Severity;
@@ -61,6 +63,18 @@ const OF_EXAMPLE: Bound = Bound { share: 0.1, copied: 5, passage: 10 };
 /// Requests are short and in the words of everyday advice.
 const OF_REQUEST: Bound = Bound { share: 0.3, copied: 4, passage: 9 };
 
+/// Content that a critique states: code, an enumeration with three commas or more, and what follows a
+/// colon at its end. A right answer has to repeat it.
+static STATED: LazyLock<Regex> = LazyLock::new(|| {
+    any(&[
+        r"```[^`]*```",
+        r"`[^`\n]+`",
+        r"(?:[\w'’-]+(?: [\w'’-]+)?,\s+){3,}(?:[\w'’-]+ ){0,3}[\w'’-]+",
+        r"(?:\p{Han}{1,8}、){3,}\p{Han}{1,8}",
+        r":[ \t][^\n]{0,200}\z",
+    ])
+});
+
 /// Compares chosen answers with what the loop has seen.
 pub(super) struct Repeats {
     pub background: Arc<Background>,
@@ -105,11 +119,40 @@ impl Check for Repeats {
             if let Some([_, rejected]) = example.pair() {
                 known.add(&joined_answers(rejected));
             }
+            for content in STATED.find_iter(critique) {
+                known.add(content.as_str());
+            }
             let found = overlap(&text, &Sequences::from_text(critique), &known);
-            // A text that is too short for sequences is compared as a whole.
-            if OF_CRITIQUE.is_reached(&found) || super::answers::same(&text, critique) {
+            // A text that is too short for sequences is compared as a whole. One word may be
+            // the right answer.
+            let is_critique =
+                text.split_whitespace().nth(1).is_some() && super::answers::same(&text, critique);
+            if OF_CRITIQUE.is_reached(&found) || is_critique {
                 hit(&CRITIQUE, &found);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_stated_by_a_critique_is_known() {
+        for (critique, stated) in [
+            ("Use `let x = 1`, not var.", "`let x = 1`"),
+            (
+                "It omits Lima, Rome, Bern, New York and Paris.",
+                "omits Lima, Rome, Bern, New York and Paris",
+            ),
+            ("没有提到春天、夏天、秋天、冬天。", "没有提到春天、夏天、秋天、冬天"),
+            ("No code. It should be: f(x, y)", ": f(x, y)"),
+            ("Note: it is rude. It blames the person.\nStop.", ""),
+            ("It is rude, cold, and long.", ""),
+        ] {
+            let found = STATED.find(critique).map_or("", |found| found.as_str());
+            assert_eq!(found, stated, "{critique}");
         }
     }
 }
