@@ -100,8 +100,8 @@ impl Gate {
         let steps = |at: usize| pairs.iter().flat_map(move |pair| &pair[at].steps);
         let (same, other): (Vec<_>, Vec<_>) = pairs
             .iter()
-            .partition(|pair| first_answer(pair[0], &rules[0]) == first_answer(pair[1], &rules[1]));
-        let cases: Vec<Case> = same.iter().flat_map(|pair| cases(pair, gate, &rules[1])).collect();
+            .partition(|pair| first_answer(pair[0], rules[0]) == first_answer(pair[1], rules[1]));
+        let cases: Vec<Case> = same.iter().flat_map(|pair| cases(pair, gate, rules[1])).collect();
         let (items, principles): (Vec<Case>, Vec<Case>) =
             cases.into_iter().partition(|case| case.principle.is_none());
         let missed = items.iter().chain(&principles).filter_map(Case::missed).collect();

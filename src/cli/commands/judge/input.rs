@@ -237,9 +237,8 @@ pub(super) fn calibration(path: &Path) -> Result<Calibration, CommandError> {
     let file: CalibrationFile =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
     let calibration = file.judge.calibration;
-    if !(calibration.temperature > 0.0 && calibration.temperature.is_finite())
-        || !calibration.offset.is_finite()
-    {
+    let is_positive = calibration.temperature > 0.0 && calibration.temperature.is_finite();
+    if !is_positive || !calibration.offset.is_finite() {
         return Err(wrong("the temperature must be above 0, and both numbers finite".to_owned()));
     }
     Ok(calibration)
