@@ -284,7 +284,8 @@ fn all_training_formats_are_filtered() {
         let count = |flags: &str| {
             rows(&run(&place, &format!("--format {} {flags}", format.name)).out).len()
         };
-        let left_out = usize::from(format.trains());
+        // The prompt of a step asks for the revision that the answer announces.
+        let left_out = usize::from(format.trains() && format.name != "sft-steps");
         let (whole, filtered) =
             (count(if format.trains() { "--allow all" } else { "" }), count(""));
         assert_eq!(whole - filtered, left_out, "{}: {whole} and {filtered}", format.name);

@@ -148,7 +148,7 @@ fn a_preference_file_gives_prompts_to_run_and_pairs_to_judge() {
     place.write(
         "pairs.jsonl",
         "{\"prompt\": \"Why?\", \"chosen\": \"So.\", \"rejected\": \"No.\", \"category\": \"x\"}\n\
-         {\"prompt\": \"How?\", \"a\": \"So.\", \"b\": \"No.\", \"label\": \"tie\"}\n\
+         {\"prompt\": \"How?\", \"a\": \"So.\", \"b\": \"No.\", \"label\": \"tie\", \"category\": \"y\"}\n\
          {\"prompt\": \"Who?\", \"a\": \"Me.\", \"b\": \"You.\"}\n",
     );
     let ran = place.run(&mut place.small("run pairs.jsonl --dry-run"));
@@ -167,7 +167,7 @@ fn a_preference_file_gives_prompts_to_run_and_pairs_to_judge() {
         "labelled               1\n",
         "ties                   1\n",
         "without a label        1\n",
-        "  x: 1 pairs, 1 labelled, 0 ties\n",
+        "x: 1 pair, 1 labelled, 0 ties\n",
         "requests               6 (2 per pair)\n",
     ] {
         assert!(dry.out.contains(line), "{}", dry.out);

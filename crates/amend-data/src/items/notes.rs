@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::convert;
-use crate::format::Columns;
 use crate::format::example::{Answers, Example, ExampleTurn};
+use crate::format::{CATEGORIES, Columns};
 use crate::rows::{FileKind, RowLayout, TEXT};
 use amend_core::chat::Role;
 
@@ -15,6 +15,10 @@ const LISTED: usize = 6;
 
 /// The column of a list of user turns, of which only the first is used.
 const TURNS: &str = "turns";
+
+/// Columns that no shape reads, but on which a prompt may depend, in small letters.
+const CONTEXTS: [&str; 6] =
+    ["context", "contextstring", "context_string", "documents", "instances", "tools"];
 
 /// What was seen in the rows of an input.
 #[derive(Debug, Default)]
@@ -72,8 +76,8 @@ impl Observed {
         add(&mut self.compared, column);
     }
 
-    /// A column was not used. Only texts and lists in columns that shapes know are noted,
-    /// unless they repeat the prompt.
+    /// A column was not used. Texts, lists and objects are noted in columns that shapes know
+    /// or on which a prompt may depend, unless they repeat the prompt. Categories are not.
     pub(super) fn unused(
         &mut self,
         column: &str,
@@ -82,7 +86,9 @@ impl Observed {
         columns: &Columns,
     ) {
         let is_noted = |names: &[String]| names.iter().any(|known| known == column);
-        if is_noted(&self.compared) || is_noted(&self.unused) || !columns.is_known(column) {
+        let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(column));
+        let matters = is_one_of(&CONTEXTS) || (columns.is_known(column) && !is_one_of(&CATEGORIES));
+        if is_noted(&self.compared) || is_noted(&self.unused) || !matters {
             return;
         }
         let is_used = match value {
@@ -92,8 +98,9 @@ impl Observed {
             Value::Array(list) => {
                 let is_turns = column == TURNS && list.len() > 1;
                 self.later_turns += u64::from(is_turns);
-                is_turns
+                is_turns || list.is_empty()
             }
+            Value::Object(object) => object.is_empty(),
             _ => true,
         };
         if !is_used {
@@ -169,7 +176,7 @@ impl Observed {
         }
         if !self.unused.is_empty() {
             notes.push(format!(
-                "{} {} not used, and kept as metadata: to use a column, name it with --map",
+                "{} {} not used, and kept as metadata: --map can name another column",
                 columns(&self.unused),
                 were(&self.unused),
             ));

@@ -423,7 +423,7 @@ fn known_columns_that_are_not_used_are_noted_once() {
         [
             "the answers in columns chosen, rejected were not used: the prompt itself is answered; amend judge \
              compares answers",
-            "column goal was not used, and kept as metadata: to use a column, name it with --map",
+            "column goal was not used, and kept as metadata: --map can name another column",
             "1 row with several user turns: only the first is used, because the next one needs \
              the model's own answer",
         ]
