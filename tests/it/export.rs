@@ -175,7 +175,7 @@ fn filtered_rows_are_removed_counted_and_logged() {
             "out": "pairs.jsonl", "format": "trl", "file_format": "jsonl", "which": "last",
             "columns": "all", "reasoning": "drop", "written": 29, "with_thoughts": 0,
             "without_thoughts": 0, "splits": {}, "left_out": {}, "filtered": {"chatty-prefix": 1},
-            "unchecked": 29, "duplicate_ids": 0,
+            "unchecked": 29, "unended": 0, "duplicate_ids": 0,
             "log": "pairs.jsonl.removed.jsonl",
         })
     );

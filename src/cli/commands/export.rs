@@ -382,6 +382,10 @@ fn summary(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> String 
     if let Some(unchecked) = unchecked(export, run, counts) {
         text.push_str(&format!("note: {unchecked}\n"));
     }
+    if counts.unended > 0 {
+        let (items, have) = if counts.unended == 1 { ("item", "has") } else { ("items", "have") };
+        text.push_str(&format!("note: {} {items} of the run {have} not ended\n", counts.unended));
+    }
     if let Some(duplicates) = counts::duplicate_ids(counts) {
         text.push_str(&format!("warning: {duplicates}\n"));
     }
@@ -430,6 +434,7 @@ fn record(export: &ExportOptions<'_>, counts: &Counts, out: &Path) -> Value {
         "left_out": counts.dropped,
         "filtered": filtered,
         "unchecked": counts.unchecked,
+        "unended": counts.unended,
         "duplicate_ids": counts.duplicate_ids.as_ref().map_or(0, |ids| ids.items),
         "log": counts.log.as_ref().map(|log| log.to_string_lossy()),
     })

@@ -101,6 +101,8 @@ pub struct Counts {
     pub unchecked: u64,
     /// Ids that several items have, if any.
     pub duplicate_ids: Option<DuplicateIds>,
+    /// Items of the run that have not ended.
+    pub unended: u64,
 }
 
 /// Why an export failed.
@@ -304,8 +306,10 @@ impl ExportOptions<'_> {
         let examine = self.filter.map(RowFilter::begin).transpose();
         let mut examine = examine.map_err(ExportError::Filter)?;
         let mut ids = Ids::default();
+        let mut ended = 0;
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
+            ended += 1;
             let before = counts.written;
             for row in self.format.rows(&trajectory, self.which, provenance) {
                 let MadeRow { row, thoughts, revised } = match row {
@@ -333,6 +337,7 @@ impl ExportOptions<'_> {
             }
         }
         counts.duplicate_ids = ids.duplicates();
+        counts.unended = run.manifest().input.rows.saturating_sub(ended);
         if counts.written == 0 { Err(ExportError::NoRows(Box::new(counts))) } else { Ok(counts) }
     }
 }

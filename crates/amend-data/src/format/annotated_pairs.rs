@@ -26,7 +26,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "annotated pairs",
     about: "`text_a`, `text_b`, `preferred_text`; a prompt (see prompts), which only `lint` can do without",
     columns: &["text_a", "text_b", "preferred_text", "prompt", "input", "system", "system_prompt"],
-    used_by: "Inverse Constitutional AI, Feedback Forensics",
+    used_by: "Inverse Constitutional AI",
     labels: "`preferred_text`: `text_a`, `text_b`, `tie`, `not_applicable`",
     kind: RowKind::Pair,
     exports: &["annotated-pairs"],

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::background::Background;
-use super::check::{Check, EvaluationLeak, Hit, LintRule, NOT_OF_CRITIQUES, Needs, checks};
+use super::check::{
+    Check, Duplicates, EvaluationLeak, Hit, LintRule, NOT_OF_CRITIQUES, Needs, checks,
+};
 use super::tokenizer::Tokenizer;
 use super::{LintError, MAX_LENGTH, TrainerSettings, evaluation};
 use crate::format::RowFault;
@@ -64,6 +66,11 @@ impl<'a> Examiner<'a> {
     /// Whether a rule is enabled.
     pub fn is_enabled(&self, rule: &LintRule) -> bool {
         self.enabled.contains(&rule)
+    }
+
+    /// Whether rows are compared with each other, which takes memory for each row.
+    pub fn compares_rows(&self) -> bool {
+        Duplicates::RULES.iter().any(|rule| self.is_enabled(rule))
     }
 
     /// Reads a row and counts its tokens. `revised` says what led to its answer, if more

@@ -227,7 +227,7 @@ impl<'a> Linter<'a> {
         let mut hits = self.examiner.hits(&example, object);
         let mut fixed = self.fix(object, revised, hits.clone())?;
         // A removed row does not make later rows duplicates.
-        if !fixed.removed {
+        if !fixed.removed && self.examiner.compares_rows() {
             let kept = fixed.edited.as_ref().map_or(&example, |(_, example)| example);
             let location = Location { file: self.files.len() - 1, place };
             let name =

@@ -55,6 +55,9 @@ struct Split {
 }
 
 impl Duplicates {
+    /// The rules of this check.
+    pub const RULES: [&LintRule; 2] = [&ACROSS, &WITHIN];
+
     /// Creates an empty collection. `several` says whether there is more than one
     /// split.
     pub(in crate::lint) fn new(several: bool) -> Self {
