@@ -202,7 +202,7 @@ fn every_form_of_comparison_gives_two_responses_and_a_label() {
         (item.response.clone().unwrap(), item.response_b.clone().unwrap(), label)
     };
     let seed = |chosen_first: bool| {
-        (0..64).find(|&seed| (Stream::new(seed).bits(1) % 2 == 0) == chosen_first).unwrap()
+        (0..64).find(|&seed| (Stream::new(seed).bits(1).is_multiple_of(2)) == chosen_first).unwrap()
     };
     for (text, label) in [
         (r#"{"prompt":"Why?","a":"Yes.","b":"No."}"#.to_owned(), Value::Null),
