@@ -302,11 +302,11 @@ fn candidates_are_labelled_once_and_the_best_is_revised() {
     for name in ["kto", "constitutional-ai"] {
         counted.push(write(&run, &export(name), std::io::sink()).unwrap());
     }
-    // The revision was not judged.
+    // The revision was not judged, and one of the two items has not ended.
     assert_eq!(
         counted,
         [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
-            .map(|counts| Counts { unchecked: 1, ..counts })
+            .map(|counts| Counts { unchecked: 1, unended: 1, ..counts })
     );
 }
 
@@ -485,7 +485,8 @@ fn an_export_without_rows_fails_and_keeps_what_was_there() {
     let run = run.dir().clone();
     let path = folder.path().join("pairs.jsonl");
     fs::write(&path, "old").unwrap();
-    let expected = counts(0, &[(DropReason::Failed, 1)]);
+    // The manifest has two items.
+    let expected = Counts { unended: 1, ..counts(0, &[(DropReason::Failed, 1)]) };
     let target = folder.path().join("data");
     for error in [
         write(&run, &export("trl"), io::sink()),
