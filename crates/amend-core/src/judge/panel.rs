@@ -178,7 +178,7 @@ mod tests {
                 PanelVote { judge: "two", verdict: &two, settings: &settings },
             ])
         };
-        // The judges swap opinions, so that with equal weights they agree on the whole.
+        // The judges swap opinions, so that they agree with equal weights.
         let (first, second) = (of(2.0, -2.0), of(-2.0, 2.0));
         assert_near(disagreement(&[(&first, 1.0), (&second, 1.0)], 0.0).unwrap(), 0.0);
         let expected = (sigmoid(1.0) - sigmoid(-1.0)) / 2.0;

@@ -18,8 +18,8 @@ pub fn thousands(number: u64) -> String {
 
 /// A noun in the form that agrees with a number: `item` for 1, otherwise `items`.
 #[must_use]
-pub fn plural(number: usize, noun: &str) -> String {
-    if number == 1 { noun.to_owned() } else { format!("{noun}s") }
+pub fn plural<N: PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    if number == N::from(1) { noun.to_owned() } else { format!("{noun}s") }
 }
 
 /// A number with so many digits after the point.

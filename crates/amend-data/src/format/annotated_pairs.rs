@@ -25,7 +25,7 @@ pub(super) struct AnnotatedPairs;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "annotated pairs",
     about: "`text_a`, `text_b`, `preferred_text`; a prompt (see prompts), which only `lint` can do without",
-    columns: &["text_a", "text_b", "preferred_text", "prompt", "input", "system", "system_prompt"],
+    columns: &["text_a", "text_b", "preferred_text"],
     used_by: "Inverse Constitutional AI",
     labels: "`preferred_text`: `text_a`, `text_b`, `tie`, `not_applicable`",
     kind: RowKind::Pair,

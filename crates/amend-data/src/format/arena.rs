@@ -22,13 +22,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     columns: &[
         "conversation_a",
         "conversation_b",
-        "winner",
         "turn",
-        "prompt",
-        "system",
-        "system_prompt",
-        "response_a",
-        "response_b",
         "winner_model_a",
         "winner_model_b",
         "winner_tie",

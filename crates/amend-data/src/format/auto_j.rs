@@ -14,7 +14,7 @@ pub(super) struct AutoJ;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "Auto-J pairwise",
     about: "`prompt`, `response 1`, `response 2`, `scenario`, `label`",
-    columns: &["prompt", "response 1", "response 2", "scenario", "label"],
+    columns: &["scenario"],
     used_by: "Auto-J",
     labels: "`label`: 0 for response 1, 1 for response 2, 2 for a tie",
     kind: RowKind::Pair,

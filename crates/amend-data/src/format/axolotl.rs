@@ -23,7 +23,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "Axolotl DPO",
     about: "`messages`: turns, with `chosen` and `rejected`: the turn that follows; or \
             `system`, `question`, `chosen`, `rejected`: texts",
-    columns: &["messages", "system", "system_prompt", "question", "chosen", "rejected"],
+    columns: &[],
     used_by: "Axolotl (`chat_template.default`, `chatml.intel`, `chatml.ultra`); Orca DPO pairs",
     labels: "",
     kind: RowKind::Pair,

@@ -7,14 +7,18 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::comparison;
 use super::example::{Example, Object};
 use super::fault::RowFault;
-use super::fields::{ANSWERS, PROMPTS, pointer};
+use super::fields::{ANSWERS, PROMPTS, SHARED, pointer};
 use super::read::{SHAPES, Shape, recognise};
 
 /// Every name that a shape has for a column.
-static KNOWN: LazyLock<HashSet<&'static str>> =
-    LazyLock::new(|| SHAPES.iter().flat_map(|shape| shape.facts().columns).copied().collect());
+static KNOWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let own = SHAPES.iter().flat_map(|shape| shape.facts().columns);
+    let shared = SHARED.into_iter().flatten();
+    own.chain(shared).copied().chain(comparison::columns()).collect()
+});
 
 /// Names of which a shape reads one group or the other: if the user maps a name of the first
 /// group, the file's columns of the second are only metadata. Other columns may hold the

@@ -36,45 +36,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     about: "a prompt (see prompts) and two answers: `a`, `b`, or `response`, `answer`, `output` or \
             `completion` with `_a` and `_b`, `_1` and `_2`, or `1` and `2`; `label`, `winner` or \
             `preference`",
-    columns: &[
-        "prompt",
-        "question",
-        "instruction",
-        "input",
-        "query",
-        "messages",
-        "system",
-        "system_prompt",
-        "a",
-        "b",
-        "response_a",
-        "response_b",
-        "answer_a",
-        "answer_b",
-        "output_a",
-        "output_b",
-        "completion_a",
-        "completion_b",
-        "response_1",
-        "response_2",
-        "response1",
-        "response2",
-        "response 1",
-        "response 2",
-        "output_1",
-        "output_2",
-        "output1",
-        "output2",
-        "answer_1",
-        "answer_2",
-        "answer1",
-        "answer2",
-        "completion_1",
-        "completion_2",
-        "label",
-        "winner",
-        "preference",
-    ],
+    columns: &[],
     used_by: "amend; JudgeBench, LLMBar, EvalBiasBench",
     labels: "`a`, `A>B`, `A>>B`, `[[A]]`, `model_a` or the name in `model_a`; `tie`, `A=B`, \
              `[[C]]`, `both`, `tie (bothbad)`; 1 and 2 for answers that end in 1 and 2",
@@ -84,6 +46,11 @@ static FACTS: ShapeFacts = ShapeFacts {
 
 fn sides(row: &Object) -> Option<([&'static str; 2], Numbers)> {
     SIDES.into_iter().find(|(sides, _)| sides.iter().all(|key| row.contains_key(*key)))
+}
+
+/// The columns of two answers and their labels.
+pub(super) fn columns() -> impl Iterator<Item = &'static str> {
+    SIDES.into_iter().flat_map(|(sides, _)| sides).chain(LABELS)
 }
 
 impl Shape for Comparison {

@@ -28,7 +28,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     about: "`prompt`: a text; `chosen`, `rejected`: whole conversations; and `init_prompt`, \
             `init_response`, `critic_prompt`, `critic_response`, `revision_prompt`, \
             `revision_response`",
-    columns: &["init_prompt", "prompt", "chosen", "rejected"],
+    columns: &["init_prompt"],
     used_by: "Hugging Face's constitutional-AI datasets",
     labels: "",
     kind: RowKind::Pair,

@@ -18,19 +18,7 @@ static FACTS: ShapeFacts = ShapeFacts {
             `assistant`, `tool`), `content` (a text or typed parts), `tool_calls`, and a thought \
             under `reasoning_content`, `thinking` or `reasoning`; the answer is the last turn, or \
             `response`, `completion`, `answer`",
-    columns: &[
-        "messages",
-        "conversation",
-        "system",
-        "system_prompt",
-        "completion",
-        "response",
-        "answer",
-        "output",
-        "generation",
-        "label",
-        "kto_tag",
-    ],
+    columns: &[],
     used_by: "OpenAI, TRL SFT, Axolotl, ms-swift; LMSYS-Chat-1M, WildChat, Capybara",
     labels: "`label` or `kto_tag`: true, false, 1, 0",
     kind: RowKind::Answer,

@@ -38,6 +38,12 @@ pub(super) const SYSTEMS: [&str; 2] = ["system", "system_prompt"];
 /// The columns that may hold a single answer, in the order in which they are tried.
 pub(super) const ANSWERS: [&str; 5] = ["completion", "response", "answer", "output", "generation"];
 
+/// The columns of earlier turns and of two answers with a better one.
+const HISTORY_AND_PAIR: [&str; 3] = ["history", "chosen", "rejected"];
+
+/// The columns that many shapes read, besides those of two answers to compare.
+pub(super) const SHARED: [&[&str]; 5] = [&PROMPTS, &SYSTEMS, &HISTORY_AND_PAIR, &ANSWERS, &LABELS];
+
 /// The columns that may hold what kind of prompt a row has, in any case, in the order in
 /// which they are tried.
 pub const CATEGORIES: [&str; 13] = [

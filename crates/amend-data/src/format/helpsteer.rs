@@ -14,16 +14,7 @@ pub(super) struct HelpSteer;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "HelpSteer preference",
     about: "`prompt`, or `context`: turns; `response_1`, `response_2` (or `response1`, `response2`); `preference_strength` or `overall_preference`",
-    columns: &[
-        "prompt",
-        "context",
-        "response_1",
-        "response_2",
-        "response1",
-        "response2",
-        "preference_strength",
-        "overall_preference",
-    ],
+    columns: &["context", "preference_strength", "overall_preference"],
     used_by: "HelpSteer2 preference, HelpSteer3 preference",
     labels: "-3 (the first is much better) to 3 (the second is much better); 0 for a tie",
     kind: RowKind::Pair,

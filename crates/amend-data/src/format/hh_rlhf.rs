@@ -24,17 +24,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "hh-rlhf",
     about: "`chosen`, `rejected`: transcripts with `Human:` and `Assistant:`; or the transcript \
             in `prompt`, with `chosen` and `rejected`, an answer, or nothing",
-    columns: &[
-        "chosen",
-        "rejected",
-        "prompt",
-        "completion",
-        "response",
-        "answer",
-        "output",
-        "generation",
-        "label",
-    ],
+    columns: &[],
     used_by: "Anthropic hh-rlhf and its copies",
     labels: "",
     kind: RowKind::AnswerOrPair,

@@ -18,7 +18,7 @@ pub(super) struct Hhh;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "HHH alignment",
     about: "`input`: a text or a transcript; `targets.choices` with `targets.labels`, or `target_scores`",
-    columns: &["input", "targets", "target_scores"],
+    columns: &["targets", "target_scores"],
     used_by: "BIG-bench HHH alignment",
     labels: "0 or 1 for each answer; 1 is the better one",
     kind: RowKind::Pair,

@@ -18,16 +18,7 @@ pub(super) struct MsSwift;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "ms-swift preference",
     about: "`messages`: turns, the last one chosen; or `query`, `response`, `system`, `history`; with `rejected_response`: a text, or `rejected_messages`: turns",
-    columns: &[
-        "messages",
-        "query",
-        "response",
-        "system",
-        "system_prompt",
-        "history",
-        "rejected_response",
-        "rejected_messages",
-    ],
+    columns: &["rejected_response", "rejected_messages"],
     used_by: "ms-swift",
     labels: "",
     kind: RowKind::Pair,

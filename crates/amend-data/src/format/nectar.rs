@@ -14,7 +14,7 @@ pub(super) struct Nectar;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "ranked answers",
     about: "`prompt`: a text or a transcript; `answers`: objects with `answer` and `rank` (lowest is best)",
-    columns: &["prompt", "answers"],
+    columns: &["answers"],
     used_by: "Nectar",
     labels: "",
     kind: RowKind::Pair,

@@ -20,15 +20,7 @@ pub(super) struct Nemo;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "NeMo preference",
     about: "`context`: turns; `completions`: objects with `rank` (lowest is best) and `completion`, turns; or `prompt`, `chosen_response`, `rejected_response`",
-    columns: &[
-        "context",
-        "completions",
-        "prompt",
-        "system",
-        "system_prompt",
-        "chosen_response",
-        "rejected_response",
-    ],
+    columns: &["context", "completions", "chosen_response", "rejected_response"],
     used_by: "NeMo RL, NeMo Aligner",
     labels: "",
     kind: RowKind::Pair,

@@ -18,7 +18,7 @@ pub(super) struct OpenAiPreference;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "OpenAI preference",
     about: "`input.messages`: turns; `preferred_output`, `non_preferred_output`: lists of a turn",
-    columns: &["input", "preferred_output", "non_preferred_output"],
+    columns: &["preferred_output", "non_preferred_output"],
     used_by: "OpenAI, Together and Fireworks preference fine-tuning",
     labels: "",
     kind: RowKind::Pair,

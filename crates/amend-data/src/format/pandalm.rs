@@ -15,15 +15,7 @@ pub(super) struct PandaLm;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "PandaLM",
     about: "`instruction`, `input`, `response1`, `response2`, `annotator1`, `annotator2`, `annotator3`",
-    columns: &[
-        "instruction",
-        "input",
-        "response1",
-        "response2",
-        "annotator1",
-        "annotator2",
-        "annotator3",
-    ],
+    columns: &["annotator1", "annotator2", "annotator3"],
     used_by: "PandaLM",
     labels: "the majority of `annotator1` to `annotator3`: 1, 2 or 0 for a tie; annotators without a label do not count, and without a majority there is no label",
     kind: RowKind::Pair,

@@ -26,17 +26,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "preference",
     about: "`prompt` (or `question`, `query`, `input`): a text or turns; `system`; `chosen`, \
             `rejected`: texts, turns, or whole conversations, then also without a prompt",
-    columns: &[
-        "prompt",
-        "question",
-        "query",
-        "input",
-        "system",
-        "system_prompt",
-        "history",
-        "chosen",
-        "rejected",
-    ],
+    columns: &[],
     used_by: "TRL, OpenRLHF, Axolotl; UltraFeedback binarized, RewardBench",
     labels: "",
     kind: RowKind::Pair,

@@ -31,8 +31,8 @@ pub struct ShapeFacts {
     pub name: &'static str,
     /// What the columns contain, in Markdown.
     pub about: &'static str,
-    /// The columns that the shape reads: lower case, with underscores unless a space
-    /// distinguishes the shape.
+    /// The columns that the shape reads besides those that many shapes share: lower case,
+    /// with underscores unless a space distinguishes the shape.
     pub columns: &'static [&'static str],
     /// The trainers that read such rows, and the datasets that have them.
     pub used_by: &'static str,

@@ -13,7 +13,7 @@ pub(super) struct SafeRlhf;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "PKU-SafeRLHF",
     about: "`prompt`, `response_0`, `response_1`, `better_response_id`",
-    columns: &["prompt", "response_0", "response_1", "better_response_id"],
+    columns: &["response_0", "better_response_id"],
     used_by: "PKU-SafeRLHF",
     labels: "`better_response_id`: 0 or 1",
     kind: RowKind::Pair,

@@ -23,15 +23,7 @@ static FACTS: ShapeFacts = ShapeFacts {
     name: "ShareGPT",
     about: "`conversations`: turns with `from` and `value`, or texts of the user and the \
             assistant in turn; `system`; with `chosen` and `rejected`, turns that follow",
-    columns: &[
-        "conversations",
-        "system",
-        "system_prompt",
-        "chosen",
-        "rejected",
-        "label",
-        "kto_tag",
-    ],
+    columns: &[],
     used_by: "LLaMA-Factory, Axolotl, ms-swift; ShareGPT, OpenHermes",
     labels: "`kto_tag` or `label`: true, false, 1, 0",
     kind: RowKind::AnswerOrPair,

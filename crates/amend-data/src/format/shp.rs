@@ -13,7 +13,7 @@ pub(super) struct Shp;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "SHP",
     about: "`history`, `human_ref_A`, `human_ref_B`, `labels`",
-    columns: &["history", "human_ref_a", "human_ref_b", "labels"],
+    columns: &["human_ref_a", "human_ref_b", "labels"],
     used_by: "Stanford Human Preferences",
     labels: "`labels`: 1 for A, 0 for B",
     kind: RowKind::Pair,

@@ -14,7 +14,7 @@ pub(super) struct StackExchange;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "Stack Exchange",
     about: "`question`; `answers`: objects with `text` and `pm_score` (highest is best); or `response_j`, the better answer, and `response_k`",
-    columns: &["question", "answers", "response_j", "response_k"],
+    columns: &["answers", "response_j", "response_k"],
     used_by: "stack-exchange-preferences, stack-exchange-paired",
     labels: "",
     kind: RowKind::Pair,

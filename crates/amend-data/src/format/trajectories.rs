@@ -25,7 +25,7 @@ pub(super) struct Trajectories;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "trajectory",
     about: "`messages`, `response`, `steps`, `outcome`: an item with all of its steps",
-    columns: &["messages", "outcome", "steps"],
+    columns: &["outcome", "steps"],
     used_by: "amend: a record, not training data",
     labels: "",
     kind: RowKind::Record,
@@ -38,7 +38,10 @@ impl Shape for Trajectories {
     }
 
     fn recognise(&self, row: &Object) -> Option<&'static str> {
-        FACTS.columns.iter().all(|key| row.contains_key(*key)).then_some("trajectory")
+        ["messages", "outcome", "steps"]
+            .iter()
+            .all(|key| row.contains_key(*key))
+            .then_some("trajectory")
     }
 
     fn read(&self, _: &Object) -> Result<Example, RowFault> {

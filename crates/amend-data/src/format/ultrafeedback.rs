@@ -16,15 +16,7 @@ pub(super) struct UltraFeedback;
 static FACTS: ShapeFacts = ShapeFacts {
     name: "rated answers",
     about: "`instruction`; `completions`: objects with `response` and `overall_score`; or `generations`: texts, with `ratings` (or `rating`): numbers, of which the highest is the best",
-    columns: &[
-        "instruction",
-        "system",
-        "system_prompt",
-        "completions",
-        "generations",
-        "ratings",
-        "rating",
-    ],
+    columns: &["completions", "generations", "ratings", "rating"],
     used_by: "UltraFeedback, distilabel",
     labels: "",
     kind: RowKind::Pair,

@@ -9,6 +9,7 @@ use crate::format::example::{Answers, Example, ExampleTurn};
 use crate::format::{CATEGORIES, Columns};
 use crate::rows::{FileKind, RowLayout, TEXT};
 use amend_core::chat::Role;
+use amend_core::text::format::plural;
 
 /// The most columns that a note lists for a part.
 const LISTED: usize = 6;
@@ -158,8 +159,8 @@ impl Observed {
             }
             let more = if columns.len() > LISTED { ", …" } else { "" };
             let shown = columns.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
-            let plural = if columns.len() == 1 { "" } else { "s" };
-            let _ = write!(text, ", {part} column{plural}: {shown}{more}");
+            let noun = plural(columns.len(), "column");
+            let _ = write!(text, ", {part} {noun}: {shown}{more}");
         }
         text
     }
@@ -205,8 +206,7 @@ pub(crate) fn no_rows(file: &str) -> String {
 }
 
 fn columns(names: &[String]) -> String {
-    let plural = if names.len() == 1 { "" } else { "s" };
-    format!("column{plural} {}", names.join(", "))
+    format!("{} {}", plural(names.len(), "column"), names.join(", "))
 }
 
 fn were(names: &[String]) -> &'static str {
@@ -215,5 +215,5 @@ fn were(names: &[String]) -> &'static str {
 
 /// "1 row" or "3 rows".
 pub(crate) fn rows(count: u64) -> String {
-    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+    format!("{count} {}", plural(count, "row"))
 }

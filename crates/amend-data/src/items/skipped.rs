@@ -12,7 +12,7 @@ use crate::rows::{InputFault, Place, Problem, json_lines};
 /// The most reasons that are printed.
 const SHOWN: usize = 20;
 
-/// The most reasons that are told apart.
+/// The most reasons that are counted separately.
 const REASONS: usize = 1000;
 
 /// Rows that were left out, with the reason for each. A row takes 24 bytes.

@@ -11,6 +11,7 @@ use amend_analysis::judge_quality::category;
 use amend_core::driver::{Job, first_requests};
 use amend_core::model::{Engine, Failure};
 use amend_core::record::{ComparisonFacts, Item, Label};
+use amend_core::text::format::plural;
 use amend_data::items::ItemSource;
 
 /// The most categories that are counted by name.
@@ -48,9 +49,8 @@ impl Counts {
             writeln!(out, "with an injection      {injected}")?;
         }
         for (name, Self { pairs, decided, ties, .. }) in categories {
-            let noun = if *pairs == 1 { "pair" } else { "pairs" };
-            let ties_noun = if *ties == 1 { "tie" } else { "ties" };
-            writeln!(out, "  {name}: {pairs} {noun}, {decided} labelled, {ties} {ties_noun}")?;
+            let (pair, tie) = (plural(*pairs, "pair"), plural(*ties, "tie"));
+            writeln!(out, "  {name}: {pairs} {pair}, {decided} labelled, {ties} {tie}")?;
         }
         Ok(())
     }

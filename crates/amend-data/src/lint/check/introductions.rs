@@ -1,4 +1,4 @@
-//! Finds answers that begin by announcing a revision that nobody asked for.
+//! Finds answers that begin by announcing a revision that the prompt did not ask for.
 
 use std::sync::LazyLock;
 

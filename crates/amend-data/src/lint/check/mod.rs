@@ -133,7 +133,7 @@ pub const RULES: &[&LintRule] = &[
 ];
 
 /// The rules about spoilt rows: what the loop leaves in an answer. Exports leave such rows
-/// out unless they are told to keep them.
+/// out unless `--allow` names the rule.
 pub const SPOILT: &[&LintRule] = &[
     &delimiters::MARKS,
     &repeats::CRITIQUE,

@@ -1,5 +1,5 @@
 //! What a prompt asks for, as far as it makes phrases legitimate that otherwise show that an
-//! answer comes from the loop: changes to a text, an opinion, a message to somebody, yes or
+//! answer comes from the loop: changes to a text, an opinion, a message to a person, yes or
 //! no.
 
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ static CHANGES: LazyLock<Regex> = LazyLock::new(|| {
     ])
 });
 
-/// Requests for a message, in which the assistant speaks as somebody else.
+/// Requests for a message, in which the assistant speaks as another person.
 static MESSAGES: LazyLock<Regex> = LazyLock::new(|| {
     any(&[
         r"\b(?:e-?mails?|letters?|messages?|repl(?:y|ies)|texts?|posts?|speech|dialogue|script|story|apolog\w*|sorry|thank\w*)\b",
@@ -45,7 +45,7 @@ pub(super) fn asks_for_changes(prompt: &str) -> bool {
     CHANGES.is_match(prompt)
 }
 
-/// Whether a prompt asks for a message to somebody. Its answer may then apologise and thank.
+/// Whether a prompt asks for a message to a person. Its answer may then apologise and thank.
 pub(super) fn asks_for_a_message(prompt: &str) -> bool {
     MESSAGES.is_match(prompt)
 }
