@@ -209,6 +209,7 @@ fn manifest(items: u64) -> Manifest {
         constitution: Hashed::constitution(constitution()),
         templates: Default::default(),
         input: InputSummary { rows: items, ..InputSummary::new(Vec::new(), &[]) },
+        shard: None,
         limit: None,
         seed: 0,
         fence: "none".to_owned(),

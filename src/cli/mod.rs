@@ -41,6 +41,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Status(status::StatusArgs),
+    Merge(merge::MergeArgs),
     Export(export::ExportArgs),
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
@@ -87,6 +89,8 @@ impl Cli {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?, &command_names()),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
+            Some(Command::Status(args)) => status::run(args),
+            Some(Command::Merge(args)) => merge::run(args),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
             Some(Command::Score(args)) => score::run(args, &Config::load()?),

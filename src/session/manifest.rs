@@ -1,5 +1,7 @@
 //! The manifest of a session: everything that its run is started with.
 
+use serde_json::Value;
+
 use super::Session;
 use crate::cli::output::error::CommandError;
 use amend_core::constitution::Constitution;
@@ -12,9 +14,6 @@ impl Session<'_> {
     /// # Errors
     /// An engine can't describe its model.
     pub(super) fn manifest(&self, engines: &Engines<'_>) -> Result<Manifest, CommandError> {
-        let job = &self.job;
-        let procedure = serde_json::to_value(&job.procedure)
-            .map_err(|error| CommandError::failed("serialise the procedure", error))?;
         let engine = engines.writer.describe()?;
         let judge = match &engines.judge {
             Some(judge) => Some(judge.describe()?),
@@ -26,12 +25,28 @@ impl Session<'_> {
         {
             settings["judge_probe"] = probe.clone();
         }
+        self.manifest_with(engine.model, judge.map(|judge| judge.model), settings)
+    }
+
+    /// The manifest of the run with these models and settings.
+    ///
+    /// # Errors
+    /// The procedure can't be serialised, which it always can.
+    pub(super) fn manifest_with(
+        &self,
+        model: Value,
+        judge_model: Option<Value>,
+        settings: Value,
+    ) -> Result<Manifest, CommandError> {
+        let job = &self.job;
+        let procedure = serde_json::to_value(&job.procedure)
+            .map_err(|error| CommandError::failed("serialise the procedure", error))?;
         Ok(Manifest {
             format: FORMAT,
             command: self.command.to_owned(),
             amend: env!("CARGO_PKG_VERSION").to_owned(),
-            model: engine.model,
-            judge_model: judge.map(|judge| judge.model),
+            model,
+            judge_model,
             constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
             templates: job
                 .templates
@@ -40,6 +55,7 @@ impl Session<'_> {
                 .map(|(name, text)| (name, Hashed::text(text)))
                 .collect(),
             input: self.source.summary.clone(),
+            shard: self.source.shard.as_ref().map(|(shard, _)| *shard),
             limit: self.args.limit,
             seed: job.seed,
             fence: job.fence.delimiter().to_owned(),

@@ -8,6 +8,7 @@ mod manifest;
 mod models;
 mod recorder;
 pub mod rehearsal;
+mod shard;
 mod summary;
 mod unrecorded;
 
@@ -33,10 +34,12 @@ use amend_data::store::journal::{ItemProgress, Record, State};
 use amend_data::store::manifest::Manifest;
 use amend_data::store::run_dir::files::{FIGURES, SKIPPED};
 use amend_data::store::run_dir::{RunDir, RunWriter};
+use amend_data::store::sharded::{Done, Heartbeat};
 use amend_data::store::trajectories::{Trajectories, Trajectory};
 
 pub use models::{Models, recorded_costs};
 use recorder::Recorder;
+use shard::ShardPlace;
 use summary::{Summary, Tally};
 pub use unrecorded::run_unrecorded;
 
@@ -55,6 +58,8 @@ pub struct Session<'a> {
     command: &'static str,
     source: Arc<ItemSource>,
     destination: Destination,
+    /// The shard that the run directory is, if the run is in shards.
+    place: Option<ShardPlace>,
     /// Whether the run directory exists and the run continues.
     resumes: bool,
     /// Whether the engines were asked what they can do.
@@ -79,31 +84,40 @@ impl<'a> PreparedSession<'a> {
     /// Adds the job, and checks the run directory before a model is loaded.
     ///
     /// # Errors
-    /// There is no run to resume, the directory for a new run is not empty, or a
-    /// temporary directory can't be created.
+    /// There is no run to resume, the directory for a new run is not empty, the shards of the run
+    /// have another plan, or a temporary directory can't be created.
     pub fn with_job(self, job: Job) -> Result<Session<'a>, CommandError> {
         let Self { args, command, source } = self;
-        match &args.out {
-            Some(out) if args.resume => RunDir::open(out).map(drop)?,
-            Some(out) => RunDir::check_vacant(out)?,
-            None if args.resume => {
+        let place = ShardPlace::new(args, &source);
+        let resumes = match (&place, &args.out) {
+            (Some(place), _) => place.resumes(args.resume)?,
+            (None, Some(out)) if args.resume => RunDir::check_resumable(out).map(|()| true)?,
+            (None, Some(out)) => RunDir::check_vacant(out).map(|()| false)?,
+            (None, None) if args.resume => {
                 return Err(CommandError::usage(
                     "--resume needs the directory of the run",
                     "pass --out DIR",
                 ));
             }
-            None => {}
-        }
-        Ok(Session {
+            (None, None) => false,
+        };
+        let destination = match &place {
+            Some(place) => Destination::new(Some(&place.folder()))?,
+            None => Destination::new(args.out.as_deref())?,
+        };
+        let session = Session {
             job: Job { cohorts: args.reproducible, ..job },
             args,
             command,
             source,
-            destination: Destination::new(args.out.as_deref())?,
-            resumes: args.resume,
+            destination,
+            place,
+            resumes,
             is_probed: false,
             is_interrupted: interrupt::requested,
-        })
+        };
+        session.check_plan()?;
+        Ok(session)
     }
 }
 
@@ -147,7 +161,7 @@ impl<'a> Session<'a> {
         self.probe(engines)?;
         let manifest = self.manifest(engines)?;
         let steps = steps(&manifest)?;
-        RunDir::create(&self.destination.path, &manifest)?.begin(steps)?;
+        self.create(&manifest)?.begin(steps)?;
         self.resumes = true;
         Ok(())
     }
@@ -172,8 +186,11 @@ impl<'a> Session<'a> {
         let (mut writer, mut state) = if self.resumes {
             RunDir::resume(out, &manifest)?
         } else {
-            (RunDir::create(out, &manifest)?, State::default())
+            (self.create(&manifest)?, State::default())
         };
+        if self.place.is_some() {
+            Done::remove(out)?;
+        }
         // Only the loop produces output that must be logged.
         let governance_log = if matches!(self.job.procedure, Procedure::Revise { .. }) {
             GovernanceLog::open(&self.job.constitution, out, manifest.model)?
@@ -199,11 +216,19 @@ impl<'a> Session<'a> {
         let mut recorder = Recorder::new(writer, governance_log, total, done_before);
         recorder.max_errors = self.args.max_errors;
         recorder.is_interrupted = self.is_interrupted;
+        if self.place.is_some() {
+            recorder.report_progress(Heartbeat::new(&self.destination.path, total), tally);
+        }
         let ended = drive(&mut engines, &self.job, work, &mut recorder);
-        let (dir, in_session, steps) = recorder.finish();
+        let (writer, in_session, steps) = recorder.finish();
         tally.done += in_session.done;
         tally.failed += in_session.failed;
+        if let (Some(place), true) = (&self.place, tally.done + tally.failed == total) {
+            place.end(&writer, tally)?;
+        }
+        let dir = writer.into_dir();
         let kept_in = self.args.out.as_deref();
+        let next = if self.place.is_some() { Some("status") } else { next };
         let counters = engines.counters();
         let in_session = in_session.done + in_session.failed;
         let summary = Summary { total, tally, in_session, counters, steps, kept_in };
@@ -224,6 +249,17 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Creates the run directory.
+    ///
+    /// # Errors
+    /// It is not empty, can't be written, or the shards of the run have another plan.
+    fn create(&self, manifest: &Manifest) -> Result<RunWriter, CommandError> {
+        if let Some(place) = &self.place {
+            place.agree(manifest)?;
+        }
+        Ok(RunDir::create(&self.destination.path, manifest)?)
+    }
+
     /// Lets the engines find out, once, whether they can do what the run needs. A run that is
     /// resumed keeps its way to ask for choices.
     ///
@@ -236,7 +272,13 @@ impl<'a> Session<'a> {
         let recorded_way = if self.resumes {
             manifest::recorded_way(RunDir::open(&self.destination.path)?.manifest())
         } else {
-            None
+            // All shards ask for choices in one way.
+            match &self.place {
+                Some(place) => {
+                    place.plan()?.and_then(|plan| manifest::recorded_way(&plan.manifest))
+                }
+                None => None,
+            }
         };
         Ok(engines.probe(&self.job, recorded_way.as_deref())?)
     }

@@ -9,7 +9,8 @@ use amend_core::procedure::ItemLoop;
 use amend_core::record::{Item, Outcome, Step};
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::journal::Record;
-use amend_data::store::run_dir::{RunDir, RunWriter};
+use amend_data::store::run_dir::RunWriter;
+use amend_data::store::sharded::Heartbeat;
 
 /// Records what happens to the items of a session.
 pub(super) struct Recorder {
@@ -25,6 +26,8 @@ pub(super) struct Recorder {
     steps: StepCounts,
     /// The number of tokens decoded in this session.
     decoded: u64,
+    /// Of a shard: where the progress is written, and what ended in earlier sessions.
+    heartbeat: Option<(Heartbeat, Tally)>,
 }
 
 impl Recorder {
@@ -44,13 +47,28 @@ impl Recorder {
             tally: Tally::default(),
             steps: StepCounts::default(),
             decoded: 0,
+            heartbeat: None,
         }
     }
 
-    /// Closes the journal and removes the progress bar. Returns the run directory, and
-    /// the counts of ended items and of steps.
-    pub(super) fn finish(self) -> (RunDir, Tally, StepCounts) {
-        (self.writer.dir().clone(), self.tally, self.steps)
+    /// From now on writes the progress from time to time. `before` is what ended in earlier
+    /// sessions.
+    pub(super) fn report_progress(&mut self, heartbeat: Heartbeat, before: Tally) {
+        self.heartbeat = Some((heartbeat, before));
+        self.beat(Heartbeat::write);
+    }
+
+    fn beat(&mut self, beat: fn(&mut Heartbeat, u64, u64, u64, u64)) {
+        let Some((heartbeat, before)) = &mut self.heartbeat else { return };
+        let Tally { done, failed } = self.tally;
+        beat(heartbeat, before.done + done, before.failed + failed, done + failed, self.decoded);
+    }
+
+    /// Removes the progress bar. Returns the writer of the journal, and the counts of ended
+    /// items and of steps.
+    pub(super) fn finish(mut self) -> (RunWriter, Tally, StepCounts) {
+        self.beat(Heartbeat::write);
+        (self.writer, self.tally, self.steps)
     }
 }
 
@@ -58,6 +76,7 @@ impl Observer for Recorder {
     type Error = CommandError;
 
     fn stops(&mut self) -> bool {
+        self.beat(Heartbeat::beat);
         let has_too_many_errors = match self.max_errors {
             Some(limit) => self.tally.failed >= limit,
             None => false,

@@ -39,6 +39,7 @@ fn place_with(drop: &[&str], text: impl Fn(u64, usize) -> String) -> Place {
         constitution: Hashed::constitution(constitution),
         templates: BTreeMap::new(),
         input: InputSummary::new(Vec::new(), &[]),
+        shard: None,
         limit: None,
         seed: 7,
         fence: "f3a9".to_owned(),

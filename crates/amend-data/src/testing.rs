@@ -173,6 +173,7 @@ pub fn manifest() -> Manifest {
             ("revise.j2".to_owned(), Hashed::text("Mend it.".to_owned())),
         ]),
         input: InputSummary::new(vec!["prompts.jsonl".to_owned()], &[item("a"), item("b")]),
+        shard: None,
         limit: None,
         seed: 7,
         fence: "f3a9".to_owned(),

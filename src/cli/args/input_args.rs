@@ -9,6 +9,7 @@ use crate::cli::output::print;
 use amend_data::items::{ItemFaults, ItemOptions, ItemSource, MAPPED, Purpose};
 use amend_data::rows::Input;
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::sharded::Shard;
 
 /// What the columns of the input mean.
 #[derive(Debug, Clone, Default, Args)]
@@ -53,6 +54,20 @@ impl InputArgs {
         purpose: Purpose,
         limit: Option<u64>,
     ) -> Result<ItemSource, CommandError> {
+        self.open_shard(inputs, purpose, limit, None)
+    }
+
+    /// As [`InputArgs::open`], but keeps only the items of a shard, if one is given.
+    ///
+    /// # Errors
+    /// An input is at fault.
+    pub fn open_shard(
+        &self,
+        inputs: &[PathBuf],
+        purpose: Purpose,
+        limit: Option<u64>,
+        shard: Option<Shard>,
+    ) -> Result<ItemSource, CommandError> {
         if let Some(path) = inputs.iter().find(|path| RunDir::exists(path)) {
             let path = path.display();
             return Err(CommandError::usage(
@@ -64,8 +79,8 @@ impl InputArgs {
             ));
         }
         let inputs: Vec<Input> = inputs.iter().cloned().map(Input::from).collect();
-        let source =
-            ItemSource::open(&inputs, purpose, &self.options(limit)?).map_err(faults_error)?;
+        let options = ItemOptions { shard, ..self.options(limit)? };
+        let source = ItemSource::open(&inputs, purpose, &options).map_err(faults_error)?;
         print_notes(&source.notes);
         Ok(source)
     }
@@ -91,7 +106,7 @@ impl InputArgs {
                 ));
             }
         }
-        Ok(ItemOptions { map, skip_bad: self.skip_bad, limit })
+        Ok(ItemOptions { map, skip_bad: self.skip_bad, limit, shard: None })
     }
 }
 

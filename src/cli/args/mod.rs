@@ -8,6 +8,7 @@ pub mod model_args;
 mod placement_args;
 pub mod reasoning_args;
 pub mod recording;
+pub mod shard_args;
 pub mod trainer;
 pub mod verdict_args;
 

@@ -13,6 +13,7 @@ use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
+use crate::cli::args::shard_args::ShardArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
@@ -22,11 +23,13 @@ use crate::session::{Models, Session, recorded_costs, run_unrecorded};
 use amend_core::driver::Observer;
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step};
+use amend_core::text::format::plural;
 use amend_data::export::{self, ExportError, ExportOptions};
 use amend_data::items::Purpose;
 use amend_data::lint::check::{self, Needs};
 use amend_data::lint::{Background, LintFilter, TrainerSettings};
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::sharded::{Done, Shard, ShardBy};
 
 /// Generate preference data from many prompts, in a run directory
 ///
@@ -59,6 +62,8 @@ pub struct RunArgs {
     #[command(flatten)]
     recording: RecordArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     job: LoopArgs,
     #[command(flatten)]
     model: ModelArgs,
@@ -74,9 +79,10 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
         return answers_from::run(args, other, config);
     }
     let limit = args.recording.limit.into_iter().chain(args.preview).min();
-    let source = args.input.open(&args.inputs, Purpose::Prompts, limit)?;
+    let shard = args.shard()?;
+    let source = args.input.open_shard(&args.inputs, Purpose::Prompts, limit, shard)?;
     let count = source.summary.rows;
-    let mut job = args.job.job(config, &source.summary.sha256)?;
+    let mut job = args.job.job(config, source.whole_sha256())?;
     if args.dry_run || args.preview.is_some() {
         let mut models = args.models(config, count)?;
         let mut engines = models.engines(&job)?;
@@ -89,13 +95,26 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     }
     args.check_out()?;
     let session = Session::prepare(&args.recording, "run", source).with_job(job)?;
+    if let Some(end) = session.shard_end()? {
+        return already_done(&end);
+    }
     let mut models = args.models(config, count)?;
     let mut engines = models.engines(&session.job)?;
     let finished = session.run(&mut engines, Some("export"))?;
-    if let Some(pairs) = pairs_to_export(finished.dir())? {
+    if shard.is_none()
+        && let Some(pairs) = pairs_to_export(finished.dir())?
+    {
         print::message(&pairs);
     }
     finished.finish()
+}
+
+/// Ends a call for a shard of which nothing is left to do, without loading a model.
+fn already_done(end: &Done) -> Result<(), CommandError> {
+    let Done { items, failed, .. } = *end;
+    let items = format!("{items} {}", plural(items, "item"));
+    print::message(&format!("the shard is done: {items}, {failed} failed\n"));
+    if failed > 0 { Err(CommandError::reported()) } else { Ok(()) }
 }
 
 /// How many pairs an export of the run has, and what it leaves out. `None` if no item has
@@ -125,6 +144,18 @@ fn pairs_to_export(run: &RunDir) -> Result<Option<String>, CommandError> {
 const WORTH_MEASURING: u64 = 32;
 
 impl RunArgs {
+    /// The shard to work on, if the run is in shards.
+    fn shard(&self) -> Result<Option<Shard>, CommandError> {
+        let shard = self.shard.shard(self.recording.out.as_deref())?;
+        if shard.is_some_and(|shard| shard.by == ShardBy::File) && self.recording.limit.is_some() {
+            return Err(CommandError::usage(
+                "--limit counts the rows of all files, which --shard-by file does not read",
+                "omit --limit, or pass --shard-by key",
+            ));
+        }
+        Ok(shard)
+    }
+
     fn check_out(&self) -> Result<(), CommandError> {
         if self.recording.out.is_none() {
             return Err(CommandError::usage("no run directory is given", "pass --out DIR"));

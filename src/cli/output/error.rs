@@ -25,6 +25,7 @@ use amend_data::lint::tokenizer::TokenizerError;
 use amend_data::lint::{FilterError, LintError};
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::RunError;
+use amend_data::store::sharded::{MergeError, ShardError};
 use amend_engine::http::AddressError;
 
 /// The command did everything that was requested.
@@ -230,6 +231,30 @@ impl From<ItemFaults> for CommandError {
     }
 }
 
+impl From<ShardError> for CommandError {
+    fn from(error: ShardError) -> Self {
+        Self::new(Kind::Usage, error)
+    }
+}
+
+impl From<MergeError> for CommandError {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Run(error) => error.into(),
+            MergeError::Journal(error) => error.into(),
+            error @ MergeError::Write(_) => Self::new(Kind::Environment, error),
+            error @ MergeError::NotSharded { .. } => Self::new(Kind::Usage, error),
+            MergeError::Incomplete { ref path, .. } => {
+                let hint = format!(
+                    "amend status {} shows which; pass --partial to merge what there is",
+                    path.display()
+                );
+                Self::new(Kind::Usage, error).hinted(hint)
+            }
+        }
+    }
+}
+
 impl From<ProbeError> for CommandError {
     fn from(error: ProbeError) -> Self {
         match error {
@@ -247,6 +272,12 @@ impl From<RunError> for CommandError {
             | RunError::Review { .. }
             | RunError::ReviewOrder { .. } => Kind::Environment,
             RunError::Record { .. }
+            | RunError::Sharded { .. }
+            | RunError::Whole { .. }
+            | RunError::NoPlan { .. }
+            | RunError::OtherShard { .. }
+            | RunError::ShardDiffers { .. }
+            | RunError::Unreadable { .. }
             | RunError::HoldsRun { .. }
             | RunError::NotEmpty { .. }
             | RunError::NoRun { .. }

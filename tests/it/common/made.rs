@@ -167,6 +167,7 @@ fn manifest(title: &str, rows: usize) -> Manifest {
             rows: rows as u64,
             ..InputSummary::new(vec![format!("made-up {title}.jsonl")], &[])
         },
+        shard: None,
         limit: None,
         seed: 0,
         fence: "none".to_owned(),

@@ -80,7 +80,7 @@ impl Keys {
 
     /// Counts an item with this [`content_key`], and returns how many there are now.
     pub fn count(&mut self, key: &str) -> u64 {
-        let bits = u64::from_str_radix(key.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+        let bits = key_bits(key);
         if self.seen.insert(bits) {
             return 1;
         }
@@ -105,6 +105,12 @@ pub fn content_key(
     };
     let content = content.expect("messages and texts have a JSON form");
     hash::hex(&Sha256::digest(content)[..16])
+}
+
+/// The first 64 bits of a [`content_key`].
+#[must_use]
+pub fn key_bits(key: &str) -> u64 {
+    u64::from_str_radix(key.get(..16).unwrap_or_default(), 16).unwrap_or_default()
 }
 
 /// The key of the `count`th item with a content.

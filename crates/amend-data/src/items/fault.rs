@@ -71,6 +71,17 @@ pub enum ItemProblem {
     /// The file is not as it was when it was checked.
     #[error("the rows have changed since amend checked them: run the command again")]
     Changed,
+    /// Standard input can't be divided by files.
+    #[error("standard input is not a file that a shard can have: pass files, or --shard-by key")]
+    ShardOfStdin,
+    /// Some shards would have no file.
+    #[error("{files} files are too few for {shards} shards: use fewer shards, or --shard-by key")]
+    FewFiles {
+        /// The number of files.
+        files: usize,
+        /// The number of shards.
+        shards: u32,
+    },
     /// No row can be used.
     #[error(
         "all {skipped} rows are at fault, so nothing is left; the most frequent fault: {reason}"
@@ -204,6 +215,8 @@ impl Problem for ItemProblem {
                 return format!("a column is nested more than {limit} levels deep");
             }
             Self::TooManyRows { .. }
+            | Self::ShardOfStdin
+            | Self::FewFiles { .. }
             | Self::Changed
             | Self::NothingLeft { .. }
             | Self::Blank { part: RowPart::Column(_) }

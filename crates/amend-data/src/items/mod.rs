@@ -5,6 +5,7 @@
 
 mod convert;
 mod fault;
+mod files;
 pub(crate) mod mapping;
 pub(crate) mod notes;
 mod skipped;
@@ -27,6 +28,7 @@ pub use skipped::SkippedRows;
 use crate::format::RowFault;
 use crate::rows::{Input, ReadFault, ReadProblem, RowFile, files_of_each};
 use crate::store::manifest::InputSummary;
+use crate::store::sharded::{Shard, ShardBy};
 use amend_core::hash;
 use amend_core::random::Stream;
 use amend_core::record::{Item, Keys, Label, content_key, numbered_key};
@@ -61,6 +63,8 @@ pub struct ItemOptions {
     pub skip_bad: bool,
     /// The most rows that are read and checked.
     pub limit: Option<u64>,
+    /// Keeps only the items of this shard.
+    pub shard: Option<Shard>,
 }
 
 /// An input that was checked to its end, and can be read again.
@@ -75,6 +79,8 @@ pub struct ItemSource {
     pub skipped: SkippedRows,
     /// The number of items that were left out because they prefer neither answer.
     pub undecided: u64,
+    /// The shard whose items these are, and the input of all shards.
+    pub shard: Option<(Shard, InputSummary)>,
     origin: Origin,
 }
 
@@ -107,9 +113,16 @@ impl ItemSource {
             place: None,
             problem: ItemProblem::Shape(fault),
         })?;
-        let mut check = FirstPass::new(reading);
-        for (input, files) in inputs.iter().zip(files_of_each(inputs)) {
+        let mut check = FirstPass::new(reading, options.shard);
+        let mut files_of_inputs = files_of_each(inputs);
+        if let Some(shard) = options.shard
+            && shard.by == ShardBy::File
+        {
+            check.by_file = Some(files::keep(shard, inputs, &mut files_of_inputs)?);
+        }
+        for (input, files) in inputs.iter().zip(files_of_inputs) {
             match files {
+                Ok(files) if files.is_empty() => {}
                 Ok(files) => check.input(input, files),
                 Err(fault) => check.faults.add(&fault.into()),
             }
@@ -125,7 +138,31 @@ impl ItemSource {
             notes: Vec::new(),
             skipped: SkippedRows::default(),
             undecided: 0,
+            shard: None,
             origin: Origin::Memory(items.into_iter().map(Arc::new).collect()),
+        }
+    }
+
+    /// The items of a shard, which keys decide, of a source in memory. A source of files stays as
+    /// it is: see [`ItemOptions::shard`].
+    #[must_use]
+    pub fn in_shard(self, shard: Shard) -> Self {
+        let Origin::Memory(mut items) = self.origin else { return self };
+        items.retain(|item| shard.has_key(&item.key));
+        let own: Vec<Item> = items.iter().map(|item| Item::clone(item)).collect();
+        let whole = self.summary;
+        let own = InputSummary::new(whole.files.clone(), &own);
+        let summary = InputSummary { rows: own.rows, sha256: own.sha256, ..whole.clone() };
+        let (shard, origin) = (Some((shard, whole)), Origin::Memory(items));
+        Self { summary, shard, origin, ..self }
+    }
+
+    /// A hash of the whole input, of which the items may be one shard.
+    #[must_use]
+    pub fn whole_sha256(&self) -> &str {
+        match &self.shard {
+            Some((_, whole)) => &whole.sha256,
+            None => &self.summary.sha256,
         }
     }
 
@@ -134,11 +171,14 @@ impl ItemSource {
         let (items, again) = match &self.origin {
             Origin::Memory(items) => (items.as_slice(), None),
             Origin::Files { files, reading, fingerprints, repeats } => {
+                let shard = self.shard.as_ref().map(|(shard, _)| *shard);
                 let walk = Walk::new(files, reading);
                 let (pending, at) = (Vec::new().into_iter(), 0);
                 let observed = Observed::default();
                 let ended = false;
-                (&[][..], Some(Again { walk, observed, fingerprints, repeats, pending, at, ended }))
+                let again =
+                    Again { walk, observed, shard, fingerprints, repeats, pending, at, ended };
+                (&[][..], Some(again))
             }
         };
         items.iter().cloned().map(Ok).chain(again.into_iter().flatten())
@@ -149,6 +189,7 @@ impl ItemSource {
 struct Again<'a> {
     walk: Walk<'a>,
     observed: Observed,
+    shard: Option<Shard>,
     fingerprints: &'a [u32],
     repeats: &'a HashMap<usize, u64>,
     /// The other items of the last row.
@@ -173,12 +214,16 @@ impl Iterator for Again<'_> {
         while !self.ended {
             if let Some((row, draft)) = self.pending.next() {
                 let key = draft.key();
+                if self.shard.is_some_and(|shard| !shard.has_key(&key)) {
+                    continue;
+                }
                 if self.fingerprints.get(self.at) != Some(&draft.fingerprint(&key, row)) {
                     return Some(Err(self.changed()));
                 }
                 let count = self.repeats.get(&self.at).copied().unwrap_or(1);
                 self.at += 1;
-                return Some(Ok(Arc::new(draft.item(numbered_key(key, count), row))));
+                let key = own_key(self.shard, numbered_key(key, count));
+                return Some(Ok(Arc::new(draft.item(key, row))));
             }
             match self.walk.next(&mut self.observed) {
                 Some(Found::Drafts { row, drafts, .. }) => {
@@ -223,6 +268,14 @@ impl Draft {
     }
 }
 
+/// The key of an item of a shard.
+fn own_key(shard: Option<Shard>, key: String) -> String {
+    match shard {
+        Some(shard) => shard.own_key(key),
+        None => key,
+    }
+}
+
 /// Whether the label of a draft prefers one of the answers.
 fn is_decided(draft: &Draft) -> bool {
     let label = draft.metadata.get("label").and_then(|label| label.as_str());
@@ -232,9 +285,17 @@ fn is_decided(draft: &Draft) -> bool {
 /// The first pass over an input.
 struct FirstPass {
     reading: Reading,
+    shard: Option<Shard>,
+    /// The input of all shards, if files decide.
+    by_file: Option<InputSummary>,
     files: Vec<RowFile>,
     keys: Keys,
+    /// Of the keys of all items that were read.
     digest: Sha256,
+    /// The number of all items that were read.
+    items: u64,
+    /// Of the keys of the shard's items.
+    own_digest: Sha256,
     fingerprints: Vec<u32>,
     repeats: HashMap<usize, u64>,
     observed: Observed,
@@ -249,16 +310,20 @@ struct FirstPass {
 }
 
 impl FirstPass {
-    fn new(reading: Reading) -> Self {
+    fn new(reading: Reading, shard: Option<Shard>) -> Self {
         let (files, fingerprints, notes, empty) = Default::default();
         let (keys, digest, observed, repeats) = Default::default();
-        let (faults, skipped) = Default::default();
-        let (undecided, rows) = (0, 0);
+        let (faults, skipped, own_digest) = Default::default();
+        let (undecided, rows, items) = (0, 0, 0);
         Self {
             reading,
+            shard,
+            by_file: None,
             files,
             keys,
             digest,
+            items,
+            own_digest,
             fingerprints,
             repeats,
             observed,
@@ -308,12 +373,19 @@ impl FirstPass {
         }
         let key = draft.key();
         let count = self.keys.count(&key);
-        if count > 1 {
-            self.repeats.insert(self.fingerprints.len(), count);
+        let is_own = self.shard.is_none_or(|shard| shard.has_key(&key));
+        if is_own {
+            if count > 1 {
+                self.repeats.insert(self.fingerprints.len(), count);
+            }
+            self.fingerprints.push(draft.fingerprint(&key, row));
         }
-        self.fingerprints.push(draft.fingerprint(&key, row));
-        self.digest.update(numbered_key(key, count));
-        self.digest.update(b"\n");
+        self.items += 1;
+        let line = own_key(self.shard, numbered_key(key, count)) + "\n";
+        self.digest.update(&line);
+        if is_own && self.shard.is_some() {
+            self.own_digest.update(&line);
+        }
     }
 
     fn finish(mut self, names: Vec<String>) -> Result<ItemSource, ItemFaults> {
@@ -325,14 +397,16 @@ impl FirstPass {
             let problem = ItemProblem::Shape(RowFault::NoColumn { column, keys });
             self.faults.add(&ItemFault { file: file(), place: None, problem });
         }
-        if self.faults.0.is_empty() && self.rows == 0 {
+        // The files of another shard may have rows.
+        let is_part = self.by_file.is_some();
+        if self.faults.0.is_empty() && self.rows == 0 && !is_part {
             for file in std::mem::take(&mut self.empty) {
                 let problem = ReadProblem::NoRows;
                 self.faults.add(&ReadFault { file, place: None, problem }.into());
             }
         }
         let skipped = self.skipped.count();
-        if self.faults.0.is_empty() && self.fingerprints.is_empty() && skipped > 0 {
+        if self.faults.0.is_empty() && self.items == 0 && skipped > 0 && !is_part {
             return Err(self.skipped.into_faults());
         }
         if !self.faults.0.is_empty() {
@@ -341,10 +415,18 @@ impl FirstPass {
         self.notes.extend(self.empty.iter().map(|file| notes::no_rows(file)));
         self.notes.extend(self.observed.notes());
         self.notes.extend(self.skipped.notes());
-        let mut summary = InputSummary::new(names, &[]);
-        summary.rows = self.fingerprints.len() as u64;
-        summary.sha256 = hash::hex(&self.digest.finalize());
-        summary.skipped = skipped;
+        let mut whole = InputSummary::new(names, &[]);
+        whole.rows = self.items;
+        whole.sha256 = hash::hex(&self.digest.finalize());
+        whole.skipped = skipped;
+        let mut summary = whole.clone();
+        let shard = self.shard.map(|shard| {
+            summary.rows = self.fingerprints.len() as u64;
+            summary.sha256 = hash::hex(&self.own_digest.finalize());
+            let all = if is_part { None } else { Some(whole.rows) };
+            self.notes.push(notes::shard(shard, summary.rows, all));
+            (shard, self.by_file.unwrap_or(whole))
+        });
         self.fingerprints.shrink_to_fit();
         let (files, reading) = (self.files, Box::new(self.reading));
         let (fingerprints, repeats) = (self.fingerprints, self.repeats);
@@ -353,6 +435,7 @@ impl FirstPass {
             notes: self.notes,
             skipped: self.skipped,
             undecided: self.undecided,
+            shard,
             origin: Origin::Files { files, reading, fingerprints, repeats },
         })
     }

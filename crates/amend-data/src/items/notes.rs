@@ -8,6 +8,7 @@ use super::convert;
 use crate::format::example::{Answers, Example, ExampleTurn};
 use crate::format::{CATEGORIES, Columns};
 use crate::rows::{FileKind, RowLayout, TEXT};
+use crate::store::sharded::Shard;
 use amend_core::chat::Role;
 use amend_core::text::format::plural;
 
@@ -203,6 +204,12 @@ impl Observed {
 /// The note about a file without rows among others.
 pub(crate) fn no_rows(file: &str) -> String {
     format!("{file} has no rows")
+}
+
+/// The note about the items of a shard, of all items if their number is known.
+pub(super) fn shard(shard: Shard, items: u64, all: Option<u64>) -> String {
+    let of = all.map_or_else(String::new, |all| format!(" of {all}"));
+    format!("shard {shard}: {items}{of} {}", plural(all.unwrap_or(items), "item"))
 }
 
 fn columns(names: &[String]) -> String {

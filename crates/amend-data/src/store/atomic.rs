@@ -27,18 +27,45 @@ pub fn write<T, E: From<io::Error>>(
         return Ok(value);
     }
     let folder = parent(&target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY_PREFIX);
-    // A temporary file is private by default; this one becomes an ordinary file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut out = BufWriter::new(builder.tempfile_in(folder)?);
+    let mut out = BufWriter::new(temporary(folder)?);
     let value = fill(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;
     file.persist(&target).map_err(|error| error.error)?;
     sync_folder(folder)?;
     Ok(value)
+}
+
+/// Writes the file `path` atomically, unless it exists: then does nothing. Of several
+/// processes that call this at once, one writes the file.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = parent(path);
+    let mut file = temporary(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {}
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+        // A file system without hard links.
+        Err(error) => drop(error.file.persist(path).map_err(|error| error.error)?),
+    }
+    sync_folder(folder)
+}
+
+/// A temporary file that becomes an ordinary one.
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX);
+    // A temporary file is private by default.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 /// Returns whether `path` exists and is not a regular file.

@@ -436,6 +436,11 @@ impl Journal<File> {
 }
 
 impl<S: Storage> Journal<S> {
+    /// A journal without records.
+    pub(crate) fn start(storage: S, path: &Path) -> Self {
+        Self::new(storage, path.to_owned(), &State::default(), 0, 0)
+    }
+
     fn new(storage: S, path: PathBuf, state: &State, records: u64, length: u64) -> Self {
         let keys = state.iter().map(|(key, _)| key).filter(|key| state.ended(key));
         let ended = keys.map(str::to_owned).collect();

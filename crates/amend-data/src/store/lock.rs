@@ -1,8 +1,9 @@
 //! An advisory file lock. The operating system releases it when the process exits.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::run_dir::RunError;
 
@@ -12,7 +13,29 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// How often a lock is tried again that another process holds, and the pause before each.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Lock {
+    /// Whether a process holds the lock file `name` in `folder`.
+    ///
+    /// # Errors
+    /// The file can't be opened or locked.
+    pub fn is_held(folder: &Path, name: &str) -> Result<bool, RunError> {
+        let path = folder.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(RunError::Io { action: "open", path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
+        }
+    }
+
     /// Takes the lock file `name` in `folder`. Errors name `guarded`, the path that the
     /// lock protects.
     pub fn take(folder: &Path, name: &str, guarded: &Path) -> Result<Self, RunError> {
@@ -28,7 +51,16 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(io("open"))?;
-        match file.try_lock() {
+        // `is_held` holds it for a moment.
+        let mut locked = file.try_lock();
+        for _ in 0..TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();

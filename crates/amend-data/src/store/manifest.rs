@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::sharded::Shard;
 use crate::eval_set::EvalSet;
 use amend_core::constitution::Constitution;
 use amend_core::hash;
@@ -39,6 +40,9 @@ pub struct Manifest {
     pub templates: BTreeMap<String, Hashed<String>>,
     /// The input rows.
     pub input: InputSummary,
+    /// The shard of a larger run that this run is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The value of `--limit`: the most rows used.
     pub limit: Option<u64>,
     /// The seed of all random streams.
@@ -214,6 +218,7 @@ impl Manifest {
             "constitution": self.constitution.value.to_json(),
             "templates": templates,
             "input": input,
+            "shard": self.shard,
             "limit": limit,
             "seed": self.seed,
             "fence": self.fence,

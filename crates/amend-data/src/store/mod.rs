@@ -1,5 +1,5 @@
 //! The run directory: manifest, journal, reviews, verdicts of other judges, governance log,
-//! locks and atomic writes.
+//! locks and atomic writes; and runs in shards.
 
 pub mod atomic;
 pub mod first_answers;
@@ -9,6 +9,7 @@ mod lock;
 pub mod manifest;
 pub mod reviews;
 pub mod run_dir;
+pub mod sharded;
 mod time;
 pub mod trajectories;
 pub mod verdicts;

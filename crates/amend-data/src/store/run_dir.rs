@@ -14,6 +14,7 @@ use super::atomic;
 use super::journal::{Journal, JournalError, Record, State};
 use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
+use super::sharded::{self, ShardedRun};
 use super::trajectories::Trajectories;
 use super::verdicts::Verdicts;
 use amend_core::constitution::Judge;
@@ -22,6 +23,8 @@ use amend_core::record::Step;
 
 /// The names of the files in a run directory.
 pub mod files {
+    pub use crate::store::sharded::files::PLAN;
+
     /// The configuration that the run was started with.
     pub const MANIFEST: &str = "manifest.json";
     /// The steps and ends of items: the record of the run.
@@ -54,7 +57,8 @@ pub mod files {
     pub const REPORT: &str = "report.html";
 
     /// The files that can't be made again from others: no output may replace them.
-    pub const RECORDS: [&str; 6] = [MANIFEST, JOURNAL, LOCK, REVIEWS, REVIEWS_LOCK, GOVERNANCE_LOG];
+    pub const RECORDS: [&str; 7] =
+        [MANIFEST, JOURNAL, LOCK, REVIEWS, REVIEWS_LOCK, GOVERNANCE_LOG, PLAN];
 }
 
 /// The most differences that an error lists.
@@ -144,6 +148,56 @@ pub enum RunError {
         path: PathBuf,
         /// The differences between the run's manifest (ours) and the given one (theirs).
         differences: Vec<Difference>,
+    },
+    /// The folder holds a run in shards.
+    #[error("the run in {path} is in shards: pass --shard I/N to work on one of them")]
+    Sharded {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds a run that is not in shards.
+    #[error("{path} holds a run that is not in shards: choose another folder, or omit --shard")]
+    Whole {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds shards, and no plan.
+    #[error(
+        "{path} holds shards, but no {}: copy it from the machine where a shard was made",
+        sharded::files::PLAN
+    )]
+    NoPlan {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder among the shards has a number that no shard of the run has.
+    #[error("{path} is not a shard of the run in {run}, which has fewer: remove it")]
+    OtherShard {
+        /// The folder.
+        path: PathBuf,
+        /// The folder of the run.
+        run: PathBuf,
+    },
+    /// A folder among the shards belongs to another run.
+    #[error(
+        "{path} is not a shard of the run in {run}: it was started with another configuration:\n{}",
+        Differences(.differences)
+    )]
+    ShardDiffers {
+        /// The folder.
+        path: PathBuf,
+        /// The folder of the run.
+        run: PathBuf,
+        /// The differences between the plan (ours) and the shard (theirs).
+        differences: Vec<Difference>,
+    },
+    /// A file that amend wrote can't be parsed.
+    #[error("{path} is not a file that this version of amend can read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the parser.
+        source: serde_json::Error,
     },
     /// The run has no verdicts with this name.
     #[error(
@@ -236,6 +290,10 @@ pub struct RunDir {
     path: PathBuf,
     manifest: Manifest,
     hash: String,
+    /// The journal or, of a sharded run, those of the shards that have started.
+    journals: Vec<PathBuf>,
+    /// Whether the run is in shards.
+    is_sharded: bool,
     /// The verdicts that stand for those of the run.
     verdicts: Option<Arc<Verdicts>>,
 }
@@ -247,6 +305,10 @@ impl RunDir {
     /// The file is one of the run's [`files::RECORDS`], under this or another name.
     pub fn check_output(&self, path: &Path) -> Result<(), RunError> {
         let Ok(path) = path.canonicalize() else { return Ok(()) };
+        let shards = self.path().join(sharded::files::SHARDS).canonicalize();
+        if self.is_sharded && shards.is_ok_and(|shards| path.starts_with(shards)) {
+            return Err(RunError::Record { path });
+        }
         for name in files::RECORDS {
             if self.path().join(name).canonicalize().is_ok_and(|record| record == path) {
                 return Err(RunError::Record { path });
@@ -258,19 +320,45 @@ impl RunDir {
     /// Whether there is a run in the folder `path`.
     #[must_use]
     pub fn exists(path: &Path) -> bool {
-        path.join(MANIFEST).is_file() && path.join(JOURNAL).is_file()
+        path.join(sharded::files::PLAN).is_file()
+            || path.join(MANIFEST).is_file() && path.join(JOURNAL).is_file()
     }
 
-    /// Opens a run for reading. Another process may be writing to it.
+    /// Whether there is a manifest in the folder `path`: the run there was started.
+    #[must_use]
+    pub fn has_manifest(path: &Path) -> bool {
+        path.join(MANIFEST).exists()
+    }
+
+    /// Opens a run for reading. Other processes may be writing to it. A run in shards is read as
+    /// a single run: the items of all shards that have started, one shard after another.
     ///
     /// # Errors
-    /// There is no run, or its manifest can't be read.
+    /// There is no run, its manifest can't be read, or a folder among its shards is not one of
+    /// them.
     pub fn open(path: &Path) -> Result<Self, RunError> {
+        let Some(ShardedRun { manifest, hash, shards, .. }) = ShardedRun::open(path)? else {
+            return Self::open_single(path);
+        };
+        let mut journals: Vec<PathBuf> =
+            shards.values().map(|shard| shard.path.join(JOURNAL)).collect();
+        // A shard that is about to start has none yet.
+        journals.retain(|journal| journal.exists());
+        let path = path.to_owned();
+        Ok(Self { path, manifest, hash, journals, is_sharded: true, verdicts: None })
+    }
+
+    /// Opens a run that is not in shards, or one shard.
+    pub(super) fn open_single(path: &Path) -> Result<Self, RunError> {
         let file = path.join(MANIFEST);
         let bytes = match fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(RunError::NoRun { path: path.to_owned() });
+                let path = path.to_owned();
+                return Err(match path.join(sharded::files::SHARDS).is_dir() {
+                    true => RunError::NoPlan { path },
+                    false => RunError::NoRun { path },
+                });
             }
             Err(source) => return Err(RunError::Io { action: "read", path: file, source }),
         };
@@ -281,7 +369,14 @@ impl RunDir {
             return Err(RunError::Format { path: file, found: format });
         }
         let manifest = serde_json::from_slice(&bytes).map_err(parsed)?;
-        Ok(Self { path: path.to_owned(), manifest, hash: hash::sha256(&bytes), verdicts: None })
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            hash: hash::sha256(&bytes),
+            journals: vec![path.join(JOURNAL)],
+            is_sharded: false,
+            verdicts: None,
+        })
     }
 
     /// Checks that a run can start in `path`: it does not exist or is an empty folder.
@@ -289,6 +384,9 @@ impl RunDir {
     /// # Errors
     /// The folder holds a run or anything else, or can't be listed.
     pub fn check_vacant(path: &Path) -> Result<(), RunError> {
+        if path.join(sharded::files::PLAN).exists() {
+            return Err(RunError::Sharded { path: path.to_owned() });
+        }
         if path.exists() { vacant(path) } else { Ok(()) }
     }
 
@@ -313,17 +411,35 @@ impl RunDir {
         Ok(RunWriter::open(path, lock)?.0)
     }
 
+    /// Checks that `path` holds a run that a process can write to.
+    ///
+    /// # Errors
+    /// There is no run, or it is in shards.
+    pub fn check_resumable(path: &Path) -> Result<(), RunError> {
+        if path.join(sharded::files::PLAN).exists() {
+            return Err(RunError::Sharded { path: path.to_owned() });
+        }
+        Self::open_single(path).map(drop)
+    }
+
     /// Resumes the run in `path`, which must have an equal manifest.
     ///
     /// # Errors
     /// There is no run, another process writes to it, it was started with another
     /// configuration, or its journal is damaged.
     pub fn resume(path: &Path, manifest: &Manifest) -> Result<(RunWriter, State), RunError> {
-        let differences = Self::open(path)?.manifest.difference(manifest);
+        Self::check_resumable(path)?;
+        let differences = Self::open_single(path)?.manifest.difference(manifest);
         if !differences.is_empty() {
             return Err(RunError::Differs { path: path.to_owned(), differences });
         }
         RunWriter::open(path, Lock::take(path, LOCK, path)?)
+    }
+
+    /// Whether the run is in shards.
+    #[must_use]
+    pub fn is_sharded(&self) -> bool {
+        self.is_sharded
     }
 
     /// The path of the folder.
@@ -357,13 +473,13 @@ impl RunDir {
         atomic::write(&path, fill).map_err(|source| RunError::Io { action: "write", path, source })
     }
 
-    /// The finished items, in the order in which they ended. With
+    /// The finished items, in the order in which they ended, one shard after another. With
     /// [`RunDir::with_verdicts`], other verdicts stand for those of the run.
     ///
     /// # Errors
     /// The journal is damaged or can't be read.
     pub fn trajectories(&self) -> Result<Trajectories, JournalError> {
-        let trajectories = Trajectories::open(&self.path.join(JOURNAL))?;
+        let trajectories = Trajectories::open(&self.journals)?;
         Ok(match &self.verdicts {
             Some(verdicts) => {
                 let standing = self.manifest.constitution.value.judge.standing();
@@ -422,6 +538,16 @@ struct Format {
     format: u32,
 }
 
+/// The size and the hash of a journal.
+pub struct JournalEnd {
+    /// The number of records.
+    pub records: u64,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
 /// A run on disk, open for writing.
 pub struct RunWriter {
     dir: RunDir,
@@ -432,7 +558,7 @@ pub struct RunWriter {
 
 impl RunWriter {
     fn open(path: &Path, lock: Lock) -> Result<(Self, State), RunError> {
-        let dir = RunDir::open(path)?;
+        let dir = RunDir::open_single(path)?;
         let (journal, state) = Journal::open(&path.join(JOURNAL), dir.manifest.reproducible)?;
         let io = |source| RunError::Io { action: "sync", path: path.to_owned(), source };
         atomic::sync_folder(path).map_err(io)?;
@@ -443,6 +569,22 @@ impl RunWriter {
     #[must_use]
     pub fn dir(&self) -> &RunDir {
         &self.dir
+    }
+
+    /// The size and the hash of the journal.
+    pub fn journal_end(&self) -> JournalEnd {
+        let bytes = fs::read(self.dir.path.join(JOURNAL)).unwrap_or_default();
+        JournalEnd {
+            records: bytes.iter().filter(|&&byte| byte == b'\n').count() as u64,
+            bytes: bytes.len() as u64,
+            sha256: hash::sha256(&bytes),
+        }
+    }
+
+    /// Closes the journal and releases the lock.
+    #[must_use]
+    pub fn into_dir(self) -> RunDir {
+        self.dir
     }
 
     /// Begins the run with steps of some items, as if it had been interrupted after them.

@@ -1,9 +1,9 @@
 //! Finished items with their steps, read one by one from a journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -24,24 +24,58 @@ pub struct Trajectory {
     pub outcome: Outcome,
 }
 
-/// Iterates over the finished items of a journal, in the order in which they ended. Only
-/// the steps of unfinished items are in memory.
+/// Iterates over the finished items of journals, in the order in which they ended, one journal
+/// after another. Only the steps of unfinished items are in memory.
 ///
-/// The journal is read twice. The first pass finds retries, so that the second pass can
+/// Each journal is read twice. The first pass finds retries, so that the second pass can
 /// skip the earlier records of those items. Records that are appended meanwhile are
 /// ignored.
 pub struct Trajectories {
-    reader: Reader<BufReader<File>>,
-    /// The number of records to read.
-    records: u64,
-    /// For each retried item, the number of records up to its last retry. Its records
-    /// among those no longer count.
-    voided: HashMap<String, u64>,
+    /// The journals that are not finished, the current one first.
+    journals: VecDeque<VerifiedJournal>,
+    /// The reader of the first journal.
+    reader: Option<Reader<BufReader<File>>>,
+    /// The steps of its unfinished items.
     steps: HashMap<String, Vec<Step>>,
     /// What replaces the id, the row and the metadata of recorded items, by key.
     current: HashMap<String, CurrentRow>,
     /// The verdicts that stand for the recorded ones, and the settings of the latter.
     verdicts: Option<(Arc<Verdicts>, VerdictSettings)>,
+}
+
+/// A journal after the first pass.
+struct VerifiedJournal {
+    path: PathBuf,
+    /// The number of records to read.
+    records: u64,
+    /// For each retried item, the number of records up to its last retry. Its records
+    /// among those no longer count.
+    voided: HashMap<String, u64>,
+}
+
+impl VerifiedJournal {
+    /// Reads all of a journal.
+    fn new(path: &Path) -> Result<Self, JournalError> {
+        let mut reader = open(path)?;
+        let mut voided = HashMap::new();
+        while let Some(record) = reader.next()? {
+            if let Record::Retry { item } = record {
+                voided.insert(item, reader.records());
+            }
+        }
+        Ok(Self { path: path.to_owned(), records: reader.records(), voided })
+    }
+
+    /// Whether the record of this number, from 1, about an item no longer counts.
+    fn is_voided(&self, record: &Record, number: u64) -> bool {
+        let end = record.key().and_then(|key| self.voided.get(key));
+        end.is_some_and(|&end| number <= end)
+    }
+}
+
+fn open(path: &Path) -> Result<Reader<BufReader<File>>, JournalError> {
+    let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
+    Ok(Reader::new(BufReader::new(File::open(path).map_err(io)?), path.to_owned()))
 }
 
 /// What an input says about an item besides its texts.
@@ -52,22 +86,12 @@ struct CurrentRow {
 }
 
 impl Trajectories {
-    /// Opens the journal at `path` after verifying all of it.
-    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        let open = || {
-            let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
-            Ok(Reader::new(BufReader::new(File::open(path).map_err(io)?), path.to_owned()))
-        };
-        let mut reader = open()?;
-        let mut voided = HashMap::new();
-        while let Some(record) = reader.next()? {
-            if let Record::Retry { item } = record {
-                voided.insert(item, reader.records());
-            }
-        }
-        let (records, reader) = (reader.records(), open()?);
+    /// Opens the journals after verifying all of them.
+    pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, JournalError> {
+        let journals = paths.iter().map(|path| VerifiedJournal::new(path));
+        let journals: VecDeque<VerifiedJournal> = journals.collect::<Result<_, _>>()?;
         let (steps, current) = Default::default();
-        Ok(Self { reader, records, voided, steps, current, verdicts: None })
+        Ok(Self { journals, reader: None, steps, current, verdicts: None })
     }
 
     /// Replaces the recorded verdicts, which count by `standing`, by others.
@@ -92,13 +116,7 @@ impl Trajectories {
     }
 
     fn advance(&mut self) -> Result<Option<Trajectory>, JournalError> {
-        while self.reader.records() < self.records
-            && let Some(record) = self.reader.next()?
-        {
-            let voided = record.key().and_then(|key| self.voided.get(key));
-            if voided.is_some_and(|&end| self.reader.records() <= end) {
-                continue;
-            }
+        while let Some(record) = self.next_record()? {
             match record {
                 Record::Step { item, step } => self.steps.entry(item).or_default().push(step),
                 Record::End { item, outcome } => {
@@ -120,6 +138,27 @@ impl Trajectories {
         }
         Ok(None)
     }
+
+    /// The next record that counts.
+    fn next_record(&mut self) -> Result<Option<Record>, JournalError> {
+        while let Some(journal) = self.journals.front() {
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None => self.reader.insert(open(&journal.path)?),
+            };
+            while reader.records() < journal.records
+                && let Some(record) = reader.next()?
+            {
+                if !journal.is_voided(&record, reader.records()) {
+                    return Ok(Some(record));
+                }
+            }
+            self.journals.pop_front();
+            self.reader = None;
+            self.steps.clear();
+        }
+        Ok(None)
+    }
 }
 
 impl Iterator for Trajectories {
@@ -128,7 +167,7 @@ impl Iterator for Trajectories {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
         if matches!(next, Some(Err(_))) {
-            self.records = 0; // stop after an error
+            self.journals.clear(); // stop after an error
         }
         next
     }
@@ -154,7 +193,7 @@ mod tests {
             let done = matches!(trajectory.outcome, Outcome::Done { .. });
             (trajectory.item.key, texts, done)
         };
-        Trajectories::open(&path).unwrap().map(|next| row(next.unwrap())).collect()
+        Trajectories::open(&[path]).unwrap().map(|next| row(next.unwrap())).collect()
     }
 
     fn row(key: &str, steps: &[&str], done: bool) -> (String, Vec<String>, bool) {
@@ -182,7 +221,7 @@ mod tests {
         let label = |label: &str| [("label".to_owned(), label.into())].into_iter().collect();
         let corrected = Item { metadata: label("b"), ..item("c") };
         let given = Arc::new(corrected.clone());
-        let read: Vec<_> = Trajectories::open(&path)
+        let read: Vec<_> = Trajectories::open(&[path])
             .unwrap()
             .with_items([Ok::<_, JournalError>(given)])
             .unwrap()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{RunArgs, pairs_to_export};
+use super::{RunArgs, already_done, pairs_to_export};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
@@ -14,6 +14,7 @@ use amend_core::driver::Engines;
 use amend_data::items::ItemSource;
 use amend_data::store::first_answers;
 use amend_data::store::run_dir::RunDir;
+use amend_data::store::sharded::ShardBy;
 
 /// Runs the loop over the items of `other`, from its first answers.
 ///
@@ -42,8 +43,18 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
     let keys: HashSet<String> = items.iter().map(|item| item.key.clone()).collect();
     let mut source = ItemSource::from_items(vec![shown.clone()], items);
     source.summary.run = Some(answers.run.clone());
+    let shard = args.shard()?;
+    if let Some(shard) = shard {
+        if shard.by == ShardBy::File {
+            return Err(CommandError::usage(
+                "--shard-by file needs files of rows, and --answers-from has none",
+                "omit it: keys then decide",
+            ));
+        }
+        source = source.in_shard(shard);
+    }
     let count = source.summary.rows;
-    let job = args.job.job(config, &source.summary.sha256)?;
+    let job = args.job.job(config, source.whole_sha256())?;
     let candidates = job.constitution.plan.candidates.max(1) as usize;
     if let Some(found) = answers.other_than(candidates) {
         return Err(CommandError::usage(
@@ -54,7 +65,15 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
             format!("set `candidates = {found}` in `[loop]`"),
         ));
     }
+    let keys: HashSet<String> = match shard {
+        // The steps of other shards are not this run's.
+        Some(shard) => keys.into_iter().filter(|key| shard.has_key(key)).collect(),
+        None => keys,
+    };
     let mut session = Session::prepare(&args.recording, "run", source).with_job(job)?;
+    if let Some(end) = session.shard_end()? {
+        return already_done(&end);
+    }
     let mut models = args.models(config, count)?;
     let mut model_engines = models.engines(&session.job)?;
     let mut engines = Engines::from(&mut model_engines);
@@ -65,7 +84,9 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         Ok(steps)
     })?;
     let finished = session.run(engines, Some("export"))?;
-    if let Some(pairs) = pairs_to_export(finished.dir())? {
+    if shard.is_none()
+        && let Some(pairs) = pairs_to_export(finished.dir())?
+    {
         print::message(&pairs);
     }
     finished.finish()

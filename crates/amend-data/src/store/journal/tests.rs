@@ -436,7 +436,8 @@ impl Run {
 
 /// The finished items of the run, sorted by key.
 fn ended(path: &Path) -> Vec<Trajectory> {
-    let mut ended: Vec<_> = Trajectories::open(path).unwrap().map(Result::unwrap).collect();
+    let mut ended: Vec<_> =
+        Trajectories::open(&[path.to_owned()]).unwrap().map(Result::unwrap).collect();
     ended.sort_by(|a, b| a.item.key.cmp(&b.item.key));
     ended
 }
