@@ -35,11 +35,13 @@ impl ShardPlace {
     /// Whether the shard was started before. With `resume` it may have been.
     ///
     /// # Errors
-    /// The folder of the run holds something else; or the shard was started, without `resume`.
+    /// The folder of the run holds something else, another process works on the shard, or it was
+    /// started and `resume` is not given.
     pub(super) fn resumes(&self, resume: bool) -> Result<bool, CommandError> {
         Plan::check_folder(&self.run)?;
         let folder = self.folder();
         if resume && RunDir::has_manifest(&folder) {
+            RunDir::check_resumable(&folder)?;
             return Ok(true);
         }
         RunDir::check_vacant(&folder)?;

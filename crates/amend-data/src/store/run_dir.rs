@@ -411,15 +411,16 @@ impl RunDir {
         Ok(RunWriter::open(path, lock)?.0)
     }
 
-    /// Checks that `path` holds a run that a process can write to.
+    /// Checks that `path` holds a run that this process can write to.
     ///
     /// # Errors
-    /// There is no run, or it is in shards.
+    /// There is no run, it is in shards, or another process writes to it.
     pub fn check_resumable(path: &Path) -> Result<(), RunError> {
         if path.join(sharded::files::PLAN).exists() {
             return Err(RunError::Sharded { path: path.to_owned() });
         }
-        Self::open_single(path).map(drop)
+        Self::open_single(path)?;
+        Lock::check_free(path, LOCK, path)
     }
 
     /// Resumes the run in `path`, which must have an equal manifest.
