@@ -29,7 +29,7 @@ use amend_core::record::{Item, Step};
 use amend_data::items::{ItemFaults, ItemSource};
 use amend_data::store;
 use amend_data::store::governance_log::GovernanceLog;
-use amend_data::store::journal::{ItemProgress, Record, State};
+use amend_data::store::journal::{Record, State};
 use amend_data::store::manifest::Manifest;
 use amend_data::store::run_dir::files::{FIGURES, SKIPPED};
 use amend_data::store::run_dir::{RunDir, RunWriter};
@@ -244,17 +244,10 @@ impl<'a> Session<'a> {
 
 /// Records that failed items are tried again, and returns how many.
 fn record_retries(writer: &mut RunWriter, state: &State) -> Result<u64, CommandError> {
-    let mut failed: Vec<&str> = Vec::new();
-    for (key, progress) in state.iter() {
-        if matches!(progress, ItemProgress::Failed(_)) {
-            failed.push(key);
-        }
+    for key in state.failed() {
+        writer.append(&Record::Retry { item: key.to_owned() })?;
     }
-    failed.sort_unstable();
-    for key in &failed {
-        writer.append(&Record::Retry { item: (*key).to_owned() })?;
-    }
-    Ok(failed.len() as u64)
+    Ok(state.failed().len() as u64)
 }
 
 /// The items up to the first fault, which is put into `faults`.

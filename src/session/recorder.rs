@@ -19,6 +19,9 @@ pub(super) struct Recorder {
     pub(super) is_interrupted: fn() -> bool,
     writer: RunWriter,
     governance_log: Option<GovernanceLog>,
+    /// The ends of items since the engines' last step. They are written together once the
+    /// governance log is on the disk, so that no output is recorded as done without being logged.
+    ends: Vec<Record>,
     progress: Progress,
     /// The items that ended in this session.
     tally: Tally,
@@ -40,6 +43,7 @@ impl Recorder {
             is_interrupted: interrupt::requested,
             writer,
             governance_log,
+            ends: Vec::new(),
             progress: Progress::new(total, done_before),
             tally: Tally::default(),
             steps: StepCounts::default(),
@@ -49,7 +53,11 @@ impl Recorder {
 
     /// Closes the journal and removes the progress bar. Returns the run directory, and
     /// the counts of ended items and of steps.
-    pub(super) fn finish(self) -> (RunDir, Tally, StepCounts) {
+    pub(super) fn finish(mut self) -> (RunDir, Tally, StepCounts) {
+        // After an error of the engine, the ends before it count.
+        if let Err(error) = self.settled() {
+            tracing::debug!(%error, "the last ends are not recorded");
+        }
         (self.writer.dir().clone(), self.tally, self.steps)
     }
 }
@@ -87,11 +95,20 @@ impl Observer for Recorder {
             }
         }
         self.progress.item();
-        // The log comes first, so that no output is recorded as done without being
-        // logged.
         if let Some(log) = &mut self.governance_log {
             log.add(trajectory, &outcome)?;
         }
-        Ok(self.writer.append(&Record::End { item, outcome })?)
+        self.ends.push(Record::End { item, outcome });
+        Ok(())
+    }
+
+    fn settled(&mut self) -> Result<(), CommandError> {
+        if let Some(log) = &mut self.governance_log {
+            log.commit()?;
+        }
+        for end in self.ends.drain(..) {
+            self.writer.append(&end)?;
+        }
+        Ok(self.writer.commit()?)
     }
 }
