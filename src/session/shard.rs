@@ -7,6 +7,7 @@ use super::summary::Tally;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
 use amend_data::items::ItemSource;
+use amend_data::store::journal::JournalDigest;
 use amend_data::store::manifest::{InputSummary, Manifest};
 use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_data::store::sharded::{Done, Plan, Shard, shard_folder};
@@ -71,8 +72,7 @@ impl ShardPlace {
     /// The file can't be written.
     pub(super) fn end(&self, writer: &RunWriter, tally: Tally) -> Result<(), CommandError> {
         let Tally { done, failed } = tally;
-        let journal = writer.journal_end();
-        let (records, bytes, sha256) = (journal.records, journal.bytes, journal.sha256);
+        let JournalDigest { records, bytes, sha256 } = writer.digest();
         let end = Done { items: done + failed, done, failed, records, bytes, sha256 };
         Ok(end.write(&self.folder())?)
     }
