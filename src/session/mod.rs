@@ -205,8 +205,9 @@ impl<'a> Session<'a> {
         tally.failed += in_session.failed;
         let kept_in = self.args.out.as_deref();
         let counters = engines.counters();
+        let engines = engines.report();
         let in_session = in_session.done + in_session.failed;
-        let summary = Summary { total, tally, in_session, counters, steps, kept_in };
+        let summary = Summary { total, tally, in_session, counters, engines, steps, kept_in };
         summary.print(if ended.is_ok() { next } else { None });
         if let Some(faults) = faults {
             return Err(faults.into());
