@@ -207,7 +207,7 @@ fn a_server_that_is_busy_gets_fewer_requests_at_once() {
     assert_eq!(texts(results(&mut engine).unwrap()).len(), 8);
     let report = engine.report().concat();
     assert!(report.contains("8 replies"), "{report}");
-    assert!(report.contains("the server was busy once"), "{report}");
+    assert!(report.contains("the limit was lowered once and is "), "{report}");
     let idle = Server::start(greets);
     let mut engine = self::engine(&[&idle.url]);
     engine.submit(about(1, 1));
@@ -218,9 +218,7 @@ fn a_server_that_is_busy_gets_fewer_requests_at_once() {
 /// A server of another model.
 fn other() -> Server {
     Server::bare(|asked| match asked.line.as_str() {
-        "GET /v1/models" => {
-            Reply::Json(json!({"data": [{"id": "large", "owned_by": "llamacpp"}]}))
-        }
+        "GET /v1/models" => Reply::Json(json!({"data": [{"id": "large", "owned_by": "llamacpp"}]})),
         _ => greets(asked),
     })
 }

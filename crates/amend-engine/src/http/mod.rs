@@ -419,12 +419,15 @@ impl Engine for Http {
                 report.replies,
                 report.peak
             );
-            if report.decreases > 0 {
-                let (limit, most) = (report.limit, self.settings.parallel());
-                let times = if report.decreases == 1 { "once" } else { "several times" };
-                line.push_str(&format!(
-                    "; the server was busy {times}, and the limit is {limit} of {most} now"
-                ));
+            let (limit, most) = (report.limit, self.settings.parallel());
+            match report.decreases {
+                0 => {}
+                1 => {
+                    line.push_str(&format!("; the limit was lowered once and is {limit} of {most}"))
+                }
+                times => line.push_str(&format!(
+                    "; the limit was lowered {times} times and is {limit} of {most}"
+                )),
             }
             lines.push(line);
         }

@@ -57,7 +57,7 @@ impl Servers {
         let lists = models_of_all(settings);
         let mut model: Option<ModelEntry> = None;
         let mut all = Vec::new();
-        let mut first_error = None;
+        let mut down = Vec::new();
         for (address, (transport, list)) in settings.addresses.iter().zip(lists) {
             let mut server = Server::new(address.clone());
             match list {
@@ -71,22 +71,20 @@ impl Servers {
                 }
                 Err(error) if error.may_pass() => {
                     server.is_reported = true;
-                    first_error.get_or_insert(error);
+                    down.push(error);
                 }
                 Err(error) => return Err(connection_error(&error, settings.key_variable)),
             }
             all.push(server);
         }
         let Some(model) = model else {
-            return Err(match first_error {
-                Some(error) => connection_error(&error, settings.key_variable),
+            return Err(match down.first() {
+                Some(error) => connection_error(error, settings.key_variable),
                 None => EngineError::new("no address of a server is given").hinted("pass -m URL"),
             });
         };
-        for server in &all {
-            if server.client.is_none() {
-                tracing::warn!("failed to reach {}; it is tried again later", server.address);
-            }
+        for error in down {
+            tracing::warn!("{error}; the server is tried again later");
         }
         let file = settings.file.clone();
         Ok(Self { all, settings: Arc::clone(settings), model, file, needs: None })
@@ -133,52 +131,45 @@ impl Servers {
     /// # Errors
     /// All servers fail, or one can't do what the run needs.
     pub fn probe(&mut self, needs: &ProbeNeeds) -> Result<Vec<MemberId>, ProbeError> {
-        let is_fleet = self.settings.is_fleet();
         let mut failed = Vec::new();
-        let mut reached: Vec<usize> = Vec::new();
-        reached.extend(self.ids().map(|id| id.0).filter(|&at| self.all[at].client.is_some()));
-        let mut rest = reached.into_iter();
-        let mut last_error = None;
-        for at in rest.by_ref() {
-            match self.all[at].probe(needs) {
+        let mut needs = needs.clone();
+        let mut rest = self.all.iter_mut().enumerate().filter(|(_, it)| it.client.is_some());
+        for (at, server) in rest.by_ref() {
+            match server.probe(&needs) {
                 Ok(()) => {
-                    last_error = None;
+                    needs = in_the_same_way(needs, server.client.as_deref());
                     break;
                 }
-                Err(ProbeError::Engine(error)) => {
-                    failed.push(MemberId(at));
-                    last_error = Some(error);
-                }
-                Err(error) => return Err(self.all[at].name_in(error, is_fleet)),
+                Err(ProbeError::Engine(error)) => failed.push((at, error)),
+                Err(error) => return Err(error),
             }
         }
-        if let Some(error) = last_error {
-            return Err(error.into());
-        }
-        let needs = match self.probed() {
-            Some(client) => in_the_same_way(needs, client),
-            None => needs.clone(),
-        };
-        let rest: Vec<usize> = rest.collect();
         let results: Vec<_> = std::thread::scope(|scope| {
-            let servers = self.all.iter_mut().enumerate().filter(|(at, _)| rest.contains(at));
             let threads: Vec<_> =
-                servers.map(|(at, server)| (at, scope.spawn(|| server.probe(&needs)))).collect();
+                rest.map(|(at, server)| (at, scope.spawn(|| server.probe(&needs)))).collect();
             threads.into_iter().map(|(at, thread)| (at, joined(thread))).collect()
         });
         for (at, result) in results {
             match result {
                 Ok(()) => {}
-                Err(ProbeError::Engine(error)) => {
-                    tracing::warn!("{error}; {} is tried again later", self.all[at].address);
-                    self.all[at].is_reported = true;
-                    failed.push(MemberId(at));
-                }
-                Err(error) => return Err(self.all[at].name_in(error, is_fleet)),
+                Err(ProbeError::Engine(error)) => failed.push((at, error)),
+                Err(error) => return Err(error),
             }
         }
+        if self.probed().is_none()
+            && let Some((_, error)) = failed.pop()
+        {
+            return Err(error.into());
+        }
         self.needs = Some(needs);
-        Ok(failed)
+        let mut ids = Vec::new();
+        for (at, error) in failed {
+            let server = &mut self.all[at];
+            tracing::warn!("{error}; {} is tried again later", server.address);
+            server.is_reported = true;
+            ids.push(MemberId(at));
+        }
+        Ok(ids)
     }
 
     /// The check of a server that is due.
@@ -232,16 +223,6 @@ impl Server {
             self.is_probed = true;
         }
         Ok(())
-    }
-
-    /// Names the server in an error, if there are others.
-    fn name_in(&self, error: ProbeError, is_fleet: bool) -> ProbeError {
-        match error {
-            ProbeError::Unfit { message, hint } if is_fleet => {
-                ProbeError::Unfit { message: format!("{}: {message}", self.address), hint }
-            }
-            error => error,
-        }
     }
 }
 
@@ -325,10 +306,9 @@ fn client(
     }
 }
 
-/// The same needs, with the way of asking for choices that the first server determined.
-fn in_the_same_way(needs: &ProbeNeeds, client: &Client) -> ProbeNeeds {
-    let way = Some(client.profile().way.as_str().to_owned());
-    let choices = needs.choices.clone();
-    let choices = choices.map(|choices| ChoiceNeeds { recorded_way: way, ..choices });
-    ProbeNeeds { choices, ..needs.clone() }
+/// The same needs, with the way of asking for choices that a server determined.
+fn in_the_same_way(needs: ProbeNeeds, client: Option<&Client>) -> ProbeNeeds {
+    let way = client.map(|client| client.profile().way.as_str().to_owned());
+    let choices = needs.choices.map(|choices| ChoiceNeeds { recorded_way: way, ..choices });
+    ProbeNeeds { choices, ..needs }
 }

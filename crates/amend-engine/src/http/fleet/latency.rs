@@ -22,6 +22,10 @@ const LEAST_WINDOW: usize = 32;
 /// The number of replies over which the mean of a class forgets.
 const MEMORY: f64 = 1000.0;
 
+/// Replies that take less count as if they took this many seconds: the time of very fast ones
+/// depends on how busy this machine is.
+const LEAST_SECONDS: f64 = 0.05;
+
 /// A class needs this many replies before others are compared with its mean.
 const FAMILIAR: f64 = 8.0;
 
@@ -57,7 +61,7 @@ impl Latency {
     pub fn add(&mut self, size: u32, taken: Duration, in_flight: usize) -> bool {
         let at = size.checked_ilog2().map_or(0, |log| log as usize + 1);
         let class = &mut self.classes[at.min(23)];
-        let seconds = taken.as_secs_f64().max(1e-4).ln();
+        let seconds = taken.as_secs_f64().max(LEAST_SECONDS).ln();
         if class.weight >= FAMILIAR {
             self.sum += seconds - class.mean;
             self.count += 1;
@@ -101,6 +105,12 @@ mod tests {
         let short = (0..500).map(|_| (10, 200));
         let long = (0..500).map(|_| (1000, 20_000));
         assert_eq!(rises(short.chain(long)), 0);
+    }
+
+    #[test]
+    fn very_fast_replies_are_no_rise() {
+        let fast = (0..500).map(|_| (100, 1));
+        assert_eq!(rises(fast.chain((0..500).map(|_| (100, 20)))), 0);
     }
 
     #[test]
