@@ -45,7 +45,7 @@ pub enum Sending {
 }
 
 /// Why a request has no result yet.
-pub enum RunError {
+pub enum AttemptError {
     /// Every further request to this server would fail too.
     Final(EngineError),
     /// It may succeed later, or at another server.
@@ -67,7 +67,7 @@ impl Client {
     ///
     /// # Errors
     /// Only errors that don't concern this request alone.
-    pub fn run(&self, request: &Request, usage: &mut Usage) -> Result<Vec<Event>, RunError> {
+    pub fn run(&self, request: &Request, usage: &mut Usage) -> Result<Vec<Event>, AttemptError> {
         let id = request.id;
         let turns = &request.turns;
         let outcome = match &request.task {
@@ -235,8 +235,8 @@ impl Client {
     /// As [`Client::exchange`], once, with errors as results of a request.
     fn send(&self, write: impl Fn(&Profile) -> Body, thinks: bool) -> Result<ServerReply, Stop> {
         self.exchange(write, thinks, Sending::Once).map_err(|error| match error {
-            ClientError::Final(error) => Stop::Run(RunError::Final(error)),
-            ClientError::Failed(error) if error.may_pass() => Stop::Run(RunError::Retry(error)),
+            ClientError::Final(error) => Stop::Run(AttemptError::Final(error)),
+            ClientError::Failed(error) if error.may_pass() => Stop::Run(AttemptError::Retry(error)),
             ClientError::Failed(error) if error.is_parse_failure() => {
                 Stop::Failed(Failure::Endpoint { message: format!("{error}: {PARSE_ITSELF}") })
             }
@@ -286,7 +286,7 @@ impl Client {
 /// Why a request has no result.
 enum Stop {
     Failed(Failure),
-    Run(RunError),
+    Run(AttemptError),
 }
 
 /// The error that a server can't be used at all, with a hint.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, RunError};
+use super::client::{AttemptError, Client};
 use super::fleet::MemberId;
 use super::servers::Checkup;
 use amend_core::model::{EngineError, Event, Request, Usage};
 
 /// What a thread does.
-pub enum Job {
+pub enum HttpJob {
     /// Send a request.
     Run { serial: u64, member: MemberId, client: Arc<Client>, request: Box<Request> },
     /// Check a server.
@@ -17,7 +17,7 @@ pub enum Job {
 }
 
 /// What a thread did.
-pub enum JobResult {
+pub enum HttpResult {
     /// It sent a request.
     Ran(Box<Exchange>),
     /// It checked a server.
@@ -33,20 +33,22 @@ pub struct Exchange {
     pub sent: Instant,
     pub taken: Duration,
     pub usage: Usage,
-    pub events: Result<Vec<Event>, RunError>,
+    pub events: Result<Vec<Event>, AttemptError>,
 }
 
-impl Job {
+impl HttpJob {
     /// Runs the job, which blocks.
-    pub fn run(self) -> JobResult {
+    pub fn run(self) -> HttpResult {
         match self {
-            Self::Check { member, checkup } => JobResult::Checked { member, result: checkup.run() },
+            Self::Check { member, checkup } => {
+                HttpResult::Checked { member, result: checkup.run() }
+            }
             Self::Run { serial, member, client, request } => {
                 let mut usage = Usage::default();
                 let sent = Instant::now();
                 let events = client.run(&request, &mut usage);
                 let taken = sent.elapsed();
-                JobResult::Ran(Box::new(Exchange {
+                HttpResult::Ran(Box::new(Exchange {
                     serial,
                     member,
                     client,

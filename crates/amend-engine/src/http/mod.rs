@@ -48,10 +48,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 pub use self::address::{Address, AddressError, Key};
-use self::client::RunError;
+use self::client::AttemptError;
 pub use self::endpoints_file::{EndpointsError, EndpointsFile};
 use self::fleet::{Fault, Fleet, MemberId, NextTry};
-use self::jobs::{Exchange, Job, JobResult};
+use self::jobs::{Exchange, HttpJob, HttpResult};
 use self::pool::Pool;
 pub use self::retry::Retry;
 use self::send_error::SendError;
@@ -81,7 +81,7 @@ pub struct Http {
     settings: Arc<EndpointSettings>,
     servers: Servers,
     fleet: Fleet,
-    pool: Pool<Job, JobResult>,
+    pool: Pool<HttpJob, HttpResult>,
     /// The requests that have no result yet, by their serial numbers. `None` while a thread has
     /// the request.
     pending: HashMap<u64, Option<Box<Request>>>,
@@ -110,7 +110,7 @@ impl Http {
             settings,
             servers,
             fleet,
-            pool: Pool::new(Job::run),
+            pool: Pool::new(HttpJob::run),
             pending: HashMap::new(),
             serials: HashMap::new(),
             submitted: 0,
@@ -124,7 +124,7 @@ impl Http {
         self.reread(now);
         while let Some(member) = self.fleet.next_check(now) {
             let checkup = Box::new(self.servers.checkup(member));
-            self.start(Job::Check { member, checkup })?;
+            self.start(HttpJob::Check { member, checkup })?;
         }
         while let Some((serial, member)) = self.fleet.next(now) {
             let request = self.pending.get_mut(&serial).and_then(Option::take);
@@ -133,12 +133,12 @@ impl Http {
                 continue;
             };
             let client = Arc::clone(client);
-            self.start(Job::Run { serial, member, client, request })?;
+            self.start(HttpJob::Run { serial, member, client, request })?;
         }
         Ok(())
     }
 
-    fn start(&mut self, job: Job) -> Result<(), EngineError> {
+    fn start(&mut self, job: HttpJob) -> Result<(), EngineError> {
         self.pool.send(job).map_err(|error| {
             EngineError::new("failed to start another thread for a request to a server")
                 .hinted("lower --parallel")
@@ -184,14 +184,14 @@ impl Http {
     }
 
     /// Takes a result, and appends its events to `events`.
-    fn receive(&mut self, result: JobResult, events: &mut Vec<Event>) -> Result<(), EngineError> {
+    fn receive(&mut self, result: HttpResult, events: &mut Vec<Event>) -> Result<(), EngineError> {
         match result {
-            JobResult::Checked { member, result } => {
+            HttpResult::Checked { member, result } => {
                 let passed = self.servers.checked(member, result);
                 self.fleet.checked(member, passed, Instant::now());
                 Ok(())
             }
-            JobResult::Ran(exchange) => self.take(*exchange, events),
+            HttpResult::Ran(exchange) => self.take(*exchange, events),
         }
     }
 
@@ -218,7 +218,7 @@ impl Http {
                 }
                 Ok(())
             }
-            Err(RunError::Retry(error)) if error.is_rate_limit() => {
+            Err(AttemptError::Retry(error)) if error.is_rate_limit() => {
                 client.transport.rate_limited(&error, sent);
                 // Not all clients of a server should send at once when a pause is over.
                 let jitter = self.settings.retry.first_pause.mul_f32(fastrand::f32());
@@ -227,7 +227,7 @@ impl Http {
                 self.keep(serial, request);
                 Ok(())
             }
-            Err(RunError::Retry(error)) => {
+            Err(AttemptError::Retry(error)) => {
                 if error.is_overload() {
                     self.fleet.overloaded(member, sent, now);
                 }
@@ -235,12 +235,12 @@ impl Http {
                 self.try_again(serial, member, request, failed, &error.to_string(), events);
                 Ok(())
             }
-            Err(RunError::Final(error)) if self.fleet.has_other(member) => {
+            Err(AttemptError::Final(error)) if self.fleet.has_other(member) => {
                 let failed = (Fault::Unusable, None);
                 self.try_again(serial, member, request, failed, &error.to_string(), events);
                 Ok(())
             }
-            Err(RunError::Final(error)) => Err(error),
+            Err(AttemptError::Final(error)) => Err(error),
         }
     }
 
