@@ -213,6 +213,7 @@ fn independent_requests(workload: Workload, size: Size) -> Vec<Request> {
                     ],
                     shared_turns: 1,
                     continues: None,
+                    item: conversation as u64,
                     task,
                 });
             }

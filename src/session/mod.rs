@@ -234,8 +234,9 @@ impl<'a> Session<'a> {
         let kept_in = self.args.out.as_deref();
         let next = if self.place.is_some() { Some("status") } else { next };
         let counters = engines.counters();
+        let engines = engines.report();
         let in_session = in_session.done + in_session.failed;
-        let summary = Summary { total, tally, in_session, counters, steps, kept_in };
+        let summary = Summary { total, tally, in_session, counters, engines, steps, kept_in };
         summary.print(if ended.is_ok() { next } else { None });
         if let Some(faults) = faults {
             return Err(faults.into());

@@ -17,6 +17,8 @@ pub(super) struct Summary<'a> {
     pub(super) in_session: u64,
     /// The engines' counters.
     pub(super) counters: Counters,
+    /// What the engines have to say about their work, a line each.
+    pub(super) engines: Vec<String>,
     /// The steps of this session.
     pub(super) steps: StepCounts,
     /// The run directory, if it stays.
@@ -89,6 +91,10 @@ impl Summary<'_> {
 
     fn text(&self, next: Option<&str>) -> String {
         let mut text = self.numbers();
+        for line in &self.engines {
+            text.push('\n');
+            text.push_str(line);
+        }
         if let Some(out) = self.kept_in {
             let out = out.display();
             text.push_str(&format!("\nthe run is in {out}"));
@@ -185,7 +191,9 @@ mod tests {
         let tally = Tally { done, failed };
         let in_session = done + failed;
         let steps = StepCounts::default();
-        Summary { total: 5, tally, in_session, counters, steps, kept_in }.text(Some("export"))
+        let engines = Vec::new();
+        Summary { total: 5, tally, in_session, counters, engines, steps, kept_in }
+            .text(Some("export"))
     }
 
     #[test]

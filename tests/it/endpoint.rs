@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::common::http::{choose, complete, engine, failure, request, result, results, settings};
-use crate::common::server::{Asked, Reply, Server, labels, models, says};
+use crate::common::server::{Asked, Reply, Server, labels, models, plays, says};
 use crate::common::{Place, Ran};
 use amend_core::chat::{NextTurn, Reasoning};
 use amend_core::model::{Completion, Engine, EngineError, Event, Failure, Finish, Task, Usage};
@@ -321,26 +321,6 @@ fn a_manifest_contains_only_stable_fields_and_no_key() {
         description.settings,
         json!({"endpoint": format!("{}/v1", server.url), "parallel": 3, "timeout_seconds": 20.0})
     );
-}
-
-/// A server that plays the small loop. As a judge it prefers the response that does not
-/// begin with "No".
-fn plays() -> Server {
-    Server::start(|asked| match asked.last() {
-        _ if asked.body["logprobs"] == true => {
-            let both = asked.body["messages"][1]["content"].as_str().unwrap();
-            let is_first = both.find("Grüße") < both.find("No, ");
-            let (better, worse) = if is_first { (" A", " B") } else { (" B", " A") };
-            let top = [(better, 0.75_f64), (worse, 0.25)];
-            let top = top.map(|(token, p)| json!({"token": token, "logprob": p.ln()}));
-            Reply::Json(json!({"choices": [{
-                "message": {"content": better}, "logprobs": {"content": [{"top_logprobs": top}]},
-            }]}))
-        }
-        last if last.contains("What is wrong?") => says("It is cold."),
-        last if last.contains("Say it better.") => says("Grüße aus 東京 🐝"),
-        last => says(&format!("No, {last}")),
-    })
 }
 
 /// Runs the program with the small loop and the server's model.

@@ -12,6 +12,7 @@ mod endpoint;
 mod eval;
 mod every_file;
 mod export;
+mod fleet;
 mod input;
 mod judge;
 mod kill;

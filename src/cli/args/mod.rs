@@ -1,6 +1,7 @@
 //! Arguments that commands share.
 
 pub mod config;
+mod fleet_args;
 mod hub_args;
 pub mod input_args;
 pub mod loop_args;

@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::config::Config;
+use super::fleet_args::{self, FleetArgs};
 use super::hub_args::HubArgs;
 use super::one_of;
 use super::placement_args::PlacementArgs;
@@ -30,9 +31,12 @@ pub struct ModelArgs {
     #[command(flatten)]
     typed: Typed,
     /// The model's GGUF file, or the address of an OpenAI-compatible server
-    /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY)
+    /// (http://HOST:PORT/v1; its key goes in AMEND_API_KEY). Several servers of the
+    /// same model share the work
     #[arg(short, long, env = "AMEND_MODEL", value_name = "FILE|URL")]
-    model: Option<PathBuf>,
+    model: Vec<PathBuf>,
+    #[command(flatten)]
+    fleet: FleetArgs,
     /// A different model for judging: a GGUF file, or a server's address (its key
     /// goes in AMEND_JUDGE_API_KEY). Several form a panel, in amend judge only
     #[arg(long, env = "AMEND_JUDGE_MODEL", value_name = "FILE|URL")]
@@ -42,9 +46,9 @@ pub struct ModelArgs {
     /// The name of the judge model on its server [default: the first that it lists]
     #[arg(long, value_name = "NAME")]
     judge_endpoint_model: Option<String>,
-    /// Sequences decoded together (124 at most), or concurrent requests to the
-    /// server (1024 at most) [default: as measured, otherwise 8; for a server, 16]
-    /// (also -np)
+    /// Sequences decoded together (124 at most), or concurrent requests to each
+    /// server (1024 at most; fewer while it is busy) [default: as measured, otherwise
+    /// 8; for a server, 16] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
     /// Context size of all sequences together, in tokens [default: per sequence,
@@ -183,18 +187,35 @@ impl ModelArgs {
     /// The model given by flag, environment or config file, if any.
     ///
     /// # Errors
-    /// An address is malformed, two models are given, or an adapter or a chat template is
-    /// given for a model behind a server.
+    /// An address is malformed, two models are given, the file of addresses can't be used, or
+    /// an adapter or a chat template is given for a model behind a server.
     pub fn named(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
+        if self.typed.model && self.fleet.is_given() {
+            return Err(two_models("-m", "--endpoints"));
+        }
         if let Some(model) = self.hub.model() {
-            if self.typed.model {
-                return Err(two_models("-m", "-hf"));
+            for (is_given, flag) in
+                [(self.typed.model, "-m"), (self.fleet.is_given(), "--endpoints")]
+            {
+                if is_given {
+                    return Err(two_models(flag, "-hf"));
+                }
             }
             return Ok(Some(self.hub_source(model, config)));
         }
-        let name = self.model.as_ref().or(config.model.as_ref());
-        let Some(name) = name else { return Ok(None) };
-        let source = self.at(name, config)?;
+        let source = match (self.fleet.open()?, self.model.as_slice(), &config.model) {
+            (Some((file, addresses)), ..) => {
+                let fleet = self.endpoints(addresses, config);
+                let fleet = http::EndpointSettings { file: Some(file), ..fleet };
+                ModelSource::Endpoint(Box::new(fleet))
+            }
+            (None, [], None) => return Ok(None),
+            (None, [], Some(name)) | (None, [name], _) => self.at(name, config)?,
+            (None, names, _) => {
+                let fleet = self.endpoints(fleet_args::addresses(names)?, config);
+                ModelSource::Endpoint(Box::new(fleet))
+            }
+        };
         if matches!(source, ModelSource::Endpoint(_)) {
             self.check_for_server()?;
         }
@@ -269,7 +290,7 @@ impl ModelArgs {
         match &mut source {
             ModelSource::Endpoint(settings) => {
                 settings.model.clone_from(&self.judge_endpoint_model);
-                settings.key = self.judge_key(&settings.address, config)?;
+                settings.key = self.judge_key(&settings.addresses, config)?;
                 settings.key_variable = JUDGE_API_KEY;
             }
             ModelSource::File { settings, .. } | ModelSource::Hub { settings, .. } => {
@@ -299,19 +320,21 @@ impl ModelArgs {
     /// # Errors
     /// An address is malformed.
     pub fn sole_judge(&self, config: &Config) -> Result<Option<ModelSource>, CommandError> {
-        let has_model = self.typed.model || self.hub.model().is_some();
+        let has_model = self.typed.model || self.fleet.is_given() || self.hub.model().is_some();
         let has_judge = self.typed.judge_model || self.hub.judge().is_some();
         if has_model && !has_judge { Ok(None) } else { self.judge(config) }
     }
 
     /// The key for the judge's server: its own, or the main model's if both models
     /// are on one server.
-    fn judge_key(&self, judge: &Address, config: &Config) -> Result<Option<Key>, CommandError> {
+    fn judge_key(&self, judge: &[Address], config: &Config) -> Result<Option<Key>, CommandError> {
         if let Some(key) = key(JUDGE_API_KEY) {
             return Ok(Some(key));
         }
         let is_same_server = match self.named(config)? {
-            Some(ModelSource::Endpoint(writer)) => writer.address.is_of_server(judge),
+            Some(ModelSource::Endpoint(writer)) => judge
+                .iter()
+                .all(|judge| writer.addresses.iter().any(|address| address.is_of_server(judge))),
             _ => false,
         };
         Ok(if is_same_server { key(API_KEY) } else { None })
@@ -377,12 +400,17 @@ impl ModelArgs {
     /// The settings of requests to a server.
     #[must_use]
     pub fn endpoint(&self, address: Address, config: &Config) -> http::EndpointSettings {
+        self.endpoints(vec![address], config)
+    }
+
+    /// The settings of requests to several servers.
+    fn endpoints(&self, addresses: Vec<Address>, config: &Config) -> http::EndpointSettings {
         http::EndpointSettings {
             key: key(API_KEY),
             model: self.endpoint_model.clone(),
             parallel: self.parallel.or(config.parallel).unwrap_or(0),
             timeout: Duration::from_secs(self.endpoint_timeout),
-            ..http::EndpointSettings::new(address)
+            ..http::EndpointSettings::of_fleet(addresses)
         }
     }
 
@@ -414,7 +442,8 @@ impl ModelArgs {
 fn two_models(one: &str, other: &str) -> CommandError {
     CommandError::usage(
         format!("{one} and {other} both name a model"),
-        format!("pass {one} for a file or a server, or {other} for a repository"),
+        "pass -m for a file or servers, --endpoints for a file that lists servers, or -hf for a \
+         repository",
     )
 }
 

@@ -42,6 +42,7 @@ use amend_engine::llama::LlamaSettings;
 #[derive(Debug, Args)]
 #[command(mut_arg("judge_model", |arg| arg.hide(true)))]
 #[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
+#[command(mut_arg("endpoints", |arg| arg.hide(true)))]
 pub struct BenchArgs {
     /// The workloads to run
     #[arg(long, value_enum, value_delimiter = ',', default_value = "loop,fan-out,verdicts")]

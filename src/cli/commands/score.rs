@@ -41,6 +41,7 @@ const BAR: usize = 40;
 #[derive(Debug, Args)]
 #[command(mut_arg("judge_model", |arg| arg.hide(true)))]
 #[command(mut_arg("judge_endpoint_model", |arg| arg.hide(true)))]
+#[command(mut_arg("endpoints", |arg| arg.hide(true)))]
 pub struct ScoreArgs {
     /// Input files and folders; `-` is stdin
     #[arg(required_unless_present = "loss", value_name = "FILE")]

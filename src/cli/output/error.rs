@@ -26,7 +26,7 @@ use amend_data::lint::{FilterError, LintError};
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::RunError;
 use amend_data::store::sharded::{MergeError, ShardError};
-use amend_engine::http::AddressError;
+use amend_engine::http::{AddressError, EndpointsError};
 
 /// The command did everything that was requested.
 pub const DONE: u8 = 0;
@@ -370,6 +370,12 @@ impl From<EngineError> for CommandError {
 impl From<Failure> for CommandError {
     fn from(error: Failure) -> Self {
         Self::new(Kind::Findings, error)
+    }
+}
+
+impl From<EndpointsError> for CommandError {
+    fn from(error: EndpointsError) -> Self {
+        Self::new(Kind::Usage, error)
     }
 }
 

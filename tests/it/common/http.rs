@@ -27,7 +27,7 @@ pub fn engine(url: &str) -> Http {
 
 pub fn request(id: u64, says: &str, task: Task) -> Request {
     let turns = vec![Message::new(Role::User, says)];
-    Request { id, turns, shared_turns: 0, continues: None, task }
+    Request { id, turns, shared_turns: 0, continues: None, item: id, task }
 }
 
 pub fn complete(id: u64, says: &str) -> Request {

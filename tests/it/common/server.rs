@@ -57,7 +57,12 @@ impl Server {
 
     /// Starts a server that replies to every request with `reply`.
     pub fn bare(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", reply)
+    }
+
+    /// As [`Server::bare`], at a given host and port.
+    pub fn at(place: &str, reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind(place).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -176,4 +181,24 @@ pub fn labels(tokens: &[(&str, f64)]) -> Reply {
         "message": {"content": tokens[0].0}, "finish_reason": "length",
         "logprobs": {"content": [{"token": tokens[0].0, "top_logprobs": top}]},
     }]}))
+}
+
+/// A server that plays the small loop. As a judge it prefers the response that does not
+/// begin with "No".
+pub fn plays() -> Server {
+    Server::start(|asked| match asked.last() {
+        _ if asked.body["logprobs"] == true => {
+            let both = asked.body["messages"][1]["content"].as_str().unwrap();
+            let is_first = both.find("Grüße") < both.find("No, ");
+            let (better, worse) = if is_first { (" A", " B") } else { (" B", " A") };
+            let top = [(better, 0.75_f64), (worse, 0.25)];
+            let top = top.map(|(token, p)| json!({"token": token, "logprob": p.ln()}));
+            Reply::Json(json!({"choices": [{
+                "message": {"content": better}, "logprobs": {"content": [{"top_logprobs": top}]},
+            }]}))
+        }
+        last if last.contains("What is wrong?") => says("It is cold."),
+        last if last.contains("Say it better.") => says("Grüße aus 東京 🐝"),
+        last => says(&format!("No, {last}")),
+    })
 }

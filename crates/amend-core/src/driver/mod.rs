@@ -265,6 +265,16 @@ impl Engines<'_> {
         }
     }
 
+    /// What the engines have to say about their work, a line each.
+    #[must_use]
+    pub fn report(&self) -> Vec<String> {
+        let mut lines = self.writer.report();
+        if let Some(judge) = &self.judge {
+            lines.extend(judge.report());
+        }
+        lines
+    }
+
     /// The sum of both engines' counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -317,7 +327,6 @@ pub fn drive<'e, O: Observer>(
     observer: &mut O,
 ) -> Result<Ended, DriveError<O::Error>> {
     let engines = engines.into();
-    let width = engines.width();
     let mut drive = Drive {
         engines,
         job,
@@ -335,6 +344,8 @@ pub fn drive<'e, O: Observer>(
             drive.cancel(|_| true);
             return Ok(Ended::Stopped);
         }
+        // Servers may join and leave during a run.
+        let width = drive.engines.width();
         if job.cohorts {
             if drive.flights.is_empty() {
                 if in_cohort {
@@ -528,6 +539,7 @@ impl<O: Observer> Drive<'_, '_, O> {
             turns: submission.rendered.turns,
             shared_turns: submission.rendered.shared_turns,
             continues: if submission.continues { previous } else { None },
+            item: origin.flight,
             task: submission.task,
         };
         self.requests.insert(id, (kind, origin));

@@ -73,6 +73,9 @@ pub struct Request {
     /// tokens are reused as a prefix. They are available to requests that are
     /// submitted before the next [`Engine::step`].
     pub continues: Option<RequestId>,
+    /// The number of the item that the request is about. Requests with the same number have a
+    /// prefix in common: an engine that has several caches uses the same one for them.
+    pub item: u64,
     /// What to compute about the assistant turn.
     pub task: Task,
 }
@@ -525,6 +528,11 @@ pub trait Engine {
 
     /// The counts so far.
     fn counters(&self) -> Counters;
+
+    /// What the engine has to say about its work at the end of a run, a line each.
+    fn report(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A model and an engine's settings, for the manifest of a run.

@@ -1,15 +1,12 @@
 //! Runs one request at a time: writes it in the words of the server, sends it, and reads the
 //! reply. What the server refuses is sent another way from then on, by all clients.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use serde_json::Value;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::address::Address;
 use super::dialect::{Dialect, is_budget};
 use super::notices::Notices;
 use super::profile::{Profile, Refused};
-use super::retry::Cancellation;
 use super::send_error::SendError;
 use super::transport::Transport;
 use super::wire::{Body, RequestWriter, ServerReply};
@@ -21,19 +18,38 @@ pub const PARSE_ITSELF: &str = "start llama-server with --skip-chat-parsing --sp
                                 separates thoughts and answers. If the probe then finds no way to \
                                 read verdicts, judge with a model file (--judge-model MODEL.gguf)";
 
+/// The page that answers requests.
+const PAGE: &str = "chat/completions";
+
 /// How often a request is changed because the server refuses a part of it.
 const MAX_CHANGES: usize = 8;
 
-/// The state of each thread. Clones share what is known about the server.
-#[derive(Clone)]
+/// A client of one server, with what is known about it. All threads share it.
 pub struct Client {
     pub transport: Transport,
     pub address: Address,
     pub key_variable: &'static str,
     pub dialect: Dialect,
     pub model: String,
-    pub profile: Arc<Mutex<Profile>>,
-    pub notices: Arc<Notices>,
+    pub profile: Mutex<Profile>,
+    pub notices: Notices,
+}
+
+/// How often a request is sent.
+#[derive(Clone, Copy)]
+pub enum Sending {
+    /// Once.
+    Once,
+    /// Until it succeeds or has no tries left.
+    Retrying,
+}
+
+/// Why a request has no result yet.
+pub enum AttemptError {
+    /// Every further request to this server would fail too.
+    Final(EngineError),
+    /// It may succeed later, or at another server.
+    Retry(SendError),
 }
 
 /// Why a request has no reply.
@@ -47,16 +63,11 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Runs a request and returns its events.
+    /// Sends a request once and returns its events.
     ///
     /// # Errors
-    /// Only errors that every further request would meet too.
-    pub fn run(
-        &self,
-        request: &Request,
-        cancellation: &Cancellation,
-        usage: &mut Usage,
-    ) -> Result<Vec<Event>, EngineError> {
+    /// Only errors that don't concern this request alone.
+    pub fn run(&self, request: &Request, usage: &mut Usage) -> Result<Vec<Event>, AttemptError> {
         let id = request.id;
         let turns = &request.turns;
         let outcome = match &request.task {
@@ -70,7 +81,7 @@ impl Client {
                     body
                 };
                 let thinks = *thought_only || self.profile().thinks(&sampling.reasoning);
-                self.send(write, thinks, cancellation).and_then(|mut reply| {
+                self.send(write, thinks).and_then(|mut reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
                     self.notices.replaced(&self.address, reply.replaced());
@@ -93,7 +104,7 @@ impl Client {
                 let write =
                     |profile: &Profile| self.writer(profile).choose(turns, choices, reasoning);
                 let thinks = self.profile().thinks_anyway;
-                self.send(write, thinks, cancellation).and_then(|reply| {
+                self.send(write, thinks).and_then(|reply| {
                     *usage = reply.usage;
                     self.watch_prompt(turns, reply.usage.prompt);
                     let position = self.profile().way.position(&reply);
@@ -108,7 +119,7 @@ impl Client {
         match outcome {
             Ok(events) => Ok(events),
             Err(Stop::Failed(failure)) => Ok(vec![Event::Failed { id, failure }]),
-            Err(Stop::Engine(error)) => Err(error),
+            Err(Stop::Run(error)) => Err(error),
         }
     }
 
@@ -134,15 +145,19 @@ impl Client {
         &self,
         write: impl Fn(&Profile) -> Body,
         thinks: bool,
-        cancellation: &Cancellation,
+        sending: Sending,
     ) -> Result<ServerReply, ClientError> {
         let mut changes = 0;
         // The words of the last refusal, and what was known to be refused before it.
         let mut last: Option<(String, Refused)> = None;
         loop {
             let body = write(&self.profile());
-            let text = Value::Object(body.clone()).to_string();
-            let error = match self.transport.post("chat/completions", &text, cancellation) {
+            let text = serde_json::to_string(&body).unwrap_or_default();
+            let sent = match sending {
+                Sending::Once => self.transport.post_once(PAGE, &text),
+                Sending::Retrying => self.transport.post(PAGE, &text),
+            };
+            let error = match sent {
                 Ok(reply) => {
                     let mut reply = ServerReply::read(&reply, thinks);
                     let opens_thoughts = {
@@ -160,7 +175,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            if self.is_final(&error, cancellation) {
+            if self.is_final(&error) {
                 return Err(ClientError::Final(connection_error(&error, self.key_variable)));
             }
             let SendError::Status { code, message, .. } = &error else {
@@ -217,15 +232,11 @@ impl Client {
         }
     }
 
-    /// As [`Client::exchange`], with errors as results of a request.
-    fn send(
-        &self,
-        write: impl Fn(&Profile) -> Body,
-        thinks: bool,
-        cancellation: &Cancellation,
-    ) -> Result<ServerReply, Stop> {
-        self.exchange(write, thinks, cancellation).map_err(|error| match error {
-            ClientError::Final(error) => Stop::Engine(error),
+    /// As [`Client::exchange`], once, with errors as results of a request.
+    fn send(&self, write: impl Fn(&Profile) -> Body, thinks: bool) -> Result<ServerReply, Stop> {
+        self.exchange(write, thinks, Sending::Once).map_err(|error| match error {
+            ClientError::Final(error) => Stop::Run(AttemptError::Final(error)),
+            ClientError::Failed(error) if error.may_pass() => Stop::Run(AttemptError::Retry(error)),
             ClientError::Failed(error) if error.is_parse_failure() => {
                 Stop::Failed(Failure::Endpoint { message: format!("{error}: {PARSE_ITSELF}") })
             }
@@ -259,12 +270,12 @@ impl Client {
     /// Whether every further request would fail too. Status 403 may mean that the key
     /// is invalid, or that a service moderated this one prompt. In the second case the
     /// server still lists its models.
-    fn is_final(&self, error: &SendError, cancellation: &Cancellation) -> bool {
+    fn is_final(&self, error: &SendError) -> bool {
         match error {
             SendError::Status { is_out_of_credit: true, .. }
             | SendError::Status { code: 300..=399 | 401 | 404, .. } => true,
             SendError::Status { code: 403, .. } => {
-                let models = self.transport.get("models", cancellation);
+                let models = self.transport.get("models");
                 matches!(models, Err(SendError::Status { code: 401 | 403, .. }))
             }
             _ => false,
@@ -275,7 +286,7 @@ impl Client {
 /// Why a request has no result.
 enum Stop {
     Failed(Failure),
-    Engine(EngineError),
+    Run(AttemptError),
 }
 
 /// The error that a server can't be used at all, with a hint.
@@ -314,7 +325,6 @@ pub fn connection_error(error: &SendError, key_variable: &str) -> EngineError {
         | SendError::Status { .. }
         | SendError::NoChoices { .. }
         | SendError::CutOff { .. }
-        | SendError::Cancelled
         | SendError::Malformed { .. } => "is this an OpenAI-compatible server?".to_owned(),
     };
     EngineError::new(error.to_string()).hinted(hint)

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::retry::{Cancellation, Retry};
+use super::retry::Retry;
 
 /// Stands before every request to one server. A rate limit closes it for all of them, for as
 /// long as the server asks. If the server does not say how long, the pauses double from the
@@ -21,8 +21,8 @@ struct State {
 
 impl RateLimitGate {
     /// Waits until the gate is open, and a random moment longer, so that not all requests
-    /// are sent at once. Returns false if the request was cancelled.
-    pub fn pass(&self, retry: Retry, cancellation: &Cancellation) -> bool {
+    /// are sent at once.
+    pub fn pass(&self, retry: Retry) {
         let mut has_waited = false;
         loop {
             let left = self.left(Instant::now());
@@ -30,11 +30,11 @@ impl RateLimitGate {
                 break;
             }
             has_waited = true;
-            if cancellation.pause(left) {
-                return false;
-            }
+            std::thread::sleep(left);
         }
-        !(has_waited && cancellation.pause(retry.first_pause.mul_f32(fastrand::f32())))
+        if has_waited {
+            std::thread::sleep(retry.first_pause.mul_f32(fastrand::f32()));
+        }
     }
 
     /// Closes the gate after the rate limit of a request that was sent at `sent`. Returns how
@@ -82,11 +82,16 @@ impl RateLimitGate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).strikes = 0;
     }
 
+    /// When it is open again, or was opened last. `None` if it was never closed.
+    pub fn open_at(&self) -> Option<Instant> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed.map(|(_, open)| open)
+    }
+
     /// How long it is still closed.
     fn left(&self, now: Instant) -> Duration {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.closed {
-            Some((_, open)) => open.saturating_duration_since(now),
+        match self.open_at() {
+            Some(open) => open.saturating_duration_since(now),
             None => Duration::ZERO,
         }
     }
@@ -144,19 +149,5 @@ mod tests {
             pauses.push(gate.left(now).as_millis());
         }
         assert_eq!(pauses, [0, 1000, 2000, 3000]);
-    }
-
-    #[test]
-    fn cancelling_ends_a_pause() {
-        let gate = RateLimitGate::default();
-        let cancellation = Cancellation::default();
-        assert!(gate.pass(RETRY, &cancellation));
-        let now = Instant::now();
-        gate.close(RETRY, now, now, Some(Duration::from_secs(3600)));
-        std::thread::scope(|scope| {
-            let passed = scope.spawn(|| gate.pass(RETRY, &cancellation));
-            cancellation.cancel();
-            assert!(!passed.join().unwrap());
-        });
     }
 }

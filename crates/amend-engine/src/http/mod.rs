@@ -1,9 +1,9 @@
-//! A model behind an OpenAI-compatible server: llama-server, vLLM, SGLang, Ollama, LM Studio,
-//! OpenRouter, or another.
+//! A model behind OpenAI-compatible servers: llama-server, vLLM, SGLang, Ollama, LM Studio,
+//! OpenRouter, or others. There may be several servers of the same model.
 //!
-//! A pool of threads talks to the server, one for each request in flight.
-//! [`Http::step`] waits for their results. It differs from a model in this process as
-//! follows:
+//! A pool of threads talks to the servers, one for each request in flight. [`Http::step`]
+//! gives them the requests that the fleet selects, and waits for their results. It differs
+//! from a model in this process as follows:
 //!
 //! - The server applies its own chat template and tokenizer. Tokens therefore can't be
 //!   shown or counted in advance, and whether content can become a control token is up
@@ -25,32 +25,42 @@
 mod address;
 mod client;
 mod dialect;
+mod endpoints_file;
+mod fleet;
 mod gate;
+mod jobs;
+mod model_entry;
 mod notices;
+mod pool;
 mod probe;
 mod profile;
 mod retry;
 mod send_error;
+mod servers;
+mod settings;
 mod transport;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use self::address::{Address, AddressError, Key};
-use self::client::{Client, connection_error};
-use self::dialect::Dialect;
-use self::profile::Profile;
-use self::retry::Cancellation;
+use self::client::AttemptError;
+pub use self::endpoints_file::{EndpointsError, EndpointsFile};
+use self::fleet::{Fault, Fleet, MemberId, NextTry};
+use self::jobs::{Exchange, HttpJob, HttpResult};
+use self::pool::Pool;
 pub use self::retry::Retry;
-use self::transport::Transport;
+use self::send_error::SendError;
+use self::servers::Servers;
+pub use self::settings::{API_KEY, EndpointSettings};
 use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
-    ProbeNeeds, Request, RequestId, Usage,
+    ProbeNeeds, Request, RequestId,
 };
 
 /// What this engine can do. A server batches requests as it likes, so its results
@@ -62,200 +72,250 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     measures_batches: false,
 };
 
-/// The default number of requests in flight.
-const DEFAULT_PARALLEL: usize = 16;
-
-/// The maximum number of requests in flight: each takes a thread and a connection.
-const MAX_PARALLEL: usize = 1024;
-
-/// The environment variable with a server's key. A flag would show the key to every
-/// user of the machine.
-pub const API_KEY: &str = "AMEND_API_KEY";
-
 /// How long a step waits before it returns to its caller, which may drive a second
 /// engine: no longer than a batch of that engine takes.
 const STEP_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// How to connect to a server.
-#[derive(Debug, Clone)]
-pub struct EndpointSettings {
-    /// Its address.
-    pub address: Address,
-    /// Its API key.
-    pub key: Option<Key>,
-    /// The environment variable with the key, for hints.
-    pub key_variable: &'static str,
-    /// The name of the model. `None` takes the first one that the server lists.
-    pub model: Option<String>,
-    /// The number of requests in flight; 0 for the default.
-    pub parallel: usize,
-    /// The timeout of one request.
-    pub timeout: Duration,
-    /// When to retry.
-    pub retry: Retry,
-}
-
-impl EndpointSettings {
-    /// The default settings, with a timeout of ten minutes.
-    #[must_use]
-    pub fn new(address: Address) -> Self {
-        Self {
-            address,
-            key: None,
-            key_variable: API_KEY,
-            model: None,
-            parallel: 0,
-            timeout: Duration::from_secs(600),
-            retry: Retry::default(),
-        }
-    }
-}
-
-/// An engine that sends its requests to a server.
+/// An engine that sends its requests to servers.
 pub struct Http {
-    settings: EndpointSettings,
-    /// The model's entry in the server's list.
-    entry: Value,
-    client: Client,
-    is_probed: bool,
-    jobs: mpsc::Sender<Job>,
-    results: mpsc::Receiver<JobResult>,
-    /// The requests that have no result yet.
-    pending: HashMap<RequestId, Cancellation>,
+    settings: Arc<EndpointSettings>,
+    servers: Servers,
+    fleet: Fleet,
+    pool: Pool<HttpJob, HttpResult>,
+    /// The requests that have no result yet, by their serial numbers. `None` while a thread has
+    /// the request.
+    pending: HashMap<u64, Option<Box<Request>>>,
+    /// The serial numbers of the pending requests. Ids may be used again after a cancellation.
+    serials: HashMap<RequestId, u64>,
+    submitted: u64,
     counters: Counters,
 }
 
-struct Job {
-    request: Request,
-    cancellation: Cancellation,
-}
-
-struct JobResult {
-    cancellation: Cancellation,
-    usage: Usage,
-    events: Result<Vec<Event>, EngineError>,
-}
-
 impl Http {
-    /// Requests the server's list of models and starts the threads.
+    /// Requests each server's list of models.
     ///
     /// # Errors
-    /// The server can't be reached, rejects the key, or does not have the model.
+    /// No server can be reached, or one rejects the key or does not have the model.
     pub fn connect(settings: &EndpointSettings) -> Result<Self, EngineError> {
-        let mut settings = settings.clone();
-        settings.parallel = match settings.parallel {
-            0 => DEFAULT_PARALLEL,
-            parallel => parallel.min(MAX_PARALLEL),
-        };
-        let transport = Transport::new(
-            settings.address.clone(),
-            settings.key.clone(),
-            settings.timeout,
-            settings.retry,
-        );
-        let list = transport
-            .get("models", &Cancellation::default())
-            .map_err(|error| connection_error(&error, settings.key_variable))?;
-        let entry = choose_model(&settings, &list)?;
-        let name = entry["id"].as_str().unwrap_or_default().to_owned();
-        let dialect = Dialect::detect(&settings.address, entry["owned_by"].as_str());
-        let client = Client {
-            transport,
-            address: settings.address.clone(),
-            key_variable: settings.key_variable,
-            dialect,
-            model: settings.model.clone().unwrap_or(name),
-            profile: Arc::new(Mutex::new(Profile::new(dialect))),
-            notices: Arc::default(),
-        };
-
-        let (jobs, job_receiver) = mpsc::channel();
-        let (result_sender, results) = mpsc::channel();
-        let job_receiver = Arc::new(Mutex::new(job_receiver));
-        for number in 1..=settings.parallel {
-            let client = client.clone();
-            let jobs = Arc::clone(&job_receiver);
-            let results = result_sender.clone();
-            std::thread::Builder::new()
-                .name(format!("http {number}"))
-                .spawn(move || work(&client, &jobs, &results))
-                .map_err(|error| {
-                    EngineError::new(format!("failed to start thread {number} for the server"))
-                        .hinted("lower --parallel")
-                        .caused_by(error)
-                })?;
+        let settings = Arc::new(settings.clone());
+        let servers = Servers::connect(&settings)?;
+        let mut fleet = Fleet::new(settings.parallel(), settings.retry);
+        for id in servers.ids() {
+            match servers.client(id) {
+                Some(_) => fleet.add(),
+                None => fleet.add_unchecked(Instant::now() + settings.retry.first_pause),
+            };
         }
-        let (pending, counters) = (HashMap::new(), Counters::default());
-        let is_probed = false;
-        Ok(Self { settings, entry, client, is_probed, jobs, results, pending, counters })
+        Ok(Self {
+            settings,
+            servers,
+            fleet,
+            pool: Pool::new(HttpJob::run),
+            pending: HashMap::new(),
+            serials: HashMap::new(),
+            submitted: 0,
+            counters: Counters::default(),
+        })
     }
 
-    /// Counts the result of a request and appends its events to `events`.
-    fn receive(&mut self, result: JobResult, events: &mut Vec<Event>) -> Result<(), EngineError> {
-        if result.cancellation.is_cancelled() {
-            return Ok(());
+    /// Gives the threads the checks and the requests that are due.
+    fn send(&mut self) -> Result<(), EngineError> {
+        let now = Instant::now();
+        self.reread(now);
+        while let Some(member) = self.fleet.next_check(now) {
+            let checkup = Box::new(self.servers.checkup(member));
+            self.start(HttpJob::Check { member, checkup })?;
         }
-        let usage = result.usage;
-        self.counters.prefilled += u64::from(usage.prefilled());
-        self.counters.cached += u64::from(usage.cached);
-        self.counters.decoded += u64::from(usage.decoded);
-        self.counters.batches += 1;
-        let new_events = result.events?;
-        for event in &new_events {
-            match event {
-                Event::Text { .. } => {}
-                Event::Done { id, .. }
-                | Event::Chosen { id, .. }
-                | Event::Likelihood { id, .. }
-                | Event::Failed { id, .. } => {
-                    self.pending.remove(id);
+        while let Some((serial, member)) = self.fleet.next(now) {
+            let request = self.pending.get_mut(&serial).and_then(Option::take);
+            let (Some(request), Some(client)) = (request, self.servers.client(member)) else {
+                self.fleet.ended(serial, member);
+                continue;
+            };
+            let client = Arc::clone(client);
+            self.start(HttpJob::Run { serial, member, client, request })?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, job: HttpJob) -> Result<(), EngineError> {
+        self.pool.send(job).map_err(|error| {
+            EngineError::new("failed to start another thread for a request to a server")
+                .hinted("lower --parallel")
+                .caused_by(error)
+        })
+    }
+
+    /// Adds and removes servers if the file that lists them has changed.
+    fn reread(&mut self, now: Instant) {
+        let addresses = match self.servers.poll(now) {
+            None => return,
+            Some(Ok(addresses)) => addresses,
+            Some(Err(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.filter(|cause| !error.to_string().contains(cause));
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                tracing::warn!("{error}{cause}; the servers stay as they are");
+                return;
+            }
+        };
+        let mut known = Vec::new();
+        for id in self.servers.ids() {
+            let address = self.servers.address(id).clone();
+            match (self.fleet.is_listed(id), addresses.contains(&address)) {
+                (true, false) => {
+                    tracing::info!("{address} gets no more requests");
+                    self.fleet.unlist(id);
+                }
+                (false, true) => self.fleet.list(id, now),
+                (true, true) | (false, false) => {}
+            }
+            known.push(address);
+        }
+        if addresses.is_empty() {
+            tracing::warn!("no server is listed any more: requests wait until there is one");
+        }
+        for address in addresses {
+            if !known.contains(&address) {
+                self.servers.add(address);
+                self.fleet.add_unchecked(now);
+            }
+        }
+    }
+
+    /// Takes a result, and appends its events to `events`.
+    fn receive(&mut self, result: HttpResult, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        match result {
+            HttpResult::Checked { member, result } => {
+                let passed = self.servers.checked(member, result);
+                self.fleet.checked(member, passed, Instant::now());
+                Ok(())
+            }
+            HttpResult::Ran(exchange) => self.take(*exchange, events),
+        }
+    }
+
+    fn take(&mut self, exchange: Exchange, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let Exchange { serial, member, client, request, sent, taken, usage, events: result } =
+            exchange;
+        let now = Instant::now();
+        let is_wanted = self.pending.contains_key(&serial);
+        if is_wanted {
+            self.counters.prefilled += u64::from(usage.prefilled());
+            self.counters.cached += u64::from(usage.cached);
+            self.counters.decoded += u64::from(usage.decoded);
+        }
+        match result {
+            Ok(new_events) => {
+                client.transport.succeeded();
+                match size(&new_events) {
+                    Some(size) => self.fleet.replied(serial, member, size, taken, now),
+                    None => self.fleet.ended(serial, member),
+                }
+                if is_wanted {
+                    self.end(serial, request.id);
+                    events.extend(new_events);
+                }
+                Ok(())
+            }
+            Err(AttemptError::Retry(error)) if error.is_rate_limit() => {
+                client.transport.rate_limited(&error, sent);
+                // Not all clients of a server should send at once when a pause is over.
+                let jitter = self.settings.retry.first_pause.mul_f32(fastrand::f32());
+                let open = client.transport.open_at().map(|open| open + jitter);
+                self.fleet.refused(serial, member, sent, now, open);
+                self.keep(serial, request);
+                Ok(())
+            }
+            Err(AttemptError::Retry(error)) => {
+                if error.is_overload() {
+                    self.fleet.overloaded(member, sent, now);
+                }
+                let failed = (fault(&error), error.retry_after());
+                self.try_again(serial, member, request, failed, &error.to_string(), events);
+                Ok(())
+            }
+            Err(AttemptError::Final(error)) if self.fleet.has_other(member) => {
+                let failed = (Fault::Unusable, None);
+                self.try_again(serial, member, request, failed, &error.to_string(), events);
+                Ok(())
+            }
+            Err(AttemptError::Final(error)) => Err(error),
+        }
+    }
+
+    /// Decides what becomes of a request and of its server after a failure. `failed` is what
+    /// failed, and the pause that the server asks for.
+    fn try_again(
+        &mut self,
+        serial: u64,
+        member: MemberId,
+        request: Box<Request>,
+        failed: (Fault, Option<Duration>),
+        error: &str,
+        events: &mut Vec<Event>,
+    ) {
+        let (fault, retry_after) = failed;
+        let after = self.fleet.failed(serial, member, fault, retry_after, Instant::now());
+        if let Some(pause) = after.aside {
+            let address = self.servers.address(member);
+            let seconds = pause.as_secs_f32();
+            tracing::warn!("{error}; {address} is set aside and tried again in {seconds:.1} s");
+            self.servers.report(member);
+        }
+        match after.request {
+            NextTry::Moves => self.keep(serial, request),
+            NextTry::Pauses(pause) => {
+                tracing::warn!("{error}; retrying in {:.1} s", pause.as_secs_f32());
+                self.keep(serial, request);
+            }
+            NextTry::GivesUp => {
+                if self.pending.contains_key(&serial) {
+                    let failure = Failure::Endpoint { message: error.to_owned() };
+                    events.push(Event::Failed { id: request.id, failure });
+                    self.end(serial, request.id);
                 }
             }
         }
-        events.extend(new_events);
-        Ok(())
+    }
+
+    /// Keeps a request that is sent again, unless it was cancelled.
+    fn keep(&mut self, serial: u64, request: Box<Request>) {
+        if let Some(kept) = self.pending.get_mut(&serial) {
+            *kept = Some(request);
+        }
+    }
+
+    /// Forgets a request that has its result.
+    fn end(&mut self, serial: u64, id: RequestId) {
+        self.counters.batches += 1;
+        self.pending.remove(&serial);
+        self.serials.remove(&id);
     }
 }
 
-/// Runs jobs and sends their results until one of the channels is closed.
-fn work(client: &Client, jobs: &Mutex<mpsc::Receiver<Job>>, results: &mpsc::Sender<JobResult>) {
-    loop {
-        let Ok(Ok(job)) = jobs.lock().map(|jobs| jobs.recv()) else { return };
-        let Job { request, cancellation } = job;
-        if cancellation.is_cancelled() {
-            continue;
-        }
-        let mut usage = Usage::default();
-        let events = client.run(&request, &cancellation, &mut usage);
-        if results.send(JobResult { cancellation, usage, events }).is_err() {
-            return;
-        }
+/// The number of tokens in the reply with these events, or an estimate if the server does not
+/// report it. `None` if the request failed.
+fn size(events: &[Event]) -> Option<u32> {
+    match events.last()? {
+        Event::Done { completion, .. } => match completion.usage.decoded {
+            0 => Some((completion.text.len() / 4) as u32),
+            decoded => Some(decoded),
+        },
+        Event::Chosen { .. } | Event::Likelihood { .. } => Some(0),
+        Event::Failed { .. } | Event::Text { .. } => None,
     }
 }
 
-/// The entry of the model in the server's list.
-fn choose_model(settings: &EndpointSettings, list: &Value) -> Result<Value, EngineError> {
-    let entries = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_named = |entry: &&Value, name: &str| {
-        let aliases = entry["aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
-        entry["id"] == name || aliases.iter().any(|alias| alias == name)
-    };
-    let entry = match &settings.model {
-        Some(name) => entries.iter().find(|entry| is_named(entry, name)),
-        None => entries.iter().find(|entry| entry["id"].is_string()),
-    };
-    entry.cloned().ok_or_else(|| {
-        let ids: Vec<&str> = entries.iter().filter_map(|entry| entry["id"].as_str()).collect();
-        let address = &settings.address;
-        match &settings.model {
-            Some(name) if !ids.is_empty() => EngineError::new(format!(
-                "{address} has no model {name:?}"
-            ))
-            .hinted(format!("choose one that it has: --endpoint-model {}", ids.join(" or "))),
-            _ => EngineError::new(format!("{address} lists no model"))
-                .hinted("is it an OpenAI-compatible server, with a model loaded?"),
-        }
-    })
+fn fault(error: &SendError) -> Fault {
+    match error {
+        SendError::Unreachable { .. } => Fault::Unreachable,
+        SendError::Timeout { .. } => Fault::Timeout,
+        SendError::Status { .. }
+        | SendError::NoChoices { .. }
+        | SendError::CutOff { .. }
+        | SendError::Malformed { .. } => Fault::Status,
+    }
 }
 
 impl Engine for Http {
@@ -264,31 +324,28 @@ impl Engine for Http {
     }
 
     fn describe(&self) -> Result<Description, EngineError> {
-        let EndpointSettings { address, parallel, timeout, .. } = &self.settings;
-        let mut model = self.entry.clone();
-        // These fields change between responses or restarts of the server.
-        if let Some(entry) = model.as_object_mut() {
-            entry.retain(|key, _| !["created", "permission", "max_model_len"].contains(&&**key));
-        }
-        if let Some(meta) = model.pointer_mut("/meta").and_then(Value::as_object_mut) {
-            meta.remove("n_ctx");
-        }
+        let EndpointSettings { addresses, timeout, .. } = &*self.settings;
+        let endpoint = match (&**addresses, self.settings.is_fleet()) {
+            ([address], false) => json!(address),
+            (addresses, _) => json!(addresses),
+        };
         let mut settings = json!({
-            "endpoint": address,
-            "parallel": parallel,
+            "endpoint": endpoint,
+            "parallel": self.settings.parallel(),
             "timeout_seconds": timeout.as_secs_f64(),
         });
-        if self.is_probed {
-            settings["probe"] = self.client.profile().to_json();
+        if let Some(client) = self.servers.probed() {
+            settings["probe"] = client.profile().to_json();
         }
+        let model = self.servers.model();
         Ok(Description {
-            model: json!({ "engine": "http", "name": self.entry["id"], "server": model }),
+            model: json!({ "engine": "http", "name": model.name(), "server": model.identity() }),
             settings,
         })
     }
 
     fn width(&self) -> usize {
-        self.settings.parallel
+        self.fleet.width()
     }
 
     fn prepare(
@@ -302,21 +359,24 @@ impl Engine for Http {
     }
 
     fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {
-        probe::probe(&self.client, needs)?;
-        self.is_probed = true;
+        for member in self.servers.probe(needs)? {
+            self.fleet.list(member, Instant::now());
+        }
         Ok(())
     }
 
     fn submit(&mut self, request: Request) {
-        let cancellation = Cancellation::default();
-        self.pending.insert(request.id, cancellation.clone());
-        // If no thread is left to receive it, the next step reports that.
-        let _ = self.jobs.send(Job { request, cancellation });
+        self.submitted += 1;
+        let serial = self.submitted;
+        self.serials.insert(request.id, serial);
+        self.fleet.submit(serial, request.item, Instant::now());
+        self.pending.insert(serial, Some(Box::new(request)));
     }
 
     fn cancel(&mut self, id: RequestId) {
-        if let Some(cancellation) = self.pending.remove(&id) {
-            cancellation.cancel();
+        if let Some(serial) = self.serials.remove(&id) {
+            self.pending.remove(&serial);
+            self.fleet.cancel(serial);
         }
     }
 
@@ -327,18 +387,13 @@ impl Engine for Http {
         if self.pending.is_empty() {
             return Ok(false);
         }
+        self.send()?;
         let start = Instant::now();
-        let first = self.results.recv_timeout(STEP_TIMEOUT);
+        let mut result = self.pool.receive(STEP_TIMEOUT);
         self.counters.compute_seconds += start.elapsed().as_secs_f64();
-        match first {
-            Ok(result) => self.receive(result, events)?,
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(EngineError::new("the threads that talk to the server have ended"));
-            }
-        }
-        while let Ok(result) = self.results.try_recv() {
-            self.receive(result, events)?;
+        while let Some(received) = result {
+            self.receive(received, events)?;
+            result = self.pool.receive(Duration::ZERO);
         }
         Ok(!self.pending.is_empty())
     }
@@ -348,15 +403,45 @@ impl Engine for Http {
     fn counters(&self) -> Counters {
         self.counters
     }
+
+    /// How busy each server was, if there are several or one got fewer requests at once than
+    /// the maximum.
+    fn report(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for id in self.servers.ids() {
+            let report = self.fleet.report(id);
+            if !self.settings.is_fleet() && report.decreases == 0 {
+                continue;
+            }
+            let mut line = format!(
+                "{}: {} replies, at most {} requests at once",
+                self.servers.address(id),
+                report.replies,
+                report.peak
+            );
+            let (limit, most) = (report.limit, self.settings.parallel());
+            match report.decreases {
+                0 => {}
+                1 => {
+                    line.push_str(&format!("; the limit was lowered once and is {limit} of {most}"))
+                }
+                times => line.push_str(&format!(
+                    "; the limit was lowered {times} times and is {limit} of {most}"
+                )),
+            }
+            lines.push(line);
+        }
+        lines
+    }
 }
 
 impl Drop for Http {
-    /// Cancels all requests: those that wait for a thread or a retry are not sent
-    /// any more. Does not wait for the responses of those that were sent.
+    /// Does not wait for the responses to requests that were sent.
     fn drop(&mut self) {
-        for cancellation in self.pending.values() {
-            cancellation.cancel();
+        for id in self.servers.ids() {
+            if let Some(client) = self.servers.client(id) {
+                client.notices.summarise();
+            }
         }
-        self.client.notices.summarise();
     }
 }

@@ -1,10 +1,9 @@
 //! Finds out, before the first item of a run, what a server can do: with one tiny completion,
 //! and one choice if the run judges.
 
-use super::client::{Client, ClientError, PARSE_ITSELF, connection_error};
+use super::client::{Client, ClientError, PARSE_ITSELF, Sending, connection_error};
 use super::dialect::SwitchField;
 use super::profile::{ChoiceWay, Profile};
-use super::retry::Cancellation;
 use super::send_error::SendError;
 use super::wire::{FEW_TOKENS, ServerReply};
 use amend_core::chat::{Message, Reasoning, ReasoningMode, Role};
@@ -121,7 +120,7 @@ fn complete(
         client.writer(profile).complete(turns, &sampling, Stream::new(0), thought_only)
     };
     // The answer that is asked for has no marks of its own.
-    client.exchange(write, true, &Cancellation::default()).map_err(|error| match error {
+    client.exchange(write, true, Sending::Retrying).map_err(|error| match error {
         ClientError::Final(error) => error.into(),
         ClientError::Refused(error) => ProbeError::Unfit {
             message: format!("the server refuses a short test request: {error}"),
@@ -227,7 +226,7 @@ fn choose(
         client.writer(&profile).choose(turns, &needs.labels, &needs.reasoning)
     };
     let thinks = client.profile().thinks_anyway;
-    let reply = match client.exchange(write, thinks, &Cancellation::default()) {
+    let reply = match client.exchange(write, thinks, Sending::Retrying) {
         Ok(reply) => reply,
         Err(ClientError::Final(error)) => return Err(error.into()),
         Err(

@@ -1,9 +1,8 @@
-//! When to retry a request, and how to cancel it.
+//! When to retry a request.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// When to retry a request, and how often.
 ///
@@ -35,7 +34,7 @@ impl Default for Retry {
 
 impl Retry {
     /// The pause after each try but the last.
-    pub(super) fn pauses(self) -> impl Iterator<Item = Duration> {
+    pub(super) fn pauses(self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_factor(2.0)
             .with_min_delay(self.first_pause.min(self.longest_pause))
@@ -43,35 +42,6 @@ impl Retry {
             .with_max_times(self.tries.saturating_sub(1) as usize)
             .with_jitter()
             .build()
-    }
-}
-
-/// A flag that cancels one request. Its clones share the flag.
-///
-/// Cancelling wakes a thread that pauses.
-#[derive(Debug, Clone, Default)]
-pub struct Cancellation(Arc<(Mutex<bool>, Condvar)>);
-
-impl Cancellation {
-    /// Cancels the request.
-    pub fn cancel(&self) {
-        let (flag, condvar) = &*self.0;
-        *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        condvar.notify_all();
-    }
-
-    /// Whether the request was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `pause` has passed or the request is cancelled. Returns whether it
-    /// was cancelled.
-    pub fn pause(&self, pause: Duration) -> bool {
-        let (flag, condvar) = &*self.0;
-        let flag = flag.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = condvar.wait_timeout_while(flag, pause, |is_cancelled| !*is_cancelled);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

@@ -60,9 +60,6 @@ pub enum SendError {
         /// The URL of the request.
         url: String,
     },
-    /// The request was cancelled before it was sent.
-    #[error("the request was cancelled")]
-    Cancelled,
     /// The response can't be read.
     #[error("failed to read the response of {url}: {message}")]
     Malformed {
@@ -81,8 +78,18 @@ impl SendError {
             Self::Status { code, .. } => {
                 matches!(code, 408 | 409 | 425 | 500..) && !self.is_parse_failure()
             }
-            Self::Timeout { .. } | Self::Cancelled | Self::Malformed { .. } => false,
+            Self::Timeout { .. } | Self::Malformed { .. } => false,
         }
+    }
+
+    /// Whether the same request may succeed at another time or at another server.
+    pub fn may_pass(&self) -> bool {
+        self.is_transient() || self.is_rate_limit() || matches!(self, Self::Timeout { .. })
+    }
+
+    /// Whether the server has too much to do.
+    pub fn is_overload(&self) -> bool {
+        self.is_rate_limit() || matches!(self, Self::Status { code: 503, .. })
     }
 
     /// Whether the server limits the rate of requests.
@@ -96,7 +103,6 @@ impl SendError {
             | Self::Timeout { .. }
             | Self::NoChoices { .. }
             | Self::CutOff { .. }
-            | Self::Cancelled
             | Self::Malformed { .. } => false,
         }
     }

@@ -10,7 +10,7 @@ use ureq::{Agent, Proxy};
 
 use super::address::{Address, Key};
 use super::gate::RateLimitGate;
-use super::retry::{Cancellation, Retry};
+use super::retry::Retry;
 use super::send_error::{SendError, from_redirect, from_status, in_body};
 use super::wire;
 use crate::network::{self, CONNECT_TIMEOUT, shorten};
@@ -36,7 +36,14 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(address: Address, key: Option<Key>, timeout: Duration, retry: Retry) -> Self {
+    /// A client that keeps up to `connections` connections open.
+    pub fn new(
+        address: Address,
+        key: Option<Key>,
+        timeout: Duration,
+        retry: Retry,
+        connections: usize,
+    ) -> Self {
         let uri = address.uri();
         let proxy = network::proxy(&uri).filter(|proxy| !proxy.is_no_proxy(&uri));
         let variable = match &proxy {
@@ -44,6 +51,9 @@ impl Transport {
             None => None,
         };
         let agent = network::agent(&address.to_string(), proxy)
+            // By default, only three connections would stay open.
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             // A POST that is redirected would become a GET.
@@ -60,49 +70,69 @@ impl Transport {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn get(&self, page: &str, cancellation: &Cancellation) -> Result<Value, SendError> {
+    pub fn get(&self, page: &str) -> Result<Value, SendError> {
         let can_retry = |error: &SendError| !matches!(error, SendError::Unreachable { .. });
-        self.send(cancellation, can_retry, || self.exchange(page, None))
+        self.send(can_retry, || self.exchange(page, None))
     }
 
-    /// Sends a POST request with a JSON body for a reply that has a choice.
+    /// Sends a GET request for a page once.
     ///
     /// # Errors
-    /// See [`SendError`]. If the request is cancelled while it waits for a retry, the
-    /// error of its last try.
-    pub fn post(
-        &self,
-        page: &str,
-        body: &str,
-        cancellation: &Cancellation,
-    ) -> Result<Value, SendError> {
-        self.send(
-            cancellation,
-            |_| true,
-            || {
-                let reply = self.exchange(page, Some(body))?;
-                if reply["choices"][0].is_object() {
-                    return Ok(reply);
-                }
-                let message = self.hide_key(&shorten(&reply.to_string()));
-                Err(SendError::NoChoices { url: self.address.page(page), message })
-            },
-        )
+    /// See [`SendError`].
+    pub fn get_once(&self, page: &str) -> Result<Value, SendError> {
+        self.exchange(page, None)
     }
 
-    /// Calls `exchange` until it succeeds, fails for good, or has no tries left. A cancelled
-    /// request is not sent again. Rate limits use up no try.
+    /// Sends a POST request with a JSON body for a reply that has a choice. Neither retries it
+    /// nor waits for rate limits.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn post_once(&self, page: &str, body: &str) -> Result<Value, SendError> {
+        let reply = self.exchange(page, Some(body))?;
+        if reply["choices"][0].is_object() {
+            return Ok(reply);
+        }
+        let message = self.hide_key(&shorten(&reply.to_string()));
+        Err(SendError::NoChoices { url: self.address.page(page), message })
+    }
+
+    /// As [`Transport::post_once`], but retries, and waits for rate limits.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn post(&self, page: &str, body: &str) -> Result<Value, SendError> {
+        self.send(|_| true, || self.post_once(page, body))
+    }
+
+    /// Pauses all requests to the server after the rate limit of one that was sent at `sent`.
+    pub fn rate_limited(&self, error: &SendError, sent: Instant) {
+        let pause = self.gate.close(self.retry, sent, Instant::now(), error.retry_after());
+        if let Some(pause) = pause {
+            tracing::warn!("{error}; all requests wait for {:.1} s", pause.as_secs_f32());
+        }
+    }
+
+    /// Notes that a request succeeded, so that the next rate limit begins with a short pause.
+    pub fn succeeded(&self) {
+        self.gate.succeeded();
+    }
+
+    /// When the last pause for a rate limit ends.
+    pub fn open_at(&self) -> Option<Instant> {
+        self.gate.open_at()
+    }
+
+    /// Calls `exchange` until it succeeds, fails for good, or has no tries left. Rate limits use
+    /// up no try.
     fn send(
         &self,
-        cancellation: &Cancellation,
         can_retry: impl Fn(&SendError) -> bool,
         mut exchange: impl FnMut() -> Result<Value, SendError>,
     ) -> Result<Value, SendError> {
         let mut pauses = self.retry.pauses();
         loop {
-            if !self.gate.pass(self.retry, cancellation) {
-                return Err(SendError::Cancelled);
-            }
+            self.gate.pass(self.retry);
             let sent = Instant::now();
             let error = match exchange() {
                 Ok(reply) => {
@@ -111,23 +141,13 @@ impl Transport {
                 }
                 Err(error) => error,
             };
-            if cancellation.is_cancelled() {
-                return Err(error);
-            }
             if error.is_rate_limit() {
-                let requested = error.retry_after();
-                let pause = self.gate.close(self.retry, sent, Instant::now(), requested);
-                if let Some(pause) = pause {
-                    let seconds = pause.as_secs_f32();
-                    tracing::warn!("{error}; all requests wait for {seconds:.1} s");
-                }
+                self.rate_limited(&error, sent);
             } else if error.is_transient() && can_retry(&error) {
                 let Some(pause) = pauses.next() else { return Err(error) };
                 let pause = error.retry_after().unwrap_or(pause);
                 tracing::warn!("{error}; retrying in {:.1} s", pause.as_secs_f32());
-                if cancellation.pause(pause) {
-                    return Err(error);
-                }
+                std::thread::sleep(pause);
             } else {
                 return Err(error);
             }

@@ -119,6 +119,7 @@ fn greedy_tokens_are_the_most_likely_ones_when_evaluated_alone() {
                 turns: turns(question),
                 shared_turns: 1,
                 continues: None,
+                item: 0,
                 task: Task::Complete {
                     sampling: Sampling { temperature: 0.0, max_tokens: 40, ..Sampling::default() },
                     stream: Stream::new(id),
@@ -187,6 +188,7 @@ fn decoding_streams_have_contiguous_ids() {
             turns: vec![Message::new(Role::System, header), Message::new(Role::User, text)],
             shared_turns: 1,
             continues,
+            item: 0,
             task: Task::Complete {
                 sampling: Sampling {
                     temperature: 0.0,

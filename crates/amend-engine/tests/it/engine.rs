@@ -33,6 +33,7 @@ pub fn ask(id: RequestId, text: &str, sampling: Sampling) -> Request {
         turns: vec![Message::new(Role::User, text)],
         shared_turns: 0,
         continues: None,
+        item: id,
         task: Task::Complete {
             sampling,
             stream: Stream::new(id),

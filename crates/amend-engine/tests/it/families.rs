@@ -72,6 +72,7 @@ fn request(id: RequestId, mut turns: Vec<Message>) -> Request {
         turns,
         shared_turns: 1,
         continues: None,
+        item: id,
         task: Task::Complete {
             sampling: Sampling { temperature: 0.0, max_tokens: TOKENS, ..Sampling::default() },
             stream: Stream::new(id),

@@ -207,7 +207,12 @@ pub(super) fn short_name(model: &ModelSource) -> String {
         ModelSource::Hub { model, .. } => model.to_string(),
         ModelSource::Endpoint(settings) => match &settings.model {
             Some(model) => model.clone(),
-            None => settings.address.to_string().split("://").last().unwrap_or("server").to_owned(),
+            None => match settings.addresses.first() {
+                Some(address) => {
+                    address.to_string().split("://").last().unwrap_or("server").to_owned()
+                }
+                None => "server".to_owned(),
+            },
         },
     }
 }

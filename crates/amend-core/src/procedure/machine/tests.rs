@@ -145,6 +145,7 @@ fn drive(
             turns: rendered.turns,
             shared_turns: rendered.shared_turns,
             continues: None,
+            item: 0,
             task: Task::Complete {
                 sampling: trajectory.constitution.sampling.revise.clone(),
                 stream: ask.stream,
