@@ -7,9 +7,11 @@ pub mod interrupt;
 mod manifest;
 mod models;
 mod recorder;
+mod records;
 pub mod rehearsal;
 mod summary;
 mod unrecorded;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ pub use models::{Models, recorded_costs};
 use recorder::Recorder;
 use summary::{Summary, Tally};
 pub use unrecorded::run_unrecorded;
+pub use worker::{WorkerOptions, run_worker};
 
 /// The items of a session, before the job is known.
 pub struct PreparedSession<'a> {
