@@ -26,3 +26,4 @@ mod run;
 mod score;
 mod thinking;
 mod thoughts;
+mod worker;
