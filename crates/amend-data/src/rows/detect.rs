@@ -334,3 +334,75 @@ fn continues(line: &[u8], rest: &[u8]) -> bool {
     matches!(line.trim_ascii_end().last(), Some(b'{' | b'[' | b',' | b':'))
         || matches!(rest.trim_ascii_start().first(), Some(b',' | b'}' | b']' | b':'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that has no more than its first bytes yet: to wait for more would be a deadlock.
+    struct NoMore;
+
+    impl Read for NoMore {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("more than the first row is read");
+        }
+    }
+
+    impl BufRead for NoMore {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            panic!("more than the first row is read");
+        }
+
+        fn consume(&mut self, _: usize) {}
+    }
+
+    #[test]
+    fn the_first_row_of_json_lines_is_enough() {
+        for text in [
+            "\"Why?\"\n",
+            "\n \n{\"prompt\": \"Why?\"}\r\n",
+            "\u{feff}{\"messages\": [{\"role\": \"user\", \"content\": \"Why?\"}]}\n",
+            "{\"prompt\": \"Why?\", \"tags\": [\"a\"]}\n",
+            "{\"prompt\": oops}\n",
+            "{\"prompt\": \"Why?}\n",
+            "{}\n",
+        ] {
+            let stream = Box::new(Cursor::new(text).chain(NoMore));
+            let detected = open_stream(stream).unwrap();
+            assert_eq!(detected.kind.layout, RowLayout::Lines, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_kinds_are_what_they_are_in_a_file() {
+        for text in [
+            "\"prompt\"\n\"Why?\"\n",
+            "prompt,id\nWhy?,1\n",
+            "[{\"prompt\": \"Why?\"}]\n",
+            "{\"prompt\": [\"Why?\", \"How?\"]}\n",
+            "{\"data\": [{\"prompt\": \"Why?\"}]}\n",
+            "{\n\"prompt\": \"Why?\"}\n{\"prompt\": \"How?\"}\n",
+            "{\"prompt\": \"Why?\"} {\"prompt\": \"How?\"}\n",
+            "Why?\nHow?\n",
+            "",
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let of_file = open(&RowFile::new(file.path())).unwrap();
+            let of_stream = open_stream(Box::new(text.as_bytes())).unwrap();
+            assert_eq!(of_stream.kind, of_file.kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_stream_is_decompressed() {
+        let rows = b"\"Why?\"\n\"How?\"\n";
+        let packed = zstd::encode_all(&rows[..], 1).unwrap();
+        let detected = open_stream(Box::new(Cursor::new(packed))).unwrap();
+        assert_eq!(detected.kind.to_string(), "JSON Lines, zstd");
+        let Content::Stream(mut stream) = detected.content else { panic!("not a stream") };
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        assert_eq!(text, rows);
+    }
+}
