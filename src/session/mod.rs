@@ -7,10 +7,12 @@ pub mod interrupt;
 mod manifest;
 mod models;
 mod recorder;
+mod records;
 pub mod rehearsal;
 mod shard;
 mod summary;
 mod unrecorded;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ use recorder::Recorder;
 use shard::ShardPlace;
 use summary::{Summary, Tally};
 pub use unrecorded::run_unrecorded;
+pub use worker::{WorkerOptions, run_worker};
 
 /// The items of a session, before the job is known.
 pub struct PreparedSession<'a> {

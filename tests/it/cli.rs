@@ -97,10 +97,6 @@ fn input_errors_name_file_line_and_byte() {
         ("10 MB", "", &long),
         ("nothing", "", b""),
         ("blanks", "-", b" \n"),
-        ("not UTF-8", "--jsonl", b"\"one\"\n\"caf\xe9\"\n"),
-        ("10 MB", "--jsonl", &long),
-        ("nothing", "--jsonl", b""),
-        ("not JSON", "--jsonl", b"{\"prompt\": \n"),
         ("nothing", "run - --out new", b""),
     ] {
         let ran = run_with_stdin(&place, &mut place.amend(line), content);

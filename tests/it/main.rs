@@ -28,3 +28,4 @@ mod score;
 mod shards;
 mod thinking;
 mod thoughts;
+mod worker;

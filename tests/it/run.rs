@@ -402,7 +402,7 @@ fn a_prompt_that_does_not_fit_is_an_error() {
 fn a_closed_stdout_is_not_an_error() {
     let place = Place::new();
     place.write("in", questions(2));
-    for flags in ["", "--json", "--show", "--jsonl"] {
+    for flags in ["", "--json", "--show"] {
         let mut command = place.small(flags);
         command.stdin(std::fs::File::open(place.path("in")).unwrap());
         let mut child = command.spawn().unwrap();

@@ -1,8 +1,7 @@
 //! `amend` without a command: a prompt in, the revised answer out.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, IsTerminal, Read, StdoutLock, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -15,13 +14,13 @@ use crate::cli::output::progress::download_bar;
 use crate::cli::output::record::ItemRecord;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
-use crate::session::{Models, run_unrecorded};
+use crate::session::{Models, WorkerOptions, run_unrecorded, run_worker};
 use amend_core::document::diagnostic::closest;
-use amend_core::driver::Observer;
+use amend_core::driver::{Job, Observer};
+use amend_core::model::Engine;
 use amend_core::procedure::{ItemLoop, Procedure, StepRequest, clean};
 use amend_core::record::{Item, Outcome, Step, StepKind};
-use amend_data::items::{ItemSource, Purpose};
-use amend_data::rows::json_lines;
+use amend_data::items::ItemSource;
 use amend_data::store::governance_log::GovernanceLog;
 
 /// Answer, criticise and revise one prompt, or many with --jsonl.
@@ -36,10 +35,13 @@ pub struct PipeArgs {
     /// Print every step as text
     #[arg(long, help_heading = "Output")]
     show: bool,
-    /// Read rows from stdin (JSON Lines, CSV and other kinds), and print a JSON record for
-    /// each, in the order of the input
+    /// Read rows from stdin (JSON Lines, CSV and other kinds) as they arrive, and print a JSON
+    /// record for each as soon as it is done and its turn in the order of the input
     #[arg(long, conflicts_with_all = ["json", "show", "prompt"], help_heading = "Output")]
     jsonl: bool,
+    /// With --jsonl, print a record as soon as its row is done, in any order
+    #[arg(long, requires = "jsonl", help_heading = "Output")]
+    unordered: bool,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -51,6 +53,9 @@ pub struct PipeArgs {
 /// The maximum length of a prompt, in bytes.
 const MAX_PROMPT: u64 = 8 << 20;
 
+/// What stands for the input in the delimiter of --jsonl, whose rows are not known in advance.
+const STREAM: &str = "rows of a stream";
+
 /// Runs the loop over the prompt or prompts. A prompt that resembles one of the
 /// `command_names` is refused as a mistyped command.
 ///
@@ -58,49 +63,60 @@ const MAX_PROMPT: u64 = 8 << 20;
 /// The input is invalid, or the engine fails; [`CommandError::reported`] if an item
 /// failed.
 pub fn run(args: &PipeArgs, config: &Config, command_names: &[String]) -> Result<(), CommandError> {
-    let items = args.source(command_names)?;
-    let mut job = args.job.job(config, &items.summary.sha256)?;
-    if !(args.json || args.jsonl || args.show) {
-        // Only the answer is printed, so a verdict would be lost, and a failed verdict
-        // must not lose the answer.
-        job.procedure = Procedure::Revise { judging: false };
-    }
-    let mut source = args.model.source(config)?;
-    if items.summary.rows == 1 {
-        source.set_default_parallel(1);
-    }
-    let model = source.load(&mut download_bar())?;
-    // The judge keeps its default width: one item has several verdicts.
-    let judge = match args.model.judge(config)? {
-        Some(judge) => Some(judge.load(&mut download_bar())?),
-        None => None,
-    };
-    let mut models = Models::new(model, judge);
-    let mut engines = models.engines(&job)?;
-    // An input that has changed in between is reported when the items run.
-    let rows = items.items().map_while(Result::ok).map(|item| item.row);
-    let here = Path::new(".");
-    let model = engines.main().describe()?.model;
-    let mut printer = Printer {
-        governance_log: GovernanceLog::open(&job.constitution, here, model)?,
-        out: BufWriter::new(io::stdout().lock()),
-        output: Output::stdout(),
-        mode: if args.jsonl || args.json {
-            Mode::Json { waiting: BTreeMap::new(), rows: rows.collect() }
-        } else if args.show {
-            Mode::Show(Show::new(Output::stdout()))
-        } else {
-            Mode::Answer(Streamed::default())
-        },
-    };
-    run_unrecorded(&mut engines, &job, items.items(), &mut printer)
+    if args.jsonl { args.run_rows(config) } else { args.run_prompt(config, command_names) }
 }
 
 impl PipeArgs {
-    fn source(&self, command_names: &[String]) -> Result<ItemSource, CommandError> {
-        if self.jsonl {
-            return self.input.open(&[PathBuf::from("-")], Purpose::Prompts, None);
+    fn run_rows(&self, config: &Config) -> Result<(), CommandError> {
+        let options = WorkerOptions { items: self.input.options(None)?, unordered: self.unordered };
+        let job = self.job.job(config, STREAM)?;
+        let mut models = self.models(config, None)?;
+        let mut engines = models.engines(&job)?;
+        let governance_log = governance_log(&job, engines.main())?;
+        run_worker(&mut engines, &job, options, governance_log)
+    }
+
+    fn run_prompt(&self, config: &Config, command_names: &[String]) -> Result<(), CommandError> {
+        let items = self.source(command_names)?;
+        let mut job = self.job.job(config, &items.summary.sha256)?;
+        if !(self.json || self.show) {
+            // Only the answer is printed, so a verdict would be lost, and a failed verdict
+            // must not lose the answer.
+            job.procedure = Procedure::Revise { judging: false };
         }
+        let mut models = self.models(config, Some(1))?;
+        let mut engines = models.engines(&job)?;
+        let mut printer = Printer {
+            governance_log: governance_log(&job, engines.main())?,
+            out: BufWriter::new(io::stdout().lock()),
+            output: Output::stdout(),
+            mode: if self.json {
+                Mode::Json
+            } else if self.show {
+                Mode::Show(Show::new(Output::stdout()))
+            } else {
+                Mode::Answer(Streamed::default())
+            },
+        };
+        run_unrecorded(&mut engines, &job, items.items(), &mut printer)
+    }
+
+    /// Loads the models. `parallel` is the default width of the one that writes. The judge keeps
+    /// its own: one item has several verdicts.
+    fn models(&self, config: &Config, parallel: Option<usize>) -> Result<Models, CommandError> {
+        let mut source = self.model.source(config)?;
+        if let Some(parallel) = parallel {
+            source.set_default_parallel(parallel);
+        }
+        let model = source.load(&mut download_bar())?;
+        let judge = match self.model.judge(config)? {
+            Some(judge) => Some(judge.load(&mut download_bar())?),
+            None => None,
+        };
+        Ok(Models::new(model, judge))
+    }
+
+    fn source(&self, command_names: &[String]) -> Result<ItemSource, CommandError> {
         if self.input.is_given() {
             return Err(CommandError::usage(
                 "--map, --field and --skip-bad are about rows, but one prompt is read",
@@ -127,6 +143,12 @@ impl PipeArgs {
         }
         Ok(ItemSource::from_items(Vec::new(), vec![Item::of_prompt(text)]))
     }
+}
+
+/// The log that the constitution asks for, of what a model writes.
+fn governance_log(job: &Job, main: &dyn Engine) -> Result<Option<GovernanceLog>, CommandError> {
+    let model = main.describe()?.model;
+    Ok(GovernanceLog::open(&job.constitution, Path::new("."), model)?)
 }
 
 fn read_stdin(is_requested: bool) -> Result<String, CommandError> {
@@ -164,12 +186,8 @@ enum Mode {
     /// Only the final answer, as it is decoded.
     Answer(Streamed),
     Show(Show),
-    /// Records in the order of the input. Records that are ready early wait.
-    Json {
-        waiting: BTreeMap<u64, String>,
-        /// The rows whose records are not printed yet, in order: some rows may be skipped.
-        rows: VecDeque<u64>,
-    },
+    /// A record.
+    Json,
 }
 
 struct Printer {
@@ -223,20 +241,9 @@ impl Observer for Printer {
                 writeln!(self.out, "{}", self.output.text(&rest))
             }
             Mode::Show(show) => show.end(&mut self.out, &outcome),
-            Mode::Json { waiting, rows } => {
-                let record = serde_json::to_string(&ItemRecord::new(trajectory, &outcome))
-                    .map_err(io::Error::from);
-                record.and_then(|record| {
-                    waiting.insert(trajectory.item().row, record);
-                    while let Some(row) = rows.front()
-                        && let Some(record) = waiting.remove(row)
-                    {
-                        writeln!(self.out, "{}", self.output.text(&json_lines::escaped(&record)))?;
-                        rows.pop_front();
-                    }
-                    Ok(())
-                })
-            }
+            Mode::Json => ItemRecord::new(trajectory, &outcome)
+                .line(self.output)
+                .and_then(|line| self.out.write_all(line.as_bytes())),
         };
         written.and_then(|()| self.out.flush()).map_err(CommandError::output)?;
         match (failure, &self.mode) {

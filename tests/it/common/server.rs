@@ -34,6 +34,8 @@ pub enum Reply {
     Head(u16, String),
     /// The server never replies.
     Hang,
+    /// A reply that takes a while, in which other requests are handled.
+    Later(Box<dyn FnOnce() -> Self + Send>),
 }
 
 /// A server that runs until it is dropped. Every connection has a thread, but requests
@@ -114,12 +116,16 @@ fn converse(
     let mut writer = stream;
     while let Some(asked) = read(&mut reader)? {
         all.lock().unwrap().push(asked.clone());
-        let (status, header, bytes) = match (*reply.lock().unwrap())(&asked) {
+        let mut replied = (*reply.lock().unwrap())(&asked);
+        while let Reply::Later(later) = replied {
+            replied = later();
+        }
+        let (status, header, bytes) = match replied {
             Reply::Json(value) => (200, None, value.to_string().into_bytes()),
             Reply::Bytes(bytes) => (200, None, bytes),
             Reply::Status(code, text) => (code, None, text.into_bytes()),
             Reply::Head(code, header) => (code, Some(header), b"busy".to_vec()),
-            Reply::Hang => continue,
+            Reply::Hang | Reply::Later(_) => continue,
         };
         let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
         let length = bytes.len();

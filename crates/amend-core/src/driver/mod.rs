@@ -7,6 +7,7 @@
 
 mod call;
 mod needs;
+mod source;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +25,7 @@ use crate::random::Stream;
 use crate::record::{Item, Outcome, Step, StepKind, StepModel, StepOutput};
 
 use call::{Call, CallError, EngineReply};
+pub use source::{NextWork, WorkSource};
 
 /// What all items of a run have in common.
 #[derive(Debug, Clone)]
@@ -217,7 +219,8 @@ impl<'a> From<&'a mut Engines<'_>> for Engines<'a> {
 
 impl Engines<'_> {
     /// How many items to have in flight.
-    fn width(&self) -> usize {
+    #[must_use]
+    pub fn width(&self) -> usize {
         self.writer.width()
     }
 
@@ -326,6 +329,19 @@ pub fn drive<'e, O: Observer>(
     work: impl IntoIterator<Item = Work>,
     observer: &mut O,
 ) -> Result<Ended, DriveError<O::Error>> {
+    drive_source(engines, job, &mut source::Ready(work.into_iter()), observer)
+}
+
+/// As [`drive`], for items that arrive while others run.
+///
+/// # Errors
+/// See [`drive`].
+pub fn drive_source<'e, O: Observer>(
+    engines: impl Into<Engines<'e>>,
+    job: &Job,
+    source: &mut impl WorkSource,
+    observer: &mut O,
+) -> Result<Ended, DriveError<O::Error>> {
     let engines = engines.into();
     let mut drive = Drive {
         engines,
@@ -336,37 +352,41 @@ pub fn drive<'e, O: Observer>(
         requests: HashMap::new(),
         submitted: 0,
     };
-    let mut work = work.into_iter();
-    let mut in_cohort = false;
-    loop {
+    let mut has_ended = false;
+    // How many items of the cohort were started.
+    let mut in_cohort = 0;
+    'steps: loop {
         drive.observer.settled().map_err(DriveError::Observer)?;
         if drive.observer.stops() {
             drive.cancel(|_| true);
             return Ok(Ended::Stopped);
         }
         // Servers may join and leave during a run.
-        let width = drive.engines.width();
-        if job.cohorts {
-            if drive.flights.is_empty() {
-                if in_cohort {
-                    drive.observer.cohort().map_err(DriveError::Observer)?;
-                    drive.engines.each(|engine| engine.reset());
+        let width = drive.engines.width().max(1);
+        if drive.flights.is_empty() && in_cohort > 0 && (in_cohort == width || has_ended) {
+            drive.observer.cohort().map_err(DriveError::Observer)?;
+            drive.engines.each(|engine| engine.reset());
+            in_cohort = 0;
+        }
+        let is_open = |flights: usize, in_cohort| match job.cohorts {
+            true => in_cohort < width,
+            false => flights < width,
+        };
+        while !has_ended && is_open(drive.flights.len(), in_cohort) {
+            // A cohort is complete before its first step.
+            let may_wait = job.cohorts || drive.flights.is_empty();
+            match source.next(may_wait) {
+                NextWork::Item(work) => {
+                    in_cohort += usize::from(job.cohorts);
+                    drive.begin(*work)?;
                 }
-                in_cohort = false;
-                for next in work.by_ref().take(width) {
-                    in_cohort = true;
-                    drive.begin(next)?;
-                }
-            }
-        } else {
-            while drive.flights.len() < width
-                && let Some(next) = work.next()
-            {
-                drive.begin(next)?;
+                NextWork::Wait if may_wait => continue 'steps,
+                NextWork::Wait => break,
+                NextWork::End => has_ended = true,
             }
         }
         if drive.flights.is_empty() {
-            if in_cohort {
+            if in_cohort > 0 {
                 // All items of the cohort ended without a model call.
                 continue;
             }

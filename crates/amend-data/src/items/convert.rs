@@ -336,6 +336,11 @@ fn rest(
     Ok((id, metadata))
 }
 
+/// The id of a row, if it has one that can be read.
+pub(super) fn row_id(row: &Object, mapping: &Mapping) -> Option<String> {
+    id(row, mapping).ok().and_then(|(id, _)| id)
+}
+
 /// The id of a row, and its column.
 fn id(row: &Object, mapping: &Mapping) -> Result<(Option<String>, Option<String>), ItemProblem> {
     let mapped = mapping.column("id");

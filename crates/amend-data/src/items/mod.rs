@@ -9,6 +9,7 @@ mod files;
 pub(crate) mod mapping;
 pub(crate) mod notes;
 mod skipped;
+mod stream;
 mod walk;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use convert::MAX_DEPTH;
 pub use fault::{ItemFault, ItemFaults, ItemProblem, RowPart};
 pub use mapping::{IGNORED, MAPPED};
 pub use skipped::SkippedRows;
+pub use stream::{BadRow, StreamEnd, StreamedRow, read_stream};
 
 use crate::format::RowFault;
 use crate::rows::{Input, ReadFault, ReadProblem, RowFile, files_of_each};
@@ -230,7 +232,7 @@ impl Iterator for Again<'_> {
                     let kept = drafts.into_iter().filter(|draft| !self.walk.leaves_out(draft));
                     self.pending = kept.map(|draft| (row, draft)).collect::<Vec<_>>().into_iter();
                 }
-                Some(Found::Fault { fault, is_row }) => {
+                Some(Found::Fault { fault, is_row, .. }) => {
                     if !(is_row && self.walk.skips()) {
                         self.ended = true;
                         return Some(Err(fault.into()));
@@ -349,7 +351,7 @@ impl FirstPass {
                         self.draft(row, &draft);
                     }
                 }
-                Found::Fault { fault, is_row } if is_row && self.reading.skips() => {
+                Found::Fault { fault, is_row, .. } if is_row && self.reading.skips() => {
                     self.skipped.add(&fault);
                 }
                 Found::Fault { fault, .. } => self.faults.add(&fault),

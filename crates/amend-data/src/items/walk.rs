@@ -67,13 +67,16 @@ pub(super) enum Found {
         fault: ItemFault,
         /// Whether it concerns a row, so that the file can be read without it.
         is_row: bool,
+        /// The id of the row, if it has one that can be read.
+        id: Option<String>,
     },
 }
 
 /// Walks over the rows of files.
 pub(super) struct Walk<'a> {
     files: std::slice::Iter<'a, RowFile>,
-    file: Option<&'a RowFile>,
+    /// The name of the file that is being read.
+    file: String,
     reader: Option<RowReader>,
     reading: &'a Reading,
     compares: Option<bool>,
@@ -94,7 +97,7 @@ impl<'a> Walk<'a> {
     pub(super) fn after(before: u64, files: &'a [RowFile], reading: &'a Reading) -> Self {
         Self {
             files: files.iter(),
-            file: None,
+            file: String::new(),
             reader: None,
             compares: reading.compares,
             reading,
@@ -103,6 +106,12 @@ impl<'a> Walk<'a> {
             empty: Vec::new(),
             is_over: false,
         }
+    }
+
+    /// Walks over the rows of a reader that is open.
+    pub(super) fn through(reader: RowReader, reading: &'a Reading) -> Self {
+        let file = reader.name().to_owned();
+        Self { file, reader: Some(reader), ..Self::new(&[], reading) }
     }
 
     /// Whether rows that are at fault are left out.
@@ -117,7 +126,7 @@ impl<'a> Walk<'a> {
 
     /// The file that is being read.
     pub(super) fn file_name(&self) -> String {
-        self.file.map(|file| file.name.clone()).unwrap_or_default()
+        self.file.clone()
     }
 
     /// The number of rows.
@@ -138,13 +147,16 @@ impl<'a> Walk<'a> {
                 if self.reading.limit.is_some_and(|limit| self.row >= limit) {
                     break;
                 }
-                self.file = Some(file);
+                self.file.clone_from(&file.name);
                 match RowReader::open(file) {
                     Ok(reader) => {
                         observed.file(&reader.kind());
                         self.reader = Some(reader);
                     }
-                    Err(fault) => return Some(Found::Fault { fault: fault.into(), is_row: false }),
+                    Err(fault) => {
+                        let fault = fault.into();
+                        return Some(Found::Fault { fault, is_row: false, id: None });
+                    }
                 }
                 continue;
             };
@@ -167,19 +179,20 @@ impl<'a> Walk<'a> {
                         self.row += 1;
                     }
                     let is_row = !ends && fault.place.is_some();
-                    return Some(Found::Fault { fault: fault.into(), is_row });
+                    return Some(Found::Fault { fault: fault.into(), is_row, id: None });
                 }
                 Some(Ok(Row { place, object, .. })) => {
                     if self.row >= MAX_ROWS {
                         self.is_over = true;
                         let problem = ItemProblem::TooManyRows { limit: MAX_ROWS };
-                        return Some(self.fault(None, problem));
+                        return Some(self.fault(None, problem, None));
                     }
                     self.row += 1;
                     let row = self.row;
+                    let id = convert::row_id(&object, &self.reading.mapping);
                     return Some(match self.drafts(object, observed) {
                         Ok((drafts, compares)) => Found::Drafts { row, drafts, compares },
-                        Err(problem) => self.fault(Some(place), problem),
+                        Err(problem) => self.fault(Some(place), problem, id),
                     });
                 }
             }
@@ -188,9 +201,9 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn fault(&self, place: Option<Place>, problem: ItemProblem) -> Found {
+    fn fault(&self, place: Option<Place>, problem: ItemProblem, id: Option<String>) -> Found {
         let fault = ItemFault { file: self.file_name(), place, problem };
-        Found::Fault { fault, is_row: place.is_some() }
+        Found::Fault { fault, is_row: place.is_some(), id }
     }
 
     /// Reads a row, and tells whether its items are comparisons.

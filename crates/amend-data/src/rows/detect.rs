@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
+use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -64,6 +65,22 @@ impl Start {
         }
     }
 
+    /// Reads the first line that is not blank, and returns whether it can only be a row of JSON
+    /// Lines.
+    fn begins_with_row(&mut self) -> bool {
+        let mut at = 0;
+        while !self.whole && self.bytes[at..].trim_ascii().is_empty() {
+            at = self.bytes.len();
+            let mut limited = (&mut self.rest).take(MAX_ROW as u64);
+            if let Err(error) = limited.read_until(b'\n', &mut self.bytes) {
+                self.failed = Some(error);
+            }
+            self.whole = self.failed.is_some() || self.bytes.len() == at;
+        }
+        let line = self.bytes[at..].trim_ascii();
+        is_only_row(line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line))
+    }
+
     /// Reads as much again, but not more than `limit` bytes. Returns false if there is no
     /// more.
     fn grow(&mut self, limit: usize) -> bool {
@@ -106,10 +123,28 @@ impl BufRead for Failed {
 /// # Errors
 /// The file cannot be opened or read, or is of no kind that can be read.
 pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
-    let mut opened = File::open(&file.path).map_err(ReadProblem::Open)?;
+    let opened = File::open(&file.path).map_err(ReadProblem::Open)?;
+    let input = Box::new(BufReader::with_capacity(PEEK, opened));
+    detect(input, &file.extension(), Some(&file.path))
+}
+
+/// Detects the kind of a stream. If its first row is one of JSON Lines, nothing after that row
+/// is read. Otherwise, this waits for as much as is needed.
+///
+/// # Errors
+/// The stream cannot be read, or is of no kind that can be read.
+pub(super) fn open_stream(input: Stream) -> Result<Detected, ReadProblem> {
+    detect(input, "", None)
+}
+
+/// Detects the kind of a file with an extension, or of a stream that has no path.
+fn detect(
+    mut input: Stream,
+    extension: &str,
+    path: Option<&Path>,
+) -> Result<Detected, ReadProblem> {
     let mut magic = Vec::new();
-    (&mut opened).take(4).read_to_end(&mut magic).map_err(ReadProblem::Open)?;
-    opened.rewind().map_err(ReadProblem::Open)?;
+    (&mut input).take(4).read_until(b'\n', &mut magic).map_err(ReadProblem::Open)?;
     let compression = match magic.as_slice() {
         [0x1f, 0x8b, ..] => Some(Compression::Gzip),
         // The second is a frame that readers skip.
@@ -117,21 +152,23 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
         _ => None,
     };
     let failed = |error| read_problem(compression, error);
-    let buffered = BufReader::with_capacity(PEEK, opened);
+    let input = Cursor::new(magic).chain(input);
     let rest: Stream = match compression {
-        None => Box::new(buffered),
+        None => Box::new(input),
         Some(Compression::Gzip) => {
-            Box::new(BufReader::with_capacity(PEEK, MultiGzDecoder::new(buffered)))
+            Box::new(BufReader::with_capacity(PEEK, MultiGzDecoder::new(input)))
         }
         Some(Compression::Zstd) => {
-            let decoder = zstd::Decoder::with_buffer(buffered).map_err(failed)?;
+            let decoder = zstd::Decoder::with_buffer(input).map_err(failed)?;
             Box::new(BufReader::with_capacity(PEEK, decoder))
         }
     };
     let mut start = Start { bytes: Vec::new(), rest, whole: false, failed: None };
-    start.fill(PEEK);
-    let extension = file.extension();
-    refuse(&start.bytes, &extension)?;
+    let begins_with_row = path.is_none() && start.begins_with_row();
+    if !begins_with_row {
+        start.fill(PEEK);
+    }
+    refuse(&start.bytes, extension)?;
     let columns = if start.bytes.starts_with(b"PAR1") {
         Some(RowLayout::Parquet)
     } else if start.bytes.starts_with(b"ARROW1") || is_arrow_stream(&start.bytes) {
@@ -140,12 +177,15 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
         None
     };
     if let Some(layout) = columns {
-        let mut content = File::open(&file.path).map_err(ReadProblem::Open)?;
-        if compression.is_some() {
-            content = tempfile::tempfile().map_err(ReadProblem::Read)?;
-            io::copy(&mut start.stream(), &mut content).map_err(failed)?;
-            content.rewind().map_err(ReadProblem::Read)?;
-        }
+        let content = match path {
+            Some(path) if compression.is_none() => File::open(path).map_err(ReadProblem::Open)?,
+            _ => {
+                let mut content = tempfile::tempfile().map_err(ReadProblem::Read)?;
+                io::copy(&mut start.stream(), &mut content).map_err(failed)?;
+                content.rewind().map_err(ReadProblem::Read)?;
+                content
+            }
+        };
         return Ok(Detected {
             kind: FileKind { layout, compression },
             content: Content::File(content),
@@ -154,7 +194,10 @@ pub(super) fn open(file: &RowFile) -> Result<Detected, ReadProblem> {
     if start.bytes.starts_with("\u{feff}".as_bytes()) {
         start.bytes.drain(..3);
     }
-    let layout = text_layout(&mut start, &extension);
+    let layout = match begins_with_row {
+        true => RowLayout::Lines,
+        false => text_layout(&mut start, extension),
+    };
     let (layout, content) = match layout {
         RowLayout::Object(_) => {
             start.fill(MAX_OBJECT + 1);
@@ -230,6 +273,25 @@ fn is_json_line(text: &[u8]) -> bool {
     serde_json::from_slice::<&serde_json::value::RawValue>(line).is_ok()
 }
 
+/// Whether the first line of a text can only be a row of JSON Lines, so that it need not be known
+/// what follows. It may be a row that is at fault.
+fn is_only_row(line: &[u8]) -> bool {
+    match line.first() {
+        Some(b'{') if is_json_line(line) => match object::read(line.to_vec()) {
+            Ok(object) => object.arrangement == Arrangement::Row,
+            Err(_) => false,
+        },
+        Some(b'{') => {
+            line.ends_with(b"}") && end_of_value(line).is_none_or(|end| end == line.len())
+        }
+        // A quoted name of a column is also a JSON string.
+        Some(b'"') => {
+            is_json_line(line) && delimited::recognise(&[line, b"\nrow\n"].concat()).is_none()
+        }
+        _ => false,
+    }
+}
+
 /// Whether a text begins like an array of rows, rather than with a word in brackets.
 fn starts_array(text: &[u8]) -> bool {
     matches!(text[1..].trim_ascii_start().first(), Some(b'{' | b'"' | b']'))
@@ -271,4 +333,76 @@ fn object_layout(start: &mut Start) -> RowLayout {
 fn continues(line: &[u8], rest: &[u8]) -> bool {
     matches!(line.trim_ascii_end().last(), Some(b'{' | b'[' | b',' | b':'))
         || matches!(rest.trim_ascii_start().first(), Some(b',' | b'}' | b']' | b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that has no more than its first bytes yet: to wait for more would be a deadlock.
+    struct NoMore;
+
+    impl Read for NoMore {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("more than the first row is read");
+        }
+    }
+
+    impl BufRead for NoMore {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            panic!("more than the first row is read");
+        }
+
+        fn consume(&mut self, _: usize) {}
+    }
+
+    #[test]
+    fn the_first_row_of_json_lines_is_enough() {
+        for text in [
+            "\"Why?\"\n",
+            "\n \n{\"prompt\": \"Why?\"}\r\n",
+            "\u{feff}{\"messages\": [{\"role\": \"user\", \"content\": \"Why?\"}]}\n",
+            "{\"prompt\": \"Why?\", \"tags\": [\"a\"]}\n",
+            "{\"prompt\": oops}\n",
+            "{\"prompt\": \"Why?}\n",
+            "{}\n",
+        ] {
+            let stream = Box::new(Cursor::new(text).chain(NoMore));
+            let detected = open_stream(stream).unwrap();
+            assert_eq!(detected.kind.layout, RowLayout::Lines, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_kinds_are_what_they_are_in_a_file() {
+        for text in [
+            "\"prompt\"\n\"Why?\"\n",
+            "prompt,id\nWhy?,1\n",
+            "[{\"prompt\": \"Why?\"}]\n",
+            "{\"prompt\": [\"Why?\", \"How?\"]}\n",
+            "{\"data\": [{\"prompt\": \"Why?\"}]}\n",
+            "{\n\"prompt\": \"Why?\"}\n{\"prompt\": \"How?\"}\n",
+            "{\"prompt\": \"Why?\"} {\"prompt\": \"How?\"}\n",
+            "Why?\nHow?\n",
+            "",
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let of_file = open(&RowFile::new(file.path())).unwrap();
+            let of_stream = open_stream(Box::new(text.as_bytes())).unwrap();
+            assert_eq!(of_stream.kind, of_file.kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_stream_is_decompressed() {
+        let rows = b"\"Why?\"\n\"How?\"\n";
+        let packed = zstd::encode_all(&rows[..], 1).unwrap();
+        let detected = open_stream(Box::new(Cursor::new(packed))).unwrap();
+        assert_eq!(detected.kind.to_string(), "JSON Lines, zstd");
+        let Content::Stream(mut stream) = detected.content else { panic!("not a stream") };
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        assert_eq!(text, rows);
+    }
 }

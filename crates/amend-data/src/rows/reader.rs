@@ -94,13 +94,29 @@ impl RowReader {
     /// # Errors
     /// The file cannot be opened, or is of no kind that can be read.
     pub fn open(file: &RowFile) -> Result<Self, ReadFault> {
+        Self::new(&file.name, detect::open(file))
+    }
+
+    /// Reads a stream with this name in messages. Rows of JSON Lines are read as they arrive;
+    /// for another kind, its first 64 KiB or all of it are needed.
+    ///
+    /// # Errors
+    /// The stream cannot be read, or is of no kind that can be read.
+    pub fn from_stream(
+        name: &str,
+        stream: impl BufRead + Send + 'static,
+    ) -> Result<Self, ReadFault> {
+        Self::new(name, detect::open_stream(Box::new(stream)))
+    }
+
+    fn new(name: &str, detected: Result<Detected, ReadProblem>) -> Result<Self, ReadFault> {
         let read = || {
-            let Detected { kind, content } = detect::open(file)?;
+            let Detected { kind, content } = detected?;
             let rows = Rows::new(&kind.layout, content).map_err(|problem| named(&kind, problem))?;
             Ok((kind, rows))
         };
-        let (kind, rows) = read().map_err(|problem| whole(file.name.clone(), problem))?;
-        let name = file.name.clone();
+        let (kind, rows) = read().map_err(|problem| whole(name.to_owned(), problem))?;
+        let name = name.to_owned();
         Ok(Self { name, kind, rows, with_originals: false, any: false, ended: false })
     }
 
@@ -109,6 +125,12 @@ impl RowReader {
     pub fn with_originals(mut self) -> Self {
         self.with_originals = true;
         self
+    }
+
+    /// The name of the file in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The kind of the file.
