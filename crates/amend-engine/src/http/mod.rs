@@ -26,6 +26,7 @@ mod address;
 mod client;
 mod dialect;
 mod gate;
+mod known_server;
 mod notices;
 mod probe;
 mod profile;
@@ -43,6 +44,7 @@ use serde_json::{Value, json};
 pub use self::address::{Address, AddressError, Key};
 use self::client::{Client, connection_error};
 use self::dialect::Dialect;
+use self::known_server::KnownServer;
 use self::profile::Profile;
 use self::retry::Cancellation;
 pub use self::retry::Retry;
@@ -161,12 +163,13 @@ impl Http {
         let dialect = Dialect::detect(&settings.address, entry["owned_by"].as_str());
         let client = Client {
             transport,
-            address: settings.address.clone(),
             key_variable: settings.key_variable,
-            dialect,
-            model: settings.model.clone().unwrap_or(name),
-            profile: Arc::new(Mutex::new(Profile::new(dialect))),
-            notices: Arc::default(),
+            server: Arc::new(KnownServer::new(
+                settings.address.to_string(),
+                settings.model.clone().unwrap_or(name),
+                dialect,
+                Profile::new(dialect),
+            )),
         };
 
         let (jobs, job_receiver) = mpsc::channel();
@@ -279,7 +282,7 @@ impl Engine for Http {
             "timeout_seconds": timeout.as_secs_f64(),
         });
         if self.is_probed {
-            settings["probe"] = self.client.profile().to_json();
+            settings["probe"] = self.client.server.profile().to_json();
         }
         Ok(Description {
             model: json!({ "engine": "http", "name": self.entry["id"], "server": model }),
@@ -357,6 +360,6 @@ impl Drop for Http {
         for cancellation in self.pending.values() {
             cancellation.cancel();
         }
-        self.client.notices.summarise();
+        self.client.server.summarise();
     }
 }
