@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::dialect::is_budget;
 use super::known_server::KnownServer;
 use super::profile::{Profile, Refused};
 use super::retry::Cancellation;
@@ -87,7 +88,8 @@ impl Client {
             let error = match self.transport.post("chat/completions", &text, cancellation) {
                 Ok(reply) => {
                     let mut reply = self.server.read(&reply, thinks);
-                    self.server.complete(&mut reply, &body, thinks);
+                    let has_budget = body.keys().any(|field| is_budget(field));
+                    self.server.complete(&mut reply, has_budget, thinks);
                     return Ok(reply);
                 }
                 Err(error) => error,

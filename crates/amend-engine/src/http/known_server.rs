@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use super::dialect::{Dialect, is_budget};
+use super::dialect::Dialect;
 use super::notices::Notices;
 use super::profile::Profile;
 use super::wire::{Body, RequestWriter, ServerReply};
@@ -88,12 +88,13 @@ impl KnownServer {
         reply
     }
 
-    /// Completes a reply to the request `body` with what is known about thoughts.
-    pub fn complete(&self, reply: &mut ServerReply, body: &Body, thinks: bool) {
+    /// Completes a reply with what is known about thoughts. `has_budget` is whether the request
+    /// limited them.
+    pub fn complete(&self, reply: &mut ServerReply, has_budget: bool, thinks: bool) {
         if thinks && self.lock().opens_thoughts {
             reply.take_cut_thought();
         }
-        if reply.is_all_thought() && body.keys().any(|field| is_budget(field)) {
+        if reply.is_all_thought() && has_budget {
             self.report_unlimited_thoughts();
         }
     }
@@ -144,9 +145,19 @@ impl KnownServer {
             return true;
         }
         let Some(change) = profile.refused.learn(message, body) else { return false };
-        tracing::warn!("{} refuses a request ({message}): {change}", self.name);
-        if profile.refused.has_budget() {
-            self.report_unlimited_thoughts();
+        self.report_refusal(message, &change, &profile);
+        true
+    }
+
+    /// Learns from an error of a request that was written earlier, when less was known about
+    /// the server. `whole` is its body without regard to what the server refuses. Returns
+    /// whether the request is worth sending again.
+    pub fn adapt_later(&self, message: &str, whole: &Body) -> bool {
+        let mut profile = self.lock();
+        let known = profile.refused.clone();
+        let Some(change) = profile.refused.learn(message, whole) else { return false };
+        if profile.refused != known {
+            self.report_refusal(message, &change, &profile);
         }
         true
     }
@@ -154,6 +165,13 @@ impl KnownServer {
     /// Reports what is reported once about all replies.
     pub fn summarise(&self) {
         self.notices.summarise();
+    }
+
+    fn report_refusal(&self, message: &str, change: &str, profile: &Profile) {
+        tracing::warn!("{} refuses a request ({message}): {change}", self.name);
+        if profile.refused.has_budget() {
+            self.report_unlimited_thoughts();
+        }
     }
 
     fn report_unlimited_thoughts(&self) {

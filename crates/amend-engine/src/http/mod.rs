@@ -23,6 +23,7 @@
 //!   prompt, each in its own format.
 
 mod address;
+mod batch;
 mod client;
 mod dialect;
 mod gate;
@@ -42,13 +43,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use self::address::{Address, AddressError, Key};
+pub use self::batch::{
+    BatchEngine, BatchExchange, BatchResult, BatchServer, BatchSettings, MAX_TRIES,
+};
 use self::client::{Client, connection_error};
 use self::dialect::Dialect;
 use self::known_server::KnownServer;
+pub use self::profile::ChoiceWay;
 use self::profile::Profile;
 use self::retry::Cancellation;
 pub use self::retry::Retry;
 use self::transport::Transport;
+pub use self::wire::parse as parse_reply;
 use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
