@@ -41,6 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Step(Box<step::StepArgs>),
     Export(export::ExportArgs),
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
@@ -87,6 +88,7 @@ impl Cli {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?, &command_names()),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
+            Some(Command::Step(args)) => step::run(args, &Config::load()?),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
             Some(Command::Score(args)) => score::run(args, &Config::load()?),

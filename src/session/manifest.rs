@@ -3,8 +3,53 @@
 use super::Session;
 use crate::cli::output::error::CommandError;
 use amend_core::constitution::Constitution;
-use amend_core::driver::Engines;
-use amend_data::store::manifest::{FORMAT, Hashed, Manifest};
+use amend_core::driver::{Engines, Job};
+use amend_core::model::Description;
+use amend_data::store::manifest::{FORMAT, Hashed, InputSummary, Manifest};
+
+/// The manifest of a run.
+///
+/// # Errors
+/// The procedure can't be written. It does not fail for those that exist.
+pub(super) fn manifest(
+    command: &str,
+    job: &Job,
+    input: &InputSummary,
+    limit: Option<u64>,
+    engine: Description,
+    judge: Option<Description>,
+) -> Result<Manifest, CommandError> {
+    let procedure = serde_json::to_value(&job.procedure)
+        .map_err(|error| CommandError::failed("serialise the procedure", error))?;
+    let mut settings = engine.settings;
+    if let Some(judge) = &judge
+        && let Some(probe) = judge.settings.get("probe")
+    {
+        settings["judge_probe"] = probe.clone();
+    }
+    Ok(Manifest {
+        format: FORMAT,
+        command: command.to_owned(),
+        amend: env!("CARGO_PKG_VERSION").to_owned(),
+        model: engine.model,
+        judge_model: judge.map(|judge| judge.model),
+        constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
+        templates: job
+            .templates
+            .sources()
+            .into_iter()
+            .map(|(name, text)| (name, Hashed::text(text)))
+            .collect(),
+        input: input.clone(),
+        limit,
+        seed: job.seed,
+        fence: job.fence.delimiter().to_owned(),
+        fence_style: job.fence.style().as_str().to_owned(),
+        procedure,
+        reproducible: job.cohorts,
+        settings,
+    })
+}
 
 impl Session<'_> {
     /// The manifest of the run.
@@ -12,42 +57,12 @@ impl Session<'_> {
     /// # Errors
     /// An engine can't describe its model.
     pub(super) fn manifest(&self, engines: &Engines<'_>) -> Result<Manifest, CommandError> {
-        let job = &self.job;
-        let procedure = serde_json::to_value(&job.procedure)
-            .map_err(|error| CommandError::failed("serialise the procedure", error))?;
         let engine = engines.writer.describe()?;
         let judge = match &engines.judge {
             Some(judge) => Some(judge.describe()?),
             None => None,
         };
-        let mut settings = engine.settings;
-        if let Some(judge) = &judge
-            && let Some(probe) = judge.settings.get("probe")
-        {
-            settings["judge_probe"] = probe.clone();
-        }
-        Ok(Manifest {
-            format: FORMAT,
-            command: self.command.to_owned(),
-            amend: env!("CARGO_PKG_VERSION").to_owned(),
-            model: engine.model,
-            judge_model: judge.map(|judge| judge.model),
-            constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
-            templates: job
-                .templates
-                .sources()
-                .into_iter()
-                .map(|(name, text)| (name, Hashed::text(text)))
-                .collect(),
-            input: self.source.summary.clone(),
-            limit: self.args.limit,
-            seed: job.seed,
-            fence: job.fence.delimiter().to_owned(),
-            fence_style: job.fence.style().as_str().to_owned(),
-            procedure,
-            reproducible: job.cohorts,
-            settings,
-        })
+        manifest(self.command, &self.job, &self.source.summary, self.args.limit, engine, judge)
     }
 }
 

@@ -24,5 +24,6 @@ mod report;
 mod review;
 mod run;
 mod score;
+mod step;
 mod thinking;
 mod thoughts;

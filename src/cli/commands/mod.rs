@@ -17,3 +17,4 @@ pub mod review;
 pub mod run;
 pub mod schema;
 pub mod score;
+pub mod step;

@@ -16,7 +16,6 @@ pub use replies::Replies;
 pub use result_file::{ParseLine, ResultFile};
 
 use crate::store::journal::MAX_RECORD;
-use crate::store::run_dir::RunError;
 
 /// An error of a batch file.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +25,14 @@ pub enum BatchError {
     Io {
         /// The attempted action.
         action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file of results can't be opened.
+    #[error("failed to open {path}")]
+    Open {
         /// The file.
         path: PathBuf,
         /// The cause.
@@ -60,9 +67,6 @@ pub enum BatchError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is one of the run's records.
-    #[error(transparent)]
-    Run(#[from] RunError),
 }
 
 /// The place of a line in a file, without its newline.

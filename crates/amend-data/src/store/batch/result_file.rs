@@ -42,7 +42,8 @@ impl ResultFile {
     /// The file can't be read, or a line is cut off, is not JSON, or has no id.
     pub fn open(path: &Path, parse: ParseLine) -> Result<Self, BatchError> {
         let io = |action| move |source| BatchError::Io { action, path: path.to_owned(), source };
-        let file = File::open(path).map_err(io("open"))?;
+        let file = File::open(path)
+            .map_err(|source| BatchError::Open { path: path.to_owned(), source })?;
         let mut input = BufReader::new(&file);
         let mut lines = HashMap::new();
         let (mut repeated, mut start, mut number) = (0, 0, 0);
