@@ -40,8 +40,8 @@ pub struct StepArgs {
     /// The run directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Write the requests that are due to FILE, as lines of the OpenAI batch format. Further
-    /// files are FILE.part2 and so on, before the extension
+    /// Write the requests that are due to FILE, as lines of the OpenAI batch format. If FILE
+    /// would be too large, NAME.part2.EXT and so on hold the rest
     #[arg(long, value_name = "FILE")]
     emit: Option<PathBuf>,
     /// Take the results in FILE: the output or the errors of a batch, in any order. May be
@@ -65,9 +65,9 @@ pub struct StepArgs {
     /// Retry items that failed, once all have ended
     #[arg(long)]
     retry_errors: bool,
-    /// Input files and folders. Later calls read them again, and need this flag only if they
-    /// have moved
-    #[arg(long, value_name = "INPUT", num_args = 1.., help_heading = "Start")]
+    /// An input file or folder. May be repeated. Later calls read it again, and need this flag
+    /// only if it has moved
+    #[arg(long, value_name = "INPUT", help_heading = "Start")]
     input: Vec<PathBuf>,
     /// Use only the first N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Start")]
