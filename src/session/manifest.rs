@@ -1,12 +1,57 @@
 //! The manifest of a session: everything that its run is started with.
 
-use serde_json::Value;
-
 use super::Session;
 use crate::cli::output::error::CommandError;
 use amend_core::constitution::Constitution;
-use amend_core::driver::Engines;
+use amend_core::driver::{Engines, Job};
+use amend_core::model::Description;
+use amend_data::items::ItemSource;
 use amend_data::store::manifest::{FORMAT, Hashed, Manifest};
+
+/// The manifest of a run.
+///
+/// # Errors
+/// The procedure can't be written. It does not fail for those that exist.
+pub(super) fn manifest(
+    command: &str,
+    job: &Job,
+    source: &ItemSource,
+    limit: Option<u64>,
+    engine: Description,
+    judge: Option<Description>,
+) -> Result<Manifest, CommandError> {
+    let procedure = serde_json::to_value(&job.procedure)
+        .map_err(|error| CommandError::failed("serialise the procedure", error))?;
+    let mut settings = engine.settings;
+    if let Some(judge) = &judge
+        && let Some(probe) = judge.settings.get("probe")
+    {
+        settings["judge_probe"] = probe.clone();
+    }
+    Ok(Manifest {
+        format: FORMAT,
+        command: command.to_owned(),
+        amend: env!("CARGO_PKG_VERSION").to_owned(),
+        model: engine.model,
+        judge_model: judge.map(|judge| judge.model),
+        constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
+        templates: job
+            .templates
+            .sources()
+            .into_iter()
+            .map(|(name, text)| (name, Hashed::text(text)))
+            .collect(),
+        input: source.summary.clone(),
+        shard: source.shard.as_ref().map(|(shard, _)| *shard),
+        limit,
+        seed: job.seed,
+        fence: job.fence.delimiter().to_owned(),
+        fence_style: job.fence.style().as_str().to_owned(),
+        procedure,
+        reproducible: job.cohorts,
+        settings,
+    })
+}
 
 impl Session<'_> {
     /// The manifest of the run.
@@ -19,51 +64,19 @@ impl Session<'_> {
             Some(judge) => Some(judge.describe()?),
             None => None,
         };
-        let mut settings = engine.settings;
-        if let Some(judge) = &judge
-            && let Some(probe) = judge.settings.get("probe")
-        {
-            settings["judge_probe"] = probe.clone();
-        }
-        self.manifest_with(engine.model, judge.map(|judge| judge.model), settings)
+        self.manifest_of(engine, judge)
     }
 
-    /// The manifest of the run with these models and settings.
+    /// The manifest of the run with these models.
     ///
     /// # Errors
-    /// The procedure can't be serialised, which it always can.
-    pub(super) fn manifest_with(
+    /// As [`manifest`].
+    pub(super) fn manifest_of(
         &self,
-        model: Value,
-        judge_model: Option<Value>,
-        settings: Value,
+        engine: Description,
+        judge: Option<Description>,
     ) -> Result<Manifest, CommandError> {
-        let job = &self.job;
-        let procedure = serde_json::to_value(&job.procedure)
-            .map_err(|error| CommandError::failed("serialise the procedure", error))?;
-        Ok(Manifest {
-            format: FORMAT,
-            command: self.command.to_owned(),
-            amend: env!("CARGO_PKG_VERSION").to_owned(),
-            model,
-            judge_model,
-            constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
-            templates: job
-                .templates
-                .sources()
-                .into_iter()
-                .map(|(name, text)| (name, Hashed::text(text)))
-                .collect(),
-            input: self.source.summary.clone(),
-            shard: self.source.shard.as_ref().map(|(shard, _)| *shard),
-            limit: self.args.limit,
-            seed: job.seed,
-            fence: job.fence.delimiter().to_owned(),
-            fence_style: job.fence.style().as_str().to_owned(),
-            procedure,
-            reproducible: job.cohorts,
-            settings,
-        })
+        manifest(self.command, &self.job, &self.source, self.args.limit, engine, judge)
     }
 }
 

@@ -3,6 +3,7 @@
 //! the results in a run directory ([`Session::run`]), and finish with the files that are
 //! derived from the run ([`Finished`]).
 
+pub mod batch;
 pub mod interrupt;
 mod manifest;
 mod models;

@@ -1,5 +1,8 @@
 //! Writes steps and outcomes to the journal, and shows the progress.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::interrupt;
 use super::summary::{StepCounts, Tally};
 use crate::cli::output::error::CommandError;
@@ -18,6 +21,8 @@ pub(super) struct Recorder {
     pub(super) max_errors: Option<u64>,
     /// Whether the user asked to stop.
     pub(super) is_interrupted: fn() -> bool,
+    /// Whether an engine can do nothing more in this session.
+    pub(super) at_standstill: Rc<Cell<bool>>,
     writer: RunWriter,
     governance_log: Option<GovernanceLog>,
     /// The ends of items since the engines' last step. They are written together once the
@@ -44,6 +49,7 @@ impl Recorder {
         Self {
             max_errors: None,
             is_interrupted: interrupt::requested,
+            at_standstill: Rc::default(),
             writer,
             governance_log,
             ends: Vec::new(),
@@ -89,7 +95,7 @@ impl Observer for Recorder {
             Some(limit) => self.tally.failed >= limit,
             None => false,
         };
-        has_too_many_errors || (self.is_interrupted)()
+        has_too_many_errors || self.at_standstill.get() || (self.is_interrupted)()
     }
 
     fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::Session;
 use super::summary::Tally;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
+use amend_core::model::Description;
 use amend_data::items::ItemSource;
 use amend_data::store::journal::JournalDigest;
 use amend_data::store::manifest::{InputSummary, Manifest};
@@ -87,7 +90,8 @@ impl Session<'_> {
         let Some(place) = &self.place else { return Ok(()) };
         let Some(plan) = place.plan()? else { return Ok(()) };
         let Manifest { model, judge_model, settings, .. } = plan.manifest.clone();
-        let manifest = self.manifest_with(model, judge_model, settings)?;
+        let judge = judge_model.map(|model| Description { model, settings: Value::Null });
+        let manifest = self.manifest_of(Description { model, settings }, judge)?;
         let own = ShardPlan::new(place.shard, place.whole.clone(), manifest);
         Ok(plan.check(&place.run, &own)?)
     }

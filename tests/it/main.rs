@@ -26,6 +26,7 @@ mod review;
 mod run;
 mod score;
 mod shards;
+mod step;
 mod thinking;
 mod thoughts;
 mod worker;

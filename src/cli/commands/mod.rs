@@ -19,3 +19,4 @@ pub mod run;
 pub mod schema;
 pub mod score;
 pub mod status;
+pub mod step;

@@ -23,6 +23,7 @@ use amend_data::export::ExportError;
 use amend_data::items::ItemFaults;
 use amend_data::lint::tokenizer::TokenizerError;
 use amend_data::lint::{FilterError, LintError};
+use amend_data::store::batch::BatchError;
 use amend_data::store::journal::JournalError;
 use amend_data::store::run_dir::RunError;
 use amend_data::store::sharded::{MergeError, ShardError};
@@ -298,6 +299,18 @@ impl From<RunError> for CommandError {
 impl From<JournalError> for CommandError {
     fn from(error: JournalError) -> Self {
         Self::new(Kind::Environment, error)
+    }
+}
+
+impl From<BatchError> for CommandError {
+    fn from(error: BatchError) -> Self {
+        let kind = match &error {
+            BatchError::Io { .. } | BatchError::Damaged { .. } => Kind::Environment,
+            BatchError::Open { .. } | BatchError::Result { .. } | BatchError::Leftover { .. } => {
+                Kind::Usage
+            }
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -67,16 +67,29 @@ impl Job {
     ) -> Result<Self, TemplatesError> {
         let constitution = constitution.into();
         let templates = Templates::load(overlay, &fence, constitution.plan.layout)?;
-        Ok(Self {
+        Ok(Self::with_templates(procedure, constitution, templates, fence, seed))
+    }
+
+    /// A job with these templates, which have the delimiters `fence`. Texts end where the model
+    /// ends them, and there are no cohorts.
+    #[must_use]
+    pub fn with_templates(
+        procedure: Procedure,
+        constitution: impl Into<Arc<Constitution>>,
+        templates: Templates,
+        fence: Delimiter,
+        seed: u64,
+    ) -> Self {
+        Self {
             procedure,
-            constitution,
+            constitution: constitution.into(),
             templates: Arc::new(templates),
             fence,
             seed,
             stream: Stream::new(seed),
             ignore_eos: false,
             cohorts: false,
-        })
+        }
     }
 
     /// The loop of an item, before its first step.

@@ -122,7 +122,27 @@ impl Templates {
         fence: &Delimiter,
         layout: Layout,
     ) -> Result<Self, TemplatesError> {
-        let sources = set::read(overlay, layout)?;
+        Self::compile(set::read(overlay, layout)?, fence)
+    }
+
+    /// The set with these texts by file name: those of [`Templates::sources`].
+    ///
+    /// # Errors
+    /// A text has a syntax error.
+    pub fn from_texts<'a>(
+        texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+        fence: &Delimiter,
+    ) -> Result<Self, TemplatesError> {
+        let source = |(name, text): (&str, &str)| {
+            (name.to_owned(), TemplateSource { text: text.into(), shown: name.to_owned() })
+        };
+        Self::compile(texts.into_iter().map(source).collect(), fence)
+    }
+
+    fn compile(
+        sources: BTreeMap<String, TemplateSource>,
+        fence: &Delimiter,
+    ) -> Result<Self, TemplatesError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);

@@ -2,6 +2,7 @@
 //! locks and atomic writes; and runs in shards.
 
 pub mod atomic;
+pub mod batch;
 pub mod first_answers;
 pub mod governance_log;
 pub mod journal;

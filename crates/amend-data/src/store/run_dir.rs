@@ -55,10 +55,12 @@ pub mod files {
     pub const PANEL: &str = "panel.json";
     /// The page of `amend report`.
     pub const REPORT: &str = "report.html";
+    /// The results of batch files that `amend step` took, until the run is done.
+    pub const BATCH_REPLIES: &str = "batch-replies.jsonl";
 
     /// The files that can't be made again from others: no output may replace them.
-    pub const RECORDS: [&str; 7] =
-        [MANIFEST, JOURNAL, LOCK, REVIEWS, REVIEWS_LOCK, GOVERNANCE_LOG, PLAN];
+    pub const RECORDS: [&str; 8] =
+        [MANIFEST, JOURNAL, LOCK, REVIEWS, REVIEWS_LOCK, GOVERNANCE_LOG, PLAN, BATCH_REPLIES];
 }
 
 /// The most differences that an error lists.
@@ -769,6 +771,7 @@ mod tests {
             RESULTS,
             AUDIT,
             REPORT,
+            BATCH_REPLIES,
         ];
         let distinct: std::collections::HashSet<_> = names.into_iter().collect();
         assert_eq!(distinct.len(), names.len());

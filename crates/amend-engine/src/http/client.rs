@@ -1,17 +1,13 @@
-//! Runs one request at a time: writes it in the words of the server, sends it, and reads the
-//! reply. What the server refuses is sent another way from then on, by all clients.
+//! Runs one request at a time: sends it, and sends what the server refuses another way from
+//! then on, by all clients.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use super::address::Address;
-use super::dialect::{Dialect, is_budget};
-use super::notices::Notices;
+use super::dialect::is_budget;
+use super::known_server::KnownServer;
 use super::profile::{Profile, Refused};
 use super::send_error::SendError;
 use super::transport::Transport;
-use super::wire::{Body, RequestWriter, ServerReply};
-use amend_core::chat::{Message, Role};
-use amend_core::model::{EngineError, Event, Failure, Request, Task, Usage};
+use super::wire::{Body, ServerReply};
+use amend_core::model::{EngineError, Event, Failure, Request, Usage};
 
 /// What to do about a server that fails to parse what its model writes.
 pub const PARSE_ITSELF: &str = "start llama-server with --skip-chat-parsing --special: amend then \
@@ -24,15 +20,11 @@ const PAGE: &str = "chat/completions";
 /// How often a request is changed because the server refuses a part of it.
 const MAX_CHANGES: usize = 8;
 
-/// A client of one server, with what is known about it. All threads share it.
+/// A client of one server. All threads share it.
 pub struct Client {
     pub transport: Transport,
-    pub address: Address,
     pub key_variable: &'static str,
-    pub dialect: Dialect,
-    pub model: String,
-    pub profile: Mutex<Profile>,
-    pub notices: Notices,
+    pub server: KnownServer,
 }
 
 /// How often a request is sent.
@@ -68,74 +60,18 @@ impl Client {
     /// # Errors
     /// Only errors that don't concern this request alone.
     pub fn run(&self, request: &Request, usage: &mut Usage) -> Result<Vec<Event>, AttemptError> {
-        let id = request.id;
-        let turns = &request.turns;
-        let outcome = match &request.task {
-            Task::Complete { sampling, stream, ignore_eos, thought_only, .. } => {
-                let write = |profile: &Profile| {
-                    let mut body =
-                        self.writer(profile).complete(turns, sampling, *stream, *thought_only);
-                    if *ignore_eos {
-                        body.insert("ignore_eos".into(), true.into());
-                    }
-                    body
-                };
-                let thinks = *thought_only || self.profile().thinks(&sampling.reasoning);
-                self.send(write, thinks).and_then(|mut reply| {
-                    *usage = reply.usage;
-                    self.watch_prompt(turns, reply.usage.prompt);
-                    self.notices.replaced(&self.address, reply.replaced());
-                    if let Some(turn) = turns.last()
-                        && turn.role == Role::Assistant
-                    {
-                        reply.strip_beginning(&turn.content);
-                    }
-                    let completion = match thought_only {
-                        true => reply.only_thought(self.profile().is_known_to_think),
-                        false => self.whole(reply).and_then(ServerReply::completion),
-                    };
-                    completion.map_err(Stop::Failed).map(|completion| {
-                        let text = completion.text.clone();
-                        vec![Event::Text { id, text }, Event::Done { id, completion }]
-                    })
-                })
-            }
-            Task::Choose { choices, reasoning } => {
-                let write =
-                    |profile: &Profile| self.writer(profile).choose(turns, choices, reasoning);
-                let thinks = self.profile().thinks_anyway;
-                self.send(write, thinks).and_then(|reply| {
-                    *usage = reply.usage;
-                    self.watch_prompt(turns, reply.usage.prompt);
-                    let position = self.profile().way.position(&reply);
-                    let Some(log_probs) = position.and_then(|at| at.log_probs(choices)) else {
-                        return Err(Stop::Failed(reply.why_no_log_probs()));
-                    };
-                    Ok(vec![Event::Chosen { id, log_probs, usage: *usage }])
-                })
-            }
-            Task::Likelihood { .. } => Err(Stop::Failed(Failure::CannotScore)),
-        };
-        match outcome {
+        match self.answer(request, usage) {
             Ok(events) => Ok(events),
-            Err(Stop::Failed(failure)) => Ok(vec![Event::Failed { id, failure }]),
+            Err(Stop::Failed(failure)) => Ok(vec![Event::Failed { id: request.id, failure }]),
             Err(Stop::Run(error)) => Err(error),
         }
     }
 
-    /// A copy of what is known about the server.
-    pub fn profile(&self) -> Profile {
-        self.lock().clone()
-    }
-
-    /// Changes what is known about the server.
-    pub fn lock(&self) -> MutexGuard<'_, Profile> {
-        self.profile.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes requests by a profile.
-    pub fn writer<'a>(&'a self, profile: &'a Profile) -> RequestWriter<'a> {
-        RequestWriter { dialect: self.dialect, model: &self.model, profile }
+    fn answer(&self, request: &Request, usage: &mut Usage) -> Result<Vec<Event>, Stop> {
+        let write = self.server.write(request).map_err(Stop::Failed)?;
+        let reply = self.send(write, self.server.thinks(&request.task))?;
+        *usage = reply.usage;
+        self.server.events(request, reply).map_err(Stop::Failed)
     }
 
     /// Sends the request that `write` makes of what is known about the server. If the server
@@ -151,7 +87,7 @@ impl Client {
         // The words of the last refusal, and what was known to be refused before it.
         let mut last: Option<(String, Refused)> = None;
         loop {
-            let body = write(&self.profile());
+            let body = write(&self.server.profile());
             let text = serde_json::to_string(&body).unwrap_or_default();
             let sent = match sending {
                 Sending::Once => self.transport.post_once(PAGE, &text),
@@ -159,18 +95,9 @@ impl Client {
             };
             let error = match sent {
                 Ok(reply) => {
-                    let mut reply = ServerReply::read(&reply, thinks);
-                    let opens_thoughts = {
-                        let mut profile = self.lock();
-                        profile.opens_thoughts |= reply.lacks_start();
-                        profile.opens_thoughts
-                    };
-                    if thinks && opens_thoughts {
-                        reply.take_cut_thought();
-                    }
-                    if reply.is_all_thought() && body.keys().any(|field| is_budget(field)) {
-                        self.report_unlimited_thoughts();
-                    }
+                    let mut reply = self.server.read(&reply, thinks);
+                    let has_budget = body.keys().any(|field| is_budget(field));
+                    self.server.complete(&mut reply, has_budget, thinks);
                     return Ok(reply);
                 }
                 Err(error) => error,
@@ -183,17 +110,17 @@ impl Client {
             };
             // Some servers report a refusal as an error of their own.
             let may_be_refusal = matches!(code, 400 | 403 | 405 | 413 | 415 | 422 | 500);
-            let before = self.profile().refused;
-            if !may_be_refusal || changes == MAX_CHANGES || !self.adapt(message, &body) {
+            let before = self.server.profile().refused;
+            if !may_be_refusal || changes == MAX_CHANGES || !self.server.adapt(message, &body) {
                 // The same words for a request without the parts that they name: they quote
                 // the prompt.
                 if let Some((words, before)) = last
                     && words == *message
                 {
-                    self.lock().refused = before;
+                    self.server.lock().refused = before;
                     tracing::warn!(
                         "{}: that refusal quotes the prompt; nothing changes",
-                        self.address
+                        self.server.name
                     );
                 }
                 let is_refusal = may_be_refusal && *code != 500;
@@ -209,29 +136,6 @@ impl Client {
         }
     }
 
-    /// Learns from an error. Returns whether the request is worth sending again.
-    fn adapt(&self, message: &str, body: &Body) -> bool {
-        let mut profile = self.lock();
-        // Another thread may have met the same error before.
-        let mut known = body.clone();
-        profile.refused.apply(&mut known);
-        if known != *body {
-            return true;
-        }
-        let Some(change) = profile.refused.learn(message, body) else { return false };
-        tracing::warn!("{} refuses a request ({message}): {change}", self.address);
-        if profile.refused.has_budget() {
-            self.report_unlimited_thoughts();
-        }
-        true
-    }
-
-    fn report_unlimited_thoughts(&self) {
-        if let Some(remedy) = self.dialect.how_to_enforce_budget() {
-            self.notices.unlimited_thoughts(&self.address, remedy);
-        }
-    }
-
     /// As [`Client::exchange`], once, with errors as results of a request.
     fn send(&self, write: impl Fn(&Profile) -> Body, thinks: bool) -> Result<ServerReply, Stop> {
         self.exchange(write, thinks, Sending::Once).map_err(|error| match error {
@@ -244,27 +148,6 @@ impl Client {
                 Stop::Failed(Failure::Endpoint { message: error.to_string() })
             }
         })
-    }
-
-    /// The reply, if thought and answer can be told apart.
-    fn whole(&self, reply: ServerReply) -> Result<ServerReply, Failure> {
-        if !reply.has_lost_channels() {
-            return Ok(reply);
-        }
-        let remedy = self.dialect.how_to_separate_thoughts();
-        Err(Failure::Endpoint {
-            message: format!(
-                "the reply is a thought and an answer of gpt-oss without the marks between them \
-                 (analysis…assistantfinal…), which {} removed: {remedy}",
-                self.dialect.name()
-            ),
-        })
-    }
-
-    fn watch_prompt(&self, turns: &[Message], tokens: u32) {
-        let bytes = turns.iter().map(|turn| turn.content.len()).sum();
-        let dialect = self.dialect;
-        self.notices.prompt(bytes, tokens, dialect.name(), dialect.how_to_raise_context());
     }
 
     /// Whether every further request would fail too. Status 403 may mean that the key

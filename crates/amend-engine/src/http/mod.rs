@@ -23,12 +23,14 @@
 //!   prompt, each in its own format.
 
 mod address;
+mod batch;
 mod client;
 mod dialect;
 mod endpoints_file;
 mod fleet;
 mod gate;
 mod jobs;
+mod known_server;
 mod model_entry;
 mod notices;
 mod pool;
@@ -48,15 +50,20 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 pub use self::address::{Address, AddressError, Key};
+pub use self::batch::{
+    BatchEngine, BatchExchange, BatchResult, BatchServer, BatchSettings, MAX_TRIES,
+};
 use self::client::AttemptError;
 pub use self::endpoints_file::{EndpointsError, EndpointsFile};
 use self::fleet::{Fault, Fleet, MemberId, NextTry};
 use self::jobs::{Exchange, HttpJob, HttpResult};
 use self::pool::Pool;
+pub use self::profile::ChoiceWay;
 pub use self::retry::Retry;
 use self::send_error::SendError;
 use self::servers::Servers;
 pub use self::settings::{API_KEY, EndpointSettings};
+pub use self::wire::parse as parse_reply;
 use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
@@ -335,7 +342,7 @@ impl Engine for Http {
             "timeout_seconds": timeout.as_secs_f64(),
         });
         if let Some(client) = self.servers.probed() {
-            settings["probe"] = client.profile().to_json();
+            settings["probe"] = client.server.profile().to_json();
         }
         let model = self.servers.model();
         Ok(Description {
@@ -440,7 +447,7 @@ impl Drop for Http {
     fn drop(&mut self) {
         for id in self.servers.ids() {
             if let Some(client) = self.servers.client(id) {
-                client.notices.summarise();
+                client.server.summarise();
             }
         }
     }

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::address::Address;
-
 /// Reports what a server does to texts.
 #[derive(Debug, Default)]
 pub struct Notices {
@@ -18,11 +16,11 @@ pub struct Notices {
 
 impl Notices {
     /// Counts characters that were replaced, and reports the first ones.
-    pub fn replaced(&self, address: &Address, characters: u64) {
+    pub fn replaced(&self, server: &str, characters: u64) {
         if characters > 0 && self.replaced.fetch_add(characters, Ordering::Relaxed) == 0 {
             self.reported.store(characters, Ordering::Relaxed);
             tracing::warn!(
-                "a reply of {address} has {characters} characters that are no text (invalid UTF-8, \
+                "a reply of {server} has {characters} characters that are no text (invalid UTF-8, \
                  half of a surrogate pair, or NUL): such characters are replaced by U+FFFD"
             );
         }
@@ -37,10 +35,10 @@ impl Notices {
     }
 
     /// Reports once that the server does not limit thoughts.
-    pub fn unlimited_thoughts(&self, address: &Address, remedy: &str) {
+    pub fn unlimited_thoughts(&self, server: &str, remedy: &str) {
         if !self.has_reported_budget.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "{address} does not enforce the budget of thoughts for this model: a long thought \
+                "{server} does not enforce the budget of thoughts for this model: a long thought \
                  takes the tokens of its answer, and the item fails (no_answer). To limit thoughts \
                  apart from answers, {remedy}"
             );

@@ -37,7 +37,7 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
         let knows_thoughts = needs.texts.as_ref().is_some_and(|it| it.mode != ReasoningMode::On);
         probe_choice(client, choices, knows_thoughts)?;
     }
-    let profile = client.profile();
+    let profile = client.server.profile();
     let thoughts = match (needs.texts.as_ref().map(|reasoning| reasoning.mode), &profile) {
         (Some(ReasoningMode::On), _) => "on",
         (_, Profile { thinks_anyway: true, .. }) => "can't be switched off",
@@ -46,8 +46,8 @@ pub fn probe(client: &Client, needs: &ProbeNeeds) -> Result<(), ProbeError> {
     let refused: Vec<&str> = profile.refused.names().collect();
     tracing::info!(
         "{} ({}): thoughts {thoughts}; choices {}; refused: {}",
-        client.address,
-        client.dialect.name(),
+        client.server.name,
+        client.server.dialect.name(),
         if needs.choices.is_some() { profile.way.as_str() } else { "not needed" },
         if refused.is_empty() { "nothing".to_owned() } else { refused.join(", ") },
     );
@@ -62,29 +62,29 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
         if !thinks {
             tracing::warn!(
                 "{} returns no thoughts, although they are switched on: use a model that thinks, or {}",
-                client.address,
-                client.dialect.how_to_separate_thoughts()
+                client.server.name,
+                client.server.dialect.how_to_separate_thoughts()
             );
         }
-        client.lock().is_known_to_think = thinks;
+        client.server.lock().is_known_to_think = thinks;
         return Ok(());
     }
     if !thinks {
         return Ok(());
     }
     // An unknown server may know one of the common switches.
-    if client.profile().switch == SwitchField::Unknown {
+    if client.server.profile().switch == SwitchField::Unknown {
         for switch in [SwitchField::Effort, SwitchField::Template] {
-            client.lock().switch = switch;
+            client.server.lock().switch = switch;
             let is_quiet = ask().is_ok_and(|reply| !reply.has_thought());
             if is_quiet {
                 return Ok(());
             }
         }
-        client.lock().switch = SwitchField::Unknown;
+        client.server.lock().switch = SwitchField::Unknown;
     }
     {
-        let mut profile = client.lock();
+        let mut profile = client.server.lock();
         profile.thinks_anyway = true;
         profile.is_known_to_think = true;
     }
@@ -92,7 +92,7 @@ fn probe_text(client: &Client, reasoning: &Reasoning) -> Result<(), ProbeError> 
         tracing::warn!(
             "the model of {} thinks, although thoughts are switched off: they are limited to {} \
              tokens and left out of answers",
-            client.address,
+            client.server.name,
             reasoning.budget
         );
     }
@@ -117,7 +117,7 @@ fn complete(
     let reasoning = Reasoning { budget, ..reasoning.clone() };
     let sampling = Sampling { max_tokens: FEW_TOKENS, reasoning, ..Sampling::default() };
     let write = |profile: &Profile| {
-        client.writer(profile).complete(turns, &sampling, Stream::new(0), thought_only)
+        client.server.writer(profile).complete(turns, &sampling, Stream::new(0), thought_only)
     };
     // The answer that is asked for has no marks of its own.
     client.exchange(write, true, Sending::Retrying).map_err(|error| match error {
@@ -146,7 +146,7 @@ fn probe_choice(
     if let Some(thought_turns) = &needs.thought_turns {
         let thought = complete(client, thought_turns, &needs.reasoning, true)?.thought;
         let Some(thought) = thought else { return Err(no_thought(client)) };
-        client.lock().is_known_to_think = true;
+        client.server.lock().is_known_to_think = true;
         if let Some(last) = turns.last_mut() {
             last.reasoning = Some(thought);
         }
@@ -174,8 +174,8 @@ fn probe_choice(
             };
             probe_text(client, &Reasoning { mode, ..needs.reasoning.clone() })?;
         }
-        let profile = Profile { way, ..client.profile() };
-        let body = client.writer(&profile).choose(&turns, &needs.labels, &needs.reasoning);
+        let profile = Profile { way, ..client.server.profile() };
+        let body = client.server.writer(&profile).choose(&turns, &needs.labels, &needs.reasoning);
         if last_body.as_ref() == Some(&body) {
             continue;
         }
@@ -199,7 +199,7 @@ fn probe_choice(
             None => no_log_probs(client),
         });
     };
-    client.lock().way = way;
+    client.server.lock().way = way;
     if mass < UNUSABLE * needs.mass_floor {
         return Err(no_mass(client, mass));
     }
@@ -223,9 +223,9 @@ fn choose(
 ) -> Result<ChoiceOutcome, ProbeError> {
     let write = |profile: &Profile| {
         let profile = Profile { way, ..profile.clone() };
-        client.writer(&profile).choose(turns, &needs.labels, &needs.reasoning)
+        client.server.writer(&profile).choose(turns, &needs.labels, &needs.reasoning)
     };
-    let thinks = client.profile().thinks_anyway;
+    let thinks = client.server.profile().thinks_anyway;
     let reply = match client.exchange(write, thinks, Sending::Retrying) {
         Ok(reply) => reply,
         Err(ClientError::Final(error)) => return Err(error.into()),
@@ -248,12 +248,12 @@ fn no_thought(client: &Client) -> ProbeError {
     ProbeError::Unfit {
         message: format!(
             "{} returns no thought, and the judge's reasons are its thoughts (--reasoning on)",
-            client.address
+            client.server.name
         ),
         hint: format!(
             "pass --reasoning auto, and the judge writes its reasons as an answer; or use a model \
              that thinks, and {}",
-            client.dialect.how_to_separate_thoughts()
+            client.server.dialect.how_to_separate_thoughts()
         ),
     }
 }
@@ -264,9 +264,9 @@ fn no_log_probs(client: &Client) -> ProbeError {
     ProbeError::Unfit {
         message: format!(
             "{} reports no log-probabilities (logprobs, top_logprobs), from which verdicts are read",
-            client.address
+            client.server.name
         ),
-        hint: match client.dialect.how_to_get_logprobs() {
+        hint: match client.server.dialect.how_to_get_logprobs() {
             Some(remedy) => format!("{remedy}. Otherwise {JUDGE}"),
             None => JUDGE.to_owned(),
         },
@@ -283,13 +283,13 @@ fn no_mass(client: &Client, mass: f64) -> ProbeError {
         hint: format!(
             "if the reply begins inside a thought or as a new turn, {}; if the model does not follow \
              the question, use another judge (--judge-model), or set `enabled = false` in `[judge]`",
-            client.dialect.how_to_continue()
+            client.server.dialect.how_to_continue()
         ),
     }
 }
 
 fn cannot_continue(client: &Client, needs: &ChoiceNeeds, message: &str) -> ProbeError {
-    let how = client.dialect.how_to_continue();
+    let how = client.server.dialect.how_to_continue();
     match &needs.recorded_way {
         Some(way) => ProbeError::Unfit {
             message: format!("the run asks for verdicts in the way {way:?}, and {message}"),

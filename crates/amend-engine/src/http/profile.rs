@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Dialect, SwitchField, is_budget};
@@ -12,7 +13,8 @@ use amend_core::chat::{Reasoning, ReasoningMode};
 const TOP_LOGPROBS: u64 = 20;
 
 /// How a choice is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ChoiceWay {
     /// The last turn begins the reply, as the server continues it by default.
     Begun,
@@ -187,6 +189,36 @@ impl Refused {
         }
     }
 
+    /// Adds what a server refuses, by the name of the field. `max_tokens` is sent under its
+    /// other name, and `top_logprobs=N` limits the likely tokens.
+    ///
+    /// # Errors
+    /// No request can do without the field. The error lists the names that are known.
+    pub fn add(&mut self, name: &str) -> Result<(), String> {
+        if let Some(limit) = name.strip_prefix("top_logprobs=")
+            && let Ok(limit @ 1..TOP_LOGPROBS) = limit.parse()
+        {
+            self.top_logprobs = Some(limit);
+        } else if name == "max_tokens" {
+            self.renames_max_tokens = true;
+        } else if let Some(field) = DISPENSABLE.iter().find(|field| **field == name) {
+            self.fields.insert(field);
+        } else {
+            let known = DISPENSABLE.join(", ");
+            return Err(format!(
+                "no request can do without {name:?}: the names are max_tokens, top_logprobs=N, {known}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What it refuses, as [`Refused::add`] takes it.
+    pub fn as_added(&self) -> Vec<String> {
+        let top_logprobs = self.top_logprobs.map(|limit| format!("top_logprobs={limit}"));
+        let others = self.names().filter(|name| *name != "top_logprobs").map(str::to_owned);
+        others.chain(top_logprobs).collect()
+    }
+
     /// Whether the server refuses a budget of thoughts.
     pub fn has_budget(&self) -> bool {
         self.fields.iter().any(|field| is_budget(field))
@@ -289,6 +321,26 @@ mod tests {
                 after(&[error], body.clone()),
                 json!({"logprobs": true, "top_logprobs": top})
             );
+        }
+    }
+
+    #[test]
+    fn what_is_refused_can_be_written_down() {
+        let mut refused = Refused::default();
+        for name in ["seed", "max_tokens", "top_logprobs=5"] {
+            refused.add(name).unwrap();
+        }
+        let mut again = Refused::default();
+        for name in refused.as_added() {
+            again.add(&name).unwrap();
+        }
+        assert_eq!(again, refused);
+        let mut body = json!({"max_tokens": 7, "seed": 1, "logprobs": true});
+        refused.apply(body.as_object_mut().unwrap());
+        assert_eq!(body, json!({"max_completion_tokens": 7, "logprobs": true, "top_logprobs": 5}));
+        for name in ["messages", "top_logprobs=0", "top_logprobs=20", "top_logprobs"] {
+            let error = refused.add(name).unwrap_err();
+            assert!(error.contains(&format!("without {name:?}")), "{error}");
         }
     }
 

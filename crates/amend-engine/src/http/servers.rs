@@ -10,6 +10,7 @@ use super::client::{Client, connection_error};
 use super::dialect::Dialect;
 use super::endpoints_file::{EndpointsError, EndpointsFile};
 use super::fleet::MemberId;
+use super::known_server::KnownServer;
 use super::model_entry::ModelEntry;
 use super::probe::probe;
 use super::profile::Profile;
@@ -297,18 +298,19 @@ fn client(
     let dialect = Dialect::detect(address, entry.owner());
     Client {
         transport,
-        address: address.clone(),
         key_variable: settings.key_variable,
-        dialect,
-        model: settings.model.clone().unwrap_or_else(|| entry.name().to_owned()),
-        profile: Profile::new(dialect).into(),
-        notices: Default::default(),
+        server: KnownServer::new(
+            address.to_string(),
+            settings.model.clone().unwrap_or_else(|| entry.name().to_owned()),
+            dialect,
+            Profile::new(dialect),
+        ),
     }
 }
 
 /// The same needs, with the way of asking for choices that a server determined.
 fn in_the_same_way(needs: ProbeNeeds, client: Option<&Client>) -> ProbeNeeds {
-    let way = client.map(|client| client.profile().way.as_str().to_owned());
+    let way = client.map(|client| client.server.profile().way.as_str().to_owned());
     let choices = needs.choices.map(|choices| ChoiceNeeds { recorded_way: way, ..choices });
     ProbeNeeds { choices, ..needs }
 }
