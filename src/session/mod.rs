@@ -30,7 +30,7 @@ use amend_core::record::{Item, Step};
 use amend_data::items::{ItemFaults, ItemSource};
 use amend_data::store;
 use amend_data::store::governance_log::GovernanceLog;
-use amend_data::store::journal::{ItemProgress, Record, State};
+use amend_data::store::journal::{Record, State};
 use amend_data::store::manifest::Manifest;
 use amend_data::store::run_dir::files::{FIGURES, SKIPPED};
 use amend_data::store::run_dir::{RunDir, RunWriter};
@@ -223,7 +223,11 @@ impl<'a> Session<'a> {
         let (writer, in_session, steps) = recorder.finish();
         tally.done += in_session.done;
         tally.failed += in_session.failed;
-        if let (Some(place), true) = (&self.place, tally.done + tally.failed == total) {
+        if let Some(place) = &self.place
+            && ended.is_ok()
+            && faults.is_none()
+            && tally.done + tally.failed == total
+        {
             place.end(&writer, tally)?;
         }
         let dir = writer.into_dir();
@@ -286,17 +290,10 @@ impl<'a> Session<'a> {
 
 /// Records that failed items are tried again, and returns how many.
 fn record_retries(writer: &mut RunWriter, state: &State) -> Result<u64, CommandError> {
-    let mut failed: Vec<&str> = Vec::new();
-    for (key, progress) in state.iter() {
-        if matches!(progress, ItemProgress::Failed(_)) {
-            failed.push(key);
-        }
+    for key in state.failed() {
+        writer.append(&Record::Retry { item: key.to_owned() })?;
     }
-    failed.sort_unstable();
-    for key in &failed {
-        writer.append(&Record::Retry { item: (*key).to_owned() })?;
-    }
-    Ok(failed.len() as u64)
+    Ok(state.failed().len() as u64)
 }
 
 /// The items up to the first fault, which is put into `faults`.

@@ -13,7 +13,7 @@ use crate::cli::output::progress::download_bar;
 use amend_core::constitution::StepSampling;
 use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
-use amend_data::store::run_dir::RunDir;
+use amend_data::store::run_dir::{RunDir, RunError};
 use amend_engine::llama::measure::calibrate::Costs;
 use amend_engine::{LoadedModel, ModelSource};
 
@@ -226,16 +226,21 @@ fn with_recorded_costs(
 }
 
 /// The costs of batches that a reproducible run started with, if it is resumed. It must
-/// continue with the same costs.
+/// continue with the same costs, and all its shards use the same.
 ///
 /// # Errors
-/// There is no run to resume.
+/// The run can't be read.
 pub fn recorded_costs(recording: &RecordArgs) -> Result<Option<Costs>, CommandError> {
     let Some(out) = &recording.out else { return Ok(None) };
     if !(recording.resume && recording.reproducible) {
         return Ok(None);
     }
-    let run = RunDir::open(out)?;
+    let run = match RunDir::open(out) {
+        Ok(run) => run,
+        // The first of several shards.
+        Err(RunError::NoRun { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let recorded = run.manifest().settings.pointer("/settings/costs");
     Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
 }

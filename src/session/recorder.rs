@@ -20,6 +20,9 @@ pub(super) struct Recorder {
     pub(super) is_interrupted: fn() -> bool,
     writer: RunWriter,
     governance_log: Option<GovernanceLog>,
+    /// The ends of items since the engines' last step. They are written together once the
+    /// governance log is on the disk, so that no output is recorded as done without being logged.
+    ends: Vec<Record>,
     progress: Progress,
     /// The items that ended in this session.
     tally: Tally,
@@ -43,6 +46,7 @@ impl Recorder {
             is_interrupted: interrupt::requested,
             writer,
             governance_log,
+            ends: Vec::new(),
             progress: Progress::new(total, done_before),
             tally: Tally::default(),
             steps: StepCounts::default(),
@@ -67,6 +71,10 @@ impl Recorder {
     /// Removes the progress bar. Returns the writer of the journal, and the counts of ended
     /// items and of steps.
     pub(super) fn finish(mut self) -> (RunWriter, Tally, StepCounts) {
+        // After an error of the engine, the ends before it count.
+        if let Err(error) = self.settled() {
+            tracing::debug!(%error, "the last ends are not recorded");
+        }
         self.beat(Heartbeat::write);
         (self.writer, self.tally, self.steps)
     }
@@ -106,11 +114,20 @@ impl Observer for Recorder {
             }
         }
         self.progress.item();
-        // The log comes first, so that no output is recorded as done without being
-        // logged.
         if let Some(log) = &mut self.governance_log {
             log.add(trajectory, &outcome)?;
         }
-        Ok(self.writer.append(&Record::End { item, outcome })?)
+        self.ends.push(Record::End { item, outcome });
+        Ok(())
+    }
+
+    fn settled(&mut self) -> Result<(), CommandError> {
+        if let Some(log) = &mut self.governance_log {
+            log.commit()?;
+        }
+        for end in self.ends.drain(..) {
+            self.writer.append(&end)?;
+        }
+        Ok(self.writer.commit()?)
     }
 }

@@ -7,6 +7,7 @@ use super::summary::Tally;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
 use amend_data::items::ItemSource;
+use amend_data::store::journal::JournalDigest;
 use amend_data::store::manifest::{InputSummary, Manifest};
 use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_data::store::sharded::{Done, Plan, Shard, shard_folder};
@@ -35,11 +36,13 @@ impl ShardPlace {
     /// Whether the shard was started before. With `resume` it may have been.
     ///
     /// # Errors
-    /// The folder of the run holds something else; or the shard was started, without `resume`.
+    /// The folder of the run holds something else, another process works on the shard, or it was
+    /// started and `resume` is not given.
     pub(super) fn resumes(&self, resume: bool) -> Result<bool, CommandError> {
         Plan::check_folder(&self.run)?;
         let folder = self.folder();
         if resume && RunDir::has_manifest(&folder) {
+            RunDir::check_resumable(&folder)?;
             return Ok(true);
         }
         RunDir::check_vacant(&folder)?;
@@ -69,8 +72,7 @@ impl ShardPlace {
     /// The file can't be written.
     pub(super) fn end(&self, writer: &RunWriter, tally: Tally) -> Result<(), CommandError> {
         let Tally { done, failed } = tally;
-        let journal = writer.journal_end();
-        let (records, bytes, sha256) = (journal.records, journal.bytes, journal.sha256);
+        let JournalDigest { records, bytes, sha256 } = writer.digest();
         let end = Done { items: done + failed, done, failed, records, bytes, sha256 };
         Ok(end.write(&self.folder())?)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::output::print;
 use amend_core::model::Counters;
 use amend_core::record::{Step, StepInput, StepOutput};
-use amend_data::store::journal::{ItemProgress, State};
+use amend_data::store::journal::State;
 
 /// The result of a session, in numbers.
 pub(super) struct Summary<'a> {
@@ -32,15 +32,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn from_state(state: &State) -> Self {
-        let mut tally = Self::default();
-        for (_, progress) in state.iter() {
-            match progress {
-                ItemProgress::Done => tally.done += 1,
-                ItemProgress::Failed(_) => tally.failed += 1,
-                ItemProgress::Unfinished(_) => {}
-            }
-        }
-        tally
+        Self { done: state.done(), failed: state.failed().len() as u64 }
     }
 }
 

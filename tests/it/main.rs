@@ -24,5 +24,6 @@ mod report;
 mod review;
 mod run;
 mod score;
+mod shards;
 mod thinking;
 mod thoughts;

@@ -125,6 +125,15 @@ pub trait Observer {
     /// The observer fails.
     fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), Self::Error>;
 
+    /// Everything that the last step of the engines brought about was reported. It is called
+    /// before the next step, and before [`drive`] returns without an error.
+    ///
+    /// # Errors
+    /// The observer fails.
+    fn settled(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// All items of a cohort have ended.
     ///
     /// # Errors
@@ -321,6 +330,7 @@ pub fn drive<'e, O: Observer>(
     let mut work = work.into_iter();
     let mut in_cohort = false;
     loop {
+        drive.observer.settled().map_err(DriveError::Observer)?;
         if drive.observer.stops() {
             drive.cancel(|_| true);
             return Ok(Ended::Stopped);
@@ -349,6 +359,7 @@ pub fn drive<'e, O: Observer>(
                 // All items of the cohort ended without a model call.
                 continue;
             }
+            drive.observer.settled().map_err(DriveError::Observer)?;
             return Ok(Ended::Done);
         }
         for event in drive.step()? {
@@ -600,100 +611,4 @@ pub fn sampling(steps: &StepSampling, kind: StepKind) -> &Sampling {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use super::*;
-    use crate::chat::{Message, NextTurn, Reasoning};
-    use crate::model::{Capabilities, Description, Prepared};
-
-    /// Never answers, and keeps the ids that are cancelled.
-    #[derive(Default)]
-    struct Silent {
-        cancelled: Vec<RequestId>,
-    }
-
-    impl Engine for Silent {
-        fn capabilities(&self) -> Capabilities {
-            Capabilities {
-                scores_texts: false,
-                knows_tokens: false,
-                is_deterministic: false,
-                measures_batches: false,
-            }
-        }
-
-        fn describe(&self) -> Result<Description, EngineError> {
-            Err(EngineError::new("a silent engine has no model"))
-        }
-
-        fn width(&self) -> usize {
-            40
-        }
-
-        fn prepare(
-            &self,
-            _: &[Message],
-            _: usize,
-            _: &Reasoning,
-            _: NextTurn,
-        ) -> Result<Prepared, Failure> {
-            Err(Failure::TokensUnknown)
-        }
-
-        fn submit(&mut self, _: Request) {}
-
-        fn cancel(&mut self, id: RequestId) {
-            self.cancelled.push(id);
-        }
-
-        fn reset(&mut self) {}
-
-        fn step(&mut self, _: &mut Vec<Event>) -> Result<bool, EngineError> {
-            Ok(true)
-        }
-
-        fn counters(&self) -> Counters {
-            Counters::default()
-        }
-    }
-
-    /// Stops after the first step.
-    struct StopsAtOnce {
-        asked: u32,
-    }
-
-    impl Observer for StopsAtOnce {
-        type Error = Infallible;
-
-        fn stops(&mut self) -> bool {
-            self.asked += 1;
-            self.asked > 1
-        }
-
-        fn step(&mut self, _: &ItemLoop, _: &Step) -> Result<(), Infallible> {
-            Ok(())
-        }
-
-        fn end(&mut self, _: &ItemLoop, _: Outcome) -> Result<(), Infallible> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn an_interrupt_cancels_the_last_request_first() {
-        let constitution = crate::constitution::load("harmless").unwrap().constitution;
-        let delimiter = Delimiter::new("3f9c2a81").unwrap();
-        let procedure = Procedure::Revise { judging: false };
-        let job = Job::new(procedure, constitution, None, delimiter, 7).unwrap();
-        let work = (0..40).map(|number| Work {
-            item: Arc::new(Item::of_prompt(format!("Question {number}?"))),
-            steps: Vec::new(),
-        });
-        let mut engine = Silent::default();
-        let ended = drive(&mut engine, &job, work, &mut StopsAtOnce { asked: 0 }).unwrap();
-        assert_eq!(ended, Ended::Stopped);
-        assert_eq!(engine.cancelled.len(), 40);
-        assert!(engine.cancelled.is_sorted_by(|a, b| a > b), "{:?}", engine.cancelled);
-    }
-}
+mod tests;

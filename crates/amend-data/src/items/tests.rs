@@ -656,3 +656,105 @@ fn a_folder_is_described_in_one_line() {
     )];
     assert_eq!(source.notes, notes);
 }
+
+/// Options of a shard.
+fn of_shard(index: u32, count: u32, by: ShardBy) -> ItemOptions {
+    let shard = Shard { by, ..Shard::new(index, count).unwrap() };
+    ItemOptions { shard: Some(shard), ..ItemOptions::default() }
+}
+
+/// Prompts, every seventh of which is there twice, in several files.
+fn sharded_files(files: usize) -> (Files, Vec<String>) {
+    let rows = |file: usize| -> String {
+        let row = |row: usize| format!("{{\"prompt\":\"{}?\"}}\n", (file * 50 + row) % 171);
+        (0..50).map(row).collect()
+    };
+    let names: Vec<String> = (0..files).map(|file| format!("{file:02}.jsonl")).collect();
+    let texts: Vec<String> = (0..files).map(rows).collect();
+    let pairs: Vec<(&str, &str)> =
+        names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    (Files::new(&pairs), names)
+}
+
+#[test]
+fn the_shards_by_key_have_every_item_once() {
+    let (files, names) = sharded_files(4);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let whole = files.open(&names, Purpose::Prompts, &ItemOptions::default()).unwrap();
+    let expected = all(&whole);
+    assert!(expected.iter().any(|item| item.key.ends_with("-2")), "some prompts are repeated");
+    for count in [1, 2, 7, 64] {
+        let mut united = Vec::new();
+        for index in 0..count {
+            let options = of_shard(index, count, ShardBy::Key);
+            let source = files.open(&names, Purpose::Prompts, &options).unwrap();
+            let items = all(&source);
+            let (_, input) = source.shard.as_ref().unwrap();
+            assert_eq!(*input, whole.summary, "every shard knows the whole input");
+            let summary = InputSummary::new(source.summary.files.clone(), &items);
+            assert_eq!(source.summary, summary);
+            assert_eq!(source.whole_sha256(), whole.summary.sha256);
+            united.extend(items);
+        }
+        united.sort_by_key(|item| item.row);
+        assert_eq!(united, expected, "{count} shards");
+    }
+}
+
+#[test]
+fn the_shards_by_file_have_every_row_once_under_keys_of_their_own() {
+    let (files, names) = sharded_files(7);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let whole = files.open(&names, Purpose::Prompts, &ItemOptions::default()).unwrap();
+    let mut expected = shorts(&all(&whole));
+    expected.sort_unstable();
+    for count in [1, 2, 7] {
+        let mut united = Vec::new();
+        let mut inputs = Vec::new();
+        for index in 0..count {
+            let options = of_shard(index, count, ShardBy::File);
+            let source = files.open(&names, Purpose::Prompts, &options).unwrap();
+            assert!(source.summary.rows > 0, "shard {index} of {count} has no file");
+            inputs.push(source.shard.as_ref().unwrap().1.clone());
+            united.extend(all(&source));
+        }
+        assert!(inputs.iter().all(|input| *input == inputs[0]), "the shards agree on the files");
+        let keys: std::collections::HashSet<&str> =
+            united.iter().map(|item| item.key.as_str()).collect();
+        assert_eq!(keys.len(), united.len(), "no two items have the same key");
+        let mut found = shorts(&united);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{count} shards");
+        if count == 1 {
+            assert_eq!(united, all(&whole), "one shard is the whole");
+        }
+    }
+    let error = files.open(&names, Purpose::Prompts, &of_shard(0, 8, ShardBy::File)).unwrap_err();
+    let expected = "7 files are too few for 8 shards: use fewer shards, or --shard-by key";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_file_without_rows_is_a_shard_without_items() {
+    let files = Files::new(&[("a.jsonl", "\"x\"\n"), ("b.jsonl", "\n")]);
+    let rows = |index| {
+        let options = of_shard(index, 2, ShardBy::File);
+        files.open(&["a.jsonl", "b.jsonl"], Purpose::Prompts, &options).unwrap().summary.rows
+    };
+    assert_eq!((rows(0), rows(1)), (1, 0));
+}
+
+#[test]
+fn a_shard_notices_a_change_of_its_rows() {
+    let files = Files::new(&[("in.jsonl", "\"a\"\n\"b\"\n\"c\"\n\"d\"\n")]);
+    let source =
+        files.open(&["in.jsonl"], Purpose::Prompts, &of_shard(0, 2, ShardBy::Key)).unwrap();
+    let items = all(&source);
+    assert!(items.len() < 4);
+    let changed = format!("\"{}!\"", items[0].messages[0].content);
+    let text = fs::read_to_string(files.path("in.jsonl")).unwrap();
+    let old = format!("\"{}\"", items[0].messages[0].content);
+    fs::write(files.path("in.jsonl"), text.replace(&old, &changed)).unwrap();
+    let error = source.items().find_map(Result::err).unwrap();
+    assert!(error.to_string().contains("changed"), "{error}");
+}

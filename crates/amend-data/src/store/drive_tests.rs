@@ -93,6 +93,11 @@ impl Observer for Recorder {
         self.append(&Record::Cohort {})
     }
 
+    fn settled(&mut self) -> Result<(), Killed> {
+        self.run.commit().unwrap();
+        Ok(())
+    }
+
     fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), Killed> {
         let item = Item::clone(trajectory.item());
         self.append(&Record::End { item, outcome })

@@ -1,6 +1,7 @@
 //! The governance log: a JSON line for each output under a principle of a logged category.
 //!
-//! The log is append-only. An output is synced to the log before its item counts as done.
+//! The log is append-only. An output is synced to the log before its item's end is written to
+//! the journal.
 //! The log has times and the journal has none, so that a reproducible run always writes
 //! the same journal.
 
@@ -25,6 +26,7 @@ pub struct GovernanceLog {
     path: PathBuf,
     file: File,
     model: Value,
+    has_unsynced_entry: bool,
 }
 
 /// An entry of the log: one output.
@@ -83,7 +85,7 @@ impl GovernanceLog {
         }
         super::atomic::sync_folder(super::atomic::parent(&path))
             .map_err(io("sync the folder of"))?;
-        Ok(Some(Self { path, file, model }))
+        Ok(Some(Self { path, file, model, has_unsynced_entry: false }))
     }
 
     /// The path of the log.
@@ -92,8 +94,8 @@ impl GovernanceLog {
         &self.path
     }
 
-    /// Adds an output if a principle of a logged category was applied to it. The entry is
-    /// synced to the disk before this returns.
+    /// Adds an output if a principle of a logged category was applied to it. [`Self::commit`]
+    /// syncs the entry to the disk.
     ///
     /// # Errors
     /// The file can't be written.
@@ -142,7 +144,20 @@ impl GovernanceLog {
         let io = |action| move |source| RunError::Io { action, path: path.clone(), source };
         let line = serde_json::to_string(&entry).map_err(|error| io("write")(error.into()))? + "\n";
         self.file.write_all(line.as_bytes()).map_err(io("write"))?;
-        self.file.sync_data().map_err(io("sync"))
+        self.has_unsynced_entry = true;
+        Ok(())
+    }
+
+    /// Syncs the entries to the disk that are not synced.
+    ///
+    /// # Errors
+    /// The file can't be synced.
+    pub fn commit(&mut self) -> Result<(), RunError> {
+        if !std::mem::take(&mut self.has_unsynced_entry) {
+            return Ok(());
+        }
+        let io = |source| RunError::Io { action: "sync", path: self.path.clone(), source };
+        self.file.sync_data().map_err(io)
     }
 }
 
@@ -199,6 +214,7 @@ mod tests {
             let constitution = trajectory.constitution();
             let mut log = GovernanceLog::open(constitution, folder.path(), model).unwrap().unwrap();
             log.add_at(trajectory, &DONE, time).unwrap();
+            log.commit().unwrap();
         };
         let high = applied("courts", "log = ['courts']");
         let path = folder.path().join(GOVERNANCE_LOG);

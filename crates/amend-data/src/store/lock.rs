@@ -18,6 +18,21 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Lock {
+    /// Checks that no process holds the lock file `name` in `folder`. Errors name `guarded`.
+    ///
+    /// # Errors
+    /// A process holds it, or the file can't be opened or locked.
+    pub fn check_free(folder: &Path, name: &str, guarded: &Path) -> Result<(), RunError> {
+        if !Self::is_held(folder, name)? {
+            return Ok(());
+        }
+        let path = folder.join(name);
+        match File::open(&path) {
+            Ok(file) => Err(locked_error(file, guarded)),
+            Err(source) => Err(RunError::Io { action: "open", path, source }),
+        }
+    }
+
     /// Whether a process holds the lock file `name` in `folder`.
     ///
     /// # Errors
@@ -62,17 +77,19 @@ impl Lock {
         }
         match locked {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The process id is optional in the error.
-                let pid =
-                    file.take(32).read_to_string(&mut text).ok().and(text.trim().parse().ok());
-                return Err(RunError::Locked { path: guarded.to_owned(), pid });
-            }
+            Err(TryLockError::WouldBlock) => return Err(locked_error(file, guarded)),
             Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
         }
         file.set_len(0).map_err(io("write"))?;
         writeln!(file, "{}", std::process::id()).map_err(io("write"))?;
         Ok(Self { _file: file })
     }
+}
+
+/// The error of a lock file that another process holds.
+fn locked_error(file: File, guarded: &Path) -> RunError {
+    let mut text = String::new();
+    // The process id is optional in the error.
+    let pid = file.take(32).read_to_string(&mut text).ok().and(text.trim().parse().ok());
+    RunError::Locked { path: guarded.to_owned(), pid }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use self::files::{JOURNAL, LOCK, MANIFEST};
 use super::atomic;
-use super::journal::{Journal, JournalError, Record, State};
+use super::journal::{Journal, JournalDigest, JournalError, Record, State};
 use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::sharded::{self, ShardedRun};
@@ -411,15 +411,16 @@ impl RunDir {
         Ok(RunWriter::open(path, lock)?.0)
     }
 
-    /// Checks that `path` holds a run that a process can write to.
+    /// Checks that `path` holds a run that this process can write to.
     ///
     /// # Errors
-    /// There is no run, or it is in shards.
+    /// There is no run, it is in shards, or another process writes to it.
     pub fn check_resumable(path: &Path) -> Result<(), RunError> {
         if path.join(sharded::files::PLAN).exists() {
             return Err(RunError::Sharded { path: path.to_owned() });
         }
-        Self::open_single(path).map(drop)
+        Self::open_single(path)?;
+        Lock::check_free(path, LOCK, path)
     }
 
     /// Resumes the run in `path`, which must have an equal manifest.
@@ -538,16 +539,6 @@ struct Format {
     format: u32,
 }
 
-/// The size and the hash of a journal.
-pub struct JournalEnd {
-    /// The number of records.
-    pub records: u64,
-    /// The size in bytes.
-    pub bytes: u64,
-    /// The SHA-256 in hexadecimal.
-    pub sha256: String,
-}
-
 /// A run on disk, open for writing.
 pub struct RunWriter {
     dir: RunDir,
@@ -571,16 +562,6 @@ impl RunWriter {
         &self.dir
     }
 
-    /// The size and the hash of the journal.
-    pub fn journal_end(&self) -> JournalEnd {
-        let bytes = fs::read(self.dir.path.join(JOURNAL)).unwrap_or_default();
-        JournalEnd {
-            records: bytes.iter().filter(|&&byte| byte == b'\n').count() as u64,
-            bytes: bytes.len() as u64,
-            sha256: hash::sha256(&bytes),
-        }
-    }
-
     /// Closes the journal and releases the lock.
     #[must_use]
     pub fn into_dir(self) -> RunDir {
@@ -601,13 +582,26 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Appends a record to the journal. The end of an item is synced to the disk before
-    /// this returns; steps are synced with the next end.
+    /// Appends a record to the journal. [`Self::commit`] syncs it to the disk if it ends an item.
     ///
     /// # Errors
     /// The record can't be written. Later calls fail too.
     pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         self.journal.append(record)
+    }
+
+    /// Syncs the journal to the disk if items have ended since the last call.
+    ///
+    /// # Errors
+    /// The journal can't be synced. Later calls of [`Self::append`] fail too.
+    pub fn commit(&mut self) -> Result<(), JournalError> {
+        self.journal.commit()
+    }
+
+    /// The number of records in the journal, its size and its SHA-256, without reading it again.
+    #[must_use]
+    pub fn digest(&self) -> JournalDigest {
+        self.journal.digest()
     }
 }
 
@@ -658,7 +652,7 @@ mod tests {
         drop(run);
 
         let (mut run, state) = RunDir::resume(&path, &manifest()).unwrap();
-        assert_eq!(state.get("a"), Some(&ItemProgress::Done));
+        assert_eq!(state.get("a"), Some(ItemProgress::Done));
         assert!(
             matches!(state.get("b"), Some(ItemProgress::Unfinished(steps)) if steps.len() == 1)
         );

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::store::journal::{JournalError, Reader, Record};
+use crate::store::journal::{JournalError, Outline, READ_BYTES, Reader, Record};
 use crate::store::verdicts::Verdicts;
 use amend_core::judge::VerdictSettings;
 use amend_core::record::{Item, Outcome, Step};
@@ -58,8 +58,9 @@ impl VerifiedJournal {
     fn new(path: &Path) -> Result<Self, JournalError> {
         let mut reader = open(path)?;
         let mut voided = HashMap::new();
-        while let Some(record) = reader.next()? {
-            if let Record::Retry { item } = record {
+        while let Some(outline) = reader.next_outline()? {
+            if let Outline::Retry(item) = outline {
+                let item = item.into_owned();
                 voided.insert(item, reader.records());
             }
         }
@@ -75,7 +76,8 @@ impl VerifiedJournal {
 
 fn open(path: &Path) -> Result<Reader<BufReader<File>>, JournalError> {
     let io = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
-    Ok(Reader::new(BufReader::new(File::open(path).map_err(io)?), path.to_owned()))
+    let input = BufReader::with_capacity(READ_BYTES, File::open(path).map_err(io)?);
+    Ok(Reader::new(input, path.to_owned()))
 }
 
 /// What an input says about an item besides its texts.

@@ -18,7 +18,7 @@ pub fn left(
         let item: Arc<Item> = item.into();
         let is_left = match state.get(&item.key) {
             None | Some(ItemProgress::Unfinished(_)) => true,
-            Some(ItemProgress::Failed(_)) => retry,
+            Some(ItemProgress::Failed) => retry,
             Some(ItemProgress::Done) => false,
         };
         if is_left { Some(Work { steps: state.take_steps(&item.key), item }) } else { None }

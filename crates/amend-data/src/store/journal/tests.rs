@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::line::sum;
+use super::writer::Storage;
 use super::*;
 use crate::items::MAX_DEPTH;
 use crate::store::trajectories::{Trajectories, Trajectory};
@@ -59,7 +63,7 @@ impl Storage for Disk {
 }
 
 fn on<S: Storage>(storage: S) -> Journal<S> {
-    Journal::new(storage, PathBuf::from("journal.jsonl"), &State::default(), 0, 0)
+    Journal::start(storage, Path::new("journal.jsonl"))
 }
 
 fn reader(bytes: &[u8]) -> Reader<&[u8]> {
@@ -77,9 +81,17 @@ fn encoded(records: &[Record]) -> (Vec<u8>, Vec<usize>) {
     (journal.storage.bytes, ends)
 }
 
+/// The progress of an item, with its steps if it is unfinished.
+#[derive(Debug, PartialEq)]
+enum Progress {
+    Unfinished(Vec<Step>),
+    Done,
+    Failed,
+}
+
 /// The progress of each item, computed in the simplest way: only the records after an
 /// item's last retry count.
-fn expected(records: &[Record]) -> BTreeMap<String, ItemProgress> {
+fn expected(records: &[Record]) -> BTreeMap<String, Progress> {
     let mut items = BTreeMap::new();
     for key in records.iter().filter_map(Record::key) {
         let retried = |record: &Record| matches!(record, Record::Retry { item } if item == key);
@@ -92,19 +104,36 @@ fn expected(records: &[Record]) -> BTreeMap<String, ItemProgress> {
         });
         let progress = match current.last() {
             None => continue,
-            Some(Record::End { outcome: Outcome::Done { .. }, .. }) => ItemProgress::Done,
-            Some(Record::End { outcome: Outcome::Failed { failure }, .. }) => {
-                ItemProgress::Failed(failure.clone())
-            }
-            Some(_) => ItemProgress::Unfinished(steps.collect()),
+            Some(Record::End { outcome: Outcome::Done { .. }, .. }) => Progress::Done,
+            Some(Record::End { outcome: Outcome::Failed { .. }, .. }) => Progress::Failed,
+            Some(_) => Progress::Unfinished(steps.collect()),
         };
         items.insert(key.to_owned(), progress);
     }
     items
 }
 
-fn items(state: &State) -> BTreeMap<String, ItemProgress> {
-    state.iter().map(|(key, progress)| (key.to_owned(), progress.clone())).collect()
+/// Checks that a state is that after some records, and no other item is in it.
+fn assert_state(state: &State, records: &[Record], when: &str) {
+    let expected = expected(records);
+    for (key, expected) in &expected {
+        let progress = match state.get(key) {
+            Some(ItemProgress::Unfinished(steps)) => Progress::Unfinished(steps.to_vec()),
+            Some(ItemProgress::Done) => Progress::Done,
+            Some(ItemProgress::Failed) => Progress::Failed,
+            None => panic!("{key} is missing {when}"),
+        };
+        assert_eq!(&progress, expected, "{key} {when}");
+    }
+    let done = expected.values().filter(|progress| **progress == Progress::Done).count();
+    assert_eq!(state.done(), done as u64, "{when}");
+    let failed: Vec<&String> =
+        expected.iter().filter(|(_, is)| **is == Progress::Failed).map(|(key, _)| key).collect();
+    assert!(state.failed().eq(failed), "{when}");
+}
+
+fn replay(bytes: &[u8]) -> Result<State, JournalError> {
+    reader(bytes).replay().map(|replayed| replayed.state)
 }
 
 #[test]
@@ -127,7 +156,7 @@ fn a_journal_truncated_anywhere_keeps_its_finished_items() {
         fs::write(&path, &bytes[..cut]).unwrap();
         let whole = ends.iter().filter(|&&end| end <= cut).count();
         let (mut journal, state) = Journal::open(&path, false).unwrap();
-        assert_eq!(items(&state), expected(&records[..whole]), "truncated at byte {cut}");
+        assert_state(&state, &records[..whole], &format!("truncated at byte {cut}"));
         let Some(record) = records.get(whole) else { continue };
         journal.append(record).unwrap();
         drop(journal);
@@ -135,11 +164,25 @@ fn a_journal_truncated_anywhere_keeps_its_finished_items() {
     }
 }
 
-/// Checks that a changed journal is rejected at `line`.
+/// Checks that a changed journal is rejected at `line` by all who read it: those who resume the
+/// run, those who read its outlines, and those who read its records.
 fn assert_rejected_at(bytes: &[u8], line: u64, change: &str) {
-    match reader(bytes).replay() {
-        Err(JournalError::Damaged { line: found, .. }) => assert_eq!(found, line, "{change}"),
-        other => panic!("{change}: {other:?}"),
+    let outlines = |mut reader: Reader<&[u8]>| loop {
+        match reader.next_outline() {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    let records = |mut reader: Reader<&[u8]>| {
+        while reader.next()?.is_some() {}
+        Ok(())
+    };
+    for read in [replay(bytes).map(drop), outlines(reader(bytes)), records(reader(bytes))] {
+        match read {
+            Err(JournalError::Damaged { line: found, .. }) => assert_eq!(found, line, "{change}"),
+            other => panic!("{change}: {other:?}"),
+        }
     }
 }
 
@@ -204,11 +247,11 @@ fn errors_say_what_is_wrong_with_a_line() {
         ),
         (line_of(1, &done) + &line_of(2, &done), "item a has already ended"),
     ] {
-        let error = reader((good.clone() + &line).as_bytes()).replay().unwrap_err();
+        let error = replay((good.clone() + &line).as_bytes()).unwrap_err();
         let JournalError::Damaged { fault, .. } = &error else { panic!("{error:?}") };
         assert_eq!(fault.to_string(), message);
     }
-    let error = reader((good + "?\n").as_bytes()).replay().unwrap_err();
+    let error = replay((good + "?\n").as_bytes()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "journal.jsonl, line 2: not a journal line; to continue without this line and all later \
@@ -258,8 +301,8 @@ fn a_full_disk_at_any_byte_leaves_the_journal_valid() {
             let kept =
                 if truncates { ends[..whole].last().copied().unwrap_or(0) } else { capacity };
             assert_eq!(journal.storage.bytes, bytes[..kept], "full at byte {capacity}");
-            let state = reader(&journal.storage.bytes).replay().unwrap();
-            assert_eq!(items(&state), expected(&records[..whole]));
+            let state = replay(&journal.storage.bytes).unwrap();
+            assert_state(&state, &records[..whole], &format!("full at byte {capacity}"));
         }
     }
 }
@@ -298,16 +341,119 @@ fn only_a_full_disk_is_reported_as_full() {
 fn a_failed_sync_is_not_retried() {
     let mut journal = on(Disk { syncs: false, ..Disk::with_capacity(usize::MAX) });
     journal.append(&stepped("a", "one")).unwrap();
-    assert_eq!(journal.storage.sync_calls, 0);
+    journal.append(&done("a")).unwrap();
     assert_eq!(
-        journal.append(&done("a")).unwrap_err().to_string(),
+        journal.commit().unwrap_err().to_string(),
         "failed to sync journal.jsonl: the last of its 2 records may be lost; \
          check the disk, then pass --resume"
     );
     let length = journal.storage.bytes.len();
     let error = journal.append(&done("b")).unwrap_err();
     assert_eq!(error.to_string(), "refused to write to journal.jsonl: an earlier write failed");
+    journal.commit().unwrap();
     assert_eq!((journal.storage.sync_calls, journal.storage.bytes.len()), (1, length));
+}
+
+#[test]
+fn ends_are_synced_together_and_only_once() {
+    let mut journal = on(Disk::with_capacity(usize::MAX));
+    let mut syncs = |records: &[Record]| {
+        for record in records {
+            journal.append(record).unwrap();
+        }
+        journal.commit().unwrap();
+        std::mem::take(&mut journal.storage.sync_calls)
+    };
+    assert_eq!(syncs(&[]), 0);
+    assert_eq!(syncs(&[stepped("a", "one"), stepped("b", "one"), retry("z")]), 0);
+    assert_eq!(syncs(&[done("a"), stepped("c", "one"), failed("b"), done("c")]), 1);
+    assert_eq!(syncs(&[stepped("d", "one")]), 0);
+    // A cohort is synced at once.
+    assert_eq!(syncs(&[done("d"), Record::Cohort {}]), 1);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_earlier_ends_from_the_disk() {
+    let (bytes, _) = encoded(&[done("a")]);
+    let mut journal = on(Disk::with_capacity(bytes.len()));
+    journal.append(&done("a")).unwrap();
+    journal.append(&done("b")).unwrap_err();
+    journal.commit().unwrap();
+    assert_eq!((journal.storage.sync_calls, &journal.storage.bytes), (1, &bytes));
+}
+
+#[test]
+fn the_digest_is_that_of_the_file_in_any_number_of_sessions() {
+    let records = records();
+    let (bytes, ends) = encoded(&records);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let expected = JournalDigest {
+        records: records.len() as u64,
+        bytes: bytes.len() as u64,
+        sha256: amend_core::hash::sha256(&bytes),
+    };
+    for whole in 0..=records.len() {
+        // The last line is cut off.
+        let cut = ends.get(whole).map_or(bytes.len(), |end| end - 1);
+        fs::write(&path, &bytes[..cut]).unwrap();
+        let (mut journal, _) = Journal::open(&path, false).unwrap();
+        for record in &records[whole..] {
+            journal.append(record).unwrap();
+        }
+        assert_eq!(journal.digest(), expected, "resumed after {whole} records");
+    }
+}
+
+#[test]
+fn the_digest_of_a_repeated_cohort_leaves_out_the_first_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let (mut journal, _) = Journal::open(&path, true).unwrap();
+    for record in [done("a"), Record::Cohort {}, done("b")] {
+        journal.append(&record).unwrap();
+    }
+    let (mut journal, state) = Journal::open(&path, true).unwrap();
+    assert_eq!((state.done(), state.get("b")), (1, None));
+    journal.append(&done("c")).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(journal.digest().sha256, amend_core::hash::sha256(&bytes));
+    assert_eq!(journal.digest().records, 3);
+}
+
+#[test]
+fn an_item_that_ended_in_an_earlier_session_accepts_only_a_retry() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let session = || Journal::open(&path, false).unwrap().0;
+    session().append(&failed("a")).unwrap();
+    let mut journal = session();
+    journal.append(&stepped("a", "late")).unwrap_err();
+    journal.append(&retry("a")).unwrap();
+    journal.append(&done("a")).unwrap();
+    journal.append(&stepped("a", "late")).unwrap_err();
+    let mut journal = session();
+    journal.append(&done("a")).unwrap_err();
+    // A retry of a retried item.
+    journal.append(&retry("a")).unwrap();
+    journal.append(&failed("a")).unwrap();
+    journal.append(&done("a")).unwrap_err();
+    journal.append(&retry("a")).unwrap();
+    journal.append(&done("a")).unwrap();
+}
+
+#[test]
+fn steps_that_are_unknown_are_an_error_only_where_they_are_needed() {
+    let step = r#"{"type":"step","item":"a","step":{"kind":"dream"}}"#;
+    let done = serde_json::to_string(&done("a")).unwrap();
+    let lines = [line_of(0, r#"{"type":"cohort"}"#), line_of(1, step), line_of(2, &done)];
+    let error = replay(lines[..2].concat().as_bytes()).unwrap_err();
+    let JournalError::Damaged { line: 2, fault: JournalFault::Record { message }, .. } = &error
+    else {
+        panic!("{error:?}")
+    };
+    assert!(message.starts_with("unknown variant `dream`"), "{message}");
+    assert_eq!(replay(lines.concat().as_bytes()).unwrap().done(), 1);
 }
 
 #[test]
@@ -332,7 +478,7 @@ fn an_ended_item_accepts_only_a_retry() {
     for record in [retry("a"), stepped("a", "again"), done("a")] {
         journal.append(&record).unwrap();
     }
-    assert!(reader(&journal.storage.bytes).replay().unwrap().ended("a"));
+    assert_eq!(replay(&journal.storage.bytes).unwrap().get("a"), Some(ItemProgress::Done));
 }
 
 #[test]
@@ -348,10 +494,8 @@ fn the_deepest_allowed_metadata_survives_a_round_trip() {
 
 #[test]
 fn a_resumed_item_continues_from_its_steps() {
-    let mut state = State::default();
-    for record in [stepped("a", "one"), stepped("a", "two"), done("b")] {
-        state.apply(record).unwrap();
-    }
+    let (bytes, _) = encoded(&[stepped("a", "one"), stepped("a", "two"), done("b")]);
+    let mut state = replay(&bytes).unwrap();
     let texts = |steps: Vec<Step>| steps.into_iter().map(|step| step.text).collect::<Vec<_>>();
     assert_eq!(texts(state.take_steps("a")), ["one", "two"]);
     assert_eq!(texts(state.take_steps("b")), Vec::<String>::new());
@@ -365,6 +509,8 @@ enum Event {
     Advance(usize),
     /// A retry of a failed item.
     Retry(usize),
+    /// The engines' step has ended.
+    Commit,
     /// The process dies. Of the unsynced bytes, this share of 255 is left.
     Kill(u8),
 }
@@ -400,11 +546,13 @@ impl Run {
 
     fn append(&mut self, record: Record) {
         self.journal.append(&record).unwrap();
-        if matches!(record, Record::End { .. }) {
-            self.synced_bytes = self.journal.length;
-            self.synced_records = self.log.len() + 1;
-        }
         self.log.push(record);
+    }
+
+    fn commit(&mut self) {
+        self.journal.commit().unwrap();
+        self.synced_bytes = self.journal.length;
+        self.synced_records = self.log.len();
     }
 
     /// Appends the next record of item `at`. Returns false if the item has ended.
@@ -412,7 +560,7 @@ impl Run {
         let key = format!("item {at}");
         let steps = match expected(&self.log).get(&key) {
             None => 0,
-            Some(ItemProgress::Unfinished(steps)) => steps.len(),
+            Some(Progress::Unfinished(steps)) => steps.len(),
             Some(_) => return false,
         };
         let tried = self.log.contains(&retry(&key));
@@ -429,7 +577,7 @@ impl Run {
         let kept = usize::try_from(journal.records).unwrap();
         assert!(kept >= self.synced_records, "a finished item was lost");
         self.log.truncate(kept);
-        assert_eq!(items(&state), expected(&self.log));
+        assert_state(&state, &self.log, "after a kill");
         Self { journal, ..self }
     }
 }
@@ -446,6 +594,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (0..ITEMS).prop_map(Event::Advance),
         1 => (0..ITEMS).prop_map(Event::Retry),
+        2 => Just(Event::Commit),
         2 => any::<u8>().prop_map(Event::Kill),
     ]
 }
@@ -466,17 +615,18 @@ proptest! {
                 }
                 Event::Retry(at) => {
                     let key = format!("item {at}");
-                    if matches!(expected(&run.log).get(&key), Some(ItemProgress::Failed(_))) {
+                    if matches!(expected(&run.log).get(&key), Some(Progress::Failed)) {
                         run.append(retry(&key));
                     }
                 }
+                Event::Commit => run.commit(),
                 Event::Kill(share) => run = run.kill(share),
             }
         }
         for at in 0..ITEMS {
             while run.advance(at) {}
             let key = format!("item {at}");
-            if matches!(expected(&run.log).get(&key), Some(ItemProgress::Failed(_))) {
+            if matches!(expected(&run.log).get(&key), Some(Progress::Failed)) {
                 run.append(retry(&key));
                 while run.advance(at) {}
             }

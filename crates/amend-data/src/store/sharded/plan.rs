@@ -99,12 +99,12 @@ impl Plan {
             return Ok(());
         }
         let path = || run.to_owned();
+        if RunDir::has_manifest(run) {
+            return Err(RunError::Whole { path: path() });
+        }
         let failed = |source| RunError::Io { action: "list", path: path(), source };
         for entry in fs::read_dir(run).map_err(failed)? {
             let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if found == MANIFEST {
-                return Err(RunError::Whole { path: path() });
-            }
             // Another shard may be about to write the plan.
             if found != SHARDS && found != PLAN && !found.starts_with(atomic::TEMPORARY_PREFIX) {
                 return Err(RunError::NotEmpty { path: path(), found });
