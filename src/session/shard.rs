@@ -10,7 +10,7 @@ use amend_data::items::ItemSource;
 use amend_data::store::journal::JournalDigest;
 use amend_data::store::manifest::{InputSummary, Manifest};
 use amend_data::store::run_dir::{RunDir, RunWriter};
-use amend_data::store::sharded::{Done, Plan, Shard, shard_folder};
+use amend_data::store::sharded::{Done, Shard, ShardPlan, shard_folder};
 
 /// The place of a shard in its run.
 pub(super) struct ShardPlace {
@@ -39,7 +39,7 @@ impl ShardPlace {
     /// The folder of the run holds something else, another process works on the shard, or it was
     /// started and `resume` is not given.
     pub(super) fn resumes(&self, resume: bool) -> Result<bool, CommandError> {
-        Plan::check_folder(&self.run)?;
+        ShardPlan::check_folder(&self.run)?;
         let folder = self.folder();
         if resume && RunDir::has_manifest(&folder) {
             RunDir::check_resumable(&folder)?;
@@ -53,8 +53,8 @@ impl ShardPlace {
     ///
     /// # Errors
     /// It can't be read.
-    pub(super) fn plan(&self) -> Result<Option<Plan>, CommandError> {
-        Ok(Plan::read(&self.run)?)
+    pub(super) fn plan(&self) -> Result<Option<ShardPlan>, CommandError> {
+        Ok(ShardPlan::read(&self.run)?)
     }
 
     /// Agrees with the other shards on the plan of the run.
@@ -62,7 +62,7 @@ impl ShardPlace {
     /// # Errors
     /// They have another one, or it can't be written.
     pub(super) fn agree(&self, manifest: &Manifest) -> Result<(), CommandError> {
-        let plan = Plan::new(self.shard, self.whole.clone(), manifest.clone());
+        let plan = ShardPlan::new(self.shard, self.whole.clone(), manifest.clone());
         Ok(plan.agree(&self.run)?)
     }
 
@@ -88,7 +88,7 @@ impl Session<'_> {
         let Some(plan) = place.plan()? else { return Ok(()) };
         let Manifest { model, judge_model, settings, .. } = plan.manifest.clone();
         let manifest = self.manifest_with(model, judge_model, settings)?;
-        let own = Plan::new(place.shard, place.whole.clone(), manifest);
+        let own = ShardPlan::new(place.shard, place.whole.clone(), manifest);
         Ok(plan.check(&place.run, &own)?)
     }
 

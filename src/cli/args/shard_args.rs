@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::one_of;
 use crate::cli::output::error::CommandError;
-use amend_data::store::sharded::{Plan, Shard, ShardBy};
+use amend_data::store::sharded::{Shard, ShardBy, ShardPlan};
 
 /// The part of the items that the process works on.
 #[derive(Debug, Clone, Args)]
@@ -49,7 +49,7 @@ impl ShardArgs {
         let Some(text) = &self.shard else { return Ok(None) };
         let shard = if text == AUTO {
             let planned = match out {
-                Some(out) => Plan::read(out)?.map(|plan| plan.shards),
+                Some(out) => ShardPlan::read(out)?.map(|plan| plan.shards),
                 None => None,
             };
             from_environment(planned, |name| std::env::var(name).ok())?

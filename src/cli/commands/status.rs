@@ -188,7 +188,7 @@ mod tests {
             shard,
             state,
             items: (state != ShardState::Missing).then_some(1_500),
-            done: 1_000,
+            done: if state == ShardState::Missing { 0 } else { 1_000 },
             failed: 2,
             items_per_second: runs.then_some(2.5),
             tokens_per_second: runs.then_some(640.0),
@@ -209,9 +209,22 @@ mod tests {
         ];
         let shards = (0..).zip(states).map(|(at, state)| shard(at, state)).collect();
         let status = RunStatus { items: Some(7_500), shards };
-        insta::assert_snapshot!(text(&status), @"");
+        insta::assert_snapshot!(text(&status), @r"
+        shards  1 done, 1 running, 1 stale, 2 missing of 5
+        items   3,000 done, 10 failed of 7,500
+        speed   2.5 items/s, 640 tokens/s decoded, about 30 min left
+
+        shard  state    host    pid   done  failed  items  items/s
+        1      running  node7  4711  1,000       2  1,500      2.5
+        2      stale    node7  4711  1,000       2  1,500        -
+
+        to do   --array=2-4
+        ");
         let done = RunStatus { items: None, shards: vec![shard(0, ShardState::Done)] };
-        insta::assert_snapshot!(text(&done), @"");
+        insta::assert_snapshot!(text(&done), @r"
+        shards  1 done of 1
+        items   1,000 done, 2 failed (shards that have not started are not counted)
+        ");
     }
 
     #[test]

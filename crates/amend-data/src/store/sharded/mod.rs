@@ -20,9 +20,9 @@ mod status;
 mod tests;
 
 pub use merge::{MergeError, Merged, merge};
-pub use plan::Plan;
+pub use plan::ShardPlan;
 pub(crate) use plan::ShardedRun;
-pub use progress::{Done, Heartbeat, Progress};
+pub use progress::{Done, Heartbeat, ShardProgress};
 pub use shard::{Shard, ShardBy, ShardError, shard_folder};
 pub use status::{RunStatus, ShardState, ShardStatus};
 

@@ -18,7 +18,7 @@ use amend_core::text::format::json_document;
 
 /// What all shards of a run have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct ShardPlan {
     /// The version of the run directory format.
     pub format: u32,
     /// The number of shards.
@@ -30,7 +30,7 @@ pub struct Plan {
     pub manifest: Manifest,
 }
 
-impl Plan {
+impl ShardPlan {
     /// The plan of a run, as one of its shards knows it. `whole` is the input of all shards.
     #[must_use]
     pub fn new(shard: Shard, whole: InputSummary, manifest: Manifest) -> Self {
@@ -122,14 +122,14 @@ impl Plan {
 }
 
 /// Reads a plan, and the SHA-256 of its file.
-fn read(run: &Path) -> Result<Option<(Plan, String)>, RunError> {
+fn read(run: &Path) -> Result<Option<(ShardPlan, String)>, RunError> {
     let path = run.join(PLAN);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(RunError::Io { action: "read", path, source }),
     };
-    let plan: Plan = serde_json::from_slice(&bytes)
+    let plan: ShardPlan = serde_json::from_slice(&bytes)
         .map_err(|source| RunError::Manifest { path: path.clone(), source })?;
     if plan.format != FORMAT {
         return Err(RunError::Format { path, found: plan.format });

@@ -82,7 +82,7 @@ impl Done {
 
 /// How far a shard was when it last wrote this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ShardProgress {
     /// The id of the process.
     pub pid: u32,
     /// The name of the machine, if it is known.
@@ -103,7 +103,7 @@ pub struct Progress {
     pub seconds: f64,
 }
 
-impl Progress {
+impl ShardProgress {
     /// Reads the progress of the shard in `folder`. `None` if it has not started.
     ///
     /// # Errors
@@ -119,14 +119,14 @@ pub struct Heartbeat {
     path: PathBuf,
     started: Instant,
     last: Option<Instant>,
-    progress: Progress,
+    progress: ShardProgress,
 }
 
 impl Heartbeat {
     /// The heartbeat of the shard in `folder`, of whose `items` some have ended before.
     #[must_use]
     pub fn new(folder: &Path, items: u64) -> Self {
-        let progress = Progress {
+        let progress = ShardProgress {
             pid: std::process::id(),
             host: host(),
             updated: 0,

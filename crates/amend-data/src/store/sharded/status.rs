@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::plan::ShardedRun;
-use super::progress::{self, Done, Progress};
+use super::progress::{self, Done, ShardProgress};
 use super::shard::{ShardBy, shard_folder};
 use crate::store::lock::Lock;
 use crate::store::run_dir::RunError;
@@ -187,7 +187,7 @@ impl ShardStatus {
             (status.done, status.failed) = (done, failed);
             return Ok(status);
         }
-        let progress = Progress::read(&folder)?;
+        let progress = ShardProgress::read(&folder)?;
         let is_running = is_held || progress.as_ref().is_some_and(is_alive_elsewhere);
         status.state = if is_running { ShardState::Running } else { ShardState::Stale };
         let Some(progress) = progress else { return Ok(status) };
@@ -204,7 +204,7 @@ impl ShardStatus {
 }
 
 /// Whether a shard wrote its progress lately, on another machine.
-fn is_alive_elsewhere(progress: &Progress) -> bool {
+fn is_alive_elsewhere(progress: &ShardProgress) -> bool {
     progress.host.is_some()
         && progress.host != progress::host()
         && progress::now().saturating_sub(progress.updated) < PATIENCE

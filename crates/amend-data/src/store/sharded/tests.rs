@@ -33,8 +33,8 @@ impl Run {
         Manifest { input, shard: Some(Shard::new(index, 2).unwrap()), ..manifest() }
     }
 
-    fn plan(shard: Shard) -> Plan {
-        Plan::new(shard, Self::whole(), Self::manifest(shard.index.min(1)))
+    fn plan(shard: Shard) -> ShardPlan {
+        ShardPlan::new(shard, Self::whole(), Self::manifest(shard.index.min(1)))
     }
 
     /// Starts a shard with records.
@@ -131,7 +131,7 @@ fn a_sharded_run_is_read_as_a_single_one() {
 fn another_plan_is_refused_by_name() {
     let run = Run::new();
     drop(run.start(0, &[]));
-    let refused = |plan: Plan| message(&run, &plan.agree(run.path()).unwrap_err());
+    let refused = |plan: ShardPlan| message(&run, &plan.agree(run.path()).unwrap_err());
     let shard = Shard::new(1, 2).unwrap();
     let plan = || Run::plan(shard);
     let with = |change: fn(&mut Manifest)| {
@@ -170,7 +170,7 @@ fn of_shards_that_start_together_one_writes_the_plan() {
             let shards: Vec<_> = [1, 2, 1, 2].map(start).into_iter().collect();
             shards.into_iter().map(|shard| shard.join().unwrap()).collect()
         });
-        let seed = Plan::read(run.path()).unwrap().unwrap().manifest.seed;
+        let seed = ShardPlan::read(run.path()).unwrap().unwrap().manifest.seed;
         assert_eq!(agreed, [seed == 1, seed == 2, seed == 1, seed == 2]);
     }
 }
