@@ -24,10 +24,11 @@ struct Documented {
     prints: Vec<String>,
 }
 
-/// The README, the documents in `docs`, and the page on sets.
+/// The README, the documents in `docs`, and the pages on sets and clusters.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
+    let pages = ["README.md", "examples/sets/README.md", "examples/cluster/README.md"];
+    let mut documents = pages.map(|page| root.join(page)).to_vec();
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     documents.extend(docs.filter(|path| path.extension().is_some_and(|name| name == "md")));
     documents
