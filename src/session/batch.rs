@@ -198,7 +198,8 @@ impl BatchRun {
             Some((file, limits)) => exchange.outbox.write(file, limits)?,
             None => Vec::new(),
         };
-        let (_, in_session, _) = recorder.finish();
+        // The writer holds the lock of the run until everything is done.
+        let (_writer, in_session, _) = recorder.finish();
         tally.done += in_session.done;
         tally.failed += in_session.failed;
         exchange.warn_of_unknown();

@@ -54,7 +54,7 @@ pub struct StepArgs {
     /// The most bytes of a file [default: 200000000, or any number for vllm]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_bytes: Option<u64>,
-    /// The most items in flight; each takes a few KB of memory [default: 50000]
+    /// The most items in flight; each takes about 20 KB of memory [default: 50000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     parallel: Option<u32>,
     /// Fields of requests that the server refuses, such as `seed,top_k`; `max_tokens` sends

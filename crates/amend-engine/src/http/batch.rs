@@ -433,3 +433,6 @@ impl Drop for BatchEngine<'_> {
         self.server.summarise();
     }
 }
+
+#[cfg(test)]
+mod tests;
