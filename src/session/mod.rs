@@ -254,6 +254,7 @@ impl<'a> Session<'a> {
             source: self.source,
             resumed: self.resumes,
             failed: tally.failed,
+            has_new_ends: in_session > 0,
             _destination: self.destination,
         })
     }
@@ -324,6 +325,8 @@ pub struct Finished {
     resumed: bool,
     /// The number of items that failed.
     failed: u64,
+    /// Whether items ended in this session.
+    has_new_ends: bool,
     // The run directory exists as long as this.
     _destination: Destination,
 }
@@ -333,6 +336,12 @@ impl Finished {
     #[must_use]
     pub fn dir(&self) -> &RunDir {
         &self.dir
+    }
+
+    /// Whether items ended in this session.
+    #[must_use]
+    pub fn has_new_ends(&self) -> bool {
+        self.has_new_ends
     }
 
     /// What all items have in common.

@@ -102,6 +102,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     let mut engines = models.engines(&session.job)?;
     let finished = session.run(&mut engines, Some("export"))?;
     if shard.is_none()
+        && finished.has_new_ends()
         && let Some(pairs) = pairs_to_export(finished.dir())?
     {
         print::message(&pairs);

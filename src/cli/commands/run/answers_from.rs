@@ -85,6 +85,7 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
     })?;
     let finished = session.run(engines, Some("export"))?;
     if shard.is_none()
+        && finished.has_new_ends()
         && let Some(pairs) = pairs_to_export(finished.dir())?
     {
         print::message(&pairs);
