@@ -87,9 +87,6 @@ fn a_run_can_only_be_resumed_unchanged_by_one_process() {
     insta::assert_snapshot!(without_notes(&same.err), @r"
     5 of 5 items done; there was nothing left to compute
     the run is in r; next: amend export r
-    0 pairs to export, 5 left out:
-      4  a side was cut off by max_tokens
-      1  the judge is undecided
     ");
 
     // Nor do two processes write to it. The lock names the last writer.
