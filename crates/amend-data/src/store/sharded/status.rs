@@ -122,7 +122,10 @@ impl RunStatus {
     /// Items and tokens per second of the shards that run.
     #[must_use]
     pub fn rates(&self) -> (f64, f64) {
-        let of = |rate: fn(&ShardStatus) -> Option<f64>| self.shards.iter().filter_map(rate).sum();
+        // The sum of no numbers would be -0.
+        let of = |rate: fn(&ShardStatus) -> Option<f64>| {
+            self.shards.iter().filter_map(rate).fold(0.0, |sum, rate| sum + rate)
+        };
         (of(|shard| shard.items_per_second), of(|shard| shard.tokens_per_second))
     }
 

@@ -232,6 +232,7 @@ fn the_state_of_a_shard_follows_its_lock_and_its_done_file() {
     assert_eq!(run.states(), [Stale, Done]);
     let status = RunStatus::read(run.path()).unwrap().unwrap();
     assert_eq!((status.items, status.ended(), status.array()), (Some(3), (1, 1), "0".to_owned()));
+    assert!(status.rates().0.is_sign_positive(), "no shard runs, so the rate is 0 and not -0");
     // An incomplete copy is not done.
     let journal = shard_folder(run.path(), 1).join("journal.jsonl");
     let bytes = fs::read(&journal).unwrap();
