@@ -221,7 +221,9 @@ impl<'a> Session<'a> {
         recorder.max_errors = self.args.max_errors;
         recorder.is_interrupted = self.is_interrupted;
         if self.place.is_some() {
-            recorder.report_progress(Heartbeat::new(&self.destination.path, total), tally);
+            let Tally { done, failed } = tally;
+            let heartbeat = Heartbeat::new(&self.destination.path, total, done, failed);
+            recorder.report_progress(heartbeat);
         }
         let ended = drive(&mut engines, &self.job, work, &mut recorder);
         let (writer, in_session, steps) = recorder.finish();

@@ -13,7 +13,7 @@ use amend_core::record::{Item, Outcome, Step};
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::journal::Record;
 use amend_data::store::run_dir::RunWriter;
-use amend_data::store::sharded::Heartbeat;
+use amend_data::store::sharded::{Heartbeat, SessionCounts};
 
 /// Records what happens to the items of a session.
 pub(super) struct Recorder {
@@ -34,8 +34,8 @@ pub(super) struct Recorder {
     steps: StepCounts,
     /// The number of tokens decoded in this session.
     decoded: u64,
-    /// Of a shard: where the progress is written, and what ended in earlier sessions.
-    heartbeat: Option<(Heartbeat, Tally)>,
+    /// Of a shard: where the progress is written.
+    heartbeat: Option<Heartbeat>,
 }
 
 impl Recorder {
@@ -61,17 +61,17 @@ impl Recorder {
         }
     }
 
-    /// From now on writes the progress from time to time. `before` is what ended in earlier
-    /// sessions.
-    pub(super) fn report_progress(&mut self, heartbeat: Heartbeat, before: Tally) {
-        self.heartbeat = Some((heartbeat, before));
+    /// From now on writes the progress from time to time.
+    pub(super) fn report_progress(&mut self, heartbeat: Heartbeat) {
+        self.heartbeat = Some(heartbeat);
         self.beat(Heartbeat::write);
     }
 
-    fn beat(&mut self, beat: fn(&mut Heartbeat, u64, u64, u64, u64)) {
-        let Some((heartbeat, before)) = &mut self.heartbeat else { return };
-        let Tally { done, failed } = self.tally;
-        beat(heartbeat, before.done + done, before.failed + failed, done + failed, self.decoded);
+    fn beat(&mut self, beat: fn(&mut Heartbeat, SessionCounts)) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            let Tally { done, failed } = self.tally;
+            beat(heartbeat, SessionCounts { done, failed, decoded: self.decoded });
+        }
     }
 
     /// Removes the progress bar. Returns the writer of the journal, and the counts of ended

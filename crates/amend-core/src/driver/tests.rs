@@ -1,8 +1,7 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::chat::{Message, NextTurn, Reasoning};
-use crate::model::{Capabilities, Description, Prepared, Scripted};
+use crate::model::{Capabilities, Description, Scripted};
 
 /// Never answers, and keeps the ids that are cancelled.
 #[derive(Default)]
@@ -26,16 +25,6 @@ impl Engine for Silent {
 
     fn width(&self) -> usize {
         40
-    }
-
-    fn prepare(
-        &self,
-        _: &[Message],
-        _: usize,
-        _: &Reasoning,
-        _: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        Err(Failure::TokensUnknown)
     }
 
     fn submit(&mut self, _: Request) {}

@@ -474,11 +474,13 @@ pub trait Engine {
     /// [`Failure::TokensUnknown`] if the engine does not know its tokens.
     fn prepare(
         &self,
-        turns: &[Message],
-        shared_turns: usize,
-        reasoning: &Reasoning,
-        next: NextTurn,
-    ) -> Result<Prepared, Failure>;
+        _turns: &[Message],
+        _shared_turns: usize,
+        _reasoning: &Reasoning,
+        _next: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        Err(Failure::TokensUnknown)
+    }
 
     /// How the model marks its thoughts. `None` if it does not think, or if the engine does
     /// not know its chat template.

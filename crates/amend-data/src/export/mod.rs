@@ -307,7 +307,7 @@ impl ExportOptions<'_> {
         let mut examine = examine.map_err(ExportError::Filter)?;
         let mut ids = Ids::default();
         let mut ended = 0;
-        for trajectory in run.trajectories()?.ahead() {
+        for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             ended += 1;
             let before = counts.written;

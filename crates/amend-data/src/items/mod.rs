@@ -151,9 +151,9 @@ impl ItemSource {
     pub fn in_shard(self, shard: Shard) -> Self {
         let Origin::Memory(mut items) = self.origin else { return self };
         items.retain(|item| shard.has_key(&item.key));
-        let own: Vec<Item> = items.iter().map(|item| Item::clone(item)).collect();
         let whole = self.summary;
-        let own = InputSummary::new(whole.files.clone(), &own);
+        let keys = items.iter().map(|item| item.key.as_str());
+        let own = InputSummary::of_keys(whole.files.clone(), keys);
         let summary = InputSummary { rows: own.rows, sha256: own.sha256, ..whole.clone() };
         let (shard, origin) = (Some((shard, whole)), Origin::Memory(items));
         Self { summary, shard, origin, ..self }

@@ -123,9 +123,15 @@ impl InputSummary {
     /// Summarises the items read from `files`.
     #[must_use]
     pub fn new(files: Vec<String>, items: &[Item]) -> Self {
-        let keys: String = items.iter().flat_map(|item| [item.key.as_str(), "\n"]).collect();
-        let sha256 = hash::sha256(keys.as_bytes());
-        Self { files, rows: items.len() as u64, sha256, skipped: 0, set: None, run: None }
+        Self::of_keys(files, items.iter().map(|item| item.key.as_str()))
+    }
+
+    /// Summarises items with these keys, read from `files`.
+    #[must_use]
+    pub fn of_keys<'k>(files: Vec<String>, keys: impl Iterator<Item = &'k str>) -> Self {
+        let keys: Vec<&str> = keys.flat_map(|key| [key, "\n"]).collect();
+        let sha256 = hash::sha256(keys.concat().as_bytes());
+        Self { files, rows: keys.len() as u64 / 2, sha256, skipped: 0, set: None, run: None }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod first_answers;
 pub mod governance_log;
 pub mod journal;
+mod json_file;
 mod lock;
 pub mod manifest;
 pub mod reviews;

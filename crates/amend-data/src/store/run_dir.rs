@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::files::{JOURNAL, LOCK, MANIFEST};
-use super::atomic;
 use super::journal::{Journal, JournalDigest, JournalError, Record, State};
 use super::lock::Lock;
 use super::manifest::{Difference, FORMAT, Manifest};
 use super::sharded::{self, ShardedRun};
 use super::trajectories::Trajectories;
 use super::verdicts::Verdicts;
+use super::{atomic, json_file};
 use amend_core::constitution::Judge;
 use amend_core::hash;
 use amend_core::record::Step;
@@ -404,12 +404,7 @@ impl RunDir {
         let lock = Lock::take(path, LOCK, path)?;
         // Check again: another process may have held the lock in between.
         vacant(path)?;
-        let file = path.join(MANIFEST);
-        let json = manifest
-            .to_json()
-            .map_err(|source| RunError::Manifest { path: file.clone(), source })?;
-        atomic::write(&file, |out| out.write_all(json.as_bytes()))
-            .map_err(|source| RunError::Io { action: "write", path: file, source })?;
+        json_file::write(&path.join(MANIFEST), manifest)?;
         Ok(RunWriter::open(path, lock)?.0)
     }
 

@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -13,9 +12,6 @@ use crate::store::journal::{JournalError, Outline, READ_BYTES, Reader, Record};
 use crate::store::verdicts::Verdicts;
 use amend_core::judge::VerdictSettings;
 use amend_core::record::{Item, Outcome, Step};
-
-/// How many items [`Trajectories::ahead`] reads ahead.
-const AHEAD: usize = 64;
 
 /// A finished item with its steps and its outcome.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,33 +117,6 @@ impl Trajectories {
         Ok(self)
     }
 
-    /// The same items, which a thread reads ahead of their use.
-    ///
-    /// # Panics
-    /// The iterator panics if the thread did.
-    pub fn ahead(self) -> impl Iterator<Item = Result<Trajectory, JournalError>> {
-        let (sender, items) = mpsc::sync_channel(AHEAD);
-        // It ends when the receiver is dropped, or after the last item.
-        let reader = std::thread::spawn(move || {
-            for next in self {
-                if sender.send(next).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut reader = Some(reader);
-        std::iter::from_fn(move || {
-            if let Ok(next) = items.recv() {
-                return Some(next);
-            }
-            // A thread that panicked has not read everything.
-            if let Some(Err(panic)) = reader.take().map(JoinHandle::join) {
-                std::panic::resume_unwind(panic);
-            }
-            None
-        })
-    }
-
     fn advance(&mut self) -> Result<Option<Trajectory>, JournalError> {
         while let Some(record) = self.next_record()? {
             match record {
@@ -241,22 +210,6 @@ mod tests {
             row("b", &["five"], true),
         ];
         assert_eq!(read(&records()), expected);
-    }
-
-    #[test]
-    fn items_read_ahead_are_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.jsonl");
-        let (mut journal, _) = Journal::open(&path, false).unwrap();
-        for number in 0..3 * AHEAD {
-            journal.append(&done(&number.to_string())).unwrap();
-        }
-        let read = || Trajectories::open(std::slice::from_ref(&path)).unwrap();
-        let all: Vec<_> = read().map(Result::unwrap).collect();
-        assert_eq!(all.len(), 3 * AHEAD);
-        assert_eq!(read().ahead().map(Result::unwrap).collect::<Vec<_>>(), all);
-        // The rest is not needed.
-        assert_eq!(read().ahead().take(2).map(Result::unwrap).collect::<Vec<_>>(), all[..2]);
     }
 
     #[test]

@@ -24,10 +24,10 @@ use super::known_server::KnownServer;
 use super::profile::{ChoiceWay, Profile, Refused};
 use super::wire::{Body, ResultError, ServerReply, reply_in, request_line};
 use crate::network::shorten;
-use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode};
+use amend_core::chat::ReasoningMode;
 use amend_core::hash;
 use amend_core::model::{
-    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, ProbeError,
     ProbeNeeds, Request, RequestId,
 };
 
@@ -342,16 +342,6 @@ impl Engine for BatchEngine<'_> {
 
     fn width(&self) -> usize {
         self.settings.parallel
-    }
-
-    fn prepare(
-        &self,
-        _: &[Message],
-        _: usize,
-        _: &Reasoning,
-        _: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        Err(Failure::TokensUnknown)
     }
 
     /// Asks for nothing. Takes for certain that a model thinks that is asked to.

@@ -64,9 +64,8 @@ use self::send_error::SendError;
 use self::servers::Servers;
 pub use self::settings::{API_KEY, EndpointSettings};
 pub use self::wire::parse as parse_reply;
-use amend_core::chat::{Message, NextTurn, Reasoning};
 use amend_core::model::{
-    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
+    Capabilities, Counters, Description, Engine, EngineError, Event, Failure, ProbeError,
     ProbeNeeds, Request, RequestId,
 };
 
@@ -353,16 +352,6 @@ impl Engine for Http {
 
     fn width(&self) -> usize {
         self.fleet.width()
-    }
-
-    fn prepare(
-        &self,
-        _: &[Message],
-        _: usize,
-        _: &Reasoning,
-        _: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        Err(Failure::TokensUnknown)
     }
 
     fn probe(&mut self, needs: &ProbeNeeds) -> Result<(), ProbeError> {

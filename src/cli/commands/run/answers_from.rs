@@ -11,6 +11,7 @@ use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
 use crate::session::Session;
 use amend_core::driver::Engines;
+use amend_core::record::Item;
 use amend_data::items::ItemSource;
 use amend_data::store::first_answers;
 use amend_data::store::run_dir::RunDir;
@@ -40,10 +41,11 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         );
     }
     let items = args.recording.limited(std::mem::take(&mut answers.items));
-    let keys: HashSet<String> = items.iter().map(|item| item.key.clone()).collect();
+    let shard = args.shard()?;
+    let is_own = |item: &&Item| shard.is_none_or(|shard| shard.has_key(&item.key));
+    let keys: HashSet<String> = items.iter().filter(is_own).map(|item| item.key.clone()).collect();
     let mut source = ItemSource::from_items(vec![shown.clone()], items);
     source.summary.run = Some(answers.run.clone());
-    let shard = args.shard()?;
     if let Some(shard) = shard {
         if shard.by == ShardBy::File {
             return Err(CommandError::usage(
@@ -65,11 +67,6 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
             format!("set `candidates = {found}` in `[loop]`"),
         ));
     }
-    let keys: HashSet<String> = match shard {
-        // The steps of other shards are not this run's.
-        Some(shard) => keys.into_iter().filter(|key| shard.has_key(key)).collect(),
-        None => keys,
-    };
     let mut session = Session::prepare(&args.recording, "run", source).with_job(job)?;
     if let Some(end) = session.shard_end()? {
         return already_done(&end);

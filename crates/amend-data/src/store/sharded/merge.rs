@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::plan::ShardedRun;
 use super::shard::ShardBy;
 use super::status::{RunStatus, ShardState};
-use crate::store::atomic;
 use crate::store::journal::{Journal, JournalError, Reader, Record, Storage};
 use crate::store::lock::Lock;
 use crate::store::run_dir::files::{
     GOVERNANCE_LOG, JOURNAL, LOCK, MANIFEST, REVIEWS, SKIPPED, VERDICT_RUNS,
 };
 use crate::store::run_dir::{RunDir, RunError};
+use crate::store::{atomic, json_file};
 use amend_core::record::Outcome;
 
 /// What a merge has written.
@@ -67,11 +67,12 @@ pub enum MergeError {
 /// The run is not in shards, some of them are not done, an item is in two of them, a file can't
 /// be read, or `out` is not empty or can't be written.
 pub fn merge(run: &Path, out: &Path, partial: bool) -> Result<Merged, MergeError> {
-    let (Some(status), Some(sharded)) = (RunStatus::read(run)?, ShardedRun::open(run)?) else {
+    let Some(sharded) = ShardedRun::open(run)? else {
         // Reports a folder without a run.
         RunDir::open(run)?;
         return Err(MergeError::NotSharded { path: run.to_owned() });
     };
+    let status = RunStatus::of_shards(run, &sharded)?;
     if !partial && !status.is_done() {
         let count = status.shards.len();
         let left = count - status.count(ShardState::Done);
@@ -97,11 +98,7 @@ pub fn merge(run: &Path, out: &Path, partial: bool) -> Result<Merged, MergeError
     let mut manifest = sharded.manifest;
     // Cohorts end where shards end, so another run would not give the same bytes.
     manifest.reproducible &= sharded.count == 1;
-    let path = out.join(MANIFEST);
-    let json =
-        manifest.to_json().map_err(|source| RunError::Manifest { path: path.clone(), source })?;
-    atomic::write(&path, |file| file.write_all(json.as_bytes()))
-        .map_err(|source| RunError::Io { action: "write", path, source })?;
+    json_file::write(&out.join(MANIFEST), &manifest)?;
     Ok(merged)
 }
 

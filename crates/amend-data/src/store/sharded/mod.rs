@@ -22,7 +22,7 @@ mod tests;
 pub use merge::{MergeError, Merged, merge};
 pub use plan::ShardPlan;
 pub(crate) use plan::ShardedRun;
-pub use progress::{Done, Heartbeat, ShardProgress};
+pub use progress::{Done, Heartbeat, SessionCounts, ShardProgress};
 pub use shard::{Shard, ShardBy, ShardError, shard_folder};
 pub use status::{RunStatus, ShardState, ShardStatus};
 

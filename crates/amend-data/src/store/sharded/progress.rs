@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::files::{DONE, PROGRESS};
-use crate::store::atomic;
 use crate::store::run_dir::RunError;
 use crate::store::run_dir::files::JOURNAL;
+use crate::store::{atomic, json_file};
 use amend_core::text::format::json_document;
 
 /// How often a running shard writes its progress.
@@ -44,7 +44,7 @@ impl Done {
     /// # Errors
     /// The file can't be read.
     pub fn read(folder: &Path) -> Result<Option<Self>, RunError> {
-        let Some(done) = read::<Self>(folder.join(DONE))? else { return Ok(None) };
+        let Some(done) = json_file::read::<Self>(folder.join(DONE))? else { return Ok(None) };
         let journal = fs::metadata(folder.join(JOURNAL));
         let is_whole = journal.is_ok_and(|journal| journal.len() == done.bytes);
         Ok(is_whole.then_some(done))
@@ -55,14 +55,7 @@ impl Done {
     /// # Errors
     /// It can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), RunError> {
-        let path = folder.join(DONE);
-        let json = json_document(self)
-            .map_err(|source| RunError::Manifest { path: path.clone(), source })?;
-        atomic::write(&path, |out| out.write_all(json.as_bytes())).map_err(|source| RunError::Io {
-            action: "write",
-            path,
-            source,
-        })
+        json_file::write(&folder.join(DONE), self)
     }
 
     /// Removes the file, before the journal of a shard is written to again.
@@ -109,7 +102,7 @@ impl ShardProgress {
     /// # Errors
     /// The file can't be read.
     pub fn read(folder: &Path) -> Result<Option<Self>, RunError> {
-        read(folder.join(PROGRESS))
+        json_file::read(folder.join(PROGRESS))
     }
 }
 
@@ -119,43 +112,58 @@ pub struct Heartbeat {
     path: PathBuf,
     started: Instant,
     last: Option<Instant>,
+    /// The items that were done and that had failed before this session.
+    before: (u64, u64),
     progress: ShardProgress,
 }
 
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// The items that were done in it.
+    pub done: u64,
+    /// The items that failed in it.
+    pub failed: u64,
+    /// The tokens decoded in it.
+    pub decoded: u64,
+}
+
 impl Heartbeat {
-    /// The heartbeat of the shard in `folder`, of whose `items` some have ended before.
+    /// The heartbeat of the shard in `folder`, of whose `items` some were `done` or had `failed`
+    /// before this session.
     #[must_use]
-    pub fn new(folder: &Path, items: u64) -> Self {
+    pub fn new(folder: &Path, items: u64, done: u64, failed: u64) -> Self {
         let progress = ShardProgress {
             pid: std::process::id(),
             host: host(),
             updated: 0,
             items,
-            done: 0,
-            failed: 0,
+            done,
+            failed,
             ended_in_session: 0,
             decoded_in_session: 0,
             seconds: 0.0,
         };
-        Self { path: folder.join(PROGRESS), started: Instant::now(), last: None, progress }
+        let (path, started) = (folder.join(PROGRESS), Instant::now());
+        Self { path, started, last: None, before: (done, failed), progress }
     }
 
-    /// Writes the progress if it was not written for a while: the items that are done and that
-    /// failed, and what ended and was decoded since the process started.
-    pub fn beat(&mut self, done: u64, failed: u64, ended: u64, decoded: u64) {
+    /// Writes the progress if it was not written for a while.
+    pub fn beat(&mut self, session: SessionCounts) {
         if self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
-            self.write(done, failed, ended, decoded);
+            self.write(session);
         }
     }
 
     /// Writes the progress. A failure is a warning, since nothing depends on the file.
-    pub fn write(&mut self, done: u64, failed: u64, ended: u64, decoded: u64) {
+    pub fn write(&mut self, session: SessionCounts) {
         self.last = Some(Instant::now());
+        let SessionCounts { done, failed, decoded } = session;
         let progress = &mut self.progress;
         progress.updated = now();
         progress.seconds = self.started.elapsed().as_secs_f64();
-        (progress.done, progress.failed) = (done, failed);
-        (progress.ended_in_session, progress.decoded_in_session) = (ended, decoded);
+        (progress.done, progress.failed) = (self.before.0 + done, self.before.1 + failed);
+        (progress.ended_in_session, progress.decoded_in_session) = (done + failed, decoded);
         // The folder is not synced: after a crash an older file is as good.
         let written = json_document(progress).map_err(io::Error::from).and_then(|json| {
             let name = format!("{}{PROGRESS}", atomic::TEMPORARY_PREFIX);
@@ -166,19 +174,6 @@ impl Heartbeat {
         if let Err(error) = written {
             tracing::warn!("failed to write {}: {error}", self.path.display());
         }
-    }
-}
-
-/// Reads a JSON file. `None` if it does not exist.
-fn read<T: for<'de> Deserialize<'de>>(path: PathBuf) -> Result<Option<T>, RunError> {
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(RunError::Io { action: "read", path, source }),
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok(Some(value)),
-        Err(source) => Err(RunError::Unreadable { path, source }),
     }
 }
 

@@ -86,7 +86,14 @@ impl RunStatus {
     /// # Errors
     /// A file can't be read.
     pub fn read(run: &Path) -> Result<Option<Self>, RunError> {
-        let Some(sharded) = ShardedRun::open(run)? else { return Ok(None) };
+        match ShardedRun::open(run)? {
+            Some(sharded) => Self::of_shards(run, &sharded).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The state of the shards of a run.
+    pub(super) fn of_shards(run: &Path, sharded: &ShardedRun) -> Result<Self, RunError> {
         let mut shards = Vec::new();
         for index in 0..sharded.count {
             let started = sharded.shards.get(&index);
@@ -97,7 +104,7 @@ impl RunStatus {
             ShardBy::Key => Some(sharded.manifest.input.rows),
             ShardBy::File => shards.iter().map(|shard| shard.items).sum(),
         };
-        Ok(Some(Self { items, shards }))
+        Ok(Self { items, shards })
     }
 
     /// The number of shards in a state.
@@ -163,13 +170,13 @@ impl RunStatus {
 }
 
 impl ShardStatus {
-    /// `items` is the number of items in the shard's manifest, if it has one.
-    fn read(run: &Path, shard: u32, items: Option<u64>) -> Result<Self, RunError> {
-        let folder = shard_folder(run, shard);
-        let mut status = Self {
+    /// A shard that was not started.
+    #[must_use]
+    pub fn missing(shard: u32) -> Self {
+        Self {
             shard,
             state: ShardState::Missing,
-            items,
+            items: None,
             done: 0,
             failed: 0,
             items_per_second: None,
@@ -177,7 +184,13 @@ impl ShardStatus {
             host: None,
             pid: None,
             updated: None,
-        };
+        }
+    }
+
+    /// `items` is the number of items in the shard's manifest, if it has one.
+    fn read(run: &Path, shard: u32, items: Option<u64>) -> Result<Self, RunError> {
+        let folder = shard_folder(run, shard);
+        let mut status = Self { items, ..Self::missing(shard) };
         // The lock is looked at first: if the shard ends in between, its done file is there.
         let is_held = Lock::is_held(&folder, LOCK)?;
         if !is_held && items.is_none() {

@@ -244,21 +244,13 @@ fn the_state_of_a_shard_follows_its_lock_and_its_done_file() {
 fn the_shards_to_do_are_written_as_slurm_writes_them() {
     let array = |states: &str| {
         let shards = states.chars().enumerate().map(|(shard, state)| ShardStatus {
-            shard: shard as u32,
             state: match state {
                 'd' => ShardState::Done,
                 'r' => ShardState::Running,
                 's' => ShardState::Stale,
                 _ => ShardState::Missing,
             },
-            items: None,
-            done: 0,
-            failed: 0,
-            items_per_second: None,
-            tokens_per_second: None,
-            host: None,
-            pid: None,
-            updated: None,
+            ..ShardStatus::missing(shard as u32)
         });
         RunStatus { items: None, shards: shards.collect() }.array()
     };

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use amend_core::chat::Role;
+use amend_core::chat::{Message, Reasoning, Role};
 use amend_core::model::{Sampling, Task};
 use amend_core::random::Stream;
 
