@@ -55,6 +55,8 @@ pub struct BatchRun {
     manifest: Manifest,
     settings: BatchSettings,
     source: ItemSource,
+    /// The files and folders that the items are read from.
+    inputs: Vec<PathBuf>,
 }
 
 /// What one call does.
@@ -90,7 +92,8 @@ impl BatchRun {
         description.settings["input"] = json!(input);
         let manifest = manifest("run", job, &source, limit, description, None)?;
         drop(RunDir::create(path, &manifest)?);
-        Ok(Self { path: path.to_owned(), manifest, settings, source })
+        let inputs = input.files.clone();
+        Ok(Self { path: path.to_owned(), manifest, settings, source, inputs })
     }
 
     /// Opens a run, and reads its input again: from `files` if they have moved.
@@ -107,7 +110,7 @@ impl BatchRun {
             ));
         };
         let files = files.unwrap_or(input.files);
-        let inputs: Vec<Input> = files.into_iter().map(Input::from).collect();
+        let inputs: Vec<Input> = files.iter().cloned().map(Input::from).collect();
         let options = ItemOptions {
             map: input.map,
             skip_bad: input.skip_bad,
@@ -115,7 +118,7 @@ impl BatchRun {
             shard: None,
         };
         let source = ItemSource::open(&inputs, Purpose::Prompts, &options).map_err(faults_error)?;
-        Ok(Self { path: path.to_owned(), manifest, settings: batch, source })
+        Ok(Self { path: path.to_owned(), manifest, settings: batch, source, inputs: files })
     }
 
     /// What answers the requests.
@@ -146,7 +149,10 @@ impl BatchRun {
     /// and items failed: [`CommandError::reported`].
     pub fn step(self, options: &StepOptions<'_>) -> Result<(), CommandError> {
         let job = self.job()?;
-        let Self { path, manifest, mut settings, source } = self;
+        let Self { path, manifest, mut settings, source, inputs } = self;
+        if let Some((file, _)) = options.emit {
+            check_emit(file, &inputs, options.take)?;
+        }
         settings.parallel = options.parallel.unwrap_or(settings.parallel);
         let mut taken = Vec::new();
         for file in options.take {
@@ -220,6 +226,26 @@ struct Exchange {
     replies: Replies,
     taken: Vec<ResultFile>,
     outbox: Outbox,
+}
+
+/// Checks that a file of requests replaces neither input nor results.
+fn check_emit(emit: &Path, inputs: &[PathBuf], taken: &[PathBuf]) -> Result<(), CommandError> {
+    let parent = emit.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let place = emit.canonicalize().or_else(|_| parent.canonicalize());
+    // A folder that does not exist holds nothing.
+    let Ok(place) = place else { return Ok(()) };
+    let is_in = |path: &PathBuf| path.canonicalize().is_ok_and(|path| place.starts_with(path));
+    if let Some(path) = inputs.iter().chain(taken).find(|path| is_in(path)) {
+        return Err(CommandError::usage(
+            format!(
+                "--emit {} would replace or change {}, which is read",
+                emit.display(),
+                path.display()
+            ),
+            "choose another file for the requests",
+        ));
+    }
+    Ok(())
 }
 
 impl Exchange {

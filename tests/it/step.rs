@@ -459,6 +459,34 @@ fn a_cut_off_file_of_results_changes_nothing() {
     assert!(!place.path("next.jsonl").exists());
 }
 
+#[test]
+fn requests_are_not_taken_as_results() {
+    let place = place("", "");
+    step(&place, &format!("{START} --emit requests.jsonl"));
+    let ran = place.run(&mut place.amend("step run --take requests.jsonl --emit next.jsonl"));
+    assert_eq!(ran.code, Some(2));
+    let expected =
+        "requests.jsonl:1 is not a result of a batch: it is a request: take the file with";
+    assert!(ran.err.contains(expected), "{}", ran.err);
+    assert!(!place.path("next.jsonl").exists());
+}
+
+#[test]
+fn requests_replace_neither_input_nor_results() {
+    let place = place("", "");
+    step(&place, &format!("{START} --emit requests.jsonl"));
+    write_lines(&place, "results.jsonl", &answered(&lines(&place, "requests.jsonl")));
+    for (file, read) in [("prompts.txt", "prompts.txt"), ("./results.jsonl", "results.jsonl")] {
+        let before = std::fs::read(place.path(read)).unwrap();
+        let call = format!("step run --take results.jsonl --emit {file}");
+        let ran = place.run(&mut place.amend(&call));
+        assert_eq!(ran.code, Some(2), "{}", ran.err);
+        assert!(ran.err.contains("would replace or change"), "{}", ran.err);
+        assert_eq!(std::fs::read(place.path(read)).unwrap(), before);
+    }
+    assert_eq!(std::fs::read(place.path("run/journal.jsonl")).unwrap(), b"");
+}
+
 /// Copies the files of a run directory.
 fn files(place: &Place) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();

@@ -12,7 +12,8 @@ use amend_data::store::sharded::{Merged, merge};
 /// Make one run directory of a sharded run
 ///
 /// Export, report, review, lint, judge and diff read a sharded run as it is. A merged run is one
-/// folder without shards: to archive it, or to continue it without shards.
+/// folder without shards: to archive it or, if keys decided about the shards, to continue it without
+/// them.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
     /// The folder of the sharded run

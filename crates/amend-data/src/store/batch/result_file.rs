@@ -7,6 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{BatchError, Place, Replies, read_line, short_name};
@@ -33,13 +34,15 @@ struct Line {
 #[derive(Deserialize)]
 struct Head {
     custom_id: String,
+    /// Only requests have it.
+    method: Option<IgnoredAny>,
 }
 
 impl ResultFile {
     /// Reads the ids of all lines. `parse` reads lines that are not quite JSON.
     ///
     /// # Errors
-    /// The file can't be read, or a line is cut off, is not JSON, or has no id.
+    /// The file can't be read, or a line is cut off, is not JSON, has no id, or is a request.
     pub fn open(path: &Path, parse: ParseLine) -> Result<Self, BatchError> {
         let io = |action| move |source| BatchError::Io { action, path: path.to_owned(), source };
         let file = File::open(path)
@@ -108,14 +111,16 @@ impl ResultFile {
 
 /// The id in a line.
 fn id_in(line: &[u8], parse: ParseLine) -> Result<String, String> {
-    if let Ok(Head { custom_id }) = serde_json::from_slice(line) {
-        return Ok(custom_id);
+    const REQUEST: &str = "it is a request: take the file with the results";
+    if let Ok(Head { custom_id, method }) = serde_json::from_slice(line) {
+        return if method.is_some() { Err(REQUEST.to_owned()) } else { Ok(custom_id) };
     }
     let value = parse(line).map_err(|error| match error.is_eof() {
         true => "the line is cut off: get the file again".to_owned(),
         false => error.to_string(),
     })?;
     match value["custom_id"].as_str() {
+        Some(_) if !value["method"].is_null() => Err(REQUEST.to_owned()),
         Some(id) => Ok(id.to_owned()),
         None => Err("it has no custom_id".to_owned()),
     }

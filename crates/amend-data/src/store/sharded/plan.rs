@@ -102,6 +102,10 @@ impl ShardPlan {
         if RunDir::has_manifest(run) {
             return Err(RunError::Whole { path: path() });
         }
+        // A shard starts after the plan is written, so the plan is lost.
+        if !indices(run)?.is_empty() {
+            return Err(RunError::NoPlan { path: path() });
+        }
         let failed = |source| RunError::Io { action: "list", path: path(), source };
         for entry in fs::read_dir(run).map_err(failed)? {
             let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();

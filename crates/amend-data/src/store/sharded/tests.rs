@@ -198,6 +198,9 @@ fn a_folder_that_is_no_shard_of_the_run_is_refused() {
     fs::remove_file(run.path().join("plan.json")).unwrap();
     let error = message(&run, &RunDir::open(run.path()).unwrap_err());
     assert!(error.starts_with("RUN holds shards, but no plan.json"), "{error}");
+    // Nor may a shard of another plan start beside them.
+    let other = Run::plan(Shard::new(2, 8).unwrap()).agree(run.path());
+    assert!(matches!(other, Err(RunError::NoPlan { .. })), "{other:?}");
 }
 
 #[test]
