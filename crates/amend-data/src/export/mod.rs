@@ -34,7 +34,6 @@ use crate::format::thoughts::{RowThoughts, ThoughtWriter};
 use crate::format::write::{ExportRow, MadeRow};
 use crate::store::atomic;
 use crate::store::journal::JournalError;
-use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::constitution::Policy;
 use amend_core::record::Item;

@@ -1,6 +1,8 @@
 //! Which rows an export has of a finished item, and why it leaves out the others.
 
-use super::{DropFault, Examine, ExportError, ExportOptions, ReviewPolicy, RowFilter, ThoughtWriter};
+use super::{
+    DropFault, Examine, ExportError, ExportOptions, ReviewPolicy, RowFilter, ThoughtWriter,
+};
 use crate::format::origin::Provenance;
 use crate::format::write::{ExportFormat, MadeRow};
 use crate::pairs::{DropReason, Which};
