@@ -304,6 +304,7 @@ fn unrecorded_items_reach_the_observer_and_failures_are_reported() {
     run_unrecorded(&mut engine(), &job(), items(), None, &mut counter).unwrap();
     assert_eq!(counter.0, 3);
     let mut counter = Counter::default();
-    let result = run_unrecorded(&mut failing_at("Question 3?"), &job(), items(), None, &mut counter);
+    let result =
+        run_unrecorded(&mut failing_at("Question 3?"), &job(), items(), None, &mut counter);
     assert_eq!((kind(result), counter.0), (Some(Kind::Reported), 3));
 }

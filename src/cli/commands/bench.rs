@@ -126,9 +126,8 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
             .map(|item| Ok(Arc::unwrap_or_clone(item?)))
             .collect::<Result<_, ItemFaults>>()?;
         let job = revision_job()?;
-        let revisions = announced("measuring revisions", || {
-            revisions::measure(model, settings, &job, &items)
-        })?;
+        let revisions =
+            announced("measuring revisions", || revisions::measure(model, settings, &job, &items))?;
         if args.json {
             return print::json_lines(&[json!({ "revisions": revisions })]);
         }

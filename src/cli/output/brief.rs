@@ -164,6 +164,12 @@ fn break_line(line: &str, width: usize, lines: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use amend_core::constitution::Policy;
+    use amend_core::model::Failure;
+    use amend_core::record::Stop;
+    use amend_data::pairs::DropReason;
+    use amend_data::testing::{item, judged, manifest, step};
+
     use super::*;
 
     #[test]
@@ -181,5 +187,57 @@ mod tests {
             assert_eq!(shortened(text, 10, 3), expected, "{text:?}");
         }
         assert_eq!(shortened("abcdefghijklmn", 10, 1), ["abcdefgh …"]);
+    }
+
+    /// An item of which a kind revision was judged with these log-odds.
+    fn judged_item(log_odds: f64) -> Trajectory {
+        let steps = vec![
+            step(StepKind::Generate, None, "Go away.\n\n\u{1b}[2JNow."),
+            step(StepKind::Critique, Some("kind"), "It is rude."),
+            step(StepKind::Revise, Some("kind"), "Good day."),
+            judged([1, 0], None, log_odds),
+        ];
+        Trajectory { item: item("a"), steps, outcome: Outcome::Done { stop: Stop::Rounds } }
+    }
+
+    fn shown(trajectory: &Trajectory, policy: Policy, left_out: &[Option<LeftOut>]) -> String {
+        let constitution = manifest().constitution.value;
+        let mut rules = Rules::from_constitution(&constitution);
+        rules = rules.with_policy(policy);
+        let output = Output { color: false, escapes: true };
+        Brief::new(output).item(trajectory, &constitution, &rules, left_out)
+    }
+
+    #[test]
+    fn an_item_is_shown_with_its_verdict_and_why_it_gives_no_pair() {
+        let reason = [Some(LeftOut::Dropped(DropReason::NotBetter))];
+        insta::assert_snapshot!(shown(&judged_item(-2.0), Policy::Drop, &reason), @r#"
+        row 1     Why a?
+                  Really "é"?
+        before    Go away.
+                  \u{1b}[2JNow.
+        critique  kind: It is rude.
+        after     Good day.
+        verdict   worse, p 0.12
+        no pair: the judge prefers the other side
+        "#);
+        let pair = shown(&judged_item(2.0), Policy::Drop, &[None]);
+        assert!(pair.ends_with("\nverdict   better, p 0.88\npair\n\n"), "{pair}");
+        let swapped = shown(&judged_item(-2.0), Policy::Flip, &[None]);
+        assert!(swapped.ends_with("\npair: the answer before is the chosen one\n\n"), "{swapped}");
+    }
+
+    #[test]
+    fn a_failed_item_is_shown_with_its_failure() {
+        let failure = Failure::Empty { step: "critique".to_owned() };
+        let failed = Trajectory {
+            steps: judged_item(0.0).steps[..1].to_vec(),
+            outcome: Outcome::Failed { failure: failure.clone() },
+            ..judged_item(0.0)
+        };
+        let reason = [Some(LeftOut::Dropped(DropReason::Failed))];
+        let shown = shown(&failed, Policy::Drop, &reason);
+        let end = format!("\nfailed    {failure}\nno pair: the item failed\n\n");
+        assert!(shown.ends_with(&end), "{shown}");
     }
 }
