@@ -65,7 +65,9 @@ pub fn run(args: &CheckArgs) -> Result<(), CommandError> {
     if wrong > 0 {
         return Err(CommandError::reported());
     }
-    next::print(next_call(&checked));
+    if let Some(call) = next_call(&checked) {
+        next::print(call);
+    }
     Ok(())
 }
 
@@ -93,35 +95,32 @@ impl Content {
     }
 }
 
-/// The call that uses the checked files together: the last of each kind, but all input.
-fn next_call(checked: &[(&Path, Content)]) -> AmendCall {
-    let (mut command, mut inputs) = (None, Vec::new());
-    let (mut constitution, mut templates) = (None, None);
+/// The call that uses the checked files together. `None` if no call uses all of them.
+fn next_call(checked: &[(&Path, Content)]) -> Option<AmendCall> {
+    let (mut constitutions, mut templates) = (Vec::new(), Vec::new());
+    let (mut sets, mut inputs) = (Vec::new(), Vec::new());
     for (file, content) in checked {
         match content {
-            Content::Constitution { .. } => constitution = Some(*file),
-            Content::Templates { folder } => templates = Some(folder.as_path()),
-            Content::EvalSet { .. } => (command, inputs) = (Some("eval"), vec![file]),
-            Content::Input { .. } if command == Some("eval") => {}
-            Content::Input { .. } => {
-                command = Some("run");
-                inputs.push(file);
-            }
+            Content::Constitution { .. } => constitutions.push(*file),
+            Content::Templates { folder } => templates.push(folder.as_path()),
+            Content::EvalSet { .. } => sets.push(*file),
+            Content::Input { .. } => inputs.push(*file),
         }
     }
-    let mut call = AmendCall::default();
-    if let Some(command) = command {
-        call = call.arg(command);
-    }
-    for input in inputs {
-        call = call.arg(input);
-    }
-    for (flag, file) in [("-c", constitution), ("--prompts", templates)] {
-        if let Some(file) = file {
-            call = call.arg(flag).arg(file);
+    let (mut call, is_recorded) = match (&sets[..], &inputs[..]) {
+        ([], []) => (AmendCall::default(), false),
+        ([], inputs) => (inputs.iter().fold(AmendCall::new("run"), AmendCall::arg), true),
+        ([set], []) => (AmendCall::new("eval").arg(set), true),
+        _ => return None,
+    };
+    for (flag, files) in [("-c", constitutions), ("--prompts", templates)] {
+        match files[..] {
+            [] => {}
+            [file] => call = call.arg(flag).arg(file),
+            _ => return None,
         }
     }
-    if command.is_some() { call.arg("--out").arg("DIR") } else { call.arg("…") }
+    Some(if is_recorded { call.arg("--out").arg("DIR") } else { call.arg("…") })
 }
 
 /// What a valid file holds, with remarks about it.
@@ -182,9 +181,12 @@ mod tests {
                 vec![constitution(), input(), templates()],
                 "amend run 'my prompts.txt' -c my.toml --prompts t --out DIR",
             ),
-            (vec![input(), set()], "amend eval set.toml --out DIR"),
+            (vec![set()], "amend eval set.toml --out DIR"),
+            (vec![input(), set()], ""),
+            (vec![constitution(), constitution()], ""),
         ] {
-            assert_eq!(next_call(&checked).to_string(), expected);
+            let call = next_call(&checked).map(|call| call.to_string());
+            assert_eq!(call.unwrap_or_default(), expected);
         }
     }
 }

@@ -223,6 +223,6 @@ impl Observer for Preview {
             }
             self.show.end(&mut out, &outcome)
         };
-        progress::suspend(|| write()).map_err(CommandError::output)
+        progress::suspend(write).map_err(CommandError::output)
     }
 }

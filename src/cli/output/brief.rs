@@ -164,7 +164,7 @@ fn break_line(line: &str, width: usize, lines: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use amend_core::constitution::Policy;
+    use amend_core::constitution::{Judge, Policy};
     use amend_core::model::Failure;
     use amend_core::record::Stop;
     use amend_data::pairs::DropReason;
@@ -201,9 +201,9 @@ mod tests {
     }
 
     fn shown(trajectory: &Trajectory, policy: Policy, left_out: &[Option<LeftOut>]) -> String {
-        let constitution = manifest().constitution.value;
-        let mut rules = Rules::from_constitution(&constitution);
-        rules = rules.with_policy(policy);
+        let mut constitution = manifest().constitution.value;
+        constitution.judge = Judge { enabled: true, policy, ..Judge::default() };
+        let rules = Rules::from_constitution(&constitution);
         let output = Output { color: false, escapes: true };
         Brief::new(output).item(trajectory, &constitution, &rules, left_out)
     }
