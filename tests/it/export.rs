@@ -169,7 +169,10 @@ fn filtered_rows_are_removed_counted_and_logged() {
     let ran = run(&place, "-o pairs.jsonl --json");
     let message = "29 pairs written, 1 left out: chatty-prefix (a chosen answer starts by introducing \
                    a revision (\"Sure! Here is the revised answer:\"))\n";
-    assert_eq!((ran.code, ran.err), (Some(0), format!("{message}{NOTE}")));
+    assert_eq!(
+        (ran.code, ran.err),
+        (Some(0), format!("{message}{NOTE}next: amend lint pairs.jsonl\n"))
+    );
     let record: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
         record,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cli::output::format::{count, duration};
+use crate::cli::output::format::{count, duration, number};
 use amend_core::text::format::plural;
 
 /// How far a session is.
@@ -47,7 +47,9 @@ impl ProgressFacts {
         }
         let seconds = elapsed.as_secs_f64();
         if *tokens > 0 && seconds > 0.0 {
-            text.push_str(&format!(", {:.0} tokens/s", *tokens as f64 / seconds));
+            let rate = *tokens as f64 / seconds;
+            let digits = if rate < 10.0 { 1 } else { 0 };
+            text.push_str(&format!(", {} tokens/s", number(rate, digits)));
         }
         if *failed > 0 {
             text.push_str(&format!(", {failed} failed"));
@@ -95,6 +97,8 @@ mod tests {
         assert_eq!(line(&start), "0 of 8 items");
         let first = ProgressFacts { steps: 1, tokens: 900, ..start.clone() };
         assert_eq!(line(&first), "0 of 8 items, 1 step, 45 tokens/s");
+        let slow = ProgressFacts { tokens: 6, ..start.clone() };
+        assert_eq!(line(&slow), "0 of 8 items, 0.3 tokens/s");
         let later = ProgressFacts {
             ended: 3,
             failed: 1,
