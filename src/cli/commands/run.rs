@@ -215,7 +215,7 @@ impl Observer for Preview {
     fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
         let mut out = io::stdout().lock();
         let item = trajectory.item();
-        let mut write = || {
+        let write = || {
             let prompt = item.messages.last().map_or("", |message| message.content.as_str());
             self.show.heading(&mut out, &format!("row {}: {prompt}\n", item.row))?;
             for step in trajectory.steps() {

@@ -3,7 +3,7 @@
 use super::terminal::Output;
 use amend_core::constitution::Constitution;
 use amend_core::record::{Outcome, Step, StepKind, StepOutput, answer};
-use amend_data::export::LeftOut;
+use amend_data::export::Omission;
 use amend_data::pairs::judgement::{Rules, Ruling};
 use amend_data::store::trajectories::Trajectory;
 
@@ -39,7 +39,7 @@ impl Brief {
         trajectory: &Trajectory,
         constitution: &Constitution,
         rules: &Rules,
-        left_out: &[Option<LeftOut>],
+        left_out: &[Option<Omission>],
     ) -> String {
         let Trajectory { item, steps, outcome } = trajectory;
         let prompt = item.messages.last().map_or("", |message| message.content.as_str());
@@ -200,7 +200,7 @@ mod tests {
         Trajectory { item: item("a"), steps, outcome: Outcome::Done { stop: Stop::Rounds } }
     }
 
-    fn shown(trajectory: &Trajectory, policy: Policy, left_out: &[Option<LeftOut>]) -> String {
+    fn shown(trajectory: &Trajectory, policy: Policy, left_out: &[Option<Omission>]) -> String {
         let mut constitution = manifest().constitution.value;
         constitution.judge = Judge { enabled: true, policy, ..Judge::default() };
         let rules = Rules::from_constitution(&constitution);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_item_is_shown_with_its_verdict_and_why_it_gives_no_pair() {
-        let reason = [Some(LeftOut::Dropped(DropReason::NotBetter))];
+        let reason = [Some(Omission::Dropped(DropReason::NotBetter))];
         insta::assert_snapshot!(shown(&judged_item(-2.0), Policy::Drop, &reason), @r#"
         row 1     Why a?
                   Really "é"?
@@ -235,7 +235,7 @@ mod tests {
             outcome: Outcome::Failed { failure: failure.clone() },
             ..judged_item(0.0)
         };
-        let reason = [Some(LeftOut::Dropped(DropReason::Failed))];
+        let reason = [Some(Omission::Dropped(DropReason::Failed))];
         let shown = shown(&failed, Policy::Drop, &reason);
         let end = format!("\nfailed    {failure}\nno pair: the item failed\n\n");
         assert!(shown.ends_with(&end), "{shown}");

@@ -43,7 +43,7 @@ pub use crate::format::write::{ExportFormat, FORMATS};
 pub use filter::{DropFault, Examine, RowFilter, Unfit};
 pub use folder::{Folder, write_folder};
 pub use ids::DuplicateIds;
-pub use selection::{LeftOut, Selection, explain_finding};
+pub use selection::{Omission, Selection, explain_finding};
 pub use sink::{ColumnSet, FileFormat};
 pub use split::{SIMILAR, Splits, SplitsError};
 
@@ -109,11 +109,11 @@ pub struct Counts {
 
 impl Counts {
     /// Counts a row that is written, or that is left out for a reason.
-    fn add(&mut self, left_out: Option<&LeftOut>) {
+    fn add(&mut self, left_out: Option<&Omission>) {
         match left_out {
             None => self.written += 1,
-            Some(LeftOut::Dropped(reason)) => *self.dropped.entry(*reason).or_default() += 1,
-            Some(LeftOut::Filtered(DropFault { rule, about, .. })) => {
+            Some(Omission::Dropped(reason)) => *self.dropped.entry(*reason).or_default() += 1,
+            Some(Omission::Filtered(DropFault { rule, about, .. })) => {
                 *self.filtered.entry((rule, about)).or_default() += 1;
             }
         }
@@ -322,11 +322,11 @@ impl ExportOptions<'_> {
                 counts.add(row.as_ref().err());
                 let MadeRow { row, thoughts, .. } = match row {
                     Ok(made) => made,
-                    Err(LeftOut::Filtered(fault)) => {
+                    Err(Omission::Filtered(fault)) => {
                         log.record(&trajectory.item, &fault)?;
                         continue;
                     }
-                    Err(LeftOut::Dropped(_)) => continue,
+                    Err(Omission::Dropped(_)) => continue,
                 };
                 counts.unchecked += u64::from(self.format.has_pairs() && is_unchecked(&row));
                 take(&trajectory.item, row)?;

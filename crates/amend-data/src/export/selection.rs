@@ -12,14 +12,14 @@ use crate::store::trajectories::Trajectory;
 
 /// Why an export has no row of a pair or an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum Omission {
     /// There is no row, by its steps, verdicts or reviews.
     Dropped(DropReason),
     /// The filter removes the row.
     Filtered(DropFault),
 }
 
-impl LeftOut {
+impl Omission {
     /// A description of the reason.
     #[must_use]
     pub fn explain(&self) -> String {
@@ -56,15 +56,15 @@ impl<'a> RowMaker<'a> {
         &mut self,
         trajectory: &Trajectory,
         provenance: &Provenance<'_>,
-    ) -> Result<Vec<Result<MadeRow, LeftOut>>, ExportError> {
+    ) -> Result<Vec<Result<MadeRow, Omission>>, ExportError> {
         let mut rows = Vec::new();
         for made in self.format.rows(trajectory, self.which, provenance) {
             rows.push(match made {
                 Ok(made) => match self.fault(&made)? {
-                    Some(fault) => Err(LeftOut::Filtered(fault)),
+                    Some(fault) => Err(Omission::Filtered(fault)),
                     None => Ok(made),
                 },
-                Err(reason) => Err(LeftOut::Dropped(reason)),
+                Err(reason) => Err(Omission::Dropped(reason)),
             });
         }
         Ok(rows)
@@ -99,7 +99,7 @@ impl<'a> Selection<'a> {
     pub fn left_out(
         &mut self,
         trajectory: &Trajectory,
-    ) -> Result<Vec<Option<LeftOut>>, ExportError> {
+    ) -> Result<Vec<Option<Omission>>, ExportError> {
         let rows = self.maker.rows(trajectory, &self.provenance)?;
         Ok(rows.into_iter().map(Result::err).collect())
     }
@@ -151,7 +151,7 @@ mod tests {
         let mut reasons = Vec::new();
         for trajectory in run.trajectories().unwrap() {
             for left_out in selection.left_out(&trajectory.unwrap()).unwrap() {
-                reasons.push(left_out.as_ref().map(LeftOut::explain).unwrap_or_default());
+                reasons.push(left_out.as_ref().map(Omission::explain).unwrap_or_default());
                 counts.add(left_out.as_ref());
             }
         }
