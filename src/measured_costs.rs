@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::announced;
 use amend_core::hash;
 use amend_data::store::atomic;
 use amend_engine::llama::measure::calibrate::{self, Costs};
@@ -35,7 +36,9 @@ pub fn known(model: &Model, settings: &LlamaSettings) -> Option<Costs> {
 /// # Errors
 /// The measurement fails.
 pub fn measured(model: &Model, settings: &LlamaSettings) -> Result<Costs, CommandError> {
-    let costs = calibrate::measure(model, settings)?;
+    let costs = announced("measuring what batches cost on this machine", || {
+        calibrate::measure(model, settings)
+    })?;
     if let Some(folder) = folder() {
         let entry = Entry { key: key(model, settings), costs: costs.clone() };
         // If this fails, the next call measures again.

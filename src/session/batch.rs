@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::manifest::manifest;
+use super::meter::Meter;
 use super::recorder::Recorder;
 use super::summary::Tally;
 use super::{interrupt, record_retries, until_fault};
 use crate::cli::args::input_args::faults_error;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use amend_core::driver::{Ended, Engines, Job, drive};
 use amend_core::model::{Counters, Engine, EngineError};
@@ -187,8 +189,10 @@ impl BatchRun {
         let mut faults = None;
         let items = until_fault(source.items(), &mut faults);
         let work = store::left(items, &mut state, options.retry_errors);
-        let mut recorder = Recorder::new(writer, governance_log, total, tally.done + tally.failed);
+        let meter = Meter::new(&job, total, tally.done + tally.failed);
+        let mut recorder = Recorder::new(writer, governance_log, meter);
         recorder.at_standstill = engine.standstill();
+        interrupt::continues_with(&next::line(AmendCall::this()));
         interrupt::listen();
         let ended = drive(&mut engine, &job, work, &mut recorder);
         let counters = engine.counters();
@@ -198,6 +202,7 @@ impl BatchRun {
             return Err(faults.into());
         }
         if ended? == Ended::Stopped && is_stopped {
+            interrupt::print_message();
             return Err(CommandError::interrupted());
         }
         let files = match options.emit {
@@ -371,7 +376,7 @@ impl BatchSummary<'_> {
     /// The result, and what to do next.
     fn text(&self) -> String {
         let Self { path, total, tally: Tally { done, failed }, taken, counters, due, .. } = self;
-        let path = path.display();
+        let step = || AmendCall::new("step").arg(path);
         let mut text = format!("{done} of {total} items done");
         if *failed > 0 {
             text.push_str(&format!(", {failed} failed"));
@@ -394,16 +399,17 @@ impl BatchSummary<'_> {
             if *failed > 0 {
                 text.push_str("; --retry-errors retries the items that failed");
             }
-            if *done > 0 {
-                text.push_str(&format!("; next: amend export {path}"));
-            }
             text.push('\n');
+            if *done > 0 {
+                text.push_str(&next::line(AmendCall::exporting(path)));
+            }
             return text;
         }
         let is = if *due == 1 { "is" } else { "are" };
         text.push_str(&format!("{due} {} {is} due", plural(*due, "request")));
         let Some((first, others)) = self.files.split_first() else {
-            text.push_str(&format!("; next: amend step {path} --emit FILE\n"));
+            text.push('\n');
+            text.push_str(&next::line(step().with(&["--emit", "FILE"])));
             return text;
         };
         text.push_str(&format!(", in {}", first.display()));
@@ -411,9 +417,9 @@ impl BatchSummary<'_> {
             let files = self.files.len();
             text.push_str(&format!(" to {} ({files} files)", last.display()));
         }
-        text.push_str(&format!(
-            "\nnext: have a batch answer them, then amend step {path} --take RESULTS --emit FILE\n"
-        ));
+        text.push('\n');
+        let step = step().with(&["--take", "RESULTS"]).with(&["--emit", "FILE"]);
+        text.push_str(&next::line(format!("have a batch answer them, then {step}")));
         text
     }
 }
@@ -445,18 +451,21 @@ mod tests {
             )
         );
         let text = summary(0, 0, 5, &[]);
-        assert!(text.ends_with("5 requests are due; next: amend step out --emit FILE\n"), "{text}");
+        assert!(text.ends_with("5 requests are due\nnext: amend step out --emit FILE\n"), "{text}");
     }
 
     #[test]
     fn summary_says_that_the_run_is_done() {
         let text = summary(5, 0, 0, &[]);
-        assert!(text.ends_with("\nthe run is done; next: amend export out\n"), "{text}");
+        assert!(
+            text.ends_with("\nthe run is done\nnext: amend export out --out pairs.jsonl\n"),
+            "{text}"
+        );
         let text = summary(4, 1, 0, &[]);
         assert!(
             text.ends_with(
-                "\nthe run is done; --retry-errors retries the items that failed; next: amend \
-                 export out\n"
+                "\nthe run is done; --retry-errors retries the items that failed\nnext: amend export \
+                 out --out pairs.jsonl\n"
             ),
             "{text}"
         );

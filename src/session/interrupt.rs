@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,6 +17,9 @@ use crate::cli::output::error::INTERRUPTED;
 use crate::cli::output::print;
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// What an interrupt says beside that it happened: how to continue.
+static HOW_TO_CONTINUE: Mutex<String> = Mutex::new(String::new());
 
 /// How long a command has to stop by itself.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -44,10 +47,23 @@ fn register() -> io::Result<()> {
         }
         std::thread::sleep(GRACE);
         // The command is still busy and could not print this itself.
-        print::message("interrupted; continue a run with --resume\n");
+        print_message();
         low_level::exit(i32::from(INTERRUPTED));
     })?;
     Ok(())
+}
+
+/// Makes an interrupt also say how to continue: complete lines.
+pub fn continues_with(lines: &str) {
+    if let Ok(mut text) = HOW_TO_CONTINUE.lock() {
+        lines.clone_into(&mut text);
+    }
+}
+
+/// Prints that the command is interrupted, and how to continue.
+pub fn print_message() {
+    let how = HOW_TO_CONTINUE.lock().map(|text| text.clone()).unwrap_or_default();
+    print::message(&format!("interrupted\n{how}"));
 }
 
 /// Whether the user asked the command to stop.

@@ -2,9 +2,10 @@
 
 use super::Session;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::progress::announced;
 use amend_core::constitution::Constitution;
 use amend_core::driver::{Engines, Job};
-use amend_core::model::Description;
+use amend_core::model::{Description, EngineError};
 use amend_data::items::ItemSource;
 use amend_data::store::manifest::{FORMAT, Hashed, Manifest};
 
@@ -59,11 +60,11 @@ impl Session<'_> {
     /// # Errors
     /// An engine can't describe its model.
     pub(super) fn manifest(&self, engines: &Engines<'_>) -> Result<Manifest, CommandError> {
-        let engine = engines.writer.describe()?;
-        let judge = match &engines.judge {
-            Some(judge) => Some(judge.describe()?),
-            None => None,
-        };
+        let (engine, judge) = announced("computing the checksum of the model", || {
+            let engine = engines.writer.describe()?;
+            let judge = engines.judge.as_ref().map(|judge| judge.describe()).transpose()?;
+            Ok::<_, EngineError>((engine, judge))
+        })?;
         self.manifest_of(engine, judge)
     }
 

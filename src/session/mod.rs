@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod interrupt;
 mod manifest;
+mod meter;
 mod models;
 mod recorder;
 mod records;
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use amend_core::driver::{Ended, Engines, Job, drive};
 use amend_core::procedure::Procedure;
@@ -40,7 +42,9 @@ use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_data::store::sharded::{Done, Heartbeat};
 use amend_data::store::trajectories::{Trajectories, Trajectory};
 
+use meter::Meter;
 pub use models::{Models, recorded_costs};
+pub use recorder::EndWatcher;
 use recorder::Recorder;
 use shard::ShardPlace;
 use summary::{Summary, Tally};
@@ -170,16 +174,24 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// The run directory, which [`Session::start_with`] or an earlier session has created.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn dir(&self) -> Result<RunDir, CommandError> {
+        Ok(RunDir::open(&self.destination.path)?)
+    }
+
     /// Runs the job over the items, records everything in the run directory, and prints
-    /// a summary. The summary of a run in `--out` suggests the command `next`.
+    /// a summary. `watcher` receives the items that end.
     ///
     /// # Errors
     /// The run directory can't be written or resumed, an engine fails or can't do what the run
     /// needs, or the user interrupts the run. Items that fail are no error yet: see [`Finished::finish`].
-    pub fn run<'e>(
+    pub fn run<'e, 'w>(
         mut self,
         engines: impl Into<Engines<'e>>,
-        next: Option<&str>,
+        watcher: Option<&'w mut EndWatcher<'w>>,
     ) -> Result<Finished, CommandError> {
         let mut engines = engines.into();
         if !self.resumes {
@@ -217,13 +229,20 @@ impl<'a> Session<'a> {
         let mut faults = None;
         let items = until_fault(self.source.items(), &mut faults);
         let work = store::left(items, &mut state, self.args.retry_errors);
-        let mut recorder = Recorder::new(writer, governance_log, total, done_before);
+        let meter = Meter::new(&self.job, total, done_before);
+        let mut recorder = Recorder::new(writer, governance_log, meter);
+        recorder.watcher = watcher;
         recorder.max_errors = self.args.max_errors;
         recorder.is_interrupted = self.is_interrupted;
         if self.place.is_some() {
             let Tally { done, failed } = tally;
             let heartbeat = Heartbeat::new(&self.destination.path, total, done, failed);
             recorder.report_progress(heartbeat);
+        }
+        let kept_in = self.args.out.as_deref();
+        if let Some(out) = kept_in {
+            let out = out.display();
+            interrupt::continues_with(&format!("the run is in {out}\n{}", next::line(resuming())));
         }
         let ended = drive(&mut engines, &self.job, work, &mut recorder);
         let (writer, in_session, steps) = recorder.finish();
@@ -237,17 +256,25 @@ impl<'a> Session<'a> {
             place.end(&writer, tally)?;
         }
         let dir = writer.into_dir();
-        let kept_in = self.args.out.as_deref();
-        let next = if self.place.is_some() { Some("status") } else { next };
         let counters = engines.counters();
         let engines = engines.report();
         let in_session = in_session.done + in_session.failed;
         let summary = Summary { total, tally, in_session, counters, engines, steps, kept_in };
-        summary.print(if ended.is_ok() { next } else { None });
+        summary.print();
         if let Some(faults) = faults {
             return Err(faults.into());
         }
+        let is_ended = tally.done + tally.failed == total;
+        let next = match kept_in {
+            Some(_) if !is_ended => Next::Call(resuming()),
+            Some(out) if self.place.is_some() => Next::Call(AmendCall::new("status").arg(out)),
+            Some(out) if tally.done > 0 => Next::Read(out.to_owned()),
+            Some(_) | None => Next::Nothing,
+        };
         if ended? == Ended::Stopped && (self.is_interrupted)() {
+            if let Next::Call(call) = next {
+                next::print(call);
+            }
             return Err(CommandError::interrupted());
         }
         Ok(Finished {
@@ -257,6 +284,7 @@ impl<'a> Session<'a> {
             resumed: self.resumes,
             failed: tally.failed,
             has_new_ends: in_session > 0,
+            next,
             _destination: self.destination,
         })
     }
@@ -296,6 +324,11 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The call that continues a run of this process.
+fn resuming() -> AmendCall {
+    AmendCall::this().with(&["--resume"])
+}
+
 /// Records that failed items are tried again, and returns how many.
 fn record_retries(writer: &mut RunWriter, state: &State) -> Result<u64, CommandError> {
     for key in state.failed() {
@@ -318,6 +351,15 @@ fn until_fault(
     })
 }
 
+/// What to do after a session.
+enum Next {
+    /// This call, which goes on with the run.
+    Call(AmendCall),
+    /// Read the run in this directory.
+    Read(PathBuf),
+    Nothing,
+}
+
 /// A recorded run that was not interrupted. Items may have failed.
 pub struct Finished {
     dir: RunDir,
@@ -329,6 +371,7 @@ pub struct Finished {
     failed: u64,
     /// Whether items ended in this session.
     has_new_ends: bool,
+    next: Next,
     // The run directory exists as long as this.
     _destination: Destination,
 }
@@ -338,6 +381,21 @@ impl Finished {
     #[must_use]
     pub fn dir(&self) -> &RunDir {
         &self.dir
+    }
+
+    /// The run directory, if it stays, is no shard, and has all items, some of them done.
+    #[must_use]
+    pub fn complete_run(&self) -> Option<&Path> {
+        match &self.next {
+            Next::Read(run) => Some(run),
+            Next::Call(_) | Next::Nothing => None,
+        }
+    }
+
+    /// The call of a command on the complete run.
+    #[must_use]
+    pub fn next_call(&self, command: &str) -> Option<AmendCall> {
+        Some(AmendCall::new(command).arg(self.complete_run()?))
     }
 
     /// Whether items ended in this session.
@@ -399,11 +457,19 @@ impl Finished {
         Ok(())
     }
 
-    /// Ends the session, after everything else is written and printed.
+    /// Ends the session, after everything else is written and printed. Prints the call to do
+    /// next: `next`, unless the run is not complete.
     ///
     /// # Errors
     /// Items failed: [`CommandError::reported`].
-    pub fn finish(self) -> Result<(), CommandError> {
+    pub fn finish(self, next: Option<AmendCall>) -> Result<(), CommandError> {
+        let call = match self.next {
+            Next::Call(call) => Some(call),
+            Next::Read(_) | Next::Nothing => next,
+        };
+        if let Some(call) = call {
+            next::print(call);
+        }
         if self.failed > 0 { Err(CommandError::reported()) } else { Ok(()) }
     }
 }

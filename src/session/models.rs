@@ -6,10 +6,9 @@ use serde::Deserialize;
 
 use super::interrupt;
 use crate::cli::args::config::Config;
-use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::model_args::{self, ModelArgs};
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::progress::download_bar;
 use amend_core::constitution::StepSampling;
 use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
@@ -99,7 +98,7 @@ impl Models {
     /// The model can't be loaded, or does not support the run.
     pub fn judging_with(recording: &RecordArgs, judge: ModelSource) -> Result<Self, CommandError> {
         check_source(recording, &judge, "--judge-model")?;
-        let judge = with_recorded_costs(recording, judge.load(&mut download_bar())?.for_judging())?;
+        let judge = with_recorded_costs(recording, model_args::load(judge)?.for_judging())?;
         Ok(Self::new(judge, None))
     }
 
@@ -174,7 +173,7 @@ fn load_main(
 /// Loads the second model, if there is one.
 fn load_for_judging(source: Option<ModelSource>) -> Result<Option<LoadedModel>, CommandError> {
     match source {
-        Some(source) => Ok(Some(source.load(&mut download_bar())?.for_judging())),
+        Some(source) => Ok(Some(model_args::load(source)?.for_judging())),
         None => Ok(None),
     }
 }

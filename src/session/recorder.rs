@@ -4,19 +4,22 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::interrupt;
+use super::meter::Meter;
 use super::summary::{StepCounts, Tally};
 use crate::cli::output::error::CommandError;
-use crate::cli::output::progress::Progress;
 use amend_core::driver::Observer;
-use amend_core::procedure::ItemLoop;
+use amend_core::procedure::{ItemLoop, StepRequest};
 use amend_core::record::{Item, Outcome, Step};
 use amend_data::store::governance_log::GovernanceLog;
 use amend_data::store::journal::Record;
 use amend_data::store::run_dir::RunWriter;
 use amend_data::store::sharded::{Heartbeat, SessionCounts};
 
+/// Receives each item of a session when it has ended, with its outcome.
+pub type EndWatcher<'w> = dyn FnMut(&ItemLoop, &Outcome) -> Result<(), CommandError> + 'w;
+
 /// Records what happens to the items of a session.
-pub(super) struct Recorder {
+pub(super) struct Recorder<'w> {
     /// The number of failed items at which the session stops.
     pub(super) max_errors: Option<u64>,
     /// Whether the user asked to stop.
@@ -28,23 +31,22 @@ pub(super) struct Recorder {
     /// The ends of items since the engines' last step. They are written together once the
     /// governance log is on the disk, so that no output is recorded as done without being logged.
     ends: Vec<Record>,
-    progress: Progress,
+    meter: Meter,
     /// The items that ended in this session.
     tally: Tally,
     steps: StepCounts,
-    /// The number of tokens decoded in this session.
-    decoded: u64,
+    /// Receives items that end.
+    pub(super) watcher: Option<&'w mut EndWatcher<'w>>,
     /// Of a shard: where the progress is written.
     heartbeat: Option<Heartbeat>,
 }
 
-impl Recorder {
-    /// Records `total` items, of which `done_before` ended in earlier sessions.
+impl<'w> Recorder<'w> {
+    /// Records what happens to items.
     pub(super) fn new(
         writer: RunWriter,
         governance_log: Option<GovernanceLog>,
-        total: u64,
-        done_before: u64,
+        meter: Meter,
     ) -> Self {
         Self {
             max_errors: None,
@@ -53,10 +55,10 @@ impl Recorder {
             writer,
             governance_log,
             ends: Vec::new(),
-            progress: Progress::new(total, done_before),
+            meter,
             tally: Tally::default(),
             steps: StepCounts::default(),
-            decoded: 0,
+            watcher: None,
             heartbeat: None,
         }
     }
@@ -70,7 +72,7 @@ impl Recorder {
     fn beat(&mut self, beat: fn(&mut Heartbeat, SessionCounts)) {
         if let Some(heartbeat) = &mut self.heartbeat {
             let Tally { done, failed } = self.tally;
-            beat(heartbeat, SessionCounts { done, failed, decoded: self.decoded });
+            beat(heartbeat, SessionCounts { done, failed, decoded: self.meter.decoded() });
         }
     }
 
@@ -86,11 +88,12 @@ impl Recorder {
     }
 }
 
-impl Observer for Recorder {
+impl Observer for Recorder<'_> {
     type Error = CommandError;
 
     fn stops(&mut self) -> bool {
         self.beat(Heartbeat::beat);
+        self.meter.show();
         let has_too_many_errors = match self.max_errors {
             Some(limit) => self.tally.failed >= limit,
             None => false,
@@ -98,9 +101,13 @@ impl Observer for Recorder {
         has_too_many_errors || self.at_standstill.get() || (self.is_interrupted)()
     }
 
+    fn text(&mut self, _: &ItemLoop, _: &StepRequest, _: &str) -> Result<(), CommandError> {
+        self.meter.text();
+        Ok(())
+    }
+
     fn step(&mut self, trajectory: &ItemLoop, step: &Step) -> Result<(), CommandError> {
-        self.decoded += u64::from(step.usage.decoded);
-        self.progress.tokens(self.decoded);
+        self.meter.step(step);
         self.steps.add(step);
         let item = trajectory.item().key.clone();
         Ok(self.writer.append(&Record::Step { item, step: step.clone() })?)
@@ -119,7 +126,10 @@ impl Observer for Recorder {
                 tracing::warn!(key = item.key, "row {}: {failure}", item.row);
             }
         }
-        self.progress.item();
+        self.meter.end(trajectory, &outcome);
+        if let Some(watcher) = &mut self.watcher {
+            watcher(trajectory, &outcome)?;
+        }
         if let Some(log) = &mut self.governance_log {
             log.add(trajectory, &outcome)?;
         }

@@ -83,26 +83,19 @@ impl StepCounts {
 }
 
 impl Summary<'_> {
-    /// Prints the result to stderr and, if the run directory stays, its name and the
-    /// command to run next.
-    pub(super) fn print(&self, next: Option<&str>) {
-        print::message(&self.text(next));
+    /// Prints the result to stderr and, if the run directory stays, its name.
+    pub(super) fn print(&self) {
+        print::message(&self.text());
     }
 
-    fn text(&self, next: Option<&str>) -> String {
+    fn text(&self) -> String {
         let mut text = self.numbers();
         for line in &self.engines {
             text.push('\n');
             text.push_str(line);
         }
         if let Some(out) = self.kept_in {
-            let out = out.display();
-            text.push_str(&format!("\nthe run is in {out}"));
-            if let Some(next) = next
-                && self.tally.done > 0
-            {
-                text.push_str(&format!("; next: amend {next} {out}"));
-            }
+            text.push_str(&format!("\nthe run is in {}", out.display()));
         }
         text.push('\n');
         text
@@ -192,12 +185,11 @@ mod tests {
         let in_session = done + failed;
         let steps = StepCounts::default();
         let engines = Vec::new();
-        Summary { total: 5, tally, in_session, counters, engines, steps, kept_in }
-            .text(Some("export"))
+        Summary { total: 5, tally, in_session, counters, engines, steps, kept_in }.text()
     }
 
     #[test]
-    fn summary_of_a_kept_run_names_the_directory_and_the_next_command() {
+    fn summary_of_a_kept_run_names_the_directory() {
         let counters = Counters {
             batches: 2,
             decoded: 30,
@@ -210,7 +202,7 @@ mod tests {
             text(2, 1, counters, Some(Path::new("out"))),
             "2 of 5 items done, 1 failed (--resume --retry-errors retries them), 2 left (--resume \
              continues); 30 tokens decoded in 2 s (15 per second), 100 prompt tokens, 40 % of them \
-             from the prefix cache\nthe run is in out; next: amend export out\n"
+             from the prefix cache\nthe run is in out\n"
         );
     }
 
@@ -233,12 +225,6 @@ mod tests {
             cost(&counters, 11, 5),
             "; per item 12 prompt tokens computed and 6 decoded, 2 of them in thoughts"
         );
-    }
-
-    #[test]
-    fn summary_of_a_run_without_a_done_item_names_no_next_command() {
-        let text = text(0, 5, Counters::default(), Some(Path::new("out")));
-        assert!(text.ends_with("\nthe run is in out\n"), "{text}");
     }
 
     #[test]

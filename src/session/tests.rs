@@ -95,7 +95,7 @@ fn kind<T>(result: Result<T, CommandError>) -> Option<Kind> {
 fn session_records_every_item_and_finishes_without_error() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let finished = session(&args(&out), 2).run(&mut engine(), Some("export")).unwrap();
+    let finished = session(&args(&out), 2).run(&mut engine(), None).unwrap();
     assert_eq!(finished.dir().path(), out);
     assert_eq!(finished.dir().manifest().command, "run");
     assert_eq!(ended(&finished), [(1, true), (2, true)]);
@@ -106,7 +106,42 @@ fn session_records_every_item_and_finishes_without_error() {
     {
         assert_eq!(std::fs::read_to_string(out.join(file)).unwrap(), text);
     }
-    finished.finish().unwrap();
+    finished.finish(None).unwrap();
+}
+
+#[test]
+fn a_watcher_receives_each_item_when_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = args(&out);
+    let mut ends = Vec::new();
+    let mut watch = |item: &ItemLoop, outcome: &Outcome| {
+        ends.push((item.item().row, matches!(outcome, Outcome::Done { .. })));
+        Ok(())
+    };
+    let mut engine = failing_at("Question 2?");
+    let finished = session(&args, 3).run(&mut engine, Some(&mut watch)).unwrap();
+    ends.sort_unstable();
+    assert_eq!(ends, ended(&finished));
+
+    let mut fail = |_: &ItemLoop, _: &Outcome| Err(CommandError::reported());
+    let again = RecordArgs { retry_errors: true, ..resumed(&out) };
+    let ran = session(&again, 3).run(&mut self::engine(), Some(&mut fail));
+    assert_eq!(kind(ran), Some(Kind::Reported));
+}
+
+#[test]
+fn what_to_do_next_depends_on_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("my run");
+    let args = RecordArgs { max_errors: Some(1), ..args(&out) };
+    let stopped = session(&args, 3).run(&mut failing_at("Question 1?"), None).unwrap();
+    assert_eq!(stopped.next_call("report"), None);
+    assert!(matches!(&stopped.next, Next::Call(call) if call.to_string().ends_with(" --resume")));
+    drop(stopped);
+    let complete = session(&resumed(&out), 3).run(&mut engine(), None).unwrap();
+    let next = complete.next_call("report").unwrap().to_string();
+    assert_eq!(next, format!("amend report '{}'", out.display()));
 }
 
 #[test]
@@ -136,7 +171,7 @@ fn interrupted_session_keeps_finished_items_and_can_be_resumed() {
     let finished = session(&resumed(&out), 5).run(&mut counting, None).unwrap();
     assert_eq!(ended(&finished), [1, 2, 3, 4, 5].map(|row| (row, true)));
     assert!(requests.load(Ordering::SeqCst) > 0);
-    finished.finish().unwrap();
+    finished.finish(None).unwrap();
 }
 
 #[test]
@@ -145,15 +180,15 @@ fn session_with_failed_items_ends_with_reported() {
     let out = folder.path().join("run");
     let finished = session(&args(&out), 3).run(&mut failing_at("Question 2?"), None).unwrap();
     assert_eq!(ended(&finished), [(1, true), (2, false), (3, true)]);
-    assert_eq!(kind(finished.finish()), Some(Kind::Reported));
+    assert_eq!(kind(finished.finish(None)), Some(Kind::Reported));
 
     // A resumed session reports the failure again, but retries the item only if asked to.
     let finished = session(&resumed(&out), 3).run(&mut unused(), None).unwrap();
-    assert_eq!(kind(finished.finish()), Some(Kind::Reported));
+    assert_eq!(kind(finished.finish(None)), Some(Kind::Reported));
     let retrying = RecordArgs { retry_errors: true, ..resumed(&out) };
     let finished = session(&retrying, 3).run(&mut engine(), None).unwrap();
     assert_eq!(ended(&finished), [(1, true), (2, true), (3, true)]);
-    finished.finish().unwrap();
+    finished.finish(None).unwrap();
 }
 
 #[test]
@@ -163,7 +198,7 @@ fn session_stops_at_the_maximum_number_of_errors() {
     let args = RecordArgs { max_errors: Some(1), ..args(&out) };
     let finished = session(&args, 3).run(&mut failing_at("Question 1?"), None).unwrap();
     assert_eq!(ended(&finished), [(1, false)]);
-    assert_eq!(kind(finished.finish()), Some(Kind::Reported));
+    assert_eq!(kind(finished.finish(None)), Some(Kind::Reported));
 }
 
 #[test]
@@ -211,7 +246,7 @@ fn session_continues_from_the_steps_that_it_starts_with() {
     let mut unused = unused();
     let mut engines = Engines::from(&mut unused);
     second.start_with(&mut engines, |_| panic!("the steps are not needed")).unwrap();
-    second.run(engines, None).unwrap().finish().unwrap();
+    second.run(engines, None).unwrap().finish(None).unwrap();
 }
 
 #[test]
@@ -238,10 +273,10 @@ fn other_items_are_refused_on_resume() {
 #[test]
 fn temporary_run_exists_until_the_session_is_finished() {
     let args = RecordArgs { out: None, ..args(Path::new("")) };
-    let finished = session(&args, 1).run(&mut engine(), Some("report")).unwrap();
+    let finished = session(&args, 1).run(&mut engine(), None).unwrap();
     let path = finished.dir().path().to_owned();
     assert!(path.join("journal.jsonl").is_file());
-    finished.finish().unwrap();
+    finished.finish(None).unwrap();
     assert!(!path.exists());
 }
 
@@ -266,9 +301,10 @@ impl Observer for Counter {
 fn unrecorded_items_reach_the_observer_and_failures_are_reported() {
     let items = || items(3).into_iter().map(|item| Ok(Arc::new(item)));
     let mut counter = Counter::default();
-    run_unrecorded(&mut engine(), &job(), items(), &mut counter).unwrap();
+    run_unrecorded(&mut engine(), &job(), items(), None, &mut counter).unwrap();
     assert_eq!(counter.0, 3);
     let mut counter = Counter::default();
-    let result = run_unrecorded(&mut failing_at("Question 3?"), &job(), items(), &mut counter);
+    let result =
+        run_unrecorded(&mut failing_at("Question 3?"), &job(), items(), None, &mut counter);
     assert_eq!((kind(result), counter.0), (Some(Kind::Reported), 3));
 }

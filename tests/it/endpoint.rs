@@ -419,7 +419,8 @@ fn commands_that_need_a_model_file_reject_a_server() {
     ");
     let note =
         "in.jsonl: JSON Lines, 2 rows, prompt columns: text, prompt, response column: response\n";
-    assert_eq!((dry.code, dry.err.as_str()), (Some(0), note));
+    let next = "next: amend run in.jsonl --out DIR\n";
+    assert_eq!((dry.code, dry.err), (Some(0), format!("{note}{next}")));
     let render = small(&place, &server.url, "render Why? --step generate");
     assert!(
         render.out.ends_with("\n\ntoken counts are not available from a server\n"),

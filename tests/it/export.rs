@@ -160,7 +160,8 @@ fn filtered_rows_are_removed_counted_and_logged() {
 
     // Without the filter, all rows are written.
     let ran = run(&place, "--allow all -o whole.jsonl");
-    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
+    let err = format!("30 pairs written\n{NOTE}next: amend lint whole.jsonl\n");
+    assert_eq!((ran.code, ran.err), (Some(0), err));
     assert!(!place.path("whole.jsonl.removed.jsonl").exists());
     let linted = lint("whole.jsonl");
     assert!(linted.code == Some(1) && linted.out.contains("chatty-prefix"), "{}", linted.out);
@@ -168,7 +169,10 @@ fn filtered_rows_are_removed_counted_and_logged() {
     let ran = run(&place, "-o pairs.jsonl --json");
     let message = "29 pairs written, 1 left out: chatty-prefix (a chosen answer starts by introducing \
                    a revision (\"Sure! Here is the revised answer:\"))\n";
-    assert_eq!((ran.code, ran.err), (Some(0), format!("{message}{NOTE}")));
+    assert_eq!(
+        (ran.code, ran.err),
+        (Some(0), format!("{message}{NOTE}next: amend lint pairs.jsonl\n"))
+    );
     let record: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
         record,
@@ -374,7 +378,8 @@ fn splits_are_files_and_depend_on_the_seed() {
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         let [train, test] =
             ["train", "test"].map(|split| rows(&read(&format!("{folder}/{split}.jsonl"))).len());
-        assert_eq!(ran.err, format!("30 pairs written (train {train}, test {test})\n{NOTE}"));
+        let written = format!("30 pairs written (train {train}, test {test})\n");
+        assert_eq!(ran.err, format!("{written}{NOTE}next: amend lint {folder}\n"));
         assert_eq!(train + test, 30);
     }
     assert_eq!(read("a/test.jsonl"), read("b/test.jsonl"));
@@ -385,7 +390,8 @@ fn splits_are_files_and_depend_on_the_seed() {
 fn a_card_makes_a_folder_ready_for_upload() {
     let place = place();
     let ran = run(&place, "--card --licence cc-by-4.0 -o data");
-    assert_eq!((ran.code, ran.err), (Some(0), format!("30 pairs written\n{NOTE}")));
+    let err = format!("30 pairs written\n{NOTE}next: amend lint data\n");
+    assert_eq!((ran.code, ran.err), (Some(0), err));
     let mut files: Vec<_> = (std::fs::read_dir(place.path("data")).unwrap())
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

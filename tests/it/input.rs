@@ -44,6 +44,7 @@ fn every_kind_of_file_is_described_in_a_line() {
          list.json: JSON array, 2 rows, prompt columns: prompt, text\n\
          folder: 2 files, TSV and JSON Lines, 2 rows, prompt columns: Prompt, prompt, response \
          column: response\n\
+         next: amend run goals.csv in.jsonl.gz list.json folder --out DIR\n\
          goals.csv: 2 input rows\n\
          in.jsonl.gz: 1 input row\n\
          list.json: 2 input rows\n\
@@ -98,7 +99,7 @@ fn standard_input_is_read_by_its_first_bytes() {
     ] {
         let ran = with_stdin(&place, &mut place.small("run - --dry-run"), text);
         assert_eq!(ran.code, Some(0), "{}", ran.err);
-        assert_eq!(ran.err, format!("standard input: {note}\n"));
+        assert_eq!(ran.err, format!("standard input: {note}\nnext: amend run - --out DIR\n"));
     }
 }
 

@@ -191,7 +191,11 @@ fn a_run_is_judged_again_and_every_command_can_use_the_verdicts() {
     let line = format!("judge r -c judged.toml --name second {}", judge_flag("qwen2"));
     let ran = place.run(&mut other(&place, &line));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.err.contains("next: amend export r --verdicts second\n"), "{}", ran.err);
+    assert!(
+        ran.err.contains("next: amend export r --out pairs.jsonl --verdicts second\n"),
+        "{}",
+        ran.err
+    );
     let verdicts = std::fs::read_to_string(place.path("r/verdicts/second/verdicts.jsonl")).unwrap();
     let verdicts = lines(&verdicts);
     assert!(verdicts.iter().any(|row| row["category"] == "tea"), "{verdicts:?}");

@@ -39,6 +39,7 @@ fn out_names_the_file_and_a_dash_means_stdout() {
     assert_eq!(ran.err, "1 items, 0.0 MB\n");
     let ran = place.run(&mut place.amend("report run -o other.html"));
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "other.html\n"));
+    assert!(ran.err.ends_with("\nnext: open other.html in a browser\n"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(place.path("other.html")).unwrap(), html);
     let ran = place.run(&mut place.amend("report run -o nowhere/other.html"));
     assert_eq!(ran.code, Some(3));

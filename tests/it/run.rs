@@ -86,7 +86,8 @@ fn a_run_can_only_be_resumed_unchanged_by_one_process() {
     assert!(fewer.err.contains("\n  input.rows: was 5, is 3\n"), "{}", fewer.err);
     insta::assert_snapshot!(without_notes(&same.err), @r"
     5 of 5 items done; there was nothing left to compute
-    the run is in r; next: amend export r
+    the run is in r
+    next: amend export r --out pairs.jsonl
     ");
 
     // Nor do two processes write to it. The lock names the last writer.
@@ -138,7 +139,8 @@ fn a_dry_run_and_a_preview_write_nothing() {
     let dry = place.run(&mut place.small("run in.jsonl --dry-run --out r"));
     let note =
         "in.jsonl: JSON Lines, 4 rows, prompt columns: text, prompt, response column: response\n";
-    assert_eq!((dry.code, dry.err.as_str()), (Some(0), note));
+    let next = "next: amend run in.jsonl --out r\n";
+    assert_eq!((dry.code, dry.err), (Some(0), format!("{note}{next}")));
     insta::assert_snapshot!(dry.out, @r"
     items                  4
     with a given answer    1
@@ -149,7 +151,7 @@ fn a_dry_run_and_a_preview_write_nothing() {
     ");
     let preview = place.run(&mut place.small("run in.jsonl --preview 1 --out r"));
     let note = "in.jsonl: JSON Lines, 1 row, prompt column: text\n";
-    assert_eq!((preview.code, preview.err.as_str()), (Some(0), note));
+    assert_eq!((preview.code, preview.err), (Some(0), format!("{note}{next}")));
     let headings: Vec<&str> = preview
         .out
         .lines()
@@ -160,6 +162,31 @@ fn a_dry_run_and_a_preview_write_nothing() {
     assert!(headings[2].starts_with("── critique 1: Kindness"), "{headings:?}");
     assert!(headings[3].starts_with("── revision 1: Kindness"), "{headings:?}");
     assert!(!place.path("r").exists());
+}
+
+#[test]
+fn items_are_shown_as_they_end_with_the_reasons_of_the_export() {
+    let place = Place::new();
+    place.write("in.jsonl", questions(2) + "{\"prompt\": \"Is it?\", \"response\": \"It is.\"}\n");
+    let ran = place.run(&mut place.small("run in.jsonl --out r --show"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let blocks: Vec<&str> = ran.out.split_terminator("\n\n").collect();
+    assert_eq!(blocks.len(), 3, "{}", ran.out);
+    let given = blocks.iter().find(|block| block.starts_with("row 3     Is it?\n")).unwrap();
+    assert!(given.contains("\nbefore    It is.\n"), "{given}");
+    for block in &blocks {
+        let labels: Vec<&str> = block.lines().filter_map(|line| line.split(' ').next()).collect();
+        let labels: Vec<&str> = labels.into_iter().filter(|label| !label.is_empty()).collect();
+        assert!(labels.starts_with(&["row", "before", "critique", "after"]), "{block}");
+        assert!(block.contains("\ncritique  Kindness: "), "{block}");
+        assert!(block.ends_with("\nno pair: a side was cut off by max_tokens"), "{block}");
+    }
+    let left_out = "0 pairs to export, 3 left out: a side was cut off by max_tokens\n";
+    assert!(ran.err.contains(left_out), "{}", ran.err);
+
+    // Only what ends in this call is shown.
+    let again = place.run(&mut place.small("run in.jsonl --out r --show --resume"));
+    assert_eq!((again.code, again.out.as_str()), (Some(0), ""), "{}", again.err);
 }
 
 #[test]
@@ -174,8 +201,9 @@ fn rows_come_from_stdin_up_to_a_limit() {
     assert_eq!(limited.code, Some(0), "{}", limited.err);
     insta::assert_snapshot!(messages(&limited), @r"
     2 of 2 items done
-    the run is in r; next: amend export r
+    the run is in r
     0 pairs to export, 2 left out: a side was cut off by max_tokens
+    next: amend report r
     ");
     assert_eq!(ended(&place.path("r")), [(1, false), (2, false)]);
     let more = run("run - --out r --resume");
@@ -205,10 +233,11 @@ fn failed_items_are_counted_recorded_and_retried() {
     assert_eq!(failed.code, Some(1));
     insta::assert_snapshot!(messages(&failed), @r"
     2 of 3 items done, 1 failed (--resume --retry-errors retries them)
-    the run is in r; next: amend export r
+    the run is in r
     0 pairs to export, 3 left out:
       2  a side was cut off by max_tokens
       1  the item failed
+    next: amend report r
     ");
     assert_eq!(ended(&place.path("r")), [(1, true), (2, false), (3, false)]);
     let exported = place.run(&mut place.amend("export r"));
@@ -219,8 +248,9 @@ fn failed_items_are_counted_recorded_and_retried() {
     assert_eq!(retried.code, Some(0), "{}", retried.err);
     insta::assert_snapshot!(messages(&retried), @r"
     3 of 3 items done
-    the run is in r; next: amend export r
+    the run is in r
     0 pairs to export, 3 left out: a side was cut off by max_tokens
+    next: amend report r
     ");
     assert_eq!(ended(&place.path("r")), [(1, false), (2, false), (3, false)]);
 }
@@ -260,7 +290,8 @@ fn an_interrupted_run_stops_quickly_and_keeps_finished_items() {
         assert!(took < Duration::from_millis(2500), "{name}: {took:?}");
         if times == 1 {
             // From the run itself or, if a batch takes too long, from the signal handler.
-            assert!(err.contains("--resume"), "{name}: {err}");
+            let next = "the run is in r\nnext: amend run in.jsonl --out r --resume\n";
+            assert!(err.contains(next), "{name}: {err}");
         }
         let now = ended(&run).len();
         assert!((before + 1..24).contains(&now), "{name}: {before}, then {now}");

@@ -219,7 +219,11 @@ fn a_run_through_batches_equals_a_live_one() {
             assert!(asked.contains(&body), "not asked live: {body}");
         }
         assert!(ran.err.contains("4 of 4 items done; "), "{}", ran.err);
-        assert!(ran.err.ends_with("the run is done; next: amend export run\n"), "{}", ran.err);
+        assert!(
+            ran.err.ends_with("the run is done\nnext: amend export run --out pairs.jsonl\n"),
+            "{}",
+            ran.err
+        );
         assert!(!place.path("run/batch-replies.jsonl").exists());
     }
 }
@@ -401,7 +405,7 @@ fn openai_gets_its_fields_and_files_of_limited_size() {
     let ran = step(&place, "--take a.jsonl --take b.jsonl");
     assert!(ran.err.contains("4 results taken"), "{}", ran.err);
     assert!(
-        ran.err.contains("4 requests are due; next: amend step run --emit FILE"),
+        ran.err.contains("4 requests are due\nnext: amend step run --emit FILE"),
         "{}",
         ran.err
     );

@@ -55,7 +55,7 @@ fn the_flag_decides_which_thoughts_are_exported_and_the_summary_counts_them() {
     assert_eq!(
         ran.err,
         "2 answers written, 1 of them with thoughts, 1 without: an answer is a revision or has no \
-         thought\n"
+         thought\nnext: amend lint rows.jsonl\n"
     );
     let record: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(record["reasoning"], "field");

@@ -13,4 +13,4 @@ mod network;
 mod shards;
 mod source;
 
-pub use source::{LoadedModel, ModelSource};
+pub use source::{FetchedModel, LoadedModel, ModelSource};

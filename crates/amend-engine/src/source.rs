@@ -61,21 +61,50 @@ impl ModelSource {
         }
     }
 
-    /// Loads the model file, and before that downloads a model of the Hub that is not in
-    /// the cache. `observer` receives the progress of the download. Sends nothing to a
-    /// server yet.
+    /// Downloads a model of the Hub that is not in the cache. `observer` receives the
+    /// progress. Sends nothing to a server yet.
     ///
     /// # Errors
-    /// See [`Model::load`]; or the download fails.
-    pub fn load(self, observer: &mut DownloadObserver<'_>) -> Result<LoadedModel, EngineError> {
-        match self {
+    /// The download fails.
+    pub fn fetch(self, observer: &mut DownloadObserver<'_>) -> Result<FetchedModel, EngineError> {
+        Ok(match self {
             Self::Hub { model, hub, settings } => {
                 let files = hub::fetch(&model, &hub, observer)?;
-                let model = Model::load(&files.path, &settings)?.with_hashes(files.sha256);
-                Ok(LoadedModel::File { model: Box::new(model), settings })
+                FetchedModel::File { path: files.path, sha256: files.sha256, settings }
             }
             Self::File { path, settings } => {
-                Ok(LoadedModel::File { model: Box::new(Model::load(&path, &settings)?), settings })
+                FetchedModel::File { path, sha256: Vec::new(), settings }
+            }
+            Self::Endpoint(settings) => FetchedModel::Endpoint(settings),
+        })
+    }
+}
+
+/// A model whose files are on this machine, or a server.
+pub enum FetchedModel {
+    /// A GGUF file.
+    File {
+        /// The file; of a split model, the first one.
+        path: PathBuf,
+        /// The known SHA-256 of each of its files, in order.
+        sha256: Vec<Option<String>>,
+        /// The settings of llama.cpp.
+        settings: Box<llama::LlamaSettings>,
+    },
+    /// A server.
+    Endpoint(Box<http::EndpointSettings>),
+}
+
+impl FetchedModel {
+    /// Loads the model file. Sends nothing to a server yet.
+    ///
+    /// # Errors
+    /// See [`Model::load`].
+    pub fn load(self) -> Result<LoadedModel, EngineError> {
+        match self {
+            Self::File { path, sha256, settings } => {
+                let model = Box::new(Model::load(&path, &settings)?.with_hashes(sha256));
+                Ok(LoadedModel::File { model, settings })
             }
             Self::Endpoint(settings) => Ok(LoadedModel::Endpoint(settings)),
         }
@@ -156,7 +185,7 @@ mod tests {
         let file = ModelSource::File { path, settings: Box::new(settings) };
         let capabilities = file.capabilities();
         assert!(capabilities.scores_texts && capabilities.is_deterministic);
-        let loaded = file.load(&mut |_| {}).unwrap();
+        let loaded = file.fetch(&mut |_| {}).unwrap().load().unwrap();
         assert!(loaded.llama().is_some());
         assert_eq!(loaded.engine().unwrap().capabilities(), capabilities);
 
@@ -164,6 +193,7 @@ mod tests {
         let server = ModelSource::Endpoint(Box::new(settings));
         let capabilities = server.capabilities();
         assert!(!capabilities.scores_texts && !capabilities.is_deterministic);
-        assert!(server.load(&mut |_| {}).unwrap().llama().is_none());
+        let fetched = server.fetch(&mut |_| {}).unwrap();
+        assert!(fetched.load().unwrap().llama().is_none());
     }
 }

@@ -12,12 +12,27 @@ use super::hub_args::HubArgs;
 use super::one_of;
 use super::placement_args::PlacementArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::progress::download_bar;
+use crate::cli::output::progress::{announced, download_bar};
 use crate::measured_costs as calibration;
+use amend_core::model::EngineError;
 use amend_engine::http::{self, API_KEY, Address, Key};
 use amend_engine::hub::HubModel;
 use amend_engine::llama::{CacheType, LlamaSettings, Lora, Switch};
-use amend_engine::{LoadedModel, ModelSource};
+use amend_engine::{FetchedModel, LoadedModel, ModelSource};
+
+/// Downloads a model if it is not on this machine, and loads it. Shows what takes long.
+///
+/// # Errors
+/// It can't be downloaded or loaded.
+pub fn load(source: ModelSource) -> Result<LoadedModel, EngineError> {
+    let fetched = source.fetch(&mut download_bar())?;
+    let name = match &fetched {
+        FetchedModel::File { path, .. } => path.file_name().unwrap_or_default().to_string_lossy(),
+        FetchedModel::Endpoint(_) => return fetched.load(),
+    };
+    let what = format!("loading the model {name}");
+    announced(&what, || fetched.load())
+}
 
 /// The environment variable of the key for the judge's server. It is separate from
 /// [`API_KEY`], so that no key is sent to a server that it is not meant for.
@@ -388,7 +403,7 @@ impl ModelArgs {
     /// # Errors
     /// No model is given, or it can't be loaded.
     pub fn load(&self, config: &Config) -> Result<LoadedModel, CommandError> {
-        let mut loaded = self.source(config)?.load(&mut download_bar())?;
+        let mut loaded = load(self.source(config)?)?;
         if let Some((model, settings)) = loaded.llama_mut()
             && let Some(costs) = calibration::known(model, settings)
         {

@@ -121,7 +121,7 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     if let Some(reuse) = reuse {
         session.start_with(&mut engines, |manifest| Ok(reuse.steps(manifest)?))?;
     }
-    let finished = session.run(engines, Some("report"))?;
+    let finished = session.run(engines, None)?;
     let mut judged = HashMap::new();
     for trajectory in finished.dir().trajectories()? {
         let trajectory = trajectory?;
@@ -135,8 +135,9 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     finished.derive_document(AUDIT, &audit)?;
     let is_sample = args.sample.is_some() && audit.items < available;
     let sampled = if is_sample { Some(available) } else { None };
-    args.conclude(&audit, baseline.as_ref(), sampled)?;
-    finished.finish()
+    let concluded = args.conclude(&audit, baseline.as_ref(), sampled);
+    let next = finished.next_call("report");
+    concluded.and(finished.finish(next))
 }
 
 impl AuditArgs {

@@ -16,6 +16,7 @@ use crate::cli::args::config::Config;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use crate::cli::output::progress::announced;
 use crate::measured_costs as calibration;
 use crate::report::chart::{Point, throughput_svg};
 use amend_core::constitution;
@@ -124,7 +125,9 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
             .items()
             .map(|item| Ok(Arc::unwrap_or_clone(item?)))
             .collect::<Result<_, ItemFaults>>()?;
-        let revisions = revisions::measure(model, settings, &revision_job()?, &items)?;
+        let job = revision_job()?;
+        let revisions =
+            announced("measuring revisions", || revisions::measure(model, settings, &job, &items))?;
         if args.json {
             return print::json_lines(&[json!({ "revisions": revisions })]);
         }
@@ -164,7 +167,8 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
                     Workload::Verdicts => settings.for_judging(),
                     Workload::Loop | Workload::FanOut => settings,
                 };
-                let figures = measure(model, &settings, workload, size)?;
+                let what = format!("measuring {} with {width} sequences", name(workload));
+                let figures = announced(&what, || measure(model, &settings, workload, size))?;
                 if !args.json {
                     line(&mut out, &figures).map_err(CommandError::output)?;
                 }
@@ -172,7 +176,8 @@ pub fn run(args: &BenchArgs, config: &Config) -> Result<(), CommandError> {
             }
         }
         if let Some(settings) = &peer {
-            let figures = peer::measure(settings, workload, size)?;
+            let what = format!("measuring {} on the peer", name(workload));
+            let figures = announced(&what, || peer::measure(settings, workload, size))?;
             if !args.json {
                 peer_line(&mut out, &figures).map_err(CommandError::output)?;
             }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::args::verdict_args::{self, VerdictArgs};
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::{counts, print, terminal};
 use amend_core::constitution::Policy;
 use amend_data::export::{
@@ -190,10 +191,15 @@ pub fn run(args: &ExportArgs) -> Result<(), CommandError> {
         None => to_stdout(&run, &export)?,
     };
     print::message(&summary(&export, &run, &counts));
-    match &args.out {
-        Some(out) if args.json => print::json(&record(&export, &counts, out)),
-        _ => Ok(()),
+    let Some(out) = &args.out else { return Ok(()) };
+    if args.json {
+        print::json(&record(&export, &counts, out))?;
     }
+    // The complete record of a run is in no trainer's format.
+    if args.format.trains() {
+        next::print(AmendCall::new("lint").arg(out));
+    }
+    Ok(())
 }
 
 impl ExportArgs {

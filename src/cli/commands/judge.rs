@@ -169,7 +169,9 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
             }
         }
     }
-    finished.finish()
+    let report = finished.next_call("report");
+    let next = if report.is_some() { input.export_call().or(report) } else { None };
+    finished.finish(next)
 }
 
 /// A row of verdicts.jsonl and of `--json`.

@@ -2,7 +2,7 @@
 //! `--fix`, writes a cleaned copy.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -13,6 +13,7 @@ use crate::cli::args::trainer::TrainerArgs;
 use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::part;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use crate::cli::output::terminal::Output;
 use amend_core::document::Severity;
@@ -94,14 +95,32 @@ pub fn run(args: &LintArgs) -> Result<(), CommandError> {
     } else {
         print::styled(&table(&report, args.fix.as_deref(), Output::stdout()))?;
     }
+    if let Some(call) = args.next_call(&report) {
+        next::print(call);
+    }
     match report.gravest() {
         Some(highest) if highest >= args.fail_on => Err(CommandError::reported()),
         _ => Ok(()),
     }
 }
 
+impl LintArgs {
+    /// What to do next: export a run, or write a cleaned copy of data with findings.
+    fn next_call(&self, report: &LintReport) -> Option<AmendCall> {
+        if RunDir::exists(&self.data) {
+            return Some(AmendCall::exporting(&self.data));
+        }
+        let is_clean = report.gravest().is_none_or(|severity| severity < Severity::Warn);
+        match &self.fix {
+            Some(out) => Some(AmendCall::new("lint").arg(out)),
+            None if is_clean || self.data == Path::new("-") => None,
+            None => Some(AmendCall::this().with(&["--fix", "OUT"])),
+        }
+    }
+}
+
 /// The report as text.
-fn table(report: &LintReport, fix: Option<&std::path::Path>, output: Output) -> String {
+fn table(report: &LintReport, fix: Option<&Path>, output: Output) -> String {
     let mut heading = String::new();
     // Writing to a String can't fail.
     let _ = head(report, &mut heading);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use amend_core::text::format::thousands;
 use amend_data::store::sharded::{Merged, merge};
@@ -41,8 +42,7 @@ pub fn run(args: &MergeArgs) -> Result<(), CommandError> {
         );
     }
     let (done, failed) = (thousands(done), thousands(failed));
-    print::message(&format!(
-        "{done} items done, {failed} failed\nthe run is in {out}; next: amend export {out}\n"
-    ));
+    print::message(&format!("{done} items done, {failed} failed\nthe run is in {out}\n"));
+    next::print(AmendCall::exporting(&args.out));
     Ok(())
 }

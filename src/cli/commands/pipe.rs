@@ -8,9 +8,8 @@ use clap::Args;
 use crate::cli::args::config::Config;
 use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::LoopArgs;
-use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::model_args::{self, ModelArgs};
 use crate::cli::output::error::CommandError;
-use crate::cli::output::progress::download_bar;
 use crate::cli::output::record::ItemRecord;
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
@@ -98,7 +97,7 @@ impl PipeArgs {
                 Mode::Answer(Streamed::default())
             },
         };
-        run_unrecorded(&mut engines, &job, items.items(), &mut printer)
+        run_unrecorded(&mut engines, &job, items.items(), None, &mut printer)
     }
 
     /// Loads the models. `parallel` is the default width of the one that writes. The judge keeps
@@ -108,9 +107,9 @@ impl PipeArgs {
         if let Some(parallel) = parallel {
             source.set_default_parallel(parallel);
         }
-        let model = source.load(&mut download_bar())?;
+        let model = model_args::load(source)?;
         let judge = match self.model.judge(config)? {
-            Some(judge) => Some(judge.load(&mut download_bar())?),
+            Some(judge) => Some(model_args::load(judge)?),
             None => None,
         };
         Ok(Models::new(model, judge))

@@ -12,10 +12,9 @@ use serde_json::json;
 use crate::cli::args::config::Config;
 use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::{self, LoopArgs};
-use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::model_args::{self, ModelArgs};
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use crate::cli::output::progress::download_bar;
 use crate::cli::output::terminal::Output;
 use amend_core::chat::{NextTurn, ReasoningFormat};
 use amend_core::driver;
@@ -111,7 +110,7 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
             Err("token counts are not available from a server")
         }
         Some(source) => {
-            let model = source.load(&mut download_bar())?;
+            let model = model_args::load(source)?;
             let reasoning =
                 &driver::sampling(&job.constitution.sampling, args.step.kind()).reasoning;
             let engine = model.engine()?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{next, print};
 use crate::report::{self, Report};
 use amend_data::store::atomic;
 use amend_data::store::run_dir::files::REPORT;
@@ -34,8 +34,11 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> Result<(), CommandError> {
     let run = args.verdicts.open(&args.run)?;
     let report = report::report(&run)?;
-    match args.out.as_deref() {
-        Some(out) if out == Path::new("-") => print::text(&report.html)?,
+    let path = match args.out.as_deref() {
+        Some(out) if out == Path::new("-") => {
+            print::text(&report.html)?;
+            None
+        }
         out => {
             let path = out.map_or_else(|| args.run.join(REPORT), Path::to_owned);
             run.check_output(&path)?;
@@ -43,9 +46,13 @@ pub fn run(args: &ReportArgs) -> Result<(), CommandError> {
                 |source| CommandError::failed(format!("write {}", path.display()), source),
             )?;
             print::text(&format!("{}\n", path.display()))?;
+            Some(path)
         }
-    }
+    };
     print::message(&summary(&report));
+    if let Some(path) = path {
+        next::print(format!("open {} in a browser", path.display()));
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::args::verdict_args::VerdictArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::format::{estimate, percent};
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use crate::review::{
     AgreementFigures, Order, RecordedVerdicts, ReviewOptions, ReviewSession, ReviewerPair, Server,
@@ -139,6 +140,7 @@ pub fn run(args: &ReviewArgs) -> Result<(), CommandError> {
     let mut text = format!("\n{}: {done} of {total} items decided\n", args.reviewer);
     agreements(&mut text, &session.agreement());
     print::message(&text);
+    next::print(if done < total { AmendCall::this() } else { AmendCall::exporting(&args.run) });
     Ok(())
 }
 

@@ -2,12 +2,15 @@
 
 mod answers_from;
 mod dry_run;
+mod pairs;
+mod show_items;
 
 use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use self::show_items::ShownItems;
 use crate::cli::args::config::Config;
 use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::LoopArgs;
@@ -15,20 +18,18 @@ use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::args::shard_args::ShardArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
-use crate::cli::output::{counts, print};
+use crate::cli::output::{print, progress};
 use crate::measured_costs as calibration;
 use crate::session::{Models, Session, recorded_costs, run_unrecorded};
-use amend_core::driver::Observer;
+use amend_core::driver::{Engines, Observer};
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step};
 use amend_core::text::format::plural;
-use amend_data::export::{self, ExportError, ExportOptions};
+use amend_data::export::Counts;
 use amend_data::items::Purpose;
-use amend_data::lint::check::{self, Needs};
-use amend_data::lint::{Background, LintFilter, TrainerSettings};
-use amend_data::store::run_dir::RunDir;
 use amend_data::store::sharded::{Done, Shard, ShardBy};
 
 /// Generate preference data from many prompts, in a run directory
@@ -54,6 +55,10 @@ pub struct RunArgs {
     /// Count the tokens that the run would need; generate nothing
     #[arg(long, conflicts_with_all = ["preview", "resume"])]
     dry_run: bool,
+    /// Print each item as it ends: the answer before and after, the critique and the verdict,
+    /// shortened, and whether it gives a pair
+    #[arg(long, conflicts_with_all = ["dry_run", "preview"], help_heading = "Output")]
+    show: bool,
     /// Run the first N rows and show them; write nothing
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(1..))]
     preview: Option<u64>,
@@ -87,11 +92,14 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
         let mut models = args.models(config, count)?;
         let mut engines = models.engines(&job)?;
         if args.dry_run {
-            return dry_run::run(engines.main(), &job, &source);
+            dry_run::run(engines.main(), &job, &source)?;
+        } else {
+            job.cohorts = args.recording.reproducible;
+            let mut preview = Preview { show: Show::new(Output::stdout()) };
+            run_unrecorded(&mut engines, &job, source.items(), Some(count), &mut preview)?;
         }
-        job.cohorts = args.recording.reproducible;
-        let mut preview = Preview { show: Show::new(Output::stdout()) };
-        return run_unrecorded(&mut engines, &job, source.items(), &mut preview);
+        next::print(args.in_earnest());
+        return Ok(());
     }
     args.check_out()?;
     let session = Session::prepare(&args.recording, "run", source).with_job(job)?;
@@ -100,14 +108,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     }
     let mut models = args.models(config, count)?;
     let mut engines = models.engines(&session.job)?;
-    let finished = session.run(&mut engines, Some("export"))?;
-    if shard.is_none()
-        && finished.has_new_ends()
-        && let Some(pairs) = pairs_to_export(finished.dir())?
-    {
-        print::message(&pairs);
-    }
-    finished.finish()
+    args.finish(session, Engines::from(&mut engines), shard)
 }
 
 /// Ends a call for a shard of which nothing is left to do, without loading a model.
@@ -116,29 +117,6 @@ fn already_done(end: &Done) -> Result<(), CommandError> {
     let items = format!("{items} {}", plural(items, "item"));
     print::message(&format!("the shard is done: {items}, {failed} failed\n"));
     if failed > 0 { Err(CommandError::reported()) } else { Ok(()) }
-}
-
-/// How many pairs an export of the run has, and what it leaves out. `None` if no item has
-/// ended, or if reviews are missing that the constitution requires.
-fn pairs_to_export(run: &RunDir) -> Result<Option<String>, CommandError> {
-    let manifest = run.manifest();
-    let mut rules: Vec<String> = manifest.constitution.value.export.drop.clone();
-    // Other findings need flags of the export.
-    rules.retain(|name| check::filters().any(|rule| rule.name == name && rule.needs == Needs::Row));
-    rules.extend(check::SPOILT.iter().map(|rule| rule.name.to_owned()));
-    let background = Background::from_manifest(manifest);
-    let filter = LintFilter::new(&rules, TrainerSettings::default(), background)?;
-    let export = ExportOptions { filter: Some(&filter), ..ExportOptions::pairs() };
-    let counts = match export::count(run, &export) {
-        Ok(counts) => counts,
-        Err(ExportError::Unreviewed { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let left_out = counts::left_out(&counts);
-    if counts.written == 0 && left_out.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(format!("{} to export{left_out}\n", export.in_words(counts.written))))
 }
 
 /// The least number of items for which measuring the costs of batches pays off.
@@ -155,6 +133,45 @@ impl RunArgs {
             ));
         }
         Ok(shard)
+    }
+
+    /// Runs the session, and says how many pairs an export of the run has.
+    fn finish(
+        &self,
+        mut session: Session<'_>,
+        mut engines: Engines<'_>,
+        shard: Option<Shard>,
+    ) -> Result<(), CommandError> {
+        let finished = if self.show {
+            session.start_with(&mut engines, |_| Ok(Vec::new()))?;
+            let run = session.dir()?;
+            let filter = pairs::filter(run.manifest())?;
+            let mut shown = ShownItems::new(&run, &pairs::export(&filter))?;
+            let mut show = |item: &ItemLoop, outcome: &Outcome| shown.end(item, outcome);
+            session.run(engines, Some(&mut show))?
+        } else {
+            session.run(engines, None)?
+        };
+        let mut next = finished.complete_run().map(AmendCall::exporting);
+        // Counting reads the whole run.
+        if shard.is_none() && finished.has_new_ends() {
+            let counts = pairs::count(finished.dir())?;
+            if let Some(text) = counts.as_ref().and_then(pairs::in_words) {
+                print::message(&text);
+            }
+            match counts {
+                Some(Counts { written: 0, .. }) => next = finished.next_call("report"),
+                Some(_) => {}
+                None => next = finished.next_call("review"),
+            }
+        }
+        finished.finish(next)
+    }
+
+    /// The call that runs what this one only tries.
+    fn in_earnest(&self) -> AmendCall {
+        let call = AmendCall::this().without("--dry-run", false).without("--preview", true);
+        if self.recording.out.is_some() { call } else { call.with(&["--out", "DIR"]) }
     }
 
     fn check_out(&self) -> Result<(), CommandError> {
@@ -198,7 +215,7 @@ impl Observer for Preview {
     fn end(&mut self, trajectory: &ItemLoop, outcome: Outcome) -> Result<(), CommandError> {
         let mut out = io::stdout().lock();
         let item = trajectory.item();
-        let mut write = || {
+        let write = || {
             let prompt = item.messages.last().map_or("", |message| message.content.as_str());
             self.show.heading(&mut out, &format!("row {}: {prompt}\n", item.row))?;
             for step in trajectory.steps() {
@@ -206,6 +223,6 @@ impl Observer for Preview {
             }
             self.show.end(&mut out, &outcome)
         };
-        write().map_err(CommandError::output)
+        progress::suspend(write).map_err(CommandError::output)
     }
 }

@@ -115,7 +115,8 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     let figures = PreferenceFigures::from_rows(&rows, unlabelled, args.beta, stream);
     finished.derive(SCORES, &rows, &figures)?;
     args.print(&rows, &figures)?;
-    finished.finish()
+    let next = finished.next_call("report");
+    finished.finish(next)
 }
 
 impl ScoreArgs {

@@ -6,6 +6,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::output::error::CommandError;
+use crate::cli::output::format::duration;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
 use crate::cli::output::table::table;
 use amend_core::text::format::{plural, thousands};
@@ -56,7 +58,11 @@ pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
     } else {
         print::text(&text(&status))?;
     }
-    if status.is_done() { Ok(()) } else { Err(CommandError::reported()) }
+    if !status.is_done() {
+        return Err(CommandError::reported());
+    }
+    next::print(AmendCall::exporting(&args.run));
+    Ok(())
 }
 
 /// The status as JSON.
@@ -167,17 +173,6 @@ fn shards_in_work(status: &RunStatus) -> String {
     text
 }
 
-/// A duration in its two largest units.
-fn duration(seconds: f64) -> String {
-    let minutes = (seconds / 60.0).round() as u64;
-    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
-        _ if minutes == 0 => format!("{seconds:.0} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,14 +220,5 @@ mod tests {
         shards  1 done of 1
         items   1,000 done, 2 failed (shards that have not started are not counted)
         ");
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        for (seconds, expected) in
-            [(3.2, "3 s"), (61.0, "1 min"), (3_700.0, "1 h 2 min"), (200_000.0, "2 d 7 h")]
-        {
-            assert_eq!(duration(seconds), expected);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The counts of an export in words: for `amend export`, and at the end of `amend run`.
 
-use amend_data::export::{Counts, DuplicateIds};
+use amend_data::export::{Counts, DuplicateIds, explain_finding};
 use amend_data::pairs::DropReason;
 
 /// What was left out: nothing, one reason on the line, or a line for each reason, the
@@ -12,7 +12,7 @@ pub fn left_out(counts: &Counts) -> String {
         reasons.push((*count, reason.explain().to_owned()));
     }
     for ((rule, about), count) in &counts.filtered {
-        reasons.push((*count, format!("{rule} ({about})")));
+        reasons.push((*count, explain_finding(rule, about)));
     }
     // Stable: equal counts stay in the order of the reasons.
     reasons.sort_by_key(|(count, _)| std::cmp::Reverse(*count));

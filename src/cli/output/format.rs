@@ -53,6 +53,18 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {}", plural(number, noun))
 }
 
+/// A duration in its two largest units.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+        _ if seconds < 59.5 => format!("{seconds:.0} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
 /// At most `most` names, one a line and indented, then how many more there are.
 pub fn lines<T: AsRef<str>>(
     text: &mut String,
@@ -86,6 +98,19 @@ mod tests {
     fn counts_agree_with_their_noun() {
         assert_eq!([0, 1, 2].map(|n| count(n, "item")), ["0 items", "1 item", "2 items"]);
         assert_eq!((part(3, 4).as_str(), part(0, 0).as_str()), ("3 of 4 (75 %)", "none"));
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        for (seconds, expected) in [
+            (3.2, "3 s"),
+            (40.0, "40 s"),
+            (61.0, "1 min"),
+            (3_700.0, "1 h 2 min"),
+            (200_000.0, "2 d 7 h"),
+        ] {
+            assert_eq!(duration(seconds), expected);
+        }
     }
 
     #[test]

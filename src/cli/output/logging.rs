@@ -17,7 +17,7 @@ pub struct LogArgs {
     /// Log more: -v logs what amend does, -vv also what llama.cpp does
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Output")]
     verbose: u8,
-    /// Log errors only
+    /// Log errors only, and show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
     quiet: bool,
     /// The format of log lines

@@ -55,10 +55,16 @@ impl Output {
     }
 }
 
-/// Whether to show a progress bar on stderr.
+/// Whether stderr can show a bar.
 #[must_use]
-pub fn shows_progress() -> bool {
+pub fn shows_bars() -> bool {
     Output::stderr().color
+}
+
+/// Whether the user wants to see errors only (`--quiet`).
+#[must_use]
+pub fn is_quiet() -> bool {
+    !tracing::enabled!(target: "amend", tracing::Level::WARN)
 }
 
 /// Replaces control characters other than newline and tab, and marks that change the

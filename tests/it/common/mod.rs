@@ -59,6 +59,19 @@ pub fn has_thoughts(text: &str) -> bool {
     ["mull", "ponder", "weigh", "doubt"].iter().any(|word| text.contains(word))
 }
 
+/// Whether a line of stderr reports progress: `3 of 8 items, …` or `loading the model x …`.
+fn is_progress(line: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_number = |word: &str| word.parse::<u64>().is_ok();
+    let counts_items = match words[..] {
+        [ended, "of", all, "item" | "items"] => is_number(ended) && is_number(all),
+        [ended, "of", all, "item," | "items,", ..] => is_number(ended) && is_number(all),
+        _ => false,
+    };
+    let takes_long = ["loading the model ", "measuring ", "computing the checksum "];
+    counts_items || (line.ends_with(" …") && takes_long.iter().any(|what| line.starts_with(what)))
+}
+
 /// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
@@ -128,13 +141,19 @@ impl Place {
         command
     }
 
-    /// Runs a command until it exits. The folder's path is replaced by PLACE.
+    /// Runs a command until it exits. The folder's path is replaced by PLACE, and what is only
+    /// printed if the machine is slow is left out: progress, and what takes long.
     pub fn run(&self, command: &mut Command) -> Ran {
         let output = command.output().unwrap();
         let text = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
             text.replace(&self.folder.path().display().to_string(), "PLACE")
         };
-        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        let mut err = text(output.stderr);
+        if err.lines().any(is_progress) {
+            let lines = err.split_inclusive('\n').filter(|line| !is_progress(line.trim_end()));
+            err = lines.collect();
+        }
+        Ran { code: output.status.code(), out: text(output.stdout), err }
     }
 }

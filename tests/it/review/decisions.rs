@@ -87,7 +87,10 @@ fn export_fails_until_required_reviews_exist() {
         }
         drop(served);
         let ran = place.run(&mut place.amend("export run -o out"));
-        assert_eq!((ran.code, ran.err.as_str()), (Some(code), "6 pairs written\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (Some(code), "6 pairs written\nnext: amend lint out\n")
+        );
     }
     let ran = place.run(&mut place.amend("export run --reviews ignore -o other"));
     assert_eq!(ran.code, Some(1), "{}", ran.err);

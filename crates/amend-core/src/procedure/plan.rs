@@ -88,6 +88,21 @@ impl Procedure {
         matches!(self, Self::Compare { .. } | Self::Likelihood { .. })
     }
 
+    /// The most steps that an item takes: every gate finds a violation, and every revision
+    /// changes the answer.
+    #[must_use]
+    pub fn most_steps(&self, constitution: &Constitution) -> usize {
+        let mut steps: Vec<Step> = Vec::new();
+        while let After::Steps(due) = self.after(constitution, Stream::new(0), false, &steps) {
+            for Due { kind, round, .. } in due {
+                // No two texts are the same.
+                let text = steps.len().to_string();
+                steps.push(Step { text, ..Step::new(kind, round) });
+            }
+        }
+        steps.len()
+    }
+
     /// What is due after `steps`, each of which was due in its turn. `injected` says
     /// whether the item has a prompt injection for the judge.
     pub(super) fn after(

@@ -9,6 +9,7 @@ mod card;
 mod filter;
 mod folder;
 mod ids;
+mod selection;
 mod sink;
 mod split;
 mod statistics;
@@ -25,6 +26,7 @@ use serde_json::Value;
 
 use self::filter::Log;
 use self::ids::Ids;
+use self::selection::RowMaker;
 use self::sink::{Jsonl, Parquet, Sink, Typed};
 use super::pairs::{self, DropReason, Which};
 use crate::format::origin::Provenance;
@@ -32,7 +34,6 @@ use crate::format::thoughts::{RowThoughts, ThoughtWriter};
 use crate::format::write::{ExportRow, MadeRow};
 use crate::store::atomic;
 use crate::store::journal::JournalError;
-use crate::store::reviews::Reviews;
 use crate::store::run_dir::{RunDir, RunError};
 use amend_core::constitution::Policy;
 use amend_core::record::Item;
@@ -42,6 +43,7 @@ pub use crate::format::write::{ExportFormat, FORMATS};
 pub use filter::{DropFault, Examine, RowFilter, Unfit};
 pub use folder::{Folder, write_folder};
 pub use ids::DuplicateIds;
+pub use selection::{Omission, Selection, explain_finding};
 pub use sink::{ColumnSet, FileFormat};
 pub use split::{SIMILAR, Splits, SplitsError};
 
@@ -103,6 +105,19 @@ pub struct Counts {
     pub duplicate_ids: Option<DuplicateIds>,
     /// Items of the run that have not ended.
     pub unended: u64,
+}
+
+impl Counts {
+    /// Counts a row that is written, or that is left out for a reason.
+    fn add(&mut self, left_out: Option<&Omission>) {
+        match left_out {
+            None => self.written += 1,
+            Some(Omission::Dropped(reason)) => *self.dropped.entry(*reason).or_default() += 1,
+            Some(Omission::Filtered(DropFault { rule, about, .. })) => {
+                *self.filtered.entry((rule, about)).or_default() += 1;
+            }
+        }
+    }
 }
 
 /// Why an export failed.
@@ -246,14 +261,7 @@ impl ExportOptions<'_> {
 
     /// Collects the provenance of rows. Fails if a required review is missing.
     fn provenance<'a>(&self, run: &'a RunDir) -> Result<Provenance<'a>, ExportError> {
-        self.check()?;
-        let reviews = match self.reviews {
-            ReviewPolicy::Override => Reviews::read(run)?,
-            ReviewPolicy::Ignore => Reviews::default(),
-        };
-        let thoughts =
-            ThoughtWriter::new(self.reasoning, self.format.thoughts, &run.manifest().model);
-        let provenance = Provenance::new(run, reviews, self.policy, thoughts);
+        let provenance = self.unchecked_provenance(run)?;
         let rules = &provenance.rules;
         if !rules.require_reviews() {
             return Ok(provenance);
@@ -303,32 +311,25 @@ impl ExportOptions<'_> {
         mut take: impl FnMut(&Item, ExportRow) -> Result<(), ExportError>,
     ) -> Result<Counts, ExportError> {
         let mut counts = Counts::default();
-        let examine = self.filter.map(RowFilter::begin).transpose();
-        let mut examine = examine.map_err(ExportError::Filter)?;
+        let mut maker = RowMaker::new(self)?;
         let mut ids = Ids::default();
         let mut ended = 0;
         for trajectory in run.trajectories()? {
             let trajectory = trajectory?;
             ended += 1;
             let before = counts.written;
-            for row in self.format.rows(&trajectory, self.which, provenance) {
-                let MadeRow { row, thoughts, revised } = match row {
-                    Ok(row) => row,
-                    Err(reason) => {
-                        *counts.dropped.entry(reason).or_default() += 1;
+            for row in maker.rows(&trajectory, provenance)? {
+                counts.add(row.as_ref().err());
+                let MadeRow { row, thoughts, .. } = match row {
+                    Ok(made) => made,
+                    Err(Omission::Filtered(fault)) => {
+                        log.record(&trajectory.item, &fault)?;
                         continue;
                     }
+                    Err(Omission::Dropped(_)) => continue,
                 };
-                let fault =
-                    examine.as_mut().map(|examine| examine(&row, revised.as_ref())).transpose();
-                if let Some(fault) = fault.map_err(ExportError::Filter)?.flatten() {
-                    log.record(&trajectory.item, &fault)?;
-                    *counts.filtered.entry((fault.rule, fault.about)).or_default() += 1;
-                    continue;
-                }
                 counts.unchecked += u64::from(self.format.has_pairs() && is_unchecked(&row));
                 take(&trajectory.item, row)?;
-                counts.written += 1;
                 counts.with_thoughts += u64::from(thoughts == RowThoughts::Written);
                 counts.without_thoughts += u64::from(thoughts == RowThoughts::Missing);
             }

@@ -147,11 +147,7 @@ impl<'a> Origin<'a> {
     pub fn add_to(&self, mut row: ExportRow, run: &Provenance<'_>) -> ExportRow {
         let id = self.item.id.as_deref().unwrap_or(&self.item.key);
         let decisive = self.judgement.as_ref().map(|judgement| &judgement.decisive);
-        let verdict = decisive.map(|decisive| match decisive {
-            decisive if decisive.undecided => "undecided",
-            decisive if decisive.is_for_first() => "better",
-            _ => "worse",
-        });
+        let verdict = self.judgement.as_ref().map(Judgement::in_words);
         let by_principle = self.judgement.as_ref().map(|judgement| {
             let verdicts = judgement.principles.iter();
             let margin = |(id, verdict): &(String, Combined)| (id.clone(), json!(verdict.margin));

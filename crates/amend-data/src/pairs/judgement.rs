@@ -41,6 +41,16 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The verdict on the first response: `better`, `worse` or `undecided`.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match &self.decisive {
+            decisive if decisive.undecided => "undecided",
+            decisive if decisive.is_for_first() => "better",
+            _ => "worse",
+        }
+    }
+
     /// The judgement of the two responses in the other order.
     fn swapped(self, standing: &VerdictSettings) -> Self {
         let swap = |(id, verdict): (String, Combined)| (id, verdict.swapped(standing));

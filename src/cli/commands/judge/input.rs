@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::JudgeArgs;
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::next::AmendCall;
 use crate::cli::output::print;
 use amend_analysis::judge_quality::JudgedRow;
 use amend_core::judge::Calibration;
@@ -50,9 +51,11 @@ impl JudgeInput {
     }
 
     /// After a run was judged: says how the judge compares revisions with the answers
-    /// before them, and how to use the verdicts.
+    /// before them.
     pub fn conclude(&self, rows: &[JudgedRow]) {
-        let Some(JudgedRun { dir, name, .. }) = &self.run else { return };
+        if self.run.is_none() {
+            return;
+        }
         // The key of a comparison ends with the numbers of its answers.
         let is_revision = |row: &&JudgedRow| match row.key.rsplit_once('/') {
             Some((_, numbers)) => numbers
@@ -73,7 +76,12 @@ impl JudgeInput {
                 count(Label::Tie)
             ));
         }
-        print::message(&format!("next: amend export {} --verdicts {name}\n", dir.path().display()));
+    }
+
+    /// The call that exports the pairs of the judged run by its new verdicts.
+    pub fn export_call(&self) -> Option<AmendCall> {
+        let JudgedRun { dir, name, .. } = self.run.as_ref()?;
+        Some(AmendCall::exporting(dir.path()).with(&["--verdicts", name]))
     }
 }
 

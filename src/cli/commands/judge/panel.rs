@@ -8,7 +8,7 @@ use super::input::JudgeInput;
 use super::{JudgeArgs, Line, sort, table};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{next, print};
 use crate::session::Finished;
 use amend_analysis::judge_quality::{
     JudgeFigures, JudgedRow, PanelFigures, PanelJudge, judging_steps, panel_rows, undisputed,
@@ -75,7 +75,11 @@ pub(super) fn run(
     args.print(&lines, |out| table::panel(out, &figures))?;
     input.conclude(&undisputed(&rows, args.max_disagreement));
     args.plot(&figures.panel)?;
-    all.into_iter().try_for_each(Finished::finish)
+    let is_complete = all.iter().all(|finished| finished.complete_run().is_some());
+    if is_complete && let Some(call) = input.export_call() {
+        next::print(call);
+    }
+    all.into_iter().try_for_each(|finished| finished.finish(None))
 }
 
 /// The folder of each judge's run. Checks that the panel can begin or continue there.

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{RunArgs, already_done, pairs_to_export};
+use super::{RunArgs, already_done};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
 use crate::session::Session;
 use amend_core::driver::Engines;
 use amend_core::record::Item;
@@ -80,14 +79,7 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         steps.retain(|(key, _)| keys.contains(key.as_str()));
         Ok(steps)
     })?;
-    let finished = session.run(engines, Some("export"))?;
-    if shard.is_none()
-        && finished.has_new_ends()
-        && let Some(pairs) = pairs_to_export(finished.dir())?
-    {
-        print::message(&pairs);
-    }
-    finished.finish()
+    args.finish(session, engines, shard)
 }
 
 /// Warns if another model wrote the first answers: it is then the author of the rejected

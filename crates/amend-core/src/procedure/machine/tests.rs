@@ -67,6 +67,24 @@ fn constitution(
     }
 }
 
+#[test]
+fn the_most_steps_of_an_item_follow_from_its_plan() {
+    let loops = constitution(&["a", "b", "c"], 2, Select::RoundRobin, 2);
+    let most = |procedure: Procedure, plan: Plan| {
+        procedure.most_steps(&Constitution { plan, ..loops.clone() })
+    };
+    let revise = Procedure::Revise { judging: true };
+    let plan = || loops.plan.clone();
+    // An answer, two rounds of two critiques and revisions, and a verdict.
+    assert_eq!(most(revise.clone(), plan()), 10);
+    assert_eq!(most(revise.clone(), Plan { critique: false, ..plan() }), 6);
+    assert_eq!(most(revise.clone(), Plan { rounds: 0, ..plan() }), 1);
+    // A gate for each of two principles, then again for the one that is left.
+    assert_eq!(most(revise, Plan { gate: Some(0.5), ..plan() }), 10 + 2 * 3);
+    let compare = Procedure::Compare { principles: Arc::new([0, 2]), overall: true };
+    assert_eq!(most(compare, plan()), 5);
+}
+
 fn item(response: Option<&str>) -> Item {
     Item {
         key: "k".into(),
