@@ -1,7 +1,7 @@
 //! Flags that define the loop: constitution, templates, seed, and a few values of
 //! the constitution that are handy to change for one call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -98,6 +98,12 @@ impl TaskArgs {
 }
 
 impl PromptArgs {
+    /// The folder of templates that replace built-in ones, if there is one.
+    #[must_use]
+    pub fn overlay<'a>(&'a self, config: &'a Config) -> Option<&'a Path> {
+        self.prompts.as_deref().or(config.prompts.as_deref())
+    }
+
     /// The settings that all items of a call share. `input` is a hash of their
     /// content. The delimiter is derived from it, so that no content can predict the
     /// delimiter.
@@ -113,7 +119,7 @@ impl PromptArgs {
         self.reasoning.apply(&mut constitution.sampling);
         let delimiter_stream = Stream::new(self.seed).child(input);
         let fence = Delimiter::from_stream(delimiter_stream).in_style(self.fence);
-        let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
+        let overlay = self.overlay(config);
         let procedure = Procedure::Revise { judging: constitution.judge.enabled };
         let job = Job::new(procedure, constitution, overlay, fence, self.seed)?;
         for name in &job.constitution.judge.templates {

@@ -12,6 +12,7 @@ pub mod lint;
 pub mod man;
 pub mod merge;
 pub mod pipe;
+pub mod prompts;
 pub mod render;
 pub mod report;
 pub mod review;
