@@ -40,12 +40,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::InitArgs),
+    Prompts(Box<prompts::PromptsArgs>),
     Run(Box<run::RunArgs>),
     Status(status::StatusArgs),
     Merge(merge::MergeArgs),
     Step(Box<step::StepArgs>),
     Export(export::ExportArgs),
-    Prompts(Box<prompts::PromptsArgs>),
     Judge(Box<judge::JudgeArgs>),
     Eval(Box<eval::EvalArgs>),
     Score(Box<score::ScoreArgs>),
@@ -90,11 +91,12 @@ impl Cli {
     fn run(&self) -> Result<(), CommandError> {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?, &command_names()),
+            Some(Command::Init(args)) => init::run(args),
+            Some(Command::Prompts(args)) => prompts::run(args, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Status(args)) => status::run(args),
             Some(Command::Merge(args)) => merge::run(args),
             Some(Command::Step(args)) => step::run(args, &Config::load()?),
-            Some(Command::Prompts(args)) => prompts::run(args, &Config::load()?),
             Some(Command::Judge(args)) => judge::run(args, &Config::load()?),
             Some(Command::Eval(args)) => eval::run(args, &Config::load()?),
             Some(Command::Score(args)) => score::run(args, &Config::load()?),

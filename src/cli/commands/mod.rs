@@ -7,6 +7,7 @@ pub mod completions;
 pub mod diff;
 pub mod eval;
 pub mod export;
+pub mod init;
 pub mod judge;
 pub mod lint;
 pub mod man;
