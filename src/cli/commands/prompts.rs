@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use self::collection::Collection;
+use self::collection::{Collection, TRIES};
 use self::file::PromptFile;
 use crate::cli::args::config::Config;
 use crate::cli::args::loop_args::TaskArgs;
@@ -20,6 +20,7 @@ use crate::cli::output::progress::Progress;
 use crate::session::Models;
 use amend_core::driver::Ended;
 use amend_core::prompt::Templates;
+use amend_core::text::format::first_of;
 
 /// The most parts that are named when prompts are missing.
 const NAMED: usize = 8;
@@ -72,10 +73,9 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
     // Before the file is created.
     let mut models = Models::new(args.model.load(config)?, None);
     let mut file = PromptFile::open(args.out.as_deref(), args.resume, &mut collection)?;
-    let done: usize = collection.counts().iter().sum();
     let mut ended = Ended::Done;
     if !collection.due().is_empty() {
-        let progress = Progress::new(args.number as u64, done as u64);
+        let progress = Progress::new(args.number as u64, collection.len() as u64);
         let mut write = |row: &_| {
             progress.item();
             file.add(row)
@@ -101,48 +101,47 @@ fn report(collection: &Collection, file: Option<&Path>, ended: Ended) -> Result<
     for (reason, number) in collection.left_out() {
         text.push_str(&format!("  left out: {number} {}\n", reason.describe()));
     }
-    if ended == Ended::Stopped {
-        print::message(&text);
-        return Err(CommandError::interrupted());
-    }
-    if all >= total {
-        if let Some(path) = file {
-            let path = path.display();
-            text.push_str(&format!(
-                "the prompts are in {path}; next: read them, then amend run {path} --out DIR\n"
-            ));
+    let error = match ended {
+        Ended::Stopped => {
+            if file.is_some() {
+                text.push_str("interrupted; --resume adds the prompts that are missing\n");
+            }
+            Some(CommandError::interrupted())
         }
-        print::message(&text);
-        return Ok(());
-    }
+        Ended::Done if all < total => Some(too_few(collection, file)),
+        Ended::Done => {
+            if let Some(path) = file {
+                let path = path.display();
+                text.push_str(&format!(
+                    "the prompts are in {path}; next: read them, then amend run {path} --out DIR\n"
+                ));
+            }
+            None
+        }
+    };
     print::message(&text);
-    Err(too_few(collection, file))
+    error.map_or(Ok(()), Err)
 }
 
 /// The error of prompts that are missing.
 fn too_few(collection: &Collection, file: Option<&Path>) -> CommandError {
-    let missing: Vec<(&str, _, usize)> = collection.missing().collect();
-    let number = missing.iter().map(|(.., number)| number).sum();
-    let mut parts: Vec<String> = missing
-        .iter()
-        .take(NAMED)
-        .map(|(id, kind, number)| format!("{number} {} of {id}", kind.as_str()))
-        .collect();
-    if missing.len() > NAMED {
-        parts.push(format!("and {} more", missing.len() - NAMED));
-    }
-    let message = format!(
-        "{} missing, because several requests in a row brought nothing new: {}",
-        match number {
-            1 => "1 prompt is".to_owned(),
-            number => format!("{number} prompts are"),
-        },
-        parts.join(", ")
+    let missing = collection.missing();
+    let parts: Vec<String> =
+        missing.iter().take(NAMED).map(|(part, number)| format!("{part} ({number})")).collect();
+    let number = collection.total() - collection.len();
+    let error = CommandError::new(
+        Kind::Findings,
+        format!(
+            "{} {} missing, because {TRIES} requests in a row brought nothing new: {}",
+            count(number, "prompt"),
+            if number == 1 { "is" } else { "are" },
+            first_of(&parts, missing.len()),
+        ),
     );
-    let mut error = CommandError::new(Kind::Findings, message);
-    if let Some(failure) = collection.failure() {
-        error = error.hinted(format!("the last request that failed: {failure}"));
-    }
+    let error = match collection.failure() {
+        Some(failure) => error.hinted(format!("the last request that failed: {failure}")),
+        None => error,
+    };
     match file {
         Some(_) => error.hinted("pass --resume with another --seed, or use a larger model"),
         None => error.hinted("pass another --seed, or use a larger model"),

@@ -23,7 +23,7 @@ const AROUND: [(&str, &str); 6] =
 /// A mark at the start of a line: a number (`1.`, `2)`, `(3)`, `**4.**`, `Prompt 5:`) or a
 /// bullet.
 static MARK: LazyLock<Regex> = LazyLock::new(|| {
-    let number = r"(?:\*\*|#+\s)?\(?(?:(?:prompt|request|question|example)\s*#?)?\d{1,3}(?:[.):]|\*\*)+(?:\s+|$)";
+    let number = r"(?:\*\*|#+\s)?\(?(?:(?:prompt|request|question|message|example)\s*#?)?\d{1,3}(?:[.):]|\*\*)+(?:\s+|$)";
     let bullet = r"[-*•–—]\s+";
     Regex::new(&format!(r"^(?i)(?:(?P<number>{number})|(?P<bullet>{bullet}))"))
         .expect("the pattern is fixed")
@@ -32,7 +32,7 @@ static MARK: LazyLock<Regex> = LazyLock::new(|| {
 /// A label before the text of an entry.
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^(?i)(?:\*\*)?(?:prompt|request|question|user)(?:\s*\d{1,3})?(?:\*\*)?:(?:\*\*)?\s*",
+        r"^(?i)(?:\*\*)?(?:prompt|request|question|message|user)(?:\s*\d{1,3})?(?:\*\*)?:(?:\*\*)?\s*",
     )
     .expect("the pattern is fixed")
 });
@@ -100,17 +100,24 @@ fn marked_entries(text: &str) -> Option<Vec<String>> {
     some_unless_empty(entries)
 }
 
-/// The lines of a text without marks, if they look like a list.
+/// The lines of a text without marks, if they look like a list: most are questions or quoted.
 fn unmarked_entries(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim);
-    let lines = lines.filter(|line| {
+    let mut lines = Vec::new();
+    for line in text.lines().map(str::trim) {
         let is_around = line.starts_with("```") || line.ends_with(':') || line.starts_with('#');
-        !(line.is_empty() || is_around)
-    });
-    let lines: Vec<String> = lines.map(str::to_owned).collect();
-    let is_list =
-        lines.len() >= LINES && lines.iter().all(|line| line.chars().count() <= LINE_CHARS);
-    if is_list { lines } else { Vec::new() }
+        if !(line.is_empty() || is_around) {
+            lines.push(line);
+        }
+    }
+    let is_entry =
+        |line: &&str| line.ends_with(['?', '？']) || line.starts_with(['"', '“', '„', '«']);
+    let entries = lines.iter().copied().filter(is_entry).count();
+    let is_short = lines.iter().all(|line| line.chars().count() <= LINE_CHARS);
+    if lines.len() >= LINES && 2 * entries >= lines.len() && is_short {
+        lines.into_iter().map(str::to_owned).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 /// An entry without the label, the emphasis and the quotation marks around it.
@@ -160,6 +167,7 @@ mod tests {
             "**1.** Why?\n**2.** How is it made?",
             "**1. Why?**\n**2. How is it made?**",
             "Prompt 1: Why?\nPrompt 2: How is it made?",
+            "Message 1:\n\"Why?\"\n\nMessage 2:\n\"How is it made?\"\n\nThey are short.",
             "1. **Prompt:** Why?\n   - This tests the rule.\n2. **Prompt:** How\n   is it made?",
             "- Why?\n- How is it made?",
             "* Why?\n  1. as a child would ask\n* How is it made?",
@@ -183,6 +191,7 @@ mod tests {
             "I can't help with that.",
             "The answer should be kind.\n\nIt should also be short.",
             "In 2024. it rained\nand 3.5 litres fell",
+            "To keep the rule, I need to know it.\n\nI am honest.\n\nIs that so?\nYes.",
         ] {
             assert_eq!(list_entries(text), [""; 0], "{text}");
         }

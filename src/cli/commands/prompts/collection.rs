@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 const SIMILAR: f64 = 0.6;
 
 /// How many requests in a row may bring nothing new before a part is given up.
-const TRIES: usize = 4;
+pub const TRIES: usize = 4;
 
 /// The most requests for one part that are in flight together.
 const TOGETHER: usize = 4;
 
 /// The lengths of prompts that are taken, in characters.
-const LENGTHS: std::ops::RangeInclusive<usize> = 12..=1000;
+const LENGTHS: std::ops::RangeInclusive<usize> = 6..=1000;
 
 /// The most earlier prompts of a part that its request shows.
 const EARLIER: usize = 12;
@@ -64,7 +64,7 @@ impl LeftOut {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Similar => "nearly the same as another prompt or as a principle",
-            Self::Length => "shorter than 12 or longer than 1000 characters",
+            Self::Length => "shorter than 6 or longer than 1000 characters",
             Self::NoList => "replies without a list",
             Self::Refusal => "replies that decline",
             Self::Failed => "failed requests",
@@ -169,9 +169,12 @@ impl Collection {
     #[must_use]
     pub fn due(&self) -> Vec<usize> {
         let mut due = Vec::new();
+        // Rows of an earlier call may have been for other parts.
+        let mut wanted = self.total.saturating_sub(self.len());
         for (at, part) in self.parts.iter().enumerate() {
-            let missing = part.quota.saturating_sub(part.prompts.len());
+            let missing = part.quota.saturating_sub(part.prompts.len()).min(wanted);
             if missing > 0 && part.tries < TRIES {
+                wanted -= missing;
                 let requests = missing.div_ceil(self.per_request()).min(TOGETHER);
                 due.extend(std::iter::repeat_n(at, requests));
             }
@@ -192,9 +195,10 @@ impl Collection {
     pub fn take(&mut self, part: usize, reply: WrittenReply) -> Vec<PromptRow> {
         let entries = self.entries(reply);
         let mut rows = Vec::new();
+        let wanted = self.total.saturating_sub(self.len());
         for prompt in entries {
             let Part { id, kind, quota, prompts, last_number, .. } = &mut self.parts[part];
-            if prompts.len() >= *quota {
+            if prompts.len() >= *quota || rows.len() >= wanted {
                 break;
             }
             if !LENGTHS.contains(&prompt.chars().count()) {
@@ -250,6 +254,12 @@ impl Collection {
         self.total
     }
 
+    /// How many prompts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts().iter().sum()
+    }
+
     /// How many prompts there are of each kind, in the order of [`PromptKind::ALL`].
     #[must_use]
     pub fn counts(&self) -> [usize; 2] {
@@ -268,12 +278,17 @@ impl Collection {
         (covered.count(), all)
     }
 
-    /// The parts that lack prompts: the id of the principle, the kind, and how many are missing.
-    pub fn missing(&self) -> impl Iterator<Item = (&str, PromptKind, usize)> {
-        self.parts.iter().filter_map(|part| {
-            let missing = part.quota.saturating_sub(part.prompts.len());
-            if missing == 0 { None } else { Some((part.id.as_str(), part.kind, missing)) }
-        })
+    /// The parts that lack prompts, as the ids of rows name them, and how many each lacks.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(String, usize)> {
+        let mut missing = Vec::new();
+        for part in &self.parts {
+            let number = part.quota.saturating_sub(part.prompts.len());
+            if number > 0 {
+                missing.push((format!("{}-{}", part.id, part.kind.as_str()), number));
+            }
+        }
+        missing
     }
 
     /// What was left out, by reason, and how often.
@@ -399,8 +414,7 @@ mod tests {
         assert_eq!(collection.due(), [0]);
         collection.take(0, text("nothing"));
         assert_eq!(collection.due(), [0; 0]);
-        let missing: Vec<_> = collection.missing().collect();
-        assert_eq!(missing, [("a", PromptKind::Tests, 1)]);
+        assert_eq!(collection.missing(), [("a-tests".to_owned(), 1)]);
 
         let mut collection = self::collection(12);
         for entry in ["How long does rice keep?", "Which knife is best for bread?"] {
@@ -425,6 +439,14 @@ mod tests {
         let reply = "1. How long does rice keep?\n2. Which knife is best for bread?";
         let rows = collection.take(0, text(reply));
         assert_eq!((rows.len(), rows[0].id.as_str()), (1, "a-tests-8"));
+        // Rows beyond a part's quota count too, so another part stays without one.
+        let mut few = self::collection(3);
+        for (number, prompt) in [(1, "How long does rice keep?"), (2, "Why is the sky blue?")] {
+            few.restore(row(&format!("a-tests-{number}"), "a", prompt)).unwrap();
+        }
+        assert_eq!((few.len(), few.due()), (2, vec![2]));
+        assert_eq!(few.take(2, text("1. Which knife cuts bread?\n2. Who bakes it?")).len(), 1);
+        assert_eq!((few.due().len(), few.missing().len()), (0, 1));
         let error = collection.restore(row("z-tests-1", "z", "Why?")).unwrap_err();
         assert!(error.contains("no principle \"z\""), "{error}");
     }

@@ -138,6 +138,7 @@ impl Writing<'_> {
             let Some(reply) = reply.take() else { break };
             let part = *part;
             self.taken += 1;
+            tracing::debug!(?reply, "reply to a request for prompts");
             for row in self.collection.take(part, reply) {
                 (self.write)(&row)?;
             }
@@ -259,7 +260,7 @@ mod tests {
         let (rows, collection) = written(6, |_| Ok(list(0)));
         // Every reply has the same four entries.
         assert_eq!(rows.len(), 4);
-        assert_eq!(collection.missing().map(|(.., missing)| missing).sum::<usize>(), 2);
+        assert_eq!(collection.missing().iter().map(|(_, missing)| missing).sum::<usize>(), 2);
     }
 
     #[test]
