@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn documented_calls_parse() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
+        let pages = ["README.md", "SKILL.md", "examples/sets/README.md"];
+        let mut documents: Vec<_> = pages.iter().map(|page| root.join(page)).collect();
         let docs = std::fs::read_dir(root.join("docs")).unwrap();
         documents.extend(docs.map(|entry| entry.unwrap().path()));
         documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
