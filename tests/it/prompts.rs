@@ -57,7 +57,8 @@ fn an_existing_file_is_kept_and_resumed() {
     let line = |number| format!("prompts -c privacy -n {number} --out new.jsonl -m {}", server.url);
     assert_eq!(place.run(&mut place.amend(&line(5))).code, Some(0));
     let first = std::fs::read_to_string(place.path("new.jsonl")).unwrap();
-    let ran = place.run(&mut place.amend(&line(8)));
+    // It is refused before a model is needed.
+    let ran = place.run(&mut place.amend("prompts -c privacy --out new.jsonl"));
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.contains("error: new.jsonl exists\nhelp: pass --resume"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(place.path("new.jsonl")).unwrap(), first);
@@ -69,7 +70,7 @@ fn an_existing_file_is_kept_and_resumed() {
     assert!(text.starts_with(&first) && rows(&text).len() == 8, "{text}");
     // Nothing is missing, so nothing is asked for.
     let before = server.asked().len();
-    let ran = place.run(&mut place.amend(&format!("{} --resume", line(8))));
+    let ran = place.run(&mut place.amend("prompts -c privacy -n 8 --out new.jsonl --resume"));
     assert_eq!((ran.code, server.asked().len()), (Some(0), before), "{}", ran.err);
 }
 

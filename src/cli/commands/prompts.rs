@@ -70,20 +70,31 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
     let templates = Templates::for_writing(prompting.overlay(config), &task.fence, layout)?;
     let constitution = (*task.constitution).clone();
     let job = writer::job(constitution, task.fence, prompting.seed, collection.per_request())?;
-    // Before the file is created.
-    let mut models = Models::new(args.model.load(config)?, None);
-    let mut file = PromptFile::open(args.out.as_deref(), args.resume, &mut collection)?;
-    let mut ended = Ended::Done;
-    if !collection.due().is_empty() {
-        let progress = Progress::new(args.number as u64, collection.len() as u64);
-        let mut write = |row: &_| {
-            progress.item();
-            file.add(row)
-        };
-        let mut engines = models.engines(&job)?;
-        ended = writer::write_prompts(&mut engines, &job, &templates, &mut collection, &mut write)?;
+    let path = args.out.as_deref();
+    let resumed = match path {
+        Some(path) if args.resume => Some(PromptFile::resume(path, &mut collection)?),
+        _ => {
+            PromptFile::check_new(path)?;
+            None
+        }
+    };
+    if collection.due().is_empty() {
+        return report(&collection, path, Ended::Done);
     }
-    report(&collection, file.path(), ended)
+    let mut models = Models::new(args.model.load(config)?, None);
+    let mut engines = models.engines(&job)?;
+    let mut file = match resumed {
+        Some(file) => file,
+        None => PromptFile::create(path)?,
+    };
+    let progress = Progress::new(args.number as u64, collection.len() as u64);
+    let mut write = |row: &_| {
+        progress.item();
+        file.add(row)
+    };
+    let ended = writer::write_prompts(&mut engines, &job, &templates, &mut collection, &mut write)?;
+    drop(progress);
+    report(&collection, path, ended)
 }
 
 /// Prints how many prompts there are, and ends with an error if some are missing.

@@ -50,7 +50,7 @@ pub enum WrittenReply {
 
 /// Why a reply, or an entry of it, was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LeftOut {
+pub enum NotTaken {
     Similar,
     Length,
     NoList,
@@ -58,7 +58,7 @@ pub enum LeftOut {
     Failed,
 }
 
-impl LeftOut {
+impl NotTaken {
     /// What the count of a reason counts.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -93,7 +93,7 @@ pub struct Collection {
     parts: Vec<Part>,
     signatures: Vec<Signature>,
     total: usize,
-    left_out: BTreeMap<LeftOut, usize>,
+    left_out: BTreeMap<NotTaken, usize>,
     /// The failure of the last request that failed.
     failure: Option<String>,
 }
@@ -202,12 +202,12 @@ impl Collection {
                 break;
             }
             if !LENGTHS.contains(&prompt.chars().count()) {
-                *self.left_out.entry(LeftOut::Length).or_default() += 1;
+                *self.left_out.entry(NotTaken::Length).or_default() += 1;
                 continue;
             }
             let signature = Signature::from_text(&prompt);
             if self.signatures.iter().any(|other| other.similarity(&signature) >= SIMILAR) {
-                *self.left_out.entry(LeftOut::Similar).or_default() += 1;
+                *self.left_out.entry(NotTaken::Similar).or_default() += 1;
                 continue;
             }
             *last_number += 1;
@@ -230,9 +230,9 @@ impl Collection {
         let reason = match reply {
             WrittenReply::Failed(failure) => {
                 self.failure = Some(failure);
-                LeftOut::Failed
+                NotTaken::Failed
             }
-            WrittenReply::Text { text, .. } if is_refusal(&text) => LeftOut::Refusal,
+            WrittenReply::Text { text, .. } if is_refusal(&text) => NotTaken::Refusal,
             WrittenReply::Text { text, is_cut } => {
                 let mut entries = list_entries(&text);
                 if is_cut {
@@ -241,7 +241,7 @@ impl Collection {
                 if !entries.is_empty() {
                     return entries;
                 }
-                LeftOut::NoList
+                NotTaken::NoList
             }
         };
         *self.left_out.entry(reason).or_default() += 1;
@@ -292,7 +292,7 @@ impl Collection {
     }
 
     /// What was left out, by reason, and how often.
-    pub fn left_out(&self) -> impl Iterator<Item = (LeftOut, usize)> {
+    pub fn left_out(&self) -> impl Iterator<Item = (NotTaken, usize)> {
         self.left_out.iter().map(|(&reason, &count)| (reason, count))
     }
 
@@ -388,11 +388,11 @@ mod tests {
         collection.take(1, WrittenReply::Failed("no memory".to_owned()));
         let left_out: Vec<_> = collection.left_out().collect();
         let expected = [
-            (LeftOut::Similar, 2),
-            (LeftOut::Length, 1),
-            (LeftOut::NoList, 1),
-            (LeftOut::Refusal, 1),
-            (LeftOut::Failed, 1),
+            (NotTaken::Similar, 2),
+            (NotTaken::Length, 1),
+            (NotTaken::NoList, 1),
+            (NotTaken::Refusal, 1),
+            (NotTaken::Failed, 1),
         ];
         assert_eq!((&left_out[..], collection.failure()), (&expected[..], Some("no memory")));
     }

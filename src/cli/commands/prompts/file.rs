@@ -1,4 +1,4 @@
-//! The file of prompts: a row at a time, so that an interruption loses none.
+//! The file of prompts: written a row at a time, so that an interruption loses none.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -16,31 +16,38 @@ pub enum PromptFile {
 }
 
 impl PromptFile {
-    /// Opens the output: stdout without a path. With `resumes`, the rows of an existing file are
-    /// added to the collection, and an incomplete last line is removed.
+    /// Creates the file, or opens stdout without a path.
     ///
     /// # Errors
-    /// The file exists and is not resumed, or the other way round; a row of it is not one of
-    /// `amend prompts` or is for another constitution; it can't be read or written.
-    pub fn open(
-        path: Option<&Path>,
-        resumes: bool,
-        collection: &mut Collection,
-    ) -> Result<Self, CommandError> {
+    /// The file exists or can't be created.
+    pub fn create(path: Option<&Path>) -> Result<Self, CommandError> {
         let Some(path) = path else { return Ok(Self::Stdout) };
-        let file = match resumes {
-            true => resume(path, collection)?,
-            false => OpenOptions::new().write(true).create_new(true).open(path).map_err(
-                |error| match error.kind() {
-                    io::ErrorKind::AlreadyExists => CommandError::usage(
-                        format!("{} exists", path.display()),
-                        "pass --resume to add the prompts that are missing, or name another file",
-                    ),
-                    _ => CommandError::failed(format!("create {}", path.display()), error),
-                },
-            )?,
-        };
+        let created = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = created.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(path),
+            _ => CommandError::failed(format!("create {}", path.display()), error),
+        })?;
         Ok(Self::File { path: path.to_owned(), file })
+    }
+
+    /// Checks that a file can be created without overwriting one, before a model is loaded.
+    ///
+    /// # Errors
+    /// The file exists.
+    pub fn check_new(path: Option<&Path>) -> Result<(), CommandError> {
+        match path {
+            Some(path) if path.symlink_metadata().is_ok() => Err(exists(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens an existing file behind its last complete line, and adds its rows to the collection.
+    ///
+    /// # Errors
+    /// There is no such file, it can't be read or written, or a row of it is not one of
+    /// `amend prompts` or is for another constitution.
+    pub fn resume(path: &Path, collection: &mut Collection) -> Result<Self, CommandError> {
+        Ok(Self::File { path: path.to_owned(), file: resume(path, collection)? })
     }
 
     /// Writes a row.
@@ -63,15 +70,14 @@ impl PromptFile {
             }
         }
     }
+}
 
-    /// The path of the file; none for stdout.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Stdout => None,
-            Self::File { path, .. } => Some(path),
-        }
-    }
+/// The error of a file that would be overwritten.
+fn exists(path: &Path) -> CommandError {
+    CommandError::usage(
+        format!("{} exists", path.display()),
+        "pass --resume to add the prompts that are missing, or name another file",
+    )
 }
 
 /// Reads the rows of a file, and opens it behind its last complete line.
@@ -126,12 +132,12 @@ mod tests {
     fn rows_survive_and_an_incomplete_one_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");
-        let mut file = PromptFile::open(Some(&path), false, &mut collection()).unwrap();
+        let mut file = PromptFile::create(Some(&path)).unwrap();
         file.add(&row(1)).unwrap();
         let whole = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{whole}{{\"id\": \"no-loc")).unwrap();
         let mut collection = collection();
-        let mut file = PromptFile::open(Some(&path), true, &mut collection).unwrap();
+        let mut file = PromptFile::resume(&path, &mut collection).unwrap();
         assert_eq!(collection.counts(), [1, 0]);
         file.add(&row(2)).unwrap();
         let text = fs::read_to_string(&path).unwrap();
@@ -144,9 +150,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");
         let message = |resumes| {
-            let error = PromptFile::open(Some(&path), resumes, &mut collection()).err().unwrap();
+            let opened = match resumes {
+                true => PromptFile::resume(&path, &mut collection()),
+                false => PromptFile::create(Some(&path)),
+            };
+            let error = opened.err().unwrap();
             (error.to_string(), error.hints.join(" "))
         };
+        assert!(PromptFile::check_new(Some(&path)).is_ok());
         assert!(message(true).0.starts_with("there is no "), "{:?}", message(true));
         for (text, expected) in [
             ("", " exists"),
@@ -161,6 +172,7 @@ mod tests {
             assert!(found.contains(expected), "{found}");
             assert!(hint.contains("resume"), "{hint}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert!(PromptFile::check_new(Some(&path)).is_err());
         }
     }
 }
