@@ -40,6 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::InitArgs),
+    Prompts(Box<prompts::PromptsArgs>),
     Run(Box<run::RunArgs>),
     Status(status::StatusArgs),
     Merge(merge::MergeArgs),
@@ -89,6 +91,8 @@ impl Cli {
     fn run(&self) -> Result<(), CommandError> {
         match &self.command {
             None => pipe::run(&self.pipe, &Config::load()?, &command_names()),
+            Some(Command::Init(args)) => init::run(args),
+            Some(Command::Prompts(args)) => prompts::run(args, &Config::load()?),
             Some(Command::Run(args)) => run::run(args, &Config::load()?),
             Some(Command::Status(args)) => status::run(args),
             Some(Command::Merge(args)) => merge::run(args),
@@ -161,7 +165,8 @@ mod tests {
     #[test]
     fn documented_calls_parse() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut documents = vec![root.join("README.md"), root.join("examples/sets/README.md")];
+        let pages = ["README.md", "SKILL.md", "examples/sets/README.md"];
+        let mut documents: Vec<_> = pages.iter().map(|page| root.join(page)).collect();
         let docs = std::fs::read_dir(root.join("docs")).unwrap();
         documents.extend(docs.map(|entry| entry.unwrap().path()));
         documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));

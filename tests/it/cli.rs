@@ -266,6 +266,18 @@ fn control_characters_are_escaped_on_a_terminal_only() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn amend_alone_on_a_terminal_says_what_to_do() {
+    let place = Place::new();
+    let shown = run_in_terminal(&place, "", &[("NO_COLOR", "1")]);
+    assert_eq!(shown.code, Some(2), "{}", shown.out);
+    let said = ["error: no prompt is given", "amend \"", "amend init", "amend run", "amend --help"];
+    for text in said {
+        assert!(shown.out.contains(text), "{text}: {}", shown.out);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn colour_is_used_on_terminals_unless_no_color_is_set() {
     let place = Place::new();
     place.write("bad.toml", "nonsense\n");

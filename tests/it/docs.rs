@@ -5,7 +5,8 @@
 //! commands that need no model, and single prompts on a tiny model with a small loop.
 //! All other commands (runs, judgements, audits, evaluations, servers, the review page)
 //! would take minutes. For them, `documented_calls_parse` (`src/cli/mod.rs`) checks the
-//! flags, and the tests of each command run it.
+//! flags, and the tests of each command run it. Of `SKILL.md`, every command is run: an agent
+//! types them as they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +14,8 @@ use std::process::Command;
 use crate::common::{Place, made, tiny_model_path};
 
 /// The commands of amend that need no model.
-const WITHOUT_MODEL: [&str; 8] =
-    ["check", "completions", "diff", "export", "lint", "man", "report", "schema"];
+const WITHOUT_MODEL: [&str; 9] =
+    ["check", "completions", "diff", "export", "init", "lint", "man", "report", "schema"];
 /// Other programs' commands that prepare files for amend.
 const PREPARING: [&str; 3] = ["cp", "mkdir", "sed"];
 
@@ -24,10 +25,10 @@ struct Documented {
     prints: Vec<String>,
 }
 
-/// The README, the documents in `docs`, and the pages on sets and clusters.
+/// The README, the skill for agents, the documents in `docs`, and the pages on sets and clusters.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md", "examples/sets/README.md", "examples/cluster/README.md"];
+    let pages = ["README.md", "SKILL.md", "examples/sets/README.md", "examples/cluster/README.md"];
     let mut documents = pages.map(|page| root.join(page)).to_vec();
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     documents.extend(docs.filter(|path| path.extension().is_some_and(|name| name == "md")));
@@ -74,7 +75,10 @@ fn is_run(line: &str) -> bool {
 
 /// Whether a documented command may end with this exit code. Checks may have findings.
 fn may_end_with(line: &str, code: Option<i32>) -> bool {
-    let is_check = line.starts_with("amend lint") || line.starts_with("amend check --lint");
+    // The tiny model writes few lists, or none.
+    let is_check = ["amend lint", "amend check --lint", "amend prompts"]
+        .iter()
+        .any(|command| line.starts_with(command));
     code == Some(0) || (is_check && code == Some(1))
 }
 
@@ -146,10 +150,11 @@ fn run_document(path: &Path, readme: &str) -> (Vec<String>, usize) {
         [binary.to_owned(), "/usr/bin".into(), "/bin".into()].iter().map(PathBuf::as_path),
     );
     let search = search.unwrap();
+    let is_skill = path.ends_with("SKILL.md");
     let mut failures = Vec::new();
     let mut runs = 0;
     for Documented { line, prints } in commands(&std::fs::read_to_string(path).unwrap()) {
-        if !is_run(&line) {
+        if !(is_skill || is_run(&line)) {
             continue;
         }
         runs += 1;
@@ -164,10 +169,10 @@ fn run_document(path: &Path, readme: &str) -> (Vec<String>, usize) {
         if !WITHOUT_MODEL.iter().any(|command| line.starts_with(&format!("amend {command}")))
             && !line.starts_with("amend render")
         {
-            shell
-                .env("AMEND_MODEL", tiny_model_path("words"))
-                .env("AMEND_CONSTITUTION", "small.toml")
-                .env("AMEND_PROMPTS", "small-prompts");
+            shell.env("AMEND_MODEL", tiny_model_path("words"));
+            if !is_skill {
+                shell.env("AMEND_CONSTITUTION", "small.toml").env("AMEND_PROMPTS", "small-prompts");
+            }
         }
         let ran = place.run(&mut shell);
         let place_in_docs = format!("{}: $ {line}", path.display());
@@ -200,6 +205,23 @@ fn documented_commands_work() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(runs >= 40, "only {runs} commands were run");
+}
+
+#[test]
+fn the_skill_has_the_front_matter_that_agents_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("SKILL.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (front, _) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let value = |key: &str| {
+        let line = front.lines().find_map(|line| line.strip_prefix(&format!("{key}: ")));
+        line.unwrap_or_else(|| panic!("{key} is missing: {front}")).to_owned()
+    };
+    assert_eq!(value("name"), "amend");
+    let description = value("description");
+    // The limit of the Agent Skills format. A colon and a space would end a plain YAML value.
+    assert!(description.len() <= 1024 && description.contains("Use when"), "{description}");
+    assert!(!description.contains(": ") && !description.contains(" #"), "{description}");
+    assert!(text.lines().count() <= 150, "{} lines", text.lines().count());
 }
 
 #[test]

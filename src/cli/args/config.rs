@@ -1,7 +1,11 @@
-//! The user's config file: defaults for flags.
+//! Config files: defaults for flags.
 //!
-//! It is `amend/config.toml` in the user's config folder (`~/.config` on Linux).
-//! Flags take precedence over environment variables, and those over the file.
+//! The user's is `amend/config.toml` in the user's config folder (`~/.config` on Linux). A
+//! project's is `amend.toml` in the current folder, and takes precedence. Flags take precedence
+//! over environment variables, and those over the files.
+//!
+//! A project may come from another person, so its file sets only what can't send data anywhere:
+//! the constitution and the prompt templates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +14,14 @@ use etcetera::BaseStrategy;
 use serde::Deserialize;
 
 use crate::cli::output::error::CommandError;
-use amend_core::document::diagnostic::{Diagnostic, Diagnostics};
+use amend_core::document::diagnostic::Diagnostic;
 use amend_engine::http::Address;
 use amend_engine::llama::{GpuLayers, Switch};
 
-/// The settings of the config file.
+/// The name of a project's config file.
+pub const PROJECT_FILE: &str = "amend.toml";
+
+/// The settings of the config files.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
@@ -34,6 +41,17 @@ pub struct Config {
     pub n_gpu_layers: Option<GpuLayers>,
     /// Which texts are decoded with prompt lookup: `auto`, `on` or `off`.
     pub speculate: Option<Switch>,
+    /// The constitution of the project.
+    #[serde(skip)]
+    pub project_constitution: Option<String>,
+}
+
+/// The settings of a project's config file.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ProjectConfig {
+    constitution: Option<String>,
+    prompts: Option<PathBuf>,
 }
 
 /// The path of the config file. `None` if there is no home folder.
@@ -44,46 +62,90 @@ pub fn path() -> Option<PathBuf> {
 }
 
 impl Config {
-    /// Reads the user's config file. Without a file, the config is empty.
+    /// Reads the config files of the user and of the project. A file that does not exist sets
+    /// nothing.
     ///
     /// # Errors
-    /// The file can't be read or is invalid.
+    /// A file can't be read or is invalid.
     pub fn load() -> Result<Self, CommandError> {
-        let Some(path) = path() else { return Ok(Self::default()) };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(CommandError::failed(format!("read {}", path.display()), source)),
-        }
+        let user = match path() {
+            Some(path) => read(&path)?.map(|text| Self::parse(&path, &text)).transpose()?,
+            None => None,
+        };
+        let project = Path::new(PROJECT_FILE);
+        let project = match read(project)? {
+            Some(text) => ProjectConfig::parse(project, &text)?,
+            None => ProjectConfig::default(),
+        };
+        let user = user.unwrap_or_default();
+        Ok(Self {
+            prompts: project.prompts.or(user.prompts),
+            project_constitution: project.constitution,
+            ..user
+        })
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, CommandError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            let name = path.display().to_string();
-            let source: Arc<str> = text.into();
-            Diagnostics(vec![Diagnostic::new(name, &source, span, error.message())])
-        })?;
-        // Paths in the file are relative to its folder.
+        let mut config: Self = toml::from_str(text).map_err(|error| mistake(path, text, &error))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in [&mut config.model, &mut config.prompts].into_iter().flatten() {
             if !file.to_str().is_some_and(Address::is_meant) {
                 *file = folder.join(&file);
             }
         }
-        // A bare name is that of a shipped constitution.
-        if let Some(reference) = &mut config.constitution
-            && (reference.ends_with(".toml") || reference.contains('/'))
-        {
-            *reference = folder.join(&reference).to_string_lossy().into_owned();
-        }
+        resolve_constitution(&mut config.constitution, folder);
         Ok(config)
+    }
+}
+
+impl ProjectConfig {
+    fn parse(path: &Path, text: &str) -> Result<Self, CommandError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let mistake = mistake(path, text, &error);
+            mistake.with_hint(
+                "this file sets only `constitution` and `prompts`, so that a folder from another \
+                 person can't choose the model; other settings belong in your own config file",
+            )
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if let Some(prompts) = &mut config.prompts {
+            *prompts = folder.join(&prompts);
+        }
+        resolve_constitution(&mut config.constitution, folder);
+        Ok(config)
+    }
+}
+
+/// The text of a file; `None` if it does not exist.
+fn read(path: &Path) -> Result<Option<String>, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CommandError::failed(format!("read {}", path.display()), source)),
+    }
+}
+
+/// A mistake in a config file.
+fn mistake(path: &Path, text: &str, error: &toml::de::Error) -> Diagnostic {
+    let source: Arc<str> = text.into();
+    let span = error.span().unwrap_or(0..0);
+    Diagnostic::new(path.display().to_string(), &source, span, error.message())
+}
+
+/// Makes a path relative to the folder of the config file. A bare name is that of a shipped
+/// constitution.
+fn resolve_constitution(constitution: &mut Option<String>, folder: &Path) {
+    if let Some(reference) = constitution
+        && (reference.ends_with(".toml") || reference.contains('/'))
+    {
+        *reference = folder.join(&reference).to_string_lossy().into_owned();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use amend_core::document::diagnostic::Diagnostics;
 
     #[test]
     fn paths_are_relative_to_the_file() {
@@ -109,5 +171,19 @@ mod tests {
         let diagnostics = error.error.downcast_ref::<Diagnostics>().unwrap();
         assert_eq!(diagnostics.0[0].line(), 2);
         assert!(diagnostics.0[0].message.contains("modle"), "{}", diagnostics.0[0].message);
+    }
+
+    #[test]
+    fn a_project_chooses_no_model() {
+        let parse = |text| ProjectConfig::parse(Path::new(PROJECT_FILE), text);
+        let config = parse("constitution = 'mine.toml'\nprompts = 'templates'\n").unwrap();
+        assert_eq!(config.constitution.as_deref(), Some("mine.toml"));
+        assert_eq!(config.prompts, Some(PathBuf::from("templates")));
+        for text in ["model = 'http://example.com/v1'\n", "parallel = 2\n"] {
+            let error = parse(text).unwrap_err();
+            let diagnostics = error.error.downcast_ref::<Diagnostics>().unwrap();
+            let hint = diagnostics.0[0].hint.as_deref().unwrap();
+            assert!(hint.contains("can't choose the model"), "{hint}");
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! Flags that define the loop: constitution, templates, seed, and a few values of
 //! the constitution that are handy to change for one call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::config::Config;
+use super::config::{Config, PROJECT_FILE};
 use super::one_of;
 use super::reasoning_args::ReasoningArgs;
 use crate::cli::output::error::CommandError;
+use crate::cli::output::print;
 use amend_core::constitution::{self, Constitution};
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::Job;
@@ -89,8 +90,11 @@ impl TaskArgs {
     /// Loads the constitution.
     ///
     /// # Errors
-    /// The constitution can't be read or is invalid.
+    /// The constitution can't be read or is invalid, or the project chooses one that logs.
     pub fn constitution(&self, config: &Config) -> Result<Constitution, CommandError> {
+        if let (None, Some(reference)) = (&self.constitution, &config.project_constitution) {
+            return project_constitution(reference);
+        }
         let reference =
             self.constitution.as_deref().or(config.constitution.as_deref()).unwrap_or(DEFAULT);
         Ok(constitution::load(reference)?.constitution)
@@ -98,6 +102,12 @@ impl TaskArgs {
 }
 
 impl PromptArgs {
+    /// The folder of templates that replace built-in ones, if there is one.
+    #[must_use]
+    pub fn overlay<'a>(&'a self, config: &'a Config) -> Option<&'a Path> {
+        self.prompts.as_deref().or(config.prompts.as_deref())
+    }
+
     /// The settings that all items of a call share. `input` is a hash of their
     /// content. The delimiter is derived from it, so that no content can predict the
     /// delimiter.
@@ -113,7 +123,7 @@ impl PromptArgs {
         self.reasoning.apply(&mut constitution.sampling);
         let delimiter_stream = Stream::new(self.seed).child(input);
         let fence = Delimiter::from_stream(delimiter_stream).in_style(self.fence);
-        let overlay = self.prompts.as_deref().or(config.prompts.as_deref());
+        let overlay = self.overlay(config);
         let procedure = Procedure::Revise { judging: constitution.judge.enabled };
         let job = Job::new(procedure, constitution, overlay, fence, self.seed)?;
         for name in &job.constitution.judge.templates {
@@ -128,6 +138,20 @@ impl PromptArgs {
         }
         Ok(job)
     }
+}
+
+/// Loads the constitution that the project's config file names, and says so. One with a
+/// governance log appends to a file, which a folder from another person must not choose.
+fn project_constitution(reference: &str) -> Result<Constitution, CommandError> {
+    let constitution = constitution::load(reference)?.constitution;
+    if !constitution.governance.log.is_empty() {
+        return Err(CommandError::usage(
+            format!("{PROJECT_FILE} names {reference}, a constitution with a governance log"),
+            format!("read it, then name it yourself: -c {reference}"),
+        ));
+    }
+    print::message(&format!("{PROJECT_FILE}: the constitution is {reference}\n"));
+    Ok(constitution)
 }
 
 /// The index of a principle in a constitution.

@@ -385,16 +385,7 @@ impl ModelArgs {
     /// # Errors
     /// No model is given, or its address is malformed.
     pub fn source(&self, config: &Config) -> Result<ModelSource, CommandError> {
-        self.named(config)?.ok_or_else(|| {
-            let file = match super::config::path() {
-                Some(path) => format!(", or set `model` in {}", path.display()),
-                None => String::new(),
-            };
-            CommandError::usage(
-                "no model is given",
-                format!("pass -m MODEL.gguf or -hf ORG/REPO, set AMEND_MODEL{file}"),
-            )
-        })
+        self.named(config)?.ok_or_else(no_model)
     }
 
     /// Loads the model. If the costs of its batches were measured before, they are
@@ -451,6 +442,24 @@ impl ModelArgs {
             ..self.placement.applied(defaults, config)
         }
     }
+}
+
+/// The error of a command without a model: how to get one.
+fn no_model() -> CommandError {
+    let file = match super::config::path() {
+        Some(path) => format!(" or as `model` in {}", path.display()),
+        None => String::new(),
+    };
+    CommandError::usage(
+        "no model is given",
+        "-hf Qwen/Qwen3-4B-GGUF: a model of the Hugging Face Hub, downloaded once (2.5 GB)",
+    )
+    .hinted("-m MODEL.gguf: a model file")
+    .hinted("-m http://localhost:8080/v1: a server that speaks the OpenAI API")
+    .hinted(
+        "-m $(examples/fetch-model): the small example model (93 MB), in a copy of amend's source",
+    )
+    .hinted(format!("to keep the choice of -m, set it in AMEND_MODEL{file}"))
 }
 
 /// The error of two flags that each name the same model.

@@ -155,8 +155,12 @@ fn read_stdin(is_requested: bool) -> Result<String, CommandError> {
     if stdin.is_terminal() && !is_requested {
         return Err(CommandError::usage(
             "no prompt is given",
-            "pass a prompt: amend \"…\", or pipe one: echo \"…\" | amend; for more, amend --help",
-        ));
+            "amend \"How do I sharpen a knife?\" prints the revised answer to a prompt",
+        )
+        .hinted("with --show it prints every step")
+        .hinted("amend init DIR writes a constitution and prompts to start from")
+        .hinted("amend run prompts.jsonl --out DIR takes a file of prompts through the loop")
+        .hinted("amend --help lists all commands and flags"));
     }
     let mut bytes = Vec::new();
     stdin

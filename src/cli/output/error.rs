@@ -14,7 +14,7 @@ use crate::bench::workload::WorkloadError;
 use crate::report::ReportError;
 use crate::review::ServeError;
 use amend_analysis::audit::plan as survey;
-use amend_core::document::diagnostic::Diagnostics;
+use amend_core::document::diagnostic::{Diagnostic, Diagnostics};
 use amend_core::driver::DriveError;
 use amend_core::model::{EngineError, Failure, ProbeError};
 use amend_core::{constitution, prompt as template};
@@ -186,6 +186,12 @@ impl Error for CommandError {
 impl From<Diagnostics> for CommandError {
     fn from(error: Diagnostics) -> Self {
         Self::new(Kind::Usage, error)
+    }
+}
+
+impl From<Diagnostic> for CommandError {
+    fn from(error: Diagnostic) -> Self {
+        Diagnostics(vec![error]).into()
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Map;
 
 use super::{
-    ComparedAnswers, Delimiter, EarlierReview, PromptContext, Reasons, RenderError, Templates,
-    TemplatesError,
+    ComparedAnswers, Delimiter, EarlierReview, PromptContext, PromptKind, PromptRequest, Reasons,
+    RenderError, Templates, TemplatesError,
 };
 use crate::chat::{Message, Role};
 use crate::constitution::{
@@ -26,7 +26,7 @@ pub fn check(folder: &Path) -> Result<(), TemplatesError> {
     let fence = Delimiter::from_stream(Stream::new(0));
     let mut errors = Vec::new();
     for layout in Layout::ALL {
-        for error in Templates::load(Some(folder), &fence, layout)?.check() {
+        for error in Templates::for_writing(Some(folder), &fence, layout)?.check() {
             if !errors.contains(&error) {
                 errors.push(error);
             }
@@ -60,6 +60,16 @@ impl Templates {
                     errors.push(*error.0);
                 }
             };
+            if self.has_writing() {
+                for kind in PromptKind::ALL {
+                    for earlier in [&[][..], &["Is the moon made of cheese?"]] {
+                        let constitution = &constitution;
+                        let request =
+                            PromptRequest { constitution, principle, kind, count: 4, earlier };
+                        note(self.render_writing(request).map(|_| ()));
+                    }
+                }
+            }
             for kind in StepKind::ALL {
                 let contexts = match kind.input() {
                     StepInput::Conversation => vec![first.clone()],

@@ -78,10 +78,13 @@ pub(super) const NAMES: &[&str] = &[
     "metadata",
     "good",
     "bad",
+    "kind",
+    "count",
+    "earlier",
 ];
 
 #[derive(Debug, Clone, Copy, Serialize)]
-struct PrincipleView<'a> {
+pub(super) struct PrincipleView<'a> {
     id: &'a str,
     title: &'a str,
     category: &'a str,
@@ -170,10 +173,20 @@ struct ExampleView<'a> {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-struct ConstitutionView<'a> {
+pub(super) struct ConstitutionView<'a> {
     name: &'a str,
     description: &'a str,
     language: &'a str,
+}
+
+impl<'a> From<&'a Constitution> for ConstitutionView<'a> {
+    fn from(constitution: &'a Constitution) -> Self {
+        Self {
+            name: &constitution.name,
+            description: &constitution.description,
+            language: &constitution.language,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -208,11 +221,7 @@ impl<'a> PromptContext<'a> {
             comparison: None,
             dimension: None,
             examples,
-            constitution: ConstitutionView {
-                name: &constitution.name,
-                description: &constitution.description,
-                language: &constitution.language,
-            },
+            constitution: constitution.into(),
             round: 0,
             item: ItemView { id: item.id.as_deref(), metadata: &item.metadata },
         }

@@ -27,6 +27,7 @@ mod delimiter;
 mod diagnose;
 mod set;
 mod turns;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,6 +47,7 @@ pub use check::check;
 pub use context::{ComparedAnswers, EarlierReview, PromptContext, Reasons};
 pub use delimiter::{Delimiter, DelimiterError, DelimiterStyle};
 pub use set::built_in_texts;
+pub use writing::{PromptKind, PromptRequest};
 
 use diagnose::{about, diagnose};
 use set::TemplateSource;
@@ -122,7 +124,20 @@ impl Templates {
         fence: &Delimiter,
         layout: Layout,
     ) -> Result<Self, TemplatesError> {
-        Self::compile(set::read(overlay, layout)?, fence)
+        Self::compile(set::read(overlay, set::built_in(layout))?, fence)
+    }
+
+    /// As [`Templates::load`], with the template of [`Templates::render_writing`] too.
+    ///
+    /// # Errors
+    /// As [`Templates::load`].
+    pub fn for_writing(
+        overlay: Option<&Path>,
+        fence: &Delimiter,
+        layout: Layout,
+    ) -> Result<Self, TemplatesError> {
+        let built_in = set::built_in(layout).chain(set::WRITING);
+        Self::compile(set::read(overlay, built_in)?, fence)
     }
 
     /// The set with these texts by file name: those of [`Templates::sources`].
@@ -176,7 +191,7 @@ impl Templates {
         kind: StepKind,
         context: &PromptContext<'_>,
     ) -> Result<Rendered, RenderError> {
-        self.render_file(kind.template(), kind, context)
+        self.render_file(kind.template(), kind.is_text(), Value::from(Serde(context)))
     }
 
     /// Renders the judge template `name`, given without `.j2`. If the reply continues
@@ -190,7 +205,8 @@ impl Templates {
         name: &str,
         context: &PromptContext<'_>,
     ) -> Result<Rendered, RenderError> {
-        let mut rendered = self.render_file(&format!("{name}.j2"), StepKind::Judge, context)?;
+        let file = format!("{name}.j2");
+        let mut rendered = self.render_file(&file, false, Value::from(Serde(context)))?;
         if let Some(Message { role: Role::Assistant, content, .. }) = rendered.turns.last_mut()
             && content.ends_with(char::is_alphanumeric)
             && context.has_numbers_for_labels()
@@ -212,16 +228,16 @@ impl Templates {
         self.judges().any(|judge| judge == name)
     }
 
+    /// Renders a file. If the reply is a text, it can't continue an assistant turn.
     fn render_file(
         &self,
         name: &str,
-        kind: StepKind,
-        context: &PromptContext<'_>,
+        is_text: bool,
+        variables: Value,
     ) -> Result<Rendered, RenderError> {
         let render_error =
             |error: minijinja::Error| RenderError(Box::new(diagnose(&error, &self.sources, name)));
         let template = self.environment.get_template(name).map_err(render_error)?;
-        let variables = Value::from(Serde(context));
         let mut captured = template.render_captured(variables.clone()).map_err(render_error)?;
         if !captured.output().trim().is_empty() {
             let (output, spans) = template.render_with_spans(variables).map_err(render_error)?;
@@ -233,7 +249,7 @@ impl Templates {
             .unwrap_or_default();
         match rendered.turns.last().map(|turn| turn.role) {
             None => Err(self.refuse(name, 0..0, "the template adds no turn")),
-            Some(Role::Assistant) if kind.is_text() => Err(self.refuse(
+            Some(Role::Assistant) if is_text => Err(self.refuse(
                 name,
                 0..0,
                 "the last turn is the assistant's, but this step needs a turn to reply to",

@@ -40,8 +40,13 @@ const QUOTED: [(&str, &str); 3] = built_in!["quoted/": "critique.j2", "review.j2
 const WORDING: [[(&str, &str); 1]; 2] =
     [built_in!["conversation/": "conversation.j2"], built_in!["quoted/": "quoted.j2"]];
 
+/// The template of requests for prompts, which is no part of a run.
+pub(super) const WRITING: [(&str, &str); 1] = built_in!["": "write-prompts.j2"];
+
 /// The file names and texts of the built-in set of a layout.
-fn built_in(layout: Layout) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn built_in(
+    layout: Layout,
+) -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
     let own = match layout {
         Layout::Conversation => CONVERSATION,
         Layout::Quoted => QUOTED,
@@ -57,16 +62,17 @@ pub fn built_in_texts() -> impl Iterator<Item = &'static str> {
 /// The prefix of the names of additional judge templates.
 pub(super) const JUDGES: &str = "judge-";
 
-/// Reads a set: the built-in files of the layout, replaced or extended by those of the folder.
+/// Reads a set: these built-in files, replaced or extended by those of the folder.
 ///
-/// Hidden files, folders, notes (`*.md`) and backup copies (`*~`) are ignored. Any
-/// other file that no template of the set can reach is an error, since it would have
+/// Hidden files, folders, notes (`*.md`), backup copies (`*~`) and templates of other commands
+/// are ignored. Any other file that no template of the set can reach is an error, since it would have
 /// no effect.
 pub(super) fn read(
     overlay: Option<&Path>,
-    layout: Layout,
+    built_in: impl Iterator<Item = (&'static str, &'static str)> + Clone,
 ) -> Result<BTreeMap<String, TemplateSource>, TemplatesError> {
-    let mut set: BTreeMap<String, TemplateSource> = built_in(layout)
+    let mut set: BTreeMap<String, TemplateSource> = built_in
+        .clone()
         .map(|(name, text)| {
             let shown = format!("{name} (built in)");
             (name.to_owned(), TemplateSource { text: text.into(), shown })
@@ -84,7 +90,9 @@ pub(super) fn read(
         if ignored || path.is_dir() {
             continue;
         }
-        if name.ends_with(".j2") {
+        let is_elsewhere =
+            WRITING.iter().any(|(other, _)| *other == name) && !set.contains_key(&name);
+        if name.ends_with(".j2") && !is_elsewhere {
             let text = fs::read_to_string(&path)
                 .map_err(|source| TemplatesError::File { path: path.clone(), source })?;
             let shown = path.display().to_string();
@@ -94,12 +102,13 @@ pub(super) fn read(
     }
 
     let mut known = reachable(&set);
-    // A folder may serve several layouts.
-    known.extend(WORDING.into_iter().flatten().map(|(name, _)| name.to_owned()));
+    // A folder may serve several layouts and commands.
+    let elsewhere = WORDING.into_iter().flatten().chain(WRITING);
+    known.extend(elsewhere.map(|(name, _)| name.to_owned()));
     let unused: Vec<Diagnostic> = files
         .difference(&known)
         .map(|name| Diagnostic {
-            hint: did_you_mean(name, built_in(layout).map(|(known, _)| known)),
+            hint: did_you_mean(name, built_in.clone().map(|(known, _)| known)),
             ..about(
                 &folder.join(name).display().to_string(),
                 Arc::from(""),
@@ -117,6 +126,7 @@ pub(super) fn read(
 fn reachable(set: &BTreeMap<String, TemplateSource>) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut pending: Vec<&str> = StepKind::ALL.map(StepKind::template).to_vec();
+    pending.extend(WRITING.map(|(name, _)| name));
     pending.extend(set.keys().map(String::as_str).filter(|name| name.starts_with(JUDGES)));
     while let Some(name) = pending.pop() {
         if let Some(source) = set.get(name)

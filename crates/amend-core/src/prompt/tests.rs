@@ -603,7 +603,53 @@ fn read_errors_name_the_folder_or_file() {
 fn the_built_in_sets_pass_their_checks() {
     for layout in Layout::ALL {
         assert_eq!(Templates::load(None, &fence(), layout).unwrap().check(), []);
+        assert_eq!(Templates::for_writing(None, &fence(), layout).unwrap().check(), []);
     }
+}
+
+#[test]
+fn a_request_for_prompts_is_worded_by_its_kind() {
+    let constitution = constitution(vec![kindness()], 0);
+    let templates = Templates::for_writing(None, &fence(), Layout::Quoted).unwrap();
+    let written = |kind, earlier: &[&str]| {
+        let principle = &constitution.principles[0];
+        let request =
+            PromptRequest { constitution: &constitution, principle, kind, count: 5, earlier };
+        show(&templates.render_writing(request).unwrap())
+    };
+    let [tests, contrast] = PromptKind::ALL.map(|kind| written(kind, &[]));
+    for text in [&tests, &contrast] {
+        assert!(text.contains(&constitution.principles[0].principle), "{text}");
+        assert!(text.contains("Write 5 different messages"), "{text}");
+        assert!(!text.contains("exist already"), "{text}");
+    }
+    assert!(tests.contains("would break the rule"), "{tests}");
+    assert!(contrast.contains("breaks no rule"), "{contrast}");
+    let more = written(PromptKind::Tests, &["Why?", "How?"]);
+    assert!(more.contains("so write others:\n- Why?\n- How?\n\nReply"), "{more}");
+}
+
+#[test]
+fn the_request_for_prompts_can_be_replaced_and_is_no_part_of_a_run() {
+    let text = "{% call turn('user') %}{{ count }} for {{ principle.id }}{% endcall %}";
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!overlaid(&[]).unwrap().sources().contains_key("write-prompts.j2"));
+    fs::write(folder.path().join("write-prompts.j2"), text).unwrap();
+    let of_run = Templates::load(Some(folder.path()), &fence(), Layout::Quoted).unwrap();
+    assert_eq!(of_run.sources(), overlaid(&[]).unwrap().sources());
+    let templates = Templates::for_writing(Some(folder.path()), &fence(), Layout::Quoted).unwrap();
+    let constitution = constitution(vec![kindness()], 0);
+    let request = PromptRequest {
+        constitution: &constitution,
+        principle: &constitution.principles[0],
+        kind: PromptKind::Tests,
+        count: 3,
+        earlier: &[],
+    };
+    let rendered = templates.render_writing(request).unwrap();
+    assert_eq!(rendered.turns, [Message::new(Role::User, "3 for kind")]);
+    fs::write(folder.path().join("write-prompts.j2"), text.replace("count", "total")).unwrap();
+    assert!(check(folder.path()).unwrap_err().to_string().contains("total"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Detects personal data, secrets, refusals and thoughts in a text, compares texts, and
-//! writes figures and lists. All functions are pure and independent of datasets and models.
+//! Detects personal data, secrets, refusals and thoughts in a text, compares texts, reads the
+//! lists that models write, and writes figures and lists. All functions are pure and independent of datasets and models.
 
 pub mod format;
+pub mod listing;
 pub mod minhash;
 pub mod overlap;
 pub mod patterns;
