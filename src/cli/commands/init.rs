@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::cli::args::config::PROJECT_FILE;
 use crate::cli::output::error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{next, print};
 
 /// The files, what each is, and their texts.
 const FILES: [(&str, &str, &str); 3] = [
@@ -58,7 +58,7 @@ pub fn run(args: &InitArgs) -> Result<(), CommandError> {
     }
     text.push_str("next:\n");
     if folder != Path::new(".") {
-        text.push_str(&format!("  cd {}\n", shell_word(&folder.display().to_string())));
+        text.push_str(&format!("  cd {}\n", next::quoted(&folder.display().to_string())));
     }
     text.push_str(
         "  amend check --lint constitution.toml prompts.jsonl\n  \
@@ -66,33 +66,4 @@ pub fn run(args: &InitArgs) -> Result<(), CommandError> {
            amend report runs/first\n",
     );
     print::text(&text)
-}
-
-/// A path as a word of a shell command.
-fn shell_word(path: &str) -> String {
-    let is_plain = |character: char| character.is_alphanumeric() || "/._-+,:@".contains(character);
-    let word = match path.contains(|character| !is_plain(character)) {
-        true => format!("'{}'", path.replace('\'', r"'\''")),
-        false => path.to_owned(),
-    };
-    if word.starts_with('-') { format!("./{word}") } else { word }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        for (path, word) in [
-            ("mine", "mine"),
-            ("a/b.c", "a/b.c"),
-            ("my rules", "'my rules'"),
-            ("it's", r"'it'\''s'"),
-            ("-x", "./-x"),
-            ("$HOME", "'$HOME'"),
-        ] {
-            assert_eq!(shell_word(path), word);
-        }
-    }
 }

@@ -15,8 +15,9 @@ use crate::cli::args::loop_args::TaskArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::output::error::{CommandError, Kind};
 use crate::cli::output::format::count;
+use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::print;
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::{Progress, ProgressFacts};
 use crate::session::Models;
 use amend_core::driver::Ended;
 use amend_core::prompt::Templates;
@@ -87,9 +88,16 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
         Some(file) => file,
         None => PromptFile::create(path)?,
     };
-    let progress = Progress::new(args.number as u64, collection.len() as u64);
+    let mut facts = ProgressFacts {
+        noun: "prompt",
+        items: args.number as u64,
+        ended: collection.len() as u64,
+        ..ProgressFacts::default()
+    };
+    let mut progress = Progress::new(&facts);
     let mut write = |row: &_| {
-        progress.item();
+        facts.ended += 1;
+        progress.update(|| facts.clone());
         file.add(row)
     };
     let ended = writer::write_prompts(&mut engines, &job, &templates, &mut collection, &mut write)?;
@@ -122,10 +130,8 @@ fn report(collection: &Collection, file: Option<&Path>, ended: Ended) -> Result<
         Ended::Done if all < total => Some(too_few(collection, file)),
         Ended::Done => {
             if let Some(path) = file {
-                let path = path.display();
-                text.push_str(&format!(
-                    "the prompts are in {path}; next: read them, then amend run {path} --out DIR\n"
-                ));
+                text.push_str(&format!("the prompts are in {}; read them first\n", path.display()));
+                text.push_str(&next::line(AmendCall::new("run").arg(path).arg("--out").arg("DIR")));
             }
             None
         }

@@ -95,7 +95,8 @@ impl fmt::Display for AmendCall {
 }
 
 /// A word as a POSIX shell reads it.
-fn quoted(word: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.into();

@@ -7,8 +7,10 @@ use crate::cli::output::format::{count, duration, number};
 use amend_core::text::format::plural;
 
 /// How far a session is.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProgressFacts {
+    /// What an item is called, in the singular.
+    pub noun: &'static str,
     /// The number of items.
     pub items: u64,
     /// The items that ended, those of earlier sessions included.
@@ -36,12 +38,27 @@ pub struct VerdictCounts {
     pub undecided: u64,
 }
 
+impl Default for ProgressFacts {
+    fn default() -> Self {
+        Self {
+            noun: "item",
+            items: 0,
+            ended: 0,
+            failed: 0,
+            steps: 0,
+            tokens: 0,
+            verdicts: VerdictCounts::default(),
+            steps_left: None,
+        }
+    }
+}
+
 impl ProgressFacts {
     /// The facts after some time, in a line.
     #[must_use]
     pub fn line(&self, elapsed: Duration) -> String {
-        let Self { items, ended, failed, steps, tokens, verdicts, .. } = self;
-        let mut text = format!("{ended} of {items} {}", plural(*items, "item"));
+        let Self { noun, items, ended, failed, steps, tokens, verdicts, .. } = self;
+        let mut text = format!("{ended} of {items} {}", plural(*items, noun));
         if *steps > 0 {
             text.push_str(&format!(", {}", count(*steps as usize, "step")));
         }
