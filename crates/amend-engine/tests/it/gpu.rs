@@ -70,8 +70,9 @@ fn scores(family: &str, settings: &LlamaSettings) -> Vec<f64> {
     scores.remove(&1).unwrap()
 }
 
-/// How much a log-probability may differ between the CPU and a GPU.
-const ROUNDING: f64 = 1e-2;
+/// How much a log-probability may differ between the CPU and a GPU. On Mesa's software device
+/// it differs by up to 5e-2, and by up to 1e-2 if the shaders compute with 32 bits.
+const ROUNDING: f64 = 0.1;
 
 #[test]
 fn every_family_gives_the_probabilities_that_it_gives_on_the_cpu() {
@@ -87,6 +88,8 @@ fn every_family_gives_the_probabilities_that_it_gives_on_the_cpu() {
             let largest = differences.fold(0.0, f64::max);
             eprintln!("{family}, {layers} layers: differs by {largest:e}");
             assert_eq!(scores.len(), expected.len());
+            // On the CPU alone both would be the same to the last bit.
+            assert!(largest > 0.0, "{family}, {layers} layers: computed on the CPU");
             assert!(largest < ROUNDING, "{family}, {layers} layers: {largest}");
         }
     }
