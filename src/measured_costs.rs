@@ -67,6 +67,9 @@ fn key(model: &Model, settings: &LlamaSettings) -> Value {
         "flash_attention": settings.flash_attention,
         "cache_type": [settings.cache_type_k, settings.cache_type_v],
     });
+    if !model.gpus().is_empty() {
+        key["gpus"] = json!(model.gpus());
+    }
     if let Some(mode) = settings.split_mode {
         key["split_mode"] = json!([mode, settings.main_gpu]);
     }

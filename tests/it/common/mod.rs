@@ -48,6 +48,10 @@ What is wrong?{% endcall %}"#;
 const REVISE: &str = r#"{% call turn("user") %}{{ fence(response, "answer") }}
 Say it better.{% endcall %}"#;
 
+/// The variables that decide which GPU there is, and how many layers it gets.
+const GPU_VARIABLES: [&str; 3] =
+    ["AMEND_N_GPU_LAYERS", "GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES"];
+
 /// A temporary folder to run the program in.
 pub struct Place {
     folder: tempfile::TempDir,
@@ -105,13 +109,15 @@ impl Place {
         std::fs::write(self.path(name), content).unwrap();
     }
 
-    /// The program without a model. The arguments are separated by blanks.
+    /// The program without a model. The arguments are separated by blanks. Of the user's
+    /// variables it gets only those of [`GPU_VARIABLES`].
     pub fn amend(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
         command
             .args(arguments.split_whitespace())
             .current_dir(self.folder.path())
             .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| GPU_VARIABLES.iter().any(|of| name == of)))
             .env("HOME", self.folder.path())
             .env("XDG_CONFIG_HOME", self.path("config"))
             .stdin(Stdio::null())

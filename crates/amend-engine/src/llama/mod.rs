@@ -5,6 +5,7 @@
 //! Which requests it admits, and in which order, depends only on the requests and the
 //! settings, never on a clock.
 
+mod devices;
 mod kv;
 mod log;
 mod lora;
@@ -430,15 +431,16 @@ impl Engine for Llama<'_> {
     }
 
     fn describe(&self) -> Result<Description, EngineError> {
-        Ok(Description {
-            model: self.model.describe()?,
-            settings: json!({
-                "engine": "llama.cpp",
-                "model_file": self.model.file_name(),
-                "llama-cpp-2": LLAMA_CPP_2,
-                "settings": serde_json::to_value(&self.settings).unwrap_or(Value::Null),
-            }),
-        })
+        let mut settings = json!({
+            "engine": "llama.cpp",
+            "model_file": self.model.file_name(),
+            "llama-cpp-2": LLAMA_CPP_2,
+            "settings": serde_json::to_value(&self.settings).unwrap_or(Value::Null),
+        });
+        if !self.model.gpus().is_empty() {
+            settings["gpus"] = json!(self.model.gpus());
+        }
+        Ok(Description { model: self.model.describe()?, settings })
     }
 
     fn width(&self) -> usize {

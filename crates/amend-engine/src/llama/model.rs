@@ -30,8 +30,10 @@ pub struct Model {
     pub(super) inner: LlamaModel,
     pub(super) template: ChatTemplate,
     pub(super) adapter: Option<Adapter>,
-    /// The number of layers on the GPU.
+    /// The number of layers on the GPUs.
     gpu_layers: GpuLayers,
+    /// The names of the GPUs that have layers.
+    gpus: Vec<String>,
     /// The file, or all shards in order, with the SHA-256 of each once it is known.
     files: Vec<(PathBuf, OnceCell<String>)>,
     template_source: String,
@@ -128,8 +130,10 @@ impl Model {
         // The message of the error contains its cause.
         let template = ChatTemplate::new(&template_source, &bos, &eos)
             .map_err(|error| fail(&error.to_string(), "pass another one: --chat-template FILE"))?;
+        let (gpu_layers, gpus) = placement.placed(&inner);
         Ok(Self {
-            gpu_layers: placement.layers(&inner),
+            gpu_layers,
+            gpus,
             inner,
             template,
             adapter,
@@ -157,10 +161,16 @@ impl Model {
         self
     }
 
-    /// The number of layers on the GPU, including the output.
+    /// The number of layers on the GPUs, including the output.
     #[must_use]
     pub fn gpu_layers(&self) -> GpuLayers {
         self.gpu_layers
+    }
+
+    /// The names of the GPUs that have layers.
+    #[must_use]
+    pub fn gpus(&self) -> &[String] {
+        &self.gpus
     }
 
     /// The context length that the model was trained for, in tokens.

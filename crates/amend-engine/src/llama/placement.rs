@@ -9,13 +9,11 @@ use std::sync::Once;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
-use llama_cpp_2::{
-    LlamaBackendDevice, LlamaBackendDeviceType, list_llama_ggml_backend_devices, mlock_supported,
-};
+use llama_cpp_2::{LlamaBackendDevice, mlock_supported};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::LlamaSettings;
-use super::model::{backend, cell_bytes, load_file, rejection_hint};
+use super::model::{cell_bytes, load_file, rejection_hint};
+use super::{LlamaSettings, devices};
 use amend_core::model::EngineError;
 
 /// The memory of each GPU in bytes that is left free for the buffers of computations.
@@ -186,7 +184,8 @@ impl FromStr for CpuTensors {
 pub(super) struct Placement {
     params: Pin<Box<LlamaModelParams>>,
     layers: GpuLayers,
-    has_gpu: bool,
+    /// The names of the GPUs that get layers.
+    gpus: Vec<String>,
     /// `params` points to them.
     _patterns: Vec<CString>,
 }
@@ -198,23 +197,22 @@ impl Placement {
     /// There is no GPU with the number of `main_gpu`. With [`GpuLayers::Auto`]: llama.cpp
     /// rejects the file.
     pub fn new(path: &Path, settings: &LlamaSettings) -> Result<Self, EngineError> {
-        backend()?;
-        let gpus = gpus(list_llama_ggml_backend_devices());
+        let gpus = devices::gpus()?;
         if gpus.is_empty() {
             warn_without_gpu(settings);
         }
         if settings.mlock && !mlock_supported() {
             tracing::warn!("--mlock has no effect: this system can't lock memory");
         }
-        let used = used_gpus(&gpus, settings)?;
+        let used = devices::used(&gpus, settings)?;
         let layers = match settings.n_gpu_layers {
-            GpuLayers::Auto if used.is_empty() => GpuLayers::Count(0),
+            _ if used.is_empty() => GpuLayers::Count(0),
             // Most of the weights may be in the CPU's memory, so all layers should fit.
             GpuLayers::Auto if !settings.cpu_tensors.is_empty() => GpuLayers::All,
             GpuLayers::Auto => fitting(path, settings, used)?,
-            GpuLayers::All if used.is_empty() => GpuLayers::Count(0),
             layers => layers,
         };
+        let used = if layers == GpuLayers::Count(0) { &[] } else { used };
         let mut params = LlamaModelParams::default()
             .with_n_gpu_layers(match layers {
                 GpuLayers::Count(count) => count,
@@ -222,8 +220,12 @@ impl Placement {
             })
             .with_use_mmap(settings.mmap)
             .with_use_mlock(settings.mlock);
-        // llama.cpp rejects a number of a GPU if there is none.
-        if !gpus.is_empty() {
+        if used.is_empty() {
+            // llama.cpp would compute large batches on a GPU although it has no layers.
+            params = params.with_devices(&[]).map_err(|error| {
+                EngineError::new("failed to run a model on the CPU alone").caused_by(error)
+            })?;
+        } else {
             if let Some(mode) = settings.split_mode {
                 params = params.with_split_mode(mode.into());
             }
@@ -237,7 +239,8 @@ impl Placement {
         for pattern in &patterns {
             params.as_mut().add_cpu_buft_override(pattern);
         }
-        Ok(Self { params, layers, has_gpu: !used.is_empty(), _patterns: patterns })
+        let gpus = used.iter().map(|gpu| gpu.description.clone()).collect();
+        Ok(Self { params, layers, gpus, _patterns: patterns })
     }
 
     /// The parameters.
@@ -245,50 +248,19 @@ impl Placement {
         &self.params
     }
 
-    /// The number of layers of the loaded model on the GPU, including the output.
-    pub fn layers(&self, model: &LlamaModel) -> GpuLayers {
+    /// The number of layers of the loaded model on the GPUs, including the output, and the
+    /// names of these GPUs.
+    pub fn placed(self, model: &LlamaModel) -> (GpuLayers, Vec<String>) {
         let all = model.n_layer() + 1;
-        match self.layers {
-            GpuLayers::Count(count) if self.has_gpu => GpuLayers::Count(count.min(all)),
-            GpuLayers::Count(count) => GpuLayers::Count(count),
-            GpuLayers::Auto | GpuLayers::All => GpuLayers::Count(all),
+        let count = match self.layers {
+            GpuLayers::Count(count) => count.min(all),
+            GpuLayers::Auto | GpuLayers::All => all,
+        };
+        if !self.gpus.is_empty() {
+            let gpus = self.gpus.join(", ");
+            tracing::info!("{count} of {all} layers of the model are on the GPU ({gpus})");
         }
-    }
-}
-
-/// The GPUs that llama.cpp uses: integrated ones only if there are no others.
-fn gpus(devices: Vec<LlamaBackendDevice>) -> Vec<LlamaBackendDevice> {
-    let has_discrete =
-        devices.iter().any(|device| device.device_type == LlamaBackendDeviceType::Gpu);
-    let wanted = if has_discrete {
-        LlamaBackendDeviceType::Gpu
-    } else {
-        LlamaBackendDeviceType::IntegratedGpu
-    };
-    devices.into_iter().filter(|device| device.device_type == wanted).collect()
-}
-
-/// The GPUs among `gpus` that the model is split between.
-///
-/// # Errors
-/// There is no GPU with the number of `main_gpu`.
-fn used_gpus<'g>(
-    gpus: &'g [LlamaBackendDevice],
-    settings: &LlamaSettings,
-) -> Result<&'g [LlamaBackendDevice], EngineError> {
-    let main = settings.main_gpu.unwrap_or(0) as usize;
-    match gpus.get(main) {
-        _ if gpus.is_empty() => Ok(gpus),
-        Some(gpu) if settings.split_mode == Some(SplitMode::None) => Ok(std::slice::from_ref(gpu)),
-        Some(_) => Ok(gpus),
-        None => {
-            let names: Vec<String> = (0..)
-                .zip(gpus)
-                .map(|(at, gpu): (usize, _)| format!("{at} ({})", gpu.description))
-                .collect();
-            Err(EngineError::new(format!("there is no GPU {main}"))
-                .hinted(format!("pass --main-gpu with one of: {}", names.join(", "))))
-        }
+        (GpuLayers::Count(count), self.gpus)
     }
 }
 
@@ -310,11 +282,12 @@ fn warn_without_gpu(settings: &LlamaSettings) {
     }
     if !flags.is_empty() {
         WARNED.call_once(|| {
-            tracing::warn!(
-                "no effect without a GPU: {}. Either this machine has none, or amend was built \
-                 without the feature cuda, vulkan or metal",
-                flags.join(", ")
-            );
+            let cause = if devices::SUPPORTS_GPUS {
+                "llama.cpp found none; to see its log, run with -vv"
+            } else {
+                "amend was built without the feature cuda, vulkan or metal"
+            };
+            tracing::warn!("no effect without a GPU: {}. {cause}", flags.join(", "));
         });
     }
 }
@@ -356,6 +329,8 @@ fn fitting_layers(bytes: u64, layers: u32, free: &[u64]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use llama_cpp_2::LlamaBackendDeviceType;
+
     use super::*;
 
     const GIB: u64 = 1 << 30;
@@ -399,7 +374,7 @@ mod tests {
     fn the_size_of_a_file_is_read_before_it_is_loaded() {
         let settings = LlamaSettings { parallel: 1, ctx_size: 256, ..LlamaSettings::default() };
         let fit = |model: &str, free: u64| {
-            let mut gpu = device("gpu", LlamaBackendDeviceType::Gpu);
+            let mut gpu = devices::device("gpu", LlamaBackendDeviceType::Gpu);
             gpu.memory_free = (GPU_MARGIN + free) as usize;
             fitting(&crate::models::tiny_model_path(model), &settings, &[gpu]).unwrap()
         };
@@ -413,49 +388,6 @@ mod tests {
         for model in ["olmo2", "mamba", "lfm2"] {
             assert_eq!(fit(model, 400_000), GpuLayers::Count(5), "{model}");
         }
-    }
-
-    fn device(name: &str, device_type: LlamaBackendDeviceType) -> LlamaBackendDevice {
-        LlamaBackendDevice {
-            index: 0,
-            name: name.to_owned(),
-            description: name.to_owned(),
-            backend: String::new(),
-            memory_total: 0,
-            memory_free: 0,
-            device_type,
-        }
-    }
-
-    #[test]
-    fn the_gpus_are_those_that_llama_cpp_uses() {
-        use LlamaBackendDeviceType::{Cpu, Gpu, IntegratedGpu};
-        let names = |devices: &[(&str, LlamaBackendDeviceType)]| {
-            let devices = devices.iter().map(|(name, kind)| device(name, *kind)).collect();
-            gpus(devices).into_iter().map(|gpu| gpu.name).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(names(&[("c", Cpu)]), "");
-        assert_eq!(names(&[("c", Cpu), ("i", IntegratedGpu)]), "i");
-        assert_eq!(names(&[("i", IntegratedGpu), ("a", Gpu), ("b", Gpu)]), "a b");
-    }
-
-    #[test]
-    fn a_missing_gpu_is_reported_with_those_that_exist() {
-        let gpus = ["first", "second"].map(|name| device(name, LlamaBackendDeviceType::Gpu));
-        let used = |split_mode, main_gpu| {
-            let settings = LlamaSettings { split_mode, main_gpu, ..LlamaSettings::default() };
-            let names = |gpu: &LlamaBackendDevice| gpu.name.clone();
-            match used_gpus(&gpus, &settings) {
-                Ok(used) => Ok(used.iter().map(names).collect::<Vec<_>>().join(" ")),
-                Err(error) => Err(format!("{error}; {}", error.hint.as_deref().unwrap_or("-"))),
-            }
-        };
-        assert_eq!(used(None, None), Ok("first second".to_owned()));
-        assert_eq!(used(Some(SplitMode::Row), Some(1)), Ok("first second".to_owned()));
-        assert_eq!(used(Some(SplitMode::None), Some(1)), Ok("second".to_owned()));
-        let missing = "there is no GPU 2; pass --main-gpu with one of: 0 (first), 1 (second)";
-        assert_eq!(used(None, Some(2)), Err(missing.to_owned()));
-        assert!(used_gpus(&[], &LlamaSettings::default()).unwrap().is_empty());
     }
 
     #[test]

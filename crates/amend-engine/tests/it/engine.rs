@@ -5,21 +5,31 @@ use std::collections::BTreeMap;
 use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{Completion, Engine, Event, Failure, Request, RequestId, Sampling, Task};
 use amend_core::random::Stream;
-use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
+use amend_engine::llama::{CacheType, GpuLayers, Llama, LlamaSettings, Model, Switch};
 
 use crate::models::tiny_model_path;
 
-pub fn settings() -> LlamaSettings {
+/// The settings that all tests start from. `AMEND_N_GPU_LAYERS` has the meaning that it has
+/// for the program.
+pub fn base() -> LlamaSettings {
+    let layers = std::env::var("AMEND_N_GPU_LAYERS");
     LlamaSettings {
         parallel: 4,
         ctx_size: 2048,
         // Tests run in parallel, so each uses one thread.
         threads: 1,
+        n_gpu_layers: layers.map_or(GpuLayers::Auto, |layers| layers.parse().unwrap()),
+        ..LlamaSettings::default()
+    }
+}
+
+pub fn settings() -> LlamaSettings {
+    LlamaSettings {
         // Flash attention rounds keys and values to F16.
         flash_attention: Switch::Off,
         cache_type_k: CacheType::F32,
         cache_type_v: CacheType::F32,
-        ..LlamaSettings::default()
+        ..base()
     }
 }
 

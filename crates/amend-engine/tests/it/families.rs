@@ -9,8 +9,9 @@ use amend_core::model::{
     Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
 };
 use amend_core::random::Stream;
-use amend_engine::llama::{CacheType, Llama, LlamaSettings, Model, Switch};
+use amend_engine::llama::{GpuLayers, Llama, LlamaSettings, Model, Switch};
 
+use crate::engine;
 use crate::models::tiny_model_path;
 
 /// The families, and whether their sequences can share cells.
@@ -21,16 +22,7 @@ const FAMILIES: [(&str, bool); 5] =
 const WINDOWED: &str = "olmo2";
 
 fn settings() -> LlamaSettings {
-    LlamaSettings {
-        parallel: 4,
-        ctx_size: 4096,
-        threads: 1,
-        // With flash attention llama.cpp rounds keys and values to F16.
-        flash_attention: Switch::Off,
-        cache_type_k: CacheType::F32,
-        cache_type_v: CacheType::F32,
-        ..LlamaSettings::default()
-    }
+    LlamaSettings { ctx_size: 4096, ..engine::settings() }
 }
 
 fn load(family: &str) -> Model {
@@ -322,7 +314,9 @@ fn a_small_context_changes_no_text_and_needs_no_more_prefill() {
 /// streams.
 #[test]
 fn a_request_longer_than_a_stream_switches_to_a_unified_cache() {
-    let model = load("llama");
+    // Only on the CPU does the engine choose streams.
+    let settings = || LlamaSettings { n_gpu_layers: GpuLayers::Count(0), ..settings() };
+    let model = Model::load(&tiny_model_path("llama"), &settings()).unwrap();
     let unified = |engine: &Llama<'_>| {
         engine.describe().unwrap().settings["settings"]["kv_unified"].as_str().map(str::to_owned)
     };

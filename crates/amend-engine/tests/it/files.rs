@@ -9,6 +9,7 @@ use amend_engine::llama::{CpuTensors, GpuLayers, Llama, LlamaSettings, Lora, Mod
 use serde_json::{Value, json};
 
 use crate::engine::{ask, drain, greedy, settings, texts};
+use crate::gpu;
 use crate::models::tiny_model_path;
 
 const SHARDS: [&str; 3] = ["split-00001-of-00003", "split-00002-of-00003", "split-00003-of-00003"];
@@ -169,11 +170,13 @@ fn a_scale_that_is_no_number_is_named() {
     assert!(rejected.contains(": \"x\" is not a scale; pass a number after"), "{rejected}");
 }
 
-/// Without a GPU, placement changes nothing, and what an engine reports is what it reported
-/// before there were these settings.
+/// Without a GPU, placement changes nothing, and no layer is reported to be on one.
 #[test]
 fn placement_without_a_gpu_has_no_effect() {
     let path = tiny_model_path("llama");
+    if gpu::is_available() {
+        return;
+    }
     let (plain, _) = answer(&path, &settings());
     let placed = LlamaSettings {
         split_mode: Some(SplitMode::None),
@@ -195,7 +198,7 @@ fn placement_without_a_gpu_has_no_effect() {
         assert_eq!(plain.get(key), None, "{key}");
     }
     let layers = LlamaSettings { n_gpu_layers: GpuLayers::Count(99), ..settings() };
-    assert_eq!(reported(&layers)["n_gpu_layers"], 99);
+    assert_eq!(reported(&layers), plain);
     assert_eq!(reported(&placed)["cpu_tensors"][1], "blk.*ffn_up");
 }
 

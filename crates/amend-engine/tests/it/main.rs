@@ -4,6 +4,7 @@
 mod engine;
 mod families;
 mod files;
+mod gpu;
 mod meaning;
 #[path = "../../../../tests/it/common/models.rs"]
 mod models;

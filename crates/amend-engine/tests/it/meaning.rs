@@ -5,12 +5,11 @@ use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{Engine, Finish};
 use amend_engine::llama::{Llama, LlamaSettings, Model};
 
-use crate::engine::{ask, drain, greedy, texts};
+use crate::engine::{ask, base, drain, greedy, texts};
 use crate::models::example_model_path;
 
 fn settings() -> LlamaSettings {
-    // Tests run in parallel, so each uses one thread.
-    LlamaSettings { parallel: 4, ctx_size: 2048, threads: 1, ..LlamaSettings::default() }
+    base()
 }
 
 const TERSE: &str = "You are a terse assistant. Answer in one short sentence. Never apologise.";

@@ -7,7 +7,7 @@ use amend_core::model::{
 };
 use amend_engine::llama::{Llama, LlamaSettings, Model, Switch};
 
-use crate::engine::{after, ask, complete_and_submit, drain};
+use crate::engine::{after, ask, base, complete_and_submit, drain};
 use crate::models::tiny_model_path;
 
 const THOUGHTS: [&str; 4] = ["mull", "ponder", "weigh", "doubt"];
@@ -19,7 +19,7 @@ fn load(name: &str) -> Model {
 }
 
 fn settings() -> LlamaSettings {
-    LlamaSettings { parallel: 4, ctx_size: 4096, threads: 1, ..LlamaSettings::default() }
+    LlamaSettings { ctx_size: 4096, ..base() }
 }
 
 fn thinking(mode: ReasoningMode, budget: u32) -> Sampling {
