@@ -12,6 +12,8 @@ mod lora;
 pub mod measure;
 mod model;
 mod placement;
+#[cfg(feature = "portable")]
+mod portable;
 mod sampling;
 mod scheduler;
 mod settings;

@@ -44,6 +44,8 @@ pub struct Model {
 /// The process-wide state of llama.cpp, which can be initialised only once.
 pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
     static BACKEND: OnceLock<Result<LlamaBackend, LlamaCppError>> = OnceLock::new();
+    #[cfg(feature = "portable")]
+    super::portable::load_libraries()?;
     BACKEND
         .get_or_init(|| {
             send_logs_to_tracing(LogOptions::default());
