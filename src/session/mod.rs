@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod interrupt;
+mod longest;
 mod manifest;
 mod models;
 mod recorder;
@@ -40,7 +41,7 @@ use amend_data::store::run_dir::{RunDir, RunWriter};
 use amend_data::store::sharded::{Done, Heartbeat};
 use amend_data::store::trajectories::{Trajectories, Trajectory};
 
-pub use models::{Models, recorded_costs};
+pub use models::{ModelEngines, Models, recorded_settings};
 use recorder::Recorder;
 use shard::ShardPlace;
 use summary::{Summary, Tally};
@@ -146,6 +147,12 @@ impl<'a> Session<'a> {
         source: impl Into<Arc<ItemSource>>,
     ) -> PreparedSession<'a> {
         PreparedSession { args, command, source: source.into() }
+    }
+
+    /// The item with the longest texts, if it is known.
+    #[must_use]
+    pub fn longest_item(&self) -> Option<&Arc<Item>> {
+        self.source.longest.as_ref()
     }
 
     /// Starts a new run with steps of some items, as if it had been interrupted after

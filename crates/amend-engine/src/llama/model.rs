@@ -15,15 +15,16 @@ use llama_cpp_2::{LlamaCppError, LogOptions, send_logs_to_tracing};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::LlamaSettings;
+use super::layout::CacheCells;
 use super::log::{self, Cause};
 use super::lora::Adapter;
 use super::placement::{GpuLayers, Placement};
+use super::{LlamaSettings, tokenize};
 use crate::llama::kv::trie::Token;
 use crate::shards::{self, ShardError};
-use amend_core::chat::{ChatTemplate, ReasoningFormat};
+use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, ReasoningFormat};
 use amend_core::hash;
-use amend_core::model::{EngineError, Failure};
+use amend_core::model::{EngineError, Failure, Prepared, PromptTokens};
 
 /// A loaded model and its chat template.
 pub struct Model {
@@ -139,12 +140,6 @@ impl Model {
         })
     }
 
-    /// How the model marks its thoughts. `None` if it does not think.
-    #[must_use]
-    pub fn reasoning(&self) -> Option<&ReasoningFormat> {
-        self.template.reasoning()
-    }
-
     /// This model, with the SHA-256 of its file or shards in hexadecimal, as far as they
     /// are known. They are not computed again.
     #[must_use]
@@ -191,14 +186,25 @@ impl Model {
         attention(&self.inner, key)
     }
 
-    /// The size of a KV cache cell in bytes. `None` if sequences can't have separate
-    /// streams: a stream is copied as a whole, which is not possible with recurrent
-    /// state or a sliding window.
-    pub(super) fn stream_cell_bytes(&self, settings: &LlamaSettings) -> Option<u64> {
-        if !self.can_share() || self.window().is_some() {
-            return None;
+    /// What is known about the cells of the model's KV cache.
+    pub(super) fn cache_cells(&self, settings: &LlamaSettings) -> CacheCells {
+        CacheCells {
+            bytes: cell_bytes(&self.inner, settings),
+            // A stream is copied as a whole, which is not possible with recurrent state or a
+            // sliding window.
+            can_split: self.can_share() && self.window().is_none(),
+            trained: self.trained_context(),
         }
-        Some(cell_bytes(&self.inner, settings))
+    }
+
+    /// The size of the weights in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    /// The number of layers, including the output.
+    pub(super) fn layers(&self) -> u32 {
+        self.inner.n_layer() + 1
     }
 
     /// The tokens whose text is one of `spellings`, without control tokens.
@@ -297,6 +303,33 @@ impl Model {
             description["lora"] = adapter.describe()?;
         }
         Ok(description)
+    }
+}
+
+impl PromptTokens for Model {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        let vocab = self.inner.vocab();
+        let settings = (reasoning, next);
+        let prompt = tokenize::prompt(&vocab, &self.template, turns, shared_turns, settings, &[])?;
+        let text = |token: Token| {
+            let piece = vocab.token_to_piece(LlamaToken(token), true, None);
+            String::from_utf8_lossy(&piece).into_owned()
+        };
+        Ok(Prepared {
+            tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
+            shared: prompt.shared,
+        })
+    }
+
+    /// How the model marks its thoughts. `None` if it does not think.
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.template.reasoning()
     }
 }
 

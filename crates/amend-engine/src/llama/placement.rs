@@ -15,6 +15,7 @@ use llama_cpp_2::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::LlamaSettings;
+use super::layout::{CacheCells, Layout};
 use super::model::{backend, cell_bytes, load_file, rejection_hint};
 use amend_core::model::EngineError;
 
@@ -268,6 +269,15 @@ fn gpus(devices: Vec<LlamaBackendDevice>) -> Vec<LlamaBackendDevice> {
     devices.into_iter().filter(|device| device.device_type == wanted).collect()
 }
 
+/// The free memory in bytes of the GPUs that a loaded model is split between, except for what
+/// computations need. `None` without a GPU.
+pub(super) fn free_gpu_memory(settings: &LlamaSettings) -> Option<u64> {
+    let gpus = gpus(list_llama_ggml_backend_devices());
+    let used = used_gpus(&gpus, settings).ok()?;
+    let free = |gpu: &LlamaBackendDevice| (gpu.memory_free as u64).saturating_sub(GPU_MARGIN);
+    if used.is_empty() { None } else { Some(used.iter().map(free).sum()) }
+}
+
 /// The GPUs among `gpus` that the model is split between.
 ///
 /// # Errors
@@ -333,7 +343,9 @@ fn fitting(
             .caused_by(error)
     })?;
     let cell = cell_bytes(&model, settings);
-    let cells = settings.resolved().laid_out(Some(cell)).ctx_size;
+    // On a GPU, sequences share a unified cache.
+    let cells = CacheCells { bytes: cell, can_split: false, trained: model.n_ctx_train() };
+    let cells = Layout::choose(settings, &cells, None).ctx_size;
     let bytes = model.size() + u64::from(cells) * cell;
     let free: Vec<u64> = gpus.iter().map(|gpu| gpu.memory_free as u64).collect();
     let all = model.n_layer() + 1;
