@@ -60,6 +60,24 @@ impl ModelSource {
         }
     }
 
+    /// The model's file and the settings for it. Downloads a model of the Hub that is not in the
+    /// cache. `None` for a server.
+    ///
+    /// # Errors
+    /// The download fails.
+    pub fn file(
+        self,
+        observer: &mut DownloadObserver<'_>,
+    ) -> Result<Option<(PathBuf, llama::LlamaSettings)>, EngineError> {
+        Ok(match self {
+            Self::Hub { model, hub, settings } => {
+                Some((hub::fetch(&model, &hub, observer)?.path, *settings))
+            }
+            Self::File { path, settings } => Some((path, *settings)),
+            Self::Endpoint(_) => None,
+        })
+    }
+
     /// Loads the model file, and before that downloads a model of the Hub that is not in
     /// the cache. `observer` receives the progress of the download. Sends nothing to a
     /// server yet.

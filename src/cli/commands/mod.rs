@@ -11,6 +11,7 @@ pub mod judge;
 pub mod lint;
 pub mod man;
 pub mod merge;
+pub mod model;
 pub mod pipe;
 pub mod render;
 pub mod report;

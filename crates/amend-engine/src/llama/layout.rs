@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::LlamaSettings;
+use super::cells::CacheCells;
 use super::placement::GpuLayers;
 use super::settings::Switch;
 use amend_core::text::format::bytes;
@@ -26,17 +27,6 @@ const SMALLEST_CONTEXT: u32 = 4096;
 /// much memory is free.
 const UNKNOWN_MEMORY: u64 = 1 << 30;
 
-/// The cells of a model's KV cache.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CacheCells {
-    /// The size of a cell in bytes.
-    pub bytes: u64,
-    /// Whether sequences can have separate streams.
-    pub can_split: bool,
-    /// The context length that the model was trained for, in tokens. No request is longer.
-    pub trained: u32,
-}
-
 /// The chosen layout of a KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -49,7 +39,7 @@ pub(super) struct Layout {
     /// The length of the longest request, if it is known.
     longest: Option<u32>,
     /// The size in bytes.
-    bytes: u64,
+    pub bytes: u64,
     /// The memory in bytes that the cache may take, if it is too small for the usual layout.
     lacking: Option<u64>,
 }

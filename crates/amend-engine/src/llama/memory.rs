@@ -3,17 +3,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use llama_cpp_2::model::LlamaModel;
+
+use super::LlamaSettings;
 use super::placement::{GpuLayers, free_gpu_memory};
-use super::{LlamaSettings, Model};
 
 /// What the buffers of computations and everything else take, besides weights and cache.
 const OTHER_MEMORY: u64 = 256 << 20;
 
+/// The size of a model in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ModelMemory {
+    /// The size of the weights in bytes.
+    pub weights: u64,
+    /// The number of layers, including the output.
+    pub layers: u32,
+}
+
+impl ModelMemory {
+    /// The size of a model.
+    pub fn new(model: &LlamaModel) -> Self {
+        Self { weights: model.size(), layers: model.n_layer() + 1 }
+    }
+}
+
 /// The memory in bytes that the KV cache of a loaded model may take: on a CPU half of what is
 /// free, because other programs need memory too. `settings` say how many layers are on the GPU,
 /// which has their share of the cache.
-pub(super) fn cache_budget(model: &Model, settings: &LlamaSettings) -> Option<u64> {
-    let layers = u64::from(model.layers());
+pub(super) fn cache_budget(model: ModelMemory, settings: &LlamaSettings) -> Option<u64> {
+    let layers = u64::from(model.layers);
     let on_gpu = match settings.n_gpu_layers {
         GpuLayers::Count(count) => u64::from(count).min(layers),
         GpuLayers::Auto | GpuLayers::All => layers,
@@ -21,7 +39,7 @@ pub(super) fn cache_budget(model: &Model, settings: &LlamaSettings) -> Option<u6
     let machine = machine_memory();
     let free = if settings.is_repeatable { machine.total } else { machine.available };
     // The pages of a file in memory count as free.
-    let weights = if settings.mmap { model.size() * (layers - on_gpu) / layers } else { 0 };
+    let weights = if settings.mmap { model.weights * (layers - on_gpu) / layers } else { 0 };
     let on_cpu = free.map(|free| free.saturating_sub(weights + OTHER_MEMORY) / 2);
     let gpu = if on_gpu > 0 { free_gpu_memory(settings) } else { None };
     let whole = |part: u64, share: u64| part.saturating_mul(layers) / share;

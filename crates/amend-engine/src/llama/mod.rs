@@ -5,6 +5,8 @@
 //! Which requests it admits, and in which order, depends only on the requests and the
 //! settings, never on a clock.
 
+mod cells;
+mod facts;
 mod kv;
 mod layout;
 mod log;
@@ -16,6 +18,7 @@ mod placement;
 mod sampling;
 mod scheduler;
 mod settings;
+mod template_source;
 mod tokenize;
 mod turn_tokens;
 mod vocabulary;
@@ -31,6 +34,7 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
+pub use self::facts::{MemoryFacts, ModelFacts, TemplateFacts};
 use self::layout::Layout;
 pub use self::lora::{Lora, LoraError};
 pub use self::model::Model;
@@ -197,7 +201,7 @@ impl<'m> Llama<'m> {
         }
         let requested = settings.kv_unified;
         let placed = LlamaSettings { n_gpu_layers: model.gpu_layers(), ..settings.clone() };
-        let budget = memory::cache_budget(model, &placed);
+        let budget = memory::cache_budget(model.memory(), &placed);
         let layout = Layout::choose(&placed, &model.cache_cells(settings), budget);
         tracing::info!("{layout}");
         let mut settings = layout.applied(placed);

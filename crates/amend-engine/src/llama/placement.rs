@@ -15,8 +15,9 @@ use llama_cpp_2::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::LlamaSettings;
-use super::layout::{CacheCells, Layout};
-use super::model::{backend, cell_bytes, load_file, rejection_hint};
+use super::cells::CacheCells;
+use super::layout::Layout;
+use super::model::{backend, load_file, rejection_hint};
 use amend_core::model::EngineError;
 
 /// The memory of each GPU in bytes that is left free for the buffers of computations.
@@ -342,11 +343,10 @@ fn fitting(
             .hinted(rejection_hint(path, &error.to_string(), settings))
             .caused_by(error)
     })?;
-    let cell = cell_bytes(&model, settings);
     // On a GPU, sequences share a unified cache.
-    let cells = CacheCells { bytes: cell, can_split: false, trained: model.n_ctx_train() };
-    let cells = Layout::choose(settings, &cells, None).ctx_size;
-    let bytes = model.size() + u64::from(cells) * cell;
+    let cells = CacheCells { can_split: false, ..CacheCells::new(&model, settings) };
+    let cache = Layout::choose(settings, &cells, None).bytes;
+    let bytes = model.size() + cache;
     let free: Vec<u64> = gpus.iter().map(|gpu| gpu.memory_free as u64).collect();
     let all = model.n_layer() + 1;
     let count = fitting_layers(bytes, all, &free);
