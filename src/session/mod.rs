@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod interrupt;
+mod longest;
 mod manifest;
 mod meter;
 mod models;
@@ -43,7 +44,7 @@ use amend_data::store::sharded::{Done, Heartbeat};
 use amend_data::store::trajectories::{Trajectories, Trajectory};
 
 use meter::Meter;
-pub use models::{Models, recorded_costs};
+pub use models::{ModelEngines, Models, recorded_settings};
 pub use recorder::EndWatcher;
 use recorder::Recorder;
 use shard::ShardPlace;
@@ -150,6 +151,12 @@ impl<'a> Session<'a> {
         source: impl Into<Arc<ItemSource>>,
     ) -> PreparedSession<'a> {
         PreparedSession { args, command, source: source.into() }
+    }
+
+    /// The item with the longest texts, if it is known.
+    #[must_use]
+    pub fn longest_item(&self) -> Option<&Arc<Item>> {
+        self.source.longest.as_ref()
     }
 
     /// Starts a new run with steps of some items, as if it had been interrupted after

@@ -1,17 +1,19 @@
 //! The models of a session: which are loaded, and with which settings.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::interrupt;
+use super::longest::LongestRequests;
 use crate::cli::args::config::Config;
 use crate::cli::args::model_args::{self, ModelArgs};
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
-use amend_core::constitution::StepSampling;
 use amend_core::driver::{Engines, Job};
 use amend_core::model::Engine;
+use amend_core::record::Item;
 use amend_data::store::run_dir::{RunDir, RunError};
 use amend_engine::llama::measure::calibrate::Costs;
 use amend_engine::{LoadedModel, ModelSource};
@@ -28,6 +30,7 @@ pub struct Models {
 pub struct ModelEngines<'a> {
     main: Box<dyn Engine + 'a>,
     second: Option<Box<dyn Engine + 'a>>,
+    longest: LongestRequests,
 }
 
 impl<'a> From<&'a mut ModelEngines<'_>> for Engines<'a> {
@@ -41,6 +44,30 @@ impl ModelEngines<'_> {
     #[must_use]
     pub fn main(&self) -> &dyn Engine {
         &*self.main
+    }
+
+    /// How long the longest request of each engine is, a line each, if that is known: with its
+    /// greatest answer, and about the longest item. Says which ones do not fit.
+    #[must_use]
+    pub fn longest_requests(&self) -> Vec<String> {
+        let LongestRequests { main, second } = self.longest;
+        let lines = [
+            (main, Some(&self.main), "longest request"),
+            (second, self.second.as_ref(), "of the judge"),
+        ];
+        let line = |(tokens, engine, name): (Option<u32>, Option<&Box<dyn Engine>>, &str)| {
+            let (tokens, most) = (tokens?, engine?.longest_request()?);
+            let line = format!("{name:<22} about {tokens} tokens");
+            if u64::from(tokens) <= most {
+                return Some(line);
+            }
+            Some(format!(
+                "{line}, but only {most} fit, so that items may fail: lower --max-tokens, shorten \
+                 the prompt, or raise --ctx-size (up to the context length that the model was \
+                 trained for)"
+            ))
+        };
+        lines.into_iter().filter_map(line).collect()
     }
 
     /// Makes both engines count how many tokens an ideal cache would save.
@@ -98,7 +125,7 @@ impl Models {
     /// The model can't be loaded, or does not support the run.
     pub fn judging_with(recording: &RecordArgs, judge: ModelSource) -> Result<Self, CommandError> {
         check_source(recording, &judge, "--judge-model")?;
-        let judge = with_recorded_costs(recording, model_args::load(judge)?.for_judging())?;
+        let judge = with_recorded_settings(recording, model_args::load(judge)?.for_judging())?;
         Ok(Self::new(judge, None))
     }
 
@@ -136,24 +163,30 @@ impl Models {
         &mut self.main
     }
 
-    /// Starts to listen for interrupts, and creates the engines for a job.
+    /// Starts to listen for interrupts, and creates the engines for a job. They have room for
+    /// the longest requests about `item`, the longest of the input, or about an ordinary prompt
+    /// if the input is not known.
     ///
     /// # Errors
     /// llama.cpp can't create a context, or a server can't be used.
-    pub fn engines(&mut self, job: &Job) -> Result<ModelEngines<'_>, CommandError> {
+    pub fn engines(
+        &mut self,
+        job: &Job,
+        item: Option<&Arc<Item>>,
+    ) -> Result<ModelEngines<'_>, CommandError> {
         interrupt::listen();
-        let StepSampling { generate, critique, revise, judge } = &job.constitution.sampling;
-        let reasoning = [generate, critique, revise, judge].map(|step| &step.reasoning);
-        self.main.reserve_for_thoughts(reasoning);
+        let second = self.second.as_ref().and_then(LoadedModel::prompts);
+        let longest = LongestRequests::of_job(job, item, self.main.prompts(), second)?;
+        self.main.fit(longest.main, job.cohorts);
         if let Some(second) = &mut self.second {
-            second.reserve_for_thoughts([&judge.reasoning]);
+            second.fit(longest.second, job.cohorts);
         }
         let main = self.main.engine()?;
         let second = match &self.second {
             Some(second) => Some(second.engine()?),
             None => None,
         };
-        Ok(ModelEngines { main, second })
+        Ok(ModelEngines { main, second, longest })
     }
 }
 
@@ -167,7 +200,7 @@ fn load_main(
     config: &Config,
 ) -> Result<LoadedModel, CommandError> {
     check_source(recording, &model.source(config)?, "-m")?;
-    with_recorded_costs(recording, model.load(config)?)
+    with_recorded_settings(recording, model.load(config)?)
 }
 
 /// Loads the second model, if there is one.
@@ -211,25 +244,43 @@ fn check_scores_texts(source: &ModelSource) -> Result<(), CommandError> {
     ))
 }
 
-/// Sets the costs that a resumed run started with.
-fn with_recorded_costs(
+/// Sets the costs and the size of the KV cache that a resumed run started with.
+fn with_recorded_settings(
     recording: &RecordArgs,
     mut loaded: LoadedModel,
 ) -> Result<LoadedModel, CommandError> {
     if let Some((_, settings)) = loaded.llama_mut()
-        && let Some(costs) = recorded_costs(recording)?
+        && let Some(recorded) = recorded_settings(recording)?
     {
+        let RecordedSettings { costs, parallel, ctx_size } = recorded;
         settings.costs = costs;
+        if settings.parallel == 0 {
+            settings.parallel = parallel;
+        }
+        if settings.ctx_size == 0 {
+            settings.ctx_size = ctx_size;
+        }
     }
     Ok(loaded)
 }
 
-/// The costs of batches that a reproducible run started with, if it is resumed. It must
-/// continue with the same costs, and all its shards use the same.
+/// The settings of a reproducible run that it keeps when it is resumed.
+#[derive(Debug, Deserialize)]
+pub struct RecordedSettings {
+    /// The costs of batches.
+    pub costs: Costs,
+    /// The number of sequences.
+    pub parallel: usize,
+    /// The number of cells of the KV cache.
+    pub ctx_size: u32,
+}
+
+/// The settings that a reproducible run started with, if it is resumed. It must continue with the
+/// same ones, and all its shards use the same.
 ///
 /// # Errors
 /// The run can't be read.
-pub fn recorded_costs(recording: &RecordArgs) -> Result<Option<Costs>, CommandError> {
+pub fn recorded_settings(recording: &RecordArgs) -> Result<Option<RecordedSettings>, CommandError> {
     let Some(out) = &recording.out else { return Ok(None) };
     if !(recording.resume && recording.reproducible) {
         return Ok(None);
@@ -240,6 +291,6 @@ pub fn recorded_costs(recording: &RecordArgs) -> Result<Option<Costs>, CommandEr
         Err(RunError::NoRun { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let recorded = run.manifest().settings.pointer("/settings/costs");
-    Ok(recorded.and_then(|costs| Costs::deserialize(costs).ok()))
+    let recorded = run.manifest().settings.pointer("/settings");
+    Ok(recorded.and_then(|settings| RecordedSettings::deserialize(settings).ok()))
 }

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, Role};
-use amend_core::driver::{DriveError, Job, Observer, Work, drive};
+use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningFormat, ReasoningMode, Role};
+use amend_core::driver::{DriveError, Engines, Job, Observer, Work, drive};
 use amend_core::model::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
-    Prepared, Request, RequestId, Sampling, Task, Usage,
+    Prepared, PromptTokens, Request, RequestId, Sampling, Task, Usage,
 };
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step, StepKind};
@@ -27,10 +27,10 @@ const WORD: &str = " time";
 /// Nearly all probability. That of the other choices must not be zero.
 const CERTAIN: f64 = 1.0 - 1e-9;
 
-/// The engine of a dry run.
-struct Rehearsal<'e> {
-    /// The engine that knows the tokens.
-    engine: &'e dyn Engine,
+/// An engine that computes nothing.
+pub(super) struct Rehearsal<'e> {
+    /// Knows the tokens.
+    prompts: &'e dyn PromptTokens,
     /// The prefix cache, without a limit.
     cache: OraclePrefill,
     events: VecDeque<Event>,
@@ -39,17 +39,20 @@ struct Rehearsal<'e> {
     is_blind: bool,
     /// The number of requests.
     requests: u64,
+    /// The most tokens of a request, with its thought and answer.
+    pub(super) longest: u64,
 }
 
 impl<'e> Rehearsal<'e> {
-    fn new(engine: &'e dyn Engine) -> Self {
+    pub(super) fn new(prompts: &'e dyn PromptTokens) -> Self {
         Self {
-            engine,
+            prompts,
             cache: OraclePrefill::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             is_blind: false,
             requests: 0,
+            longest: 0,
         }
     }
 
@@ -59,7 +62,7 @@ impl<'e> Rehearsal<'e> {
         shared_turns: usize,
         (reasoning, next): (&Reasoning, NextTurn),
     ) -> Result<Vec<i32>, Failure> {
-        let prepared = self.engine.prepare(turns, shared_turns, reasoning, next)?;
+        let prepared = self.prompts.prepare(turns, shared_turns, reasoning, next)?;
         Ok(prepared.tokens.iter().map(|&(token, _)| token).collect())
     }
 
@@ -78,9 +81,11 @@ impl<'e> Rehearsal<'e> {
         self.counters.prefilled += u64::from(computed);
         self.counters.cached += prompt.len() as u64 - u64::from(computed);
         let usage = Usage::default();
-        Ok(match task {
+        let mut length = prompt.len() as u64;
+        let event = match task {
             Task::Complete { sampling, thought_only, .. } => {
-                let thought = thought_tokens(self.engine, &sampling.reasoning);
+                let thought = thought_tokens(self.prompts, &sampling.reasoning);
+                length += thought;
                 self.counters.decoded += thought;
                 let mut completion = Completion {
                     text: String::new(),
@@ -91,6 +96,7 @@ impl<'e> Rehearsal<'e> {
                 if *thought_only {
                     completion.reasoning = Some(WORD.repeat(thought as usize));
                 } else {
+                    length += u64::from(sampling.max_tokens);
                     self.counters.decoded += u64::from(sampling.max_tokens);
                     completion.text = self.placeholder(request, &prompt, sampling)?;
                 }
@@ -102,8 +108,22 @@ impl<'e> Rehearsal<'e> {
                 log_probs[0] = CERTAIN.ln();
                 Event::Chosen { id: *id, log_probs, usage }
             }
-            Task::Likelihood { .. } => Event::Likelihood { id: *id, log_probs: vec![-1.0], usage },
-        })
+            Task::Likelihood { response, .. } => {
+                if !self.is_blind {
+                    length = self.with_answer(request, response)?.len() as u64;
+                }
+                Event::Likelihood { id: *id, log_probs: vec![-1.0], usage }
+            }
+        };
+        self.longest = self.longest.max(length);
+        Ok(event)
+    }
+
+    /// The tokens of a request's prompt with its answer.
+    fn with_answer(&self, request: &Request, answer: &str) -> Result<Vec<i32>, Failure> {
+        let mut turns = request.turns.clone();
+        turns.push(Message::new(Role::Assistant, answer));
+        self.tokens(&turns, request.shared_turns, request.task.reasoning())
     }
 
     /// A text of about `max_tokens` tokens. They are in the cache afterwards, unless a thought
@@ -121,19 +141,14 @@ impl<'e> Rehearsal<'e> {
         if self.is_blind {
             return Ok(text);
         }
-        let with = |text: &str| {
-            let mut turns = request.turns.clone();
-            turns.push(Message::new(Role::Assistant, text));
-            self.tokens(&turns, request.shared_turns, request.task.reasoning())
-        };
-        let mut all = with(&text)?;
+        let mut all = self.with_answer(request, &text)?;
         let taken = all.len().saturating_sub(prompt.len());
         if taken > length {
             // The vocabulary has more than one token for the word.
             text = numbered(length * length / taken);
-            all = with(&text)?;
+            all = self.with_answer(request, &text)?;
         }
-        if thought_tokens(self.engine, &sampling.reasoning) == 0 {
+        if thought_tokens(self.prompts, &sampling.reasoning) == 0 {
             self.cache.add_decoded(prompt, all.get(prompt.len()..).unwrap_or_default());
         }
         Ok(text)
@@ -141,27 +156,15 @@ impl<'e> Rehearsal<'e> {
 }
 
 /// The most tokens in a thought of a step with these settings.
-pub fn thought_tokens(engine: &dyn Engine, reasoning: &Reasoning) -> u64 {
-    let thinks = match engine.reasoning_format() {
+pub fn thought_tokens(prompts: &dyn PromptTokens, reasoning: &Reasoning) -> u64 {
+    let thinks = match prompts.reasoning_format() {
         Some(format) => format.thinks(reasoning),
         None => reasoning.mode == ReasoningMode::On,
     };
     if thinks { u64::from(reasoning.budget) } else { 0 }
 }
 
-impl Engine for Rehearsal<'_> {
-    fn capabilities(&self) -> Capabilities {
-        self.engine.capabilities()
-    }
-
-    fn describe(&self) -> Result<Description, EngineError> {
-        self.engine.describe()
-    }
-
-    fn width(&self) -> usize {
-        1
-    }
-
+impl PromptTokens for Rehearsal<'_> {
     fn prepare(
         &self,
         turns: &[Message],
@@ -169,7 +172,30 @@ impl Engine for Rehearsal<'_> {
         reasoning: &Reasoning,
         next: NextTurn,
     ) -> Result<Prepared, Failure> {
-        self.engine.prepare(turns, shared_turns, reasoning, next)
+        self.prompts.prepare(turns, shared_turns, reasoning, next)
+    }
+
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.prompts.reasoning_format()
+    }
+}
+
+impl Engine for Rehearsal<'_> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            scores_texts: true,
+            knows_tokens: !self.is_blind,
+            is_deterministic: true,
+            measures_batches: false,
+        }
+    }
+
+    fn describe(&self) -> Result<Description, EngineError> {
+        Err(EngineError::new("a rehearsal runs no model"))
+    }
+
+    fn width(&self) -> usize {
+        1
     }
 
     fn submit(&mut self, request: Request) {
@@ -249,22 +275,18 @@ pub struct ItemCost {
 /// # Errors
 /// An engine fails, or the input has changed.
 pub fn rehearse(
-    engine: &dyn Engine,
+    prompts: &dyn PromptTokens,
     job: &Job,
     source: &ItemSource,
 ) -> Result<Option<ItemCost>, CommandError> {
     let step = usize::try_from(source.summary.rows.div_ceil(REHEARSED)).unwrap_or(usize::MAX);
     let mut faults = None;
     let sample = until_fault(source.items(), &mut faults).step_by(step.max(1));
-    let mut rehearsal = Rehearsal::new(engine);
-    let mut done = Done { items: 0, verdicts: 0 };
+    let mut rehearsal = Rehearsal::new(prompts);
+    let mut done = Done::default();
     let work = sample.map(|item| Work { item, steps: Vec::new() });
     let job = Job { cohorts: false, ..job.clone() };
-    drive(&mut rehearsal, &job, work, &mut done).map_err(|error| match error {
-        DriveError::Engine(error) => CommandError::from(error),
-        DriveError::Observer(never) => match never {},
-        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
-    })?;
+    rehearse_items(&mut rehearsal, &job, work, &mut done)?;
     if let Some(faults) = faults {
         return Err(faults.into());
     }
@@ -282,8 +304,26 @@ pub fn rehearse(
     }))
 }
 
+/// Runs items on engines that compute nothing.
+///
+/// # Errors
+/// An engine fails.
+pub(super) fn rehearse_items<'e>(
+    engines: impl Into<Engines<'e>>,
+    job: &Job,
+    work: impl IntoIterator<Item = Work>,
+    done: &mut Done,
+) -> Result<(), CommandError> {
+    drive(engines, job, work, done).map(drop).map_err(|error| match error {
+        DriveError::Engine(error) => CommandError::from(error),
+        DriveError::Observer(never) => match never {},
+        DriveError::Replay { .. } => unreachable!("nothing was recorded"),
+    })
+}
+
 /// Counts the items that end, and the most verdicts of one.
-struct Done {
+#[derive(Default)]
+pub(super) struct Done {
     items: u64,
     verdicts: u64,
 }

@@ -10,7 +10,9 @@ use crate::common::http::{choose, complete, engine, failure, request, result, re
 use crate::common::server::{Asked, Reply, Server, labels, models, plays, says};
 use crate::common::{Place, Ran};
 use amend_core::chat::{NextTurn, Reasoning};
-use amend_core::model::{Completion, Engine, EngineError, Event, Failure, Finish, Task, Usage};
+use amend_core::model::{
+    Completion, Engine, EngineError, Event, Failure, Finish, PromptTokens, Task, Usage,
+};
 use amend_core::random::Stream;
 use amend_data::store::run_dir::RunDir;
 use amend_engine::http::{EndpointSettings, Http, Key, Retry};

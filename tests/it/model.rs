@@ -126,3 +126,90 @@ fn what_changes_answers_is_refused_for_a_server_and_unused_flags_are_reported() 
     let ran = place.run(&mut place.small("-ngl auto tea?"));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
 }
+
+/// The size of the KV cache is fixed, because its default depends on the machine's memory.
+const FIXED: &str = "--no-measure --parallel 4 --ctx-size 4096";
+
+#[test]
+fn a_model_is_described_with_the_next_command() {
+    let place = Place::new();
+    for name in ["words", "mamba", "thinks", "plain"] {
+        std::fs::copy(tiny_model_path(name), place.path(&format!("{name}.gguf"))).unwrap();
+    }
+    let describe = |line: &str| {
+        let ran = place.run(&mut place.amend(&format!("model {line} {FIXED}")));
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{line}");
+        ran.out
+    };
+    let all = ["words.gguf", "mamba.gguf", "-m thinks.gguf", "words.gguf --json"].map(describe);
+    insta::assert_snapshot!("model-facts", all.join("\n"));
+    let from_environment = place.run(&mut place.small(&format!("model {FIXED}")));
+    assert_eq!(from_environment.out.lines().next(), all[0].lines().next());
+}
+
+#[test]
+fn the_speed_of_a_model_is_measured() {
+    let place = Place::new();
+    let ran = place.run(&mut place.small("model --parallel 3 --json"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let described: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let speed = &described["speed"];
+    assert_eq!(speed["parallel"], 3);
+    for figure in ["prefill", "alone", "together"] {
+        assert!(speed[figure].as_f64().unwrap() > 0.0, "{figure}: {speed}");
+    }
+    let ran = place.run(&mut place.small("model --parallel 3"));
+    assert!(ran.out.contains("tokens/s"), "{}", ran.out);
+}
+
+#[test]
+fn a_model_without_a_usable_chat_template_is_described_all_the_same() {
+    let place = Place::new();
+    let (key, other) = (b"tokenizer.chat_template", b"tokenizer.chat_templatX");
+    let mut content = std::fs::read(tiny_model_path("words")).unwrap();
+    let at = content.windows(key.len()).position(|window| window == key).unwrap();
+    content[at..at + key.len()].copy_from_slice(other);
+    place.write("base.gguf", &content);
+    place.write("broken.jinja", "{% if %}");
+    for (line, expected) in [
+        ("", "chat template    none: use the instruction-tuned version"),
+        ("--chat-template broken.jinja", "chat template    not usable: "),
+    ] {
+        let ran = place.run(&mut place.amend(&format!("model base.gguf {line}")));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.out.contains(expected), "{}", ran.out);
+        assert!(ran.out.ends_with("next: amend model base.gguf --chat-template FILE\n"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_with_a_hint() {
+    let place = Place::new();
+    let content = std::fs::read(tiny_model_path("words")).unwrap();
+    place.write("cut.gguf", &content[..content.len() / 2]);
+    place.write("text.gguf", "no model");
+    // Version 3, no tensors, one key: general.architecture = llama.
+    let mut vocabulary = b"GGUF\x03\0\0\0".to_vec();
+    vocabulary.extend([0_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat());
+    for text in ["general.architecture", "llama"] {
+        vocabulary.extend((text.len() as u64).to_le_bytes());
+        vocabulary.extend(text.bytes());
+        if text != "llama" {
+            vocabulary.extend(8_u32.to_le_bytes());
+        }
+    }
+    place.write("vocabulary.gguf", &vocabulary);
+    for (line, code, error, hint) in [
+        ("nowhere.gguf", 3, "nowhere.gguf: no such file", "pass a GGUF file"),
+        ("text.gguf", 3, "text.gguf: it is not a GGUF file", "pass a GGUF file"),
+        ("cut.gguf", 3, "cut.gguf: llama.cpp rejected it", "the download is incomplete"),
+        ("vocabulary.gguf", 3, "vocabulary.gguf: llama.cpp", "a vocabulary and no weights"),
+        ("http://localhost:1", 2, "a server does not report", "amend model MODEL.gguf"),
+        ("text.gguf -m other.gguf", 2, "text.gguf and -m both name a model", "only one"),
+        ("", 2, "no model is given", "pass -m MODEL.gguf"),
+    ] {
+        let ran = place.run(&mut place.amend(&format!("model {line}")));
+        assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""), "{line}: {ran:?}");
+        assert!(ran.err.contains(error) && ran.err.contains(hint), "{line}: {}", ran.err);
+    }
+}

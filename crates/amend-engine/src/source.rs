@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use super::llama::{Llama, Model};
 use crate::hub::{DownloadObserver, HubModel, HubSettings};
 use crate::{http, hub, llama};
-use amend_core::chat::Reasoning;
-use amend_core::model::{Capabilities, Engine, EngineError};
+use amend_core::model::{Capabilities, Engine, EngineError, PromptTokens};
 
 /// Where a model is, and the settings to run it with.
 #[derive(Debug, Clone)]
@@ -154,12 +153,22 @@ impl LoadedModel {
         }
     }
 
-    /// Reserves room for the thoughts of steps with these settings.
-    pub fn reserve_for_thoughts<'r>(&mut self, steps: impl IntoIterator<Item = &'r Reasoning>) {
-        let Some((model, settings)) = self.llama_mut() else { return };
-        let Some(format) = model.reasoning() else { return };
-        let thinking = steps.into_iter().filter(|reasoning| format.thinks(reasoning));
-        settings.thought_tokens = thinking.map(|reasoning| reasoning.budget).max();
+    /// The prompts of the model. `None` if its tokens are not known.
+    #[must_use]
+    pub fn prompts(&self) -> Option<&dyn PromptTokens> {
+        match self {
+            Self::File { model, .. } => Some(&**model),
+            Self::Endpoint(_) => None,
+        }
+    }
+
+    /// Makes the KV cache of engines fit requests of at most `longest_request` tokens, answers
+    /// included. If `is_repeatable`, another engine on this machine gets the same layout.
+    pub fn fit(&mut self, longest_request: Option<u32>, is_repeatable: bool) {
+        if let Some((_, settings)) = self.llama_mut() {
+            settings.longest_request = longest_request;
+            settings.is_repeatable = is_repeatable;
+        }
     }
 
     /// Creates an engine.

@@ -66,8 +66,8 @@ pub struct ModelArgs {
     /// 8; for a server, 16] (also -np)
     #[arg(long, env = "AMEND_PARALLEL", value_name = "N")]
     parallel: Option<usize>,
-    /// Context size of all sequences together, in tokens [default: per sequence,
-    /// 1536 if each has its own part of the cache, otherwise 1024]
+    /// Context size of all sequences together, in tokens [default: room for the longest
+    /// request of the job, as far as memory allows]
     #[arg(long, env = "AMEND_CTX_SIZE", value_name = "N")]
     ctx_size: Option<u32>,
     /// Use one KV cache for all sequences, which needs less memory, or a part for
@@ -314,6 +314,22 @@ impl ModelArgs {
             }
         }
         Ok(Some(source))
+    }
+
+    /// The model with this file or address.
+    ///
+    /// # Errors
+    /// An address is malformed, or -m or -hf name a model too.
+    pub fn of_file(&self, file: &Path, config: &Config) -> Result<ModelSource, CommandError> {
+        for (is_given, flag) in [(self.typed.model, "-m"), (self.hub.model().is_some(), "-hf")] {
+            if is_given {
+                return Err(CommandError::usage(
+                    format!("{} and {flag} both name a model", file.display()),
+                    "pass only one of them",
+                ));
+            }
+        }
+        self.at(file, config)
     }
 
     /// The reference model with this file. It does not get the adapter, because it is most

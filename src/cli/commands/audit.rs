@@ -110,13 +110,15 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     source.skipped = skipped;
     let job = args.prompting.job(config, constitution, &source.summary.sha256)?;
     let mut session = Session::prepare(&args.recording, "audit", source).with_job(job)?;
+    let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
+    // All questions, until it is known which ones the model supports.
+    session.job.procedure = questions.procedure(first, &[]);
     let mut models = args.models(config, generates)?;
-    let mut model_engines = models.engines(&session.job)?;
+    let mut model_engines = models.engines(&session.job, session.longest_item())?;
     model_engines.count_ideal();
     let mut engines = Engines::from(&mut model_engines);
     let label_words = &session.job.constitution.audit.label_words;
     let unsupported = unsupported_labels(label_words, engines.judging());
-    let first = reuse.as_ref().map_or(&[][..], Reuse::principles);
     session.job.procedure = questions.procedure(first, &unsupported);
     if let Some(reuse) = reuse {
         session.start_with(&mut engines, |manifest| Ok(reuse.steps(manifest)?))?;

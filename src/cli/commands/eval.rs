@@ -79,7 +79,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<(), CommandError> {
         Procedure::Rubric { dimensions: (0..dimensions.len()).collect(), revise: args.revise };
     let session = prepared.with_job(job)?;
     let mut models = Models::writing(&args.recording, &args.model, config)?;
-    let mut engines = models.engines(&session.job)?;
+    let mut engines = models.engines(&session.job, session.longest_item())?;
     args.conclude(session.run(&mut engines, None)?)
 }
 

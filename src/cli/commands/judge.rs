@@ -214,9 +214,10 @@ impl JudgeArgs {
         let by = self.by(input)?;
         let pairs = dry_run::count(&input.source, by.as_deref())?;
         let job = self.questions(input, None, config)?;
+        let item = input.source.longest.as_ref();
         if judges.is_empty() {
             let mut models = Models::judging(&self.recording, &self.model, config)?;
-            return dry_run::cost(models.engines(&job)?.main(), &job, &input.source, pairs);
+            return dry_run::cost(&models.engines(&job, item)?, &job, &input.source, pairs);
         }
         let is_panel = judges.len() > 1;
         for (number, judge) in judges.into_iter().enumerate() {
@@ -224,7 +225,7 @@ impl JudgeArgs {
                 print::text(&format!("judge {}: {}\n", number + 1, input::short_name(&judge)))?;
             }
             let mut models = Models::judging_with(&self.recording, judge)?;
-            dry_run::cost(models.engines(&job)?.main(), &job, &input.source, pairs)?;
+            dry_run::cost(&models.engines(&job, item)?, &job, &input.source, pairs)?;
         }
         Ok(())
     }
@@ -254,7 +255,7 @@ impl JudgeArgs {
             Some(source) => Models::judging_with(&recording, source)?,
             None => Models::judging(&recording, &self.model, config)?,
         };
-        let mut engines = models.engines(&session.job)?;
+        let mut engines = models.engines(&session.job, session.longest_item())?;
         begin()?;
         session.run(&mut engines, None)
     }

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod lint;
 pub mod man;
 pub mod merge;
+pub mod model;
 pub mod pipe;
 pub mod prompts;
 pub mod render;

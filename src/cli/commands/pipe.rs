@@ -70,7 +70,7 @@ impl PipeArgs {
         let options = WorkerOptions { items: self.input.options(None)?, unordered: self.unordered };
         let job = self.job.job(config, STREAM)?;
         let mut models = self.models(config, None)?;
-        let mut engines = models.engines(&job)?;
+        let mut engines = models.engines(&job, None)?;
         let governance_log = governance_log(&job, engines.main())?;
         run_worker(&mut engines, &job, options, governance_log)
     }
@@ -84,7 +84,7 @@ impl PipeArgs {
             job.procedure = Procedure::Revise { judging: false };
         }
         let mut models = self.models(config, Some(1))?;
-        let mut engines = models.engines(&job)?;
+        let mut engines = models.engines(&job, items.longest.as_ref())?;
         let mut printer = Printer {
             governance_log: governance_log(&job, engines.main())?,
             out: BufWriter::new(io::stdout().lock()),

@@ -83,7 +83,7 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
         return report(&collection, path, Ended::Done);
     }
     let mut models = Models::new(args.model.load(config)?, None);
-    let mut engines = models.engines(&job)?;
+    let mut engines = models.engines(&job, None)?;
     let mut file = match resumed {
         Some(file) => file,
         None => PromptFile::create(path)?,

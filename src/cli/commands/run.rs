@@ -23,7 +23,7 @@ use crate::cli::output::show::Show;
 use crate::cli::output::terminal::Output;
 use crate::cli::output::{print, progress};
 use crate::measured_costs as calibration;
-use crate::session::{Models, Session, recorded_costs, run_unrecorded};
+use crate::session::{Models, Session, recorded_settings, run_unrecorded};
 use amend_core::driver::{Engines, Observer};
 use amend_core::procedure::ItemLoop;
 use amend_core::record::{Outcome, Step};
@@ -90,9 +90,9 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
     let mut job = args.job.job(config, source.whole_sha256())?;
     if args.dry_run || args.preview.is_some() {
         let mut models = args.models(config, count)?;
-        let mut engines = models.engines(&job)?;
+        let mut engines = models.engines(&job, source.longest.as_ref())?;
         if args.dry_run {
-            dry_run::run(engines.main(), &job, &source)?;
+            dry_run::run(&engines, &job, &source)?;
         } else {
             job.cohorts = args.recording.reproducible;
             let mut preview = Preview { show: Show::new(Output::stdout()) };
@@ -107,7 +107,7 @@ pub fn run(args: &RunArgs, config: &Config) -> Result<(), CommandError> {
         return already_done(&end);
     }
     let mut models = args.models(config, count)?;
-    let mut engines = models.engines(&session.job)?;
+    let mut engines = models.engines(&session.job, session.longest_item())?;
     args.finish(session, Engines::from(&mut engines), shard)
 }
 
@@ -190,7 +190,7 @@ impl RunArgs {
             && self.recording.out.is_some()
             && settings.parallel == 0
             && items >= WORTH_MEASURING
-            && recorded_costs(&self.recording)?.is_none()
+            && recorded_settings(&self.recording)?.is_none()
             && calibration::known(model, settings).is_none()
         {
             tracing::info!("measuring once what batches cost on this machine");

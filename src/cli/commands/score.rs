@@ -108,7 +108,7 @@ pub fn run(args: &ScoreArgs, config: &Config) -> Result<(), CommandError> {
     let session = Session::prepare(&args.recording, "score", source).with_job(job)?;
     let mut models =
         Models::scoring(&args.recording, &args.model, args.reference.as_deref(), config)?;
-    let mut engines = models.engines(&session.job)?;
+    let mut engines = models.engines(&session.job, session.longest_item())?;
     let finished = session.run(&mut engines, None)?;
     let rows = args.rows(&finished)?;
     let stream = finished.job().stream;

@@ -148,6 +148,12 @@ impl ChatTemplate {
         self.reasoning.as_ref()
     }
 
+    /// Whether the template accepts a system turn.
+    #[must_use]
+    pub fn takes_system(&self) -> bool {
+        self.takes_system
+    }
+
     /// Renders a conversation and the opening of the assistant's next turn. If the last
     /// turn is the assistant's, the next turn begins with its thought, if it has one, and
     /// its text.

@@ -1,13 +1,15 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::model::{Capabilities, Description, Scripted};
+use crate::model::{Capabilities, Description, PromptTokens, Scripted};
 
 /// Never answers, and keeps the ids that are cancelled.
 #[derive(Default)]
 struct Silent {
     cancelled: Vec<RequestId>,
 }
+
+impl PromptTokens for Silent {}
 
 impl Engine for Silent {
     fn capabilities(&self) -> Capabilities {

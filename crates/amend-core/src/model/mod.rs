@@ -1,15 +1,17 @@
 //! Engines that run a model, behind one trait: requests go in, events come out.
 
 mod probe;
+mod prompt_tokens;
 mod scripted;
 mod vocabulary;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{Message, NextTurn, Reasoning, ReasoningFormat};
+use crate::chat::{Message, NextTurn, Reasoning};
 use crate::random::Stream;
 
 pub use probe::{ChoiceNeeds, ProbeError, ProbeNeeds};
+pub use prompt_tokens::PromptTokens;
 pub use scripted::Scripted;
 pub use vocabulary::Vocabulary;
 
@@ -444,7 +446,7 @@ pub struct Capabilities {
     /// It can compute the probability of a given text ([`Task::Likelihood`]).
     pub scores_texts: bool,
     /// It knows the tokens of a prompt before it computes them
-    /// ([`Engine::prepare`]).
+    /// ([`PromptTokens::prepare`]).
     pub knows_tokens: bool,
     /// The same requests, submitted in the same order to a new engine, give the same
     /// results.
@@ -454,7 +456,7 @@ pub struct Capabilities {
 }
 
 /// Runs a model. One thread owns it and drives it by [`Engine::step`].
-pub trait Engine {
+pub trait Engine: PromptTokens {
     /// What this engine can do.
     fn capabilities(&self) -> Capabilities;
 
@@ -467,24 +469,8 @@ pub trait Engine {
     /// How many requests to keep in flight for full speed.
     fn width(&self) -> usize;
 
-    /// Renders and tokenises a conversation as [`Engine::submit`] would.
-    ///
-    /// # Errors
-    /// Fails as the request would: on the chat template or on a forged token.
-    /// [`Failure::TokensUnknown`] if the engine does not know its tokens.
-    fn prepare(
-        &self,
-        _turns: &[Message],
-        _shared_turns: usize,
-        _reasoning: &Reasoning,
-        _next: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        Err(Failure::TokensUnknown)
-    }
-
-    /// How the model marks its thoughts. `None` if it does not think, or if the engine does
-    /// not know its chat template.
-    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+    /// The most tokens of a request, with its answer. `None` if it is not known.
+    fn longest_request(&self) -> Option<u64> {
         None
     }
 

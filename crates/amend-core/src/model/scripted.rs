@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{
     Capabilities, Completion, Counters, Description, Engine, EngineError, Event, Failure, Finish,
-    Prepared, Request, RequestId, Task, Usage,
+    Prepared, PromptTokens, Request, RequestId, Task, Usage,
 };
 use crate::chat::{Message, NextTurn, Reasoning};
 
@@ -48,6 +48,24 @@ fn words(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
+impl PromptTokens for Scripted {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        _: &Reasoning,
+        _: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        let tokens = |turns: &[Message]| -> Vec<(i32, String)> {
+            (0..)
+                .zip(turns.iter().flat_map(|turn| turn.content.split_whitespace()))
+                .map(|(at, word)| (at, word.to_owned()))
+                .collect()
+        };
+        Ok(Prepared { shared: tokens(&turns[..shared_turns]).len(), tokens: tokens(turns) })
+    }
+}
+
 impl Engine for Scripted {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -67,22 +85,6 @@ impl Engine for Scripted {
 
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn prepare(
-        &self,
-        turns: &[Message],
-        shared_turns: usize,
-        _: &Reasoning,
-        _: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        let tokens = |turns: &[Message]| -> Vec<(i32, String)> {
-            (0..)
-                .zip(turns.iter().flat_map(|turn| turn.content.split_whitespace()))
-                .map(|(at, word)| (at, word.to_owned()))
-                .collect()
-        };
-        Ok(Prepared { shared: tokens(&turns[..shared_turns]).len(), tokens: tokens(turns) })
     }
 
     fn submit(&mut self, request: Request) {

@@ -45,6 +45,12 @@ impl Item {
         Self { key, row: 1, id: None, messages, response: None, response_b: None, metadata }
     }
 
+    /// The size of its conversation and answers in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        text_bytes(&self.messages, [&self.response, &self.response_b])
+    }
+
     /// The prompt injection aimed at the judge, if any. Each response that is scored is
     /// scored again with this text after it.
     #[must_use]
@@ -105,6 +111,18 @@ pub fn content_key(
     };
     let content = content.expect("messages and texts have a JSON form");
     hash::hex(&Sha256::digest(content)[..16])
+}
+
+/// The size of a conversation and of answers to it in bytes.
+#[must_use]
+pub fn text_bytes(messages: &[Message], answers: [&Option<String>; 2]) -> usize {
+    let turn = |message: &Message| {
+        let Message { content, reasoning, tool_calls, .. } = message;
+        let calls = tool_calls.as_ref().map_or(0, |calls| calls.to_string().len());
+        content.len() + reasoning.as_ref().map_or(0, String::len) + calls
+    };
+    let turns: usize = messages.iter().map(turn).sum();
+    turns + answers.into_iter().flatten().map(String::len).sum::<usize>()
 }
 
 /// The first 64 bits of a [`content_key`].

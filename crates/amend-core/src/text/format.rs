@@ -16,6 +16,17 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// A number of bytes in the unit that suits it: `512 kB`, `93 MB`, `4.7 GB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{} kB", count / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", count / 1_000_000),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
 /// A noun in the form that agrees with a number: `item` for 1, otherwise `items`.
 #[must_use]
 pub fn plural<N: PartialEq + From<u8>>(number: N, noun: &str) -> String {

@@ -33,7 +33,7 @@ use crate::store::manifest::InputSummary;
 use crate::store::sharded::{Shard, ShardBy};
 use amend_core::hash;
 use amend_core::random::Stream;
-use amend_core::record::{Item, Keys, Label, content_key, numbered_key};
+use amend_core::record::{Item, Keys, Label, content_key, numbered_key, text_bytes};
 use convert::Draft;
 use notes::Observed;
 use walk::{Found, Reading, Walk};
@@ -83,6 +83,9 @@ pub struct ItemSource {
     pub undecided: u64,
     /// The shard whose items these are, and the input of all shards.
     pub shard: Option<(Shard, InputSummary)>,
+    /// The item with the longest texts in bytes, of all shards. `None` if there is none, or if
+    /// only the files of this shard were read.
+    pub longest: Option<Arc<Item>>,
     origin: Origin,
 }
 
@@ -135,13 +138,16 @@ impl ItemSource {
     /// A source of items that are in memory, which come from `files`.
     #[must_use]
     pub fn from_items(files: Vec<String>, items: Vec<Item>) -> Self {
+        let summary = InputSummary::new(files, &items);
+        let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
         Self {
-            summary: InputSummary::new(files, &items),
+            summary,
             notes: Vec::new(),
             skipped: SkippedRows::default(),
             undecided: 0,
             shard: None,
-            origin: Origin::Memory(items.into_iter().map(Arc::new).collect()),
+            longest: items.iter().max_by_key(|item| item.text_bytes()).cloned(),
+            origin: Origin::Memory(items),
         }
     }
 
@@ -264,6 +270,11 @@ impl Draft {
         (hasher.finish() >> 32) as u32
     }
 
+    /// The size of its texts in bytes.
+    fn text_bytes(&self) -> usize {
+        text_bytes(&self.messages, [&self.response, &self.response_b])
+    }
+
     fn item(self, key: String, row: u64) -> Item {
         let Self { messages, response, response_b, id, metadata } = self;
         Item { key, row, id, messages, response, response_b, metadata }
@@ -304,6 +315,8 @@ struct FirstPass {
     faults: ItemFaults,
     skipped: SkippedRows,
     undecided: u64,
+    /// The item with the longest texts.
+    longest: Option<Item>,
     notes: Vec<String>,
     /// The files without rows.
     empty: Vec<String>,
@@ -315,7 +328,7 @@ impl FirstPass {
     fn new(reading: Reading, shard: Option<Shard>) -> Self {
         let (files, fingerprints, notes, empty) = Default::default();
         let (keys, digest, observed, repeats) = Default::default();
-        let (faults, skipped, own_digest) = Default::default();
+        let (faults, skipped, own_digest, longest) = Default::default();
         let (undecided, rows, items) = (0, 0, 0);
         Self {
             reading,
@@ -332,6 +345,7 @@ impl FirstPass {
             faults,
             skipped,
             undecided,
+            longest,
             notes,
             empty,
             rows,
@@ -381,6 +395,10 @@ impl FirstPass {
                 self.repeats.insert(self.fingerprints.len(), count);
             }
             self.fingerprints.push(draft.fingerprint(&key, row));
+        }
+        let most = self.longest.as_ref().map_or(0, Item::text_bytes);
+        if self.longest.is_none() || draft.text_bytes() > most {
+            self.longest = Some(draft.clone().item(key.clone(), row));
         }
         self.items += 1;
         let line = own_key(self.shard, numbered_key(key, count)) + "\n";
@@ -438,6 +456,7 @@ impl FirstPass {
             skipped: self.skipped,
             undecided: self.undecided,
             shard,
+            longest: if is_part { None } else { self.longest.map(Arc::new) },
             origin: Origin::Files { files, reading, fingerprints, repeats },
         })
     }

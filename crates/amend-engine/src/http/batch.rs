@@ -28,7 +28,7 @@ use amend_core::chat::ReasoningMode;
 use amend_core::hash;
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, ProbeError,
-    ProbeNeeds, Request, RequestId,
+    ProbeNeeds, PromptTokens, Request, RequestId,
 };
 
 /// How often a request is asked before its item fails.
@@ -322,6 +322,9 @@ fn describe_error(error: &ResultError) -> String {
         None => format!("the batch has an error for the request: {message}"),
     }
 }
+
+/// The tokens of a server's model are not known.
+impl PromptTokens for BatchEngine<'_> {}
 
 impl Engine for BatchEngine<'_> {
     fn capabilities(&self) -> Capabilities {

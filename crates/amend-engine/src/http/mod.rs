@@ -66,7 +66,7 @@ pub use self::settings::{API_KEY, EndpointSettings};
 pub use self::wire::parse as parse_reply;
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, ProbeError,
-    ProbeNeeds, Request, RequestId,
+    ProbeNeeds, PromptTokens, Request, RequestId,
 };
 
 /// What this engine can do. A server batches requests as it likes, so its results
@@ -323,6 +323,9 @@ fn fault(error: &SendError) -> Fault {
         | SendError::Malformed { .. } => Fault::Status,
     }
 }
+
+/// The tokens of a server's model are not known.
+impl PromptTokens for Http {}
 
 impl Engine for Http {
     fn capabilities(&self) -> Capabilities {

@@ -5,11 +5,15 @@
 //! Which requests it admits, and in which order, depends only on the requests and the
 //! settings, never on a clock.
 
+mod cells;
 mod devices;
+mod facts;
 mod kv;
+mod layout;
 mod log;
 mod lora;
 pub mod measure;
+mod memory;
 mod model;
 mod placement;
 #[cfg(feature = "portable")]
@@ -17,6 +21,7 @@ mod portable;
 mod sampling;
 mod scheduler;
 mod settings;
+mod template_source;
 mod tokenize;
 mod turn_tokens;
 mod vocabulary;
@@ -32,6 +37,8 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
+pub use self::facts::{MemoryFacts, ModelFacts, TemplateFacts};
+use self::layout::Layout;
 pub use self::lora::{Lora, LoraError};
 pub use self::model::Model;
 pub use self::placement::{CpuTensors, CpuTensorsError, GpuLayers, GpuLayersError, SplitMode};
@@ -41,7 +48,7 @@ use self::turn_tokens::TurnTokens;
 pub use self::vocabulary::GgufVocabulary;
 use crate::llama::kv::batch::{Batch, Bounds};
 use crate::llama::kv::shared_prefix::{KindId, SharedPrefixes};
-use crate::llama::kv::trie::{KvTrie, Token};
+use crate::llama::kv::trie::KvTrie;
 use crate::llama::measure::oracle::OraclePrefill;
 use crate::llama::sampling::prompt_lookup::PromptLookup;
 use crate::llama::sampling::sampler::Sampler;
@@ -53,7 +60,7 @@ use amend_core::chat::{
 };
 use amend_core::model::{
     Capabilities, Counters, Description, Engine, EngineError, Event, Failure, Prepared, ProbeError,
-    ProbeNeeds, Request, RequestId, Task,
+    ProbeNeeds, PromptTokens, Request, RequestId, Task,
 };
 
 /// The version of the bindings that `Cargo.toml` pins, for manifests of runs.
@@ -197,7 +204,10 @@ impl<'m> Llama<'m> {
         }
         let requested = settings.kv_unified;
         let placed = LlamaSettings { n_gpu_layers: model.gpu_layers(), ..settings.clone() };
-        let mut settings = placed.resolved().laid_out(model.stream_cell_bytes(settings));
+        let budget = memory::cache_budget(model.memory(), &placed);
+        let layout = Layout::choose(&placed, &model.cache_cells(settings), budget);
+        tracing::info!("{layout}");
+        let mut settings = layout.applied(placed);
         if requested == Switch::Off && !settings.has_streams() {
             tracing::warn!("--kv-unified off has no effect: this model needs a unified cache");
         }
@@ -427,6 +437,22 @@ impl<'m> Llama<'m> {
     }
 }
 
+impl PromptTokens for Llama<'_> {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        self.model.prepare(turns, shared_turns, reasoning, next)
+    }
+
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.model.reasoning_format()
+    }
+}
+
 impl Engine for Llama<'_> {
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
@@ -449,29 +475,8 @@ impl Engine for Llama<'_> {
         self.settings.parallel
     }
 
-    fn prepare(
-        &self,
-        turns: &[Message],
-        shared_turns: usize,
-        reasoning: &Reasoning,
-        next: NextTurn,
-    ) -> Result<Prepared, Failure> {
-        let vocab = self.model.inner.vocab();
-        let template = &self.model.template;
-        let settings = (reasoning, next);
-        let prompt = tokenize::prompt(&vocab, template, turns, shared_turns, settings, &[])?;
-        let text = |token: Token| {
-            let piece = vocab.token_to_piece(LlamaToken(token), true, None);
-            String::from_utf8_lossy(&piece).into_owned()
-        };
-        Ok(Prepared {
-            tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
-            shared: prompt.shared,
-        })
-    }
-
-    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
-        self.model.template.reasoning()
+    fn longest_request(&self) -> Option<u64> {
+        Some(self.sequence_limit as u64)
     }
 
     fn count_ideal(&mut self) {

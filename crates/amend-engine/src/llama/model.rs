@@ -15,15 +15,18 @@ use llama_cpp_2::{LlamaCppError, LogOptions, send_logs_to_tracing};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::LlamaSettings;
+use super::cells::{self, CacheCells};
 use super::log::{self, Cause};
 use super::lora::Adapter;
+use super::memory::ModelMemory;
 use super::placement::{GpuLayers, Placement};
+use super::template_source::TemplateSource;
+use super::{LlamaSettings, tokenize};
 use crate::llama::kv::trie::Token;
 use crate::shards::{self, ShardError};
-use amend_core::chat::{ChatTemplate, ReasoningFormat};
+use amend_core::chat::{ChatTemplate, Message, NextTurn, Reasoning, ReasoningFormat};
 use amend_core::hash;
-use amend_core::model::{EngineError, Failure};
+use amend_core::model::{EngineError, Failure, Prepared, PromptTokens};
 
 /// A loaded model and its chat template.
 pub struct Model {
@@ -78,17 +81,7 @@ impl Model {
                 .hinted(hint)
         };
         let files = check_files(path).map_err(|(message, hint)| fail(&message, &hint))?;
-        let template_override = settings
-            .chat_template
-            .as_ref()
-            .map(|file| {
-                std::fs::read_to_string(file).map_err(|error| {
-                    EngineError::new(format!("failed to read chat template {}", file.display()))
-                        .caused_by(error)
-                })
-            })
-            .transpose()?;
-
+        let named_template = TemplateSource::named(settings)?;
         let placement = Placement::new(path, settings)?;
         let mut inner = load_file(path, placement.params(), |error| {
             let hint = rejection_hint(path, &error.to_string(), settings);
@@ -108,29 +101,16 @@ impl Model {
             Some(lora) => Some(Adapter::load(&mut inner, lora)?),
             None => None,
         };
-        let template_source = match template_override {
-            Some(source) => source,
-            None => inner
-                .chat_template(None)
-                .ok()
-                .and_then(|template| template.to_string().ok())
-                .ok_or_else(|| {
+        let source =
+            named_template.or_else(|| TemplateSource::in_model(&inner)).ok_or_else(|| {
                 fail(
                     "it has no chat template",
                     "use an instruction-tuned model, or pass --chat-template FILE",
                 )
-            })?,
-        };
-        let text = |token| {
-            let piece = inner.vocab().token_to_piece(token, true, None);
-            String::from_utf8_lossy(&piece).into_owned()
-        };
-        let known = |token: llama_cpp_2::token::LlamaToken| token.0 >= 0;
-        let (bos, eos) = (inner.vocab().bos(), inner.vocab().eos());
-        let bos = if known(bos) { text(bos) } else { String::new() };
-        let eos = if known(eos) { text(eos) } else { String::new() };
+            })?;
         // The message of the error contains its cause.
-        let template = ChatTemplate::new(&template_source, &bos, &eos)
+        let template = source
+            .compile(&inner)
             .map_err(|error| fail(&error.to_string(), "pass another one: --chat-template FILE"))?;
         let (gpu_layers, gpus) = placement.placed(&inner);
         Ok(Self {
@@ -140,15 +120,9 @@ impl Model {
             template,
             adapter,
             files: files.into_iter().map(|file| (file, OnceCell::new())).collect(),
-            template_source,
+            template_source: source.0,
             pieces: OnceCell::new(),
         })
-    }
-
-    /// How the model marks its thoughts. `None` if it does not think.
-    #[must_use]
-    pub fn reasoning(&self) -> Option<&ReasoningFormat> {
-        self.template.reasoning()
     }
 
     /// This model, with the SHA-256 of its file or shards in hexadecimal, as far as they
@@ -180,37 +154,24 @@ impl Model {
         self.inner.n_ctx_train()
     }
 
-    /// Whether sequences can share and drop ranges of cells. Recurrent and hybrid models
-    /// keep one state per sequence, which can't be truncated.
+    /// Whether sequences can share and drop ranges of cells.
     pub fn can_share(&self) -> bool {
-        !self.inner.is_recurrent() && !self.inner.is_hybrid()
+        cells::can_share(&self.inner)
     }
 
     /// The size of the sliding attention window in tokens, if the metadata names one.
-    /// `usize::MAX` for chunked attention, which a number of tokens can't describe.
     pub(super) fn window(&self) -> Option<usize> {
-        if self.attention("chunk_size").is_some() {
-            return Some(usize::MAX);
-        }
-        match self.attention("sliding_window")?.parse::<usize>() {
-            Ok(0) | Err(_) => None,
-            Ok(window) => Some(window),
-        }
+        cells::window(&self.inner)
     }
 
-    /// A value of the metadata about the attention of the model's family.
-    fn attention(&self, key: &str) -> Option<String> {
-        attention(&self.inner, key)
+    /// The cells of the model's KV cache.
+    pub(super) fn cache_cells(&self, settings: &LlamaSettings) -> CacheCells {
+        CacheCells::new(&self.inner, settings)
     }
 
-    /// The size of a KV cache cell in bytes. `None` if sequences can't have separate
-    /// streams: a stream is copied as a whole, which is not possible with recurrent
-    /// state or a sliding window.
-    pub(super) fn stream_cell_bytes(&self, settings: &LlamaSettings) -> Option<u64> {
-        if !self.can_share() || self.window().is_some() {
-            return None;
-        }
-        Some(cell_bytes(&self.inner, settings))
+    /// The memory of the model.
+    pub(super) fn memory(&self) -> ModelMemory {
+        ModelMemory::new(&self.inner)
     }
 
     /// The tokens whose text is one of `spellings`, without control tokens.
@@ -312,19 +273,31 @@ impl Model {
     }
 }
 
-/// A value of the metadata about the attention of the model's family.
-fn attention(model: &LlamaModel, key: &str) -> Option<String> {
-    let architecture = model.meta_val_str("general.architecture").ok()?;
-    model.meta_val_str(&format!("{architecture}.attention.{key}")).ok()
-}
+impl PromptTokens for Model {
+    fn prepare(
+        &self,
+        turns: &[Message],
+        shared_turns: usize,
+        reasoning: &Reasoning,
+        next: NextTurn,
+    ) -> Result<Prepared, Failure> {
+        let vocab = self.inner.vocab();
+        let settings = (reasoning, next);
+        let prompt = tokenize::prompt(&vocab, &self.template, turns, shared_turns, settings, &[])?;
+        let text = |token: Token| {
+            let piece = vocab.token_to_piece(LlamaToken(token), true, None);
+            String::from_utf8_lossy(&piece).into_owned()
+        };
+        Ok(Prepared {
+            tokens: prompt.tokens.iter().map(|&token| (token, text(token))).collect(),
+            shared: prompt.shared,
+        })
+    }
 
-/// The size of a KV cache cell in bytes, if all layers have attention of the same size.
-pub(super) fn cell_bytes(model: &LlamaModel, settings: &LlamaSettings) -> u64 {
-    let length = |key: &str| attention(model, key)?.parse().ok();
-    let head = model.n_embd() as u64 / u64::from(model.n_head().max(1));
-    let bits = length("key_length").unwrap_or(head) * settings.cache_type_k.bits()
-        + length("value_length").unwrap_or(head) * settings.cache_type_v.bits();
-    u64::from(model.n_layer()) * u64::from(model.n_head_kv()) * bits / 8
+    /// How the model marks its thoughts. `None` if it does not think.
+    fn reasoning_format(&self) -> Option<&ReasoningFormat> {
+        self.template.reasoning()
+    }
 }
 
 /// Checks a model for mistakes that llama.cpp would only log, or abort on. Returns its
@@ -371,7 +344,9 @@ pub(super) fn check_header(path: &Path) -> Result<(), String> {
 /// What to do about a model that llama.cpp rejects for this cause.
 pub(super) fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings) -> &'static str {
     let is_any = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    if is_adapter(path) {
+    if is_without_weights(path) {
+        "the file has a vocabulary and no weights: pass the model's file with its weights"
+    } else if is_adapter(path) {
         "it is a LoRA adapter: pass it as --lora FILE, and its model as -m MODEL.gguf"
     } else if is_any(&["split"]) {
         "the parts of a split model must have their own names, NAME-00001-of-00003.gguf and so \
@@ -391,8 +366,17 @@ pub(super) fn rejection_hint(path: &Path, cause: &str, settings: &LlamaSettings)
 
 /// Whether a GGUF file has the key of a LoRA adapter.
 fn is_adapter(path: &Path) -> bool {
-    let file = log::with_cause(|| GgufContext::from_file(path).ok_or("not a GGUF file"));
-    file.is_ok_and(|file| file.find_key("adapter.type") >= 0)
+    gguf(path).is_some_and(|file| file.find_key("adapter.type") >= 0)
+}
+
+/// Whether a GGUF file has no tensors.
+fn is_without_weights(path: &Path) -> bool {
+    gguf(path).is_some_and(|file| file.n_tensors() == 0)
+}
+
+/// The metadata of a GGUF file, if it can be read.
+fn gguf(path: &Path) -> Option<GgufContext> {
+    log::with_cause(|| GgufContext::from_file(path).ok_or("not a GGUF file")).ok()
 }
 
 /// The SHA-256 of the file at `path` in hexadecimal, which is computed at most once.

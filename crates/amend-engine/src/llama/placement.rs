@@ -12,7 +12,9 @@ use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
 use llama_cpp_2::{LlamaBackendDevice, mlock_supported};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::model::{cell_bytes, load_file, rejection_hint};
+use super::cells::CacheCells;
+use super::layout::Layout;
+use super::model::{load_file, rejection_hint};
 use super::{LlamaSettings, devices};
 use amend_core::model::EngineError;
 
@@ -264,6 +266,15 @@ impl Placement {
     }
 }
 
+/// The free memory in bytes of the GPUs that a loaded model is split between, except for what
+/// computations need. `None` without a GPU.
+pub(super) fn free_gpu_memory(settings: &LlamaSettings) -> Option<u64> {
+    let gpus = devices::gpus().ok()?;
+    let used = devices::used(&gpus, settings).ok()?;
+    let free = |gpu: &LlamaBackendDevice| (gpu.memory_free as u64).saturating_sub(GPU_MARGIN);
+    if used.is_empty() { None } else { Some(used.iter().map(free).sum()) }
+}
+
 /// Warns once about settings that have no effect without a GPU.
 fn warn_without_gpu(settings: &LlamaSettings) {
     static WARNED: Once = Once::new();
@@ -305,9 +316,10 @@ fn fitting(
             .hinted(rejection_hint(path, &error.to_string(), settings))
             .caused_by(error)
     })?;
-    let cell = cell_bytes(&model, settings);
-    let cells = settings.resolved().laid_out(Some(cell)).ctx_size;
-    let bytes = model.size() + u64::from(cells) * cell;
+    // On a GPU, sequences share a unified cache.
+    let cells = CacheCells { can_split: false, ..CacheCells::new(&model, settings) };
+    let cache = Layout::choose(settings, &cells, None).bytes;
+    let bytes = model.size() + cache;
     let free: Vec<u64> = gpus.iter().map(|gpu| gpu.memory_free as u64).collect();
     let all = model.n_layer() + 1;
     let count = fitting_layers(bytes, all, &free);

@@ -18,10 +18,14 @@ pub struct LlamaSettings {
     pub parallel: usize,
     /// The number of cells of the KV cache, for all sequences together.
     pub ctx_size: u32,
-    /// The maximum number of tokens in a thought. If the user sets no size of the KV cache,
-    /// each sequence gets this many more cells.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thought_tokens: Option<u32>,
+    /// The length of the longest request of the job in tokens, with its answer. `None` if it is
+    /// not known.
+    #[serde(skip)]
+    pub longest_request: Option<u32>,
+    /// Whether the layout of the KV cache may depend only on the machine and the job, and not
+    /// on the memory that is free at the moment.
+    #[serde(skip)]
+    pub is_repeatable: bool,
     /// Whether all sequences share a unified KV cache, or each has a separate stream.
     pub kv_unified: Switch,
     /// The maximum number of rows of a batch.
@@ -78,7 +82,8 @@ impl Default for LlamaSettings {
         Self {
             parallel: 0,
             ctx_size: 0,
-            thought_tokens: None,
+            longest_request: None,
+            is_repeatable: false,
             kv_unified: Switch::Auto,
             batch_size: 512,
             ubatch_size: 512,
@@ -103,23 +108,6 @@ impl Default for LlamaSettings {
     }
 }
 
-/// The number of cells per sequence in a unified cache if the user sets no context size,
-/// and the minimum for streams that are chosen automatically.
-const CELLS_PER_SEQUENCE: u32 = 1024;
-
-/// The number of cells per stream if the user sets no context size.
-const CELLS_PER_STREAM: u32 = 1536;
-
-/// llama.cpp rounds the size of a stream up to a multiple of this.
-const STREAM_STEP: u32 = 256;
-
-/// The maximum size in bytes of a KV cache with streams that are chosen automatically.
-/// Streams need more cells than a unified cache, which holds each prefix once.
-const MAX_STREAM_BYTES: u64 = 1 << 30;
-
-/// The minimum size of a unified cache that is chosen automatically, in cells.
-const SMALLEST_CONTEXT: u32 = 4096;
-
 impl LlamaSettings {
     /// These settings, with every zero replaced by a choice for this machine.
     #[must_use]
@@ -142,46 +130,6 @@ impl LlamaSettings {
                 .or(Some(batch_size as usize)),
             ..self.clone()
         }
-    }
-
-    /// Resolved settings, with the size and the layout of the KV cache chosen if they are
-    /// open: `kv_unified` is `On` or `Off`. `cell_bytes` is the size of a cell, `None` if
-    /// the model does not support streams.
-    ///
-    /// Streams decode faster on a CPU, because attention in a unified cache passes over
-    /// the cells of all sequences. But they need more cells, and a request has to fit in
-    /// one stream.
-    #[must_use]
-    pub(super) fn laid_out(&self, cell_bytes: Option<u64>) -> Self {
-        let split = Self { kv_unified: Switch::Off, ..self.clone() };
-        let sequences = split.sequences() as u32;
-        let thought = self.thought_tokens.unwrap_or(0);
-        let per_sequence = CELLS_PER_SEQUENCE + thought;
-        let stream = match (self.ctx_size, cell_bytes) {
-            (0, Some(bytes)) => {
-                let affordable = MAX_STREAM_BYTES / (bytes.max(1) * u64::from(sequences));
-                affordable.min((CELLS_PER_STREAM + thought).into()) as u32
-            }
-            (size, _) => size / sequences,
-        } / STREAM_STEP
-            * STREAM_STEP;
-        let streams = match self.kv_unified {
-            _ if cell_bytes.is_none() => false,
-            Switch::Off => true,
-            Switch::On => false,
-            Switch::Auto => {
-                let is_on_cpu = self.n_gpu_layers == GpuLayers::Count(0);
-                self.parallel > 1 && is_on_cpu && stream >= per_sequence
-            }
-        };
-        if streams {
-            return Self { ctx_size: stream.max(STREAM_STEP) * sequences, ..split };
-        }
-        let ctx_size = match self.ctx_size {
-            0 => (self.parallel as u32 * per_sequence).max(SMALLEST_CONTEXT),
-            size => size,
-        };
-        Self { kv_unified: Switch::On, ctx_size, ..self.clone() }
     }
 
     /// Whether each sequence has a separate stream of the KV cache.
@@ -345,52 +293,5 @@ mod tests {
             LlamaSettings { parallel: 1, batch_size: 0, ..LlamaSettings::default() }.resolved();
         assert_eq!((one.batch_size, one.ubatch_size), (1, 1));
         assert!(one.threads > 0 && one.threads_batch == one.threads);
-    }
-
-    #[test]
-    fn streams_are_chosen_if_they_pay_and_fit() {
-        let small = Some(23_040);
-        let chosen = |parallel, ctx_size, kv_unified, n_gpu_layers, cell_bytes| {
-            let settings = LlamaSettings {
-                parallel,
-                ctx_size,
-                kv_unified,
-                n_gpu_layers: GpuLayers::Count(n_gpu_layers),
-                ..LlamaSettings::default()
-            };
-            let chosen = settings.laid_out(cell_bytes);
-            (chosen.kv_unified, chosen.ctx_size, chosen.sequences())
-        };
-        use Switch::{Auto, Off, On};
-        assert_eq!(chosen(8, 0, Auto, 0, small), (Off, 10 * 1536, 10));
-        // Limited by a gibibyte.
-        assert_eq!(chosen(32, 0, Auto, 0, small), (Off, 34 * 1280, 34));
-        assert_eq!(chosen(8, 0, Auto, 0, Some(131_072)), (On, 8192, 24));
-        for (parallel, n_gpu_layers, cell_bytes) in [(1, 0, small), (8, 99, small), (8, 0, None)] {
-            let (unified, ..) = chosen(parallel, 0, Auto, n_gpu_layers, cell_bytes);
-            assert_eq!(unified, On, "{parallel} {n_gpu_layers} {cell_bytes:?}");
-        }
-        // A size set by the user is kept.
-        assert_eq!(chosen(8, 8192, Auto, 0, small), (On, 8192, 24));
-        assert_eq!(chosen(8, 13_000, Auto, 0, small), (Off, 10 * 1280, 10));
-        assert_eq!(chosen(8, 8192, Off, 0, small), (Off, 10 * 768, 10));
-        assert_eq!(chosen(8, 100, Off, 0, small), (Off, 10 * 256, 10));
-        assert_eq!(chosen(8, 0, Off, 0, None), (On, 8192, 24));
-        assert_eq!(chosen(1, 0, On, 0, small), (On, 4096, 10));
-
-        // Thoughts need room too, unless the user set a size.
-        let thinking = |ctx_size| {
-            let settings = LlamaSettings {
-                parallel: 8,
-                ctx_size,
-                thought_tokens: Some(1024),
-                n_gpu_layers: GpuLayers::Count(0),
-                ..LlamaSettings::default()
-            };
-            let chosen = settings.laid_out(small);
-            (chosen.kv_unified, chosen.ctx_size)
-        };
-        assert_eq!(thinking(0), (Off, 10 * 2560));
-        assert_eq!(thinking(8192), (On, 8192));
     }
 }

@@ -5,6 +5,7 @@ use llama_cpp_2::context::params::KvCacheType;
 use llama_cpp_2::llama_batch::LlamaBatch;
 
 use super::*;
+use crate::llama::kv::trie::Token;
 use amend_core::chat::{NextTurn, Reasoning, Role};
 use amend_core::model::{Sampling, Task};
 use amend_core::random::Stream;

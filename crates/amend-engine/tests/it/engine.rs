@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use amend_core::chat::{Message, NextTurn, Reasoning, Role};
-use amend_core::model::{Completion, Engine, Event, Failure, Request, RequestId, Sampling, Task};
+use amend_core::model::{
+    Completion, Engine, Event, Failure, PromptTokens, Request, RequestId, Sampling, Task,
+};
 use amend_core::random::Stream;
 use amend_engine::llama::{CacheType, GpuLayers, Llama, LlamaSettings, Model, Switch};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use amend_core::chat::{Message, NextTurn, Reasoning, Role};
 use amend_core::model::{
-    Completion, Counters, Engine, Event, Finish, Request, RequestId, Sampling, Task,
+    Completion, Counters, Engine, Event, Finish, PromptTokens, Request, RequestId, Sampling, Task,
 };
 use amend_core::random::Stream;
 use amend_engine::llama::{GpuLayers, Llama, LlamaSettings, Model, Switch};

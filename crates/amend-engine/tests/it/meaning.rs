@@ -2,7 +2,7 @@
 //! vocabulary is trained.
 
 use amend_core::chat::{Message, NextTurn, Reasoning, Role};
-use amend_core::model::{Engine, Finish};
+use amend_core::model::{Engine, Finish, PromptTokens};
 use amend_engine::llama::{Llama, LlamaSettings, Model};
 
 use crate::engine::{ask, base, drain, greedy, texts};

@@ -3,7 +3,7 @@
 
 use amend_core::chat::{Message, NextTurn, Reasoning, ReasoningMode, Role};
 use amend_core::model::{
-    Completion, Engine, Event, Failure, Finish, Request, RequestId, Sampling, Task,
+    Completion, Engine, Event, Failure, Finish, PromptTokens, Request, RequestId, Sampling, Task,
 };
 use amend_engine::llama::{Llama, LlamaSettings, Model, Switch};
 

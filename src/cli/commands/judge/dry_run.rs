@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::cli::output::error::CommandError;
 use crate::cli::output::{print, terminal};
+use crate::session::ModelEngines;
 use crate::session::rehearsal::{Spread, rehearse};
 use amend_analysis::judge_quality::category;
 use amend_core::driver::{Job, first_requests};
@@ -85,11 +86,12 @@ pub fn count(source: &ItemSource, by: Option<&str>) -> Result<u64, CommandError>
 /// The input has changed, or stdout can't be written to; [`CommandError::reported`] if an
 /// item would fail at its first step.
 pub fn cost(
-    engine: &dyn Engine,
+    engines: &ModelEngines<'_>,
     job: &Job,
     source: &ItemSource,
     pairs: u64,
 ) -> Result<(), CommandError> {
+    let engine = engines.main();
     let mut prompts = Spread::default();
     let (mut unknown, mut failed) = (0_u64, 0_u64);
     for item in source.items() {
@@ -124,6 +126,9 @@ pub fn cost(
                 None => String::new(),
             };
             writeln!(out, "per pair, about        {computed}{} tokens decoded", cost.decoded)?;
+        }
+        for line in engines.longest_requests() {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     };

@@ -71,7 +71,7 @@ pub(super) fn run(args: &RunArgs, other: &Path, config: &Config) -> Result<(), C
         return already_done(&end);
     }
     let mut models = args.models(config, count)?;
-    let mut model_engines = models.engines(&session.job)?;
+    let mut model_engines = models.engines(&session.job, session.longest_item())?;
     let mut engines = Engines::from(&mut model_engines);
     session.start_with(&mut engines, |manifest| {
         warn_of_other_model(&answers.run.model, &manifest.model);

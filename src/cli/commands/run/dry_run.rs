@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
+use crate::session::ModelEngines;
 use crate::session::rehearsal::{Spread, rehearse, thought_tokens};
 use amend_core::chat::NextTurn;
 use amend_core::constitution::{JudgeReasons, Select};
@@ -20,7 +21,8 @@ use amend_data::items::ItemSource;
 ///
 /// # Errors
 /// [`CommandError::reported`] if an item would fail at its first step.
-pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
+pub fn run(engines: &ModelEngines<'_>, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
+    let engine = engines.main();
     let items = source.summary.rows;
     let first = FirstPrompts::count(engine, job, source)?;
     let steps = Steps::from_job(job);
@@ -56,6 +58,9 @@ pub fn run(engine: &dyn Engine, job: &Job, source: &ItemSource) -> Result<(), Co
                 .computed
                 .map_or_else(String::new, |tokens| format!("{tokens} tokens computed, "));
             writeln!(out, "per item, about        {computed}{decoded} tokens decoded")?;
+        }
+        for line in engines.longest_requests() {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     };

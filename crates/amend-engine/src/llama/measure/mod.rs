@@ -7,3 +7,4 @@ pub(crate) mod costs;
 pub mod oracle;
 pub(crate) mod probe;
 pub(crate) mod rig;
+pub mod speed;
