@@ -138,7 +138,10 @@ fn a_model_is_described_with_the_next_command() {
     }
     let describe = |line: &str| {
         let ran = place.run(&mut place.amend(&format!("model {line} {FIXED}")));
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{line}");
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        let file = line.split_whitespace().find(|word| word.ends_with(".gguf")).unwrap();
+        let next = format!("next: amend run PROMPTS.jsonl --out runs/mine -m {file}\n");
+        assert_eq!(ran.err, next);
         ran.out
     };
     let all = ["words.gguf", "mamba.gguf", "-m thinks.gguf", "words.gguf --json"].map(describe);
@@ -151,7 +154,7 @@ fn a_model_is_described_with_the_next_command() {
 fn the_speed_of_a_model_is_measured() {
     let place = Place::new();
     let ran = place.run(&mut place.small("model --parallel 3 --json"));
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     let described: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let speed = &described["speed"];
     assert_eq!(speed["parallel"], 3);
@@ -178,7 +181,7 @@ fn a_model_without_a_usable_chat_template_is_described_all_the_same() {
         let ran = place.run(&mut place.amend(&format!("model base.gguf {line}")));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.out.contains(expected), "{}", ran.out);
-        assert!(ran.out.ends_with("next: amend model base.gguf --chat-template FILE\n"));
+        assert_eq!(ran.err, "next: amend model base.gguf --chat-template FILE\n");
     }
 }
 
@@ -206,7 +209,7 @@ fn a_file_that_is_no_model_is_refused_with_a_hint() {
         ("vocabulary.gguf", 3, "vocabulary.gguf: llama.cpp", "a vocabulary and no weights"),
         ("http://localhost:1", 2, "a server does not report", "amend model MODEL.gguf"),
         ("text.gguf -m other.gguf", 2, "text.gguf and -m both name a model", "only one"),
-        ("", 2, "no model is given", "pass -m MODEL.gguf"),
+        ("", 2, "no model is given", "-m MODEL.gguf"),
     ] {
         let ran = place.run(&mut place.amend(&format!("model {line}")));
         assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""), "{line}: {ran:?}");

@@ -46,7 +46,7 @@ const PARTS: [&str; 18] = [
 fn text() -> impl Strategy<Value = String> {
     let parts = prop::collection::vec(prop::sample::select(&PARTS[..]), 1..6);
     parts.prop_map(|parts| parts.concat()).prop_filter("blank or a transcript", |text| {
-        !text.trim().is_empty() && !text.starts_with("\n\nHuman:")
+        !text.trim().is_empty() && !text.trim_start().starts_with("Human:")
     })
 }
 
