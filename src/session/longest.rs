@@ -18,6 +18,9 @@ const ORDINARY_WORDS: usize = 256;
 /// The weight of principles that are not meant to be selected. It must not be zero.
 const UNSELECTED: f64 = 1e-9;
 
+/// No sequence gets more room than this. After a request as long, others need no rehearsal.
+const ENOUGH: u32 = 1 << 17;
+
 /// The lengths of the longest requests in tokens, with their answers. `None` where the tokens
 /// are not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,6 +62,9 @@ impl LongestRequests {
             let tokens = |rehearsal: &Rehearsal<'_>| u32::try_from(rehearsal.longest).ok();
             longest.main = longest.main.max(main.and_then(|_| tokens(&writer)));
             longest.second = longest.second.max(judge.as_ref().and_then(tokens));
+            if longest.main.max(longest.second) >= Some(ENOUGH) {
+                break;
+            }
         }
         Ok(longest)
     }

@@ -132,6 +132,22 @@ fn exports_report_dropped_rows() {
     assert!(!place.path("pairs.jsonl.removed.jsonl").exists());
 }
 
+/// Neither prompts nor answers of a usual length need another layout of the cache than the one
+/// that was chosen first, or fail.
+#[test]
+fn the_context_has_room_for_the_longest_item() {
+    let place = Place::new();
+    place.write("in.jsonl", format!("{}\"{}\"\n", questions(3), "Is it so? ".repeat(200)));
+    let ran = place.run(&mut place.small("run in.jsonl --out r -v"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!ran.err.contains("switching to a unified cache"), "{}", ran.err);
+    assert!(ran.err.contains(" a stream for each of 4 sequences; the longest request takes "));
+    let run = RunDir::open(&place.path("r")).unwrap();
+    let settings = &run.manifest().settings["settings"];
+    assert_eq!(settings["ctx_size"].as_u64().unwrap() % (4 + 2), 0, "{settings}");
+    assert!(settings["ctx_size"].as_u64().unwrap() / (4 + 2) > 1825, "{settings}");
+}
+
 #[test]
 fn a_dry_run_and_a_preview_write_nothing() {
     let place = Place::new();
@@ -149,6 +165,10 @@ fn a_dry_run_and_a_preview_write_nothing() {
     decoded, at most       58 tokens
     per item, about        608 tokens computed, 15 tokens decoded
     ");
+    let tight = place.run(&mut place.small("run in.jsonl --dry-run --ctx-size 40"));
+    let expected = "\nlongest request        about ";
+    let (_, longest) = tight.out.split_once(expected).unwrap();
+    assert!(longest.contains(" tokens, but only 256 fit, so that items may fail: "), "{longest}");
     let preview = place.run(&mut place.small("run in.jsonl --preview 1 --out r"));
     let note = "in.jsonl: JSON Lines, 1 row, prompt column: text\n";
     assert_eq!((preview.code, preview.err), (Some(0), format!("{note}{next}")));

@@ -16,7 +16,7 @@ use crate::cli::output::terminal::Output;
 use crate::measured_costs as calibration;
 use amend_core::text::format::{bytes, plural, thousands};
 use amend_engine::FetchedModel;
-use amend_engine::llama::measure::speed::{self, Speed};
+use amend_engine::llama::measure::speed::{self, ModelSpeed};
 use amend_engine::llama::{MemoryFacts, Model, ModelFacts, TemplateFacts};
 
 /// Print what a model is, the memory that it needs, and its speed on this machine
@@ -116,8 +116,8 @@ fn print_facts(facts: &ModelFacts) -> io::Result<()> {
     }
     line(&mut out, "parameters", &thousands(facts.parameters))?;
     let bits = 8.0 * facts.bytes as f64 / facts.parameters.max(1) as f64;
-    let quantisation = facts.quantisation.unwrap_or("unknown");
-    line(&mut out, "quantisation", &format!("{quantisation}, {bits:.1} bits per parameter"))?;
+    let quantisation = facts.quantisation.map_or_else(String::new, |name| format!("{name}, "));
+    line(&mut out, "quantisation", &format!("{quantisation}{bits:.1} bits per parameter"))?;
     line(&mut out, "size", &bytes(facts.bytes))?;
     line(&mut out, "layers", &facts.layers.to_string())?;
     let tokens = |count: u64| format!("{} tokens", thousands(count));
@@ -170,8 +170,8 @@ fn print_memory(out: &mut impl Write, memory: &MemoryFacts) -> io::Result<()> {
     line(out, "context", &format!("{cells} tokens, {shared} {sequences}"))
 }
 
-fn print_speed(speed: Option<&Speed>) -> io::Result<()> {
-    let Some(Speed { prefill, alone, together, parallel }) = speed else { return Ok(()) };
+fn print_speed(speed: Option<&ModelSpeed>) -> io::Result<()> {
+    let Some(ModelSpeed { prefill, alone, together, parallel }) = speed else { return Ok(()) };
     let mut text = format!("prefill {prefill:.0} tokens/s, decoding {alone:.1} tokens/s");
     if *parallel > 1 {
         text.push_str(&format!(", {together:.1} with {parallel} sequences"));

@@ -657,6 +657,25 @@ fn a_folder_is_described_in_one_line() {
     assert_eq!(source.notes, notes);
 }
 
+#[test]
+fn the_longest_item_is_known_after_the_check() {
+    let rows = "{\"prompt\": \"a b c d e f\"}\n\
+                {\"prompt\": \"a\", \"response\": \"a much longer answer\"}\n\
+                {\"prompt\": \"a b\"}\n";
+    let files = Files::new(&[("in.jsonl", rows), ("more.jsonl", "\"ab\"\n")]);
+    let options = ItemOptions::default();
+    let source = files.open(&["in.jsonl", "more.jsonl"], Purpose::Prompts, &options).unwrap();
+    let longest = source.longest.clone().unwrap();
+    assert_eq!((longest.row, &all(&source)[1]), (2, &*longest));
+    let in_memory = ItemSource::from_items(Vec::new(), all(&source));
+    assert_eq!(in_memory.longest, source.longest);
+    assert_eq!(ItemSource::from_items(Vec::new(), Vec::new()).longest, None);
+    // The others are not read.
+    let options = of_shard(0, 2, ShardBy::File);
+    let part = files.open(&["in.jsonl", "more.jsonl"], Purpose::Prompts, &options).unwrap();
+    assert_eq!(part.longest, None);
+}
+
 /// Options of a shard.
 fn of_shard(index: u32, count: u32, by: ShardBy) -> ItemOptions {
     let shard = Shard { by, ..Shard::new(index, count).unwrap() };
@@ -691,6 +710,7 @@ fn the_shards_by_key_have_every_item_once() {
             let items = all(&source);
             let (_, input) = source.shard.as_ref().unwrap();
             assert_eq!(*input, whole.summary, "every shard knows the whole input");
+            assert_eq!(source.longest.as_ref().unwrap().row, whole.longest.as_ref().unwrap().row);
             let summary = InputSummary::new(source.summary.files.clone(), &items);
             assert_eq!(source.summary, summary);
             assert_eq!(source.whole_sha256(), whole.summary.sha256);

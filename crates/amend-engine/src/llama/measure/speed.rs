@@ -24,7 +24,7 @@ const MAX_BATCHES: u32 = 32;
 
 /// The speed of a model, in tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Speed {
+pub struct ModelSpeed {
     /// Of a prompt.
     pub prefill: f64,
     /// Of one text that is decoded alone.
@@ -43,7 +43,7 @@ pub fn measure(
     model: &Model,
     settings: &LlamaSettings,
     parallel: usize,
-) -> Result<Speed, EngineError> {
+) -> Result<ModelSpeed, EngineError> {
     let settings =
         LlamaSettings { parallel, ctx_size: CONTEXT, kv_unified: Switch::On, ..settings.clone() };
     let mut rig = Rig::new(model, &settings)?;
@@ -77,7 +77,7 @@ pub fn measure(
     };
     let alone = decode(1)?;
     let together = if parallel > 1 { decode(parallel)? } else { alone };
-    Ok(Speed { prefill, alone, together, parallel })
+    Ok(ModelSpeed { prefill, alone, together, parallel })
 }
 
 /// Computes a prompt. Returns the seconds it took.
@@ -114,7 +114,7 @@ mod tests {
             let model = Model::load(&tiny_model_path(family), &settings).unwrap();
             for parallel in [1, 3] {
                 let speed = measure(&model, &settings, parallel).unwrap();
-                let Speed { prefill, alone, together, .. } = speed;
+                let ModelSpeed { prefill, alone, together, .. } = speed;
                 assert!(prefill > 0.0 && alone > 0.0 && together > 0.0, "{family}: {speed:?}");
                 assert_eq!(speed.parallel, parallel);
                 assert!(parallel > 1 || together == alone, "{family}: {speed:?}");
