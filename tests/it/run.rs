@@ -164,6 +164,7 @@ fn a_dry_run_and_a_preview_write_nothing() {
     steps of an item       answers 1, critiques 1, revisions 1
     decoded, at most       58 tokens
     per item, about        608 tokens computed, 15 tokens decoded
+    longest request        about 552 tokens
     ");
     let tight = place.run(&mut place.small("run in.jsonl --dry-run --ctx-size 40"));
     let expected = "\nlongest request        about ";
