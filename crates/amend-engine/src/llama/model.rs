@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use llama_cpp_2::gguf::GgufContext;
 use llama_cpp_2::llama_backend::LlamaBackend;
@@ -46,14 +46,13 @@ pub struct Model {
 
 /// The process-wide state of llama.cpp, which can be initialised only once.
 pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
+    static LOGS: Once = Once::new();
     static BACKEND: OnceLock<Result<LlamaBackend, LlamaCppError>> = OnceLock::new();
+    LOGS.call_once(|| send_logs_to_tracing(LogOptions::default()));
     #[cfg(feature = "portable")]
     super::portable::load_libraries()?;
     BACKEND
-        .get_or_init(|| {
-            send_logs_to_tracing(LogOptions::default());
-            LlamaBackend::init()
-        })
+        .get_or_init(LlamaBackend::init)
         .as_ref()
         .map_err(|error| EngineError::new("failed to start llama.cpp").caused_by(error))
 }
