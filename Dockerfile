@@ -5,7 +5,7 @@
 #
 # Both contain the portable build, which runs on every x86-64 CPU since about 2009.
 
-FROM rust:1.95-slim-bookworm AS source
+FROM rust:1.95-slim-trixie AS source
 WORKDIR /amend
 # A layer of its own: it changes less often than the source.
 COPY Cargo.toml ./
@@ -20,7 +20,7 @@ FROM source AS build-vulkan
 RUN examples/setup libvulkan-dev glslc spirv-headers \
     && packaging/portable --features vulkan && cp -R target/portable/root /opt/amend
 
-FROM debian:bookworm-slim AS system
+FROM debian:trixie-slim AS system
 # The certificates are for downloads and for servers; libstdc++ is in the image already.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
