@@ -35,9 +35,9 @@ fn prompts_are_written_for_every_principle_and_read_by_run() {
     let ran = place.run(&mut place.amend(&line));
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{}", ran.err);
     assert!(ran.err.contains("20 of 20 prompts for "), "{}", ran.err);
-    let end =
-        "the prompts are in new.jsonl; read them first\nnext: amend run new.jsonl --out DIR\n";
-    assert!(ran.err.contains(end), "{}", ran.err);
+    let next = format!("amend run new.jsonl --out DIR -c privacy -m {}", server.url);
+    let end = format!("the prompts are in new.jsonl; read them first\nnext: {next}\n");
+    assert!(ran.err.ends_with(&end), "{}", ran.err);
     let found = rows(&std::fs::read_to_string(place.path("new.jsonl")).unwrap());
     assert_eq!(found.len(), 20);
     let count = |kind: &str| found.iter().filter(|row| row["kind"] == kind).count();

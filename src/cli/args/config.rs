@@ -7,6 +7,7 @@
 //! A project may come from another person, so its file sets only what can't send data anywhere:
 //! the constitution and the prompt templates.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,11 +119,16 @@ impl ProjectConfig {
 
 /// The text of a file; `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, CommandError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(CommandError::failed(format!("read {}", path.display()), source)),
+    let failed = |error| CommandError::failed(format!("read {}", path.display()), error);
+    // A link to nowhere is a mistake, not a missing file.
+    if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(None);
     }
+    // A pipe or a device might never end.
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(failed(ErrorKind::InvalidInput.into()).hinted("it is not a file"));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(failed)
 }
 
 /// A mistake in a config file.
@@ -185,5 +191,23 @@ mod tests {
             let hint = diagnostics.0[0].hint.as_deref().unwrap();
             assert!(hint.contains("can't choose the model"), "{hint}");
         }
+    }
+
+    #[test]
+    fn only_a_missing_file_sets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("amend.toml");
+        assert_eq!(read(&path).unwrap(), None);
+        std::fs::create_dir(&path).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("amend.toml"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_is_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("amend.toml");
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("amend.toml"));
     }
 }

@@ -87,6 +87,11 @@ pub struct LoopArgs {
 }
 
 impl TaskArgs {
+    /// The words that choose the same constitution in another call.
+    pub fn words(&self) -> Vec<String> {
+        self.constitution.iter().flat_map(|name| ["-c".to_owned(), name.clone()]).collect()
+    }
+
     /// Loads the constitution.
     ///
     /// # Errors

@@ -199,6 +199,14 @@ pub fn expand_short_flags(
 const SWITCH_HELP: [&str; 3] = ["The engine chooses", "Always", "Never"];
 
 impl ModelArgs {
+    /// The words that choose the same model in another call, if flags chose it.
+    pub fn words(&self) -> Vec<String> {
+        let files = self.model.iter().filter(|_| self.typed.model);
+        let files = files.map(|model| ("-m", model.display().to_string()));
+        let hub = self.hub.model().map(|model| ("-hf", model.to_string()));
+        files.chain(hub).flat_map(|(flag, model)| [flag.to_owned(), model]).collect()
+    }
+
     /// The model given by flag, environment or config file, if any.
     ///
     /// # Errors

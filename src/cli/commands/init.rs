@@ -58,7 +58,10 @@ pub fn run(args: &InitArgs) -> Result<(), CommandError> {
     }
     text.push_str("next:\n");
     if folder != Path::new(".") {
-        text.push_str(&format!("  cd {}\n", next::quoted(&folder.display().to_string())));
+        let name = folder.display().to_string();
+        // `cd` would take the name for a flag.
+        let name = if name.starts_with('-') { format!("./{name}") } else { name };
+        text.push_str(&format!("  cd {}\n", next::quoted(&name)));
     }
     text.push_str(
         "  amend check --lint constitution.toml prompts.jsonl\n  \

@@ -80,7 +80,7 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
         }
     };
     if collection.due().is_empty() {
-        return report(&collection, path, Ended::Done);
+        return report(args, &collection, Ended::Done);
     }
     let mut models = Models::new(args.model.load(config)?, None);
     let mut engines = models.engines(&job, None)?;
@@ -102,11 +102,12 @@ pub fn run(args: &PromptsArgs, config: &Config) -> Result<(), CommandError> {
     };
     let ended = writer::write_prompts(&mut engines, &job, &templates, &mut collection, &mut write)?;
     drop(progress);
-    report(&collection, path, ended)
+    report(args, &collection, ended)
 }
 
 /// Prints how many prompts there are, and ends with an error if some are missing.
-fn report(collection: &Collection, file: Option<&Path>, ended: Ended) -> Result<(), CommandError> {
+fn report(args: &PromptsArgs, collection: &Collection, ended: Ended) -> Result<(), CommandError> {
+    let file = args.out.as_deref();
     let total = collection.total();
     let [tests, contrasts] = collection.counts();
     let all = tests + contrasts;
@@ -123,7 +124,7 @@ fn report(collection: &Collection, file: Option<&Path>, ended: Ended) -> Result<
     let error = match ended {
         Ended::Stopped => {
             if file.is_some() {
-                text.push_str("interrupted; --resume adds the prompts that are missing\n");
+                text.push_str(&next::line(AmendCall::this().with(&["--resume"])));
             }
             Some(CommandError::interrupted())
         }
@@ -131,7 +132,9 @@ fn report(collection: &Collection, file: Option<&Path>, ended: Ended) -> Result<
         Ended::Done => {
             if let Some(path) = file {
                 text.push_str(&format!("the prompts are in {}; read them first\n", path.display()));
-                text.push_str(&next::line(AmendCall::new("run").arg(path).arg("--out").arg("DIR")));
+                let call = AmendCall::new("run").arg(path).arg("--out").arg("DIR");
+                let words = args.task.words().into_iter().chain(args.model.words());
+                text.push_str(&next::line(words.fold(call, AmendCall::arg)));
             }
             None
         }

@@ -41,7 +41,8 @@ impl PromptFile {
         }
     }
 
-    /// Opens an existing file behind its last complete line, and adds its rows to the collection.
+    /// Opens an existing file behind its last row, and adds its rows to the collection. A last row
+    /// that was cut off by an interruption is removed.
     ///
     /// # Errors
     /// There is no such file, it can't be read or written, or a row of it is not one of
@@ -80,7 +81,7 @@ fn exists(path: &Path) -> CommandError {
     )
 }
 
-/// Reads the rows of a file, and opens it behind its last complete line.
+/// Reads the rows of a file, and opens it behind the last one.
 fn resume(path: &Path, collection: &mut Collection) -> Result<File, CommandError> {
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CommandError::usage(
@@ -89,7 +90,8 @@ fn resume(path: &Path, collection: &mut Collection) -> Result<File, CommandError
         ),
         _ => CommandError::failed(format!("read {}", path.display()), error),
     })?;
-    let length = text.rfind('\n').map_or(0, |end| end + 1);
+    let last = text.rfind('\n').map_or(0, |end| end + 1);
+    let length = if is_cut(&text[last..]) { last } else { text.len() };
     for (number, line) in (1..).zip(text[..length].lines()) {
         let row = serde_json::from_str::<PromptRow>(line).map_err(|error| error.to_string());
         row.and_then(|row| collection.restore(row)).map_err(|message| {
@@ -103,10 +105,21 @@ fn resume(path: &Path, collection: &mut Collection) -> Result<File, CommandError
         let mut file = OpenOptions::new().write(true).open(path)?;
         file.set_len(length as u64)?;
         file.seek(SeekFrom::End(0))?;
+        // An editor may have left out the end of the last line.
+        if length > last {
+            file.write_all(b"\n")?;
+        }
         Ok(file)
     };
     open()
         .map_err(|error: io::Error| CommandError::failed(format!("open {}", path.display()), error))
+}
+
+/// Whether a last line is the beginning of a row, and no more.
+fn is_cut(line: &str) -> bool {
+    const BEGINNING: &str = r#"{"id":"#;
+    (line.starts_with(BEGINNING) || BEGINNING.starts_with(line))
+        && serde_json::from_str::<PromptRow>(line).is_err_and(|error| error.is_eof())
 }
 
 #[cfg(test)]
@@ -173,6 +186,18 @@ mod tests {
             assert!(hint.contains("resume"), "{hint}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
             assert!(PromptFile::check_new(Some(&path)).is_err());
+        }
+    }
+
+    #[test]
+    fn only_a_row_that_was_cut_off_is_removed() {
+        let row =
+            r#"{"id":"my-1","principle":"no-doxxing","kind":"tests","prompt":"Where is she?"}"#;
+        for cut in ["{", r#"{"id":"#, &row[..row.len() - 1], &row[..row.len() / 2]] {
+            assert!(is_cut(cut), "{cut}");
+        }
+        for kept in [row, "# notes", r#"[{"a":1}]"#, r#"{"note":"a"#] {
+            assert!(!is_cut(kept), "{kept}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `amend run --show`: each item as it ends, and whether it gives a pair.
 
 use crate::cli::output::brief::Brief;
-use crate::cli::output::error::CommandError;
+use crate::cli::output::error::{CommandError, Kind};
 use crate::cli::output::terminal::Output;
 use crate::cli::output::{print, progress};
 use amend_core::procedure::ItemLoop;
@@ -16,6 +16,8 @@ pub(super) struct ShownItems<'a> {
     selection: Selection<'a>,
     rules: Rules,
     brief: Brief,
+    /// Whether stdout was closed by its reader.
+    is_closed: bool,
 }
 
 impl<'a> ShownItems<'a> {
@@ -23,7 +25,7 @@ impl<'a> ShownItems<'a> {
     pub(super) fn new(run: &'a RunDir, export: &ExportOptions<'a>) -> Result<Self, CommandError> {
         let selection = Selection::new(run, export)?;
         let brief = Brief::new(Output::stdout());
-        Ok(Self { selection, rules: Rules::from_run(run), brief })
+        Ok(Self { selection, rules: Rules::from_run(run), brief, is_closed: false })
     }
 
     /// Prints an item that has ended.
@@ -31,6 +33,9 @@ impl<'a> ShownItems<'a> {
     /// # Errors
     /// Stdout can't be written to, or the filter of the export fails.
     pub(super) fn end(&mut self, item: &ItemLoop, outcome: &Outcome) -> Result<(), CommandError> {
+        if self.is_closed {
+            return Ok(());
+        }
         let trajectory = Trajectory {
             item: item.item().as_ref().clone(),
             steps: item.steps().to_vec(),
@@ -38,6 +43,13 @@ impl<'a> ShownItems<'a> {
         };
         let left_out = self.selection.left_out(&trajectory)?;
         let text = self.brief.item(&trajectory, item.constitution(), &self.rules, &left_out);
-        progress::suspend(|| print::styled(&text))
+        match progress::suspend(|| print::styled(&text)) {
+            // The reader has seen enough. The run goes on.
+            Err(error) if error.kind == Kind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            shown => shown,
+        }
     }
 }
