@@ -10,7 +10,7 @@ use llama_cpp_2::llama_backend::load_backends_from_path;
 use amend_core::model::EngineError;
 
 /// Where the libraries are, relative to the folder above the program's own.
-/// `build.rs` and `examples/portable` name the same folder.
+/// `build.rs` and `packaging/portable` name the same folder.
 const FOLDER: &str = "lib/amend";
 
 /// Loads the library for this CPU, and those for GPUs. Only the first call loads.
