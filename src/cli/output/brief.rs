@@ -2,7 +2,8 @@
 
 use super::terminal::Output;
 use amend_core::constitution::Constitution;
-use amend_core::record::{Outcome, Step, StepKind, StepOutput, answer};
+use amend_core::procedure::improved;
+use amend_core::record::{Outcome, Step, StepKind, StepOutput, answer, answers};
 use amend_data::export::Omission;
 use amend_data::pairs::judgement::{Rules, Ruling};
 use amend_data::store::trajectories::Trajectory;
@@ -50,20 +51,23 @@ impl Brief {
             self.block(&mut text, "before", "34", answer, ANSWER_LINES);
         }
         for step in steps.iter().filter(|step| is_request(step, constitution)) {
-            let id = step.principle.as_deref().unwrap_or_default();
-            let title = constitution.principle(id).map_or(id, |principle| &principle.title);
+            let titles: Vec<&str> = step.applied().map(|id| constitution.title(id)).collect();
+            let title = titles.join(", ");
             let label = if step.kind == StepKind::Critique { "critique" } else { "principle" };
             let critique = if step.kind == StepKind::Critique { step.text.trim() } else { "" };
             let text_of_step = format!("{title}: {critique}");
             let shown = text_of_step.trim_end_matches(": ");
             self.block(&mut text, label, "33", shown, CRITIQUE_LINES);
         }
-        if let (true, Some(answer)) = (last != first, answer(steps, last)) {
-            self.block(&mut text, "after", "32", answer, ANSWER_LINES);
-        }
-        if let Some(judgement) = rules.on(steps, [last, first]) {
-            let verdict = format!("{}, p {:.2}", judgement.in_words(), judgement.decisive.p);
-            self.block(&mut text, "verdict", "35", &verdict, 1);
+        for number in improved(steps) {
+            if let Some(step) = answers(steps).nth(number) {
+                let label = if step.kind == StepKind::Guide { "guided" } else { "after" };
+                self.block(&mut text, label, "32", step.text.trim(), ANSWER_LINES);
+            }
+            if let Some(judgement) = rules.on(steps, [number, first]) {
+                let verdict = format!("{}, p {:.2}", judgement.in_words(), judgement.decisive.p);
+                self.block(&mut text, "verdict", "35", &verdict, 1);
+            }
         }
         if let Outcome::Failed { failure } = outcome {
             self.block(&mut text, "failed", "1;31", &failure.to_string(), CRITIQUE_LINES);
@@ -102,14 +106,14 @@ impl Brief {
     }
 }
 
-/// Whether a step says what is revised: a critique, or a revision without one.
+/// Whether a step says by what an answer is made: a critique, a revision without one, or a
+/// guided answer.
 fn is_request(step: &Step, constitution: &Constitution) -> bool {
     match step.kind.output() {
         StepOutput::Critique => true,
         StepOutput::Revision => !constitution.plan.critique,
-        StepOutput::Answer | StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => {
-            false
-        }
+        StepOutput::Answer => step.kind == StepKind::Guide,
+        StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => false,
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::{
-    CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Method, Plan, Policy,
-    Select, StepSampling, defaults,
+    CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Method, Plan, Policy, Select,
+    StepSampling, defaults,
 };
 use crate::chat::{Reasoning, ReasoningMode};
 use crate::constitution::Thresholds;

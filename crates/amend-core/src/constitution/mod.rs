@@ -103,6 +103,12 @@ impl Constitution {
         self.principles.iter().find(|principle| principle.id == id)
     }
 
+    /// The title of the principle with this id, or the id if there is none.
+    #[must_use]
+    pub fn title<'a>(&'a self, id: &'a str) -> &'a str {
+        self.principle(id).map_or(id, |principle| &principle.title)
+    }
+
     /// The categories of the principles with these ids, without repetition, in order.
     /// Unknown ids are ignored.
     #[must_use]

@@ -78,6 +78,7 @@ fn provenance(run: &RunDir) -> Provenance<'_> {
 fn pair<'a>(item: &'a Item, chosen: &str, rejected: &str) -> Pair<'a> {
     Pair {
         item,
+        method: PairMethod::Revise,
         chosen: Cow::Owned(step(StepKind::Revise, None, chosen)),
         rejected: Cow::Owned(step(StepKind::Generate, None, rejected)),
         critique: None,
