@@ -46,7 +46,7 @@ impl Brief {
         let prompt = item.messages.last().map_or("", |message| message.content.as_str());
         let mut text = String::new();
         self.block(&mut text, &format!("row {}", item.row), "1", prompt, PROMPT_LINES);
-        let [first, last] = [rules.first(steps), rules.last(steps)];
+        let first = rules.first(steps);
         if let Some(answer) = answer(steps, first) {
             self.block(&mut text, "before", "34", answer, ANSWER_LINES);
         }
@@ -59,10 +59,12 @@ impl Brief {
             let shown = text_of_step.trim_end_matches(": ");
             self.block(&mut text, label, "33", shown, CRITIQUE_LINES);
         }
-        for number in improved(steps) {
-            if let Some(step) = answers(steps).nth(number) {
-                let label = if step.kind == StepKind::Guide { "guided" } else { "after" };
-                self.block(&mut text, label, "32", step.text.trim(), ANSWER_LINES);
+        let mut better = improved(steps);
+        // In the order of their pairs.
+        better.reverse();
+        for &number in &better {
+            if let Some(answer) = answer(steps, number) {
+                self.block(&mut text, label(steps, number), "32", answer, ANSWER_LINES);
             }
             if let Some(judgement) = rules.on(steps, [number, first]) {
                 let verdict = format!("{}, p {:.2}", judgement.in_words(), judgement.decisive.p);
@@ -72,16 +74,26 @@ impl Brief {
         if let Outcome::Failed { failure } = outcome {
             self.block(&mut text, "failed", "1;31", &failure.to_string(), CRITIQUE_LINES);
         }
-        let is_swapped =
-            last != first && matches!(rules.rule(steps, [last, first]), Ruling::Flip(_));
-        for reason in left_out {
+        // Pairs of candidates come before those of the better answers.
+        let of_candidates = left_out.len().saturating_sub(better.len());
+        for (at, reason) in left_out.iter().enumerate() {
+            let number = at.checked_sub(of_candidates).and_then(|at| better.get(at)).copied();
+            let is_swapped = number.is_some_and(|number| {
+                matches!(rules.rule(steps, [number, first]), Ruling::Flip(_))
+            });
+            let whose = match number {
+                Some(number) if better.len() > 1 => format!("{}: ", label(steps, number)),
+                _ => String::new(),
+            };
             match reason {
                 None if is_swapped => {
-                    self.line(&mut text, "1;32", "pair: the answer before is the chosen one");
+                    let line = format!("{whose}pair: the answer before is the chosen one");
+                    self.line(&mut text, "1;32", &line);
                 }
-                None => self.line(&mut text, "1;32", "pair"),
+                None => self.line(&mut text, "1;32", &format!("{whose}pair")),
                 Some(reason) => {
-                    self.line(&mut text, "1;33", &format!("no pair: {}", reason.explain()));
+                    let line = format!("{whose}no pair: {}", reason.explain());
+                    self.line(&mut text, "1;33", &line);
                 }
             }
         }
@@ -103,6 +115,14 @@ impl Brief {
     fn line(self, text: &mut String, code: &str, line: &str) {
         text.push_str(&self.output.paint(code, line));
         text.push('\n');
+    }
+}
+
+/// What an answer is that was made to be better than the first one.
+fn label(steps: &[Step], number: usize) -> &'static str {
+    match answers(steps).nth(number).map(|step| step.kind) {
+        Some(StepKind::Guide) => "guided",
+        _ => "after",
     }
 }
 

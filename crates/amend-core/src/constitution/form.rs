@@ -261,7 +261,7 @@ impl ExportForm {
 
 /// The lint rules by which an export can leave rows out, by name. A test of the crate
 /// that has the rules compares them.
-pub const EXPORT_FILTERS: [&str; 20] = [
+pub const EXPORT_FILTERS: [&str; 21] = [
     "empty",
     "same-sides",
     "roles",
@@ -270,6 +270,7 @@ pub const EXPORT_FILTERS: [&str; 20] = [
     "template-tokens",
     "thoughts-left",
     "thoughts-one-sided",
+    "thought-names-rule",
     "delimiter-marks",
     "repeats-critique",
     "repeats-example",

@@ -277,7 +277,7 @@ impl DropReason {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Failed => "the item failed",
-            Self::NoRevision => "no second answer: nothing was revised or guided",
+            Self::NoRevision => "no revision or guided answer",
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
             Self::Thought => "a thought is left in a side",
