@@ -119,20 +119,29 @@ fn a_shift_is_found_and_nothing_else() {
 #[test]
 fn a_slow_drift_is_found_where_no_step_is_one() {
     let manifest = manifest(20, 0);
-    let drifting: Vec<f64> = (0..6).map(|step| -0.065 * f64::from(step)).collect();
-    // No step is a finding by itself, but the last run differs from the first.
-    let whole = trend(&manifest, &drifting);
-    let warmth = measure(&whole, "warmth");
-    let found: Vec<_> = whole.findings.iter().map(|finding| finding.kind).collect();
-    assert!(warmth.drift.as_ref().unwrap().is_out(), "{warmth:?}");
-    assert_eq!(warmth.drift.as_ref().unwrap().earlier, [0]);
-    assert_eq!(found.len(), 1);
+    let drifting: Vec<f64> = (0..6).map(|step| -0.07 * f64::from(step)).collect();
+    let run = |step: usize| input(&manifest, 100 + step as u64, drifting[step]);
+    let compare = |runs: &[TrendInput<'_>]| Trend::new(runs, &TrendOptions::default()).unwrap();
+    let runs: Vec<_> = (0..drifting.len()).map(run).collect();
+    let whole = compare(&runs);
+    let found: Vec<_> = whole.findings.iter().map(|finding| &finding.measure).collect();
+    assert_eq!(found, ["warmth"]);
+    let drift = measure(&whole, "warmth").drift.as_ref().unwrap();
+    assert!(drift.is_out() && drift.earlier == [0], "{drift:?}");
     for step in 1..drifting.len() {
-        let runs = [step - 1, step].map(|at| input(&manifest, at as u64 + 1, drifting[at]));
-        let two = Trend::new(&runs, &TrendOptions::default()).unwrap();
+        let two = compare(&[run(step - 1), run(step)]);
         assert_eq!(two.findings, [], "step {step}");
         assert_eq!(measure(&two, "warmth").drift, None);
     }
+    // A least change between that from the earlier runs and that from the first one leaves
+    // the drift.
+    let shift = measure(&whole, "warmth").shift.as_ref().unwrap();
+    let least = (shift.change.abs() + drift.change.abs()) / 2.0;
+    let options = TrendOptions { min_changes: vec![(None, least)], ..TrendOptions::default() };
+    let found = Trend::new(&runs, &options).unwrap().findings;
+    assert_eq!(found[0].kind, TrendFindingKind::Drift);
+    assert!(found[0].message.starts_with("warmth fell from "), "{}", found[0].message);
+    assert!(found[0].message.contains(" in run100 to "), "{}", found[0].message);
 }
 
 /// The measures of a series that doesn't change: one with levels of items, one that seldom
@@ -195,7 +204,8 @@ fn permutations_by_hand() {
         changes(vec![contrast], values.len(), 2, Stream::new(1), 1999).remove(0)
     };
     let six = change(&values);
-    assert_eq!((six.before, six.latest, six.change, six.n, six.groups), (4.5, 3.5, -1.0, 6, 6));
+    assert_eq!((six.before, six.latest, six.n, six.groups), (4.5, 3.5, 6, 6));
+    assert!((six.change + 1.0).abs() < 1e-12);
     assert!((six.p - 2.0 / 64.0).abs() < 0.01, "{six:?}");
     assert!(six.is_out());
     // Of five items, 2 of 32 are: more than 0.05.
@@ -266,7 +276,7 @@ fn scores_of_another_judge_are_not_compared() {
     let runs = [input(&ours, 1, 0.0), input(&model, 2, 0.0)];
     let trend = Trend::new(&runs, &TrendOptions::default()).unwrap();
     assert_eq!(measure(&trend, "warmth").shift, None);
-    assert_eq!(trend.runs[1].changed, ["model.sha256", "model.name"]);
+    assert_eq!(trend.runs[1].changed, ["model.name", "model.sha256"]);
     // If nothing else is measured, nothing can be compared.
     let runs = runs.map(|mut run| {
         run.results.answers.iter_mut().for_each(|answer| answer.expected = None);
@@ -355,7 +365,8 @@ fn runs_that_are_no_series_are_refused() {
     let text = error(&[input(&other, 1, 0.0), run(2)]);
     assert_eq!(text, "run1 evaluates the set other, and run2 evaluates planted");
     other.input.set = None;
-    assert_eq!(error(&[run(1), input(&other, 2, 0.0)]).as_str(), "run2 is no evaluation");
+    let none = TrendInput { manifest: &other, ..run(2) };
+    assert_eq!(error(&[run(1), none]), "run2 is no evaluation");
 }
 
 #[test]
