@@ -92,17 +92,17 @@ fn row(measure: &MeasureTrend) -> Vec<Cell> {
             let p = Cell::text(format!("{:.3}", change.p));
             let before = Cell::text(decimal(change.before));
             let band = Cell::text(format!("{low} to {high}"));
-            cells.extend([before, band, latest, changed(Some(change)), p]);
+            cells.extend([before, band, latest, changed(measure, Some(change)), p]);
         }
         None => cells.extend([Cell::none(), Cell::none(), latest, Cell::none(), Cell::none()]),
     }
-    cells.push(changed(measure.drift.as_ref()));
+    cells.push(changed(measure, measure.drift.as_ref()));
     cells
 }
 
-fn changed(change: Option<&TrendChange>) -> Cell {
+fn changed(measure: &MeasureTrend, change: Option<&TrendChange>) -> Cell {
     let Some(change) = change else { return Cell::none() };
-    let mark = if change.is_out() { " *" } else { "" };
+    let mark = if measure.is_found(change) { " *" } else { "" };
     let hint = format!("p {:.3}, {}", change.p, counted(change.n, "answer"));
     Cell::text(format!("{}{mark}", signed(change.change))).hint(hint)
 }

@@ -35,7 +35,7 @@ pub struct TrendArgs {
     #[arg(long)]
     by_kind: bool,
     /// Report only changes of at least X, in the unit of the measure: of all measures, or
-    /// of one. May be repeated
+    /// of one. May be repeated [default: 0.01]
     #[arg(long, value_name = "[MEASURE=]X", value_parser = min_change)]
     min_change: Vec<(Option<String>, f64)>,
     /// Do not report changes for the better
@@ -187,10 +187,10 @@ fn text(trend: &Trend) -> String {
     text.push_str(&table(4, &rows));
     text.push('\n');
     text.push_str(&table(1, &measure_rows(measures, runs.len())));
-    if measures
-        .iter()
-        .any(|measure| out_mark(&measure.shift) == "*" || out_mark(&measure.drift) == "*")
-    {
+    let changes = |measure: &MeasureTrend| {
+        [&measure.shift, &measure.drift].into_iter().flatten().any(|it| measure.is_found(it))
+    };
+    if measures.iter().any(changes) {
         text.push_str("* unlikely to be chance\n");
     }
     if measures.iter().flat_map(|measure| &measure.points).any(|point| !point.is_compared) {
@@ -227,7 +227,7 @@ fn measure_rows(measures: &[MeasureTrend], runs: usize) -> Vec<Vec<String>> {
         row.push(latest.map_or(String::new(), |point| interval(&point.mean)));
         for change in [&measure.shift, &measure.drift] {
             let text = change.as_ref().map_or(NONE.to_owned(), |it| format!("{:+.2}", it.change));
-            row.extend([text, out_mark(change).to_owned()]);
+            row.extend([text, mark(measure, change).to_owned()]);
         }
         row.push(measure.shift.as_ref().map_or(String::new(), |change| change.n.to_string()));
         rows.push(row);
@@ -240,9 +240,9 @@ fn value(point: &TrendPoint) -> String {
     if point.is_compared { value } else { format!("({value})") }
 }
 
-fn out_mark(change: &Option<TrendChange>) -> &'static str {
+fn mark(measure: &MeasureTrend, change: &Option<TrendChange>) -> &'static str {
     match change {
-        Some(change) if change.is_out() => "*",
+        Some(change) if measure.is_found(change) => "*",
         _ => "",
     }
 }

@@ -108,7 +108,7 @@ fn draw_point(
     let is_out = [&measure.shift, &measure.drift]
         .into_iter()
         .flatten()
-        .any(amend_analysis::trend::TrendChange::is_out);
+        .any(|change| measure.is_found(change));
     let class = match point.is_compared {
         false => "hollow",
         true if point.run + 1 == runs && is_out => "below",

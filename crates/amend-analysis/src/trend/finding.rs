@@ -75,11 +75,9 @@ impl WorseDirection {
 /// The finding about a measure, if there is one. A measure outside its band has no second
 /// finding about the first run.
 pub(super) fn finding(trend: &MeasureTrend, runs: &[TrendedRun]) -> Option<TrendFinding> {
-    let is_found =
-        |change: &&TrendChange| change.is_out() && change.change.abs() >= trend.min_change;
     let (kind, change) = match (&trend.shift, &trend.drift) {
-        (Some(shift), _) if is_found(&shift) => (TrendFindingKind::Shift, shift),
-        (_, Some(drift)) if is_found(&drift) => (TrendFindingKind::Drift, drift),
+        (Some(shift), _) if trend.is_found(shift) => (TrendFindingKind::Shift, shift),
+        (_, Some(drift)) if trend.is_found(drift) => (TrendFindingKind::Drift, drift),
         _ => return None,
     };
     let is_worse = trend.worse.map(|worse| worse.is_worse(change.change));

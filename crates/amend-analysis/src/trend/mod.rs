@@ -27,6 +27,10 @@ pub use permutation::{ALPHA, PERMUTATIONS, TrendChange};
 /// The most runs of a series.
 pub const MOST_RUNS: usize = 200;
 
+/// The least change that is a finding, unless the options name another: that of the last
+/// digit that is printed.
+pub const LEAST_CHANGE: f64 = 0.01;
+
 /// The version of the format of `amend trend --json`.
 const FORMAT: u32 = 1;
 
@@ -47,7 +51,7 @@ pub struct TrendOptions {
     /// Whether each measure is also compared over each kind of item.
     pub by_kind: bool,
     /// The least change that is a finding: of all measures (`None`) or of the named one.
-    /// The last entry that applies counts.
+    /// The last entry that applies counts; without one, it is [`LEAST_CHANGE`].
     pub min_changes: Vec<(Option<String>, f64)>,
     /// Whether changes for the better are no findings.
     pub only_worse: bool,
@@ -115,6 +119,12 @@ impl MeasureTrend {
             Some(kind) => format!("{} of {} items", self.measure, kind.as_str()),
             None => self.measure.clone(),
         }
+    }
+
+    /// Whether a change of this measure is a finding: beyond chance, and not too small.
+    #[must_use]
+    pub fn is_found(&self, change: &TrendChange) -> bool {
+        change.is_out() && change.change.abs() >= self.min_change
     }
 }
 
@@ -289,7 +299,7 @@ fn tested(
 fn min_change(measure: &Measure, options: &TrendOptions) -> f64 {
     let mut entries = options.min_changes.iter().rev();
     let own = entries.find(|(name, _)| name.as_deref().is_none_or(|name| name == measure.name()));
-    own.map_or(0.0, |&(_, least)| least)
+    own.map_or(LEAST_CHANGE, |&(_, least)| least)
 }
 
 fn trended(runs: &[TrendInput<'_>], at: usize) -> TrendedRun {
