@@ -15,10 +15,9 @@ fn findings(trend: &Trend) -> Section {
     section.note = match trend.findings.len() {
         0 => "No measure of the latest run differs from the earlier runs by more than chance."
             .to_owned(),
-        some => format!(
-            "{} of the latest run differ from the earlier runs by more than chance.",
-            counted(some, "measure")
-        ),
+        some => {
+            format!("{} of the latest run changed by more than chance.", counted(some, "measure"))
+        }
     };
     let mut found = Table::new("Changes", &["measure", "finding", "direction", "change", "p"]);
     for finding in &trend.findings {
@@ -74,8 +73,8 @@ fn measures(trend: &Trend) -> Section {
 /// What a chart shows, in a sentence.
 fn summary(measure: &MeasureTrend) -> String {
     let Some(change) = &measure.shift else { return "No earlier run is comparable.".to_owned() };
-    let latest = decimal(change.latest);
-    let [low, high] = change.band().map(decimal);
+    let latest = format!("{:.3}", change.latest);
+    let [low, high] = change.band().map(|end| format!("{end:.3}"));
     let place = if change.is_out() { "outside" } else { "within" };
     format!("Latest {latest}, {place} the band {low} to {high}.")
 }
@@ -113,7 +112,6 @@ fn values(trend: &Trend) -> Table {
     let columns: Vec<&str> =
         std::iter::once("run").chain(names.iter().map(String::as_str)).collect();
     let mut table = Table::new("Values of all runs", &columns).note("Hover for intervals.");
-    table.heat = true;
     for run in 0..trend.runs.len() {
         let mut row = vec![Cell::text(format!("{}", run + 1)).hint(&trend.runs[run].name)];
         for measure in &trend.measures {

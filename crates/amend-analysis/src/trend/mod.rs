@@ -336,7 +336,7 @@ fn notes(
         let other = run.results.answers.len() - comparable.answers(at).count();
         if other > 0 {
             notes.push(format!(
-                "{name}: {other} {} left out, because {} has their items not, or changed",
+                "{name}: {other} {} left out, because {} does not have the same items",
                 plural(other, "answer"),
                 latest.name
             ));
@@ -365,6 +365,13 @@ fn notes(
                 latest.name
             ));
         }
+    }
+    let overall = all.iter().filter(|series| series.slice == Slice::default());
+    let alone = overall.filter(|series| series.shift.is_none() && series.other_judges.is_empty());
+    let alone: Vec<&str> = alone.map(|series| series.measure.name()).collect();
+    if !alone.is_empty() {
+        let measures = list(&alone);
+        notes.push(format!("{measures}: no earlier run has values of the same items"));
     }
     if let Some(unable) = too_few(comparable, runs.len()) {
         notes.push(unable);
