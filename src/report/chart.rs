@@ -8,6 +8,7 @@
 mod histogram;
 mod reliability;
 mod throughput;
+mod trend;
 
 use std::fmt::Write;
 
@@ -15,6 +16,7 @@ pub(super) use self::histogram::histogram;
 pub(super) use self::reliability::reliability;
 pub use self::reliability::reliability_svg;
 pub use self::throughput::{Point, throughput_svg};
+pub(super) use self::trend::trend;
 
 /// The style of a drawing in a file, on a white background.
 const FILE_STYLE: &str = "text{font:13px sans-serif;fill:#444}.title{font-size:15px}\

@@ -3,8 +3,8 @@
 //!
 //! This module reads the run directory and writes nothing. `facts` reduces each
 //! item to numbers; `figures`, `reviews`, `audit` and `evaluation` make sections
-//! from them; `item` makes the list; `page` renders everything. Prompts and answers
-//! are data: on the page they are text, never markup or script.
+//! from them; `item` makes the list; `page` renders everything. `trend` makes the page of
+//! a series of evaluations, which has no items. Prompts and answers are data: on the page they are text, never markup or script.
 
 mod audit;
 mod changes;
@@ -18,6 +18,7 @@ mod reviews;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod trend;
 mod view;
 mod words;
 
@@ -36,6 +37,7 @@ use self::view::Section;
 use crate::review;
 use amend_analysis::audit::Audit;
 use amend_analysis::evaluation::Results;
+use amend_analysis::trend::Trend;
 use amend_core::constitution::Constitution;
 use amend_data::lint::check;
 use amend_data::pairs::DropReason;
@@ -141,12 +143,38 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
         outcomes: outcome_choices(&items),
         verdicts: verdict_choices(&items, if is_comparison { ["A", "B"] } else { subject.sides() }),
         categories: catalogue.names().map(|(name, number)| (name.to_owned(), number)).collect(),
+        has_items: true,
         unlisted: facts.len() - items.len(),
         items,
     };
-    // In HTML, a NUL is a parse error.
-    let html = page::render(&page).map_err(ReportError::Render)?.replace('\0', "\u{fffd}");
+    let html = render(&page)?;
     Ok(Report { html, items: facts.len(), listed: page.items.len() })
+}
+
+/// Makes the page of a series of evaluations: an HTML document.
+///
+/// # Errors
+/// The page can't be rendered.
+pub fn trend(trend: &Trend) -> Result<String, ReportError> {
+    let mut facts = vec![
+        ("Set", trend.set.clone()),
+        ("Runs", trend.runs.len().to_string()),
+        ("amend", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    if let Some(latest) = trend.runs.last() {
+        facts.insert(1, ("Latest run", latest.name.clone()));
+    }
+    render(&Page {
+        title: format!("amend trend: {}", trend.set),
+        facts,
+        sections: trend::sections(trend),
+        ..Page::default()
+    })
+}
+
+/// Renders a page. In HTML, a NUL is a parse error.
+fn render(page: &Page) -> Result<String, ReportError> {
+    Ok(page::render(page).map_err(ReportError::Render)?.replace('\0', "\u{fffd}"))
 }
 
 /// Reads a file derived from the journal. `None` if it does not exist.

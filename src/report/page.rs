@@ -23,7 +23,7 @@ const TEMPLATES: [(&str, &str); 4] = [
 ];
 
 /// The content of a page.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Page {
     /// The title.
     pub title: String,
@@ -31,6 +31,8 @@ pub struct Page {
     pub facts: Vec<(&'static str, String)>,
     /// The sections of figures.
     pub sections: Vec<Section>,
+    /// Whether the page has a list of items.
+    pub has_items: bool,
     /// The listed items.
     pub items: Vec<ItemView>,
     /// The number of items that are not listed.

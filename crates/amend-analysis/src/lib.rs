@@ -9,3 +9,4 @@ pub mod diff;
 pub mod evaluation;
 pub mod judge_quality;
 pub mod preference;
+pub mod trend;

@@ -23,3 +23,4 @@ pub mod schema;
 pub mod score;
 pub mod status;
 pub mod step;
+pub mod trend;

@@ -9,7 +9,7 @@ mod results;
 mod variants;
 
 pub use answer::EvaluatedItem;
-pub use figures::{Figure, Measure, Slice};
+pub use figures::{Figure, Measure, Slice, figure};
 pub use results::{Results, ResultsError, ThresholdOutcome, ThresholdResult, measures};
 pub use variants::{ItemSpread, Variants};
 

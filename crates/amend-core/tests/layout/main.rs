@@ -53,7 +53,15 @@ const CRATES: [Floors; 5] = [
     Floors {
         name: "amend-analysis",
         folder: "crates/amend-analysis",
-        modules: &["agreement", "judge_quality", "preference", "evaluation", "diff", "audit"],
+        modules: &[
+            "agreement",
+            "judge_quality",
+            "preference",
+            "evaluation",
+            "diff",
+            "trend",
+            "audit",
+        ],
     },
     Floors {
         name: "amend",
