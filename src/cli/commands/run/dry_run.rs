@@ -89,7 +89,7 @@ impl FirstPrompts {
             let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
             let prepared = job
                 .templates
-                .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
+                .render(asks[0].kind, &trajectory.context(&asks[0], JudgeQuestion::default()))
                 .map_err(Into::into)
                 .and_then(|rendered| {
                     let (turns, shared) = (&rendered.turns, rendered.shared_turns);

@@ -25,6 +25,7 @@ fn principle(id: &str, weight: f64) -> Principle {
         critique: format!("criticise by {id}"),
         revise: format!("revise by {id}"),
         judge: String::new(),
+        opposite: None,
         applies_when: String::new(),
         paraphrases: Vec::new(),
         labels: None,
@@ -127,8 +128,9 @@ fn judged(ask: &StepRequest) -> StepResult {
 fn verdict(log_odds: f64) -> StepResult {
     let poll = Poll {
         template: "judge".into(),
-        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds }],
-        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0 }],
+        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds, tie: None }],
+        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0, tie: None }],
+        opposite: None,
     };
     StepResult::Verdict(Verdict { polls: vec![poll] }, Usage::default())
 }
@@ -156,7 +158,7 @@ fn drive(
             asks.push(ask);
             continue;
         }
-        let context = trajectory.context(&ask, 0, Reasons::None);
+        let context = trajectory.context(&ask, JudgeQuestion::default());
         let rendered = templates.render(ask.kind, &context).unwrap();
         engine.submit(Request {
             id: ask.step as u64,
