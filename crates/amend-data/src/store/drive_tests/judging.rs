@@ -141,7 +141,8 @@ fn reasons_are_sampled_before_each_label_and_shown_to_the_judge() {
         let verdict = step.verdict.as_ref().unwrap();
         assert_eq!(verdict.polls.len(), 1);
         assert_eq!((verdict.polls[0].forward.len(), verdict.polls[0].backward.len()), (3, 3));
-        assert!((verdict.log_odds() - 2.0).abs() < 1e-9);
+        let samples = job.constitution.judge.combine;
+        assert!((verdict.odds(samples).log_odds - 2.0).abs() < 1e-9);
         // Two words for each reason, three samples, two orders.
         assert_eq!(step.usage.decoded, 12);
     }
