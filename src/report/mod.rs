@@ -219,6 +219,7 @@ fn verdict_choices(items: &[ItemView], is_comparison: bool) -> Vec<(&'static str
     let mut all = vec![
         ("better", format!("{better} better")),
         ("worse", format!("{worse} better")),
+        ("tie", "tie".to_owned()),
         ("undecided", "undecided".to_owned()),
         ("", "no verdict".to_owned()),
     ];

@@ -80,8 +80,9 @@ impl Meter {
         if let Some(rules) = &self.rules
             && let Some(judgement) = rules.on(steps, [rules.last(steps), rules.first(steps)])
         {
-            let VerdictCounts { better, not_better, undecided } = &mut self.facts.verdicts;
+            let VerdictCounts { better, not_better, ties, undecided } = &mut self.facts.verdicts;
             let count = match judgement.decisive {
+                decisive if decisive.tied => ties,
                 decisive if decisive.undecided => undecided,
                 decisive if decisive.is_for_first() => better,
                 _ => not_better,

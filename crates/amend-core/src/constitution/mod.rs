@@ -303,6 +303,20 @@ pub enum Ties {
     Label,
 }
 
+impl Ties {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Margin, Self::Label];
+
+    /// The name in constitutions and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Margin => "margin",
+            Self::Label => "label",
+        }
+    }
+}
+
 /// How a verdict changes a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

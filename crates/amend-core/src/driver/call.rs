@@ -1,7 +1,7 @@
 //! A step in flight: its requests and their results. A text, a score and a
 //! log-probability take one request. A verdict takes one for each judge template,
-//! question (also its opposite, with `contrast`), order and sample; if the judge reasons first, each of these is two requests, and
-//! the second continues the first.
+//! question (with `contrast`, also its opposite), order and sample; if the judge reasons
+//! first, each of these is two requests, and the second continues the first.
 
 use super::{Job, sampling};
 use crate::chat::{Message, Role};

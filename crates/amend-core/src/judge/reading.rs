@@ -30,6 +30,20 @@ pub enum SampleCombination {
     Counts,
 }
 
+impl SampleCombination {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Probabilities, Self::Counts];
+
+    /// The name in constitutions and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probabilities => "probabilities",
+            Self::Counts => "counts",
+        }
+    }
+}
+
 /// The log-probabilities of the labels in one order of the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reading {

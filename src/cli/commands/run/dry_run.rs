@@ -10,8 +10,7 @@ use amend_core::chat::NextTurn;
 use amend_core::constitution::{JudgeReasons, Select};
 use amend_core::driver::{Job, sampling};
 use amend_core::model::{Engine, Failure};
-use amend_core::procedure::Next;
-use amend_core::prompt::Reasons;
+use amend_core::procedure::{JudgeQuestion, Next};
 use amend_core::record::StepKind;
 use amend_data::items::ItemSource;
 
@@ -153,5 +152,6 @@ fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
         JudgeReasons::Written => u64::from(sampling.max_tokens) + thought,
         JudgeReasons::Thought => thought,
     };
-    2 * judge.templates.len() as u64 * u64::from(judge.reasons) * sample
+    let questions = judge.templates.len() as u64 * if judge.contrast { 2 } else { 1 };
+    2 * questions * u64::from(judge.reasons) * sample
 }
