@@ -96,7 +96,7 @@ mod tests {
                     [[principle]]\nid = 'p'\nprinciple = 'Be kind.'";
         let constitution = parse("c.toml", text).unwrap();
         let trajectory = |(at, (label, log_odds, mass)): (usize, &(&str, f64, f64))| {
-            let mut item = Item::of_prompt(&format!("why {at}"));
+            let mut item = Item::of_prompt(format!("why {at}"));
             item.response = Some("x".to_owned());
             item.response_b = Some("y".to_owned());
             item.metadata.insert("label".to_owned(), json!(label));
