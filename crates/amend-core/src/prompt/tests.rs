@@ -741,12 +741,12 @@ fn a_judge_is_asked_for_a_tie_and_for_the_opposite_if_its_settings_say_so() {
     assert_eq!(
         asked(None, tie),
         "Which answer is better on the whole?\nIs it Answer A, Answer B, or C, which means that \
-         neither is better? Reply with A, B or C alone.\n> The reply is"
+         neither is better? Reply with A, B or C alone.\n> The better answer is Answer"
     );
     let after = ComparedAnswers { reasons: Reasons::Given("Both are short."), ..tie };
     assert_eq!(
         asked(None, after),
-        "Now reply with A, B or, if neither is better, C alone.\n> The reply is"
+        "Now reply with A, B or, if neither is better, C alone.\n> The better answer is Answer"
     );
 }
 

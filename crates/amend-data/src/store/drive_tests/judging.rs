@@ -248,7 +248,7 @@ fn a_tie_is_a_label_of_its_own_and_gives_no_pair() {
         assert_eq!(*choices, labels::answers(&["A", "B", "C"]));
         let (question, reply) = asked(request);
         assert!(question.contains("Reply with A, B or C alone."), "{question}");
-        assert_eq!(reply, "The reply is");
+        assert_eq!(reply, "The better answer is Answer");
         // The first item is a tie; on the second, there is too little mass.
         let scale = if request.turns[1].content.contains("Question 1?") { 1.0 } else { 0.1 };
         Ok([0.3, 0.2, 0.4].map(|p: f64| (scale * p).ln()).to_vec())
