@@ -258,6 +258,7 @@ fn constitution(size: Size) -> Constitution {
         critique: "Say what breaks the rule.".to_owned(),
         revise: "Write the answer so that it keeps the rule.".to_owned(),
         judge: String::new(),
+        opposite: None,
         applies_when: String::new(),
         paraphrases: Vec::new(),
         labels: None,

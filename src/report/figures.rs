@@ -177,14 +177,16 @@ impl<'a> RunFigures<'a> {
         section.note = format!(
             "The judge saw each pair in both orders. A margin is in log-odds, without the position \
              offset: above 0 it favours {better}, below 0 {worse}. A verdict with too small a \
-             margin, or too little probability on the labels, is undecided."
+             margin, or whose most probable label is that of a tie, is a tie. With too little \
+             probability on the labels, it is undecided."
         );
         let margins: Vec<f64> = decided_margins(all.iter().copied());
         let share = |test: &dyn Fn(&Combined) -> bool| stats::share(all.iter().map(|&v| test(v)));
         for (label, share) in [
             (format!("For {better}"), share(&|verdict| !verdict.undecided && verdict.margin > 0.0)),
             (format!("For {worse}"), share(&|verdict| !verdict.undecided && verdict.margin <= 0.0)),
-            ("Undecided".to_owned(), share(&|verdict| verdict.undecided)),
+            ("Tie".to_owned(), share(&|verdict| verdict.tied)),
+            ("Undecided".to_owned(), share(&|verdict| verdict.undecided && !verdict.tied)),
         ] {
             if let Some(share) = share {
                 section.card(label, percent(share.value), percent_interval(&share));
@@ -207,7 +209,7 @@ impl<'a> RunFigures<'a> {
         }
         section.charts.extend(chart::histogram(
             "Margins",
-            &format!("Log-odds of {better} over {worse}, without undecided verdicts."),
+            &format!("Log-odds of {better} over {worse}, without ties and undecided verdicts."),
             &margins,
         ));
         section.charts.extend(chart::histogram(
@@ -275,7 +277,7 @@ impl<'a> RunFigures<'a> {
             columns.extend([made, "unchanged", "cut off"]);
         }
         if verdicts {
-            columns.extend(["verdicts", "better", "undecided", "mean margin"]);
+            columns.extend(["verdicts", "better", "ties", "undecided", "mean margin"]);
         }
         if columns.len() == 2 {
             return section;
@@ -328,7 +330,7 @@ impl<'a> RunFigures<'a> {
         ]
     }
 
-    fn verdict_cells(&self, id: &str) -> [Cell; 4] {
+    fn verdict_cells(&self, id: &str) -> [Cell; 5] {
         let own: Vec<&Combined> = self
             .facts
             .iter()
@@ -340,7 +342,8 @@ impl<'a> RunFigures<'a> {
         [
             Cell::text(count(own.len() as u64)),
             share_cell(margins.iter().map(|&margin| margin > 0.0)),
-            share_cell(own.iter().map(|verdict| verdict.undecided)),
+            share_cell(own.iter().map(|verdict| verdict.tied)),
+            share_cell(own.iter().map(|verdict| verdict.undecided && !verdict.tied)),
             self.mean_cell(&margins, signed),
         ]
     }

@@ -36,7 +36,7 @@ pub struct ItemView {
     pub outcome: &'static str,
     /// The outcome in words.
     pub became: String,
-    /// `better`, `worse` or `undecided`, or an empty string without a verdict.
+    /// `better`, `worse`, `tie` or `undecided`, or an empty string without a verdict.
     pub verdict: &'static str,
     /// The verdict in words.
     pub judged: String,
@@ -196,7 +196,9 @@ impl ItemView {
 
 /// The CSS class of a verdict, which is also the value by which the page filters.
 fn verdict_class(verdict: &Combined) -> &'static str {
-    if verdict.undecided {
+    if verdict.tied {
+        "tie"
+    } else if verdict.undecided {
         "undecided"
     } else if verdict.margin > 0.0 {
         "better"
@@ -208,7 +210,7 @@ fn verdict_class(verdict: &Combined) -> &'static str {
 /// A verdict on two answers in words.
 fn verdict_text(verdict: &Combined, first: &str, second: &str) -> String {
     match verdict_class(verdict) {
-        "undecided" => "undecided".to_owned(),
+        class @ ("tie" | "undecided") => class.to_owned(),
         "better" => format!("{first} better"),
         _ => format!("{second} better"),
     }

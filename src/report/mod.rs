@@ -249,6 +249,7 @@ fn verdict_choices(items: &[ItemView], [better, worse]: [&str; 2]) -> Vec<(&'sta
     let mut all = vec![
         ("better", format!("{better} better")),
         ("worse", format!("{worse} better")),
+        ("tie", "tie".to_owned()),
         ("undecided", "undecided".to_owned()),
         ("", "no verdict".to_owned()),
     ];

@@ -18,11 +18,13 @@ fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     let reading = |odds: f64| Reading {
         first: (mass * sigmoid(odds)).ln(),
         second: (mass * sigmoid(-odds)).ln(),
+        tie: None,
     };
     let poll = Poll {
         template: "judge".to_owned(),
         forward: vec![reading(offset + log_odds)],
         backward: vec![reading(offset - log_odds)],
+        opposite: None,
     };
     Verdict { polls: vec![poll] }
 }
@@ -170,6 +172,7 @@ fn verdict_figures_match_values_computed_by_hand() {
         [
             "For the revision: 33 % (6 to 79 %, n = 3)",
             "For the first answer: 33 % (6 to 79 %, n = 3)",
+            "Tie: 0 % (0 to 56 %, n = 3)",
             "Undecided: 33 % (6 to 79 %, n = 3)",
             "Mean margin: 0.00 (−1.00 to +1.00, n = 2)",
             "Mean position offset: +1.00 (+0.50 to +1.50, n = 3)",
@@ -181,8 +184,8 @@ fn verdict_figures_match_values_computed_by_hand() {
     assert_eq!(
         rows(principles),
         [
-            "kind | manners | 2 | 0 % | 0 % | 2 | 100 % | 50 % | +1.00",
-            "true | honesty | 1 | 0 % | 0 % | 1 | 0 % | 0 % | −1.00",
+            "kind | manners | 2 | 0 % | 0 % | 2 | 100 % | 0 % | 50 % | +1.00",
+            "true | honesty | 1 | 0 % | 0 % | 1 | 0 % | 0 % | 0 % | −1.00",
         ]
     );
     let categories = section(&page, "categories");
@@ -190,6 +193,18 @@ fn verdict_figures_match_values_computed_by_hand() {
     let heat = &categories.tables[1];
     assert_eq!(rows(heat), ["kind | +1.00 | –", "true | −1.00 | –"]);
     assert_eq!([heat.rows[0][1].shade, heat.rows[1][1].shade], ["p2", "n2"]);
+}
+
+#[test]
+fn ties_are_shown_apart_from_undecided_verdicts() {
+    let mut manifest = manifest();
+    manifest.constitution.value.judge.min_margin = 2.0;
+    let page = sections(&manifest, &mixed());
+    let cards = cards(section(&page, "verdicts"));
+    assert_eq!(cards[2], "Tie: 67 % (21 to 94 %, n = 3)");
+    assert_eq!(cards[3], "Undecided: 33 % (6 to 79 %, n = 3)");
+    let principles = &section(&page, "principles").tables[0];
+    assert_eq!(rows(principles)[0], "kind | manners | 2 | 0 % | 0 % | 2 | – | 50 % | 50 % | –");
 }
 
 #[test]

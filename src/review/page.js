@@ -170,6 +170,7 @@
     }
     if (opinion.critique !== null) fact("Critique", opinion.critique);
     if (opinion.margin === null) fact("Verdict", "There is no verdict.");
+    else if (opinion.tied) fact("Verdict", "The judge says that it is a tie.");
     else if (opinion.undecided) fact("Verdict", "The judge is undecided.");
     else fact("Verdict", `The judge prefers the ${side(opinion.margin > 0)} answer.`, `By ${number(Math.abs(opinion.margin))} in log-odds.`);
     get("facts").replaceChildren(...facts);

@@ -76,7 +76,9 @@ pub struct ModelsOpinion {
     critique: Option<String>,
     /// The judge's log-odds for that answer. `None` if it was not asked.
     margin: Option<f64>,
-    /// Whether the judge is undecided.
+    /// Whether the judge says that it is a tie.
+    tied: bool,
+    /// Whether the judge favours neither.
     undecided: bool,
 }
 
@@ -388,6 +390,7 @@ impl Task {
                 .collect(),
             critique: pair.reason().map(str::to_owned),
             margin: judgement.as_ref().map(|judgement| judgement.decisive.margin),
+            tied: judgement.as_ref().is_some_and(|judgement| judgement.decisive.tied),
             undecided: judgement.as_ref().is_some_and(|judgement| judgement.decisive.undecided),
         };
         let texts = [pair.chosen.text.clone(), pair.rejected.text.clone()];

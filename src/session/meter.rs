@@ -81,8 +81,9 @@ impl Meter {
         let first = rules.first(steps);
         let better = improved(steps).into_iter();
         for judgement in better.filter_map(|number| rules.on(steps, [number, first])) {
-            let VerdictCounts { better, not_better, undecided } = &mut self.facts.verdicts;
+            let VerdictCounts { better, not_better, ties, undecided } = &mut self.facts.verdicts;
             let count = match judgement.decisive {
+                decisive if decisive.tied => ties,
                 decisive if decisive.undecided => undecided,
                 decisive if decisive.is_for_first() => better,
                 _ => not_better,

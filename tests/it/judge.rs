@@ -83,6 +83,103 @@ fn reasons_precede_the_verdict() {
 }
 
 #[test]
+fn ties_contrast_and_votes_are_settings_and_flags_and_their_runs_are_compared() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS.to_owned() + TIES);
+    let judge = |out: &str, flags: &str| {
+        let line = format!("judge rows.jsonl --json --out {out} {flags}");
+        let ran = place.run(&mut place.small(&line));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        lines(&ran.out)
+    };
+    // The tiny model writes anything, so that labels have little mass.
+    place.write("own.toml", settings("mass_floor = 0.0\n"));
+    let plain = judge("plain", "-c own.toml");
+    assert!(plain.iter().all(|row| row.get("p_tie").is_none() && row["tied"] == false));
+    place.write("set.toml", settings("mass_floor = 0.0\nties = \"label\"\ncontrast = true\n"));
+    let by_file = judge("file", "-c set.toml");
+    let by_flag = judge("flag", "-c own.toml --ties label --contrast");
+    assert_eq!(by_file, by_flag);
+    for row in &by_file {
+        assert!((0.0..=1.0).contains(&row["p_tie"].as_f64().unwrap()), "{row}");
+    }
+    // One vote in each order: they agree by ln 5, or the verdict is a tie.
+    let mut agree = 0;
+    for (row, plain) in judge("votes", "-c own.toml --combine counts").iter().zip(&plain) {
+        let [first, second] = [0, 1].map(|at| plain["orders"][at].as_f64().unwrap());
+        let expected = if first * second > 0.0 { 5_f64.ln() } else { 0.0 };
+        agree += usize::from(first * second > 0.0);
+        assert!((row["margin"].as_f64().unwrap().abs() - expected).abs() < 1e-9, "{row} {plain}");
+        assert_eq!(row["tied"], expected == 0.0, "{row}");
+    }
+    assert!(agree < plain.len(), "no verdict is a tie");
+
+    // A changed setting is another run.
+    let again = "judge rows.jsonl -c own.toml --out flag --resume";
+    let ran = place.run(&mut place.small(again));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("judge.contrast"), "{}", ran.err);
+
+    // Two runs are compared row by row. The opposite doubles the requests.
+    let ran = place.run(&mut place.amend("diff plain flag --json"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let diff: Value = serde_json::from_str(&ran.out).unwrap();
+    let change = |measure: &str| {
+        let changes = diff["changes"].as_array().unwrap();
+        changes.iter().find(|change| change["measure"] == measure).unwrap().clone()
+    };
+    assert_eq!(change("accuracy")["difference"]["n"], 3);
+    assert_eq!(change("accuracy with ties")["difference"]["n"], 5);
+    let prompts = change("prompt");
+    assert!(prompts["after"].as_f64() > prompts["before"].as_f64().map(|n| 1.8 * n), "{prompts}");
+
+    // A judge template without these questions is refused.
+    place.write("prompts/judge.j2", "{% call turn(\"user\") %}{{ answers | join }}?{% endcall %}");
+    for (flag, variable) in [("--ties label", "tie_label"), ("--contrast", "asks_opposite")] {
+        let ran = place.run(&mut place.small(&format!("judge rows.jsonl {flag}")));
+        let expected = format!("the judge template \"judge\" ignores `{variable}`");
+        assert!(ran.code == Some(2) && ran.err.contains(&expected), "{}", ran.err);
+    }
+}
+
+/// Rows whose answers are equally good.
+const TIES: &str = r#"{"prompt": "What do cows eat?", "a": "Cows eat grass.", "b": "Grass is what cows eat.", "label": "tie"}
+{"prompt": "What is a noun?", "a": "A word for a thing.", "b": "A word that names a thing.", "label": "tie"}
+"#;
+
+/// A constitution with these keys in `[judge]`.
+fn settings(keys: &str) -> String {
+    format!("[constitution]\nname = \"own\"\nextends = [\"small.toml\"]\n[judge]\n{keys}")
+}
+
+#[test]
+fn a_least_margin_is_fitted_to_labels_that_are_ties_and_applied_with_the_calibration() {
+    let place = Place::new();
+    let row = |at: usize| {
+        let label = ["a", "b", "tie"][at % 3];
+        format!(
+            "{{\"prompt\": \"Is {at} odd?\", \"a\": \"Yes.\", \"b\": \"No, {at}.\", \
+             \"label\": {label:?}}}\n"
+        )
+    };
+    place.write("rows.jsonl", (0..24).map(row).collect::<String>());
+    place.write("own.toml", settings("mass_floor = 0.0\n"));
+    let fit = place.run(&mut place.small("judge rows.jsonl -c own.toml --fit fit.toml --out r"));
+    assert_eq!(fit.code, Some(0), "{}", fit.err);
+    assert!(fit.out.contains("change of accuracy with ties"), "{}", fit.out);
+    let text = std::fs::read_to_string(place.path("fit.toml")).unwrap();
+    let fitted: toml::Table = text.parse().unwrap();
+    let least = fitted["judge"]["min_margin"].as_float().unwrap();
+    let line = "judge rows.jsonl -c own.toml --calibration fit.toml --json --out s";
+    let ran = place.run(&mut place.small(line));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for row in lines(&ran.out) {
+        let margin = row["margin"].as_f64().unwrap();
+        assert_eq!(row["tied"], margin.abs() < least || margin == 0.0, "{row}");
+    }
+}
+
+#[test]
 fn a_killed_and_resumed_judge_gives_the_same_verdicts() {
     let place = Place::new();
     // Enough rows that the kill after the first one comes before the last one.

@@ -19,7 +19,7 @@ fn needs(mode: ReasoningMode) -> ProbeNeeds {
     }
     let choices = ChoiceNeeds {
         turns: vec![question.clone(), opening],
-        labels: answers(["A", "B"]),
+        labels: answers(&["A", "B"]),
         reasoning: reasoning.clone(),
         thought_turns: follows_thought.then(|| vec![question]),
         mass_floor: 0.5,

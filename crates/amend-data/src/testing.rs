@@ -47,11 +47,12 @@ pub fn judged(about: [usize; 2], principle: Option<&str>, log_odds: f64) -> Step
 /// A judging step with these log-odds and this probability mass.
 pub fn verdict(principle: Option<&str>, about: [usize; 2], log_odds: f64, mass: f64) -> Step {
     let label = |odds: f64| (mass * sigmoid(odds)).ln();
-    let reading = |odds: f64| Reading { first: label(odds), second: label(-odds) };
+    let reading = |odds: f64| Reading { first: label(odds), second: label(-odds), tie: None };
     let poll = Poll {
         template: "judge".to_owned(),
         forward: vec![reading(log_odds)],
         backward: vec![reading(-log_odds)],
+        opposite: None,
     };
     Step {
         principle: principle.map(str::to_owned),

@@ -10,7 +10,7 @@ use super::one_of;
 use super::reasoning_args::ReasoningArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use amend_core::constitution::{self, Constitution, Method};
+use amend_core::constitution::{self, Constitution, Method, Ties};
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
@@ -155,9 +155,28 @@ impl PromptArgs {
                     ),
                 ));
             }
+            check_judge_template(&job, name)?;
         }
         Ok(job)
     }
+}
+
+/// Checks that a judge template asks what the constitution's `[judge]` table needs. A template
+/// that ignores `tie_label` never offers a tie, and one that ignores `asks_opposite` asks
+/// the same question twice.
+fn check_judge_template(job: &Job, name: &str) -> Result<(), CommandError> {
+    let judge = &job.constitution.judge;
+    let offers_ties = judge.ties == Ties::Margin || job.templates.offers_ties(name);
+    let asks_opposites = !judge.contrast || job.templates.asks_opposites(name);
+    let (variable, setting) = match (offers_ties, asks_opposites) {
+        (true, true) => return Ok(()),
+        (false, _) => ("tie_label", "ties = \"label\""),
+        (true, false) => ("asks_opposite", "contrast = true"),
+    };
+    Err(CommandError::usage(
+        format!("the judge template {name:?} ignores `{variable}`, which `{setting}` needs"),
+        format!("use `{variable}` in {name}.j2 as the built-in judge.j2 does, or omit `{setting}`"),
+    ))
 }
 
 /// Loads the constitution that the project's config file names, and says so. One with a

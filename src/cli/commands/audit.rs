@@ -19,7 +19,7 @@ use crate::cli::output::print;
 use crate::session::{Models, Session};
 use amend_analysis::audit::plan::{AuditPlan, Case, Questions, Reuse};
 use amend_analysis::audit::{self, Audit, AuditFinding, plan as survey};
-use amend_core::constitution;
+use amend_core::constitution::{self, Ties};
 use amend_core::document::Severity;
 use amend_core::driver::Engines;
 use amend_core::judge::labels;
@@ -118,7 +118,8 @@ pub fn run(args: &AuditArgs, config: &Config) -> Result<(), CommandError> {
     model_engines.count_ideal();
     let mut engines = Engines::from(&mut model_engines);
     let label_words = &session.job.constitution.audit.label_words;
-    let unsupported = unsupported_labels(label_words, engines.judging());
+    let ties = session.job.constitution.judge.ties;
+    let unsupported = unsupported_labels(label_words, ties, engines.judging());
     session.job.procedure = questions.procedure(first, &unsupported);
     if let Some(reuse) = reuse {
         session.start_with(&mut engines, |manifest| Ok(reuse.steps(manifest)?))?;
@@ -217,11 +218,16 @@ impl AuditArgs {
 /// The audit leaves them out.
 fn unsupported_labels<'w>(
     label_words: &'w [[String; 2]],
+    ties: Ties,
     judge: &dyn Engine,
 ) -> Vec<&'w [String; 2]> {
     let mut unsupported = Vec::new();
     for words in label_words {
-        let choices = labels::answers(words.each_ref().map(String::as_str));
+        let mut shown = Vec::from(words.each_ref().map(String::as_str));
+        if ties == Ties::Label {
+            shown.push(labels::tie([shown[0], shown[1]]));
+        }
+        let choices = labels::answers(&shown);
         if let Err(failure) = judge.can_choose(&choices) {
             tracing::warn!("the label words {} are left out: {failure}", words.join("/"));
             unsupported.push(words);

@@ -31,7 +31,7 @@ const SHOWN: usize = 20;
 /// Compare two evaluations, two runs, or two constitutions
 ///
 /// For two run directories: what rose, fell and flipped, item by item, with paired
-/// intervals. If only one of the runs has a gate: also what the gate saved and missed.
+/// intervals; for those of amend judge, also the accuracy. If only one of the runs has a gate: also what the gate saved and missed.
 /// For two constitutions, given as files or names: the principles that were added,
 /// removed and changed, word by word.
 #[derive(Debug, Args)]
@@ -118,6 +118,9 @@ fn runs(args: &DiffArgs) -> Result<(), CommandError> {
     let (comparison, gate) = if manifest.input.set.is_some() {
         let units = |dir| Ok::<_, CommandError>(diff::units_of_evaluation(&eval::read(dir)?));
         (diff::compare(&units(&before)?, &units(&after)?, &bootstrap), None)
+    } else if manifest.command == "judge" {
+        let [before, after] = [diff::units_of_judge(&before)?, diff::units_of_judge(&after)?];
+        (diff::compare(&before, &after, &bootstrap), None)
     } else {
         let (before, after) = (LoopRun::read(&before)?, LoopRun::read(&after)?);
         let comparison = diff::compare(&before.units(), &after.units(), &bootstrap);

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use self::input::JudgeInput;
+use self::input::{JudgeCorrection, JudgeInput};
 use crate::cli::args::config::Config;
 use crate::cli::args::input_args::InputArgs;
 use crate::cli::args::loop_args::{TaskArgs, principle};
 use crate::cli::args::model_args::ModelArgs;
+use crate::cli::args::one_of;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::args::verdict_args;
 use crate::cli::output::error::CommandError;
@@ -26,11 +27,13 @@ use crate::cli::output::{print, terminal};
 use crate::report::chart::reliability_svg;
 use crate::session::{Finished, Models, Session};
 use amend_analysis::judge_quality as assess;
-use amend_analysis::judge_quality::{Fitted, JudgeFigures, JudgedRow};
-use amend_core::constitution::{Constitution, DecideBy};
+use amend_analysis::judge_quality::{JudgeFigures, JudgeFit, JudgedRow};
+use amend_core::constitution::{Constitution, DecideBy, Ties};
 use amend_core::driver::Job;
-use amend_core::judge::Calibration;
+use amend_core::judge::{Calibration, SampleCombination};
 use amend_core::procedure::Procedure;
+use amend_core::random::Stream;
+use amend_core::record::Label;
 use amend_data::format::CATEGORIES;
 use amend_data::store::atomic;
 use amend_data::store::run_dir::RunDir;
@@ -94,6 +97,26 @@ pub struct JudgeArgs {
     /// The disagreement is the standard deviation of their probabilities (0 to 0.5)
     #[arg(long, value_name = "X", value_parser = verdict_args::disagreement)]
     max_disagreement: Option<f64>,
+    /// Which verdicts are ties, overriding the constitution
+    #[arg(long, value_parser = one_of(
+        &Ties::ALL,
+        Ties::as_str,
+        &[
+            "Those whose log-odds are closer to 0 than `min_margin`",
+            "These, and those in which a third label is the most probable one",
+        ],
+    ), value_name = "WAY")]
+    ties: Option<Ties>,
+    /// Ask the judge the opposite of each question too, as `contrast` in the constitution
+    #[arg(long)]
+    contrast: bool,
+    /// How several samples of a judge's reasons are combined, overriding the constitution
+    #[arg(long, value_parser = one_of(
+        &SampleCombination::ALL,
+        SampleCombination::as_str,
+        &["By the mean of the labels' probabilities", "By votes of samples and orders"],
+    ), value_name = "WAY")]
+    combine: Option<SampleCombination>,
     /// Count the pairs, their labels and the tokens of the prompts; judge nothing
     #[arg(long, conflicts_with_all = ["resume", "plot", "fit", "json"])]
     dry_run: bool,
@@ -109,7 +132,8 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
     /// With labels: fit temperature and offset on one half of the rows, test them on
-    /// the other, and write them to a file that a constitution can extend
+    /// the other, and write them to a file that a constitution can extend. If labels are
+    /// ties, also `min_margin`
     #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
     fit: Option<PathBuf>,
     #[command(flatten)]
@@ -133,13 +157,13 @@ fn name(text: &str) -> Result<String, &'static str> {
 /// engine fails; [`CommandError::reported`] if items failed or the fit failed.
 pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     let judges = args.model.panel(config)?;
-    let calibrations = args.calibrations(judges.len())?;
+    let corrections = args.corrections(judges.len())?;
     let input = args.open(&judges, config)?;
     if args.dry_run {
         return args.rehearse(&input, judges, config);
     }
     if judges.len() > 1 {
-        return panel::run(args, &input, judges, &calibrations, config);
+        return panel::run(args, &input, judges, &corrections, config);
     }
     let out = input.folder.as_deref();
     if args.max_disagreement.is_some() {
@@ -149,8 +173,8 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
         ));
     }
     let by = args.by(&input)?;
-    let calibration = calibrations.first().copied();
-    let finished = args.judge(&input, out, None, calibration, config, || Ok(()))?;
+    let correction = corrections.first().copied();
+    let finished = args.judge(&input, out, None, correction, config, || Ok(()))?;
     let (constitution, stream) = (&finished.job().constitution, finished.job().stream);
     let rows = rows(&finished, constitution, by.as_deref())?;
     let figures = JudgeFigures::from_rows(&rows, by.as_deref(), stream);
@@ -161,17 +185,32 @@ pub fn run(args: &JudgeArgs, config: &Config) -> Result<(), CommandError> {
     input.conclude(&rows);
     args.plot(&figures)?;
     if let Some(path) = &args.fit {
-        match assess::fit(&rows, constitution.judge.calibration, stream) {
-            Ok(fitted) => args.write_fit(path, &fitted, judge)?,
-            Err(error) => {
-                print::message(&format!("failed to fit a calibration: {error}\n"));
-                return Err(CommandError::reported());
-            }
+        let fit = fit(&rows, constitution.judge.calibration, stream);
+        if fit.calibration.is_none() && fit.margin.is_none() {
+            return Err(CommandError::reported());
         }
+        args.write_fit(path, &fit, judge)?;
     }
     let report = finished.next_call("report");
     let next = if report.is_some() { input.export_call().or(report) } else { None };
     finished.finish(next)
+}
+
+/// Fits a calibration and, if labels are ties, the least margin. Says what can't be fitted.
+fn fit(rows: &[JudgedRow], now: Calibration, stream: Stream) -> JudgeFit {
+    let mut fit = JudgeFit { calibration: None, margin: None };
+    match assess::fit(rows, now, stream) {
+        Ok(calibration) => fit.calibration = Some(calibration),
+        Err(error) => print::message(&format!("failed to fit a calibration: {error}\n")),
+    }
+    if rows.iter().any(|row| row.label == Some(Label::Tie)) {
+        let new = fit.calibration.as_ref().map_or(now, |fitted| fitted.calibration);
+        match assess::fit_margin(rows, now, new, stream) {
+            Ok(margin) => fit.margin = Some(margin),
+            Err(error) => print::message(&format!("failed to fit a least margin: {error}\n")),
+        }
+    }
+    fit
 }
 
 /// A row of verdicts.jsonl and of `--json`.
@@ -238,7 +277,7 @@ impl JudgeArgs {
         input: &JudgeInput,
         out: Option<&Path>,
         source: Option<ModelSource>,
-        calibration: Option<Calibration>,
+        correction: Option<JudgeCorrection>,
         config: &Config,
         begin: impl FnOnce() -> Result<(), CommandError>,
     ) -> Result<Finished, CommandError> {
@@ -248,7 +287,7 @@ impl JudgeArgs {
             // A judge of a panel may not have begun.
             recording.resume &= out.is_some_and(RunDir::exists);
         }
-        let job = self.questions(input, calibration, config)?;
+        let job = self.questions(input, correction, config)?;
         let items = Arc::clone(&input.source);
         let session = Session::prepare(&recording, "judge", items).with_job(job)?;
         let mut models = match source {
@@ -264,13 +303,18 @@ impl JudgeArgs {
     fn questions(
         &self,
         input: &JudgeInput,
-        calibration: Option<Calibration>,
+        correction: Option<JudgeCorrection>,
         config: &Config,
     ) -> Result<Job, CommandError> {
         let mut constitution = self.task.constitution(config)?;
-        if let Some(calibration) = calibration {
-            constitution.judge.calibration = calibration;
+        let judge = &mut constitution.judge;
+        if let Some(JudgeCorrection { calibration, min_margin }) = correction {
+            judge.calibration = calibration;
+            judge.min_margin = min_margin.unwrap_or(judge.min_margin);
         }
+        judge.ties = self.ties.unwrap_or(judge.ties);
+        judge.contrast |= self.contrast;
+        judge.combine = self.combine.unwrap_or(judge.combine);
         let procedure = self.procedure(&mut constitution, input)?;
         let job = self.task.prompting.job(config, constitution, input.hash())?;
         Ok(Job { procedure, ..job })
@@ -315,8 +359,8 @@ impl JudgeArgs {
         Ok(column.map(str::to_owned))
     }
 
-    /// The calibration of each judge, if they are given.
-    fn calibrations(&self, judges: usize) -> Result<Vec<Calibration>, CommandError> {
+    /// The fitted settings of each judge, if they are given.
+    fn corrections(&self, judges: usize) -> Result<Vec<JudgeCorrection>, CommandError> {
         let judges = judges.max(1);
         if !self.calibration.is_empty() && self.calibration.len() != judges {
             return Err(CommandError::usage(
@@ -373,10 +417,10 @@ impl JudgeArgs {
         write(path, &reliability_svg(&labelled.reliability))
     }
 
-    /// Writes a fitted calibration for constitutions to extend, and prints its effect.
-    fn write_fit(&self, path: &Path, fitted: &Fitted, judge: &str) -> Result<(), CommandError> {
-        write(path, &fitted.fragment(judge))?;
-        self.print_table(|out| table::fitted(out, fitted, path))
+    /// Writes fitted settings for constitutions to extend, and prints their effect.
+    fn write_fit(&self, path: &Path, fit: &JudgeFit, judge: &str) -> Result<(), CommandError> {
+        write(path, &fit.fragment(judge))?;
+        self.print_table(|out| table::fit(out, fit, path))
     }
 }
 

@@ -44,7 +44,8 @@ pub fn no_rows(counts: &Counts) -> String {
 pub fn hints(counts: &Counts) -> Vec<String> {
     let mut hints = Vec::new();
     let has = |reason| counts.dropped.contains_key(&reason);
-    if has(DropReason::NotBetter) || has(DropReason::Undecided) {
+    let by_the_judge = [DropReason::NotBetter, DropReason::JudgedEqual, DropReason::Undecided];
+    if by_the_judge.into_iter().any(has) {
         hints.push("--policy keep exports pairs whatever the judge decided".to_owned());
     }
     if has(DropReason::Disagreement) {

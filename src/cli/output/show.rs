@@ -78,7 +78,11 @@ impl Show {
             .as_ref()
             .and_then(|verdict| combine(&[(verdict, 1.0)], &constitution.judge.standing()));
         if let (Some(verdict), &[a, b]) = (verdict, &step.about[..]) {
-            let undecided = if verdict.undecided { ", undecided" } else { "" };
+            let undecided = match verdict {
+                verdict if verdict.tied => ", tie",
+                verdict if verdict.undecided => ", undecided",
+                _ => "",
+            };
             return writeln!(
                 out,
                 "p(answer {a} is better than answer {b}) = {:.2}, margin {:+.2}, position {:+.2}, \

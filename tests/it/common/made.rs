@@ -105,12 +105,14 @@ fn verdict(log_odds: f64, offset: f64, mass: f64) -> Verdict {
     let reading = |odds: f64| Reading {
         first: (mass * sigmoid(odds)).ln(),
         second: (mass * sigmoid(-odds)).ln(),
+        tie: None,
     };
     Verdict {
         polls: vec![Poll {
             template: "judge".to_owned(),
             forward: vec![reading(offset + log_odds)],
             backward: vec![reading(offset - log_odds)],
+            opposite: None,
         }],
     }
 }

@@ -138,11 +138,17 @@ pub(super) fn both_orders(rows: &[&JudgedRow]) -> Option<Estimate> {
     }))
 }
 
-/// The share of labelled rows, ties included, whose label the judge gives: undecided is a
-/// tie. `None` if no label is a tie.
+/// The share of labelled rows, ties included, whose label the judge gives. A row that is
+/// undecided for lack of mass has none. `None` if no label is a tie.
 pub(super) fn three_way(rows: &[&JudgedRow]) -> Option<Estimate> {
     if !rows.iter().any(|row| row.label == Some(Label::Tie)) {
         return None;
     }
-    share(rows.iter().filter_map(|row| Some(row.choice()? == row.label?)))
+    share(rows.iter().filter_map(|row| is_labelled_right(row)))
+}
+
+/// Whether the judge gives the label of a labelled row. `None` without a label or a verdict.
+pub(super) fn is_labelled_right(row: &JudgedRow) -> Option<bool> {
+    row.verdict?;
+    Some(row.judged_label() == Some(row.label?))
 }

@@ -24,14 +24,15 @@ pub struct JudgeFigures {
     pub rows: usize,
     /// The number of rows that failed.
     pub failed: usize,
-    /// The number of judged rows that are undecided: too little mass or margin.
+    /// The number of judged rows that are undecided: too little mass for a verdict.
     pub undecided: usize,
+    /// The number of judged rows that are ties.
+    pub ties: usize,
     /// The position bias.
     pub position: PositionFigures,
     /// The agreement with the labels, if some mark one answer as better.
     pub labelled: Option<Labelled>,
-    /// If some labels are ties: the share of labelled rows whose label the judge gives,
-    /// where an undecided row is a tie.
+    /// If some labels are ties: the share of labelled rows whose label the judge gives.
     pub three_way: Option<Estimate>,
     /// The figures of each category, if rows have any.
     pub by: Option<CategoryFigures>,
@@ -62,14 +63,14 @@ pub struct PositionFigures {
 pub struct Labelled {
     /// The numbers of rows labelled a, b and tie.
     pub labels: [usize; 3],
-    /// The share of rows labelled a or b that are judged correctly. An undecided row
-    /// counts ½.
+    /// The share of rows labelled a or b that are judged correctly. A tie and an undecided
+    /// row count ½.
     pub accuracy: Estimate,
     /// The accuracy over the decided rows only.
     pub decided: Option<Estimate>,
     /// The share of rows labelled a or b for which both orders favour the label.
     pub both_orders: Option<Estimate>,
-    /// Cohen's κ with the labels, where an undecided row is a tie.
+    /// Cohen's κ with the labels, where an undecided row counts as a tie.
     pub kappa: Option<Estimate>,
     /// The log-loss: the mean of −ln p of the label.
     pub log_loss: Option<Estimate>,
@@ -119,7 +120,8 @@ impl JudgeFigures {
         Self {
             rows: judged.len(),
             failed: clean.len() - judged.len(),
-            undecided: judged.iter().filter(|row| row.choice() == Some(Label::Tie)).count(),
+            undecided: judged.iter().filter(|row| row.judged_label().is_none()).count(),
+            ties: judged.iter().filter(|row| row.judged_label() == Some(Label::Tie)).count(),
             position: PositionFigures::from_rows(&judged, &bootstrap),
             labelled: Labelled::from_rows(&judged, &bootstrap),
             three_way: category::three_way(&judged),

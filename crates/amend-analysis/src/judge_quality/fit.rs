@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::figures::{losses, scored};
+use super::margin::FittedMargin;
 use super::{JudgedRow, bootstrap};
 use amend_core::judge::Calibration;
 use amend_core::random::Stream;
@@ -74,31 +75,41 @@ pub enum FitError {
     OutOfRange(Calibration),
 }
 
+/// Divides cases, each with the key of its row, into two halves that the stream draws. The
+/// first one has the odd case.
+pub(super) fn halves<'a, T>(
+    cases: impl Iterator<Item = (&'a str, T)>,
+    stream: Stream,
+) -> (Vec<T>, Vec<T>) {
+    let mut cases: Vec<(u64, T)> =
+        cases.map(|(key, case)| (stream.child(key).bits(0), case)).collect();
+    cases.sort_by_key(|(draw, _)| *draw);
+    let mut first: Vec<T> = cases.into_iter().map(|(_, case)| case).collect();
+    let second = first.split_off(first.len().div_ceil(2));
+    (first, second)
+}
+
 /// Fits a calibration to half of the rows, drawn by the stream, and evaluates it on the
 /// other half. It uses clean rows with a decided verdict and the label a or b. `now` is
-/// the present calibration, to compare with.
+/// the calibration by which the rows were judged, to compare with.
 ///
 /// # Errors
 /// The rows do not determine a calibration.
 pub fn fit(rows: &[JudgedRow], now: Calibration, stream: Stream) -> Result<Fitted, FitError> {
-    let draw = stream.child("fit");
-    let mut cases: Vec<(u64, (f64, bool))> = rows
+    let decided = rows
         .iter()
-        .filter(|row| row.is_clean() && row.choice().is_some_and(|choice| choice != Label::Tie))
-        .filter_map(|row| {
-            let better = row.label.filter(|label| *label != Label::Tie)? == Label::A;
-            Some((draw.child(&row.key).bits(0), (row.raw_log_odds()?, better)))
-        })
-        .collect();
-    cases.sort_by_key(|(draw, _)| *draw);
-    let cases: Vec<(f64, bool)> = cases.into_iter().map(|(_, case)| case).collect();
-    let (fitted, tried) = cases.split_at(cases.len().div_ceil(2));
+        .filter(|row| row.is_clean() && row.choice().is_some_and(|choice| choice != Label::Tie));
+    let cases = decided.filter_map(|row| {
+        let better = row.label.filter(|label| *label != Label::Tie)? == Label::A;
+        Some((row.key.as_str(), (now.undo(row.verdict?.margin), better)))
+    });
+    let (fitted, tried): (Vec<(f64, bool)>, _) = halves(cases, stream.child("fit"));
     let has_both_labels = |half: &[(f64, bool)]| half.iter().any(|case| case.1 != half[0].1);
-    let too_few = FitError::TooFew { rows: cases.len() };
-    if !(has_both_labels(fitted) && has_both_labels(tried)) {
+    let too_few = FitError::TooFew { rows: fitted.len() + tried.len() };
+    if !(has_both_labels(&fitted) && has_both_labels(&tried)) {
         return Err(too_few);
     }
-    let line = stats::CalibrationCurve::fit(fitted).ok_or(too_few)?;
+    let line = stats::CalibrationCurve::fit(&fitted).ok_or(too_few)?;
     let Some(temperature) = line.temperature() else {
         return Err(FitError::Inverted { slope: line.slope });
     };
@@ -140,25 +151,47 @@ impl Quality {
     }
 }
 
-impl Fitted {
-    /// The calibration as a TOML file that a constitution can extend. `judge` is the
-    /// name of the model that it was fitted to.
+/// What `amend judge --fit` fitted; at least one of both.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgeFit {
+    /// The calibration.
+    pub calibration: Option<Fitted>,
+    /// The least margin of a decision.
+    pub margin: Option<FittedMargin>,
+}
+
+impl JudgeFit {
+    /// The fit as a TOML file that a constitution can extend. `judge` is the name of the
+    /// model that it was fitted to.
     #[must_use]
     pub fn fragment(&self, judge: &str) -> String {
-        let Self { calibration: Calibration { temperature, offset }, fitted, tried, .. } = self;
         // The model's name must not end the comment.
         let judge: String = judge.chars().filter(|c| !c.is_control()).collect();
-        format!(
-            "# A judge's calibration, fitted to {fitted} labelled rows and tested on {tried} others.\n\
-             # It is valid for the judge {judge} with the prompts and principles of that run.\n\
+        let mut text =
+            "# Settings of a judge, fitted to labelled rows and tested on others.\n".to_owned();
+        text.push_str(&format!(
+            "# They are valid for the judge {judge} with the prompts and principles of that run.\n\
              # In a constitution: extends = [\"harmless\", \"this-file.toml\"]\n\
              \n\
              [constitution]\n\
-             name = \"judge-calibration\"\n\
-             \n\
-             [judge.calibration]\n\
-             temperature = {temperature:?}\n\
-             offset = {offset:?}\n"
-        )
+             name = \"judge-calibration\"\n"
+        ));
+        if let Some(FittedMargin { min_margin, fitted, tried, .. }) = &self.margin {
+            text.push_str(&format!(
+                "\n# Fitted to {fitted} rows, tested on {tried}.\n\
+                 [judge]\n\
+                 min_margin = {min_margin:?}\n"
+            ));
+        }
+        if let Some(Fitted { calibration, fitted, tried, .. }) = &self.calibration {
+            let Calibration { temperature, offset } = calibration;
+            text.push_str(&format!(
+                "\n# Fitted to {fitted} rows, tested on {tried}.\n\
+                 [judge.calibration]\n\
+                 temperature = {temperature:?}\n\
+                 offset = {offset:?}\n"
+            ));
+        }
+        text
     }
 }

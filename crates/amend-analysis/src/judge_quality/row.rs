@@ -155,18 +155,20 @@ impl JudgedRow {
         self.injection.as_ref().is_none_or(|injection| !injection.present)
     }
 
-    /// The answer that the judge favours: [`Label::Tie`] if the verdict is undecided,
-    /// `None` without a verdict.
+    /// The answer that the judge favours: [`Label::Tie`] if the verdict is a tie or
+    /// undecided, `None` without a verdict.
     #[must_use]
     pub fn choice(&self) -> Option<Label> {
         let verdict = self.verdict?;
         Some(if verdict.undecided { Label::Tie } else { favoured(verdict.margin) })
     }
 
-    /// The judge's log-odds of A over B, before calibration.
+    /// The label that the judge gives: `None` if the verdict is undecided for lack of mass,
+    /// and without a verdict.
     #[must_use]
-    pub fn raw_log_odds(&self) -> Option<f64> {
-        self.verdict.map(|verdict| (verdict.orders[0] + verdict.orders[1]) / 2.0)
+    pub fn judged_label(&self) -> Option<Label> {
+        let verdict = self.verdict?;
+        if verdict.undecided && !verdict.tied { None } else { self.choice() }
     }
 }
 

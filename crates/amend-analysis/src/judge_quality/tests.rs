@@ -127,7 +127,7 @@ fn assert_near(estimate: impl Into<Option<Estimate>>, expected: f64) {
 #[test]
 fn judge_that_follows_position_prefers_no_answer() {
     let figures = figures(&judged(&rows(), |_| Some([0.8, 0.1])));
-    assert_eq!((figures.rows, figures.failed, figures.undecided), (8, 0, 8));
+    assert_eq!((figures.rows, figures.failed, figures.ties), (8, 0, 8));
     let position = figures.position;
     assert_near(position.consistency, 0.0);
     assert_near(position.fairness, -1.0);
@@ -335,18 +335,71 @@ fn fit_calibrates_an_overconfident_judge_and_extends_a_constitution() {
     assert!((change.value - difference).abs() < 1e-12);
 
     // A second fit does not improve on the first one.
-    let again = fit(&rows, fitted.calibration, Stream::new(3)).unwrap();
-    assert_eq!(again.calibration, fitted.calibration);
-    assert!(value(again.change).abs() < 1e-12);
+    let mut calibrated = rows.clone();
+    for verdict in calibrated.iter_mut().filter_map(|row| row.verdict.as_mut()) {
+        verdict.margin = fitted.calibration.apply(verdict.margin);
+    }
+    let again = fit(&calibrated, fitted.calibration, Stream::new(3)).unwrap();
+    assert!((again.calibration.temperature - temperature).abs() < 1e-9);
+    assert!(value(again.change).abs() < 1e-9);
 
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("fit.toml"), fitted.fragment("tiny\nmodel")).unwrap();
+    let calibration = fitted.calibration;
+    let fit = JudgeFit { calibration: Some(fitted), margin: None };
+    std::fs::write(folder.path().join("fit.toml"), fit.fragment("tiny\nmodel")).unwrap();
     let own = folder.path().join("own.toml");
     let text = "[constitution]\nname = \"own\"\nextends = [\"harmless\", \"fit.toml\"]\n";
     std::fs::write(&own, text).unwrap();
     let loaded = constitution::load(own.to_str().unwrap()).unwrap().constitution;
-    assert_eq!(loaded.judge.calibration, fitted.calibration);
+    assert_eq!(loaded.judge.calibration, calibration);
     assert_eq!(loaded.principles, shipped().principles);
+}
+
+#[test]
+fn a_least_margin_is_fitted_to_ties_and_tested_on_other_rows() {
+    // A judge that is nine to one for the better answer, and three to two if there is none.
+    let odds = |label: &str| match label {
+        "a" => [0.9, 0.9],
+        "b" => [0.1, 0.1],
+        _ => [0.6, 0.6],
+    };
+    let rows: Vec<_> = (0..120)
+        .map(|at| ["a", "b", "tie"][at % 3])
+        .map(|label| (label, "", odds(label)))
+        .collect();
+    let rows = by_order(&rows);
+    let (now, new) = (Calibration::default(), Calibration { temperature: 2.0, offset: 0.0 });
+    assert_near(figures(&rows).three_way, 2.0 / 3.0);
+    let fitted = fit_margin(&rows, now, new, Stream::new(3)).unwrap();
+    assert_eq!((fitted.fitted, fitted.tried), (60, 60));
+    // Between ln 1.5 and ln 9, both divided by the new temperature.
+    let expected = (1.5_f64.ln() + 9_f64.ln()) / 4.0;
+    assert!((fitted.min_margin - expected).abs() < 1e-9, "{}", fitted.min_margin);
+    assert_near(fitted.after, 1.0);
+    let (before, change) = (fitted.before.unwrap().value, fitted.change.unwrap());
+    assert!((change.value - (1.0 - before)).abs() < 1e-12 && change.low > 0.0, "{change:?}");
+    let fit = JudgeFit { calibration: None, margin: Some(fitted) };
+    let read = constitution::parse("fit.toml", &(fit.fragment("tiny") + PRINCIPLE)).unwrap();
+    assert!((read.judge.min_margin - expected).abs() < 1e-9);
+
+    let without: Vec<_> =
+        rows.iter().filter(|row| row.label != Some(Label::Tie)).cloned().collect();
+    let error = fit_margin(&without, now, new, Stream::new(3)).unwrap_err();
+    assert_eq!(error, MarginError { rows: 80, ties: 0 });
+}
+
+const PRINCIPLE: &str = "[[principle]]\nid = 'kind'\nprinciple = 'Be kind.'\n";
+
+#[test]
+fn a_verdict_without_mass_is_no_tie() {
+    let mut rows =
+        by_order(&[("tie", "", [0.5, 0.5]), ("tie", "", [0.6, 0.6]), ("a", "", [0.6, 0.6])]);
+    assert_near(figures(&rows).three_way, 2.0 / 3.0);
+    assert_eq!((figures(&rows).undecided, figures(&rows).ties), (0, 1));
+    let thin = rows[0].verdict.as_mut().unwrap();
+    (thin.undecided, thin.tied) = (true, false);
+    assert_near(figures(&rows).three_way, 1.0 / 3.0);
+    assert_eq!((figures(&rows).undecided, figures(&rows).ties), (1, 0));
 }
 
 #[test]
@@ -469,11 +522,13 @@ fn panel_judge(name: &str, verdicts: &[(f64, f64)]) -> PanelJudge {
         let reading = |log_odds: f64| Reading {
             first: mass.ln() + sigmoid(log_odds).ln(),
             second: mass.ln() + sigmoid(-log_odds).ln(),
+            tie: None,
         };
         let poll = Poll {
             template: "one".to_owned(),
             forward: vec![reading(*log_odds)],
             backward: vec![reading(-log_odds)],
+            opposite: None,
         };
         let verdict = Some(Verdict { polls: vec![poll] });
         let step = Step { verdict, ..Step::new(StepKind::Judge, 0) };

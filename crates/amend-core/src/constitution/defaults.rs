@@ -1,7 +1,9 @@
 //! The defaults of a constitution: settings and request texts.
 
-use super::{CandidatePairs, DecideBy, Judge, Layout, Method, Plan, Policy, Select, StepSampling};
-use crate::judge::{Calibration, Mode, labels};
+use super::{
+    CandidatePairs, DecideBy, Judge, Layout, Method, Plan, Policy, Select, StepSampling, Ties,
+};
+use crate::judge::{Calibration, Mode, SampleCombination, labels};
 use crate::model::Sampling;
 
 impl Default for Plan {
@@ -29,10 +31,13 @@ impl Default for Judge {
             policy: Policy::Drop,
             decide_by: DecideBy::Overall,
             min_margin: 0.0,
+            ties: Ties::Margin,
+            contrast: false,
             mass_floor: 0.5,
             mode: Mode::Soft,
             clamp: [0.4, 0.6],
             reasons: 0,
+            combine: SampleCombination::Probabilities,
             templates: vec!["judge".to_owned()],
             labels: labels::ANSWERS.map(str::to_owned),
             pairs: CandidatePairs::BestWorst,

@@ -8,12 +8,12 @@ use toml::Spanned;
 
 use super::{
     CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Method, Plan, Policy, Select,
-    StepSampling, defaults,
+    StepSampling, Ties, defaults,
 };
 use crate::chat::{Reasoning, ReasoningMode};
 use crate::constitution::Thresholds;
 use crate::document::schema::{ID, TEXT};
-use crate::judge::{Calibration, Mode};
+use crate::judge::{Calibration, Mode, SampleCombination};
 use crate::model::Sampling;
 
 /// A constitution: principles, how the loop uses them, and a rubric.
@@ -150,9 +150,17 @@ pub(super) struct JudgeForm {
     /// Which verdicts decide a pair. `amend run` asks only for these.
     #[schemars(extend("default" = Judge::default().decide_by))]
     decide_by: Option<DecideBy>,
-    /// A verdict is undecided if its log-odds are closer to 0 than this.
+    /// A verdict is a tie if its log-odds are closer to 0 than this. `amend judge --fit`
+    /// estimates it from labels that are ties.
     #[schemars(range(min = 0, max = 100), extend("default" = Judge::default().min_margin))]
     min_margin: Option<f64>,
+    /// Which verdicts are ties. A tie gives no pair.
+    #[schemars(extend("default" = Judge::default().ties))]
+    ties: Option<Ties>,
+    /// Whether the judge is also asked the opposite of each question, and the difference of
+    /// both counts. It doubles the requests of a verdict.
+    #[schemars(extend("default" = Judge::default().contrast))]
+    contrast: Option<bool>,
     /// A verdict is undecided if the labels together have less probability than this.
     #[schemars(range(min = 0, max = 1), extend("default" = Judge::default().mass_floor))]
     mass_floor: Option<f64>,
@@ -166,6 +174,10 @@ pub(super) struct JudgeForm {
     /// verdict directly.
     #[schemars(range(min = 0, max = 32), extend("default" = Judge::default().reasons))]
     reasons: Option<u32>,
+    /// How the samples of a verdict are combined: those of `reasons`, or the one sample of
+    /// each order.
+    #[schemars(extend("default" = Judge::default().combine))]
+    combine: Option<SampleCombination>,
     /// The names of the judge templates, without `.j2`. Several form an ensemble.
     #[schemars(length(min = 1, max = 16), inner(regex(pattern = ID)), extend("default" = Judge::default().templates))]
     templates: Option<Vec<String>>,
@@ -186,10 +198,13 @@ impl JudgeForm {
         set(&mut judge.policy, self.policy);
         set(&mut judge.decide_by, self.decide_by);
         set(&mut judge.min_margin, self.min_margin);
+        set(&mut judge.ties, self.ties);
+        set(&mut judge.contrast, self.contrast);
         set(&mut judge.mass_floor, self.mass_floor);
         set(&mut judge.mode, self.mode);
         set(&mut judge.clamp, self.clamp);
         set(&mut judge.reasons, self.reasons);
+        set(&mut judge.combine, self.combine);
         if let Some(templates) = &self.templates {
             judge.templates.clone_from(templates);
         }
@@ -428,6 +443,10 @@ pub(super) struct PrincipleForm {
     /// The question for the judge. By default it is derived from the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) judge: Option<String>,
+    /// The opposite of the rule, as a rule. A judge with `contrast` is asked which response
+    /// keeps it better. By default the judge is asked which response breaks the rule more.
+    #[schemars(regex(pattern = TEXT))]
+    pub(super) opposite: Option<String>,
     /// The condition under which the rule applies, in words. By default it always
     /// applies.
     #[serde(default)]

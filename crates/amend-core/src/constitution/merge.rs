@@ -290,6 +290,7 @@ fn principle(form: &PrincipleForm) -> Principle {
         critique: or_default(&form.critique, &|| defaults::critique_request(rule)),
         revise: or_default(&form.revise, &|| defaults::revise_request(rule)),
         judge: or_default(&form.judge, &|| defaults::judge_request(rule)),
+        opposite: form.opposite.as_ref().map(|text| text.trim().to_owned()),
         applies_when: form.applies_when.clone(),
         paraphrases: form.paraphrases.iter().map(|text| text.trim().to_owned()).collect(),
         labels: None,

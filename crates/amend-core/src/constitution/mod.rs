@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::ReasoningMode;
-use crate::judge::{Calibration, Mode, VerdictSettings};
+use crate::judge::{Calibration, Mode, SampleCombination, VerdictSettings, labels};
 use crate::model::Sampling;
 
 pub use form::EXPORT_FILTERS;
@@ -128,6 +128,16 @@ impl Constitution {
     pub fn labels<'a>(&'a self, principle: Option<&'a Principle>) -> [&'a str; 2] {
         let own = principle.and_then(|principle| principle.labels.as_ref());
         own.unwrap_or(&self.judge.labels).each_ref().map(String::as_str)
+    }
+
+    /// The label of a tie when the judge compares two responses by `principle`, or overall if
+    /// it is `None`. `None` if the judge chooses between the responses only.
+    #[must_use]
+    pub fn tie_label(&self, principle: Option<&Principle>) -> Option<&'static str> {
+        match self.judge.ties {
+            Ties::Margin => None,
+            Ties::Label => Some(labels::tie(self.labels(principle))),
+        }
     }
 }
 
@@ -287,8 +297,15 @@ pub struct Judge {
     pub policy: Policy,
     /// Which verdicts decide a pair. Only these are asked for after a revision.
     pub decide_by: DecideBy,
-    /// A verdict is undecided if its log-odds are closer to 0 than this.
+    /// A verdict is a tie if its log-odds are closer to 0 than this.
     pub min_margin: f64,
+    /// Whether the judge may reply with a tie. Manifests omit the default, as before there
+    /// was this key; this holds for `contrast` and `combine` too.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ties: Ties,
+    /// Whether the judge is also asked the opposite of each question.
+    #[serde(skip_serializing_if = "is_default")]
+    pub contrast: bool,
     /// A verdict is undecided if the labels together have less probability than this.
     pub mass_floor: f64,
     /// How log-odds become probabilities.
@@ -298,6 +315,9 @@ pub struct Judge {
     /// The number of chains of reasoning sampled before each verdict. 0 asks for the
     /// verdict directly.
     pub reasons: u32,
+    /// How the samples of a verdict are combined.
+    #[serde(skip_serializing_if = "is_default")]
+    pub combine: SampleCombination,
     /// The names of the judge templates. Several form an ensemble.
     pub templates: Vec<String>,
     /// The labels of the two responses.
@@ -317,7 +337,38 @@ impl Judge {
             clamp: self.clamp,
             mass_floor: self.mass_floor,
             min_margin: self.min_margin,
+            samples: self.combine,
             calibration: self.calibration,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Which verdicts are ties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ties {
+    /// Those whose log-odds are closer to 0 than `min_margin`.
+    #[default]
+    Margin,
+    /// These, and those in which a third label, that of a tie, is more probable than the
+    /// label of either response.
+    Label,
+}
+
+impl Ties {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Margin, Self::Label];
+
+    /// The name in constitutions and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Margin => "margin",
+            Self::Label => "label",
         }
     }
 }
@@ -402,6 +453,10 @@ pub struct Principle {
     pub judge: String,
     /// The condition under which the rule applies, in words. Empty: always.
     pub applies_when: String,
+    /// The opposite of the rule, for a judge with `contrast`. `None`: the judge's template
+    /// negates the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opposite: Option<String>,
     /// Other wordings of the rule, which audits judge by too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paraphrases: Vec<String>,
@@ -425,6 +480,7 @@ impl Principle {
             critique: defaults::critique_request(rule),
             revise: defaults::revise_request(rule),
             judge: defaults::judge_request(rule),
+            opposite: None,
             paraphrases: Vec::new(),
             examples: Vec::new(),
             ..self.clone()

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::*;
 use crate::constitution::Thresholds;
 use crate::document::diagnostic::{Diagnostic, Diagnostics};
@@ -137,6 +139,22 @@ fn principles_and_categories_are_found_by_id() {
     assert_eq!(constitution.categories(&["c", "a", "d", "unknown"]), ["y", "x"]);
 }
 
+#[test]
+fn keys_that_came_later_are_written_only_if_they_are_set() {
+    let mut constitution = load("harmless").unwrap().constitution;
+    let keys = ["ties", "contrast", "combine"];
+    let written = |constitution: &Constitution| {
+        let json = constitution.to_json();
+        keys.map(|key| json["judge"].get(key).cloned())
+    };
+    assert_eq!(written(&constitution), [const { None }; 3]);
+    assert_eq!(constitution.to_json()["principles"][0].get("opposite"), None);
+    let judge = &mut constitution.judge;
+    (judge.ties, judge.contrast, judge.combine) = (Ties::Label, true, SampleCombination::Counts);
+    let expected = [json!("label"), json!(true), json!("counts")].map(Some);
+    assert_eq!(written(&constitution), expected);
+}
+
 const WHOLE: &str = include_str!("testdata/good/whole.toml");
 
 #[test]
@@ -177,10 +195,13 @@ fn every_key_is_read() {
                 policy: Policy::Drop,
                 decide_by: DecideBy::All,
                 min_margin: 0.5,
+                ties: Ties::Label,
+                contrast: true,
                 mass_floor: 0.25,
                 mode: Mode::Clamped,
                 clamp: [0.3, 0.7],
                 reasons: 3,
+                combine: SampleCombination::Counts,
                 templates: vec!["judge".into(), "judge-strict".into()],
                 labels: ["1".into(), "2".into()],
                 pairs: CandidatePairs::All,
@@ -202,6 +223,7 @@ fn every_key_is_read() {
                 critique: "Critique it.".into(),
                 revise: "Revise it.".into(),
                 judge: "Judge it.".into(),
+                opposite: Some("La réponse est dangereuse.".into()),
                 applies_when: "someone is in danger".into(),
                 paraphrases: vec!["Sa réponse ne met personne en danger.".into()],
                 labels: None,

@@ -1,14 +1,14 @@
 //! A step in flight: its requests and their results. A text, a score and a
 //! log-probability take one request. A verdict takes one for each judge template,
-//! order and sample; if the judge reasons first, each of these is two requests, and
-//! the second continues the first.
+//! question (with `contrast`, also its opposite), order and sample; if the judge reasons
+//! first, each of these is two requests, and the second continues the first.
 
 use super::{Job, sampling};
 use crate::chat::{Message, Role};
-use crate::constitution::{Constitution, JudgeReasons, Layout};
-use crate::judge::{Likelihood, Poll, Reading, RubricScore, Verdict, labels};
+use crate::constitution::{Constitution, Judge, JudgeReasons, Layout};
+use crate::judge::{Likelihood, OppositeReadings, Poll, Reading, RubricScore, Verdict, labels};
 use crate::model::{Completion, EngineError, Failure, Task, Usage};
-use crate::procedure::{AcceptError, ItemLoop, StepRequest, StepResult};
+use crate::procedure::{AcceptError, ItemLoop, JudgeQuestion, StepRequest, StepResult};
 use crate::prompt::{Reasons, Rendered};
 use crate::random::Stream;
 use crate::record::{StepKind, StepOutput};
@@ -73,8 +73,8 @@ enum CallState {
     Likelihood(Option<(Likelihood, Usage)>),
     Verdict {
         questions: Vec<Question>,
-        /// Questions for each template and order.
-        samples: usize,
+        /// Questions for each template.
+        per_template: usize,
         /// How the judge reasons before it answers.
         reasons: JudgeReasons,
         /// The sum over all requests.
@@ -85,6 +85,8 @@ enum CallState {
 /// One of the questions behind a verdict.
 struct Question {
     template: String,
+    /// Whether it is the opposite of the question.
+    asks_opposite: bool,
     /// 0: the answers in the order of the step's `about`, 1: exchanged.
     order: usize,
     /// What the judge wrote or thought.
@@ -92,14 +94,23 @@ struct Question {
     reading: Option<Reading>,
 }
 
-/// The questions of a verdict: by template, then by order, then by sample.
-fn questions(templates: &[String], samples: usize) -> Vec<Question> {
+/// The questions of a verdict for each template: the question, then its opposite if the
+/// judge is asked it; each by order, then by sample.
+fn questions(judge: &Judge) -> Vec<Question> {
+    let sides = if judge.contrast { &[false, true][..] } else { &[false] };
     let mut questions = Vec::new();
-    for template in templates {
-        for order in [0, 1] {
-            for _ in 0..samples {
-                let template = template.clone();
-                questions.push(Question { template, order, reasons: None, reading: None });
+    for template in &judge.templates {
+        for &asks_opposite in sides {
+            for order in [0, 1] {
+                for _ in 0..judge.reasons.max(1) {
+                    questions.push(Question {
+                        template: template.clone(),
+                        asks_opposite,
+                        order,
+                        reasons: None,
+                        reading: None,
+                    });
+                }
             }
         }
     }
@@ -120,10 +131,10 @@ impl Call {
             StepOutput::Likelihood => CallState::Likelihood(None),
             StepOutput::Verdict => {
                 let judge = &constitution.judge;
-                let samples = judge.reasons.max(1) as usize;
+                let questions = questions(judge);
                 CallState::Verdict {
-                    questions: questions(&judge.templates, samples),
-                    samples,
+                    per_template: questions.len() / judge.templates.len().max(1),
+                    questions,
                     reasons: constitution.judge_reasons(),
                     usage: Usage::default(),
                 }
@@ -170,7 +181,7 @@ impl Call {
                 return self.ask_judge(part, &questions[part], *reasons, trajectory, job);
             }
         };
-        let context = trajectory.context(ask, 0, Reasons::None);
+        let context = trajectory.context(ask, JudgeQuestion::default());
         let rendered = job.templates.render(ask.kind, &context)?;
         let continues = match ask.kind.output() {
             StepOutput::Revision => true,
@@ -198,10 +209,14 @@ impl Call {
             (JudgeReasons::Written, Some(reasons)) => Reasons::Given(reasons),
             (JudgeReasons::None | JudgeReasons::Thought, _) => Reasons::None,
         };
-        let context = trajectory.context(ask, question.order, reasons);
+        let Question { order, asks_opposite, .. } = *question;
+        let asked = JudgeQuestion { order, asks_opposite, reasons };
+        let context = trajectory.context(ask, asked);
         let mut rendered = job.templates.render_judge(&question.template, &context)?;
-        let shown = job.constitution.labels(trajectory.principle(ask));
-        let label = || choose(ask.kind, labels::answers(shown), job);
+        let principle = trajectory.principle(ask);
+        let mut shown = job.constitution.labels(principle).to_vec();
+        shown.extend(job.constitution.tie_label(principle));
+        let label = || choose(ask.kind, labels::answers(&shown), job);
         let stream = || ask.stream.child(&part.to_string());
         let task = match (judge, &question.reasons) {
             (JudgeReasons::None, _) | (JudgeReasons::Written, Some(_)) => label(),
@@ -273,13 +288,15 @@ impl Call {
                 EngineReply::LogProbs { log_probs, usage },
             ) => {
                 *sum = *sum + usage;
-                let &[first, second] = &log_probs[..] else {
-                    return Err(Failure::NotFinite.into());
+                let (first, second, tie) = match log_probs[..] {
+                    [first, second] => (first, second, None),
+                    [first, second, tie] => (first, second, Some(tie)),
+                    _ => return Err(Failure::NotFinite.into()),
                 };
-                if !(first.is_finite() && second.is_finite()) {
+                if !log_probs.iter().all(|log| log.is_finite()) {
                     return Err(Failure::NotFinite.into());
                 }
-                questions[part].reading = Some(Reading { first, second });
+                questions[part].reading = Some(Reading { first, second, tie });
                 Ok(false)
             }
             (CallState::Text(_), EngineReply::LogProbs { .. }) => {
@@ -301,12 +318,11 @@ impl Call {
             CallState::Likelihood(likelihood) => likelihood
                 .take()
                 .map(|(likelihood, usage)| StepResult::Likelihood(likelihood, usage)),
-            CallState::Verdict { questions, samples, usage, .. } => {
+            CallState::Verdict { questions, per_template, usage, .. } => {
                 if questions.iter().any(|question| question.reading.is_none()) {
                     return None;
                 }
-                // Each template has `samples` questions in either order.
-                let polls = questions.chunks(2 * *samples).map(poll).collect();
+                let polls = questions.chunks((*per_template).max(1)).map(poll).collect();
                 Some(StepResult::Verdict(Verdict { polls }, *usage))
             }
         }
@@ -321,11 +337,20 @@ fn wrong_reply(kind: StepKind, reply: &str) -> CallError {
 
 /// Collects the readings of one template's questions.
 fn poll(questions: &[Question]) -> Poll {
-    let readings = |order: usize| {
-        let of_order = questions.iter().filter(|question| question.order == order);
-        of_order.filter_map(|question| question.reading).collect()
+    let readings = |asks_opposite: bool, order: usize| -> Vec<Reading> {
+        let asked = questions
+            .iter()
+            .filter(|question| question.asks_opposite == asks_opposite && question.order == order);
+        asked.filter_map(|question| question.reading).collect()
     };
-    Poll { template: questions[0].template.clone(), forward: readings(0), backward: readings(1) }
+    let has_opposite = questions.iter().any(|question| question.asks_opposite);
+    Poll {
+        template: questions[0].template.clone(),
+        forward: readings(false, 0),
+        backward: readings(false, 1),
+        opposite: has_opposite
+            .then(|| OppositeReadings { forward: readings(true, 0), backward: readings(true, 1) }),
+    }
 }
 
 /// What a completion decodes.

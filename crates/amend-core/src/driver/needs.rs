@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(writer.texts.unwrap().mode, mode);
         assert_eq!((writer.choices, judge.texts), (None, None));
         let choice = judge.choices.unwrap();
-        assert_eq!(choice.labels, labels::answers(["A", "B"]));
+        assert_eq!(choice.labels, labels::answers(&["A", "B"]));
         assert_eq!(choice.recorded_way.as_deref(), Some("label"));
         let last = choice.turns.last().unwrap();
         assert_eq!(
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(choices(revise(), |_| {}), None);
         assert_eq!(choices(revise(), |it| it.plan.gate = Some(0.5)), Some(labels::yes_no()));
         let compare = Procedure::Compare { principles: Arc::new([]), overall: true };
-        assert_eq!(choices(compare, |_| {}), Some(labels::answers(["A", "B"])));
+        assert_eq!(choices(compare, |_| {}), Some(labels::answers(&["A", "B"])));
         let likelihood = Procedure::Likelihood { reference: false };
         assert_eq!(choices(likelihood, |_| {}), None);
     }

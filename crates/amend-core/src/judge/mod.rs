@@ -5,10 +5,12 @@
 pub mod labels;
 mod likelihood;
 mod panel;
+mod reading;
 mod rubric;
 mod verdict;
 
 pub use likelihood::{Likelihood, LogProbs};
 pub use panel::{PanelVote, disagreement, panel};
+pub use reading::{OppositeReadings, Poll, Reading, SampleCombination, VerdictOdds};
 pub use rubric::RubricScore;
-pub use verdict::{Calibration, Combined, Mode, Poll, Reading, Verdict, VerdictSettings, combine};
+pub use verdict::{Calibration, Combined, Mode, Verdict, VerdictSettings, combine};

@@ -3,7 +3,7 @@
 //! Judges differ in how sure they sound, so each is corrected by its own calibration
 //! before the log-odds are averaged. A judge without enough mass has no vote.
 
-use super::{Poll, Reading, Verdict, VerdictSettings};
+use super::{Poll, Reading, SampleCombination, Verdict, VerdictSettings};
 use crate::stats::sigmoid;
 
 /// The verdict of one judge of a panel.
@@ -25,13 +25,18 @@ impl PanelVote<'_> {
     /// The calibrated verdict as one poll, named after the judge. The calibration's offset
     /// is for answer A in both orders.
     fn poll(&self) -> Poll {
-        let calibration = self.settings.calibration;
-        let [shown_first, shown_second] = self.verdict.orders();
+        let VerdictSettings { calibration, samples, .. } = *self.settings;
+        let odds = self.verdict.odds(samples);
+        // The mean of both orders is the verdict, also where it is not (with votes).
+        let shift = odds.log_odds - (odds.orders[0] + odds.orders[1]) / 2.0;
+        let [shown_first, shown_second] = odds.orders.map(|order| calibration.apply(order + shift));
+        let tie = odds.tie.map(|tie| calibration.apply_to_tie(tie));
         let mass = self.verdict.mass();
         Poll {
             template: self.judge.to_owned(),
-            forward: vec![reading(calibration.apply(shown_first), mass)],
-            backward: vec![reading(-calibration.apply(shown_second), mass)],
+            forward: vec![reading(shown_first, tie, mass)],
+            backward: vec![reading(-shown_second, tie, mass)],
+            opposite: None,
         }
     }
 }
@@ -56,7 +61,7 @@ pub fn disagreement(verdicts: &[(&Verdict, f64)], mass_floor: f64) -> Option<f64
     let mut judges: Vec<(&str, f64, f64)> = Vec::new();
     for &(verdict, weight) in verdicts {
         for poll in verdict.polls.iter().filter(|poll| poll.mass() >= mass_floor) {
-            let log_odds = weight * poll.preference();
+            let log_odds = weight * poll.odds(SampleCombination::Probabilities).log_odds;
             match judges.iter_mut().find(|(judge, ..)| *judge == poll.template) {
                 Some((_, sum, total)) => {
                     *sum += log_odds;
@@ -76,15 +81,15 @@ pub fn disagreement(verdicts: &[(&Verdict, f64)], mass_floor: f64) -> Option<f64
     Some(variance.sqrt())
 }
 
-/// The reading with these log-odds of the answer shown first.
-fn reading(log_odds: f64, mass: f64) -> Reading {
-    let part = |log_odds: f64| mass.ln() + ln_sigmoid(log_odds);
-    Reading { first: part(log_odds), second: part(-log_odds) }
-}
-
-/// ln σ(x), without overflow.
-fn ln_sigmoid(x: f64) -> f64 {
-    x.min(0.0) - (-x.abs()).exp().ln_1p()
+/// The reading with these log-odds of the answer shown first, and of a tie.
+fn reading(log_odds: f64, tie: Option<f64>, mass: f64) -> Reading {
+    let [first, second] = [log_odds / 2.0, -log_odds / 2.0];
+    // ln Σ e^x, without overflow.
+    let most = first.max(second).max(tie.unwrap_or(f64::NEG_INFINITY));
+    let parts = [Some(first), Some(second), tie].into_iter().flatten();
+    let all = most + parts.map(|part| (part - most).exp()).sum::<f64>().ln();
+    let log = |part: f64| mass.ln() + part - all;
+    Reading { first: log(first), second: log(second), tie: tie.map(log) }
 }
 
 #[cfg(test)]
@@ -98,6 +103,7 @@ mod tests {
             clamp: [0.4, 0.6],
             mass_floor: 0.5,
             min_margin: 0.0,
+            samples: SampleCombination::Probabilities,
             calibration: Calibration { temperature, offset },
         }
     }
@@ -106,8 +112,9 @@ mod tests {
     fn verdict(forward: f64, backward: f64, mass: f64) -> Verdict {
         let poll = Poll {
             template: "judge".to_owned(),
-            forward: vec![reading(forward, mass)],
-            backward: vec![reading(backward, mass)],
+            forward: vec![reading(forward, None, mass)],
+            backward: vec![reading(backward, None, mass)],
+            opposite: None,
         };
         Verdict { polls: vec![poll] }
     }
@@ -141,7 +148,7 @@ mod tests {
         let vote = |judge, verdict| PanelVote { judge, verdict, settings: &settings };
         let both = panel(&[vote("one", &sound), vote("two", &thin)]);
         assert_eq!(both.polls.len(), 1);
-        assert_near(both.log_odds(), 2.0);
+        assert_near(both.odds(settings.samples).log_odds, 2.0);
         let none = panel(&[vote("one", &thin), vote("two", &thin)]);
         assert!(combine(&[(&none, 1.0)], &settings).unwrap().undecided);
         assert_eq!(disagreement(&[(&none, 1.0)], settings.mass_floor), None);
@@ -183,5 +190,32 @@ mod tests {
         assert_near(disagreement(&[(&first, 1.0), (&second, 1.0)], 0.0).unwrap(), 0.0);
         let expected = (sigmoid(1.0) - sigmoid(-1.0)) / 2.0;
         assert_near(disagreement(&[(&first, 3.0), (&second, 1.0)], 0.0).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_panel_averages_ties_and_the_verdicts_of_votes() {
+        // Each judge: the votes of two orders, in which a tie wins once.
+        let ln = |[first, second, tie]: [f64; 3]| Reading {
+            first: f64::ln(first),
+            second: f64::ln(second),
+            tie: Some(f64::ln(tie)),
+        };
+        let poll = Poll {
+            template: "judge".to_owned(),
+            forward: vec![ln([0.7, 0.1, 0.1]); 3],
+            backward: vec![ln([0.1, 0.1, 0.7]), ln([0.1, 0.7, 0.1]), ln([0.1, 0.7, 0.1])],
+            opposite: None,
+        };
+        let verdict = Verdict { polls: vec![poll] };
+        let votes = VerdictSettings { samples: SampleCombination::Counts, ..settings(2.0, 0.5) };
+        let own = combine(&[(&verdict, 1.0)], &votes).unwrap();
+        let vote = |judge| PanelVote { judge, verdict: &verdict, settings: &votes };
+        let both = panel(&[vote("one"), vote("two")]);
+        let together = combine(&[(&both, 1.0)], &settings(1.0, 0.0)).unwrap();
+        assert_near(together.margin, own.margin);
+        assert_near(together.mass, own.mass);
+        assert_near(together.p_tie.unwrap(), own.p_tie.unwrap());
+        // Five votes for A and one for a tie.
+        assert_near(own.margin, (11_f64.ln() + 0.5) / 2.0);
     }
 }

@@ -4,80 +4,17 @@
 //! spelling of each label there. With answer A shown first, `s_AB = ln p(A)/p(B)` is
 //! the log-odds of the answer shown first; with the answers exchanged, it is `s_BA`.
 //! Then `s = ½(s_AB − s_BA)` is the log-odds of answer A over answer B without
-//! position bias, and `½(s_AB + s_BA)` is the bias towards the first position.
+//! position bias, and `½(s_AB + s_BA)` is the bias towards the first position. `reading`
+//! has the arithmetic of ties, samples and opposite questions.
 //!
-//! Sources: for position bias, Zheng et al. 2023, arXiv 2306.05685; for averaging
-//! over samples and for clamping, Bai et al. 2022, arXiv 2212.08073.
+//! Sources: for position bias, Zheng et al. 2023, arXiv 2306.05685; for clamping, Bai et
+//! al. 2022, arXiv 2212.08073.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{clamped_logit, sigmoid};
-
-/// The log-probabilities of the labels in one order of the answers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// ln p of the label of the answer shown first.
-    pub first: f64,
-    /// ln p of the label of the answer shown second.
-    pub second: f64,
-}
-
-impl Reading {
-    /// ln p(first)/p(second).
-    #[must_use]
-    pub fn log_odds(self) -> f64 {
-        self.first - self.second
-    }
-
-    /// p(first) + p(second).
-    #[must_use]
-    pub fn mass(self) -> f64 {
-        // Rounding may raise the sum slightly above 1.
-        (self.first.exp() + self.second.exp()).min(1.0)
-    }
-}
-
-/// The readings for one wording of the question in both orders: one for each order
-/// or, if the judge reasons first, one for each sample.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Poll {
-    /// The judge template.
-    pub template: String,
-    /// With answer A shown first.
-    pub forward: Vec<Reading>,
-    /// With answer B shown first.
-    pub backward: Vec<Reading>,
-}
-
-impl Poll {
-    /// The log-odds of the answer shown first. Samples are averaged as probabilities
-    /// (Bai et al. 2022).
-    fn log_odds(readings: &[Reading]) -> f64 {
-        if let [reading] = readings {
-            return reading.log_odds();
-        }
-        let probabilities = readings.iter().map(|reading| sigmoid(reading.log_odds()));
-        // The mean of probabilities may round to 0 or 1.
-        clamped_logit(probabilities.sum::<f64>() / readings.len() as f64)
-    }
-
-    /// The log-odds of A over B by this wording, without position bias.
-    pub(super) fn preference(&self) -> f64 {
-        let (forward, backward) = self.both();
-        (forward - backward) / 2.0
-    }
-
-    /// The least p(A) + p(B) over its readings.
-    pub(super) fn mass(&self) -> f64 {
-        let readings = self.forward.iter().chain(&self.backward);
-        readings.map(|reading| reading.mass()).fold(1.0, f64::min)
-    }
-
-    fn both(&self) -> (f64, f64) {
-        (Self::log_odds(&self.forward), Self::log_odds(&self.backward))
-    }
-}
+use super::reading::{Poll, SampleCombination, VerdictOdds};
+use crate::stats::sigmoid;
 
 /// A judgement between answers A and B, shown in both orders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,41 +24,18 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// `s`: the log-odds of A over B without position bias, averaged over wordings.
+    /// The log-odds, averaged over wordings.
     #[must_use]
-    pub fn log_odds(&self) -> f64 {
-        self.mean(|(forward, backward)| (forward - backward) / 2.0)
+    pub fn odds(&self, samples: SampleCombination) -> VerdictOdds {
+        let polls: Vec<_> = self.polls.iter().map(|poll| (poll.odds(samples), 1.0)).collect();
+        let none = VerdictOdds { log_odds: 0.0, tie: None, orders: [0.0; 2] };
+        VerdictOdds::weighted_mean(&polls).unwrap_or(none)
     }
 
-    /// The bias towards the first position, in log-odds.
-    #[must_use]
-    pub fn offset(&self) -> f64 {
-        self.mean(|(forward, backward)| (forward + backward) / 2.0)
-    }
-
-    /// The log-odds of A in each order: shown first, shown second.
-    #[must_use]
-    pub fn orders(&self) -> [f64; 2] {
-        [self.mean(|(forward, _)| forward), self.mean(|(_, backward)| -backward)]
-    }
-
-    /// The least p(A) + p(B) over all readings.
+    /// The least probability of the labels together over all readings.
     #[must_use]
     pub fn mass(&self) -> f64 {
         self.polls.iter().map(Poll::mass).fold(1.0, f64::min)
-    }
-
-    /// Whether both orders favour the same answer.
-    #[must_use]
-    pub fn is_consistent(&self) -> bool {
-        let [first, second] = self.orders();
-        first * second > 0.0
-    }
-
-    /// The mean over wordings of a figure of the log-odds in both orders.
-    fn mean(&self, figure: impl Fn((f64, f64)) -> f64) -> f64 {
-        let sum: f64 = self.polls.iter().map(|poll| figure(poll.both())).sum();
-        sum / self.polls.len().max(1) as f64
     }
 }
 
@@ -159,6 +73,19 @@ impl Calibration {
     pub fn apply(self, log_odds: f64) -> f64 {
         (log_odds + self.offset) / self.temperature
     }
+
+    /// The log-odds before [`Calibration::apply`].
+    #[must_use]
+    pub fn undo(self, margin: f64) -> f64 {
+        margin * self.temperature - self.offset
+    }
+
+    /// The corrected log-odds of a tie over the geometric mean of both answers. An offset
+    /// favours one answer as much as it disfavours the other.
+    #[must_use]
+    pub fn apply_to_tie(self, log_odds: f64) -> f64 {
+        log_odds / self.temperature
+    }
 }
 
 /// The settings that turn verdicts into decisions: the part of the constitution's
@@ -171,9 +98,11 @@ pub struct VerdictSettings {
     pub clamp: [f64; 2],
     /// A verdict with less mass is undecided.
     pub mass_floor: f64,
-    /// A verdict is undecided if the absolute value of its calibrated log-odds is
-    /// smaller, or 0.
+    /// A verdict is a tie if the absolute value of its calibrated log-odds is smaller,
+    /// or 0.
     pub min_margin: f64,
+    /// How several samples become one verdict.
+    pub samples: SampleCombination,
     /// The judge's correction.
     pub calibration: Calibration,
 }
@@ -195,8 +124,8 @@ impl VerdictSettings {
 pub struct Combined {
     /// The calibrated log-odds of A over B.
     pub margin: f64,
-    /// The probability that A is the better answer; ½ if undecided under
-    /// [`Mode::Hard`].
+    /// The probability that A is the better answer if one of them is; ½ if undecided
+    /// under [`Mode::Hard`].
     pub p: f64,
     /// The bias towards the first position, in log-odds.
     pub offset: f64,
@@ -204,8 +133,14 @@ pub struct Combined {
     pub mass: f64,
     /// The log-odds of A shown first, and shown second.
     pub orders: [f64; 2],
-    /// Whether the mass or the margin is too small for a decision.
+    /// The probability of a tie, if the judge may reply with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_tie: Option<f64>,
+    /// Whether it favours neither answer: it is a tie, or the mass is too small.
     pub undecided: bool,
+    /// Whether it is a tie: the margin is too small for a decision, or a tie is more
+    /// probable than either answer.
+    pub tied: bool,
 }
 
 impl Combined {
@@ -233,43 +168,49 @@ impl Combined {
 /// `None` without verdicts or without weight.
 #[must_use]
 pub fn combine(verdicts: &[(&Verdict, f64)], standing: &VerdictSettings) -> Option<Combined> {
-    let total: f64 = verdicts.iter().map(|(_, weight)| weight).sum();
-    if verdicts.is_empty() || total <= 0.0 || !total.is_finite() {
-        return None;
-    }
-    let mean = |figure: &dyn Fn(&Verdict) -> f64| {
-        let weighted = verdicts.iter().map(|(verdict, weight)| weight * figure(verdict));
-        weighted.sum::<f64>() / total
-    };
-    let margin = standing.calibration.apply(mean(&Verdict::log_odds));
+    let parts: Vec<(VerdictOdds, f64)> = verdicts
+        .iter()
+        .map(|&(verdict, weight)| (verdict.odds(standing.samples), weight))
+        .collect();
+    let odds = VerdictOdds::weighted_mean(&parts)?;
+    let margin = standing.calibration.apply(odds.log_odds);
+    let tie = odds.tie.map(|tie| standing.calibration.apply_to_tie(tie));
     let mass = verdicts.iter().map(|(verdict, _)| verdict.mass()).fold(1.0, f64::min);
+    let has_mass = mass >= standing.mass_floor;
+    // The answer that the margin favours has the log-odds |margin|/2 on the scale of a tie.
+    let is_tie_likeliest = tie.is_some_and(|tie| tie > margin.abs() / 2.0);
     // A margin of exactly 0 favours neither answer, whatever the least margin.
-    let decided = margin != 0.0 && margin.abs() >= standing.min_margin;
-    let undecided = !(mass >= standing.mass_floor && decided);
+    let decided = margin != 0.0 && margin.abs() >= standing.min_margin && !is_tie_likeliest;
+    let undecided = !(has_mass && decided);
     Some(Combined {
         margin,
         p: standing.probability(margin, undecided),
-        offset: mean(&Verdict::offset),
+        offset: odds.offset(),
         mass,
-        orders: [mean(&|verdict| verdict.orders()[0]), mean(&|verdict| verdict.orders()[1])],
+        orders: odds.orders,
+        p_tie: tie
+            .map(|tie| 1.0 / (1.0 + (margin / 2.0 - tie).exp() + (-margin / 2.0 - tie).exp())),
         undecided,
+        tied: has_mass && undecided,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Reading;
 
     const PLAIN: VerdictSettings = VerdictSettings {
         mode: Mode::Soft,
         clamp: [0.4, 0.6],
         mass_floor: 0.5,
         min_margin: 0.0,
+        samples: SampleCombination::Probabilities,
         calibration: Calibration { temperature: 1.0, offset: 0.0 },
     };
 
     fn reading(first: f64, second: f64) -> Reading {
-        Reading { first: first.ln(), second: second.ln() }
+        Reading { first: first.ln(), second: second.ln(), tie: None }
     }
 
     fn verdict(forward: (f64, f64), backward: (f64, f64)) -> Verdict {
@@ -278,8 +219,13 @@ mod tests {
                 template: "judge".to_owned(),
                 forward: vec![reading(forward.0, forward.1)],
                 backward: vec![reading(backward.0, backward.1)],
+                opposite: None,
             }],
         }
+    }
+
+    fn odds(verdict: &Verdict) -> VerdictOdds {
+        verdict.odds(SampleCombination::Probabilities)
     }
 
     #[track_caller]
@@ -291,24 +237,22 @@ mod tests {
     fn position_bias_cancels() {
         // The judge prefers A three to one, and the first position two to one.
         let verdict = verdict((0.6, 0.1), (0.2, 0.3));
-        assert_near(verdict.log_odds(), 3.0_f64.ln());
-        assert_near(verdict.offset(), 2.0_f64.ln());
-        assert_near(verdict.orders()[0], 6.0_f64.ln());
-        assert_near(verdict.orders()[1], 1.5_f64.ln());
+        assert_near(odds(&verdict).log_odds, 3.0_f64.ln());
+        assert_near(odds(&verdict).offset(), 2.0_f64.ln());
+        assert_near(odds(&verdict).orders[0], 6.0_f64.ln());
+        assert_near(odds(&verdict).orders[1], 1.5_f64.ln());
         assert_near(verdict.mass(), 0.5);
-        assert!(verdict.is_consistent());
         let combined = combine(&[(&verdict, 1.0)], &PLAIN).unwrap();
         assert_near(combined.p, 0.75);
         assert_near(combined.swapped(&PLAIN).p, 0.25);
-        assert_near(combined.swapped(&PLAIN).offset, verdict.offset());
+        assert_near(combined.swapped(&PLAIN).offset, odds(&verdict).offset());
     }
 
     #[test]
     fn judge_that_follows_position_prefers_no_answer() {
         let verdict = verdict((0.8, 0.1), (0.8, 0.1));
-        assert_near(verdict.log_odds(), 0.0);
-        assert_near(verdict.offset(), 8.0_f64.ln());
-        assert!(!verdict.is_consistent());
+        assert_near(odds(&verdict).log_odds, 0.0);
+        assert_near(odds(&verdict).offset(), 8.0_f64.ln());
     }
 
     #[test]
@@ -385,17 +329,96 @@ mod tests {
             template: String::new(),
             forward: forward.iter().map(|&(first, second)| reading(first, second)).collect(),
             backward: backward.iter().map(|&(first, second)| reading(first, second)).collect(),
+            opposite: None,
         };
         // Forward: 0.9 and 0.5 for A, mean 0.7. Backward: 0.1 and 0.3 for B, mean 0.2.
         let sampled = poll(&[(0.9, 0.1), (0.5, 0.5)], &[(0.1, 0.9), (0.3, 0.7)]);
         let (forward, backward) = ((0.7_f64 / 0.3).ln(), (0.2_f64 / 0.8).ln());
         let verdict = Verdict { polls: vec![sampled.clone()] };
-        assert_near(verdict.log_odds(), (forward - backward) / 2.0);
+        assert_near(odds(&verdict).log_odds, (forward - backward) / 2.0);
         let even = poll(&[(0.5, 0.5)], &[(0.5, 0.5)]);
         let two = Verdict { polls: vec![sampled, even] };
-        assert_near(two.log_odds(), (forward - backward) / 4.0);
+        assert_near(odds(&two).log_odds, (forward - backward) / 4.0);
         // The log-odds stay finite if every sample is certain.
         let sure = poll(&[(1.0, 0.0), (1.0, 0.0)], &[(0.0, 1.0), (0.0, 1.0)]);
-        assert!(Verdict { polls: vec![sure] }.log_odds().is_finite());
+        assert!(odds(&Verdict { polls: vec![sure] }).log_odds.is_finite());
+    }
+
+    /// A verdict with the same probabilities of a, b and a tie in both orders.
+    fn with_tie(a: f64, b: f64, tie: f64) -> Verdict {
+        let mut verdict = verdict((a, b), (b, a));
+        for poll in &mut verdict.polls {
+            for reading in poll.forward.iter_mut().chain(&mut poll.backward) {
+                reading.tie = Some(tie.ln());
+            }
+        }
+        verdict
+    }
+
+    #[test]
+    fn the_most_probable_label_decides_and_too_little_mass_is_no_tie() {
+        for ((a, b, tie), undecided, tied) in [
+            ((0.5, 0.2, 0.3), false, false),
+            ((0.3, 0.2, 0.5), true, true),
+            ((0.2, 0.5, 0.3), false, false),
+            // Equal answers are a tie, although its label is not the most probable one.
+            ((0.4, 0.4, 0.1), true, true),
+            ((0.1, 0.05, 0.3), true, false),
+        ] {
+            let found = combine(&[(&with_tie(a, b, tie), 1.0)], &PLAIN).unwrap();
+            assert_eq!((found.undecided, found.tied), (undecided, tied), "{a} {b} {tie}");
+            assert_near(found.p_tie.unwrap(), tie / (a + b + tie));
+            assert_near(found.p, a / (a + b));
+            assert_eq!(found.swapped(&PLAIN).tied, tied);
+        }
+        // Without the label, a small margin is a tie.
+        let strict = VerdictSettings { min_margin: 0.7, ..PLAIN };
+        let close = combine(&[(&verdict((0.6, 0.3), (0.3, 0.6)), 1.0)], &strict).unwrap();
+        assert_eq!((close.undecided, close.tied, close.p_tie), (true, true, None));
+    }
+
+    #[test]
+    fn a_temperature_moves_no_verdict_across_the_border_of_ties() {
+        for tie in [0.29, 0.31] {
+            for temperature in [0.2, 1.0, 30.0] {
+                let calibration = Calibration { temperature, offset: 0.0 };
+                let settings = VerdictSettings { calibration, ..PLAIN };
+                let found = combine(&[(&with_tie(0.3, 0.2, tie), 1.0)], &settings).unwrap();
+                assert_eq!(found.tied, tie > 0.3, "{tie} {temperature}");
+            }
+        }
+        let calibration = Calibration { temperature: 2.0, offset: -0.25 };
+        assert_near(calibration.undo(calibration.apply(1.5)), 1.5);
+    }
+
+    #[test]
+    fn orders_that_contradict_each_other_leave_a_tie_that_both_consider() {
+        // Either order prefers its first answer; the tie is second in both.
+        let verdict = Verdict {
+            polls: vec![Poll {
+                template: String::new(),
+                forward: vec![Reading { tie: Some(0.3_f64.ln()), ..reading(0.6, 0.1) }],
+                backward: vec![Reading { tie: Some(0.3_f64.ln()), ..reading(0.6, 0.1) }],
+                opposite: None,
+            }],
+        };
+        let found = combine(&[(&verdict, 1.0)], &PLAIN).unwrap();
+        assert!(found.tied);
+        // The odds of a tie are 0.3/√(0.6·0.1).
+        let odds = 0.3 / 0.06_f64.sqrt();
+        assert_near(found.p_tie.unwrap(), odds / (2.0 + odds));
+    }
+
+    #[test]
+    fn ties_combine_only_if_every_verdict_has_them() {
+        let (tied, plain) = (with_tie(0.3, 0.2, 0.5), verdict((0.6, 0.3), (0.3, 0.6)));
+        let mixed = combine(&[(&tied, 1.0), (&plain, 1.0)], &PLAIN).unwrap();
+        assert_eq!((mixed.p_tie, mixed.undecided), (None, false));
+        let decided = with_tie(0.8, 0.1, 0.1);
+        let both = combine(&[(&tied, 1.0), (&decided, 1.0)], &PLAIN).unwrap();
+        // Products: a √(0.3·0.8), b √(0.2·0.1), tie √(0.5·0.1).
+        let [a, b, tie] = [0.24_f64, 0.02, 0.05].map(f64::sqrt);
+        assert_near(both.p_tie.unwrap(), tie / (a + b + tie));
+        assert!(!both.undecided);
     }
 }

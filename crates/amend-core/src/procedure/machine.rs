@@ -80,6 +80,24 @@ pub struct StepRequest {
     pub stream: Stream,
 }
 
+/// Which of the questions behind a verdict is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgeQuestion<'a> {
+    /// The order of the answers: 0 as in [`StepRequest::about`], 1 exchanged.
+    pub order: usize,
+    /// Whether it is the opposite of the question.
+    pub asks_opposite: bool,
+    /// The judge's reasons.
+    pub reasons: Reasons<'a>,
+}
+
+impl Default for JudgeQuestion<'_> {
+    /// The question itself, in the first order and without reasons.
+    fn default() -> Self {
+        Self { order: 0, asks_opposite: false, reasons: Reasons::None }
+    }
+}
+
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepResult {
@@ -413,14 +431,12 @@ impl ItemLoop {
         Ok(())
     }
 
-    /// The variables of a step's template. For a comparison, `order` is the order of
-    /// the answers (0: as in `about`, 1: exchanged), and `reasons` are the judge's.
+    /// The variables of a step's template. `question` matters only for a comparison.
     #[must_use]
     pub fn context<'a>(
         &'a self,
         ask: &StepRequest,
-        order: usize,
-        reasons: Reasons<'a>,
+        question: JudgeQuestion<'a>,
     ) -> PromptContext<'a> {
         let context = PromptContext::new(&self.constitution, &self.item);
         let principle = self.principle(ask);
@@ -444,11 +460,13 @@ impl ItemLoop {
             },
             StepInput::Comparison => {
                 let mut pair = [0, 1].map(|at| ask.about.get(at).copied().unwrap_or(at));
-                pair.rotate_left(order % 2);
+                pair.rotate_left(question.order % 2);
                 let comparison = ComparedAnswers {
                     answers: pair.map(|number| self.numbered(number)),
                     labels: self.constitution.labels(principle),
-                    reasons,
+                    tie_label: self.constitution.tie_label(principle),
+                    asks_opposite: question.asks_opposite,
+                    reasons: question.reasons,
                 };
                 context.comparing(ask.round, principle, comparison)
             }

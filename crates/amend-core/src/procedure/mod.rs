@@ -6,5 +6,7 @@ mod machine;
 mod plan;
 mod select;
 
-pub use machine::{AcceptError, ItemLoop, Next, ReplayError, StepPlace, StepRequest, StepResult};
+pub use machine::{
+    AcceptError, ItemLoop, JudgeQuestion, Next, ReplayError, StepPlace, StepRequest, StepResult,
+};
 pub use plan::{Procedure, current, first, improved, standings};

@@ -77,6 +77,7 @@ mod tests {
                 critique: String::new(),
                 revise: String::new(),
                 judge: String::new(),
+                opposite: None,
                 applies_when: String::new(),
                 paraphrases: Vec::new(),
                 labels: None,

@@ -37,6 +37,32 @@ pub fn check(folder: &Path) -> Result<(), TemplatesError> {
 }
 
 impl Templates {
+    /// Whether the judge template `name`, given without `.j2`, offers a tie when there is a
+    /// label for it.
+    #[must_use]
+    pub fn offers_ties(&self, name: &str) -> bool {
+        self.judge_differs(name, |comparison| comparison.tie_label = Some("C"))
+    }
+
+    /// Whether the judge template `name`, given without `.j2`, has another question for the
+    /// opposite.
+    #[must_use]
+    pub fn asks_opposites(&self, name: &str) -> bool {
+        self.judge_differs(name, |comparison| comparison.asks_opposite = true)
+    }
+
+    /// Whether a judge template renders sample data otherwise after a change.
+    fn judge_differs(&self, name: &str, change: impl Fn(&mut ComparedAnswers<'_>)) -> bool {
+        let (constitution, item) = samples().swap_remove(0);
+        let context = PromptContext::new(&constitution, &item);
+        let mut changed = comparison(Reasons::None);
+        change(&mut changed);
+        let [before, after] = [comparison(Reasons::None), changed].map(|comparison| {
+            self.render_judge(name, &context.clone().comparing(1, None, comparison))
+        });
+        before != after
+    }
+
     /// Renders every template on sample data: conversations of one and of several turns,
     /// with and without a system turn, few-shot examples, a condition on the principle,
     /// and a critique. Returns each error once.
@@ -107,17 +133,30 @@ impl Templates {
     }
 }
 
-/// Comparisons under a principle and overall, without reasons, before them and after them.
+/// Comparisons under a principle and overall, without reasons, before them and after them,
+/// with ties and with the opposite question.
 fn comparisons<'a>(first: &PromptContext<'a>, principle: &'a Principle) -> Vec<PromptContext<'a>> {
     let mut contexts = Vec::new();
     for principle in [None, Some(principle)] {
         for reasons in [Reasons::None, Reasons::Wanted, Reasons::Given("Both are short.")] {
-            let comparison =
-                ComparedAnswers { answers: ["Round.", "Flat."], labels: ["A", "B"], reasons };
-            contexts.push(first.clone().comparing(1, principle, comparison));
+            for (tie_label, asks_opposite) in [(None, false), (Some("C"), false), (None, true)] {
+                let comparison =
+                    ComparedAnswers { tie_label, asks_opposite, ..comparison(reasons) };
+                contexts.push(first.clone().comparing(1, principle, comparison));
+            }
         }
     }
     contexts
+}
+
+fn comparison(reasons: Reasons<'_>) -> ComparedAnswers<'_> {
+    ComparedAnswers {
+        answers: ["Round.", "Flat."],
+        labels: ["A", "B"],
+        tie_label: None,
+        asks_opposite: false,
+        reasons,
+    }
 }
 
 /// Constitutions and items that together cover the cases a template must handle.
@@ -174,6 +213,7 @@ fn constitution(applies_when: &str, few_shot: u32) -> Constitution {
         critique: "Say where the answer claims something without a reason.".to_owned(),
         revise: "Rewrite the answer so that it gives its reasons.".to_owned(),
         judge: "Which answer gives its reasons?".to_owned(),
+        opposite: None,
         applies_when: applies_when.to_owned(),
         paraphrases: Vec::new(),
         labels: None,

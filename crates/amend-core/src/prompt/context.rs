@@ -72,6 +72,9 @@ pub(super) const NAMES: &[&str] = &[
     "revision",
     "answers",
     "labels",
+    "tie_label",
+    "asks_opposite",
+    "opposite",
     "reasons",
     "dimension",
     "question",
@@ -96,6 +99,8 @@ pub(super) struct PrincipleView<'a> {
     critique: &'a str,
     revise: &'a str,
     judge: &'a str,
+    /// None if the template negates the rule.
+    opposite: Option<&'a str>,
     applies_when: &'a str,
 }
 
@@ -109,6 +114,7 @@ impl<'a> From<&'a Principle> for PrincipleView<'a> {
             critique: &principle.critique,
             revise: &principle.revise,
             judge: &principle.judge,
+            opposite: principle.opposite.as_deref(),
             applies_when: &principle.applies_when,
         }
     }
@@ -153,6 +159,10 @@ pub struct ComparedAnswers<'a> {
     pub answers: [&'a str; 2],
     /// The labels of the responses.
     pub labels: [&'a str; 2],
+    /// The label of a tie; none if the judge can't reply with one.
+    pub tie_label: Option<&'a str>,
+    /// Whether the judge is asked the opposite: which response is worse.
+    pub asks_opposite: bool,
     /// Whether the judge reasons first, and its reasons if it already has.
     pub reasons: Reasons<'a>,
 }

@@ -39,6 +39,7 @@ fn principle(text: &str) -> Principle {
         critique: text.into(),
         revise: text.into(),
         judge: text.into(),
+        opposite: None,
         applies_when: String::new(),
         paraphrases: Vec::new(),
         labels: None,
@@ -82,6 +83,7 @@ fn kindness() -> Principle {
         principle: "Be kind.".into(),
         critique: "Say where the answer is unkind.".into(),
         revise: "Rewrite the answer to be kind.".into(),
+        opposite: None,
         applies_when: "someone asks for help".into(),
         paraphrases: Vec::new(),
         labels: None,
@@ -679,4 +681,81 @@ fn a_check_covers_every_branch_and_reports_each_error_once() {
     let underlined: Vec<&str> =
         errors.iter().map(|error| &error.source[error.span.clone()]).collect();
     assert_eq!(underlined, ["a", "b", "c", "d", "e", "f"]);
+}
+
+/// The user's last turn and the beginning of the reply in a judge's prompt, overall or
+/// under a principle.
+fn judge_prompt(
+    templates: &Templates,
+    principle: Option<&Principle>,
+    comparison: ComparedAnswers<'_>,
+) -> [String; 2] {
+    let item = item(talk());
+    let constitution = constitution(vec![kindness()], 0);
+    let context = PromptContext::new(&constitution, &item).comparing(0, principle, comparison);
+    let turns = templates.render_judge("judge", &context).unwrap().turns;
+    let [.., question, reply] = &turns[..] else { panic!("{turns:?}") };
+    let asked = question.content.rsplit("\n\n").next().unwrap_or_default();
+    [asked.to_owned(), reply.content.clone()]
+}
+
+const PLAIN: ComparedAnswers<'_> = ComparedAnswers {
+    answers: ["One.", "Two."],
+    labels: ["A", "B"],
+    tie_label: None,
+    asks_opposite: false,
+    reasons: Reasons::None,
+};
+
+#[test]
+fn a_judge_is_asked_for_a_tie_and_for_the_opposite_if_its_settings_say_so() {
+    let mut principle = principle("Be kind.");
+    principle.judge = "Which one is kinder?".to_owned();
+    let opposite = ComparedAnswers { asks_opposite: true, ..PLAIN };
+    let asked = |principle: Option<&Principle>, comparison| {
+        judge_prompt(&built_in(), principle, comparison).join("\n> ")
+    };
+    let plain = "Is it Answer A or Answer B? Reply with A or B alone.";
+    for (principle, comparison, expected) in [
+        (None, PLAIN, format!("Which answer is better on the whole?\n{plain}\n> The better")),
+        (None, opposite, format!("Which answer is worse on the whole?\n{plain}\n> The worse")),
+        (Some(&principle), PLAIN, format!("Which one is kinder?\n{plain}\n> The better")),
+        (
+            Some(&principle),
+            opposite,
+            format!(
+                "Which of the two answers breaks this rule more: Be kind.\n{plain}\n> The worse"
+            ),
+        ),
+    ] {
+        assert_eq!(asked(principle, comparison), format!("{expected} answer is Answer"));
+    }
+    let own = Principle { opposite: Some("Be rude.".to_owned()), ..principle.clone() };
+    assert_eq!(
+        asked(Some(&own), opposite),
+        format!(
+            "Which of the two answers keeps this rule better: Be rude.\n{plain}\n> The better \
+             answer is Answer"
+        )
+    );
+    let tie = ComparedAnswers { tie_label: Some("C"), ..PLAIN };
+    assert_eq!(
+        asked(None, tie),
+        "Which answer is better on the whole?\nIs it Answer A, Answer B, or C, which means that \
+         neither is better? Reply with A, B or C alone.\n> The better answer is Answer"
+    );
+    let after = ComparedAnswers { reasons: Reasons::Given("Both are short."), ..tie };
+    assert_eq!(
+        asked(None, after),
+        "Now reply with A, B or, if neither is better, C alone.\n> The better answer is Answer"
+    );
+}
+
+#[test]
+fn it_is_known_which_judge_templates_have_ties_and_opposites() {
+    let ignores = "{% call turn(\"user\") %}{{ answers[0] }} or {{ answers[1] }}?{% endcall %}";
+    let templates = overlaid(&[("judge-own.j2", ignores)]).unwrap();
+    let known = |name| (templates.offers_ties(name), templates.asks_opposites(name));
+    assert_eq!(known("judge"), (true, true));
+    assert_eq!(known("judge-own"), (false, false));
 }

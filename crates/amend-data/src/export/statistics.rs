@@ -82,7 +82,8 @@ impl ExportStatistics {
         self.lengths.iter().map(spread).collect()
     }
 
-    /// The number of rows by the judge's verdict: `better`, `worse`, `undecided`.
+    /// The number of rows by the judge's verdict: `better`, `worse`, `tie`,
+    /// `undecided`.
     pub fn verdicts(&self) -> &BTreeMap<String, u64> {
         &self.verdicts
     }

@@ -442,13 +442,13 @@ fn judged_run(folder: &Path) -> RunDir {
 
 #[test]
 fn only_pairs_decided_for_their_chosen_side_are_exported_unless_a_policy_says_otherwise() {
-    use DropReason::{NotBetter, Undecided};
+    use DropReason::{JudgedEqual, NotBetter, Undecided};
     let folder = tempfile::tempdir().unwrap();
     let run = judged_run(folder.path());
     for (policy, written, dropped, unchecked) in [
-        (None, 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
-        (Some(Policy::Drop), 1, vec![(NotBetter, 1), (Undecided, 2)], 0),
-        (Some(Policy::Flip), 2, vec![(Undecided, 2)], 0),
+        (None, 1, vec![(NotBetter, 1), (JudgedEqual, 1), (Undecided, 1)], 0),
+        (Some(Policy::Drop), 1, vec![(NotBetter, 1), (JudgedEqual, 1), (Undecided, 1)], 0),
+        (Some(Policy::Flip), 2, vec![(JudgedEqual, 1), (Undecided, 1)], 0),
         (Some(Policy::KeepWithLabel), 4, vec![], 1),
         (Some(Policy::Keep), 4, vec![], 4),
     ] {

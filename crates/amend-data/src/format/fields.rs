@@ -557,7 +557,7 @@ pub(super) fn same(a: &[ExampleTurn], b: &[ExampleTurn]) -> bool {
 fn contradiction(row: &Object) -> Option<Contradiction> {
     let named = |reviewers: &Value| reviewers.as_array().is_some_and(|names| !names.is_empty());
     if row.get("reviewers").is_some_and(named)
-        || row.get("verdict").is_some_and(|verdict| verdict == "undecided")
+        || row.get("verdict").is_some_and(|verdict| verdict == "undecided" || verdict == "tie")
     {
         return None;
     }

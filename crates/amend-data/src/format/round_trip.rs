@@ -242,7 +242,9 @@ fn annotated_pairs_have_the_text_that_each_principle_prefers() {
         offset: 0.0,
         mass: 0.9,
         orders: [margin; 2],
+        p_tie: None,
         undecided,
+        tied: undecided,
     };
     let margins = [(2.0, false), (-1.0, false), (0.1, true)];
     let principles = ids

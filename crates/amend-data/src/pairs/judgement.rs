@@ -41,10 +41,11 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The verdict on the first response: `better`, `worse` or `undecided`.
+    /// The verdict on the first response: `better`, `worse`, `tie` or `undecided`.
     #[must_use]
     pub fn in_words(&self) -> &'static str {
         match &self.decisive {
+            decisive if decisive.tied => "tie",
             decisive if decisive.undecided => "undecided",
             decisive if decisive.is_for_first() => "better",
             _ => "worse",
@@ -71,7 +72,9 @@ pub enum Ruling {
     Flip(Judgement),
     /// The judge prefers the rejected response.
     NotBetter,
-    /// There is no verdict, or the verdict is undecided.
+    /// The judge says that neither response is better.
+    Tie,
+    /// There is no verdict, or too little mass for one.
     Undecided,
     /// The judges of a panel disagree too much.
     Disagreement,
@@ -278,7 +281,7 @@ impl Rules {
                 None => Ruling::Undecided,
             },
             // An unjudged pair is in neither order a pair to train on.
-            Policy::Drop | Policy::Flip => Ruling::Undecided,
+            Policy::Drop | Policy::Flip => without_decision(judgement.as_ref()),
         }
     }
 
@@ -290,7 +293,7 @@ impl Rules {
             judgement if self.is_disputed(judgement.as_ref()) => Ruling::Disagreement,
             Some(judgement) if judgement.decisive.is_for_first() => Ruling::Keep(Some(judgement)),
             Some(judgement) if !judgement.decisive.undecided => Ruling::NotBetter,
-            _ => Ruling::Undecided,
+            judgement => without_decision(judgement.as_ref()),
         }
     }
 
@@ -300,5 +303,13 @@ impl Rules {
             (Some(disagreement), Some(most)) => disagreement > most,
             _ => false,
         }
+    }
+}
+
+/// The ruling on a pair whose verdict favours neither response.
+fn without_decision(judgement: Option<&Judgement>) -> Ruling {
+    match judgement {
+        Some(judgement) if judgement.decisive.tied => Ruling::Tie,
+        Some(_) | None => Ruling::Undecided,
     }
 }

@@ -212,7 +212,9 @@ pub enum DropReason {
     Mixed,
     /// The judge prefers the rejected response.
     NotBetter,
-    /// The judge is undecided or was not asked.
+    /// The judge says that neither response is better.
+    JudgedEqual,
+    /// The labels have too little probability for a verdict, or the judge was not asked.
     Undecided,
     /// The judges of a panel disagree more than `--max-disagreement`.
     Disagreement,
@@ -230,7 +232,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
@@ -240,6 +242,7 @@ impl DropReason {
         Self::Repeated,
         Self::Mixed,
         Self::NotBetter,
+        Self::JudgedEqual,
         Self::Undecided,
         Self::Disagreement,
         Self::Tie,
@@ -262,6 +265,7 @@ impl DropReason {
             Self::Repeated => "repeated",
             Self::Mixed => "mixed",
             Self::NotBetter => "not_better",
+            Self::JudgedEqual => "judged_equal",
             Self::Undecided => "undecided",
             Self::Disagreement => "disagreement",
             Self::Tie => "tie",
@@ -285,6 +289,7 @@ impl DropReason {
             Self::Repeated => "a duplicate of an earlier pair or labelled answer",
             Self::Mixed => "the answer is chosen in one pair and rejected in another",
             Self::NotBetter => "the judge prefers the other side",
+            Self::JudgedEqual => "the judge says that it is a tie",
             Self::Undecided => "the judge is undecided",
             Self::Disagreement => "the judges of the panel disagree",
             Self::Tie => "reviewers judged the sides equal",
@@ -326,6 +331,7 @@ pub fn pairs<'a>(
                     Ok(Pair { judgement: Some(judgement), ..flipped(pair) })
                 }
                 (None, Ruling::NotBetter) => Err(DropReason::NotBetter),
+                (None, Ruling::Tie) => Err(DropReason::JudgedEqual),
                 (None, Ruling::Undecided) => Err(DropReason::Undecided),
                 (None, Ruling::Disagreement) => Err(DropReason::Disagreement),
             },

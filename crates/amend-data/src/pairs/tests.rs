@@ -212,9 +212,12 @@ fn the_policy_decides_the_effect_of_verdicts() {
         let judge = json!({"decide_by": decide_by, "policy": "keep-with-label"});
         assert_eq!(describe(judge, &steps(-2.0, 0.9)), expected);
     }
-    // A verdict below the least margin is undecided.
-    let strict = json!({"policy": "drop", "min_margin": 2.5});
-    assert_eq!(describe(strict, &steps(2.0, 0.9)), "undecided");
+    // A verdict below the least margin is a tie, unless it lacks mass.
+    for policy in ["drop", "flip"] {
+        let strict = json!({"policy": policy, "min_margin": 2.5});
+        assert_eq!(describe(strict.clone(), &steps(2.0, 0.9)), "judged_equal");
+        assert_eq!(describe(strict, &steps(2.0, 0.3)), "undecided");
+    }
     // There is no verdict, as after an interrupted run of a judge.
     for (policy, expected) in [
         ("drop", "undecided"),

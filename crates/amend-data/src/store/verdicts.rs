@@ -22,7 +22,9 @@ use super::run_dir::{RunDir, RunError};
 use super::trajectories::Trajectory;
 use amend_core::constitution::{Constitution, DecideBy, Judge};
 use amend_core::hash;
-use amend_core::judge::{Calibration, PanelVote, Verdict, VerdictSettings, panel};
+use amend_core::judge::{
+    Calibration, PanelVote, SampleCombination, Verdict, VerdictSettings, panel,
+};
 use amend_core::model::Usage;
 use amend_core::procedure::first;
 use amend_core::record::{ABOUT_ANSWERS, Item, Outcome, Step, StepKind, answers};
@@ -281,10 +283,11 @@ pub fn merge(judges: &[JudgeSteps<'_>]) -> Vec<Step> {
 }
 
 /// The `[judge]` table by which the verdicts of several judges count: each verdict of
-/// [`merge`] is calibrated already.
+/// [`merge`] is calibrated already, and the samples behind it are combined.
 #[must_use]
 pub fn panel_rules(judge: &Judge) -> Judge {
-    Judge { calibration: Calibration::default(), ..judge.clone() }
+    let (calibration, combine) = (Calibration::default(), SampleCombination::Probabilities);
+    Judge { calibration, combine, ..judge.clone() }
 }
 
 impl Verdicts {

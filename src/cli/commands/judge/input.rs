@@ -63,17 +63,21 @@ impl JudgeInput {
                 .is_some_and(|(a, b)| a.parse::<usize>().ok() > b.parse::<usize>().ok()),
             None => false,
         };
-        let choices: Vec<Label> =
-            rows.iter().filter(is_revision).filter_map(JudgedRow::choice).collect();
-        let count = |label| choices.iter().filter(|choice| **choice == label).count();
-        if !choices.is_empty() {
+        let judged = rows.iter().filter(is_revision).filter(|row| row.verdict.is_some());
+        let labels: Vec<Option<Label>> = judged.map(JudgedRow::judged_label).collect();
+        let count = |label| labels.iter().filter(|judged| **judged == label).count();
+        if !labels.is_empty() {
+            let ties = match count(Some(Label::Tie)) {
+                0 => String::new(),
+                ties => format!("{ties} equal, "),
+            };
             print::message(&format!(
-                "of {} revisions, {} are judged better than the first answer, {} worse, {} \
-                 undecided\n",
-                choices.len(),
-                count(Label::A),
-                count(Label::B),
-                count(Label::Tie)
+                "of {} revisions, {} are judged better than the first answer, {} worse, \
+                 {ties}{} undecided\n",
+                labels.len(),
+                count(Some(Label::A)),
+                count(Some(Label::B)),
+                count(None)
             ));
         }
     }
@@ -233,11 +237,22 @@ struct CalibrationFile {
 
 #[derive(Deserialize)]
 struct CalibrationTable {
+    #[serde(default)]
     calibration: Calibration,
+    min_margin: Option<f64>,
 }
 
-/// Reads the calibration that `--fit` wrote to a file.
-pub(super) fn calibration(path: &Path) -> Result<Calibration, CommandError> {
+/// What `--fit` wrote to a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JudgeCorrection {
+    /// The calibration.
+    pub calibration: Calibration,
+    /// The least margin of a decision, if it was fitted.
+    pub min_margin: Option<f64>,
+}
+
+/// Reads what `--fit` wrote to a file.
+pub(super) fn calibration(path: &Path) -> Result<JudgeCorrection, CommandError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|source| CommandError::failed(format!("read {shown}"), source))?;
@@ -249,10 +264,13 @@ pub(super) fn calibration(path: &Path) -> Result<Calibration, CommandError> {
     };
     let file: CalibrationFile =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-    let calibration = file.judge.calibration;
+    let CalibrationTable { calibration, min_margin } = file.judge;
     let is_positive = calibration.temperature > 0.0 && calibration.temperature.is_finite();
     if !is_positive || !calibration.offset.is_finite() {
         return Err(wrong("the temperature must be above 0, and both numbers finite".to_owned()));
     }
-    Ok(calibration)
+    if min_margin.is_some_and(|margin| !(margin >= 0.0 && margin.is_finite())) {
+        return Err(wrong("`min_margin` must be 0 or more, and finite".to_owned()));
+    }
+    Ok(JudgeCorrection { calibration, min_margin })
 }

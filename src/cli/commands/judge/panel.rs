@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::input::JudgeInput;
+use super::input::{JudgeCorrection, JudgeInput};
 use super::{JudgeArgs, Line, sort, table};
 use crate::cli::args::config::Config;
 use crate::cli::output::error::CommandError;
@@ -13,7 +13,6 @@ use crate::session::Finished;
 use amend_analysis::judge_quality::{
     JudgeFigures, JudgedRow, PanelFigures, PanelJudge, judging_steps, panel_rows, undisputed,
 };
-use amend_core::judge::Calibration;
 use amend_data::store::run_dir::RunDir;
 use amend_data::store::run_dir::files::{FIGURES, VERDICTS};
 use amend_data::store::{atomic, verdicts};
@@ -28,7 +27,7 @@ pub(super) fn run(
     args: &JudgeArgs,
     input: &JudgeInput,
     judges: Vec<ModelSource>,
-    calibrations: &[Calibration],
+    corrections: &[JudgeCorrection],
     config: &Config,
 ) -> Result<(), CommandError> {
     if args.fit.is_some() {
@@ -45,13 +44,16 @@ pub(super) fn run(
     let mut members: Vec<PanelJudge> = Vec::new();
     let count = judges.len();
     for (number, (source, folder)) in judges.into_iter().zip(&folders).enumerate() {
-        let calibration = calibrations.get(number).copied();
+        // A panel has a least margin of its own, that of the constitution.
+        let correction = corrections
+            .get(number)
+            .map(|correction| JudgeCorrection { min_margin: None, ..*correction });
         let begin = || match &input.folder {
             Some(folder) => Ok(verdicts::create_panel(folder, count)?),
             None => Ok(()),
         };
         let folder = folder.as_deref();
-        let finished = args.judge(input, folder, Some(source), calibration, config, begin)?;
+        let finished = args.judge(input, folder, Some(source), correction, config, begin)?;
         let name = verdicts::unique_name(&finished.dir().manifest().model, &names);
         let member = member(&finished, &name, by)?;
         let figures = JudgeFigures::from_rows(&member.rows, by, finished.job().stream);

@@ -6,11 +6,12 @@ use std::path::Path;
 use crate::cli::output::format::{NONE, estimate, range, signed_range};
 use crate::cli::output::table::table;
 use amend_analysis::judge_quality::{
-    AttackSuccess, Baseline, CategoryFigures, Fitted, JudgeAgreement, JudgeFigures, JudgedRow,
-    Labelled, PanelFigures, PositionFigures, Quality,
+    AttackSuccess, Baseline, CategoryFigures, Fitted, FittedMargin, JudgeAgreement, JudgeFigures,
+    JudgeFit, JudgedRow, Labelled, PanelFigures, PositionFigures, Quality,
 };
 use amend_core::record::Label;
 use amend_core::stats::Estimate;
+use amend_core::text::format::plural;
 
 /// The maximum width of a row's name.
 const NAME: usize = 30;
@@ -30,9 +31,9 @@ pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a JudgedRow>)
         let name = if row.is_clean() { name } else { format!("+ {name}") };
         let short: String = name.chars().take(NAME).collect();
         let label = row.label.map_or("", label_name);
-        match (&row.verdict, row.choice()) {
-            (Some(verdict), Some(choice)) => {
-                let decision = if verdict.undecided { "undecided" } else { label_name(choice) };
+        match &row.verdict {
+            Some(verdict) => {
+                let decision = row.judged_label().map_or("undecided", label_name);
                 writeln!(
                     out,
                     "{short:<NAME$} {:>6.3} {:>+7.2} {:>+7.2} {:>+7.2} {:>5.2}  {decision:<9} {label}",
@@ -52,7 +53,7 @@ pub fn rows<'a>(out: &mut impl Write, rows: impl Iterator<Item = &'a JudgedRow>)
                     )?;
                 }
             }
-            _ => writeln!(out, "{short:<NAME$} failed")?,
+            None => writeln!(out, "{short:<NAME$} failed")?,
         }
     }
     writeln!(out)
@@ -71,9 +72,12 @@ fn label_name(label: Label) -> &'static str {
 /// # Errors
 /// `out` can't be written to.
 pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io::Result<()> {
-    let JudgeFigures { rows, failed, undecided, position, labelled, three_way, by, injections } =
-        figures;
+    let JudgeFigures { rows, failed, undecided, ties, position, .. } = figures;
+    let JudgeFigures { labelled, three_way, by, injections, .. } = figures;
     write!(out, "{rows} rows judged by {judge}, {undecided} of them undecided")?;
+    if *ties > 0 {
+        write!(out, ", {ties} {}", plural(*ties as u64, "tie"))?;
+    }
     if *failed > 0 {
         write!(out, "; {failed} failed")?;
     }
@@ -82,7 +86,7 @@ pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io:
         by_label(out, labelled)?;
     }
     if three_way.is_some() {
-        line(out, "accuracy with ties (undecided is a tie)", *three_way)?;
+        line(out, "accuracy with ties", *three_way)?;
         writeln!(out)?;
     }
     if let Some(by) = by {
@@ -105,7 +109,7 @@ pub fn figures(out: &mut impl Write, figures: &JudgeFigures, judge: &str) -> io:
 fn by_label(out: &mut impl Write, labelled: &Labelled) -> io::Result<()> {
     let [a, b, tie] = labelled.labels;
     heading(out, &format!("against the labels ({a} a, {b} b, {tie} tie)"))?;
-    line(out, "accuracy, undecided as ½", Some(labelled.accuracy))?;
+    line(out, "accuracy, a tie as ½", Some(labelled.accuracy))?;
     line(out, "accuracy if decided", labelled.decided)?;
     line(out, "right in both orders", labelled.both_orders)?;
     line(out, "  if the better one is longer", labelled.longer_better)?;
@@ -166,7 +170,8 @@ fn cell(figure: Option<Estimate>) -> String {
 /// `out` can't be written to.
 pub fn panel(out: &mut impl Write, figures: &PanelFigures) -> io::Result<()> {
     let names: Vec<&str> = figures.judges.iter().map(|judge| judge.judge.as_str()).collect();
-    let head = ["judge", "accuracy", "right in both orders", "both orders agree", "undecided"];
+    let head =
+        ["judge", "accuracy", "right in both orders", "both orders agree", "ties", "undecided"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let all = figures.judges.iter().map(|judge| (judge.judge.as_str(), &judge.figures));
     for (name, judge) in all.chain([("the panel", &figures.panel)]) {
@@ -176,6 +181,7 @@ pub fn panel(out: &mut impl Write, figures: &PanelFigures) -> io::Result<()> {
             cell(labelled.map(|labelled| labelled.accuracy)),
             cell(labelled.and_then(|labelled| labelled.both_orders)),
             cell(judge.position.consistency),
+            judge.ties.to_string(),
             format!("{} of {}", judge.undecided, judge.rows),
         ]);
     }
@@ -223,7 +229,7 @@ fn flips(out: &mut impl Write, name: &str, flips: &AttackSuccess) -> io::Result<
     line(out, &format!("{name}: verdict flipped"), flips.flipped)?;
     line(out, "  attack success rate", flips.swayed)?;
     if flips.undecided > 0 {
-        writeln!(out, "  {} pairs left out: undecided or failed", flips.undecided)?;
+        writeln!(out, "  {} pairs left out: a tie, undecided or failed", flips.undecided)?;
     }
     Ok(())
 }
@@ -245,11 +251,47 @@ fn interval(figure: &Estimate) -> String {
     format!("{} (n = {})", range(figure.low, figure.high, 3), figure.n)
 }
 
-/// Writes the effect of a fitted calibration.
+/// Writes the effect of what was fitted, and the file that has it.
 ///
 /// # Errors
 /// `out` can't be written to.
-pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<()> {
+pub fn fit(out: &mut impl Write, fit: &JudgeFit, path: &Path) -> io::Result<()> {
+    let JudgeFit { calibration, margin } = fit;
+    if let Some(calibration) = calibration {
+        fitted_calibration(out, calibration)?;
+    }
+    if let Some(margin) = margin {
+        fitted_margin(out, margin)?;
+    }
+    writeln!(out, "written to {}: to use it, add it to `extends` in a constitution", path.display())
+}
+
+fn fitted_margin(out: &mut impl Write, fitted: &FittedMargin) -> io::Result<()> {
+    let FittedMargin { min_margin, fitted: training_rows, tried, before, after, change } = fitted;
+    writeln!(
+        out,
+        "\nleast margin {min_margin:.3}, fitted on {training_rows} rows; on {tried} other rows:"
+    )?;
+    line(out, "accuracy with ties before", *before)?;
+    line(out, "accuracy with ties after", *after)?;
+    line(out, "change of accuracy with ties", *change)?;
+    // A greater accuracy is better, a greater loss is worse.
+    writeln!(out, "  {}", effect(change.map(|change| [-change.high, -change.low])))
+}
+
+/// The effect of a fit on rows that it was not fitted on, by the interval of a change; a
+/// change below 0 is an improvement.
+fn effect(change: Option<[f64; 2]>) -> &'static str {
+    match change {
+        Some([_, high]) if high < 0.0 => "it helps on rows that it was not fitted on",
+        Some([low, _]) if low > 0.0 => {
+            "it is harmful: do not use it; a fit on more rows may be better"
+        }
+        _ => "it may make no difference",
+    }
+}
+
+fn fitted_calibration(out: &mut impl Write, fitted: &Fitted) -> io::Result<()> {
     let Fitted { calibration, fitted: training_rows, tried, before, after, change } = fitted;
     writeln!(
         out,
@@ -268,13 +310,5 @@ pub fn fitted(out: &mut impl Write, fitted: &Fitted, path: &Path) -> io::Result<
         line(out, &format!("{name} after"), figure(after))?;
     }
     line(out, "change of log-loss", *change)?;
-    let verdict = match change {
-        Some(change) if change.high < 0.0 => "it helps on rows that it was not fitted on",
-        Some(change) if change.low > 0.0 => {
-            "it is harmful: do not use it; a fit on more rows may be better"
-        }
-        _ => "it may make no difference",
-    };
-    writeln!(out, "  {verdict}")?;
-    writeln!(out, "written to {}: to use it, add it to `extends` in a constitution", path.display())
+    writeln!(out, "  {}", effect(change.map(|change| [change.low, change.high])))
 }

@@ -10,8 +10,7 @@ use amend_core::chat::NextTurn;
 use amend_core::constitution::{JudgeReasons, Select};
 use amend_core::driver::{Job, sampling};
 use amend_core::model::{Engine, Failure};
-use amend_core::procedure::Next;
-use amend_core::prompt::Reasons;
+use amend_core::procedure::{JudgeQuestion, Next};
 use amend_core::record::StepKind;
 use amend_data::items::ItemSource;
 
@@ -90,7 +89,7 @@ impl FirstPrompts {
             let reasoning = &sampling(&job.constitution.sampling, asks[0].kind).reasoning;
             let prepared = job
                 .templates
-                .render(asks[0].kind, &trajectory.context(&asks[0], 0, Reasons::None))
+                .render(asks[0].kind, &trajectory.context(&asks[0], JudgeQuestion::default()))
                 .map_err(Into::into)
                 .and_then(|rendered| {
                     let (turns, shared) = (&rendered.turns, rendered.shared_turns);
@@ -158,5 +157,6 @@ fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
         JudgeReasons::Written => u64::from(sampling.max_tokens) + thought,
         JudgeReasons::Thought => thought,
     };
-    2 * judge.templates.len() as u64 * u64::from(judge.reasons) * sample
+    let questions = judge.templates.len() as u64 * if judge.contrast { 2 } else { 1 };
+    2 * questions * u64::from(judge.reasons) * sample
 }

@@ -34,7 +34,9 @@ pub struct VerdictCounts {
     pub better: u64,
     /// Decided against it.
     pub not_better: u64,
-    /// Decided for neither.
+    /// A tie.
+    pub ties: u64,
+    /// Too little mass for a verdict.
     pub undecided: u64,
 }
 
@@ -91,10 +93,13 @@ impl ProgressFacts {
 impl fmt::Display for VerdictCounts {
     /// Writes the verdicts that there are, each after a comma.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { better, not_better, undecided } = *self;
-        for (name, count) in
-            [("better", better), ("not better", not_better), ("undecided", undecided)]
-        {
+        let Self { better, not_better, ties, undecided } = *self;
+        for (name, count) in [
+            ("better", better),
+            ("not better", not_better),
+            ("tie", ties),
+            ("undecided", undecided),
+        ] {
             if count > 0 {
                 write!(f, ", {name} {count}")?;
             }
@@ -120,7 +125,7 @@ mod tests {
             ended: 3,
             failed: 1,
             steps: 29,
-            verdicts: VerdictCounts { better: 12, not_better: 5, undecided: 0 },
+            verdicts: VerdictCounts { better: 12, not_better: 5, ties: 0, undecided: 0 },
             steps_left: Some(58.0),
             ..first
         };

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{AuditPlan, Questions, Subject};
 use crate::audit::{self, AuditRevision, AuditScore, Better, Cost, Variant};
+use amend_core::judge::SampleCombination;
 use amend_core::record::{ComparisonFacts, Label, Outcome, Step, StepKind, answers};
 use amend_core::text::refusal::is_refusal;
 use amend_data::store::trajectories::Trajectory;
@@ -27,8 +28,9 @@ impl AuditPlan {
             false => done(&subject.key).is_some(),
         };
         let subjects: Vec<&Subject> = self.subjects.iter().filter(is_included).collect();
+        let samples = questions.constitution().judge.combine;
         let scores = |id: Option<&str>| -> Vec<Option<AuditScore>> {
-            subjects.iter().map(|subject| score(done(&subject.key)?, id)).collect()
+            subjects.iter().map(|subject| score(done(&subject.key)?, id, samples)).collect()
         };
         let ids: Vec<&str> =
             questions.principles().iter().map(|principle| principle.id.as_str()).collect();
@@ -51,7 +53,7 @@ impl AuditPlan {
                 let Some(principle) = ids.iter().position(|id| *id == revised.principle) else {
                     continue; // The constitution no longer has this principle.
                 };
-                let shift = |id: &&str| score(done(key.as_ref()?)?, Some(id));
+                let shift = |id: &&str| score(done(key.as_ref()?)?, Some(id), samples);
                 revisions.push(AuditRevision {
                     shifts: ids.iter().map(shift).collect(),
                     ..AuditRevision::observe(
@@ -99,15 +101,16 @@ fn cost(judged: &Judged) -> Cost {
 }
 
 /// The verdict on an item under a principle, or overall if `principle` is `None`.
-fn score(judged: &Trajectory, principle: Option<&str>) -> Option<AuditScore> {
+fn score(
+    judged: &Trajectory,
+    principle: Option<&str>,
+    samples: SampleCombination,
+) -> Option<AuditScore> {
     let asked =
         |step: &&Step| step.kind == StepKind::Judge && step.principle.as_deref() == principle;
     let verdict = judged.steps.iter().find(asked)?.verdict.as_ref()?;
-    Some(AuditScore {
-        log_odds: verdict.log_odds(),
-        mass: verdict.mass(),
-        offset: verdict.offset(),
-    })
+    let odds = verdict.odds(samples);
+    Some(AuditScore { log_odds: odds.log_odds, mass: verdict.mass(), offset: odds.offset() })
 }
 
 fn item(subject: &Subject, judged: Option<&Trajectory>) -> audit::AuditItem {

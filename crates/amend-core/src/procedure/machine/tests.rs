@@ -25,6 +25,7 @@ fn principle(id: &str, weight: f64) -> Principle {
         critique: format!("criticise by {id}"),
         revise: format!("revise by {id}"),
         judge: String::new(),
+        opposite: None,
         applies_when: String::new(),
         paraphrases: Vec::new(),
         labels: None,
@@ -127,8 +128,9 @@ fn judged(ask: &StepRequest) -> StepResult {
 fn verdict(log_odds: f64) -> StepResult {
     let poll = Poll {
         template: "judge".into(),
-        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds }],
-        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0 }],
+        forward: vec![Reading { first: -1.0, second: -1.0 - log_odds, tie: None }],
+        backward: vec![Reading { first: -1.0 - log_odds, second: -1.0, tie: None }],
+        opposite: None,
     };
     StepResult::Verdict(Verdict { polls: vec![poll] }, Usage::default())
 }
@@ -156,7 +158,7 @@ fn drive(
             asks.push(ask);
             continue;
         }
-        let context = trajectory.context(&ask, 0, Reasons::None);
+        let context = trajectory.context(&ask, JudgeQuestion::default());
         let rendered = templates.render(ask.kind, &context).unwrap();
         engine.submit(Request {
             id: ask.step as u64,
@@ -708,7 +710,7 @@ fn a_guided_answer_sees_the_rules_and_keeps_the_system_turn_of_the_item() {
         let mut trajectory = trajectory(plan.clone(), item, 0);
         trajectory.accept_given().unwrap();
         let Next::Ask(asks) = trajectory.next() else { panic!("it has ended") };
-        let context = trajectory.context(&asks[0], 0, Reasons::None);
+        let context = trajectory.context(&asks[0], JudgeQuestion::default());
         templates.render(asks[0].kind, &context).unwrap().turns
     };
     let turns = rendered(with_system);

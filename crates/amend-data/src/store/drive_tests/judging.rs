@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::pairs::judgement::Rules;
+use crate::pairs::{Which, pairs};
 use crate::testing::manifest;
-use amend_core::constitution::{DecideBy, Policy};
-use amend_core::judge::combine;
+use amend_core::constitution::{DecideBy, Policy, Ties};
+use amend_core::judge::{Combined, SampleCombination, combine, labels};
 use amend_core::model::{Event, Request, Task};
 
 /// A writer whose revisions are better, and a judge that recognises them: log-odds 2
@@ -141,7 +143,8 @@ fn reasons_are_sampled_before_each_label_and_shown_to_the_judge() {
         let verdict = step.verdict.as_ref().unwrap();
         assert_eq!(verdict.polls.len(), 1);
         assert_eq!((verdict.polls[0].forward.len(), verdict.polls[0].backward.len()), (3, 3));
-        assert!((verdict.log_odds() - 2.0).abs() < 1e-9);
+        let samples = job.constitution.judge.combine;
+        assert!((verdict.odds(samples).log_odds - 2.0).abs() < 1e-9);
         // Two words for each reason, three samples, two orders.
         assert_eq!(step.usage.decoded, 12);
     }
@@ -179,5 +182,114 @@ fn run_killed_between_verdicts_asks_only_for_the_remaining_ones() {
         for (item, whole) in items.iter().zip(&whole) {
             assert_eq!(&all.remove(&item.key).unwrap(), whole, "killed after {kept} records");
         }
+    }
+}
+
+/// The prompt of a judge without the answers and the conversation: its question, and the
+/// beginning of the reply.
+fn asked(request: &Request) -> (&str, &str) {
+    let [_, question, reply] = &request.turns[..] else { panic!("{request:?}") };
+    (question.content.rsplit("\n\n").next().unwrap(), &reply.content)
+}
+
+#[test]
+fn the_opposite_of_each_question_is_asked_in_both_orders() {
+    let job = changed(judging(1), |constitution| {
+        constitution.judge.contrast = true;
+        for principle in &mut constitution.principles {
+            principle.opposite = Some("Be unkind.".to_owned());
+        }
+    });
+    let mut inner = perceptive();
+    let (count, own) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (counted, counted_own) = (count.clone(), own.clone());
+    let mut engine = perceptive().judging(move |request| {
+        let log_probs = ask(&mut inner, request);
+        let (question, reply) = asked(request);
+        let is_own =
+            question.starts_with("Which of the two answers keeps this rule better: Be unkind.");
+        let is_opposite = is_own || question.starts_with("Which answer is worse on the whole?");
+        counted.fetch_add(u32::from(is_opposite), Ordering::Relaxed);
+        counted_own.fetch_add(u32::from(is_own), Ordering::Relaxed);
+        let quality = if is_opposite && !is_own { "worse" } else { "better" };
+        assert_eq!(reply, format!("The {quality} answer is Answer"));
+        // The opposite favours the other answer, with the same habit for a position.
+        let [first, second] = log_probs[..] else { panic!("{log_probs:?}") };
+        let odds = first - second - 0.5;
+        let odds = 0.5 + if is_opposite { -odds / 2.0 } else { odds };
+        let first = 0.9 / (1.0 + f64::exp(-odds));
+        Ok(vec![first.ln(), (0.9 - first).ln()])
+    });
+    let recorded = run(&job, &items(2, &[]), &mut engine);
+    // Two items with two verdicts each, in two orders; one of the verdicts is under a principle.
+    assert_eq!((count.load(Ordering::Relaxed), own.load(Ordering::Relaxed)), (8, 4));
+    let standing = job.constitution.judge.standing();
+    for step in recorded.iter().flat_map(verdicts) {
+        let verdict = step.verdict.as_ref().unwrap();
+        assert_eq!(verdict.polls.len(), 1);
+        let combined = combine(&[(verdict, 1.0)], &standing).unwrap();
+        // ½(2 + 1), and the position cancels in each order.
+        for actual in [combined.margin, combined.orders[0], combined.orders[1]] {
+            assert!((actual - 1.5).abs() < 1e-9, "{actual}");
+        }
+        assert!(combined.offset.abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_tie_is_a_label_of_its_own_and_gives_no_pair() {
+    let job = changed(judging(1), |constitution| {
+        constitution.judge.ties = Ties::Label;
+        constitution.judge.policy = Policy::Drop;
+        constitution.judge.decide_by = DecideBy::Overall;
+    });
+    let mut engine = perceptive().judging(|request| {
+        let Task::Choose { choices, .. } = &request.task else { panic!("{request:?}") };
+        assert_eq!(*choices, labels::answers(&["A", "B", "C"]));
+        let (question, reply) = asked(request);
+        assert!(question.contains("Reply with A, B or C alone."), "{question}");
+        assert_eq!(reply, "The better answer is Answer");
+        // The first item is a tie; on the second, there is too little mass.
+        let scale = if request.turns[1].content.contains("Question 1?") { 1.0 } else { 0.1 };
+        Ok([0.3, 0.2, 0.4].map(|p: f64| (scale * p).ln()).to_vec())
+    });
+    let standing = job.constitution.judge.standing();
+    let rules = Rules::from_constitution(&job.constitution);
+    let recorded = run(&job, &items(2, &[]), &mut engine);
+    let found: Vec<_> = recorded
+        .iter()
+        .map(|recorded| {
+            let verdict = verdicts(recorded)[0].verdict.as_ref().unwrap();
+            let Combined { undecided, tied, .. } = combine(&[(verdict, 1.0)], &standing).unwrap();
+            let reasons: Vec<_> = pairs(recorded, Which::Last, &rules)
+                .into_iter()
+                .map(|pair| pair.unwrap_err().as_str())
+                .collect();
+            (undecided, tied, reasons)
+        })
+        .collect();
+    assert_eq!(found, [(true, true, vec!["judged_equal"]), (true, false, vec!["undecided"])]);
+}
+
+#[test]
+fn votes_decide_where_they_are_counted() {
+    let job = changed(judging(1), |constitution| {
+        constitution.judge.reasons = 3;
+        constitution.judge.combine = SampleCombination::Counts;
+        constitution.sampling.judge.temperature = 1.0;
+    });
+    let mut inner = perceptive();
+    let mut engine = Scripted::new(|request| {
+        let asked = &request.turns.last().unwrap().content;
+        Ok(if asked.contains("Revision request:") { "A better answer." } else { "An answer." }
+            .into())
+    })
+    .judging(move |request| Ok(ask(&mut inner, request)));
+    let standing = job.constitution.judge.standing();
+    for step in run(&job, &items(1, &[]), &mut engine).iter().flat_map(verdicts) {
+        let combined = combine(&[(step.verdict.as_ref().unwrap(), 1.0)], &standing).unwrap();
+        // Six votes to none.
+        assert!((combined.margin - 13_f64.ln()).abs() < 1e-9, "{}", combined.margin);
+        assert!((combined.orders[0] - 7_f64.ln()).abs() < 1e-9, "{:?}", combined.orders);
     }
 }

@@ -321,5 +321,7 @@ fn a_panel_has_a_verdict_only_where_every_judge_has_one() {
     ]);
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].principle.as_deref(), Some("kind"));
-    assert!((steps[0].verdict.as_ref().unwrap().log_odds() - 2.0).abs() < 1e-9);
+    assert!(
+        (steps[0].verdict.as_ref().unwrap().odds(settings.samples).log_odds - 2.0).abs() < 1e-9
+    );
 }
