@@ -83,7 +83,7 @@ fn reasons_precede_the_verdict() {
 }
 
 #[test]
-fn ties_contrast_and_votes_are_settings_and_flags_and_their_runs_are_compared() {
+fn ties_the_opposite_and_votes_are_settings_and_flags_and_their_runs_are_compared() {
     let place = Place::new();
     place.write("rows.jsonl", ROWS.to_owned() + TIES);
     let judge = |out: &str, flags: &str| {
@@ -96,9 +96,9 @@ fn ties_contrast_and_votes_are_settings_and_flags_and_their_runs_are_compared() 
     place.write("own.toml", settings("mass_floor = 0.0\n"));
     let plain = judge("plain", "-c own.toml");
     assert!(plain.iter().all(|row| row.get("p_tie").is_none() && row["tied"] == false));
-    place.write("set.toml", settings("mass_floor = 0.0\nties = \"label\"\ncontrast = true\n"));
+    place.write("set.toml", settings("mass_floor = 0.0\nties = \"label\"\nask_opposite = true\n"));
     let by_file = judge("file", "-c set.toml");
-    let by_flag = judge("flag", "-c own.toml --ties label --contrast");
+    let by_flag = judge("flag", "-c own.toml --ties label --ask-opposite");
     assert_eq!(by_file, by_flag);
     for row in &by_file {
         assert!((0.0..=1.0).contains(&row["p_tie"].as_f64().unwrap()), "{row}");
@@ -118,7 +118,7 @@ fn ties_contrast_and_votes_are_settings_and_flags_and_their_runs_are_compared() 
     let again = "judge rows.jsonl -c own.toml --out flag --resume";
     let ran = place.run(&mut place.small(again));
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("judge.contrast"), "{}", ran.err);
+    assert!(ran.err.contains("judge.ask_opposite"), "{}", ran.err);
 
     // Two runs are compared row by row. The opposite doubles the requests.
     let ran = place.run(&mut place.amend("diff plain flag --json"));
@@ -135,7 +135,7 @@ fn ties_contrast_and_votes_are_settings_and_flags_and_their_runs_are_compared() 
 
     // A judge template without these questions is refused.
     place.write("prompts/judge.j2", "{% call turn(\"user\") %}{{ answers | join }}?{% endcall %}");
-    for (flag, variable) in [("--ties label", "tie_label"), ("--contrast", "asks_opposite")] {
+    for (flag, variable) in [("--ties label", "tie_label"), ("--ask-opposite", "asks_opposite")] {
         let ran = place.run(&mut place.small(&format!("judge rows.jsonl {flag}")));
         let expected = format!("the judge template \"judge\" ignores `{variable}`");
         assert!(ran.code == Some(2) && ran.err.contains(&expected), "{}", ran.err);

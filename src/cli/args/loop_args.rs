@@ -167,11 +167,11 @@ impl PromptArgs {
 fn check_judge_template(job: &Job, name: &str) -> Result<(), CommandError> {
     let judge = &job.constitution.judge;
     let offers_ties = judge.ties == Ties::Margin || job.templates.offers_ties(name);
-    let asks_opposites = !judge.contrast || job.templates.asks_opposites(name);
+    let asks_opposites = !judge.ask_opposite || job.templates.asks_opposites(name);
     let (variable, setting) = match (offers_ties, asks_opposites) {
         (true, true) => return Ok(()),
         (false, _) => ("tie_label", "ties = \"label\""),
-        (true, false) => ("asks_opposite", "contrast = true"),
+        (true, false) => ("asks_opposite", "ask_opposite = true"),
     };
     Err(CommandError::usage(
         format!("the judge template {name:?} ignores `{variable}`, which `{setting}` needs"),

@@ -107,9 +107,9 @@ pub struct JudgeArgs {
         ],
     ), value_name = "WAY")]
     ties: Option<Ties>,
-    /// Ask the judge the opposite of each question too, as `contrast` in the constitution
+    /// Ask the judge the opposite of each question too, as `ask_opposite` in the constitution
     #[arg(long)]
-    contrast: bool,
+    ask_opposite: bool,
     /// How several samples of a judge's reasons are combined, overriding the constitution
     #[arg(long, value_parser = one_of(
         &SampleCombination::ALL,
@@ -313,7 +313,7 @@ impl JudgeArgs {
             judge.min_margin = min_margin.unwrap_or(judge.min_margin);
         }
         judge.ties = self.ties.unwrap_or(judge.ties);
-        judge.contrast |= self.contrast;
+        judge.ask_opposite |= self.ask_opposite;
         judge.combine = self.combine.unwrap_or(judge.combine);
         let procedure = self.procedure(&mut constitution, input)?;
         let job = self.task.prompting.job(config, constitution, input.hash())?;

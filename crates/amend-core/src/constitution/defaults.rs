@@ -32,7 +32,7 @@ impl Default for Judge {
             decide_by: DecideBy::Overall,
             min_margin: 0.0,
             ties: Ties::Margin,
-            contrast: false,
+            ask_opposite: false,
             mass_floor: 0.5,
             mode: Mode::Soft,
             clamp: [0.4, 0.6],

@@ -159,8 +159,8 @@ pub(super) struct JudgeForm {
     ties: Option<Ties>,
     /// Whether the judge is also asked the opposite of each question, and the difference of
     /// both counts. It doubles the requests of a verdict.
-    #[schemars(extend("default" = Judge::default().contrast))]
-    contrast: Option<bool>,
+    #[schemars(extend("default" = Judge::default().ask_opposite))]
+    ask_opposite: Option<bool>,
     /// A verdict is undecided if the labels together have less probability than this.
     #[schemars(range(min = 0, max = 1), extend("default" = Judge::default().mass_floor))]
     mass_floor: Option<f64>,
@@ -199,7 +199,7 @@ impl JudgeForm {
         set(&mut judge.decide_by, self.decide_by);
         set(&mut judge.min_margin, self.min_margin);
         set(&mut judge.ties, self.ties);
-        set(&mut judge.contrast, self.contrast);
+        set(&mut judge.ask_opposite, self.ask_opposite);
         set(&mut judge.mass_floor, self.mass_floor);
         set(&mut judge.mode, self.mode);
         set(&mut judge.clamp, self.clamp);
@@ -443,7 +443,7 @@ pub(super) struct PrincipleForm {
     /// The question for the judge. By default it is derived from the rule.
     #[schemars(regex(pattern = TEXT))]
     pub(super) judge: Option<String>,
-    /// The opposite of the rule, as a rule. A judge with `contrast` is asked which response
+    /// The opposite of the rule, as a rule. A judge with `ask_opposite` is asked which response
     /// keeps it better. By default the judge is asked which response breaks the rule more.
     #[schemars(regex(pattern = TEXT))]
     pub(super) opposite: Option<String>,

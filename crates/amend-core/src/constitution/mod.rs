@@ -300,12 +300,12 @@ pub struct Judge {
     /// A verdict is a tie if its log-odds are closer to 0 than this.
     pub min_margin: f64,
     /// Whether the judge may reply with a tie. Manifests omit the default, as before there
-    /// was this key; this holds for `contrast` and `combine` too.
+    /// was this key; this holds for `ask_opposite` and `combine` too.
     #[serde(skip_serializing_if = "is_default")]
     pub ties: Ties,
     /// Whether the judge is also asked the opposite of each question.
     #[serde(skip_serializing_if = "is_default")]
-    pub contrast: bool,
+    pub ask_opposite: bool,
     /// A verdict is undecided if the labels together have less probability than this.
     pub mass_floor: f64,
     /// How log-odds become probabilities.
@@ -453,7 +453,7 @@ pub struct Principle {
     pub judge: String,
     /// The condition under which the rule applies, in words. Empty: always.
     pub applies_when: String,
-    /// The opposite of the rule, for a judge with `contrast`. `None`: the judge's template
+    /// The opposite of the rule, for a judge with `ask_opposite`. `None`: the judge's template
     /// negates the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opposite: Option<String>,

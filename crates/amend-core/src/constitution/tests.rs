@@ -142,7 +142,7 @@ fn principles_and_categories_are_found_by_id() {
 #[test]
 fn keys_that_came_later_are_written_only_if_they_are_set() {
     let mut constitution = load("harmless").unwrap().constitution;
-    let keys = ["ties", "contrast", "combine"];
+    let keys = ["ties", "ask_opposite", "combine"];
     let written = |constitution: &Constitution| {
         let json = constitution.to_json();
         keys.map(|key| json["judge"].get(key).cloned())
@@ -150,7 +150,8 @@ fn keys_that_came_later_are_written_only_if_they_are_set() {
     assert_eq!(written(&constitution), [const { None }; 3]);
     assert_eq!(constitution.to_json()["principles"][0].get("opposite"), None);
     let judge = &mut constitution.judge;
-    (judge.ties, judge.contrast, judge.combine) = (Ties::Label, true, SampleCombination::Counts);
+    (judge.ties, judge.ask_opposite, judge.combine) =
+        (Ties::Label, true, SampleCombination::Counts);
     let expected = [json!("label"), json!(true), json!("counts")].map(Some);
     assert_eq!(written(&constitution), expected);
 }
@@ -196,7 +197,7 @@ fn every_key_is_read() {
                 decide_by: DecideBy::All,
                 min_margin: 0.5,
                 ties: Ties::Label,
-                contrast: true,
+                ask_opposite: true,
                 mass_floor: 0.25,
                 mode: Mode::Clamped,
                 clamp: [0.3, 0.7],

@@ -1,6 +1,6 @@
 //! A step in flight: its requests and their results. A text, a score and a
 //! log-probability take one request. A verdict takes one for each judge template,
-//! question (with `contrast`, also its opposite), order and sample; if the judge reasons
+//! question (with `ask_opposite`, also its opposite), order and sample; if the judge reasons
 //! first, each of these is two requests, and the second continues the first.
 
 use super::{Job, sampling};
@@ -97,7 +97,7 @@ struct Question {
 /// The questions of a verdict for each template: the question, then its opposite if the
 /// judge is asked it; each by order, then by sample.
 fn questions(judge: &Judge) -> Vec<Question> {
-    let sides = if judge.contrast { &[false, true][..] } else { &[false] };
+    let sides = if judge.ask_opposite { &[false, true][..] } else { &[false] };
     let mut questions = Vec::new();
     for template in &judge.templates {
         for &asks_opposite in sides {

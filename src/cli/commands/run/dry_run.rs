@@ -157,6 +157,6 @@ fn reasons_of_a_verdict(engine: &dyn Engine, job: &Job) -> u64 {
         JudgeReasons::Written => u64::from(sampling.max_tokens) + thought,
         JudgeReasons::Thought => thought,
     };
-    let questions = judge.templates.len() as u64 * if judge.contrast { 2 } else { 1 };
+    let questions = judge.templates.len() as u64 * if judge.ask_opposite { 2 } else { 1 };
     2 * questions * u64::from(judge.reasons) * sample
 }

@@ -195,7 +195,7 @@ fn asked(request: &Request) -> (&str, &str) {
 #[test]
 fn the_opposite_of_each_question_is_asked_in_both_orders() {
     let job = changed(judging(1), |constitution| {
-        constitution.judge.contrast = true;
+        constitution.judge.ask_opposite = true;
         for principle in &mut constitution.principles {
             principle.opposite = Some("Be unkind.".to_owned());
         }
