@@ -126,8 +126,9 @@ impl ItemFacts {
             Outcome::Failed { failure } => Some(failure.clone()),
             Outcome::Done { .. } => None,
         };
+        let methods = methods(subject, trajectory);
         let mut loss = None;
-        if subject.pairs() {
+        if subject.pairs() && !methods.iter().any(|facts| facts.is_kept) {
             // With several candidates too, the last pair is that of the loop.
             loss = match pairs(trajectory, Which::Last, &subject.rules).pop() {
                 Some(Ok(pair)) => subject.spoilt.rule(&pair).map(LeftOut::Spoilt),
@@ -155,7 +156,7 @@ impl ItemFacts {
                 .filter_map(|step| Some((step.principle.clone()?, step.score.map(|s| s.value))))
                 .collect(),
             revisions: revisions(steps, subject.rules.first(steps)),
-            methods: methods(subject, trajectory),
+            methods,
             work: work(steps),
         }
     }

@@ -270,10 +270,9 @@ impl<'a> RunFigures<'a> {
             columns.extend(["gates", "mean violation"]);
         }
         if revisions {
-            let made = match self.subject.sides() {
-                ["revision", _] => "revisions",
-                _ => "answers",
-            };
+            let is_revised = |method| method == PairMethod::Revise;
+            let made =
+                if self.methods().into_iter().all(is_revised) { "revisions" } else { "answers" };
             columns.extend([made, "unchanged", "cut off"]);
         }
         if verdicts {
