@@ -62,6 +62,7 @@ fn is_run(line: &str) -> bool {
         ["amend", "review", ..] => has("--summary"),
         // Verdicts that a later command of the document uses.
         ["amend", "judge", "runs/mine", ..] => has("--name"),
+        ["amend", "judge", "pairs.jsonl", ..] => has("--out"),
         ["amend", command, ..] if WITHOUT_MODEL.contains(command) => true,
         // A prompt, with flags for the output only.
         ["amend", first, ..] if first.starts_with(['"', '-']) => {
