@@ -4,6 +4,7 @@ use super::chart;
 use super::view::{Cell, Chart, Section, Table};
 use super::words::{count, counted, decimal, grouped_interval, signed};
 use amend_analysis::trend::{MeasureTrend, Trend, TrendChange, TrendFindingKind};
+use amend_core::text::format::list;
 
 /// The sections of a trend.
 pub fn sections(trend: &Trend) -> Vec<Section> {
@@ -19,6 +20,11 @@ fn findings(trend: &Trend) -> Section {
             format!("{} of the latest run changed by more than chance.", counted(some, "measure"))
         }
     };
+    if !trend.missing.is_empty() {
+        let missing = list(&trend.missing.iter().map(String::as_str).collect::<Vec<_>>());
+        let sentence = format!(" Earlier runs have values of {missing}, and the latest has none.");
+        section.note.push_str(&sentence);
+    }
     let mut found = Table::new("Changes", &["measure", "finding", "direction", "change", "p"]);
     for finding in &trend.findings {
         let kind = match finding.kind {

@@ -38,6 +38,11 @@ fn by_row(place: &Place, run: &str) -> BTreeMap<u64, Vec<Step>> {
         .collect()
 }
 
+fn manifest(place: &Place, run: &str) -> Value {
+    let text = std::fs::read_to_string(place.path(&format!("{run}/manifest.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 fn kinds(steps: &[Step]) -> Vec<StepKind> {
     steps.iter().map(|step| step.kind).collect()
 }
@@ -128,8 +133,7 @@ fn a_student_writes_the_rejected_answers() {
         format!("run in.jsonl --method contrast --out r --student-model {}", student.display());
     let ran = place.run(&mut place.small(&arguments));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let manifest = std::fs::read_to_string(place.path("r/manifest.json")).unwrap();
-    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let manifest = manifest(&place, "r");
     let (writer, other) = (&manifest["model"]["sha256"], &manifest["student_model"]["sha256"]);
     assert!(writer.is_string() && other.is_string() && writer != other, "{manifest}");
 
@@ -141,6 +145,18 @@ fn a_student_writes_the_rejected_answers() {
         by_row(&place, run).values().map(|steps| steps[0].usage.prompt).collect()
     };
     assert_eq!(first("r"), first("s"));
+
+    // It is the author of the first answers, for a run that starts from them too.
+    let from = "run --answers-from r --method contrast --out from";
+    let from = place.run(&mut place.small(from));
+    assert!(from.err.contains("a preference between them is also one between models"));
+    assert_eq!(&self::manifest(&place, "from")["input"]["run"]["model"]["sha256"], &other);
+    let card = "export from --format trajectories --card --licence mit --out data";
+    let card = place.run(&mut place.amend(card));
+    assert_eq!(card.code, Some(0), "{}", card.err);
+    let card = std::fs::read_to_string(place.path("data/README.md")).unwrap();
+    assert!(card.contains("with the principles of a constitution in the system turn"), "{card}");
+    assert!(card.contains("model of the first answers") && !card.contains("criticised"), "{card}");
 
     // It belongs to the run.
     let resumed = place.run(&mut place.small("run in.jsonl --method contrast --out r --resume"));
@@ -208,6 +224,23 @@ fn thoughts_made_under_the_principles_can_be_exported() {
         })
         .count();
     assert!(with_thoughts >= 1, "{}", exported.out);
+}
+
+#[test]
+fn a_template_without_the_principles_is_refused() {
+    let place = place();
+    place.write(
+        "prompts/guide.j2",
+        "{% call turn(\"user\") %}{{ messages[-1].content }}{% endcall %}",
+    );
+    let ran = place.run(&mut place.small("run in.jsonl --method contrast --out r"));
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("guide.j2 ignores `principles`"), "{}", ran.err);
+    assert!(!place.path("r").exists());
+    let ran = place.run(&mut place.small("run in.jsonl --method contrast --rounds 2 --out r"));
+    assert!(ran.err.contains("--rounds has no effect"), "{}", ran.err);
+    let ran = place.run(&mut place.small("run in.jsonl --out r"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
 }
 
 #[test]

@@ -157,6 +157,13 @@ impl PromptArgs {
             }
             check_judge_template(&job, name)?;
         }
+        if job.constitution.plan.method.has_guidance() && !job.templates.shows_principles() {
+            return Err(CommandError::usage(
+                "the template guide.j2 ignores `principles`: a guided answer would be an answer \
+                 without them",
+                "use `principles` in guide.j2 as the built-in one does",
+            ));
+        }
         Ok(job)
     }
 }
@@ -221,6 +228,12 @@ impl LoopArgs {
             constitution.plan.method = method;
         }
         if let Some(rounds) = self.rounds {
+            if !constitution.plan.method.has_rounds() {
+                return Err(CommandError::usage(
+                    "--rounds has no effect with the method contrast, which has no rounds",
+                    "omit it, or pass --method both",
+                ));
+            }
             constitution.plan.rounds = rounds;
         }
         if constitution.plan.method == Method::Both && constitution.plan.rounds == 0 {

@@ -15,12 +15,7 @@ use amend_engine::ModelSource;
 pub struct StudentArgs {
     /// A different model for the first answers, the rejected ones: a GGUF file, or a
     /// server's address (its key goes in AMEND_STUDENT_API_KEY)
-    #[arg(
-        long,
-        env = "AMEND_STUDENT_MODEL",
-        value_name = "FILE|URL",
-        conflicts_with = "answers_from"
-    )]
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "answers_from")]
     student_model: Option<PathBuf>,
     /// The name of the student model on its server [default: the first that it lists]
     #[arg(long, value_name = "NAME", requires = "student_model")]

@@ -54,7 +54,7 @@ pub struct ExportArgs {
     /// principles, verdict and others), which some trainers reject
     #[arg(long, value_name = "COLUMNS", value_parser = column_sets(), default_value_t = ColumnSet::All)]
     columns: ColumnSet,
-    /// What becomes of the thoughts before first responses: drop writes responses only,
+    /// What becomes of the thoughts before first and guided responses: drop writes responses only,
     /// field writes a thought where the trainer reads it, inline before the response's
     /// text. A revision's thought is never written
     #[arg(
@@ -397,8 +397,9 @@ fn summary(export: &ExportOptions<'_>, run: &RunDir, counts: &Counts) -> String 
     }
     if counts.without_thoughts > 0 && counts.with_thoughts == 0 {
         text.push_str(
-            "help: only thoughts of first answers can be exported: pass --format sft-steps, or \
-             export a run that thinks and only compares candidates (`rounds = 0`)\n",
+            "help: only thoughts of first and guided answers can be exported: pass --format \
+             sft-steps, or export a run that thinks and makes no revisions (`method = \
+             \"contrast\"`, or `rounds = 0` with several candidates)\n",
         );
     }
     text

@@ -77,18 +77,18 @@ pub fn run(args: &TrendArgs) -> Result<(), CommandError> {
         print::text(&text(&trend))?;
     }
     let mut messages: String = trend.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    for finding in &trend.findings {
-        let _ = writeln!(messages, "finding: {}", finding.message);
+    for finding in trend.messages() {
+        let _ = writeln!(messages, "finding: {finding}");
     }
     print::message(&messages);
     match (&args.report, &args.runs[..]) {
         (Some(path), _) => next::print(format!("open {} in a browser", path.display())),
-        (None, [.., before, latest]) if !trend.findings.is_empty() => {
+        (None, [.., before, latest]) if trend.finding_count() > 0 => {
             next::print(next::AmendCall::new("diff").arg(before).arg(latest));
         }
         _ => {}
     }
-    if trend.findings.is_empty() { Ok(()) } else { Err(CommandError::reported()) }
+    if trend.finding_count() == 0 { Ok(()) } else { Err(CommandError::reported()) }
 }
 
 /// Reads and compares the runs.
@@ -175,7 +175,7 @@ impl From<TrendError> for CommandError {
 
 /// The trend as text.
 fn text(trend: &Trend) -> String {
-    let Trend { set, runs, measures, findings, .. } = trend;
+    let Trend { set, runs, measures, .. } = trend;
     let mut text = format!("{set}, {}\n", count(runs.len(), "run"));
     let mut rows = Vec::new();
     for (number, run) in (1..).zip(runs) {
@@ -196,7 +196,7 @@ fn text(trend: &Trend) -> String {
     if measures.iter().flat_map(|measure| &measure.points).any(|point| !point.is_compared) {
         text.push_str("() not compared\n");
     }
-    let found = match findings.len() {
+    let found = match trend.finding_count() {
         0 => "no finding".to_owned(),
         some => count(some, "finding"),
     };

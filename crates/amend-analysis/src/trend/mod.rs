@@ -70,6 +70,9 @@ pub struct Trend {
     pub measures: Vec<MeasureTrend>,
     /// The measures whose change is a finding.
     pub findings: Vec<TrendFinding>,
+    /// The measures that an earlier run has values of and the latest has none of, as when its
+    /// judge gave no usable score. Each is a finding too.
+    pub missing: Vec<String>,
     /// What limits the comparison, one sentence each.
     pub notes: Vec<String>,
 }
@@ -217,6 +220,12 @@ impl Trend {
                 slices.iter().filter_map(|slice| comparable.series(&measure, slice, &bootstrap)),
             );
         }
+        let missing: Vec<String> = comparable
+            .measures()
+            .iter()
+            .filter(|measure| comparable.is_missing(measure))
+            .map(|measure| measure.name().to_owned())
+            .collect();
         let notes = notes(runs, &comparable, &all);
         if all.iter().all(|series| series.shift.is_none()) {
             return Err(TrendError::NothingComparable { latest: latest.name.clone(), notes });
@@ -227,7 +236,26 @@ impl Trend {
         let mut findings: Vec<TrendFinding> =
             measures.iter().filter_map(|measure| finding::finding(measure, &named)).collect();
         findings.retain(|finding| !options.only_worse || finding.is_worse != Some(false));
-        Ok(Self { format: FORMAT, set: set.name.clone(), runs: named, measures, findings, notes })
+        let set = set.name.clone();
+        Ok(Self { format: FORMAT, set, runs: named, measures, findings, missing, notes })
+    }
+}
+
+impl Trend {
+    /// The number of findings: changes, and measures that the latest run lacks.
+    #[must_use]
+    pub fn finding_count(&self) -> usize {
+        self.findings.len() + self.missing.len()
+    }
+
+    /// Each finding in one sentence.
+    pub fn messages(&self) -> impl Iterator<Item = String> {
+        let changes = self.findings.iter().map(|finding| finding.message.clone());
+        let missing = self
+            .missing
+            .iter()
+            .map(|measure| format!("{measure}: earlier runs have values, and the latest has none"));
+        changes.chain(missing)
     }
 }
 

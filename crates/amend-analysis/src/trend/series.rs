@@ -84,6 +84,14 @@ impl<'a> ComparableRuns<'a> {
         measures(&ids).iter().map(|name| Measure::named(name)).collect()
     }
 
+    /// Whether an earlier run has values of a measure and the latest has none.
+    pub fn is_missing(&self, measure: &Measure) -> bool {
+        let values = self.values(measure, &Slice::default());
+        let last = self.runs.len() - 1;
+        let has = |run: usize| values.values().any(|answer| answer.means[run].is_some());
+        !has(last) && (0..last).any(has)
+    }
+
     /// The series of a measure; `None` if the latest run has no values of it.
     pub fn series(
         &self,

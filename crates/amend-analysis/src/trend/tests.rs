@@ -96,6 +96,20 @@ fn measure<'a>(trend: &'a Trend, name: &str) -> &'a MeasureTrend {
 }
 
 #[test]
+fn a_measure_that_the_latest_run_lacks_is_a_finding() {
+    let manifest = manifest(20, 0);
+    let mut runs: Vec<_> = (1..=3).map(|seed| input(&manifest, seed, 0.0)).collect();
+    // A judge that gives no usable score.
+    for answer in &mut runs[2].results.answers {
+        answer.scores.insert("warmth".to_owned(), RubricScore { value: 3.0, mass: 0.1 });
+    }
+    let trend = Trend::new(&runs, &TrendOptions::default()).unwrap();
+    assert_eq!((trend.missing, trend.findings.len()), (vec!["warmth".to_owned()], 0));
+    let whole = Trend::new(&runs[..2], &TrendOptions::default()).unwrap();
+    assert_eq!(whole.finding_count(), whole.findings.len());
+}
+
+#[test]
 fn a_shift_is_found_and_nothing_else() {
     let manifest = manifest(20, 0);
     let trend = trend(&manifest, &[0.0, 0.0, 0.0, -0.5]);

@@ -51,6 +51,19 @@ impl Templates {
         self.judge_differs(name, |comparison| comparison.asks_opposite = true)
     }
 
+    /// Whether the template of guided answers depends on the principles.
+    #[must_use]
+    pub fn shows_principles(&self) -> bool {
+        let (constitution, item) = samples().swap_remove(0);
+        let principle = &constitution.principles[0];
+        let other = principle.reworded(principle.id.clone(), "Another rule.");
+        let [one, another] = [principle, &other].map(|principle| {
+            let context = PromptContext::new(&constitution, &item).guiding([principle]);
+            self.render(StepKind::Guide, &context)
+        });
+        one != another
+    }
+
     /// Whether a judge template renders sample data otherwise after a change.
     fn judge_differs(&self, name: &str, change: impl Fn(&mut ComparedAnswers<'_>)) -> bool {
         let (constitution, item) = samples().swap_remove(0);

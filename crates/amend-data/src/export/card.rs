@@ -96,6 +96,7 @@ impl DatasetCard<'_> {
             "categories": self.statistics.categories(),
             "verdicts": self.statistics.verdicts(),
             "judge_model": manifest.judge_model,
+            "student_model": manifest.student_model,
             "verdicts_of": verdicts_of(self.run),
             "source_model": manifest.input.run.as_ref().map(|run| &run.model),
             "longer": self.statistics.longer_share().map(|share| percent(share, 1)),

@@ -116,8 +116,10 @@ impl ExportOptions<'_> {
             ReviewPolicy::Override => Reviews::read(run)?,
             ReviewPolicy::Ignore => Reviews::default(),
         };
-        let thoughts =
-            ThoughtWriter::new(self.reasoning, self.format.thoughts, &run.manifest().model);
+        let manifest = run.manifest();
+        // The student is the model that the data are for.
+        let trained = manifest.student_model.as_ref().unwrap_or(&manifest.model);
+        let thoughts = ThoughtWriter::new(self.reasoning, self.format.thoughts, trained);
         Ok(Provenance::new(run, reviews, self.policy, thoughts))
     }
 }

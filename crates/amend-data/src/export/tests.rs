@@ -305,7 +305,7 @@ fn candidates_are_labelled_once_and_the_best_is_revised() {
     // The revision was not judged, and one of the two items has not ended.
     assert_eq!(
         counted,
-        [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NoRevision, 1)])]
+        [counts(2, &[(DropReason::Mixed, 2)]), counts(1, &[(DropReason::NotRevised, 1)])]
             .map(|counts| Counts { unchecked: 1, unended: 1, ..counts })
     );
 }
@@ -850,8 +850,9 @@ fn the_card_describes_the_dataset_and_its_origin() {
     | `run` | string |
     | `metadata` | string or null |
 
-    `id` is the id of the input row, `principles` and `category` are the principles of the
-    revision and their categories, `reason` is the model's critique, and `run` is the
+    `id` is the id of the input row, `method` says how the preferred answer was made,
+    `principles` and `category` are the principles that it was made by and their categories,
+    `reason` is the model's critique of a revision, and `run` is the
     SHA-256 of the run's manifest. `metadata` is the rest of the input row, as JSON text.
 
     ## How it was made
@@ -864,6 +865,7 @@ fn the_card_describes_the_dataset_and_its_origin() {
     | constitution | small 1.2.0 |
     | constitution's SHA-256 | `SHA256` |
     | prompts | 2 |
+    | method | `revise` |
     | rounds | 1 |
     | principles per round | 2, selected by `random` |
     | critiques | yes |

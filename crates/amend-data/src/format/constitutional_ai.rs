@@ -66,7 +66,7 @@ pub(super) const CONSTITUTIONAL_AI: ExportFormat = ExportFormat {
 fn columns(pair: &Pair<'_>, _: &Sides<'_>, run: &Provenance<'_>) -> Result<ExportRow, DropReason> {
     let prompt = lone_prompt(pair.item)?;
     if pair.chosen.kind != StepKind::Revise {
-        return Err(DropReason::NoRevision);
+        return Err(DropReason::NotRevised);
     }
     let principle = pair.chosen.principle.as_deref();
     let (critic_prompt, critic_response) = match pair.critique {

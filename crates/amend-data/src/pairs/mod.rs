@@ -226,13 +226,15 @@ pub enum DropReason {
     Disputed,
     /// A review that the constitution requires is missing.
     Unreviewed,
+    /// The format is about revisions, and the chosen response is none.
+    NotRevised,
     /// The format can't represent the conversation.
     Conversation,
 }
 
 impl DropReason {
     /// All reasons, in the order in which they are checked.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Failed,
         Self::NoRevision,
         Self::Empty,
@@ -249,6 +251,7 @@ impl DropReason {
         Self::BothBad,
         Self::Disputed,
         Self::Unreviewed,
+        Self::NotRevised,
         Self::Conversation,
     ];
 
@@ -272,6 +275,7 @@ impl DropReason {
             Self::BothBad => "both_bad",
             Self::Disputed => "disputed",
             Self::Unreviewed => "unreviewed",
+            Self::NotRevised => "not_revised",
             Self::Conversation => "conversation",
         }
     }
@@ -296,6 +300,7 @@ impl DropReason {
             Self::BothBad => "reviewers judged both sides bad",
             Self::Disputed => "reviewers disagree",
             Self::Unreviewed => "a required review is missing",
+            Self::NotRevised => "the format has revisions only, and the chosen answer is none",
             Self::Conversation => {
                 "the format does not support a system turn, earlier turns or tool calls"
             }

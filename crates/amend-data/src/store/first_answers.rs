@@ -1,7 +1,9 @@
 //! The first answers of a run, for another run that starts from them.
 
 use super::journal::JournalError;
-use super::manifest::SourceRun;
+use serde_json::Value;
+
+use super::manifest::{Manifest, SourceRun};
 use super::run_dir::RunDir;
 use amend_core::record::{Item, Outcome, Step, StepKind};
 
@@ -36,13 +38,19 @@ pub fn read(run: &RunDir) -> Result<FirstAnswers, JournalError> {
     }
     done.sort_by_key(|(item, _)| item.row);
     let without = run.manifest().input.rows.saturating_sub(done.len() as u64);
-    let run = SourceRun { sha256: run.hash().to_owned(), model: run.manifest().model.clone() };
+    let run = SourceRun { sha256: run.hash().to_owned(), model: author(run.manifest()).clone() };
     let mut answers = FirstAnswers { run, items: Vec::new(), steps: Vec::new(), without };
     for (item, steps) in done {
         answers.steps.push((item.key.clone(), steps));
         answers.items.push(item);
     }
     Ok(answers)
+}
+
+/// The model that wrote the first answers of a run.
+fn author(manifest: &Manifest) -> &Value {
+    let earlier = manifest.input.run.as_ref().map(|run| &run.model);
+    earlier.or(manifest.student_model.as_ref()).unwrap_or(&manifest.model)
 }
 
 impl FirstAnswers {

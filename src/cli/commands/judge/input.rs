@@ -72,7 +72,7 @@ impl JudgeInput {
                 ties => format!("{ties} equal, "),
             };
             print::message(&format!(
-                "of {} revisions, {} are judged better than the first answer, {} worse, \
+                "of {} revisions and guided answers, {} are judged better than the first answer, {} worse, \
                  {ties}{} undecided\n",
                 labels.len(),
                 count(Some(Label::A)),

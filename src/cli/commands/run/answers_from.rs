@@ -92,8 +92,8 @@ fn warn_of_other_model(first: &Value, own: &Value) {
     if !is_same {
         let name = |model: &Value| model["name"].as_str().unwrap_or("unnamed").to_owned();
         tracing::warn!(
-            "the first answers, which become the rejected ones, are by {}, and the revisions by {}: \
-             a preference between them is also one between models",
+            "the first answers, which become the rejected ones, are by {}, and the chosen ones by \
+             {}: a preference between them is also one between models",
             name(first),
             name(own)
         );

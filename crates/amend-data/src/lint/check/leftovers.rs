@@ -19,7 +19,7 @@ use amend_core::document::Severity;
 pub(super) static CRITIQUE: LintRule = LintRule {
     name: "leaked-critique",
     severity: Severity::Error,
-    about: "a chosen answer mentions a critique, a rule, an original answer or a revision that its reader never saw",
+    about: "a chosen answer mentions a critique, a rule, instructions, an original answer or a revision that its reader never saw",
     fix: "the row is removed",
     needs: Needs::Row,
 };
@@ -148,6 +148,22 @@ static ABOUT_A_QUOTE: LazyLock<Regex> = LazyLock::new(|| {
     ])
 });
 
+/// Phrases about instructions from a system turn, in an answer to a prompt without one.
+static OF_INSTRUCTIONS: LazyLock<Regex> = LazyLock::new(|| {
+    any(&[
+        r"\b(?:the|my|your) system (?:prompt|message|instructions?)\b",
+        r"\b(?:according to|as per|per|following|based on|in line with|in accordance with) my (?:\w+ )?(?:instructions|rules?|guidelines|principles|constitution)\b",
+        r"\b(?:rules?|guidelines|instructions|principles) (?:that )?(?:i was|i have been|i(?:'|’)ve been|you have|you(?:'|’)ve|you) (?:given|provided|gave|set|told)\b",
+        r"\bas (?:the|my) (?:rules?|principles?|guidelines|instructions) (?:says?|states?|requires?|asks?|tells?)\b",
+        r"\b(?:following|keeping|obeying|by|under) the rules? to (?:be|keep|answer|write|reply|respond|use|avoid|give)\b",
+        r"\bi(?: am|'m|’m| was| have been) (?:instructed|told|required) to (?:be|keep|answer|reply|respond)\b",
+    ])
+});
+
+/// Words of prompts that are about instructions themselves.
+static INSTRUCTIONS: LazyLock<Regex> =
+    LazyLock::new(|| any(&[r"\b(?:rules?|guidelines?|instruct\w*|principles?|system prompt)\b"]));
+
 /// The phrases that belong to the topic of an example.
 struct Topic {
     /// The prompt, in lower case.
@@ -183,6 +199,15 @@ fn leak(text: &str, from: usize, example: &Example) -> Option<Range<usize>> {
     let plain = find(&PLAIN).filter(|phrase| !topic.is_in_prompt(&text[phrase.clone()]));
     if plain.is_some() {
         return plain;
+    }
+    let has_instructions =
+        example.prompt.iter().any(|turn| matches!(&*turn.role, "system" | "developer"));
+    if !has_instructions && !INSTRUCTIONS.is_match(&topic.prompt) {
+        let named =
+            find(&OF_INSTRUCTIONS).filter(|phrase| !topic.is_in_prompt(&text[phrase.clone()]));
+        if named.is_some() {
+            return named;
+        }
     }
     let is_first = !example.prompt.iter().any(|turn| turn.role == "assistant");
     if !is_first || asks_for_changes(&topic.prompt) {
@@ -281,6 +306,37 @@ mod tests {
         ] {
             let expected: &[&str] = if leaks { &["leaked-critique"] } else { &[] };
             assert_eq!(broken_rules(&Leftovers, row(chosen)), expected, "{chosen}");
+        }
+    }
+
+    #[test]
+    fn mentions_of_instructions_that_the_row_lacks_are_reported() {
+        let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+        for chosen in [
+            "As the rules say: tea.",
+            "According to my instructions, I keep this short. Tea.",
+            "The system prompt tells me to be brief. Tea.",
+            "Following the rule to be short, tea.",
+            "As per the guidelines I was given, tea.",
+            "Tea. I was instructed to answer in one sentence.",
+        ] {
+            assert_eq!(broken_rules(&Leftovers, row(chosen)), ["leaked-critique"], "{chosen}");
+            for prompt in [
+                vec![turn("system", "Be brief."), turn("user", "What do I drink?")],
+                vec![turn("user", "What are the rules of this club?")],
+            ] {
+                let side = |text: &str| json!([turn("assistant", text)]);
+                let row = json!({"prompt": prompt, "chosen": side(chosen), "rejected": side("x")});
+                assert_eq!(broken_rules(&Leftovers, row), [""; 0], "{chosen}");
+            }
+        }
+        for chosen in [
+            "According to the rules of chess, it is a draw.",
+            "Follow the instructions on the packet.",
+            "He was told to answer the door.",
+            "The guidelines of the museum forbid flash.",
+        ] {
+            assert_eq!(broken_rules(&Leftovers, row(chosen)), [""; 0], "{chosen}");
         }
     }
 
