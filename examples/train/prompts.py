@@ -1,4 +1,4 @@
-"""Writes the prompts: `prompts.jsonl` to train on, and the evaluation sets `held-back.toml`
+"""Writes the prompts: `prompts.jsonl` to train on, `held-back.jsonl`, and the evaluation sets `held-back.toml`
 and `facts.toml` to measure with. No subject of `held-back.toml` occurs in `prompts.jsonl`,
 and half of its items ask in a way that does not occur there either.
 
@@ -180,6 +180,11 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     rows = training(random.Random(0), each=80)
     (folder / "prompts.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+
+    rows = [{"prompt": prompt, "category": group} for group, _, prompt in held_back()]
+    (folder / "held-back.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
     )
 
