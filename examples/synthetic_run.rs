@@ -206,6 +206,7 @@ fn manifest(items: u64) -> Manifest {
             "reasoning": reasoning,
         }),
         judge_model: None,
+        student_model: None,
         constitution: Hashed::constitution(constitution()),
         templates: Default::default(),
         input: InputSummary { rows: items, ..InputSummary::new(Vec::new(), &[]) },

@@ -6,9 +6,10 @@ use super::subject::Subject;
 use amend_analysis::judge_quality::{UnderPrinciple, combined};
 use amend_core::judge::Combined;
 use amend_core::model::{Failure, Finish};
+use amend_core::procedure::improved;
 use amend_core::record::{self, Item, Label, Outcome, Step, StepKind, answers};
 use amend_data::lint::check::LintRule;
-use amend_data::pairs::{DropReason, Which, pairs};
+use amend_data::pairs::{DropReason, PairMethod, Which, pairs};
 use amend_data::store::trajectories::Trajectory;
 
 /// The facts about one finished item.
@@ -36,8 +37,21 @@ pub struct ItemFacts {
     pub gates: Vec<(String, Option<f64>)>,
     /// Its revisions, in order.
     pub revisions: Vec<RevisionFacts>,
+    /// Its pairs by method: of the last revision, and of the guided answer.
+    pub methods: Vec<MethodFacts>,
     /// The work per kind of step, in [`StepKind::ALL`]'s order.
     pub work: [StepWork; StepKind::ALL.len()],
+}
+
+/// The facts about one answer that was made to be better than the first one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MethodFacts {
+    /// How it was made.
+    pub method: PairMethod,
+    /// Whether an export has its pair.
+    pub is_kept: bool,
+    /// The verdict on it against the first answer.
+    pub decision: Option<Combined>,
 }
 
 /// Why an export has no pair of an item.
@@ -70,8 +84,8 @@ impl LeftOut {
 /// A revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevisionFacts {
-    /// The id of the principle that was applied.
-    pub principle: String,
+    /// The ids of the principles that were applied.
+    pub principles: Vec<String>,
     /// Whether it equals the answer before it, ignoring white space.
     pub unchanged: bool,
     /// Whether it was cut off at the maximum length.
@@ -140,7 +154,8 @@ impl ItemFacts {
                 .filter(|step| step.kind == StepKind::Gate)
                 .filter_map(|step| Some((step.principle.clone()?, step.score.map(|s| s.value))))
                 .collect(),
-            revisions: revisions(steps),
+            revisions: revisions(steps, subject.rules.first(steps)),
+            methods: methods(subject, trajectory),
             work: work(steps),
         }
     }
@@ -173,17 +188,15 @@ fn label(item: &Item) -> Option<bool> {
 }
 
 /// The numbers of the two answers that the item's verdict is about: the two that
-/// were given, or the last revision and the first answer. `None` if nothing was
-/// revised, since verdicts among candidates say nothing about a revision.
+/// were given, or the last revision (without one, the guided answer) and the first answer.
+/// `None` if there is only a first answer, since verdicts among candidates say nothing about a
+/// revision.
 fn compared(subject: &Subject<'_>, item: &Item, steps: &[Step]) -> Option<[usize; 2]> {
     if item.response_b.is_some() {
         return Some([0, 1]);
     }
-    let last = answers(steps).count().checked_sub(1)?;
-    if answers(steps).next_back()?.kind != StepKind::Revise {
-        return None;
-    }
-    Some([last, subject.rules.first(steps)])
+    let better = improved(steps).first().copied()?;
+    Some([better, subject.rules.first(steps)])
 }
 
 /// Combines the verdicts on two answers. For answers of the loop, the constitution
@@ -205,22 +218,40 @@ fn about(steps: &[Step], pair: [usize; 2]) -> impl Iterator<Item = &Step> {
     steps.iter().filter(move |step| step.about == pair)
 }
 
-fn revisions(steps: &[Step]) -> Vec<RevisionFacts> {
+/// The facts about the revisions and the guided answer, which has no other answer before it
+/// than number `first`.
+fn revisions(steps: &[Step], first: usize) -> Vec<RevisionFacts> {
     let answers: Vec<&Step> = answers(steps).collect();
     let words = |step: &Step| step.text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let revision = |pair: &[&Step]| {
         let (before, after) = (pair[0], pair[1]);
-        Some(RevisionFacts {
-            principle: after.principle.clone()?,
+        RevisionFacts {
+            principles: after.applied().map(str::to_owned).collect(),
             unchanged: words(before) == words(after),
             cut: after.finish == Some(Finish::Length),
-        })
+        }
     };
-    answers
-        .windows(2)
-        .filter(|pair| pair[1].kind == StepKind::Revise)
-        .filter_map(revision)
-        .collect()
+    let revised = answers.windows(2).filter(|pair| pair[1].kind == StepKind::Revise);
+    let guided = answers.iter().filter(|step| step.kind == StepKind::Guide);
+    let guided = guided.map(|step| [answers[first], step]);
+    revised.map(revision).chain(guided.map(|pair| revision(&pair))).collect()
+}
+
+fn methods(subject: &Subject<'_>, trajectory: &Trajectory) -> Vec<MethodFacts> {
+    let steps = &trajectory.steps;
+    let kept: Vec<PairMethod> = pairs(trajectory, Which::Last, &subject.rules)
+        .iter()
+        .flatten()
+        .filter(|pair| subject.spoilt.rule(pair).is_none())
+        .map(|pair| pair.method)
+        .collect();
+    let first = subject.rules.first(steps);
+    let facts = |number: usize| {
+        let method = PairMethod::of(answers(steps).nth(number)?);
+        let decision = subject.rules.on(steps, [number, first]).map(|found| found.decisive);
+        Some(MethodFacts { method, is_kept: kept.contains(&method), decision })
+    };
+    improved(steps).into_iter().filter_map(facts).collect()
 }
 
 fn work(steps: &[Step]) -> [StepWork; StepKind::ALL.len()] {

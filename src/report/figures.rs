@@ -1,10 +1,10 @@
 //! The sections that summarise a run: the outcomes of its items, verdicts,
 //! reliability, principles, categories, and the work done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart;
-use super::facts::{ItemFacts, LeftOut, StepWork};
+use super::facts::{ItemFacts, LeftOut, MethodFacts, StepWork};
 use super::subject::Subject;
 use super::view::{Cell, Section, Table};
 use super::words::{count, counted, decimal, interval, percent, percent_interval, signed};
@@ -12,6 +12,7 @@ use amend_core::judge::Combined;
 use amend_core::random::Stream;
 use amend_core::record::{StepKind, StepOutput};
 use amend_core::stats::{self, Bootstrap, Estimate, RESAMPLES};
+use amend_data::pairs::PairMethod;
 
 /// The log-odds at which a heat map's colour is deepest.
 const DEEP: f64 = 2.0;
@@ -46,9 +47,51 @@ impl<'a> RunFigures<'a> {
     }
 
     /// The answers that margins above and below 0 favour.
-    fn sides(&self) -> (&'static str, &'static str) {
-        let is_comparison = self.facts.iter().any(|facts| facts.is_comparison);
-        if is_comparison { ("A", "B") } else { ("the revision", "the first answer") }
+    fn sides(&self) -> (String, String) {
+        if self.facts.iter().any(|facts| facts.is_comparison) {
+            return ("A".to_owned(), "B".to_owned());
+        }
+        let [better, worse] = self.subject.sides().map(|side| format!("the {side}"));
+        (better, worse)
+    }
+
+    /// The methods by which the run made pairs.
+    fn methods(&self) -> BTreeSet<PairMethod> {
+        self.facts.iter().flat_map(|facts| &facts.methods).map(|facts| facts.method).collect()
+    }
+
+    /// The pairs of each method, for a run with several.
+    fn by_method(&self, section: &mut Section) {
+        let columns =
+            ["method", "answers", "pairs", "judged better", "worse", "undecided", "mean margin"];
+        let mut table = Table::new("By method", &columns);
+        table.note = "Both start from the same first answers. All other figures about verdicts \
+                      are of the revisions."
+            .to_owned();
+        for method in self.methods() {
+            let own: Vec<&MethodFacts> = self
+                .facts
+                .iter()
+                .flat_map(|facts| &facts.methods)
+                .filter(|facts| facts.method == method)
+                .collect();
+            let verdicts: Vec<&Combined> =
+                own.iter().filter_map(|facts| facts.decision.as_ref()).collect();
+            let cell = |test: &dyn Fn(&Combined) -> bool| {
+                Cell::text(count(verdicts.iter().filter(|verdict| test(verdict)).count() as u64))
+            };
+            let kept = own.iter().filter(|facts| facts.is_kept).count();
+            table.rows.push(vec![
+                Cell::text(method.as_str()),
+                Cell::text(count(own.len() as u64)),
+                Cell::text(count(kept as u64)),
+                cell(&|verdict| verdict.is_for_first()),
+                cell(&|verdict| !verdict.undecided && !verdict.is_for_first()),
+                cell(&|verdict| verdict.undecided),
+                self.mean_cell(&decided_margins(verdicts.iter().copied()), signed),
+            ]);
+        }
+        section.table(table);
     }
 
     fn mean(&self, values: &[f64]) -> Option<Estimate> {
@@ -73,8 +116,24 @@ impl<'a> RunFigures<'a> {
             );
         }
         if self.subject.pairs() {
-            let kept = self.facts.iter().filter(|facts| facts.loss.is_none()).count();
-            section.card("Pairs to export", count(kept as u64), "last revision over first answer");
+            let kept = match self.methods().len() {
+                0 | 1 => self.facts.iter().filter(|facts| facts.loss.is_none()).count(),
+                _ => self
+                    .facts
+                    .iter()
+                    .flat_map(|facts| &facts.methods)
+                    .filter(|it| it.is_kept)
+                    .count(),
+            };
+            let note = match (self.methods().len(), self.subject.sides()) {
+                (0 | 1, ["revision", worse]) => format!("last revision over {worse}"),
+                (0 | 1, [better, worse]) => format!("{better} over {worse}"),
+                _ => "last revision, and guided answer, over first answer".to_owned(),
+            };
+            section.card("Pairs to export", count(kept as u64), note);
+        }
+        if self.methods().len() > 1 {
+            self.by_method(&mut section);
         }
         let mut lost: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for facts in self.facts {
@@ -209,7 +268,11 @@ impl<'a> RunFigures<'a> {
             columns.extend(["gates", "mean violation"]);
         }
         if revisions {
-            columns.extend(["revisions", "unchanged", "cut off"]);
+            let made = match self.subject.sides() {
+                ["revision", _] => "revisions",
+                _ => "answers",
+            };
+            columns.extend([made, "unchanged", "cut off"]);
         }
         if verdicts {
             columns.extend(["verdicts", "better", "undecided", "mean margin"]);
@@ -256,7 +319,7 @@ impl<'a> RunFigures<'a> {
             .facts
             .iter()
             .flat_map(|facts| &facts.revisions)
-            .filter(|revision| revision.principle == id)
+            .filter(|revision| revision.principles.iter().any(|own| own == id))
             .collect();
         [
             Cell::text(count(own.len() as u64)),
@@ -378,7 +441,8 @@ impl<'a> RunFigures<'a> {
 
     fn revisions_in(&self, id: &str, category: &str) -> Cell {
         let revisions = self.within(category).flat_map(|facts| &facts.revisions);
-        let own = revisions.filter(|revision| revision.principle == id).count();
+        let own =
+            revisions.filter(|revision| revision.principles.iter().any(|own| own == id)).count();
         if own == 0 {
             return Cell::none();
         }

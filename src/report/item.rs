@@ -12,7 +12,7 @@ use super::view::{Cell, Table};
 use super::words::{count, decimal, percent, preview, signed};
 use amend_core::judge::{Combined, combine};
 use amend_core::model::Finish;
-use amend_core::record::{Step, StepInput, StepModel, StepOutput, answers};
+use amend_core::record::{Step, StepInput, StepKind, StepModel, StepOutput, answers};
 use amend_data::store::trajectories::Trajectory;
 
 /// The longest headline of an item, in characters.
@@ -136,8 +136,8 @@ impl ItemView {
         let Trajectory { item, steps, .. } = trajectory;
         let view = View { subject, steps, is_comparison: item.response_b.is_some() };
         let mut category_names: Vec<String> = facts.category.iter().cloned().collect();
-        for revision in &facts.revisions {
-            if let Some(principle) = subject.principle(&revision.principle)
+        for id in facts.revisions.iter().flat_map(|revision| &revision.principles) {
+            if let Some(principle) = subject.principle(id)
                 && !category_names.contains(&principle.category)
             {
                 category_names.push(principle.category.clone());
@@ -160,7 +160,10 @@ impl ItemView {
             Some(found) if view.is_comparison => {
                 (verdict_class(found), verdict_text(found, "A", "B"))
             }
-            Some(found) => (verdict_class(found), verdict_text(found, "revision", "first answer")),
+            Some(found) => {
+                let [better, worse] = subject.sides();
+                (verdict_class(found), verdict_text(found, better, worse))
+            }
         };
         let prompt = item.messages.last().map_or("", |message| message.content.as_str());
         let turn = |message: &amend_core::chat::Message| TurnView {
@@ -241,16 +244,18 @@ impl View<'_> {
     fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut number = 0;
-        let mut shown = None;
+        let mut shown: Vec<&str> = Vec::new();
         for group in self.steps.chunk_by(|a, b| a.kind == b.kind && !a.kind.is_text()) {
             match group {
                 [step] if step.kind.is_text() => {
                     let mut text = self.text(step, number);
                     // Keeps the page small: a revision does not repeat the principle of its
                     // critique.
-                    if shown.replace(&step.principle) == Some(&step.principle) {
+                    let applied: Vec<&str> = step.applied().collect();
+                    if shown == applied {
                         text.rule.clear();
                     }
+                    shown = applied;
                     blocks.push(Block::Text(text));
                     number += usize::from(step.kind.is_answer());
                 }
@@ -263,7 +268,7 @@ impl View<'_> {
     /// The text of a step that comes after `number` answers.
     fn text(&self, step: &Step, number: usize) -> Text {
         let text = plain(&step.text);
-        let principle = step.principle.as_deref();
+        let principles: Vec<&str> = step.applied().collect();
         // An answer after the scores is a scored answer with an injection added.
         let injected = step.kind.is_answer() && number >= answers(self.steps).count();
         let name = self.answer(number);
@@ -274,6 +279,7 @@ impl View<'_> {
             }
             StepOutput::Revision => format!("Revision {name}"),
             StepOutput::Answer if self.is_comparison => format!("Answer {name}"),
+            StepOutput::Answer if step.kind == StepKind::Guide => format!("Guided answer {name}"),
             StepOutput::Answer => format!("First answer {name}"),
             StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => {
                 step.kind.label().to_owned()
@@ -312,10 +318,8 @@ impl View<'_> {
         }
         Text {
             title,
-            principle: principle.map_or_else(String::new, |id| self.subject.title(id)),
-            rule: principle
-                .and_then(|id| self.subject.principle(id))
-                .map_or_else(String::new, |found| found.principle.clone()),
+            principle: self.titles(&principles),
+            rule: self.rules(&principles),
             note: notes.join(", "),
             thought: thought(step),
             text,
@@ -323,6 +327,16 @@ impl View<'_> {
             from,
             changes: marks,
         }
+    }
+
+    fn titles(&self, principles: &[&str]) -> String {
+        principles.iter().map(|id| self.subject.title(id)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The rules of some principles, a line each.
+    fn rules(&self, principles: &[&str]) -> String {
+        let found = principles.iter().filter_map(|id| self.subject.principle(id));
+        found.map(|principle| principle.principle.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// The number of the answer that revision `number` revises: the revision before
@@ -371,7 +385,7 @@ impl View<'_> {
             ),
             StepOutput::Likelihood => {
                 let title = match first.kind.model() {
-                    StepModel::Writer => "Log-probability",
+                    StepModel::Student | StepModel::Writer => "Log-probability",
                     StepModel::Judge => "Log-probability under the reference model",
                 };
                 (Table::new(title, &["answer", "sum", "tokens", "mean"]), Self::likelihood)

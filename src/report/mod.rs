@@ -139,7 +139,7 @@ pub fn report(run: &RunDir) -> Result<Report, ReportError> {
         facts: about(run),
         sections,
         outcomes: outcome_choices(&items),
-        verdicts: verdict_choices(&items, is_comparison),
+        verdicts: verdict_choices(&items, if is_comparison { ["A", "B"] } else { subject.sides() }),
         categories: catalogue.names().map(|(name, number)| (name.to_owned(), number)).collect(),
         unlisted: facts.len() - items.len(),
         items,
@@ -188,6 +188,9 @@ fn about(run: &RunDir) -> Vec<(&'static str, String)> {
     } else if let Some(judge) = &manifest.judge_model {
         facts.insert(1, ("Judge", model(judge)));
     }
+    if let Some(student) = &manifest.student_model {
+        facts.insert(1, ("First answers", model(student)));
+    }
     if let Some(source) = &manifest.input.run {
         facts.insert(1, ("First answers", model(&source.model)));
     }
@@ -214,8 +217,7 @@ fn outcome_choices(items: &[ItemView]) -> Vec<(&'static str, &'static str)> {
 }
 
 /// The verdicts that occur, each with its label in the filter.
-fn verdict_choices(items: &[ItemView], is_comparison: bool) -> Vec<(&'static str, String)> {
-    let (better, worse) = if is_comparison { ("A", "B") } else { ("revision", "first answer") };
+fn verdict_choices(items: &[ItemView], [better, worse]: [&str; 2]) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("better", format!("{better} better")),
         ("worse", format!("{worse} better")),

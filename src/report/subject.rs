@@ -56,6 +56,12 @@ impl<'a> Subject<'a> {
         self.rules.standing()
     }
 
+    /// What the answer is that verdicts are for, and the one that they are against.
+    pub fn sides(&self) -> [&'static str; 2] {
+        let has_rounds = self.constitution().plan.method.has_rounds();
+        [if has_rounds { "revision" } else { "guided answer" }, "first answer"]
+    }
+
     /// The least violation at which a principle is applied, if there is a gate.
     pub fn gate(&self) -> Option<f64> {
         self.constitution().plan.gate

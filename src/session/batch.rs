@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::manifest::manifest;
+use super::manifest::{ModelDescriptions, manifest};
 use super::meter::Meter;
 use super::recorder::Recorder;
 use super::summary::Tally;
@@ -92,7 +92,8 @@ impl BatchRun {
         Engines::from(&mut engine).probe(job, None)?;
         let mut description = engine.describe()?;
         description.settings["input"] = json!(input);
-        let manifest = manifest("run", job, &source, limit, description, None)?;
+        let models = ModelDescriptions { engine: description, judge: None, student: None };
+        let manifest = manifest("run", job, &source, limit, models)?;
         drop(RunDir::create(path, &manifest)?);
         let inputs = input.files.clone();
         Ok(Self { path: path.to_owned(), manifest, settings, source, inputs })

@@ -29,6 +29,19 @@ pub struct LongestRequests {
     pub main: Option<u32>,
     /// To the model that judges, if it is another one.
     pub second: Option<u32>,
+    /// To the model that writes the first answers, if it is another one.
+    pub student: Option<u32>,
+}
+
+/// The prompts of the models, as far as their tokens are known.
+#[derive(Clone, Copy, Default)]
+pub struct ModelPrompts<'a> {
+    /// Of the model that writes.
+    pub main: Option<&'a dyn PromptTokens>,
+    /// Of the model that judges, if it is another one.
+    pub second: Option<&'a dyn PromptTokens>,
+    /// Of the model that writes the first answers, if it is another one.
+    pub student: Option<&'a dyn PromptTokens>,
 }
 
 impl LongestRequests {
@@ -39,10 +52,10 @@ impl LongestRequests {
     pub fn of_job(
         job: &Job,
         item: Option<&Arc<Item>>,
-        main: Option<&dyn PromptTokens>,
-        second: Option<&dyn PromptTokens>,
+        prompts: ModelPrompts<'_>,
     ) -> Result<Self, CommandError> {
-        if main.is_none() && second.is_none() {
+        let ModelPrompts { main, second, student } = prompts;
+        if main.or(second).or(student).is_none() {
             return Ok(Self::default());
         }
         let item = match item {
@@ -53,16 +66,19 @@ impl LongestRequests {
         for job in variants(job) {
             let mut writer = Rehearsal::new(main.unwrap_or(&Unknown));
             let mut judge = second.map(Rehearsal::new);
+            let mut pupil = student.map(Rehearsal::new);
             let engines = Engines {
                 writer: &mut writer,
                 judge: judge.as_mut().map(|judge| judge as &mut dyn Engine),
+                student: pupil.as_mut().map(|pupil| pupil as &mut dyn Engine),
             };
             let work = Work { item: Arc::clone(&item), steps: Vec::new() };
             rehearse_items(engines, &job, [work], &mut Done::default())?;
             let tokens = |rehearsal: &Rehearsal<'_>| u32::try_from(rehearsal.longest).ok();
             longest.main = longest.main.max(main.and_then(|_| tokens(&writer)));
             longest.second = longest.second.max(judge.as_ref().and_then(tokens));
-            if longest.main.max(longest.second) >= Some(ENOUGH) {
+            longest.student = longest.student.max(pupil.as_ref().and_then(tokens));
+            if longest.main.max(longest.second).max(longest.student) >= Some(ENOUGH) {
                 break;
             }
         }
@@ -85,7 +101,8 @@ fn variants(job: &Job) -> Vec<Job> {
         Procedure::Compare { .. } | Procedure::Likelihood { .. } => false,
     };
     let job = Job { cohorts: false, ..job.clone() };
-    let of_item = (plan.rounds as usize).saturating_mul(plan.principles_per_round as usize);
+    let rounds = if plan.method.has_rounds() { plan.rounds as usize } else { 1 };
+    let of_item = rounds.saturating_mul(plan.principles_per_round as usize);
     if !revises || plan.select == Select::All || of_item == 0 || of_item >= principles.len() {
         return vec![job];
     }
@@ -107,7 +124,7 @@ fn variants(job: &Job) -> Vec<Job> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use amend_core::constitution::{self, SHIPPED};
+    use amend_core::constitution::{self, Method, SHIPPED};
     use amend_core::model::Scripted;
     use amend_core::prompt::Delimiter;
     use amend_core::random::Stream;
@@ -116,6 +133,10 @@ mod tests {
         let constitution = constitution::load(name).unwrap().constitution;
         Job::new(procedure, constitution, None, Delimiter::from_stream(Stream::new(seed)), seed)
             .unwrap()
+    }
+
+    fn of_main(words: &dyn PromptTokens) -> ModelPrompts<'_> {
+        ModelPrompts { main: Some(words), ..ModelPrompts::default() }
     }
 
     fn procedures(constitution: &Constitution) -> Vec<Procedure> {
@@ -144,10 +165,13 @@ mod tests {
         let item = Arc::new(Item::of_prompt("a short question"));
         for (name, _) in SHIPPED {
             let constitution = constitution::load(name).unwrap().constitution;
-            for procedure in procedures(&constitution) {
+            let methods = Method::ALL.into_iter();
+            for (procedure, method) in methods.flat_map(|method| {
+                procedures(&constitution).into_iter().map(move |it| (it, method))
+            }) {
                 let mut job = job(name, procedure, 0);
-                let longest =
-                    LongestRequests::of_job(&job, Some(&item), Some(&words), None).unwrap();
+                Arc::make_mut(&mut job.constitution).plan.method = method;
+                let longest = LongestRequests::of_job(&job, Some(&item), of_main(&words)).unwrap();
                 let longest = longest.main.unwrap();
                 for seed in 1..=8 {
                     job.stream = Stream::new(seed);
@@ -164,7 +188,7 @@ mod tests {
         let words = Scripted::new(|_| Ok(String::new()));
         let item = |length| Arc::new(Item::of_prompt("word ".repeat(length)));
         let longest = |job: &Job, item: Option<&Arc<Item>>| {
-            LongestRequests::of_job(job, item, Some(&words), None).unwrap().main.unwrap()
+            LongestRequests::of_job(job, item, of_main(&words)).unwrap().main.unwrap()
         };
         let mut plain = job("harmless", Procedure::Revise { judging: true }, 1);
         Arc::make_mut(&mut plain.constitution).sampling.judge.max_tokens = 1;
@@ -188,12 +212,16 @@ mod tests {
     fn a_separate_judge_needs_room_for_its_own_requests() {
         let words = Scripted::new(|_| Ok(String::new()));
         let job = job("harmless", Procedure::Revise { judging: true }, 1);
-        let longest = LongestRequests::of_job(&job, None, Some(&words), Some(&words)).unwrap();
+        let words = &words as &dyn PromptTokens;
+        let longest = |main, second, student| {
+            LongestRequests::of_job(&job, None, ModelPrompts { main, second, student }).unwrap()
+        };
+        let of_server = longest(None, Some(words), Some(words));
+        assert_eq!(of_server.main, None);
+        assert!(of_server.second.is_some() && of_server.student.is_some());
+        assert_eq!(longest(None, None, None), <_>::default());
+        let longest = longest(Some(words), Some(words), None);
         let (main, second) = (longest.main.unwrap(), longest.second.unwrap());
         assert!(main > 100 && second > 100 && main != second, "{longest:?}");
-        let of_server = LongestRequests::of_job(&job, None, None, Some(&words)).unwrap();
-        assert_eq!(of_server.main, None);
-        assert!(of_server.second.is_some());
-        assert_eq!(LongestRequests::of_job(&job, None, None, None).unwrap(), <_>::default());
     }
 }

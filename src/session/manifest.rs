@@ -9,6 +9,15 @@ use amend_core::model::{Description, EngineError};
 use amend_data::items::ItemSource;
 use amend_data::store::manifest::{FORMAT, Hashed, Manifest};
 
+/// What the engines of a run say about their models.
+pub(super) struct ModelDescriptions {
+    pub(super) engine: Description,
+    /// Of the judge, if it is another model.
+    pub(super) judge: Option<Description>,
+    /// Of the model that writes the first answers, if it is another one.
+    pub(super) student: Option<Description>,
+}
+
 /// The manifest of a run.
 ///
 /// # Errors
@@ -18,9 +27,9 @@ pub(super) fn manifest(
     job: &Job,
     source: &ItemSource,
     limit: Option<u64>,
-    engine: Description,
-    judge: Option<Description>,
+    models: ModelDescriptions,
 ) -> Result<Manifest, CommandError> {
+    let ModelDescriptions { engine, judge, student } = models;
     let procedure = serde_json::to_value(&job.procedure)
         .map_err(|error| CommandError::failed("serialise the procedure", error))?;
     let mut settings = engine.settings;
@@ -35,6 +44,7 @@ pub(super) fn manifest(
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: engine.model,
         judge_model: judge.map(|judge| judge.model),
+        student_model: student.map(|student| student.model),
         constitution: Hashed::constitution(Constitution::clone(&job.constitution)),
         templates: job
             .templates
@@ -60,24 +70,21 @@ impl Session<'_> {
     /// # Errors
     /// An engine can't describe its model.
     pub(super) fn manifest(&self, engines: &Engines<'_>) -> Result<Manifest, CommandError> {
-        let (engine, judge) = announced("computing the checksum of the model", || {
+        let models = announced("computing the checksum of the model", || {
             let engine = engines.writer.describe()?;
             let judge = engines.judge.as_ref().map(|judge| judge.describe()).transpose()?;
-            Ok::<_, EngineError>((engine, judge))
+            let student = engines.student.as_ref().map(|student| student.describe()).transpose()?;
+            Ok::<_, EngineError>(ModelDescriptions { engine, judge, student })
         })?;
-        self.manifest_of(engine, judge)
+        self.manifest_of(models)
     }
 
     /// The manifest of the run with these models.
     ///
     /// # Errors
     /// As [`manifest`].
-    pub(super) fn manifest_of(
-        &self,
-        engine: Description,
-        judge: Option<Description>,
-    ) -> Result<Manifest, CommandError> {
-        manifest(self.command, &self.job, &self.source, self.args.limit, engine, judge)
+    pub(super) fn manifest_of(&self, models: ModelDescriptions) -> Result<Manifest, CommandError> {
+        manifest(self.command, &self.job, &self.source, self.args.limit, models)
     }
 }
 

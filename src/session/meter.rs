@@ -3,7 +3,7 @@
 use crate::cli::output::progress::{Progress, ProgressFacts, VerdictCounts};
 use amend_core::driver::Job;
 use amend_core::model::Usage;
-use amend_core::procedure::{ItemLoop, Procedure};
+use amend_core::procedure::{ItemLoop, Procedure, improved};
 use amend_core::record::{Outcome, Step, StepKind};
 use amend_data::pairs::judgement::Rules;
 
@@ -77,9 +77,10 @@ impl Meter {
             self.facts.failed += 1;
             return;
         }
-        if let Some(rules) = &self.rules
-            && let Some(judgement) = rules.on(steps, [rules.last(steps), rules.first(steps)])
-        {
+        let Some(rules) = &self.rules else { return };
+        let first = rules.first(steps);
+        let better = improved(steps).into_iter();
+        for judgement in better.filter_map(|number| rules.on(steps, [number, first])) {
             let VerdictCounts { better, not_better, undecided } = &mut self.facts.verdicts;
             let count = match judgement.decisive {
                 decisive if decisive.undecided => undecided,

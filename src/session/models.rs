@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::interrupt;
-use super::longest::LongestRequests;
+use super::longest::{LongestRequests, ModelPrompts};
 use crate::cli::args::config::Config;
 use crate::cli::args::model_args::{self, ModelArgs};
 use crate::cli::args::recording::RecordArgs;
@@ -24,18 +24,21 @@ pub struct Models {
     main: LoadedModel,
     /// The separate judge model, or the reference model.
     second: Option<LoadedModel>,
+    /// The separate model of the first answers.
+    student: Option<LoadedModel>,
 }
 
 /// The engines over [`Models`]. They convert into [`Engines`].
 pub struct ModelEngines<'a> {
     main: Box<dyn Engine + 'a>,
     second: Option<Box<dyn Engine + 'a>>,
+    student: Option<Box<dyn Engine + 'a>>,
     longest: LongestRequests,
 }
 
 impl<'a> From<&'a mut ModelEngines<'_>> for Engines<'a> {
     fn from(engines: &'a mut ModelEngines<'_>) -> Self {
-        Self::new(&mut *engines.main, &mut engines.second)
+        Self::new(&mut *engines.main, &mut engines.second, &mut engines.student)
     }
 }
 
@@ -46,14 +49,21 @@ impl ModelEngines<'_> {
         &*self.main
     }
 
+    /// The engine that writes the first answers.
+    #[must_use]
+    pub fn first_answers(&self) -> &dyn Engine {
+        self.student.as_deref().unwrap_or(&*self.main)
+    }
+
     /// How long the longest request of each engine is, a line each, if that is known: with its
     /// greatest answer, and about the longest item. Says which ones do not fit.
     #[must_use]
     pub fn longest_requests(&self) -> Vec<String> {
-        let LongestRequests { main, second } = self.longest;
+        let LongestRequests { main, second, student } = self.longest;
         let lines = [
             (main, Some(&self.main), "longest request"),
             (second, self.second.as_ref(), "of the judge"),
+            (student, self.student.as_ref(), "of the student"),
         ];
         let line = |(tokens, engine, name): (Option<u32>, Option<&Box<dyn Engine>>, &str)| {
             let (tokens, most) = (tokens?, engine?.longest_request()?);
@@ -70,11 +80,11 @@ impl ModelEngines<'_> {
         lines.into_iter().filter_map(line).collect()
     }
 
-    /// Makes both engines count how many tokens an ideal cache would save.
+    /// Makes the engines count how many tokens an ideal cache would save.
     pub fn count_ideal(&mut self) {
         self.main.count_ideal();
-        if let Some(second) = &mut self.second {
-            second.count_ideal();
+        for engine in [&mut self.second, &mut self.student].into_iter().flatten() {
+            engine.count_ideal();
         }
     }
 }
@@ -83,7 +93,21 @@ impl Models {
     /// The models that a command loaded itself.
     #[must_use]
     pub fn new(main: LoadedModel, second: Option<LoadedModel>) -> Self {
-        Self { main, second }
+        Self { main, second, student: None }
+    }
+
+    /// Loads a separate model for the first answers.
+    ///
+    /// # Errors
+    /// As [`Models::writing`].
+    pub fn with_student(
+        self,
+        recording: &RecordArgs,
+        student: Option<ModelSource>,
+    ) -> Result<Self, CommandError> {
+        let Some(student) = student else { return Ok(self) };
+        check_source(recording, &student, "--student-model")?;
+        Ok(Self { student: Some(model_args::load(student)?), ..self })
     }
 
     /// Loads the model that writes, and the judge model if it is a separate one.
@@ -100,7 +124,7 @@ impl Models {
             check_source(recording, judge, "--judge-model")?;
         }
         let main = load_main(recording, model, config)?;
-        Ok(Self { main, second: load_for_judging(judge)? })
+        Ok(Self::new(main, load_for_judging(judge)?))
     }
 
     /// Loads the model of a command that only judges: the judge model if one is given,
@@ -148,7 +172,7 @@ impl Models {
             check_scores_texts(reference)?;
         }
         let main = load_main(recording, model, config)?.for_judging();
-        Ok(Self { main, second: load_for_judging(reference)? })
+        Ok(Self::new(main, load_for_judging(reference)?))
     }
 
     /// Sets the main model up for prefill, because most requests are judgements. A judge
@@ -175,18 +199,21 @@ impl Models {
         item: Option<&Arc<Item>>,
     ) -> Result<ModelEngines<'_>, CommandError> {
         interrupt::listen();
-        let second = self.second.as_ref().and_then(LoadedModel::prompts);
-        let longest = LongestRequests::of_job(job, item, self.main.prompts(), second)?;
+        let [second, student] = [&self.second, &self.student]
+            .map(|model| model.as_ref().and_then(LoadedModel::prompts));
+        let prompts = ModelPrompts { main: self.main.prompts(), second, student };
+        let longest = LongestRequests::of_job(job, item, prompts)?;
         self.main.fit(longest.main, job.cohorts);
         if let Some(second) = &mut self.second {
             second.fit(longest.second, job.cohorts);
         }
+        if let Some(student) = &mut self.student {
+            student.fit(longest.student, job.cohorts);
+        }
         let main = self.main.engine()?;
-        let second = match &self.second {
-            Some(second) => Some(second.engine()?),
-            None => None,
-        };
-        Ok(ModelEngines { main, second, longest })
+        let second = self.second.as_ref().map(LoadedModel::engine).transpose()?;
+        let student = self.student.as_ref().map(LoadedModel::engine).transpose()?;
+        Ok(ModelEngines { main, second, student, longest })
     }
 }
 

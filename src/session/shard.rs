@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Session;
+use super::manifest::ModelDescriptions;
 use super::summary::Tally;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::output::error::CommandError;
@@ -89,9 +90,11 @@ impl Session<'_> {
     pub(super) fn check_plan(&self) -> Result<(), CommandError> {
         let Some(place) = &self.place else { return Ok(()) };
         let Some(plan) = place.plan()? else { return Ok(()) };
-        let Manifest { model, judge_model, settings, .. } = plan.manifest.clone();
-        let judge = judge_model.map(|model| Description { model, settings: Value::Null });
-        let manifest = self.manifest_of(Description { model, settings }, judge)?;
+        let Manifest { model, judge_model, student_model, settings, .. } = plan.manifest.clone();
+        let [judge, student] = [judge_model, student_model]
+            .map(|model| model.map(|model| Description { model, settings: Value::Null }));
+        let engine = Description { model, settings };
+        let manifest = self.manifest_of(ModelDescriptions { engine, judge, student })?;
         let own = ShardPlan::new(place.shard, place.whole.clone(), manifest);
         Ok(plan.check(&place.run, &own)?)
     }

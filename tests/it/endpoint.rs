@@ -415,7 +415,7 @@ fn commands_that_need_a_model_file_reject_a_server() {
     items                  2
     with a given answer    1
     first prompts          1 of unknown length: a server does not report token counts
-    steps of an item       answers 1, critiques 1, revisions 1
+    steps of an item       answers 1, critiques 1, revisions 1, guided answers 0
     decoded, at most       26 tokens
     per item, about        13 tokens decoded
     ");

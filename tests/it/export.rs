@@ -33,6 +33,7 @@ fn place_with(drop: &[&str], text: impl Fn(u64, usize) -> String) -> Place {
     let manifest = Manifest {
         command: "run".to_owned(),
         judge_model: None,
+        student_model: None,
         format: FORMAT,
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),

@@ -7,6 +7,7 @@ mod canned;
 mod certificates;
 mod cli;
 mod common;
+mod contrast;
 mod docs;
 mod endpoint;
 mod eval;

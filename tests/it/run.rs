@@ -161,7 +161,7 @@ fn a_dry_run_and_a_preview_write_nothing() {
     items                  4
     with a given answer    1
     first prompts          102 tokens (min 34, mean 34, max 34)
-    steps of an item       answers 1, critiques 1, revisions 1
+    steps of an item       answers 1, critiques 1, revisions 1, guided answers 0
     decoded, at most       58 tokens
     per item, about        608 tokens computed, 15 tokens decoded
     longest request        about 552 tokens

@@ -167,6 +167,7 @@ pub fn manifest() -> Manifest {
         amend: "0.1.0".to_owned(),
         model: json!({"name": "tiny", "sha256": "00ff"}),
         judge_model: None,
+        student_model: None,
         constitution: Hashed::constitution(parse("small.toml", CONSTITUTION).unwrap()),
         templates: BTreeMap::from([
             ("critique.j2".to_owned(), Hashed::text("Find fault with {{ answer }}.".to_owned())),

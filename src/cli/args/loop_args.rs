@@ -10,7 +10,7 @@ use super::one_of;
 use super::reasoning_args::ReasoningArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::print;
-use amend_core::constitution::{self, Constitution};
+use amend_core::constitution::{self, Constitution, Method};
 use amend_core::document::diagnostic::closest;
 use amend_core::driver::Job;
 use amend_core::procedure::Procedure;
@@ -70,6 +70,21 @@ pub struct PromptArgs {
 pub struct LoopArgs {
     #[command(flatten)]
     task: TaskArgs,
+    /// How the preferred answer is made, overriding the constitution
+    #[arg(
+        long,
+        value_parser = one_of(
+            &Method::ALL,
+            Method::as_str,
+            &[
+                "Criticise and revise the first answer",
+                "Answer again with the principles in the system turn, which exports leave out",
+                "Both: two pairs from one first answer",
+            ],
+        ),
+        value_name = "METHOD",
+    )]
+    method: Option<Method>,
     /// Rounds of critique and revision, overriding the constitution
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     rounds: Option<u32>,
@@ -183,8 +198,17 @@ impl LoopArgs {
     /// The constitution can't be read or is invalid, or a flag is out of range.
     pub fn constitution(&self, config: &Config) -> Result<Constitution, CommandError> {
         let mut constitution = self.task.constitution(config)?;
+        if let Some(method) = self.method {
+            constitution.plan.method = method;
+        }
         if let Some(rounds) = self.rounds {
             constitution.plan.rounds = rounds;
+        }
+        if constitution.plan.method == Method::Both && constitution.plan.rounds == 0 {
+            return Err(CommandError::usage(
+                "the method both revises too, but the constitution has no rounds",
+                "pass --rounds 1, or --method contrast",
+            ));
         }
         let sampling = &mut constitution.sampling;
         if let Some(max_tokens) = self.max_tokens {

@@ -10,6 +10,7 @@ mod placement_args;
 pub mod reasoning_args;
 pub mod recording;
 pub mod shard_args;
+pub mod student_args;
 pub mod trainer;
 pub mod verdict_args;
 

@@ -34,9 +34,18 @@ pub fn load(source: ModelSource) -> Result<LoadedModel, EngineError> {
     announced(&what, || fetched.load())
 }
 
-/// The environment variable of the key for the judge's server. It is separate from
-/// [`API_KEY`], so that no key is sent to a server that it is not meant for.
+/// The environment variable of the key for the judge's server.
 const JUDGE_API_KEY: &str = "AMEND_JUDGE_API_KEY";
+
+/// What is different for a model beside the one that writes.
+#[derive(Debug, Clone, Copy)]
+pub struct SeparateModel<'a> {
+    /// The name of the model on its server.
+    pub endpoint_model: Option<&'a String>,
+    /// The environment variable of the key for its server. It is separate from
+    /// [`API_KEY`], so that no key is sent to a server that it is not meant for.
+    pub key_variable: &'static str,
+}
 
 /// The model and its engine.
 #[derive(Debug, Args)]
@@ -301,27 +310,54 @@ impl ModelArgs {
         name: Option<&PathBuf>,
         config: &Config,
     ) -> Result<Option<ModelSource>, CommandError> {
-        let mut source = match (self.hub.judge(), name) {
-            (Some(_), Some(_)) if self.typed.judge_model => {
-                return Err(two_models("--judge-model", "--judge-hf-repo"));
-            }
-            (Some(model), _) => self.hub_source(model, config),
-            (None, Some(name)) => self.at(name, config)?,
-            (None, None) => return Ok(None),
+        let judge = SeparateModel {
+            endpoint_model: self.judge_endpoint_model.as_ref(),
+            key_variable: JUDGE_API_KEY,
         };
-        // The settings of the writing model do not apply to the judge.
+        match (self.hub.judge(), name) {
+            (Some(_), Some(_)) if self.typed.judge_model => {
+                Err(two_models("--judge-model", "--judge-hf-repo"))
+            }
+            (Some(model), _) => {
+                self.separated(self.hub_source(model, config), &judge, config).map(Some)
+            }
+            (None, Some(name)) => self.separate(name, &judge, config).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The model with this file or address, beside the one that writes.
+    ///
+    /// # Errors
+    /// An address is malformed.
+    pub fn separate(
+        &self,
+        name: &Path,
+        model: &SeparateModel<'_>,
+        config: &Config,
+    ) -> Result<ModelSource, CommandError> {
+        self.separated(self.at(name, config)?, model, config)
+    }
+
+    /// Removes the settings of the writing model, which do not apply to another one.
+    fn separated(
+        &self,
+        mut source: ModelSource,
+        model: &SeparateModel<'_>,
+        config: &Config,
+    ) -> Result<ModelSource, CommandError> {
         match &mut source {
             ModelSource::Endpoint(settings) => {
-                settings.model.clone_from(&self.judge_endpoint_model);
-                settings.key = self.judge_key(&settings.addresses, config)?;
-                settings.key_variable = JUDGE_API_KEY;
+                settings.model = model.endpoint_model.cloned();
+                settings.key = self.separate_key(model, &settings.addresses, config)?;
+                settings.key_variable = model.key_variable;
             }
             ModelSource::File { settings, .. } | ModelSource::Hub { settings, .. } => {
                 settings.chat_template = None;
                 settings.lora = None;
             }
         }
-        Ok(Some(source))
+        Ok(source)
     }
 
     /// The model with this file or address.
@@ -364,16 +400,21 @@ impl ModelArgs {
         if has_model && !has_judge { Ok(None) } else { self.judge(config) }
     }
 
-    /// The key for the judge's server: its own, or the main model's if both models
+    /// The key for the server of a separate model: its own, or the main model's if both models
     /// are on one server.
-    fn judge_key(&self, judge: &[Address], config: &Config) -> Result<Option<Key>, CommandError> {
-        if let Some(key) = key(JUDGE_API_KEY) {
+    fn separate_key(
+        &self,
+        model: &SeparateModel<'_>,
+        addresses: &[Address],
+        config: &Config,
+    ) -> Result<Option<Key>, CommandError> {
+        if let Some(key) = key(model.key_variable) {
             return Ok(Some(key));
         }
         let is_same_server = match self.named(config)? {
-            Some(ModelSource::Endpoint(writer)) => judge
+            Some(ModelSource::Endpoint(writer)) => addresses
                 .iter()
-                .all(|judge| writer.addresses.iter().any(|address| address.is_of_server(judge))),
+                .all(|other| writer.addresses.iter().any(|address| address.is_of_server(other))),
             _ => false,
         };
         Ok(if is_same_server { key(API_KEY) } else { None })

@@ -67,6 +67,7 @@ pub struct RenderArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum StepName {
     Generate,
+    Guide,
     Critique,
     Revise,
 }
@@ -75,6 +76,7 @@ impl StepName {
     fn kind(self) -> StepKind {
         match self {
             Self::Generate => StepKind::Generate,
+            Self::Guide => StepKind::Guide,
             Self::Critique => StepKind::Critique,
             Self::Revise => StepKind::Revise,
         }
@@ -97,6 +99,7 @@ pub fn run(args: &RenderArgs, config: &Config) -> Result<(), CommandError> {
     let critique = job.constitution.plan.critique.then_some(args.critique.as_str());
     let context = match args.step {
         StepName::Generate => context,
+        StepName::Guide => context.guiding([principle]),
         StepName::Critique => context.reviewing(1, principle, &args.response),
         StepName::Revise => context.reviewing(1, principle, &args.response).revising(critique),
     };

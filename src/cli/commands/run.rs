@@ -17,6 +17,7 @@ use crate::cli::args::loop_args::LoopArgs;
 use crate::cli::args::model_args::ModelArgs;
 use crate::cli::args::recording::RecordArgs;
 use crate::cli::args::shard_args::ShardArgs;
+use crate::cli::args::student_args::StudentArgs;
 use crate::cli::output::error::CommandError;
 use crate::cli::output::next::{self, AmendCall};
 use crate::cli::output::show::Show;
@@ -72,6 +73,8 @@ pub struct RunArgs {
     job: LoopArgs,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    student: StudentArgs,
 }
 
 /// Runs the loop over the input.
@@ -185,7 +188,9 @@ impl RunArgs {
     /// a long run is not given. A reproducible run that is resumed keeps the costs that it
     /// started with.
     fn models(&self, config: &Config, items: u64) -> Result<Models, CommandError> {
-        let mut models = Models::writing(&self.recording, &self.model, config)?;
+        let student = self.student.source(&self.model, config)?;
+        let mut models = Models::writing(&self.recording, &self.model, config)?
+            .with_student(&self.recording, student)?;
         if let Some((model, settings)) = models.main_mut().llama_mut()
             && self.recording.out.is_some()
             && settings.parallel == 0

@@ -2,7 +2,8 @@
 
 use super::terminal::Output;
 use amend_core::constitution::Constitution;
-use amend_core::record::{Outcome, Step, StepKind, StepOutput, answer};
+use amend_core::procedure::improved;
+use amend_core::record::{Outcome, Step, StepKind, StepOutput, answer, answers};
 use amend_data::export::Omission;
 use amend_data::pairs::judgement::{Rules, Ruling};
 use amend_data::store::trajectories::Trajectory;
@@ -45,39 +46,54 @@ impl Brief {
         let prompt = item.messages.last().map_or("", |message| message.content.as_str());
         let mut text = String::new();
         self.block(&mut text, &format!("row {}", item.row), "1", prompt, PROMPT_LINES);
-        let [first, last] = [rules.first(steps), rules.last(steps)];
+        let first = rules.first(steps);
         if let Some(answer) = answer(steps, first) {
             self.block(&mut text, "before", "34", answer, ANSWER_LINES);
         }
         for step in steps.iter().filter(|step| is_request(step, constitution)) {
-            let id = step.principle.as_deref().unwrap_or_default();
-            let title = constitution.principle(id).map_or(id, |principle| &principle.title);
+            let titles: Vec<&str> = step.applied().map(|id| constitution.title(id)).collect();
+            let title = titles.join(", ");
             let label = if step.kind == StepKind::Critique { "critique" } else { "principle" };
             let critique = if step.kind == StepKind::Critique { step.text.trim() } else { "" };
             let text_of_step = format!("{title}: {critique}");
             let shown = text_of_step.trim_end_matches(": ");
             self.block(&mut text, label, "33", shown, CRITIQUE_LINES);
         }
-        if let (true, Some(answer)) = (last != first, answer(steps, last)) {
-            self.block(&mut text, "after", "32", answer, ANSWER_LINES);
-        }
-        if let Some(judgement) = rules.on(steps, [last, first]) {
-            let verdict = format!("{}, p {:.2}", judgement.in_words(), judgement.decisive.p);
-            self.block(&mut text, "verdict", "35", &verdict, 1);
+        let mut better = improved(steps);
+        // In the order of their pairs.
+        better.reverse();
+        for &number in &better {
+            if let Some(answer) = answer(steps, number) {
+                self.block(&mut text, label(steps, number), "32", answer, ANSWER_LINES);
+            }
+            if let Some(judgement) = rules.on(steps, [number, first]) {
+                let verdict = format!("{}, p {:.2}", judgement.in_words(), judgement.decisive.p);
+                self.block(&mut text, "verdict", "35", &verdict, 1);
+            }
         }
         if let Outcome::Failed { failure } = outcome {
             self.block(&mut text, "failed", "1;31", &failure.to_string(), CRITIQUE_LINES);
         }
-        let is_swapped =
-            last != first && matches!(rules.rule(steps, [last, first]), Ruling::Flip(_));
-        for reason in left_out {
+        // Pairs of candidates come before those of the better answers.
+        let of_candidates = left_out.len().saturating_sub(better.len());
+        for (at, reason) in left_out.iter().enumerate() {
+            let number = at.checked_sub(of_candidates).and_then(|at| better.get(at)).copied();
+            let is_swapped = number.is_some_and(|number| {
+                matches!(rules.rule(steps, [number, first]), Ruling::Flip(_))
+            });
+            let whose = match number {
+                Some(number) if better.len() > 1 => format!("{}: ", label(steps, number)),
+                _ => String::new(),
+            };
             match reason {
                 None if is_swapped => {
-                    self.line(&mut text, "1;32", "pair: the answer before is the chosen one");
+                    let line = format!("{whose}pair: the answer before is the chosen one");
+                    self.line(&mut text, "1;32", &line);
                 }
-                None => self.line(&mut text, "1;32", "pair"),
+                None => self.line(&mut text, "1;32", &format!("{whose}pair")),
                 Some(reason) => {
-                    self.line(&mut text, "1;33", &format!("no pair: {}", reason.explain()));
+                    let line = format!("{whose}no pair: {}", reason.explain());
+                    self.line(&mut text, "1;33", &line);
                 }
             }
         }
@@ -102,14 +118,22 @@ impl Brief {
     }
 }
 
-/// Whether a step says what is revised: a critique, or a revision without one.
+/// What an answer is that was made to be better than the first one.
+fn label(steps: &[Step], number: usize) -> &'static str {
+    match answers(steps).nth(number).map(|step| step.kind) {
+        Some(StepKind::Guide) => "guided",
+        _ => "after",
+    }
+}
+
+/// Whether a step says by what an answer is made: a critique, a revision without one, or a
+/// guided answer.
 fn is_request(step: &Step, constitution: &Constitution) -> bool {
     match step.kind.output() {
         StepOutput::Critique => true,
         StepOutput::Revision => !constitution.plan.critique,
-        StepOutput::Answer | StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => {
-            false
-        }
+        StepOutput::Answer => step.kind == StepKind::Guide,
+        StepOutput::Score | StepOutput::Verdict | StepOutput::Likelihood => false,
     }
 }
 

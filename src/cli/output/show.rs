@@ -40,10 +40,8 @@ impl Show {
         constitution: &Constitution,
         step: &Step,
     ) -> io::Result<()> {
-        let title = step
-            .principle
-            .as_deref()
-            .map(|id| constitution.principle(id).map_or(id, |principle| principle.title.as_str()));
+        let titles: Vec<&str> = step.applied().map(|id| constitution.title(id)).collect();
+        let title = if titles.is_empty() { None } else { Some(titles.join(", ")) };
         let is_rubric = step.kind.input() == StepInput::Dimension;
         let (code, has_round) = match step.kind.output() {
             StepOutput::Answer => ("1;34", false),
@@ -56,10 +54,11 @@ impl Show {
             StepOutput::Likelihood => ("2", false),
         };
         let mut heading = format!("── {}", step.kind.label());
-        if has_round {
+        // A gate before a guided answer is outside the rounds.
+        if has_round && step.round > 0 {
             heading.push_str(&format!(" {}", step.round));
         }
-        if let Some(title) = title.or(step.dimension.as_deref()) {
+        if let Some(title) = title.as_ref().or(step.dimension.as_ref()) {
             heading.push_str(&format!(": {title}"));
         }
         if step.finish == Some(Finish::Length) {
@@ -111,7 +110,7 @@ impl Show {
     /// `out` can't be written to.
     pub fn end(self, out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
         match outcome {
-            Outcome::Done { stop: Stop::Rounds | Stop::Judged } => Ok(()),
+            Outcome::Done { stop: Stop::Rounds | Stop::Guided | Stop::Judged } => Ok(()),
             Outcome::Done { stop: Stop::Passed } => {
                 self.line(out, "2", "── stopped: the answer violates no principle\n")
             }

@@ -161,6 +161,7 @@ fn manifest(title: &str, rows: usize) -> Manifest {
         amend: env!("CARGO_PKG_VERSION").to_owned(),
         model: json!({"name": format!("no model {title}")}),
         judge_model: None,
+        student_model: None,
         constitution: Hashed::constitution(constitution),
         templates: BTreeMap::new(),
         input: InputSummary {

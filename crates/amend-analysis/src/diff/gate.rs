@@ -232,10 +232,10 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
     whole.into_iter().chain(principles).collect()
 }
 
-/// The principle of each revision.
+/// The principles of each revision and of each guided answer.
 fn revised(steps: &[Step]) -> impl Iterator<Item = &str> {
-    let revisions = steps.iter().filter(|step| step.kind == StepKind::Revise);
-    revisions.filter_map(|step| step.principle.as_deref())
+    let made = steps.iter().filter(|step| matches!(step.kind, StepKind::Revise | StepKind::Guide));
+    made.flat_map(Step::applied)
 }
 
 impl Misses {

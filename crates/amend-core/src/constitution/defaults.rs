@@ -1,12 +1,13 @@
 //! The defaults of a constitution: settings and request texts.
 
-use super::{CandidatePairs, DecideBy, Judge, Layout, Plan, Policy, Select, StepSampling};
+use super::{CandidatePairs, DecideBy, Judge, Layout, Method, Plan, Policy, Select, StepSampling};
 use crate::judge::{Calibration, Mode, labels};
 use crate::model::Sampling;
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            method: Method::default(),
             rounds: 1,
             select: Select::Random,
             principles_per_round: 1,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::{
-    CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Plan, Policy, Select,
+    CandidatePairs, DecideBy, Export, Governance, Judge, Layout, Method, Plan, Policy, Select,
     StepSampling, defaults,
 };
 use crate::chat::{Reasoning, ReasoningMode};
@@ -77,7 +77,11 @@ pub(super) struct ConstitutionHeader {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Loop {
-    /// The number of rounds of critique and revision. 0 only compares candidates.
+    /// How the preferred answer is made.
+    #[schemars(extend("default" = Plan::default().method))]
+    method: Option<Method>,
+    /// The number of rounds of critique and revision. 0 only compares candidates. The
+    /// method `contrast` has no rounds and ignores this key.
     #[schemars(range(min = 0, max = 16), extend("default" = Plan::default().rounds))]
     rounds: Option<u32>,
     /// How the principles of a round are selected.
@@ -118,6 +122,7 @@ pub(super) struct Loop {
 impl Loop {
     /// Overrides `plan` with the keys that the file sets.
     pub(super) fn apply(&self, plan: &mut Plan) {
+        set(&mut plan.method, self.method);
         set(&mut plan.rounds, self.rounds);
         set(&mut plan.select, self.select);
         set(&mut plan.principles_per_round, self.principles_per_round);
@@ -136,7 +141,7 @@ impl Loop {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Judge")]
 pub(super) struct JudgeForm {
-    /// Whether each item's revision is compared with its initial response.
+    /// Whether each item's revision or guided answer is compared with its initial response.
     #[schemars(extend("default" = Judge::default().enabled))]
     enabled: Option<bool>,
     /// How a verdict changes a pair.
@@ -256,7 +261,7 @@ impl ExportForm {
 
 /// The lint rules by which an export can leave rows out, by name. A test of the crate
 /// that has the rules compares them.
-pub const EXPORT_FILTERS: [&str; 20] = [
+pub const EXPORT_FILTERS: [&str; 21] = [
     "empty",
     "same-sides",
     "roles",
@@ -265,6 +270,7 @@ pub const EXPORT_FILTERS: [&str; 20] = [
     "template-tokens",
     "thoughts-left",
     "thoughts-one-sided",
+    "thought-names-rule",
     "delimiter-marks",
     "repeats-critique",
     "repeats-example",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::form::{ConstitutionForm, DimensionForm, ExampleForm, PrincipleForm};
 use super::{
-    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Plan, Principle,
+    Constitution, Dimension, Export, FewShotExample, Governance, Judge, Method, Plan, Principle,
     StepSampling, defaults,
 };
 use crate::chat::RESERVED_VARIABLES;
@@ -115,7 +115,12 @@ fn contradictions(
     sampling: &StepSampling,
 ) -> Vec<(&'static str, &'static str)> {
     let mut errors = Vec::new();
-    if plan.rounds == 0 && plan.candidates < 2 {
+    if plan.method == Method::Both && plan.rounds == 0 {
+        errors.push((
+            "the method `both` revises too, but there are no rounds",
+            "in `[loop]`, set `rounds` to 1 or more, or `method` to \"contrast\"",
+        ));
+    } else if plan.method.has_rounds() && plan.rounds == 0 && plan.candidates < 2 {
         errors.push((
             "with no rounds and one candidate, there is nothing to compare",
             "in `[loop]`, set `rounds` to 1 or more, or `candidates` to 2 or more",

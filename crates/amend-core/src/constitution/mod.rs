@@ -103,6 +103,12 @@ impl Constitution {
         self.principles.iter().find(|principle| principle.id == id)
     }
 
+    /// The title of the principle with this id, or the id if there is none.
+    #[must_use]
+    pub fn title<'a>(&'a self, id: &'a str) -> &'a str {
+        self.principle(id).map_or(id, |principle| &principle.title)
+    }
+
     /// The categories of the principles with these ids, without repetition, in order.
     /// Unknown ids are ignored.
     #[must_use]
@@ -159,6 +165,10 @@ impl Export {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Plan {
+    /// How the preferred answer is made. Manifests omit the default, as they did before
+    /// there were methods.
+    #[serde(skip_serializing_if = "Method::is_default")]
+    pub method: Method,
     /// The number of rounds of critique and revision, 0 to 16.
     pub rounds: u32,
     /// How the principles of a round are selected.
@@ -187,6 +197,52 @@ pub struct Plan {
     /// The number of initial responses sampled. If there are several, the best one
     /// is revised.
     pub candidates: u32,
+}
+
+/// How the answer is made that is preferred to the first one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// The first answer is criticised and revised (Bai et al. 2022, arXiv 2212.08073).
+    #[default]
+    Revise,
+    /// The prompt is answered again with the principles in the system turn, which exports
+    /// leave out (Open Character Training, arXiv 2511.01689).
+    Contrast,
+    /// Both, from one first answer and by the same principles. Each makes a pair.
+    Both,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Revise, Self::Contrast, Self::Both];
+
+    /// The name in constitutions and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revise => "revise",
+            Self::Contrast => "contrast",
+            Self::Both => "both",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the first answer goes through the rounds.
+    #[must_use]
+    pub fn has_rounds(self) -> bool {
+        matches!(self, Self::Revise | Self::Both)
+    }
+
+    /// Whether there is an answer with the principles in the system turn.
+    #[must_use]
+    pub fn has_guidance(self) -> bool {
+        matches!(self, Self::Contrast | Self::Both)
+    }
 }
 
 /// How critiques and revisions are requested: the built-in set of their templates.
@@ -225,7 +281,7 @@ pub enum Select {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Judge {
-    /// Whether each item's revision is compared with its initial response.
+    /// Whether each item's revision or guided answer is compared with its initial response.
     pub enabled: bool,
     /// How a verdict changes a pair.
     pub policy: Policy,

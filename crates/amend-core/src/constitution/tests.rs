@@ -160,6 +160,7 @@ fn every_key_is_read() {
             description: "Every key there is.".into(),
             language: "fr".into(),
             plan: Plan {
+                method: Method::Both,
                 rounds: 3,
                 select: Select::RoundRobin,
                 principles_per_round: 2,

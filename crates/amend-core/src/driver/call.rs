@@ -365,6 +365,7 @@ mod tests {
             kind,
             round: 0,
             principle: None,
+            principles: Vec::new(),
             dimension: None,
             about: vec![0],
             step: 0,

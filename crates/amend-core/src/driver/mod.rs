@@ -199,34 +199,41 @@ pub struct Engines<'a> {
     pub writer: &'a mut dyn Engine,
     /// Answers gates, verdicts and rubrics, and is the reference model.
     pub judge: Option<&'a mut dyn Engine>,
+    /// Writes the first answers.
+    pub student: Option<&'a mut dyn Engine>,
 }
 
 impl<'a> Engines<'a> {
-    /// An engine that writes and, optionally, a separate one that judges.
+    /// An engine that writes and, optionally, a separate one that judges and one that writes
+    /// the first answers.
     pub fn new<'m: 'a>(
         writer: &'a mut (dyn Engine + 'm),
         judge: &'a mut Option<Box<dyn Engine + 'm>>,
+        student: &'a mut Option<Box<dyn Engine + 'm>>,
     ) -> Self {
-        Self { writer, judge: judge.as_mut().map(|judge| &mut **judge as &mut dyn Engine) }
+        let [judge, student] = [judge, student]
+            .map(|engine| engine.as_mut().map(|engine| &mut **engine as &mut dyn Engine));
+        Self { writer, judge, student }
     }
 }
 
 impl<'a, 'm: 'a> From<&'a mut (dyn Engine + 'm)> for Engines<'a> {
     fn from(writer: &'a mut (dyn Engine + 'm)) -> Self {
-        Self { writer, judge: None }
+        Self { writer, judge: None, student: None }
     }
 }
 
 impl<'a, E: Engine> From<&'a mut E> for Engines<'a> {
     fn from(writer: &'a mut E) -> Self {
-        Self { writer, judge: None }
+        Self { writer, judge: None, student: None }
     }
 }
 
 impl<'a> From<&'a mut Engines<'_>> for Engines<'a> {
     fn from(engines: &'a mut Engines<'_>) -> Self {
-        let judge = engines.judge.as_mut().map(|judge| &mut **judge as &mut dyn Engine);
-        Self { writer: engines.writer, judge }
+        let [judge, student] = [&mut engines.judge, &mut engines.student]
+            .map(|engine| engine.as_mut().map(|engine| &mut **engine as &mut dyn Engine));
+        Self { writer: engines.writer, judge, student }
     }
 }
 
@@ -239,9 +246,29 @@ impl Engines<'_> {
 
     /// The engine that runs steps of this kind.
     fn for_step(&mut self, kind: StepKind) -> &mut dyn Engine {
-        match (kind.model(), &mut self.judge) {
-            (StepModel::Judge, Some(judge)) => *judge,
-            (StepModel::Judge, None) | (StepModel::Writer, _) => self.writer,
+        self.engine(self.model(kind))
+    }
+
+    /// The model among the separate ones that runs steps of this kind.
+    fn model(&self, kind: StepKind) -> StepModel {
+        let model = kind.model();
+        let is_separate = match model {
+            StepModel::Student => self.student.is_some(),
+            StepModel::Writer => true,
+            StepModel::Judge => self.judge.is_some(),
+        };
+        if is_separate { model } else { StepModel::Writer }
+    }
+
+    fn engine(&mut self, model: StepModel) -> &mut dyn Engine {
+        let separate = match model {
+            StepModel::Student => self.student.as_deref_mut(),
+            StepModel::Writer => None,
+            StepModel::Judge => self.judge.as_deref_mut(),
+        };
+        match separate {
+            Some(engine) => engine,
+            None => self.writer,
         }
     }
 
@@ -261,6 +288,11 @@ impl Engines<'_> {
         let writing = [generate, critique, revise].map(|step| &step.reasoning);
         needs::check_settings(self.writer.reasoning_format(), &writing)?;
         needs::check_settings(self.judging().reasoning_format(), &[&judge.reasoning])?;
+        if let Some(student) = &mut self.student {
+            needs::check_settings(student.reasoning_format(), &[&generate.reasoning])?;
+            let texts = Some(generate.reasoning.clone());
+            student.probe(&ProbeNeeds { texts, choices: None })?;
+        }
         let (writer, judge) = needs::needs(job, recorded_way);
         match &mut self.judge {
             Some(engine) => {
@@ -276,8 +308,8 @@ impl Engines<'_> {
 
     fn each(&mut self, mut act: impl FnMut(&mut dyn Engine)) {
         act(self.writer);
-        if let Some(judge) = &mut self.judge {
-            act(*judge);
+        for engine in [&mut self.judge, &mut self.student].into_iter().flatten() {
+            act(*engine);
         }
     }
 
@@ -285,20 +317,22 @@ impl Engines<'_> {
     #[must_use]
     pub fn report(&self) -> Vec<String> {
         let mut lines = self.writer.report();
-        if let Some(judge) = &self.judge {
-            lines.extend(judge.report());
+        for engine in self.separate() {
+            lines.extend(engine.report());
         }
         lines
     }
 
-    /// The sum of both engines' counters.
+    /// The sum of all engines' counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let counters = self.writer.counters();
-        match &self.judge {
-            Some(judge) => counters + judge.counters(),
-            None => counters,
-        }
+        let writer = self.writer.counters();
+        self.separate().fold(writer, |sum, engine| sum + engine.counters())
+    }
+
+    /// The engines besides the one that writes.
+    fn separate(&self) -> impl Iterator<Item = &dyn Engine> {
+        [&self.judge, &self.student].into_iter().filter_map(|engine| engine.as_deref())
     }
 }
 
@@ -416,19 +450,11 @@ impl<O: Observer> Drive<'_, '_, O> {
     /// Runs one step of each engine that has requests.
     fn step(&mut self) -> Result<Vec<Event>, DriveError<O::Error>> {
         let mut events = Vec::new();
-        let mut step = |engine: &mut dyn Engine| engine.step(&mut events);
-        match &mut self.engines.judge {
-            None => drop(step(self.engines.writer).map_err(DriveError::Engine)?),
-            Some(judge) => {
-                let has_requests = |model: StepModel| {
-                    self.requests.values().any(|(kind, _)| kind.model() == model)
-                };
-                if has_requests(StepModel::Writer) {
-                    step(self.engines.writer).map_err(DriveError::Engine)?;
-                }
-                if has_requests(StepModel::Judge) {
-                    step(*judge).map_err(DriveError::Engine)?;
-                }
+        for model in [StepModel::Student, StepModel::Writer, StepModel::Judge] {
+            let has_requests =
+                self.requests.values().any(|&(kind, _)| self.engines.model(kind) == model);
+            if has_requests {
+                self.engines.engine(model).step(&mut events).map_err(DriveError::Engine)?;
             }
         }
         Ok(events)

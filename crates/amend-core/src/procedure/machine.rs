@@ -63,9 +63,11 @@ pub struct StepRequest {
     pub kind: StepKind,
     /// The round, from 1; 0 outside the rounds.
     pub round: u32,
-    /// The index of the principle it applies; `None` for a first answer and for an
-    /// overall verdict.
+    /// The index of the principle it applies; `None` for a first answer, a guided answer and
+    /// an overall verdict.
     pub principle: Option<usize>,
+    /// The indices of the principles that guide an answer, in order.
+    pub principles: Vec<usize>,
     /// The index of the dimension it scores.
     pub dimension: Option<usize>,
     /// The answers it judges, by their number.
@@ -145,6 +147,8 @@ pub struct StepPlace {
     pub round: u32,
     /// The id of the principle.
     pub principle: Option<String>,
+    /// The ids of the principles that guide an answer.
+    pub principles: Vec<String>,
     /// The id of the dimension.
     pub dimension: Option<String>,
     /// The answers it judges.
@@ -156,6 +160,9 @@ impl fmt::Display for StepPlace {
         write!(f, "{} of round {}", self.kind.label(), self.round)?;
         if let Some(id) = self.principle.as_ref().or(self.dimension.as_ref()) {
             write!(f, " under `{id}`")?;
+        }
+        if !self.principles.is_empty() {
+            write!(f, " under {}", self.principles.join(", "))?;
         }
         match &self.about[..] {
             [] => Ok(()),
@@ -170,6 +177,7 @@ impl From<&Step> for StepPlace {
             kind: step.kind,
             round: step.round,
             principle: step.principle.clone(),
+            principles: step.principles.clone(),
             dimension: step.dimension.clone(),
             about: step.about.clone(),
         }
@@ -267,9 +275,9 @@ impl ItemLoop {
     }
 
     fn ask(&self, step: usize, due: Due) -> StepRequest {
-        let Due { kind, round, principle, dimension, about, last } = due;
+        let Due { kind, round, principle, principles, dimension, about, last } = due;
         let stream = self.stream.child(&format!("{step} {}", kind.as_str()));
-        StepRequest { kind, round, principle, dimension, about, step, last, stream }
+        StepRequest { kind, round, principle, principles, dimension, about, step, last, stream }
     }
 
     /// The answer that the item provides for the next step, if any. A blank answer
@@ -324,6 +332,7 @@ impl ItemLoop {
         let place = self.place(ask);
         let mut step = Step {
             principle: place.principle,
+            principles: place.principles,
             dimension: place.dimension,
             about: place.about,
             ..Step::new(kind, place.round)
@@ -369,6 +378,7 @@ impl ItemLoop {
             kind: ask.kind,
             round: ask.round,
             principle: self.principle(ask).map(|principle| principle.id.clone()),
+            principles: self.guiding(ask).map(|principle| principle.id.clone()).collect(),
             dimension: self.dimension(ask).map(|dimension| dimension.id.clone()),
             about: ask.about.clone(),
         }
@@ -416,6 +426,7 @@ impl ItemLoop {
         let principle = self.principle(ask);
         match ask.kind.input() {
             StepInput::Conversation => context,
+            StepInput::Guidance => context.guiding(self.guiding(ask)),
             StepInput::Review | StepInput::Revision => {
                 let Some(principle) = principle else { return context };
                 let review = context
@@ -496,6 +507,11 @@ impl ItemLoop {
         self.constitution.principles.get(ask.principle?)
     }
 
+    /// The principles that guide the answer of a step.
+    pub fn guiding(&self, ask: &StepRequest) -> impl Iterator<Item = &Principle> {
+        ask.principles.iter().filter_map(|&at| self.constitution.principles.get(at))
+    }
+
     /// The dimension that a step scores.
     #[must_use]
     pub fn dimension(&self, ask: &StepRequest) -> Option<&Dimension> {
@@ -508,8 +524,8 @@ impl ItemLoop {
         &self.steps
     }
 
-    /// The current answer: the last revision, else the best of the first answers
-    /// so far.
+    /// The current answer: the last revision, else the guided answer, else the best of the
+    /// first answers so far.
     #[must_use]
     pub fn answer(&self) -> Option<&str> {
         answers(&self.steps).next().map(|_| self.current())

@@ -7,4 +7,4 @@ mod plan;
 mod select;
 
 pub use machine::{AcceptError, ItemLoop, Next, ReplayError, StepPlace, StepRequest, StepResult};
-pub use plan::{Procedure, current, first, standings};
+pub use plan::{Procedure, current, first, improved, standings};

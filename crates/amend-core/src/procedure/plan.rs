@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::constitution::{Constitution, DecideBy, Plan, Select};
+use crate::constitution::{Constitution, DecideBy, Method, Plan, Select};
 use crate::judge::{VerdictSettings, combine};
 use crate::procedure::select;
 use crate::random::Stream;
@@ -15,10 +15,11 @@ use crate::record::{Step, StepKind, Stop, answer, answers};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Procedure {
-    /// Answer, critique and revise.
+    /// Answer, then critique and revise, or answer again under the principles: as the
+    /// constitution's [`Method`] says.
     Revise {
-        /// Afterwards, judge the last revision against the first answer. Only the
-        /// verdicts that decide ([`DecideBy`]) are asked for.
+        /// Afterwards, judge the last revision, and the guided answer, against the first
+        /// answer. Only the verdicts that decide ([`DecideBy`]) are asked for.
         judging: bool,
     },
     /// Compare two answers: the ones given with the item, or two generated ones.
@@ -59,6 +60,7 @@ pub(super) struct Due {
     pub(super) kind: StepKind,
     pub(super) round: u32,
     pub(super) principle: Option<usize>,
+    pub(super) principles: Vec<usize>,
     pub(super) dimension: Option<usize>,
     pub(super) about: Vec<usize>,
     /// Whether no answer can follow this one.
@@ -67,7 +69,15 @@ pub(super) struct Due {
 
 impl Due {
     fn new(kind: StepKind, round: u32, principle: Option<usize>) -> Self {
-        Self { kind, round, principle, dimension: None, about: Vec::new(), last: false }
+        Self {
+            kind,
+            round,
+            principle,
+            principles: Vec::new(),
+            dimension: None,
+            about: Vec::new(),
+            last: false,
+        }
     }
 
     fn judge(round: u32, principle: Option<usize>, answers: [usize; 2]) -> Self {
@@ -156,32 +166,76 @@ impl<'a> Walk<'a> {
 
     fn revise(mut self, judging: bool) -> Read<Stop> {
         let all = self.steps;
-        let Improved { stop, first, last, used } = self.improve()?;
-        if judging && last != first && answer(all, last) != answer(all, first) {
-            let decide_by = self.constitution.judge.decide_by;
-            let mut questions: Vec<Option<usize>> = Vec::new();
-            if matches!(decide_by, DecideBy::Principles | DecideBy::All) {
-                questions.extend(used.into_iter().map(Some));
-            }
-            if matches!(decide_by, DecideBy::Overall | DecideBy::All) {
-                questions.push(None);
-            }
-            let judge = |principle| Due::judge(0, principle, [last, first]);
-            self.take(questions.into_iter().map(judge).collect())?;
+        let Improved { stop, first, better, used } = self.improve()?;
+        if !judging {
+            return Ok(stop);
         }
+        let decide_by = self.constitution.judge.decide_by;
+        let mut questions: Vec<Option<usize>> = Vec::new();
+        if matches!(decide_by, DecideBy::Principles | DecideBy::All) {
+            questions.extend(used.into_iter().map(Some));
+        }
+        if matches!(decide_by, DecideBy::Overall | DecideBy::All) {
+            questions.push(None);
+        }
+        let judged = better.into_iter().filter(|&at| answer(all, at) != answer(all, first));
+        let verdicts = judged
+            .flat_map(|at| questions.iter().map(move |&principle| (at, principle)))
+            .map(|(at, principle)| Due::judge(0, principle, [at, first]));
+        self.take(verdicts.collect())?;
         Ok(stop)
     }
 
-    /// Plans the first answers, and the rounds over the best of them.
+    /// Plans the first answers, the rounds over the best of them, and the guided answer.
     fn improve(&mut self) -> Read<Improved> {
         let all = self.steps;
         let plan = &self.constitution.plan;
         let candidates = plan.candidates.max(1) as usize;
-        self.first_answers(candidates, candidates == 1 && plan.rounds == 0)?;
+        let is_last = candidates == 1 && plan.method == Method::Revise && plan.rounds == 0;
+        self.first_answers(candidates, is_last)?;
         let first = if candidates > 1 { self.best_of(candidates)? } else { 0 };
         let mut answers = Answers { count: candidates, current: first };
-        let (stop, used) = self.rounds(all, plan, &mut answers)?;
-        Ok(Improved { stop, first, last: answers.current, used })
+        let (stop, used) = if plan.method.has_rounds() {
+            self.rounds(all, plan, &mut answers)?
+        } else {
+            self.guiding(first)?
+        };
+        let mut better = Vec::new();
+        if answers.current != first {
+            better.push(answers.current);
+        }
+        if plan.method.has_guidance() && !used.is_empty() {
+            let principles = used.clone();
+            let guide = Due::new(StepKind::Guide, 0, None);
+            self.take(vec![Due { principles, last: true, ..guide }])?;
+            better.push(answers.count);
+        }
+        Ok(Improved { stop, first, better, used })
+    }
+
+    /// Plans the gates of an item without rounds, and returns the principles that guide its
+    /// answer.
+    fn guiding(&mut self, first: usize) -> Read<(Stop, Vec<usize>)> {
+        let plan = &self.constitution.plan;
+        let per_round = select::per_round(self.constitution);
+        let mut left: Vec<usize> = Vec::new();
+        for principle in self.choices(1, per_round) {
+            if !left.contains(&principle) {
+                left.push(principle);
+            }
+        }
+        if plan.gate.is_none() && plan.select != Select::Worst {
+            return Ok((Stop::Guided, left));
+        }
+        let mut violations = self.violations(0, &left, first)?;
+        violations.retain(|&(_, violation)| violation >= plan.gate.unwrap_or(0.0));
+        if plan.select == Select::Worst {
+            // Stable, so that the first one leads among equals.
+            violations.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+            violations.truncate(per_round);
+        }
+        let stop = if violations.is_empty() { Stop::Passed } else { Stop::Guided };
+        Ok((stop, violations.into_iter().map(|(at, _)| left[at]).collect()))
     }
 
     /// Plans a verdict for every pair of candidates, and returns the number of the
@@ -259,16 +313,9 @@ impl<'a> Walk<'a> {
         if plan.gate.is_none() && plan.select != Select::Worst {
             return Ok(Some(0));
         }
-        let gate = |&principle| Due {
-            about: vec![answer],
-            ..Due::new(StepKind::Gate, round, Some(principle))
-        };
-        let steps = self.take(choices.iter().map(gate).collect())?;
         let least = plan.gate.unwrap_or(0.0);
         let mut chosen: Option<(usize, f64)> = None;
-        for (at, step) in steps.iter().enumerate() {
-            // Without a score, the principle counts as broken.
-            let violation = step.score.map_or(1.0, |score| score.value);
+        for (at, violation) in self.violations(round, choices, answer)? {
             let is_better = match chosen {
                 None => true,
                 Some((_, worst)) => plan.select == Select::Worst && violation > worst,
@@ -278,6 +325,24 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(chosen.map(|(at, _)| at))
+    }
+
+    /// Plans the gates over `choices`. Returns how much an answer breaks each, with its
+    /// position.
+    fn violations(
+        &mut self,
+        round: u32,
+        choices: &[usize],
+        answer: usize,
+    ) -> Read<Vec<(usize, f64)>> {
+        let gate = |&principle| Due {
+            about: vec![answer],
+            ..Due::new(StepKind::Gate, round, Some(principle))
+        };
+        let steps = self.take(choices.iter().map(gate).collect())?;
+        // Without a score, the principle counts as broken.
+        let violation = |step: &Step| step.score.map_or(1.0, |score| score.value);
+        Ok(steps.iter().map(violation).enumerate().collect())
     }
 
     /// Plans a critique, if the plan has critiques, and a revision.
@@ -316,7 +381,8 @@ impl<'a> Walk<'a> {
     fn rubric(mut self, dimensions: &[usize], revise: bool, injected: bool) -> Read<Stop> {
         let all = self.steps;
         let answer = if revise {
-            self.improve()?.last
+            let Improved { first, better, .. } = self.improve()?;
+            better.first().copied().unwrap_or(first)
         } else {
             self.first_answers(1, true)?;
             0
@@ -340,14 +406,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The result of the rounds.
+/// The result of improving the first answer.
 struct Improved {
     stop: Stop,
-    /// The number of the answer that the rounds start from.
+    /// The number of the answer that is improved.
     first: usize,
-    /// The number of the answer that they end with.
-    last: usize,
-    /// The principles they applied, each once.
+    /// The numbers of the last revision, if there is one, and of the guided answer, if there
+    /// is one.
+    better: Vec<usize>,
+    /// The principles they were made by, each once.
     used: Vec<usize>,
 }
 
@@ -417,12 +484,20 @@ pub fn first(steps: &[Step], standing: &VerdictSettings) -> usize {
     best(&standings(count, &steps[count..count + compared], standing))
 }
 
-/// The number of the current answer: the last revision, else the first answer.
+/// The number of the current answer: the last revision, else the guided answer, else the
+/// first answer.
 #[must_use]
 pub fn current(steps: &[Step], standing: &VerdictSettings) -> usize {
-    let revised = answers(steps).enumerate().filter(|(_, step)| step.kind == StepKind::Revise);
-    match revised.last() {
-        Some((number, _)) => number,
-        None => first(steps, standing),
-    }
+    improved(steps).first().copied().unwrap_or_else(|| first(steps, standing))
+}
+
+/// The numbers of the answers that were made to be better than the first one: of the last
+/// revision, if there is one, and of the guided answer, if there is one.
+#[must_use]
+pub fn improved(steps: &[Step]) -> Vec<usize> {
+    let last = |kind| {
+        let of_kind = answers(steps).enumerate().filter(|(_, step)| step.kind == kind);
+        of_kind.last().map(|(number, _)| number)
+    };
+    [StepKind::Revise, StepKind::Guide].into_iter().filter_map(last).collect()
 }

@@ -1,5 +1,6 @@
 //! Trial renders: tests a set of templates on sample data before a model is loaded.
 
+use std::iter::repeat_n;
 use std::path::Path;
 
 use serde_json::Map;
@@ -73,6 +74,12 @@ impl Templates {
             for kind in StepKind::ALL {
                 let contexts = match kind.input() {
                     StepInput::Conversation => vec![first.clone()],
+                    StepInput::Guidance => {
+                        let counts = [1, 2].into_iter();
+                        counts
+                            .map(|count| first.clone().guiding(repeat_n(principle, count)))
+                            .collect()
+                    }
                     StepInput::Review => vec![review.clone(), later.clone()],
                     StepInput::Revision => [&review, &later]
                         .into_iter()

@@ -19,6 +19,9 @@ pub struct PromptContext<'a> {
     /// The principle being applied. None in an overall verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     principle: Option<Option<PrincipleView<'a>>>,
+    /// In a guided answer: the principles to answer by, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principles: Option<Vec<PrincipleView<'a>>>,
     /// In a revision: the critique as the model wrote it, or none if the loop has no
     /// critiques.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +50,7 @@ pub(super) const NAMES: &[&str] = &[
     "messages",
     "response",
     "principle",
+    "principles",
     "critique",
     "history",
     "examples",
@@ -216,6 +220,7 @@ impl<'a> PromptContext<'a> {
             messages: &item.messages,
             response: None,
             principle: None,
+            principles: None,
             critique: None,
             history: None,
             comparison: None,
@@ -225,6 +230,13 @@ impl<'a> PromptContext<'a> {
             round: 0,
             item: ItemView { id: item.id.as_deref(), metadata: &item.metadata },
         }
+    }
+
+    /// Adds the principles to answer by.
+    #[must_use]
+    pub fn guiding(self, principles: impl IntoIterator<Item = &'a Principle>) -> Self {
+        let principles = principles.into_iter().map(PrincipleView::from).collect();
+        Self { principles: Some(principles), ..self }
     }
 
     /// Adds a principle that a round applies to a response.

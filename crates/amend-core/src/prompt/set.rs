@@ -25,8 +25,8 @@ macro_rules! built_in {
 }
 
 /// The templates of every layout.
-const COMMON: [(&str, &str); 5] =
-    built_in!["": "gate.j2", "generate.j2", "judge.j2", "macros.j2", "rubric.j2"];
+const COMMON: [(&str, &str); 6] =
+    built_in!["": "gate.j2", "generate.j2", "guide.j2", "judge.j2", "macros.j2", "rubric.j2"];
 
 /// The templates of [`Layout::Conversation`].
 const CONVERSATION: [(&str, &str); 3] =

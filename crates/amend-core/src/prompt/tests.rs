@@ -563,6 +563,7 @@ fn an_overlay_replaces_single_files() {
             "critique.j2",
             "gate.j2",
             "generate.j2",
+            "guide.j2",
             "judge-strict.j2",
             "judge.j2",
             "macros.j2",

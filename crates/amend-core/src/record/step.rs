@@ -36,6 +36,8 @@ enum_with_all! {
         Critique,
         /// Rewrites the current answer.
         Revise,
+        /// Writes an answer with principles in the system turn.
+        Guide,
         /// Measures how much the current answer breaks a principle, without decoding.
         Gate,
         /// Compares two answers.
@@ -66,9 +68,12 @@ struct Properties {
     output: StepOutput,
 }
 
-/// Which of the two models runs a step. Without a separate judge, both are one.
+/// Which of the models runs a step. Without a separate judge and a separate student, all are
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepModel {
+    /// The model that writes the first answers: the writer, unless there is a separate student.
+    Student,
     /// The model that writes, also called the policy.
     Writer,
     /// The model that judges and serves as the reference model.
@@ -80,6 +85,8 @@ pub enum StepModel {
 pub enum StepInput {
     /// Nothing.
     Conversation,
+    /// The principles to answer by.
+    Guidance,
     /// An answer, and the principle to review it by.
     Review,
     /// As [`StepInput::Review`], and the critique, whose completion the prompt
@@ -94,7 +101,7 @@ pub enum StepInput {
 /// The form of a step's result, which also decides what the engine is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOutput {
-    /// A first answer: a decoded text, trimmed.
+    /// An answer to the conversation: a decoded text, trimmed.
     Answer,
     /// A critique: a decoded text, cleaned by `procedure::clean`.
     Critique,
@@ -117,7 +124,7 @@ impl StepKind {
                 name: "generate",
                 label: "answer",
                 template: "generate.j2",
-                model: StepModel::Writer,
+                model: StepModel::Student,
                 input: StepInput::Conversation,
                 output: StepOutput::Answer,
             },
@@ -136,6 +143,14 @@ impl StepKind {
                 model: StepModel::Writer,
                 input: StepInput::Revision,
                 output: StepOutput::Revision,
+            },
+            StepKind::Guide => Properties {
+                name: "guide",
+                label: "guided answer",
+                template: "guide.j2",
+                model: StepModel::Writer,
+                input: StepInput::Guidance,
+                output: StepOutput::Answer,
             },
             StepKind::Gate => Properties {
                 name: "gate",
@@ -247,10 +262,13 @@ pub struct Step {
     pub kind: StepKind,
     /// The round, from 1; 0 outside the rounds.
     pub round: u32,
-    /// The id of the principle it applied; `None` for a first answer and for an
-    /// overall verdict.
+    /// The id of the principle it applied; `None` for a first answer, a guided answer and
+    /// an overall verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principle: Option<String>,
+    /// The ids of the principles that guided an answer, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principles: Vec<String>,
     /// The id of the dimension it scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<String>,
@@ -296,6 +314,7 @@ impl Step {
             kind,
             round,
             principle: None,
+            principles: Vec::new(),
             dimension: None,
             about: Vec::new(),
             text: String::new(),
@@ -313,6 +332,11 @@ impl Step {
     #[must_use]
     pub fn raw(&self) -> &str {
         self.raw.as_deref().unwrap_or(&self.text)
+    }
+
+    /// The ids of the principles it applied, in order.
+    pub fn applied(&self) -> impl Iterator<Item = &str> {
+        self.principle.iter().chain(&self.principles).map(String::as_str)
     }
 
     /// Whether it holds the result that its kind needs.
@@ -334,9 +358,11 @@ impl Step {
 pub enum Stop {
     /// Every round is done.
     Rounds,
+    /// The guided answer is there, and no rounds were planned.
+    Guided,
     /// A revision changed nothing.
     Unchanged,
-    /// Every principle is below the gate's threshold.
+    /// Every selected principle is below the gate's threshold.
     Passed,
     /// Every verdict, score or log-probability is there.
     Judged,

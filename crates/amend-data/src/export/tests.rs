@@ -141,9 +141,9 @@ fn trl_rows_have_all_columns() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     insta::assert_snapshot!(lines(&run, &export("trl")), @r#"
-    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{\"source\":\"letters\",\"score\":0.1}"}
-    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
-    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
+    {"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello\n\"you\""}],"chosen":[{"role":"assistant","content":"Good evening."}],"rejected":[{"role":"assistant","content":"Go away."}],"id":"q-1","category":["manners","honesty"],"method":"revise","reason":"It isn't day.","principles":["polite","true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{\"source\":\"letters\",\"score\":0.1}"}
+    {"prompt":[{"role":"user","content":"Why b?\nReally \"é\"?"}],"chosen":[{"role":"assistant","content":"No, sorry."}],"rejected":[{"role":"assistant","content":"No."}],"id":"b","category":["manners"],"method":"revise","reason":"It is curt.","principles":["kind"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
+    {"prompt":[{"role":"user","content":"One?"},{"role":"assistant","content":"Two."},{"role":"user","content":"Three?"}],"chosen":[{"role":"assistant","content":"Four."}],"rejected":[{"role":"assistant","content":"Three"}],"id":"e","category":["honesty"],"method":"revise","reason":"It sho","principles":["true"],"verdict":null,"p_chosen":null,"verdict_margin":null,"verdict_mass":null,"log_odds_shown_first":null,"log_odds_shown_second":null,"principle_margins":null,"reviewers":[],"reviewed_at":null,"run":"HASH","metadata":"{}"}
     "#);
 }
 
@@ -255,7 +255,7 @@ fn each_format_writes_its_columns() {
     {"prompt":"Why b?\nReally \"é\"?","chosen":"No, sorry.","rejected":"No.","policy":"small@1.2.0","reviewer":{"kind":"model","name":"tiny"}}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(4).unwrap(), @r#"
-    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":"{}","run":"HASH"}
+    {"key":"e","id":null,"row":1,"messages":[{"role":"user","content":"One?","reasoning_content":null},{"role":"assistant","content":"Two.","reasoning_content":null},{"role":"user","content":"Three?","reasoning_content":null}],"response":"Three","outcome":"done","stop":"rounds","failure":null,"steps":[{"kind":"generate","round":0,"principle":null,"principles":[],"text":"Three","raw":null,"reasoning":null,"finish":null,"judgement":null,"usage":{"prompt":0,"cached":0,"decoded":0,"reasoning":0,"ideal":null}},{"kind":"critique","round":1,"principle":"true","principles":[],"text":"It sho","raw":null,"reasoning":null,"finish":"length","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}},{"kind":"revise","round":1,"principle":"true","principles":[],"text":"Four.","raw":null,"reasoning":null,"finish":"stop","judgement":null,"usage":{"prompt":9,"cached":4,"decoded":3,"reasoning":0,"ideal":null}}],"metadata":"{}","run":"HASH"}
     "#);
     insta::assert_snapshot!(lines(&run, &export("trajectories")).lines().nth(3).unwrap(), @r#"
     {"key":"d","id":null,"row":1,"messages":[{"role":"user","content":"Why d?\nReally \"é\"?","reasoning_content":null}],"response":null,"outcome":"failed","stop":null,"failure":"{\"kind\":\"empty\",\"step\":\"critique\"}","steps":[],"metadata":"{}","run":"HASH"}
@@ -779,6 +779,8 @@ fn the_card_describes_the_dataset_and_its_origin() {
         dtype: string
       - name: category
         list: string
+      - name: method
+        dtype: string
       - name: reason
         dtype: string
       - name: principles
@@ -807,10 +809,10 @@ fn the_card_describes_the_dataset_and_its_origin() {
         dtype: string
       splits:
       - name: train
-        num_bytes: 462
+        num_bytes: 480
         num_examples: 3
       download_size: BYTES
-      dataset_size: 462
+      dataset_size: 480
     ---
 
     # politeness
@@ -833,6 +835,7 @@ fn the_card_describes_the_dataset_and_its_origin() {
     | `rejected` | list of {role, content} |
     | `id` | string |
     | `category` | list of string |
+    | `method` | string or null |
     | `reason` | string or null |
     | `principles` | list of string |
     | `verdict` | string or null |

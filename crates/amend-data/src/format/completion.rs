@@ -112,8 +112,10 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, D
     let mut critique: Option<&Step> = None;
     for (at, step) in steps.iter().enumerate().filter(|(_, step)| step.kind.is_text()) {
         let principle = step.principle.as_deref();
+        let applied: Vec<&str> = step.applied().collect();
         let request = |request| message(Role::User, request);
-        let about = last.or(first.filter(|_| step.kind.output() != StepOutput::Answer));
+        let is_answer = step.kind.output() == StepOutput::Answer;
+        let about = if is_answer { None } else { last.or(first) };
         let mut so_far: Vec<Value> = about.iter().map(|about| answer(&about.text)).collect();
         let mut context: Vec<&Step> = about.into_iter().collect();
         match step.kind.output() {
@@ -144,13 +146,18 @@ fn steps(trajectory: &Trajectory, run: &Provenance<'_>) -> Vec<Result<StepRow, D
                     ("completion", json!([run.thoughts.response(step, thoughts).turn()])),
                     ("step", json!(step.kind.as_str())),
                     ("round", json!(step.round)),
-                    ("principle", json!(principle)),
+                    ("principle", optional_names(&applied)),
                 ]);
                 StepRow { row, thoughts, revised: RevisedFrom::from_steps(steps, at, &run.rules) }
             }));
         }
     }
     rows
+}
+
+/// Names in one text, null without any.
+fn optional_names(names: &[&str]) -> Value {
+    if names.is_empty() { Value::Null } else { json!(names.join(" + ")) }
 }
 
 pub(super) const PLAIN: ExportFormat = ExportFormat {

@@ -7,7 +7,7 @@ use super::cells::{free_form, optional_number, optional_text, text, texts};
 use super::thoughts::ThoughtWriter;
 use crate::format::write::ExportRow;
 use crate::pairs::judgement::{Judgement, Rules};
-use crate::pairs::{Pair, Reviewed};
+use crate::pairs::{Pair, PairMethod, Reviewed};
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::RunDir;
 use amend_core::constitution::{Constitution, Policy, Principle};
@@ -99,6 +99,8 @@ impl<'a> Provenance<'a> {
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
     pub item: &'a Item,
+    /// How the preferred answer was made. `None` for a first answer.
+    pub method: Option<PairMethod>,
     pub principles: Vec<&'a str>,
     pub reason: Option<&'a str>,
     pub judgement: Option<Judgement>,
@@ -108,13 +110,21 @@ pub(crate) struct Origin<'a> {
 impl<'a> Origin<'a> {
     /// The origin of a row of an item.
     pub fn new(item: &'a Item) -> Self {
-        Self { item, principles: Vec::new(), reason: None, judgement: None, review: None }
+        Self {
+            item,
+            method: None,
+            principles: Vec::new(),
+            reason: None,
+            judgement: None,
+            review: None,
+        }
     }
 
     /// The origin of a row of a pair.
     pub fn from_pair(pair: &Pair<'a>) -> Self {
         Self {
             item: pair.item,
+            method: Some(pair.method),
             principles: pair.principles.clone(),
             reason: pair.reason(),
             judgement: pair.judgement.clone(),
@@ -123,10 +133,11 @@ impl<'a> Origin<'a> {
     }
 
     /// The columns of the origin, in order.
-    pub fn columns() -> [Field; 15] {
+    pub fn columns() -> [Field; 16] {
         [
             text("id"),
             texts("category"),
+            optional_text("method"),
             optional_text("reason"),
             texts("principles"),
             optional_text("verdict"),
@@ -156,6 +167,7 @@ impl<'a> Origin<'a> {
         let values = [
             json!(id),
             json!(run.constitution().categories(&self.principles)),
+            json!(self.method.map(PairMethod::as_str)),
             json!(self.reason),
             json!(self.principles),
             json!(verdict),

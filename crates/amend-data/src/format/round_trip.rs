@@ -12,7 +12,7 @@ use super::thoughts::{ReasoningPolicy, Sides, ThoughtPlace, ThoughtWriter};
 use super::write::{ExportFormat, ExportRow, FORMATS, Rows};
 use super::{Columns, RowKind, SHAPES};
 use crate::pairs::judgement::Judgement;
-use crate::pairs::{DropReason, Pair};
+use crate::pairs::{DropReason, Pair, PairMethod};
 use crate::store::reviews::Reviews;
 use crate::store::run_dir::RunDir;
 use crate::testing::{item, manifest, step};
@@ -78,6 +78,7 @@ fn provenance(run: &RunDir) -> Provenance<'_> {
 fn pair<'a>(item: &'a Item, chosen: &str, rejected: &str) -> Pair<'a> {
     Pair {
         item,
+        method: PairMethod::Revise,
         chosen: Cow::Owned(step(StepKind::Revise, None, chosen)),
         rejected: Cow::Owned(step(StepKind::Generate, None, rejected)),
         critique: None,

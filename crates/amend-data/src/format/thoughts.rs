@@ -162,9 +162,11 @@ impl ThoughtWriter {
         match &self.style {
             ThoughtStyle::Dropped => None,
             ThoughtStyle::Key(key) => {
-                Some(format!("of first answers, under the key `{key}` of their turns"))
+                Some(format!("of answers to the prompt, under the key `{key}` of their turns"))
             }
-            ThoughtStyle::Inline { .. } => Some("of first answers, in their texts".to_owned()),
+            ThoughtStyle::Inline { .. } => {
+                Some("of answers to the prompt, in their texts".to_owned())
+            }
         }
     }
 
@@ -179,7 +181,7 @@ impl ThoughtWriter {
         }
     }
 
-    /// The thought of a first answer. `None` if it has none, or if the template's marks could
+    /// The thought of a first answer or a guided one. `None` if it has none, or if the template's marks could
     /// not enclose it.
     fn writable<'s>(&self, step: &'s Step) -> Option<&'s str> {
         let thought = thought(step)?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::cells::{
     answered_turns, free_form, integer, optional_integer, optional_text, record, records, row,
-    text, value,
+    text, texts, value,
 };
 use super::example::{Example, Object};
 use super::fault::RowFault;
@@ -59,6 +59,7 @@ pub(super) const TRAJECTORIES: ExportFormat = ExportFormat {
             text("kind"),
             integer("round"),
             optional_text("principle"),
+            texts("principles"),
             text("text"),
             optional_text("raw"),
             optional_text("reasoning"),
@@ -117,6 +118,7 @@ fn step(step: &Step) -> Value {
         "kind": step.kind.as_str(),
         "round": step.round,
         "principle": step.principle,
+        "principles": step.principles,
         "text": step.text,
         "raw": step.raw,
         "reasoning": step.reasoning,

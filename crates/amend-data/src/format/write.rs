@@ -12,7 +12,7 @@ use super::{
     alpaca, annotated_pairs, axolotl, completion, constitutional_ai, hh_rlhf, kto, ms_swift, nemo,
     openai_preference, preference, sharegpt, trajectories,
 };
-use crate::pairs::{self, Answer, DropReason, Pair, RevisedFrom, Which};
+use crate::pairs::{self, Answer, DropReason, Pair, PairMethod, RevisedFrom, Which};
 use crate::store::trajectories::Trajectory;
 use amend_core::chat::Role;
 use amend_core::record::Item;
@@ -235,7 +235,9 @@ impl ExportFormat {
                     let Answer { step, review, revised } = answer;
                     let thoughts = run.thoughts.decide(&[&step]);
                     let row = make(item, &run.thoughts.response(&step, thoughts))?;
-                    let made = complete(row, thoughts, &Origin { review, ..whole() });
+                    let method = PairMethod::of(&step);
+                    let method = (method != PairMethod::Candidates).then_some(method);
+                    let made = complete(row, thoughts, &Origin { method, review, ..whole() });
                     Ok(MadeRow { revised, ..made })
                 });
                 vec![row]

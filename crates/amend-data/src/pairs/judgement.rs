@@ -147,7 +147,7 @@ impl Rules {
     #[must_use]
     pub fn require_review(&self, steps: &[Step]) -> bool {
         let applied = steps.iter().filter(|step| step.kind.is_text());
-        applied.filter_map(|step| step.principle.as_ref()).any(|id| self.required.contains(id))
+        applied.flat_map(Step::applied).any(|id| self.required.contains(id))
     }
 
     /// The number of the first response; with several candidates, of the best one.
@@ -156,7 +156,8 @@ impl Rules {
         first(steps, &self.judge.standing())
     }
 
-    /// The number of the last response: the last revision, if there is one.
+    /// The number of the last response: the last revision, else the guided response, else the
+    /// first one.
     #[must_use]
     pub fn last(&self, steps: &[Step]) -> usize {
         current(steps, &self.judge.standing())
@@ -254,7 +255,7 @@ impl Rules {
         self.on(steps, pair)
     }
 
-    /// Applies the policy to a pair of a response and its revision.
+    /// Applies the policy to a pair of the first response and one that was made to be better.
     #[must_use]
     pub fn rule(&self, steps: &[Step], pair: [usize; 2]) -> Ruling {
         if self.max_disagreement.is_some() && self.is_disputed(self.on(steps, pair).as_ref()) {

@@ -1,5 +1,5 @@
-//! Preference pairs from trajectories: a later response over an earlier one, or one
-//! candidate over another. Also selects the responses for supervised fine-tuning.
+//! Preference pairs from trajectories: a later response over an earlier one, a guided
+//! response over the first one, or one candidate over another. Also selects the responses for supervised fine-tuning.
 
 pub mod judgement;
 pub mod rejudged;
@@ -17,7 +17,8 @@ use amend_core::record::{Item, Outcome, Step, StepKind, answer_steps};
 use amend_core::text::thoughts;
 
 /// Which responses of a trajectory are paired. Here r₀ is the first response (the best
-/// of several candidates) and r₁ … r_n are the revisions.
+/// of several candidates) and r₁ … r_n are the revisions. A guided response is always paired
+/// with r₀.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Which {
     /// r_n over r₀.
@@ -60,20 +61,63 @@ impl Which {
     }
 }
 
+/// How the response was made that a pair prefers, before verdicts and reviews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairMethod {
+    /// It is a revision.
+    Revise,
+    /// It is the guided response: the prompt was answered with the principles in the system
+    /// turn.
+    Contrast,
+    /// Both are candidates for the first response.
+    Candidates,
+}
+
+impl PairMethod {
+    /// The method of a response.
+    #[must_use]
+    pub fn of(step: &Step) -> Self {
+        match step.kind {
+            StepKind::Revise => Self::Revise,
+            StepKind::Guide => Self::Contrast,
+            StepKind::Generate
+            | StepKind::Critique
+            | StepKind::Gate
+            | StepKind::Judge
+            | StepKind::Rubric
+            | StepKind::Likelihood
+            | StepKind::Reference => Self::Candidates,
+        }
+    }
+
+    /// The name in rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revise => "revise",
+            Self::Contrast => "contrast",
+            Self::Candidates => "candidates",
+        }
+    }
+}
+
 /// A preference pair, with everything that formats write about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair<'a> {
     /// The item.
     pub item: &'a Item,
-    /// The step of the chosen response: a revision, unless the judge or reviewers decided
+    /// How the pair was made.
+    pub method: PairMethod,
+    /// The step of the chosen response: a revision or a guided response, unless the judge or reviewers decided
     /// otherwise. Its text has the edits of reviewers.
     pub chosen: Cow<'a, Step>,
     /// The step of the rejected response.
     pub rejected: Cow<'a, Step>,
     /// The critique that led to the chosen response. `None` if there is none.
     pub critique: Option<&'a Step>,
-    /// The ids of the principles of the revisions between the two responses, without
-    /// repetition, in order of first use.
+    /// The ids of the principles of the revisions between the two responses, or of the guided
+    /// response, without repetition, in order of first use.
     pub principles: Vec<&'a str>,
     /// The judgement of chosen over rejected. `None` if the two were not judged or the
     /// policy ignores verdicts.
@@ -151,7 +195,7 @@ impl<'a> Pair<'a> {
 pub enum DropReason {
     /// The item failed.
     Failed,
-    /// There is no revision.
+    /// There is no revision and no guided response.
     NoRevision,
     /// A response is blank.
     Empty,
@@ -233,7 +277,7 @@ impl DropReason {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Failed => "the item failed",
-            Self::NoRevision => "no revision",
+            Self::NoRevision => "no revision or guided answer",
             Self::Empty => "a side is empty",
             Self::Cut => "a side was cut off by max_tokens",
             Self::Thought => "a thought is left in a side",
@@ -256,7 +300,7 @@ impl DropReason {
 
 /// Returns the pairs of a trajectory. Each pair that is dropped is the first reason
 /// that applies, in the order of [`DropReason`]; a trajectory without pairs is one
-/// reason. Pairs of candidates come first. A review of two responses overrides their
+/// reason. Pairs of candidates come first, then the pair of a guided response. A review of two responses overrides their
 /// verdicts.
 #[must_use]
 pub fn pairs<'a>(
@@ -326,9 +370,16 @@ fn comparisons(
             comparisons.push((pair, ruling));
         }
     }
+    let first = rules.first(steps);
+    let of_kind = |kind| {
+        let numbered = answers.iter().enumerate();
+        numbered.filter(move |&(_, &at)| steps[at].kind == kind).map(|(number, _)| number)
+    };
+    for guided in of_kind(StepKind::Guide) {
+        comparisons.push(([guided, first], rules.rule(steps, [guided, first])));
+    }
     // The first response and its revisions, by number.
-    let chain: Vec<usize> =
-        [rules.first(steps)].into_iter().chain(candidates..answers.len()).collect();
+    let chain: Vec<usize> = [first].into_iter().chain(of_kind(StepKind::Revise)).collect();
     if chain.len() > 1 {
         for (chosen, rejected) in which.index_pairs(chain.len()) {
             let pair = [chain[chosen], chain[rejected]];
@@ -361,7 +412,7 @@ pub fn decision<'a>(trajectory: &Trajectory, rules: &'a Rules) -> Option<Decisio
 }
 
 /// Makes the pair of two steps, chosen and rejected, from their indices. A pair of
-/// candidates has no critique and no principles.
+/// candidates has no critique and no principles, and that of a guided response no critique.
 fn pair<'a>(
     trajectory: &'a Trajectory,
     [chosen, rejected]: [usize; 2],
@@ -369,8 +420,12 @@ fn pair<'a>(
 ) -> Result<Pair<'a>, DropReason> {
     let steps = &trajectory.steps;
     let revised = RevisedFrom::from_steps(steps, chosen, rules);
-    let between =
-        if steps[chosen].kind == StepKind::Revise { &steps[rejected + 1..=chosen] } else { &[] };
+    let method = PairMethod::of(&steps[chosen]);
+    let between = match method {
+        PairMethod::Revise => &steps[rejected + 1..=chosen],
+        PairMethod::Contrast => &steps[chosen..=chosen],
+        PairMethod::Candidates => &[],
+    };
     let (chosen, rejected) = (&steps[chosen], &steps[rejected]);
     for fault in [check_not_empty, check_not_cut, check_no_thought] {
         [chosen, rejected].into_iter().try_for_each(fault)?;
@@ -380,6 +435,7 @@ fn pair<'a>(
     }
     Ok(Pair {
         item: &trajectory.item,
+        method,
         chosen: Cow::Borrowed(chosen),
         rejected: Cow::Borrowed(rejected),
         critique: between.iter().rev().find(|step| step.kind == StepKind::Critique),
@@ -447,8 +503,8 @@ pub struct Answer<'a> {
     pub revised: Option<RevisedFrom>,
 }
 
-/// Returns the response of a trajectory to train on. It is the
-/// last response (the best candidate if there is no revision), unless reviewers chose
+/// Returns the response of a trajectory to train on. It is the last revision, else the guided
+/// response, else the first response (the best candidate), unless reviewers chose
 /// another one. It has the edits of reviewers.
 ///
 /// # Errors
@@ -511,14 +567,14 @@ pub fn check_no_thought(step: &Step) -> Result<(), DropReason> {
     if thoughts::find(&step.text).is_some() { Err(DropReason::Thought) } else { Ok(()) }
 }
 
-/// The ids of the principles of the revisions in `steps`, without repetition, in order.
+/// The ids of the principles of the revisions and guided responses in `steps`, without
+/// repetition, in order.
 #[must_use]
 pub fn principles(steps: &[Step]) -> Vec<&str> {
     let mut ids = Vec::new();
-    for step in steps.iter().filter(|step| step.kind == StepKind::Revise) {
-        if let Some(id) = step.principle.as_deref()
-            && !ids.contains(&id)
-        {
+    let made = steps.iter().filter(|step| matches!(step.kind, StepKind::Revise | StepKind::Guide));
+    for id in made.flat_map(Step::applied) {
+        if !ids.contains(&id) {
             ids.push(id);
         }
     }

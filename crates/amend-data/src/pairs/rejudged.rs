@@ -4,6 +4,7 @@ use crate::pairs::judgement::Rules;
 use crate::store::run_dir::{RunDir, RunError};
 use crate::store::trajectories::Trajectory;
 use crate::store::verdicts;
+use amend_core::procedure::improved;
 use amend_core::record::{Item, Outcome, StepKind, answer, answers};
 
 /// The comparisons of a run for another judge.
@@ -64,7 +65,7 @@ fn texts(trajectory: &Trajectory, numbers: [usize; 2]) -> [&str; 2] {
 }
 
 /// The numbers of the answers to compare: each two candidates, in their order, and the last
-/// revision with the answer that the rounds began with. Answers that are blank or the same
+/// revision and the guided answer with the first answer. Answers that are blank or the same
 /// are not compared.
 fn compared(trajectory: &Trajectory, rules: &Rules) -> Vec<[usize; 2]> {
     let steps = &trajectory.steps;
@@ -74,10 +75,8 @@ fn compared(trajectory: &Trajectory, rules: &Rules) -> Vec<[usize; 2]> {
     let candidates = steps.iter().take_while(|step| step.kind == StepKind::Generate).count();
     let mut pairs: Vec<[usize; 2]> =
         (0..candidates).flat_map(|a| (a + 1..candidates).map(move |b| [a, b])).collect();
-    let (first, last) = (rules.first(steps), rules.last(steps));
-    if last != first {
-        pairs.push([last, first]);
-    }
+    let first = rules.first(steps);
+    pairs.extend(improved(steps).into_iter().map(|number| [number, first]));
     pairs.retain(|numbers| {
         let texts = numbers.map(|number| answer(steps, number).unwrap_or_default());
         texts[0] != texts[1] && !texts[0].is_empty() && !texts[1].is_empty()
@@ -95,6 +94,16 @@ mod tests {
         let rules = Rules::from_constitution(&manifest().constitution.value);
         let outcome = Outcome::Done { stop: Stop::Rounds };
         compared(&Trajectory { item: item("a"), steps, outcome }, &rules)
+    }
+
+    #[test]
+    fn a_guided_answer_is_compared_with_the_first_one() {
+        let generate = || step(StepKind::Generate, None, "a");
+        let guided =
+            || Step { principles: vec!["kind".into()], ..step(StepKind::Guide, None, "g") };
+        assert_eq!(numbers(vec![generate(), guided()]), [[1, 0]]);
+        let revised = step(StepKind::Revise, Some("kind"), "b");
+        assert_eq!(numbers(vec![generate(), revised, guided()]), [[1, 0], [2, 0]]);
     }
 
     #[test]

@@ -48,6 +48,72 @@ fn described(steps: &[Step], which: Which) -> Vec<String> {
     pairs(&trajectory(steps), which, &unjudged()).into_iter().map(describe).collect()
 }
 
+fn guide(principles: &[&str], text: &str) -> Step {
+    let principles = principles.iter().map(|&id| id.to_owned()).collect();
+    Step { principles, ..step(StepKind::Guide, None, text) }
+}
+
+#[test]
+fn a_guided_response_is_paired_with_the_first_one_whatever_was_revised() {
+    let both = [
+        generate("r0"),
+        critique("kind", "rude"),
+        revise("kind", "r1"),
+        revise("true", "r2"),
+        guide(&["kind", "true"], "g"),
+    ];
+    assert_eq!(described(&both, Which::Last), ["g>r0 - kind+true", "r2>r0 rude kind+true"]);
+    let adjacent = ["g>r0 - kind+true", "r1>r0 rude kind", "r2>r1 - true"];
+    assert_eq!(described(&both, Which::Adjacent), adjacent);
+    let methods = |steps: &[Step]| -> Vec<PairMethod> {
+        let trajectory = trajectory(steps);
+        let pairs = pairs(&trajectory, Which::Last, &unjudged());
+        pairs.into_iter().map(|pair| pair.unwrap().method).collect()
+    };
+    assert_eq!(methods(&both), [PairMethod::Contrast, PairMethod::Revise]);
+    assert_eq!(described(&both[..1], Which::Last), ["no_revision"]);
+
+    let contrast = [generate("r0"), guide(&["kind"], "g")];
+    for which in Which::ALL {
+        assert_eq!(described(&contrast, which), ["g>r0 - kind"], "{}", which.as_str());
+    }
+    assert_eq!(described(&[generate("same"), guide(&["kind"], " same\n")], Which::Last), ["same"]);
+    let answered = trajectory(&contrast);
+    let answer = answer(&answered, &unjudged()).unwrap();
+    assert_eq!((answer.step.text.as_str(), answer.revised), ("g", None));
+    // People review the revision; without one, the guided response.
+    let reviewed = |steps: &[Step]| {
+        let trajectory = trajectory(steps);
+        reviewable(&trajectory, &unjudged()).unwrap().0
+    };
+    assert_eq!((reviewed(&both), reviewed(&contrast)), ([2, 0], [1, 0]));
+}
+
+#[test]
+fn the_verdict_on_a_guided_response_decides_its_pair_alone() {
+    let constitution = manifest().constitution.value;
+    let judge = json!({"policy": "flip", "mass_floor": 0.0, "min_margin": 0.0});
+    let judge =
+        amend_core::constitution::Judge { enabled: true, ..serde_json::from_value(judge).unwrap() };
+    let rules =
+        Rules::from_constitution(&amend_core::constitution::Constitution { judge, ..constitution });
+    let steps = [
+        generate("r0"),
+        revise("kind", "r1"),
+        guide(&["kind"], "g"),
+        verdict(None, [1, 0], 2.0, 0.9),
+        verdict(None, [2, 0], -2.0, 0.9),
+    ];
+    let trajectory = trajectory(&steps);
+    let texts: Vec<(String, String)> = pairs(&trajectory, Which::Last, &rules)
+        .into_iter()
+        .map(|pair| pair.unwrap())
+        .map(|pair| (pair.chosen.text.clone(), pair.rejected.text.clone()))
+        .collect();
+    let pair = |chosen: &str, rejected: &str| (chosen.to_owned(), rejected.to_owned());
+    assert_eq!(texts, [pair("r0", "g"), pair("r1", "r0")]);
+}
+
 #[test]
 fn a_pair_has_the_critique_and_principles_between_its_responses() {
     let steps = [

@@ -112,7 +112,7 @@ impl GovernanceLog {
         let constitution = trajectory.constitution();
         let mut principles: Vec<&str> = Vec::new();
         let applied = trajectory.steps().iter().filter(|step| step.kind.is_text());
-        for id in applied.filter_map(|step| step.principle.as_deref()) {
+        for id in applied.flat_map(|step| step.applied()) {
             if !principles.contains(&id) {
                 principles.push(id);
             }

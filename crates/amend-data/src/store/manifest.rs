@@ -34,6 +34,9 @@ pub struct Manifest {
     /// The judge model, if it is not the same model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_model: Option<Value>,
+    /// The model of the first answers, if it is not the same model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_model: Option<Value>,
     /// The constitution, including everything that it extends.
     pub constitution: Hashed<Constitution>,
     /// The text of each template, by name.
@@ -172,7 +175,7 @@ impl Manifest {
     pub fn difference(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         let (ours, mut theirs) = (self.task(), other.task());
-        for model in ["model", "judge_model"] {
+        for model in ["model", "judge_model", "student_model"] {
             // The key is optional. The marks of thoughts are detected in the chat template,
             // which is compared.
             if ours[model].get("reasoning").is_none()
@@ -221,6 +224,7 @@ impl Manifest {
             "command": self.command,
             "model": self.model,
             "judge_model": self.judge_model,
+            "student_model": self.student_model,
             "constitution": self.constitution.value.to_json(),
             "templates": templates,
             "input": input,

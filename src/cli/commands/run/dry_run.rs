@@ -24,14 +24,14 @@ use amend_data::items::ItemSource;
 pub fn run(engines: &ModelEngines<'_>, job: &Job, source: &ItemSource) -> Result<(), CommandError> {
     let engine = engines.main();
     let items = source.summary.rows;
-    let first = FirstPrompts::count(engine, job, source)?;
+    let first = FirstPrompts::count(engines.first_answers(), job, source)?;
     let steps = Steps::from_job(job);
     let cost = rehearse(engine, job, source)?;
     let verdicts = cost.as_ref().map_or(0, |cost| cost.verdicts) * items;
     let generated = first.counts.count + first.unknown;
     let decoded = steps.most_decoded(engine, job, generated, items)
         + verdicts * reasons_of_a_verdict(engine, job);
-    let Steps { candidates, critiques, revisions } = steps;
+    let Steps { candidates, critiques, revisions, guided } = steps;
     let mut out = std::io::stdout().lock();
     let mut write = || {
         writeln!(out, "items                  {items}")?;
@@ -49,7 +49,8 @@ pub fn run(engines: &ModelEngines<'_>, job: &Job, source: &ItemSource) -> Result
         }
         writeln!(
             out,
-            "steps of an item       answers {candidates}, critiques {critiques}, revisions {revisions}"
+            "steps of an item       answers {candidates}, critiques {critiques}, revisions \
+             {revisions}, guided answers {guided}"
         )?;
         writeln!(out, "decoded, at most       {decoded} tokens")?;
         if let Some(cost) = &cost {
@@ -113,6 +114,7 @@ struct Steps {
     candidates: u64,
     critiques: u64,
     revisions: u64,
+    guided: u64,
 }
 
 impl Steps {
@@ -124,9 +126,11 @@ impl Steps {
                 u64::from(plan.principles_per_round)
             }
         };
-        let revisions = u64::from(plan.rounds) * steps_per_round;
+        let rounds = if plan.method.has_rounds() { plan.rounds } else { 0 };
+        let revisions = u64::from(rounds) * steps_per_round;
         let critiques = if plan.critique { revisions } else { 0 };
-        Self { candidates: u64::from(plan.candidates), critiques, revisions }
+        let guided = u64::from(plan.method.has_guidance());
+        Self { candidates: u64::from(plan.candidates), critiques, revisions, guided }
     }
 
     /// The most tokens that the steps of all `items` decode, of which `generated` need an
@@ -139,7 +143,8 @@ impl Steps {
         generated * self.candidates * max_tokens(StepKind::Generate)
             + items
                 * (self.critiques * max_tokens(StepKind::Critique)
-                    + self.revisions * max_tokens(StepKind::Revise))
+                    + self.revisions * max_tokens(StepKind::Revise)
+                    + self.guided * max_tokens(StepKind::Guide))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use amend_core::random::Stream;
-use amend_core::record::{ABOUT_ANSWERS, ComparisonFacts, Item, Outcome, StepKind, answers};
+use amend_core::record::{ABOUT_ANSWERS, ComparisonFacts, Item, Outcome, Step, StepKind, answers};
 use amend_data::eval_set as set;
 use amend_data::eval_set::{EvalSet, EvalSetError, ItemKind};
 use amend_data::items::{ItemFaults, ItemOptions, ItemSource, Purpose, SkippedRows};
@@ -29,7 +29,7 @@ pub struct Case {
     pub revisions: Vec<Revised>,
 }
 
-/// A revision.
+/// A revision, or an answer that one principle guided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revised {
     /// The id of the principle it was made under.
@@ -101,7 +101,7 @@ pub fn read(source: &Path, options: &ItemOptions, stream: Stream) -> Result<Read
     Ok(ReadCases { cases, notes, skipped })
 }
 
-/// The finished items of a run that were revised.
+/// The finished items of a run that were revised or answered again.
 fn read_run(run: &RunDir) -> Result<Vec<Case>, CasesError> {
     let rules = Rules::from_constitution(&run.manifest().constitution.value);
     let set = run.manifest().input.set.as_ref();
@@ -109,38 +109,57 @@ fn read_run(run: &RunDir) -> Result<Vec<Case>, CasesError> {
     for trajectory in run.trajectories()? {
         let trajectory = trajectory?;
         if matches!(trajectory.outcome, Outcome::Done { .. }) {
-            cases.extend(revised_case(trajectory, &rules, set));
+            cases.extend(improved_cases(&trajectory, &rules, set));
         }
     }
     cases.sort_by_key(|case| case.item.row);
     Ok(cases)
 }
 
-/// The case of a finished item: its first answer, its last answer, and the revisions
-/// between them. `None` if there are none.
-fn revised_case(trajectory: Trajectory, rules: &Rules, set: Option<&EvalSet>) -> Option<Case> {
-    let Trajectory { mut item, steps, .. } = trajectory;
-    let first = answers(&steps).nth(rules.first(&steps))?.text.clone();
-    let mut last = first.clone();
-    let mut revisions = Vec::new();
-    for step in steps.iter().filter(|step| step.kind == StepKind::Revise) {
-        revisions.push(Revised {
-            principle: step.principle.clone()?,
-            before: std::mem::replace(&mut last, step.text.clone()),
-            after: step.text.clone(),
-        });
-    }
-    if revisions.is_empty() {
-        return None;
-    }
+/// The cases of a finished item: its first answer, and its last revision with the revisions
+/// between them, or its guided answer.
+fn improved_cases(trajectory: &Trajectory, rules: &Rules, set: Option<&EvalSet>) -> Vec<Case> {
+    let Trajectory { item, steps, .. } = trajectory;
+    let Some(first) = answers(steps).nth(rules.first(steps)) else { return Vec::new() };
+    [StepKind::Revise, StepKind::Guide]
+        .into_iter()
+        .filter_map(|kind| {
+            let made: Vec<&Step> = steps.iter().filter(|step| step.kind == kind).collect();
+            let last = made.last()?.text.clone();
+            let mut before = first.text.as_str();
+            let mut revisions = Vec::new();
+            for step in made {
+                // The effect of several principles at once belongs to none of them.
+                if let ([principle], after) = (&step.applied().collect::<Vec<_>>()[..], &step.text)
+                {
+                    revisions.push(Revised {
+                        principle: (*principle).to_owned(),
+                        before: before.to_owned(),
+                        after: after.clone(),
+                    });
+                }
+                before = &step.text;
+            }
+            Some(improved_case(item.clone(), [last, first.text.clone()], revisions, set))
+        })
+        .collect()
+}
+
+/// The case of an item with the better answer and the first one.
+fn improved_case(
+    mut item: Item,
+    [better, first]: [String; 2],
+    revisions: Vec<Revised>,
+    set: Option<&EvalSet>,
+) -> Case {
     for key in ABOUT_ANSWERS {
         item.metadata.shift_remove(key);
     }
     let probe = item.metadata.get("item").and_then(Value::as_str);
     let normal = set.zip(probe).and_then(|(set, id)| set.probe(id));
     let normal = normal.is_some_and(|probe| probe.kind == ItemKind::Normal);
-    let case = Case::from_item(Item { response: Some(last), response_b: Some(first), ..item });
-    Some(Case { harmless: case.harmless || normal, revisions, ..case })
+    let case = Case::from_item(Item { response: Some(better), response_b: Some(first), ..item });
+    Case { harmless: case.harmless || normal, revisions, ..case }
 }
 
 impl Case {

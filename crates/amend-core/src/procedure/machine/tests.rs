@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::chat::{Message, Role};
 use crate::constitution::{
-    DecideBy, Export, FewShotExample, Governance, Judge, Layout, Plan, Select, StepSampling,
-    Thresholds,
+    DecideBy, Export, FewShotExample, Governance, Judge, Layout, Method, Plan, Select,
+    StepSampling, Thresholds,
 };
 use crate::judge::{Poll, Reading};
 use crate::model::{Engine, Event, Finish, Request, Scripted, Task};
@@ -459,8 +459,9 @@ fn given_answer_is_replayed_only_for_the_same_item() {
 fn judgements(trajectory: &ItemLoop) -> Vec<String> {
     let short = |step: &Step| {
         let about: String = step.about.iter().map(|number| format!(" {number}")).collect();
-        let principle = step.principle.as_deref().unwrap_or("-");
-        format!("{} {principle}{about}", step.kind.as_str())
+        let applied: Vec<&str> = step.applied().collect();
+        let applied = if applied.is_empty() { "-".to_owned() } else { applied.join("+") };
+        format!("{} {applied}{about}", step.kind.as_str())
     };
     trajectory.steps().iter().map(short).collect()
 }
@@ -613,6 +614,112 @@ fn best_candidate_is_revised() {
     for (actual, expected) in standings.into_iter().zip(expected) {
         assert!((actual - expected).abs() < 1e-12, "{actual}, expected {expected}");
     }
+}
+
+#[test]
+fn contrast_answers_again_under_the_principles_and_judges_both() {
+    let mut plan = constitution(&["a", "b", "c"], 3, Select::RoundRobin, 2);
+    plan.plan.method = Method::Contrast;
+    let procedure = || Procedure::Revise { judging: true };
+    let most = procedure().most_steps(&plan);
+    let answer = |ask: &StepRequest| if ask.kind.is_text() { numbered(ask) } else { verdict(1.0) };
+    let mut whole = taking(procedure(), plan.clone(), item(None), 0);
+    let (_, stop) = walk(&mut whole, answer);
+    assert_eq!(stop, Stop::Guided);
+    assert_eq!(judgements(&whole), ["generate -", "guide a+b", "judge - 1 0"]);
+    assert_eq!(most, 3);
+    assert_eq!(whole.answer(), Some("text 1"));
+
+    // A supplied answer is the rejected side.
+    let mut given = taking(procedure(), plan.clone(), item(Some("given")), 0);
+    walk(&mut given, answer);
+    assert_eq!(judgements(&given), ["generate -", "guide a+b", "judge - 1 0"]);
+    assert_eq!(given.steps()[0].text, "given");
+
+    // The same text needs no verdict.
+    let mut same = taking(procedure(), plan.clone(), item(None), 0);
+    walk(&mut same, |_| text("the same"));
+    assert_eq!(judgements(&same), ["generate -", "guide a+b"]);
+
+    // More principles than there are guide the answer once each.
+    plan.plan.principles_per_round = 7;
+    let mut each = taking(procedure(), plan, item(None), 0);
+    walk(&mut each, answer);
+    assert_eq!(judgements(&each)[1], "guide a+b+c");
+}
+
+#[test]
+fn only_principles_that_the_first_answer_breaks_guide_the_second() {
+    let mut plan = constitution(&["a", "b", "c"], 1, Select::All, 1);
+    plan.plan.method = Method::Contrast;
+    plan.plan.gate = Some(0.5);
+    let steps = |plan: &Constitution, violations: [f64; 3]| {
+        let mut whole = trajectory(plan.clone(), item(None), 0);
+        let (_, stop) = walk(&mut whole, |ask| {
+            let principle = ask.principle.unwrap_or_default();
+            if ask.kind.is_text() { numbered(ask) } else { violation(violations[principle]) }
+        });
+        (judgements(&whole).split_off(4), stop)
+    };
+    let guided = |ids: &str| (vec![format!("guide {ids}")], Stop::Guided);
+    assert_eq!(steps(&plan, [0.5, 0.4, 0.9]), guided("a+c"));
+    assert_eq!(steps(&plan, [0.1, 0.2, 0.3]), (Vec::new(), Stop::Passed));
+    plan.plan.select = Select::Worst;
+    assert_eq!(steps(&plan, [0.6, 0.4, 0.9]), guided("c"));
+    plan.plan.gate = None;
+    assert_eq!(steps(&plan, [0.1, 0.3, 0.3]), guided("b"));
+}
+
+#[test]
+fn both_methods_start_from_one_first_answer_and_apply_the_same_principles() {
+    let mut plan = constitution(&["a", "b"], 2, Select::RoundRobin, 1);
+    plan.plan.method = Method::Both;
+    plan.plan.critique = false;
+    plan.judge.decide_by = DecideBy::Principles;
+    let mut whole = taking(Procedure::Revise { judging: true }, plan, item(None), 0);
+    let (_, stop) =
+        walk(&mut whole, |ask| if ask.kind.is_text() { numbered(ask) } else { verdict(1.0) });
+    assert_eq!(stop, Stop::Rounds);
+    assert_eq!(
+        judgements(&whole),
+        [
+            "generate -",
+            "revise a",
+            "revise b",
+            "guide a+b",
+            "judge a 2 0",
+            "judge b 2 0",
+            "judge a 3 0",
+            "judge b 3 0",
+        ]
+    );
+    // The answer for people is the revision.
+    assert_eq!(whole.answer(), Some("text 2"));
+}
+
+#[test]
+fn a_guided_answer_sees_the_rules_and_keeps_the_system_turn_of_the_item() {
+    let mut plan = constitution(&["a", "b"], 1, Select::All, 1);
+    plan.plan.method = Method::Contrast;
+    let mut with_system = item(Some("given"));
+    with_system.messages.insert(0, Message::new(Role::System, "Be a pirate."));
+    let templates = Templates::load(None, &fence(), Layout::Conversation).unwrap();
+    let rendered = |item| {
+        let mut trajectory = trajectory(plan.clone(), item, 0);
+        trajectory.accept_given().unwrap();
+        let Next::Ask(asks) = trajectory.next() else { panic!("it has ended") };
+        let context = trajectory.context(&asks[0], 0, Reasons::None);
+        templates.render(asks[0].kind, &context).unwrap().turns
+    };
+    let turns = rendered(with_system);
+    assert_eq!(turns.len(), 2);
+    assert_eq!(turns[0].role, Role::System);
+    let system = &turns[0].content;
+    assert!(system.starts_with("Be a pirate.\n\nKeep these rules"), "{system}");
+    assert!(system.ends_with("\n- rule a\n- rule b"), "{system:?}");
+    assert_eq!(turns[1], Message::new(Role::User, "Hi"));
+    let turns = rendered(item(Some("given")));
+    assert!(turns[0].content.starts_with("Keep these rules"), "{turns:?}");
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn the_card_and_the_marks_follow_the_model() {
     };
     let field = card("trl", ReasoningPolicy::Field);
     for expected in [
-        "| thoughts | of first answers, under the key `thinking` of their turns |",
+        "| thoughts | of answers to the prompt, under the key `thinking` of their turns |",
         "| with the thoughts of the answers | 1 |",
         "| without them, because an answer is a revision or has no thought | 2 |",
     ] {
@@ -264,5 +264,5 @@ fn the_card_and_the_marks_follow_the_model() {
     assert!(dropped.contains("`chat_template_kwargs` switches them off"), "{dropped}");
     assert!(!dropped.contains("| thoughts |"), "{dropped}");
     let inline = card("trl", ReasoningPolicy::Inline);
-    assert!(inline.contains("| thoughts | of first answers, in their texts |"), "{inline}");
+    assert!(inline.contains("| thoughts | of answers to the prompt, in their texts |"), "{inline}");
 }

@@ -14,6 +14,7 @@ mod private;
 mod repeats;
 mod requests;
 mod roles;
+mod rule_talk;
 mod shapes;
 mod thoughts;
 mod truncation;
@@ -114,6 +115,7 @@ pub const RULES: &[&LintRule] = &[
     &markup::MARKUP,
     &thoughts::LEFT,
     &thoughts::ONE_SIDED,
+    &rule_talk::NAMED,
     &delimiters::MARKS,
     &repeats::CRITIQUE,
     &repeats::EXAMPLE,
@@ -170,6 +172,7 @@ pub(super) fn checks(
         Box::new(roles::Roles),
         Box::new(markup::Markup::new(control)),
         Box::new(thoughts::LeftThoughts),
+        Box::new(rule_talk::RuleTalk),
         Box::new(delimiters::DelimiterMarks { background: Arc::clone(background) }),
         Box::new(repeats::Repeats { background: Arc::clone(background) }),
         Box::new(introductions::Introductions),

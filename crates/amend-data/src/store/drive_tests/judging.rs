@@ -104,7 +104,7 @@ fn separate_engine_judges() {
         count.fetch_add(1, Ordering::Relaxed);
         Ok(ask(&mut inner, request))
     });
-    let engines = Engines { writer: &mut writer, judge: Some(&mut judge) };
+    let engines = Engines { writer: &mut writer, judge: Some(&mut judge), student: None };
     let recorded = run(&judging(1), &items(3, &[]), engines);
     assert!(recorded.iter().all(|recorded| verdicts(recorded).len() == 2));
     // Three items with two verdicts each, in two orders.
