@@ -32,4 +32,5 @@ mod shards;
 mod step;
 mod thinking;
 mod thoughts;
+mod train;
 mod worker;
