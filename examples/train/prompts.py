@@ -178,7 +178,7 @@ def set_of(name, description, items):
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    rows = training(random.Random(0), each=60)
+    rows = training(random.Random(0), each=40)
     (folder / "prompts.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
     )

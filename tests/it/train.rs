@@ -59,7 +59,7 @@ fn no_held_back_prompt_is_trained_on() {
     let place = place();
     let trained = prompts(&place, "prompts.jsonl");
     let held_back = prompts(&place, "held-back.jsonl");
-    assert_eq!((trained.len(), held_back.len()), (300, 100));
+    assert_eq!((trained.len(), held_back.len()), (200, 100));
     assert_eq!(trained.intersection(&held_back).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
