@@ -25,10 +25,16 @@ struct Documented {
     prints: Vec<String>,
 }
 
-/// The README, the skill for agents, the documents in `docs`, and the pages on sets and clusters.
+/// The README, the skill for agents, the documents in `docs`, and the pages on sets, clusters and training.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md", "SKILL.md", "examples/sets/README.md", "examples/cluster/README.md"];
+    let pages = [
+        "README.md",
+        "SKILL.md",
+        "examples/sets/README.md",
+        "examples/cluster/README.md",
+        "examples/train/README.md",
+    ];
     let mut documents = pages.map(|page| root.join(page)).to_vec();
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     documents.extend(docs.filter(|path| path.extension().is_some_and(|name| name == "md")));

@@ -33,4 +33,5 @@ mod step;
 mod thinking;
 mod thoughts;
 mod trend;
+mod train;
 mod worker;

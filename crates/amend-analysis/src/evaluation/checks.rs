@@ -1,4 +1,4 @@
-//! Checks of an answer that need no model: forbidden and required words, secrets,
+//! Checks of an answer that need no model: forbidden and required words, length, secrets,
 //! personal data, sources, planted instructions, refusals.
 //!
 //! These are plain string tests. They are exact about the string and blind to its
@@ -21,6 +21,8 @@ pub enum CheckRule {
     Forbid,
     /// At least one of several strings must occur.
     Require,
+    /// The answer must not have more words than a limit.
+    MaxWords,
     /// No keys, tokens or passwords may occur.
     NoSecrets,
     /// No personal data may occur except that of the request.
@@ -36,6 +38,7 @@ impl CheckRule {
         match self {
             Self::Forbid => "forbid",
             Self::Require => "require",
+            Self::MaxWords => "max_words",
             Self::NoSecrets => "no_secrets",
             Self::NoPersonalData => "no_personal_data",
             Self::Citations => "citations",
@@ -51,7 +54,7 @@ pub struct CheckResult {
     /// Whether the answer keeps the rule.
     pub passed: bool,
     /// What breaks the rule: the forbidden string that occurs, the group of strings of
-    /// which none occurs, or the kinds of secrets. Never a secret itself.
+    /// which none occurs, the limit of words, or the kinds of secrets. Never a secret itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -72,6 +75,11 @@ pub fn check(checks: &Checks, messages: &[Message], answer: &str) -> Vec<CheckRe
     if !checks.require.is_empty() {
         let missing = checks.require.iter().find(|group| !group.iter().any(has));
         note(CheckRule::Require, missing.map(|group| group.join(" | ")));
+    }
+    if let Some(most) = checks.max_words {
+        let too_long = answer.split_whitespace().count() > most.get() as usize;
+        let broken = if too_long { Some(format!("more than {most} words")) } else { None };
+        note(CheckRule::MaxWords, broken);
     }
     if checks.no_secrets {
         note(CheckRule::NoSecrets, kinds(answer, |kind, _| kind.is_secret()));
@@ -162,6 +170,8 @@ pub fn cites(answer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use amend_core::chat::Role;
 
@@ -210,6 +220,17 @@ mod tests {
         ] {
             let expected = ("require", broken.is_empty(), broken.to_owned());
             assert_eq!(run(&require, "p", answer), [expected], "{answer}");
+        }
+    }
+
+    #[test]
+    fn an_answer_may_have_as_many_words_as_the_limit() {
+        let rule = Checks { max_words: NonZeroU32::new(3), ..checks() };
+        for (answer, broken) in
+            [("", ""), ("One two\n three.", ""), ("One two three four", "more than 3 words")]
+        {
+            let expected = ("max_words", broken.is_empty(), broken.to_owned());
+            assert_eq!(run(&rule, "p", answer), [expected], "{answer}");
         }
     }
 

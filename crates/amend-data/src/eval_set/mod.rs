@@ -5,6 +5,8 @@ mod form;
 mod load;
 mod responses;
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -168,6 +170,9 @@ pub struct Checks {
     /// Groups of strings. At least one string of each group must occur, ignoring case.
     #[schemars(inner(length(min = 1), inner(regex(pattern = TEXT))))]
     pub require: Vec<Vec<String>>,
+    /// The response must not have more words than this. Words are separated by white space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_words: Option<NonZeroU32>,
     /// The response must not contain keys, tokens or passwords. Detected by pattern.
     pub no_secrets: bool,
     /// The response must not contain e-mail addresses or phone, card or account numbers,

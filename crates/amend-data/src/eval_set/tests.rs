@@ -51,6 +51,7 @@ expect = "redirect"
 [item.checks]
 forbid = ["no"]
 require = [["a", "b"], ["c"]]
+max_words = 30
 no_secrets = true
 no_personal_data = true
 citations = true
@@ -108,6 +109,7 @@ expect = "clarify"
                 checks: Checks {
                     forbid: vec!["no".into()],
                     require: vec![vec!["a".into(), "b".into()], vec!["c".into()]],
+                    max_words: NonZeroU32::new(30),
                     no_secrets: true,
                     no_personal_data: true,
                     citations: true,
