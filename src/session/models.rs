@@ -107,8 +107,9 @@ impl Models {
     ) -> Result<Self, CommandError> {
         let Some(student) = student else { return Ok(self) };
         check_source(recording, &student, "--student-model")?;
-        let student = model_args::load(student)
-            .map_err(|error| CommandError::from(error).hinted("the model is that of --student-model"))?;
+        let student = model_args::load(student).map_err(|error| {
+            CommandError::from(error).hinted("the model is that of --student-model")
+        })?;
         Ok(Self { student: Some(student), ..self })
     }
 

@@ -150,7 +150,7 @@ fn a_student_writes_the_rejected_answers() {
     let from = "run --answers-from r --method contrast --out from";
     let from = place.run(&mut place.small(from));
     assert!(from.err.contains("a preference between them is also one between models"));
-    assert_eq!(&self::manifest(&place, "from")["input"]["run"]["model"]["sha256"], &other);
+    assert_eq!(&self::manifest(&place, "from")["input"]["run"]["model"]["sha256"], other);
     let card = "export from --format trajectories --card --licence mit --out data";
     let card = place.run(&mut place.amend(card));
     assert_eq!(card.code, Some(0), "{}", card.err);

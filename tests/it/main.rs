@@ -32,6 +32,6 @@ mod shards;
 mod step;
 mod thinking;
 mod thoughts;
-mod trend;
 mod train;
+mod trend;
 mod worker;
