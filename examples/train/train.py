@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--limit", type=int, help="train on this number of pairs")
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--layers", type=int, default=10, help="train this number of upper layers")
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
     call = parser.parse_args()
 
