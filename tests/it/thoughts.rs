@@ -66,7 +66,9 @@ fn the_flag_decides_which_thoughts_are_exported_and_the_summary_counts_them() {
     let ran = export("--format trl --reasoning field");
     assert!(
         ran.err.starts_with("1 pair written, 0 of them with thoughts, 1 without: an answer")
-            && ran.err.contains("help: only thoughts of first and guided answers can be exported: pass"),
+            && ran
+                .err
+                .contains("help: only thoughts of first and guided answers can be exported: pass"),
         "{}",
         ran.err
     );
