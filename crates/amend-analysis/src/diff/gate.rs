@@ -11,6 +11,7 @@ use amend_core::judge::Combined;
 use amend_core::record::{Outcome, Step, StepKind, answer};
 use amend_core::stats::{Bootstrap, GroupedMean, groups, mean};
 use amend_data::pairs::judgement::Rules;
+use amend_data::pairs::principles;
 use amend_data::store::trajectories::Trajectory;
 
 /// A comparison of a run with a gate and a run without one.
@@ -207,7 +208,7 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
     for (step, violation) in gates(&gated.steps) {
         last.insert((step.principle.as_deref().unwrap_or_default(), step.round), violation);
     }
-    let revised: Vec<&str> = revised(&gated.steps).collect();
+    let revised = principles(&gated.steps);
     let case = |principle: Option<&'a str>, verdict| {
         let about = |id: &str| principle.is_none_or(|principle| principle == id);
         let violations = last.iter().filter(|((id, _), _)| about(id)).map(|(_, &value)| value);
@@ -225,17 +226,11 @@ fn cases<'a>([gated, ungated]: &[&'a Trajectory; 2], gate: f64, rules: &Rules) -
         let mut verdicts = judgement.iter().flat_map(|judgement| &judgement.principles);
         verdicts.find(|(principle, _)| principle == id).map(|(_, verdict)| *verdict)
     };
-    let applied: BTreeSet<&str> = self::revised(&ungated.steps).collect();
+    let applied: BTreeSet<&str> = principles(&ungated.steps).into_iter().collect();
     // A principle without a verdict, under which the judge was not asked, is unknown.
     let asked = |id: &&str| judgement.is_none() || under(id).is_some();
     let principles = applied.into_iter().filter(asked).filter_map(|id| case(Some(id), under(id)));
     whole.into_iter().chain(principles).collect()
-}
-
-/// The principles of each revision and of each guided answer.
-fn revised(steps: &[Step]) -> impl Iterator<Item = &str> {
-    let made = steps.iter().filter(|step| matches!(step.kind, StepKind::Revise | StepKind::Guide));
-    made.flat_map(Step::applied)
 }
 
 impl Misses {

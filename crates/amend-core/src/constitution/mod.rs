@@ -177,7 +177,7 @@ impl Export {
 pub struct Plan {
     /// How the preferred answer is made. Manifests omit the default, as they did before
     /// there were methods.
-    #[serde(skip_serializing_if = "Method::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub method: Method,
     /// The number of rounds of critique and revision, 0 to 16.
     pub rounds: u32,
@@ -235,11 +235,6 @@ impl Method {
             Self::Contrast => "contrast",
             Self::Both => "both",
         }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
     }
 
     /// Whether the first answer goes through the rounds.

@@ -156,6 +156,12 @@ impl Example {
         std::iter::once(prompt).chain(self.answers())
     }
 
+    /// Whether the prompt has instructions: a system or a developer turn.
+    #[must_use]
+    pub fn has_instructions(&self) -> bool {
+        self.prompt.iter().any(|turn| matches!(&*turn.role, "system" | "developer"))
+    }
+
     /// The answers.
     pub fn answers(&self) -> impl Iterator<Item = (Side, &[ExampleTurn])> {
         match &self.answers {

@@ -1,5 +1,6 @@
 //! Preference pairs from trajectories: a later response over an earlier one, a guided
-//! response over the first one, or one candidate over another. Also selects the responses for supervised fine-tuning.
+//! response over the first one, or one candidate over another. Also selects the responses for
+//! supervised fine-tuning.
 
 pub mod judgement;
 pub mod rejudged;
@@ -109,8 +110,8 @@ pub struct Pair<'a> {
     pub item: &'a Item,
     /// How the pair was made.
     pub method: PairMethod,
-    /// The step of the chosen response: a revision or a guided response, unless the judge or reviewers decided
-    /// otherwise. Its text has the edits of reviewers.
+    /// The step of the chosen response: a revision or a guided response, unless the judge or
+    /// reviewers decided otherwise. Its text has the edits of reviewers.
     pub chosen: Cow<'a, Step>,
     /// The step of the rejected response.
     pub rejected: Cow<'a, Step>,
@@ -310,8 +311,8 @@ impl DropReason {
 
 /// Returns the pairs of a trajectory. Each pair that is dropped is the first reason
 /// that applies, in the order of [`DropReason`]; a trajectory without pairs is one
-/// reason. Pairs of candidates come first, then the pair of a guided response. A review of two responses overrides their
-/// verdicts.
+/// reason. Pairs of candidates come first, then the pair of a guided response. A review of two
+/// responses overrides their verdicts.
 #[must_use]
 pub fn pairs<'a>(
     trajectory: &'a Trajectory,

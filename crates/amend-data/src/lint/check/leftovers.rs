@@ -200,9 +200,7 @@ fn leak(text: &str, from: usize, example: &Example) -> Option<Range<usize>> {
     if plain.is_some() {
         return plain;
     }
-    let has_instructions =
-        example.prompt.iter().any(|turn| matches!(&*turn.role, "system" | "developer"));
-    if !has_instructions && !INSTRUCTIONS.is_match(&topic.prompt) {
+    if !example.has_instructions() && !INSTRUCTIONS.is_match(&topic.prompt) {
         let named =
             find(&OF_INSTRUCTIONS).filter(|phrase| !topic.is_in_prompt(&text[phrase.clone()]));
         if named.is_some() {

@@ -54,8 +54,7 @@ impl Check for RuleTalk {
     }
 
     fn examine(&self, example: &Example, hits: &mut Vec<Hit>) {
-        let is_instruction = |turn: &ExampleTurn| matches!(&*turn.role, "system" | "developer");
-        if example.prompt.iter().any(is_instruction) || TOPIC.is_match(&joined(&example.prompt)) {
+        if example.has_instructions() || TOPIC.is_match(&joined(&example.prompt)) {
             return;
         }
         let answers = example.answers();
